@@ -1,0 +1,1 @@
+"""The users' door of corefutures: names only."""
