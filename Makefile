@@ -1,0 +1,77 @@
+# Two commands that need only Python (3.11 or newer, with venv), make and a package index:
+#
+#   make demo    the main job on real input, with every local backend
+#   make test    the tests
+#
+# Both do all their own set-up, in .venv. PYTHON= names another interpreter or just its version (make test PYTHON=3.11),
+# VENV= another environment, TESTS= some of the tests, ARGS= more options of pytest.
+
+PYTHON ?=
+VENV ?= .venv
+GROUPS_FOR_TESTS ?= test
+TESTS ?= tests $(wildcard plugins/*/tests)
+ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+RUN := $(VENV)/Scripts/python
+else
+RUN := $(VENV)/bin/python
+endif
+PACKAGES := corefutures $(wildcard plugins/*/src)
+CHECKED := $(PACKAGES) $(wildcard examples benchmarks tools tests/typing)
+
+# Start-up figures without bytecode mislead by 3 to 10 times.
+unexport PYTHONDONTWRITEBYTECODE
+
+# $(call set-up,GROUPS): the environment, with these dependency groups in it
+set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
+
+.PHONY: help demo test cpython check wheels bench chaos certify format clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
+	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), wheels (each one'
+	@echo 'alone in a clean environment), bench, chaos (long), certify (every Python, every start method), format, clean.'
+
+demo:
+	$(call set-up,)
+	@$(RUN) examples/demo.py
+
+test:
+	$(call set-up,$(GROUPS_FOR_TESTS))
+	$(RUN) -m pytest $(TESTS) $(ARGS)
+
+cpython:
+	$(call set-up,$(GROUPS_FOR_TESTS))
+	$(RUN) -m pytest tests/cpython $(ARGS)
+
+check:
+	$(call set-up,test check)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy $(CHECKED)
+	$(RUN) -m pyright --pythonpath $(RUN) $(CHECKED)
+	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+wheels:
+	$(call set-up,test)
+	$(RUN) -m pytest tests/packaging -m wheel $(ARGS)
+
+bench:
+	$(call set-up,test)
+	$(RUN) -m benchmarks
+
+chaos:
+	$(call set-up,test)
+	$(RUN) -m pytest $(TESTS) -m chaos_long $(ARGS)
+
+certify:
+	.ci/run --all
+
+format:
+	$(call set-up,test check)
+	$(RUN) -m ruff check --fix-only --quiet .
+	$(RUN) -m ruff format .
+
+clean:
+	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,101 @@
+"""What holds for every file of the repository: names, docstrings, and nothing of the machine it was written on."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FORBIDDEN_WORDS = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers", "handler", "handlers"}
+# written so that this file does not name what it looks for
+REGISTRY_HOSTS = r"py[p]i\.org|py[t]honhosted|npm[j]s\.|d[e]b\.debian\.org|crates\.[i]o|proxy\.gola[n]g"
+HOMES = r"(?<![\w.])/(?:ho[m]e|Us[e]rs)/\w+/|[A-Z]:\\\\?Us[e]rs\\"
+
+
+@cache
+def repository_files() -> tuple[Path, ...]:
+    """Every file git tracks, and every new one that it does not ignore."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and a checkout, to know which files belong to the repository")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, timeout=30,
+    ).stdout  # fmt: skip
+    return tuple(path for name in listed.split(b"\0") if name and (path := ROOT / os.fsdecode(name)).is_file())
+
+
+def python_files() -> Iterator[tuple[Path, ast.Module]]:
+    for path in repository_files():
+        if path.suffix in {".py", ".pyi"}:
+            yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def lines_that_match(pattern: str) -> list[str]:
+    found = []
+    for path in repository_files():
+        text = path.read_bytes().decode("utf-8", "replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            if re.search(pattern, line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    return found
+
+
+def words(name: str) -> set[str]:
+    """`PoolManager`, `pool_manager` -> {pool, manager}."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)}
+
+
+def is_fixture(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("fixture" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def test_no_file_names_a_place_of_this_machine() -> None:
+    here = {str(ROOT), os.path.expanduser("~")} - {"/", "~"}
+    places = "|".join(rf"(?<![\w.]){re.escape(place)}(?:[/\\]|$)" for place in sorted(here))
+    assert lines_that_match(f"{places}|{HOMES}") == []
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    configured = {os.environ.get(name, "") for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL")}
+    hosts = {host for url in configured for part in url.split() if (host := urlsplit(part).hostname)}
+    assert lines_that_match("|".join([REGISTRY_HOSTS, *map(re.escape, sorted(hosts))])) == []
+
+
+def test_every_module_says_in_at_most_six_lines_what_it_is() -> None:
+    wrong = []
+    for path, tree in python_files():
+        docstring = ast.get_docstring(tree)
+        if docstring is None and tree.body:
+            wrong.append(f"{path}: no docstring")
+        elif docstring and len(docstring.splitlines()) > 6:
+            wrong.append(f"{path}: {len(docstring.splitlines())} lines")
+    assert wrong == []
+
+
+def test_no_module_class_or_fixture_has_a_name_that_tells_nothing() -> None:
+    wrong = []
+    for path, tree in python_files():
+        places = path.parts[:-1] + (path.stem,)
+        wrong += [f"{path}: module {place}" for place in places if words(place) & FORBIDDEN_WORDS]
+        for node in ast.walk(tree):
+            named = isinstance(node, ast.ClassDef) or (
+                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_fixture(node)
+            )
+            if named and words(node.name) & FORBIDDEN_WORDS:
+                wrong.append(f"{path}:{node.lineno}: {node.name}")
+    assert wrong == []
+
+
+def test_the_words_of_a_name_are_told_apart() -> None:
+    assert words("ThreadPoolManager") == {"thread", "pool", "manager"}
+    assert words("_io_helper2") == {"io", "helper2"}
+    assert words("HTTPHandler") == {"http", "handler"}

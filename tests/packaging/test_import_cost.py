@@ -1,0 +1,75 @@
+"""What importing each door brings with it, as seen in `sys.modules` of a fresh interpreter; and the import contracts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def modules_after(statement: str) -> set[str]:
+    """The modules that `statement` adds to those of a bare interpreter."""
+    program = (
+        f"import sys; before = set(sys.modules); {statement}; after = set(sys.modules) - before;"
+        "import json; print(json.dumps(sorted(after)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+def top_level(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+FAR_TOO_MUCH_FOR_A_WORKER = {"pluggy", "importlib_metadata", "multiprocessing", "pytest", "_pytest", "hypothesis"}
+
+
+def test_the_users_door_brings_neither_tools_nor_plugins() -> None:
+    brought = modules_after("import corefutures")
+    assert "corefutures" in brought
+    assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
+    assert not {name for name in brought if name.startswith("corefutures_")}
+    assert "corefutures._registry" not in brought
+
+
+def test_everything_the_door_names_at_once_brings_no_tool_either() -> None:
+    brought = modules_after("from corefutures import Executor, Future, as_completed, wait")
+    assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
+
+
+def test_the_thread_backend_runs_calls_without_tools() -> None:
+    brought = modules_after("from corefutures_thread import ThreadPoolExecutor as T; e = T(1); e.submit(abs, 1).result()")
+    assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
+
+
+def test_listing_the_backends_imports_none_of_them() -> None:
+    brought = modules_after("import corefutures; assert 'thread' in corefutures.backends()")
+    assert not {name for name in brought if name.startswith("corefutures_")}
+
+
+def test_the_import_contracts_hold() -> None:
+    pytest.importorskip("importlinter", reason="import-linter is not in the free-threaded dependency group")
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--no-cache"],
+        cwd=ROOT, capture_output=True, text=True, timeout=55, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_import_contracts_cover_every_distribution() -> None:
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    plugins = {path.name for path in ROOT.glob("plugins/*/src/corefutures_*")}
+    assert set(configured["root_packages"]) == {"corefutures", *plugins}
+    for contract in configured["contracts"]:
+        if contract["type"] == "forbidden":
+            assert set(contract["source_modules"]) >= plugins, contract["name"]
