@@ -1,0 +1,129 @@
+"""What a backend says about itself: `Backend`, `Capabilities`, and the number of the contract.
+
+Imports nothing of corefutures. Every value is checked when it is made, so that a plugin's mistake
+is reported at the plugin's own line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+#: The version of the executor contract that this corefutures describes and certifies: (major, minor).
+CONTRACT: Final[tuple[int, int]] = (1, 0)
+
+#: A backend's name: no colon (that would be a target), no comma (COREFUTURES_DISABLE separates with it).
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+
+#: "package.module:attr", attr possibly dotted.
+_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a backend's name."""
+    return _NAME.match(text) is not None
+
+
+def is_target(text: str) -> bool:
+    """Whether a text has the form `package.module:attr`."""
+    return _TARGET.match(text) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """Statements of a backend about its executors.
+
+    Args:
+        same_process: Calls run in the process that submitted them.
+        shares_memory: Arguments and results are the very objects, not copies.
+        pickles: Callables, arguments and results must survive pickling.
+        accepts_initializer: The factory takes `initializer` and `initargs`.
+        survives_worker_loss: A lost worker fails only the calls that it was running.
+        kills_running: The executor can end calls that are running.
+        remote: Calls may run on another machine.
+
+    Raises:
+        TypeError: If a value is not a bool.
+    """
+
+    same_process: bool = False
+    shares_memory: bool = False
+    pickles: bool = False
+    accepts_initializer: bool = False
+    survives_worker_loss: bool = False
+    kills_running: bool = False
+    remote: bool = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, bool):
+                raise TypeError(f"capability {field.name} must be a bool, not {type(value).__name__}")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The description of a backend: how its executors are made and what they can do.
+
+    Args:
+        name: The name that users ask for; letters, digits, dots, dashes and underscores.
+        factory: A callable that returns an executor, or its place as `"package.module:attr"`,
+            which is imported only when an executor is made.
+        capabilities: What its executors can do.
+        summary: One line for listings.
+        contract: The `CONTRACT` that the author targeted, written out as a pair of ints; None if
+            the executor promises no more than the manual of `concurrent.futures`.
+        unavailable_reason: Why the backend cannot run here, or a callable that returns this
+            reason or None and is called each time somebody wants the backend.
+
+    Raises:
+        TypeError: If a value has the wrong type.
+        ValueError: If a text or the contract is malformed.
+
+    Thread safety: immutable.
+    """
+
+    name: str
+    factory: str | Callable[..., Any]
+    capabilities: Capabilities = Capabilities()
+    summary: str = ""
+    contract: tuple[int, int] | None = None
+    unavailable_reason: str | Callable[[], str | None] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"a backend's name must be a str, not {type(self.name).__name__}")
+        if not is_name(self.name):
+            raise ValueError(
+                f"a backend's name is made of letters, digits, dots, dashes and underscores: {self.name!r}"
+            )
+        if isinstance(self.factory, str):
+            if not is_target(self.factory):
+                raise ValueError(f"a factory given as text must be 'package.module:attr', not {self.factory!r}")
+        elif not callable(self.factory):
+            raise TypeError(f"factory must be a callable or a str, not {type(self.factory).__name__}")
+        if not isinstance(self.capabilities, Capabilities):
+            raise TypeError(f"capabilities must be a Capabilities, not {type(self.capabilities).__name__}")
+        if not isinstance(self.summary, str):
+            raise TypeError(f"summary must be a str, not {type(self.summary).__name__}")
+        if "\n" in self.summary:
+            raise ValueError(f"summary must be one line: {self.summary!r}")
+        _check_contract(self.contract)
+        reason = self.unavailable_reason
+        if not (reason is None or isinstance(reason, str) or callable(reason)):
+            raise TypeError(
+                f"unavailable_reason must be a str, a callable or None, not {type(reason).__name__}"
+            )
+        if reason == "":
+            raise ValueError("unavailable_reason must say why, or be None")
+
+
+def _check_contract(contract: object) -> None:
+    if contract is None:
+        return
+    if not isinstance(contract, tuple) or not all(type(part) is int for part in contract):
+        raise TypeError(f"contract must be a pair of ints such as (1, 0), or None, not {contract!r}")
+    if len(contract) != 2 or min(contract) < 0:
+        raise ValueError(f"contract must be a pair of non-negative ints such as (1, 0), not {contract!r}")
