@@ -101,7 +101,9 @@ class Backend:
             )
         if isinstance(self.factory, str):
             if not is_target(self.factory):
-                raise ValueError(f"a factory given as text must be 'package.module:attr', not {self.factory!r}")
+                raise ValueError(
+                    f"a factory given as text must be 'package.module:attr', not {self.factory!r}"
+                )
         elif not callable(self.factory):
             raise TypeError(f"factory must be a callable or a str, not {type(self.factory).__name__}")
         if not isinstance(self.capabilities, Capabilities):

@@ -1,0 +1,168 @@
+"""Which backends are installed, read from the metadata of distributions alone.
+
+The only user of importlib_metadata. Imports no plugin, keeps no state and takes no lock: each
+`scan` looks anew, and whatever is wrong with one distribution stays with that distribution.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import importlib_metadata
+
+#: The entry-point group; its keys are backend names, its values plugin modules.
+GROUP: Final = "corefutures.backends"
+
+_PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\s*\Z")
+
+
+class _Distribution(Protocol):
+    """What is asked of a distribution; its type has another name in newer importlib_metadata."""
+
+    @property
+    def metadata(self) -> Any: ...
+    @property
+    def version(self) -> str: ...
+    def read_text(self, filename: str, /) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One entry point: a distribution's claim to a backend name.
+
+    Args:
+        name: The backend name claimed.
+        plugin: What the entry point names, a module or `module:attr`.
+        distribution: The name of the distribution.
+        version: Its version, None if the metadata has none.
+        defect: What is wrong with the claim or its distribution's metadata, None if nothing is.
+    """
+
+    name: str
+    plugin: str
+    distribution: str
+    version: str | None
+    defect: str | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one look at the installed distributions found.
+
+    Args:
+        claims: Every claim, in the order of sys.path.
+        unreadable: A phrase for each distribution whose entry points could not be read at all.
+    """
+
+    claims: tuple[Claim, ...]
+    unreadable: tuple[str, ...] = ()
+
+
+def scan() -> Scan:
+    """Read the claims of all distributions on sys.path.
+
+    Where one distribution is found several times, only the first on sys.path counts, as it does
+    for imports; the ones behind it are shadowed.
+
+    Returns:
+        The claims and the distributions that could not be read. Never raises for their sake.
+
+    Thread safety: may be called from any thread; nothing is shared.
+    """
+    importlib.invalidate_caches()  # a distribution installed a moment ago counts
+    claims: list[Claim] = []
+    unreadable: list[str] = []
+    seen: set[str] = set()
+    for distribution in _distributions():
+        try:
+            if not _mentions_group(distribution):
+                continue
+            name, version, defect = _identity(distribution)
+            key = _normalised(name)
+            if key in seen:
+                continue
+            seen.add(key)
+            if defect is None:
+                distribution, version = _first_of_its_name(distribution, name, version)
+            claims += _claims(distribution, name, version, defect)
+        except Exception as error:  # whatever it is, it concerns this distribution alone
+            unreadable.append(f"{_place(distribution)} ({type(error).__name__}: {error})")
+    return Scan(tuple(claims), tuple(unreadable))
+
+
+def _distributions() -> Iterator[_Distribution]:
+    found = iter(importlib_metadata.distributions())
+    while True:
+        try:
+            distribution = next(found)
+        except StopIteration:
+            return
+        except Exception:  # a foreign finder failed: what it would have found is lost, the rest counts
+            return
+        yield distribution
+
+
+def _mentions_group(distribution: _Distribution) -> bool:
+    return GROUP in (distribution.read_text("entry_points.txt") or "")
+
+
+def _identity(distribution: _Distribution) -> tuple[str, str | None, str | None]:
+    """The name, the version and, if the metadata lacks one of them, the defect."""
+    try:
+        name = distribution.metadata["Name"]
+        version = distribution.metadata["Version"]
+    except Exception as error:
+        return _place(distribution), None, f"its metadata cannot be read ({type(error).__name__}: {error})"
+    if not name or not version:
+        missing = "version" if name else "name"
+        return name or _place(distribution), version or None, f"its metadata has no {missing}"
+    return name, version, None
+
+
+def _first_of_its_name(
+    distribution: _Distribution, name: str, version: str | None
+) -> tuple[_Distribution, str | None]:
+    """The distribution that imports see: a first one without our group shadows this one too."""
+    try:
+        first = importlib_metadata.distribution(name)
+        return first, first.version
+    except Exception:  # found under another name than it gives itself, say: then it stands for itself
+        return distribution, version
+
+
+def _claims(
+    distribution: _Distribution, name: str, version: str | None, defect: str | None
+) -> Iterator[Claim]:
+    # Read line by line, not with `distribution.entry_points`, which one malformed line of any
+    # group makes raise.
+    section = None
+    for line in (distribution.read_text("entry_points.txt") or "").splitlines():
+        line = line.strip()
+        if not line or line.startswith(("#", ";")):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].strip()
+            continue
+        if section != GROUP:
+            continue
+        key, equals, value = (part.strip() for part in line.partition("="))
+        match = _PLUGIN.match(value)
+        if not (key and equals and match):
+            yield Claim(key or line, value, name, version, f"its entry point {line!r} is not 'name = module'")
+            continue
+        plugin = match["module"] + (f":{match['attr']}" if match["attr"] else "")
+        yield Claim(key, plugin, name, version, defect)
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _place(distribution: _Distribution) -> str:
+    """A name for a distribution that cannot tell its own: its metadata folder's."""
+    folder = getattr(distribution, "_path", None)  # private, and good enough for a message
+    return getattr(folder, "name", None) or "a distribution without a name"
