@@ -1,7 +1,7 @@
 """Makes the virtual environment that make works in, or brings it up to date: `make_venv.py FOLDER GROUP...`.
 
-Run by the interpreter the environment is for; uses nothing but the standard library and the environment's pip.
-Rebuilds after a change of interpreter, installs again after a change of a pyproject.toml, else returns at once.
+Run by the interpreter the environment is for; uses only the standard library and the environment's pip.
+Rebuilds after a change of interpreter, installs again after a change of a pyproject.toml, else does nothing.
 A folder that it did not make is somebody's own environment: it is used as it is.
 """
 
@@ -71,7 +71,9 @@ def make(folder: Path, groups: set[str]) -> str:
         return ""
 
     def record(**facts: object) -> None:
-        stamp_file.write_text(json.dumps({"interpreter": interpreter(), **facts}, indent=2) + "\n", encoding="utf-8")
+        stamp_file.write_text(
+            json.dumps({"interpreter": interpreter(), **facts}, indent=2) + "\n", encoding="utf-8"
+        )
 
     if not same_interpreter:
         if stamp_file.exists():

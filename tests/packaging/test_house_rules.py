@@ -1,4 +1,4 @@
-"""What holds for every file of the repository: names, docstrings, and nothing of the machine it was written on."""
+"""What holds for every file of the repository: names, docstrings, no trace of the machine it was made on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ from urllib.parse import urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FORBIDDEN_WORDS = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers", "handler", "handlers"}
+FORBIDDEN_WORDS = {
+    "util",
+    "utils",
+    "helper",
+    "helpers",
+    "common",
+    "misc",
+    "manager",
+    "managers",
+    "handler",
+    "handlers",
+}
 # written so that this file does not name what it looks for
 REGISTRY_HOSTS = r"py[p]i\.org|py[t]honhosted|npm[j]s\.|d[e]b\.debian\.org|crates\.[i]o|proxy\.gola[n]g"
 HOMES = r"(?<![\w.])/(?:ho[m]e|Us[e]rs)/\w+/|[A-Z]:\\\\?Us[e]rs\\"
@@ -30,7 +41,9 @@ def repository_files() -> tuple[Path, ...]:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, timeout=30,
     ).stdout  # fmt: skip
-    return tuple(path for name in listed.split(b"\0") if name and (path := ROOT / os.fsdecode(name)).is_file())
+    return tuple(
+        path for name in listed.split(b"\0") if name and (path := ROOT / os.fsdecode(name)).is_file()
+    )
 
 
 def python_files() -> Iterator[tuple[Path, ast.Module]]:
@@ -65,7 +78,9 @@ def test_no_file_names_a_place_of_this_machine() -> None:
 
 
 def test_no_file_names_the_host_of_a_package_registry() -> None:
-    configured = {os.environ.get(name, "") for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL")}
+    configured = {
+        os.environ.get(name, "") for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL")
+    }
     hosts = {host for url in configured for part in url.split() if (host := urlsplit(part).hostname)}
     assert lines_that_match("|".join([REGISTRY_HOSTS, *map(re.escape, sorted(hosts))])) == []
 
@@ -84,7 +99,7 @@ def test_every_module_says_in_at_most_six_lines_what_it_is() -> None:
 def test_no_module_class_or_fixture_has_a_name_that_tells_nothing() -> None:
     wrong = []
     for path, tree in python_files():
-        places = path.parts[:-1] + (path.stem,)
+        places = (*path.parts[:-1], path.stem)
         wrong += [f"{path}: module {place}" for place in places if words(place) & FORBIDDEN_WORDS]
         for node in ast.walk(tree):
             named = isinstance(node, ast.ClassDef) or (

@@ -1,4 +1,4 @@
-"""What importing each door brings with it, as seen in `sys.modules` of a fresh interpreter; and the import contracts."""
+"""What importing each door brings into a fresh interpreter, and the contracts on who imports whom."""
 
 from __future__ import annotations
 
@@ -30,7 +30,14 @@ def top_level(modules: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
 
-FAR_TOO_MUCH_FOR_A_WORKER = {"pluggy", "importlib_metadata", "multiprocessing", "pytest", "_pytest", "hypothesis"}
+FAR_TOO_MUCH_FOR_A_WORKER = {
+    "pluggy",
+    "importlib_metadata",
+    "multiprocessing",
+    "pytest",
+    "_pytest",
+    "hypothesis",
+}
 
 
 def test_the_users_door_brings_neither_tools_nor_plugins() -> None:
@@ -47,7 +54,9 @@ def test_everything_the_door_names_at_once_brings_no_tool_either() -> None:
 
 
 def test_the_thread_backend_runs_calls_without_tools() -> None:
-    brought = modules_after("from corefutures_thread import ThreadPoolExecutor as T; e = T(1); e.submit(abs, 1).result()")
+    brought = modules_after(
+        "from corefutures_thread import ThreadPoolExecutor as T; e = T(1); e.submit(abs, 1).result()"
+    )
     assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
 
 

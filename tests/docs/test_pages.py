@@ -1,0 +1,190 @@
+"""Runs what the pages show: README.md, the plugins' and docs/, each code block in a process of its own.
+
+A `python` block is run, or is a file of its page if it has a `title="name.py"`; a `toml` block with entry points
+makes the page's files an installed distribution; a `text` block right after a block is what that prints; of a
+`console` block each `$ ` line is run and what follows it compared. `...` stands for anything, as in doctest.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("plugins/*/README.md"), *ROOT.glob("docs/**/*.md")])
+FENCE = re.compile(r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.M | re.S)
+LIMIT = 300  # seconds: `make demo` is the longest command shown
+NOT_RUN = {"make test": "it is what runs this test"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: Path
+    line: int
+    language: str
+    title: str | None
+    text: str
+    prints: str | None
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    source = page.read_text(encoding="utf-8")
+    fences = list(FENCE.finditer(source))
+    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+        adjacent = (
+            following
+            and following["language"] == "text"
+            and not source[fence.end() : following.start()].strip()
+        )
+        yield Block(
+            page=page,
+            line=source.count("\n", 0, fence.start()) + 1,
+            language=fence["language"],
+            title=fence["title"],
+            text=fence["text"],
+            prints=following["text"] if following and adjacent else None,
+        )
+
+
+ALL = [block for page in PAGES for block in blocks(page)]
+
+
+def install_files(page: Path, folder: Path) -> None:
+    """Writes the page's titled files into `folder`, and makes them a distribution if a block says it is one."""
+    for block in blocks(page):
+        if block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.title).write_text(block.text, encoding="utf-8")
+        project = tomllib.loads(block.text).get("project", {}) if block.language == "toml" else {}
+        if "entry-points" in project:
+            name, version = project["name"], project.get("version", "1.0")
+            information = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+            information.mkdir()
+            (information / "METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            )
+            lines = [
+                line
+                for group, entries in project["entry-points"].items()
+                for line in [f"[{group}]", *(f"{key} = {value}" for key, value in entries.items())]
+            ]
+            (information / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The environment of a command: this interpreter first on PATH, the page's files importable."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
+    }
+    return inherited | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": str(folder),
+        "PYTHONIOENCODING": "utf-8",
+        # make uses the environment that runs this test, and makes no other
+        "PYTHON": sys.executable,
+        "VENV": sys.prefix,
+    }
+
+
+def run(command: str | list[str], folder: Path, cwd: Path) -> str:
+    done = subprocess.run(
+        command,
+        shell=isinstance(command, str),
+        cwd=cwd,
+        env=environment(folder),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT - 20,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def assert_prints(expected: str, printed: str) -> None:
+    checker, options = doctest.OutputChecker(), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    example = doctest.Example("", expected)
+    assert checker.check_output(expected, printed, options), checker.output_difference(
+        example, printed, options
+    )
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """The commands of a console block, each with what is shown as its output (empty: not shown)."""
+    prompt, *parts = re.split(r"^\$ ", text, flags=re.M)
+    assert not prompt.strip(), f"a console block begins with a command after '$ ', not with {prompt!r}"
+    return [
+        (head.split("#")[0].strip(), shown) for head, _, shown in (part.partition("\n") for part in parts)
+    ]
+
+
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize(
+    "block", [block for block in ALL if block.language == "python" and not block.title], ids=str
+)
+def test_python_blocks_run_and_print_what_is_shown(block: Block, tmp_path: Path) -> None:
+    install_files(block.page, tmp_path)
+    script = tmp_path / "example.py"
+    script.write_text(block.text, encoding="utf-8")
+    printed = run([sys.executable, "-W", "error", str(script)], tmp_path, tmp_path)
+    if block.prints is not None:
+        assert_prints(block.prints, printed)
+
+
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize("block", [block for block in ALL if block.language == "console"], ids=str)
+def test_commands_succeed_and_print_what_is_shown(block: Block, tmp_path: Path) -> None:
+    install_files(block.page, tmp_path)
+    for command, shown in commands(block.text):
+        if command in NOT_RUN:
+            continue
+        printed = run(command, tmp_path, ROOT if command.startswith("make ") else tmp_path)
+        if shown.strip():
+            assert_prints(shown, printed)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_block_says_what_it_is(page: Path) -> None:
+    known = {"python", "console", "toml", "text"}
+    assert [str(block) for block in blocks(page) if block.language not in known] == []
+    for block in blocks(page):
+        if block.language == "toml":
+            tomllib.loads(block.text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    targets = [
+        target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target
+    ]
+    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+
+
+def test_the_runner_tells_a_wrong_output(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        '```python\nprint("one")\n```\n\n```text\ntwo\n```\n\n```console\n$ echo 1  # one\n1\n```\n'
+    )
+    python, _, console = blocks(page)
+    assert (python.prints, python.line, console.line) == ("two\n", 1, 9)
+    assert commands(console.text) == [("echo 1", "1\n")]
+    with pytest.raises(AssertionError, match="two"):
+        assert_prints("two\n", run([sys.executable, "-c", python.text], tmp_path, tmp_path))
+    with pytest.raises(AssertionError, match="exit status"):
+        run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, tmp_path)

@@ -1,0 +1,187 @@
+"""Each distribution as its users get it: built, looked into, installed alone in a clean environment, used."""
+
+from __future__ import annotations
+
+import email.parser
+import subprocess
+import sys
+import tarfile
+import tomllib
+import venv
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = "corefutures"
+FOLDERS = {CORE: ROOT} | {
+    f"{CORE}-{path.parent.name}": path.parent for path in ROOT.glob("plugins/*/pyproject.toml")
+}
+PLUGINS = sorted(FOLDERS.keys() - {CORE})
+
+pytestmark = [pytest.mark.wheel, pytest.mark.timeout(300)]
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def package(distribution: str) -> str:
+    return distribution.replace("-", "_")
+
+
+def project(distribution: str) -> dict[str, object]:
+    configuration: dict[str, dict[str, object]] = tomllib.loads(
+        (FOLDERS[distribution] / "pyproject.toml").read_text(encoding="utf-8")
+    )
+    return configuration["project"]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel of each distribution, each wheel built from its sdist."""
+    wheels = tmp_path_factory.mktemp("wheels")
+    for distribution, folder in FOLDERS.items():
+        run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", wheels, cwd=folder)
+        unpacked = tmp_path_factory.mktemp(distribution)
+        (sdist,) = wheels.glob(f"{package(distribution)}-[0-9]*.tar.gz")
+        with tarfile.open(sdist) as archive:
+            archive.extractall(unpacked, filter="data")
+        (source,) = unpacked.iterdir()
+        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels, cwd=source)
+    return wheels
+
+
+def wheel(built: Path, distribution: str) -> Path:
+    (path,) = built.glob(f"{package(distribution)}-[0-9]*.whl")
+    return path
+
+
+def names_in_wheel(built: Path, distribution: str) -> list[str]:
+    with zipfile.ZipFile(wheel(built, distribution)) as archive:
+        return archive.namelist()
+
+
+def metadata(built: Path, distribution: str) -> Message:
+    with zipfile.ZipFile(wheel(built, distribution)) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.parser.Parser().parsestr(archive.read(name).decode())
+
+
+def install_alone(built: Path, folder: Path, *requirements: str) -> Path:
+    """Installs from the built wheels into a new environment; returns its interpreter."""
+    venv.create(folder, with_pip=True)
+    (python,) = (path for path in folder.glob("*/python*") if path.stem == "python")
+    run(python, "-m", "pip", "install", "--quiet", "--find-links", built, *requirements, cwd=folder)
+    return python
+
+
+def answer(python: Path, program: str) -> str:
+    return run(python, "-I", "-W", "error", "-c", program, cwd=python.parent).strip()
+
+
+@pytest.mark.parametrize("distribution", sorted(FOLDERS))
+def test_a_wheel_holds_its_package_and_nothing_else(built: Path, distribution: str) -> None:
+    names = names_in_wheel(built, distribution)
+    own = package(distribution)
+    assert {name.split("/")[0] for name in names} == {
+        own,
+        f"{own}-{project(distribution)['version']}.dist-info",
+    }
+    assert {f"{own}/__init__.py", f"{own}/py.typed"} <= set(names)
+    source = FOLDERS[distribution] / own if distribution == CORE else FOLDERS[distribution] / "src" / own
+    tracked = run("git", "ls-files", "--cached", "--others", "--exclude-standard", source).splitlines()
+    missing = {str((ROOT / name).relative_to(source.parent).as_posix()) for name in tracked} - set(names)
+    assert missing == set()
+    assert not [name for name in names if name.endswith((".pyc", ".so"))]
+
+
+@pytest.mark.parametrize("distribution", sorted(FOLDERS))
+def test_an_sdist_holds_what_its_list_allows(built: Path, distribution: str) -> None:
+    (sdist,) = built.glob(f"{package(distribution)}-[0-9]*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 2)[1] for name in archive.getnames() if "/" in name}
+    allowed = {"LICENSE", "README.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
+    assert names - allowed == ({CORE, "CHANGELOG.md"} if distribution == CORE else {"src", "tests"})
+
+
+@pytest.mark.parametrize("distribution", sorted(FOLDERS))
+def test_the_metadata_is_complete(built: Path, distribution: str) -> None:
+    facts = metadata(built, distribution)
+    assert facts["Requires-Python"] == ">=3.11"
+    assert facts["License-Expression"] == "MIT"
+    assert facts.get_all("License-File") == ["LICENSE"]
+    assert facts["Summary"]
+    assert str(facts.get_payload()).startswith(f"# {distribution}\n")
+
+
+def test_the_core_needs_two_distributions_and_offers_six_extras(built: Path) -> None:
+    facts = metadata(built, CORE)
+    required = facts.get_all("Requires-Dist", [])
+    assert sorted(one for one in required if "extra ==" not in one) == [
+        "importlib-metadata>=8",
+        "pluggy>=1.5",
+    ]
+    assert set(facts.get_all("Provides-Extra", [])) == {
+        "thread", "process", "interpreter", "dask", "all", "conformance",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("distribution", PLUGINS)
+def test_a_plugin_pins_the_core_to_a_range_and_names_its_backend(built: Path, distribution: str) -> None:
+    backend = distribution.removeprefix(f"{CORE}-")
+    assert f"{CORE}<0.2,>=0.1" in metadata(built, distribution).get_all("Requires-Dist", [])
+    with zipfile.ZipFile(wheel(built, distribution)) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        assert archive.read(name).decode().split() == [
+            "[corefutures.backends]", backend, "=", f"{package(distribution)}._plugin",
+        ]  # fmt: skip
+
+
+def test_the_core_alone_tells_which_distribution_is_missing(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path, CORE)
+    assert answer(python, "import corefutures; print(dict(corefutures.backends()))") == "{}"
+    program = (
+        "import corefutures\n"
+        "try: corefutures.create_executor('thread')\n"
+        "except corefutures.BackendNotFoundError as error: print(error)"
+    )
+    assert f"{CORE}-thread" in answer(python, program)
+    run(python.with_name(f"{CORE}{python.suffix}"), "backends", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("distribution", PLUGINS)
+def test_a_plugin_alone_brings_the_core_and_runs_calls_or_says_why_not(
+    built: Path, tmp_path: Path, distribution: str
+) -> None:
+    backend = distribution.removeprefix(f"{CORE}-")
+    python = install_alone(built, tmp_path, distribution)
+    program = (
+        "import corefutures\n"
+        "try:\n"
+        f"    with corefutures.create_executor({backend!r}) as executor:\n"
+        "        print(executor.submit(pow, 2, 10).result())\n"
+        "except corefutures.BackendUnavailableError as error:\n"
+        "    print('unavailable:', error)"
+    )
+    printed = answer(python, program)
+    assert printed == "1024" or (printed.startswith("unavailable:") and backend == "interpreter")
+    assert run(python.with_name(f"{CORE}{python.suffix}"), "backends", "--check", cwd=tmp_path)
+    run(python, "-m", "pip", "check", cwd=tmp_path)
+
+
+def test_the_kit_runs_from_the_wheels_with_its_extra(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path, f"{CORE}[thread,conformance]")
+    run(python, "-c", "import corefutures.conformance", cwd=tmp_path)
