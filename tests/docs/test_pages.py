@@ -1,8 +1,8 @@
 """Runs what the pages show: README.md, the plugins' and docs/, each code block in a process of its own.
 
-A `python` block is run, or is a file of its page if it has a `title="name.py"`; a `toml` block with entry points
-makes the page's files an installed distribution; a `text` block right after a block is what that prints; of a
-`console` block each `$ ` line is run and what follows it compared. `...` stands for anything, as in doctest.
+A `python` block is run, or is a file of its page if it has a `title="name.py"`; a `toml` block with entry
+points makes the page's files an installed distribution; a `text` block right after a block is what it prints;
+of a `console` block each `$ ` line is run and what follows it compared. `...` stands for anything.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -44,19 +45,15 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     source = page.read_text(encoding="utf-8")
     fences = list(FENCE.finditer(source))
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
-        adjacent = (
-            following
-            and following["language"] == "text"
-            and not source[fence.end() : following.start()].strip()
-        )
+    for fence, following in zip_longest(fences, fences[1:]):
+        adjacent = following and not source[fence.end() : following.start()].strip()
         yield Block(
             page=page,
             line=source.count("\n", 0, fence.start()) + 1,
             language=fence["language"],
             title=fence["title"],
             text=fence["text"],
-            prints=following["text"] if following and adjacent else None,
+            prints=following["text"] if adjacent and following["language"] == "text" else None,
         )
 
 
