@@ -61,7 +61,7 @@ ALL = [block for page in PAGES for block in blocks(page)]
 
 
 def install_files(page: Path, folder: Path) -> None:
-    """Writes the page's titled files into `folder`, and makes them a distribution if a block says it is one."""
+    """Writes the titled files of the page into `folder`, as a distribution if a block says they are one."""
     for block in blocks(page):
         if block.title:
             (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
