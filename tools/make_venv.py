@@ -51,7 +51,8 @@ def install(python: Path, groups: set[str]) -> None:
     editable = [word for folder in distributions() for word in ("--editable", str(folder))]
     grouped = [word for group in sorted({"build", *groups}) for word in ("--group", group)]
     subprocess.run([*pip, "install", "--upgrade", "pip>=25.1"], cwd=ROOT, check=True)
-    subprocess.run([*pip, "install", *grouped], cwd=ROOT, check=True)
+    # an older release with a wheel is better than a newer one that this machine would have to compile
+    subprocess.run([*pip, "install", "--prefer-binary", *grouped], cwd=ROOT, check=True)
     subprocess.run([*pip, "install", "--no-build-isolation", *editable], cwd=ROOT, check=True)
 
 
