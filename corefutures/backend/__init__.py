@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from corefutures._executor import Executor as Executor
     from corefutures._future import Future as Future
+    from corefutures._future import PoolFuture as PoolFuture
     from corefutures.backend._description import CONTRACT as CONTRACT
     from corefutures.backend._description import Backend as Backend
     from corefutures.backend._description import Capabilities as Capabilities
@@ -22,10 +23,11 @@ _HOMES = {
     "Capabilities": "corefutures.backend._description",
     "Executor": "corefutures._executor",
     "Future": "corefutures._future",
+    "PoolFuture": "corefutures._future",
     "hookimpl": "corefutures.backend._hook",
 }
 
-__all__ = ["CONTRACT", "Backend", "Capabilities", "Executor", "Future", "hookimpl"]
+__all__ = ["CONTRACT", "Backend", "Capabilities", "Executor", "Future", "PoolFuture", "hookimpl"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,517 @@
+"""`Future`: its states, its waiters, its callbacks (promises F1-F8 of the design).
+
+Touches nothing but the standard library's type, for `isinstance`. Guarantees: the outcome is stored before
+the final state can be seen; whoever subscribes before the end is told exactly once; no foreign code runs
+under a lock of ours; reading a finished future takes no lock at all.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as _standard
+import logging
+import os
+import types
+from _thread import allocate_lock
+from threading import TIMEOUT_MAX, Condition
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from corefutures._exceptions import CancelledError, InvalidStateError
+
+try:
+    from _thread import RLock
+except ImportError:  # an interpreter without the C lock
+    from threading import RLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+_T = TypeVar("_T")
+
+# F1. A future moves only along these arrows:
+#
+#     PENDING ──set_running──> RUNNING ──set_result / set_exception──> FINISHED
+#        ├────cancel()───> CANCELLED ──noticed by the executor──> CANCELLED_AND_NOTIFIED
+#        └────set_result / set_exception──> FINISHED
+#
+# The strings are the standard library's: its `wait` reads them from our futures.
+PENDING: Final = "PENDING"
+RUNNING: Final = "RUNNING"
+CANCELLED: Final = "CANCELLED"
+CANCELLED_AND_NOTIFIED: Final = "CANCELLED_AND_NOTIFIED"
+FINISHED: Final = "FINISHED"
+
+#: Done for whoever holds the future.
+DONE: Final = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED})
+#: Done for `wait` and `as_completed` as well: the executor has noticed (F5).
+ENDED: Final = frozenset({CANCELLED_AND_NOTIFIED, FINISHED})
+
+_DESCRIPTIONS: Final = {
+    PENDING: "pending",
+    RUNNING: "running",
+    CANCELLED: "cancelled",
+    CANCELLED_AND_NOTIFIED: "cancelled",
+    FINISHED: "finished",
+}
+
+#: The standard library's logger, so that existing logging configurations keep working.
+LOGGER = logging.getLogger("concurrent.futures")
+
+#: How many forks lie between the first process and this one: callbacks belong to the process that added them (F4).
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
+class Waiter(Protocol):
+    """What may be put into `Future._waiters`: the standard library's waiters and ours."""
+
+    def add_result(self, future: Any, /) -> None: ...
+
+    def add_exception(self, future: Any, /) -> None: ...
+
+    def add_cancelled(self, future: Any, /) -> None: ...
+
+
+class Future(_standard.Future[_T], Generic[_T]):
+    """The outcome of a call that runs elsewhere.
+
+    Made by `Executor.submit`; to be made by hand only in executors and tests. A subclass of the standard
+    library's `Future` by type only: no method is inherited.
+
+    Thread safety: every method may be called from any thread, and from a signal handler or a finaliser that
+    interrupts another of them.
+    """
+
+    # Guards every change of state and every subscription of this future. Innermost: no other lock is taken
+    # and no foreign code runs while it is held. Reentrant, because a signal handler or finaliser may interrupt
+    # its holder (F8). Each guarded block therefore looks at the state and acts on it with nothing in between
+    # at which a handler could run: what may allocate or call is done before that look or after the block.
+    _lock: Any
+
+    # Defaults live in the class: a future that nobody waits for costs no more than its lock.
+    _state: str = PENDING
+    _result: _T | None = None
+    _exception: BaseException | None = None
+    _watched: bool = False  # somebody may have to be told of the end
+    _parked: list[Any] | None = None  # a locked lock for each thread that is blocked in result() or exception()
+    _listeners: list[Any] | None = None  # behind `_waiters`
+    _callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
+    _callbacks_forks: int = 0  # the process that `_callbacks` belongs to
+    _own_condition: Condition | None = None  # behind `_condition`
+
+    def __init__(self) -> None:
+        """Makes a pending future."""
+        self._lock = RLock()
+
+    def __repr__(self) -> str:
+        state = self._state
+        text = f"<{type(self).__name__} at {id(self):#x} state={_DESCRIPTIONS.get(state, state)}"
+        if state == FINISHED:
+            if self._exception is not None:
+                return f"{text} raised {type(self._exception).__name__}>"
+            return f"{text} returned {type(self._result).__name__}>"
+        return f"{text}>"
+
+    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[assignment]
+
+    # ── for whoever waits for the outcome ────────────────────────────────────────────────────────────────
+
+    def cancel(self) -> bool:
+        """Cancels the call unless it runs or has ended.
+
+        Returns:
+            True if the call is cancelled now, False if it runs or has finished.
+        """
+        with self._lock:
+            state = self._state
+            if state != PENDING:
+                return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+            self._state = CANCELLED
+        if self._watched:
+            self._announce_cancellation()
+        return True
+
+    def cancelled(self) -> bool:
+        """Returns True if the call was cancelled."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+
+    def running(self) -> bool:
+        """Returns True while the call runs and can't be cancelled."""
+        return self._state == RUNNING
+
+    def done(self) -> bool:
+        """Returns True if the call was cancelled or has finished."""
+        return self._state in DONE
+
+    def result(self, timeout: float | None = None) -> _T:
+        """Returns what the call returned, after waiting for it.
+
+        Args:
+            timeout: Seconds to wait at most; None waits without limit.
+
+        Returns:
+            The value that the call returned.
+
+        Raises:
+            CancelledError: The call was cancelled.
+            TimeoutError: The call has not ended after `timeout` seconds.
+            BaseException: Whatever the call raised.
+        """
+        if self._state != FINISHED:
+            self._await_end(timeout)
+        if self._exception is not None:
+            try:
+                raise self._exception
+            finally:
+                self = None  # type: ignore[assignment]  # the traceback refers to this frame: no cycle (F6)
+        return self._result  # type: ignore[return-value]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Returns what the call raised, or None if it returned, after waiting for it.
+
+        Args:
+            timeout: Seconds to wait at most; None waits without limit.
+
+        Returns:
+            The exception that the call raised, None if it raised none.
+
+        Raises:
+            CancelledError: The call was cancelled.
+            TimeoutError: The call has not ended after `timeout` seconds.
+        """
+        if self._state != FINISHED:
+            self._await_end(timeout)
+        return self._exception
+
+    def add_done_callback(self, fn: Callable[[Self], object]) -> None:
+        """Has `fn(future)` called when the future ends, or now if it has.
+
+        Callbacks run in the order added, each exactly once, in the thread that ends the future, and only in
+        the process that added them. An `Exception` that one of them raises is logged. Any other
+        `BaseException` is raised to whoever ends the future, after the other callbacks ran (a worker logs it).
+
+        Args:
+            fn: Called with this future as its only argument.
+
+        Raises:
+            TypeError: `fn` is not callable.
+        """
+        if not callable(fn):
+            raise TypeError(f"a callback must be callable, not {type(fn).__name__}")
+        if self._state not in DONE:
+            callbacks = self._done_callbacks
+            with self._lock:
+                if self._state not in DONE:
+                    callbacks.append(fn)
+                    return
+        try:
+            fn(self)
+        except Exception:
+            LOGGER.exception("exception calling callback for %r", self)
+
+    # ── for executors and tests ──────────────────────────────────────────────────────────────────────────
+
+    def set_running_or_notify_cancel(self) -> bool:
+        """Marks the future as running, or tells the waiters that it was cancelled.
+
+        For executors, once for each future, before the call starts.
+
+        Returns:
+            True if the call is to be run, False if it was cancelled.
+
+        Raises:
+            RuntimeError: The future is in neither of the states in which that makes sense.
+        """
+        with self._lock:
+            state = self._state
+            if state == PENDING:
+                self._state = RUNNING
+                return True
+            if state == CANCELLED:
+                self._state = CANCELLED_AND_NOTIFIED
+        if state == CANCELLED:
+            self._tell_waiters()
+            return False
+        LOGGER.critical("Future %s in unexpected state: %s", id(self), state)
+        raise RuntimeError(f"Future in unexpected state: {state}")
+
+    def set_result(self, result: _T) -> None:
+        """Ends the future with a value. For executors and tests.
+
+        Args:
+            result: What `result()` returns from now on.
+
+        Raises:
+            InvalidStateError: The future has already ended.
+        """
+        with self._lock:
+            state = self._state
+            if state not in DONE:
+                self._result = result
+                self._state = FINISHED  # F2: after the outcome
+        if state in DONE:
+            raise InvalidStateError(f"{state}: {self!r}")
+        if self._watched:
+            self._announce()
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Ends the future with an exception. For executors and tests.
+
+        Args:
+            exception: What `result()` raises from now on.
+
+        Raises:
+            InvalidStateError: The future has already ended.
+        """
+        with self._lock:
+            state = self._state
+            if state not in DONE:
+                self._exception = exception
+                self._state = FINISHED  # F2: after the outcome
+        if state in DONE:
+            raise InvalidStateError(f"{state}: {self!r}")
+        if self._watched:
+            self._announce()
+
+    def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:
+        """Returns (done, cancelled, result, exception) as of one moment; asyncio reads it from 3.15 on."""
+        state = self._state
+        if state == FINISHED:
+            return True, False, self._result, self._exception
+        return state in DONE, state in DONE, None, None
+
+    # ── subscriptions ────────────────────────────────────────────────────────────────────────────────────
+    #
+    # F5, no lost wake-up: a subscription is entered under `_lock` together with a look at the state, and the
+    # state is changed under `_lock`. So either the subscriber sees the end, or the end sees the subscriber.
+    # The announcement itself happens after the lock is given back: by then nobody can subscribe any more.
+
+    def _await_end(self, timeout: float | None) -> None:
+        """Blocks until the future is done.
+
+        Raises:
+            CancelledError: It was cancelled.
+            TimeoutError: The time is up.
+        """
+        turnstile = allocate_lock()
+        turnstile.acquire()
+        with self._lock:
+            if self._parked is None:
+                self._parked = []
+            self._watched = True
+            if waits := self._state not in DONE:
+                self._parked.append(turnstile)
+        if waits and not self._pass(turnstile, timeout):
+            raise TimeoutError
+        if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
+            raise CancelledError
+
+    def _pass(self, turnstile: Any, timeout: float | None) -> bool:
+        """Waits until the end releases `turnstile`; returns whether the future is done."""
+        passed = False
+        try:
+            if timeout is None:
+                passed = turnstile.acquire()
+            else:
+                passed = turnstile.acquire(True, min(timeout, TIMEOUT_MAX)) if timeout > 0 else False
+        finally:
+            if not passed:  # timed out or interrupted: leave nothing behind
+                with self._lock:
+                    if self._parked is not None and turnstile in self._parked:
+                        self._parked.remove(turnstile)
+        return passed or self._state in DONE
+
+    def _subscribe(self, waiter: Waiter) -> bool:
+        """Has `waiter` told of the end; returns False, and tells nothing, if `wait` already counts it as done."""
+        listeners = self._waiters
+        with self._lock:
+            if self._state in ENDED:
+                return False
+            listeners.append(waiter)
+            return True
+
+    def _unsubscribe(self, waiter: Waiter) -> None:
+        """Takes back `_subscribe`; it is no error if the waiter is not there any more."""
+        listeners = self._listeners
+        if listeners is not None:
+            with self._lock:
+                if waiter in listeners:
+                    listeners.remove(waiter)
+
+    def _announce(self) -> None:
+        """Tells everybody that the future has ended, waiters first; called once, by whoever ended it."""
+        self._tell_waiters()
+        self._wake_parked()
+        self._invoke_callbacks()
+
+    def _announce_cancellation(self) -> None:
+        """The same for a bare future's `cancel`: the waiters are told when the executor notices."""
+        self._wake_parked()
+        self._invoke_callbacks()
+
+    def _tell_waiters(self) -> None:
+        if self._listeners is None:
+            return
+        with self._lock:
+            listeners = tuple(self._listeners)
+        for waiter in listeners:
+            if self._state == CANCELLED_AND_NOTIFIED:
+                waiter.add_cancelled(self)
+            elif self._exception is not None:
+                waiter.add_exception(self)
+            else:
+                waiter.add_result(self)
+
+    def _wake_parked(self) -> None:
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            for turnstile in parked:
+                turnstile.release()
+        if self._own_condition is not None:  # somebody from outside may wait on it
+            with self._own_condition:
+                self._own_condition.notify_all()
+
+    def _invoke_callbacks(self) -> None:
+        callbacks, self._callbacks = self._callbacks, None
+        if callbacks is None or self._callbacks_forks != _forks:
+            return
+        raised: BaseException | None = None
+        for callback in callbacks:
+            try:
+                callback(self)
+            except Exception:
+                LOGGER.exception("exception calling callback for %r", self)
+            except BaseException as exc:
+                raised = raised or exc
+        if raised is not None:
+            try:
+                raise raised
+            finally:
+                del raised
+
+    # The standard names of the standard library's private parts, made on demand: `concurrent.futures.wait`
+    # and `as_completed` use them on any Future. Whoever asks for one of them counts as a watcher.
+
+    @property
+    def _condition(self) -> Condition:  # type: ignore[override]
+        if self._own_condition is None:
+            with self._lock:
+                self._watched = True
+                if self._own_condition is None:
+                    self._own_condition = Condition(self._lock)
+        return self._own_condition
+
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        if self._listeners is None:
+            with self._lock:
+                self._watched = True
+                if self._listeners is None:
+                    self._listeners = []
+        return self._listeners
+
+    @property
+    def _done_callbacks(self) -> list[Callable[[Any], object]]:
+        with self._lock:
+            self._watched = True
+            if self._callbacks is None or self._callbacks_forks != _forks:
+                self._callbacks_forks = _forks
+                self._callbacks = []
+            return self._callbacks
+
+
+class PoolFuture(Future[_T]):
+    """The future that a pool hands out: it carries its call until the call starts or is cancelled.
+
+    Its executor notices a cancellation at once (F5), and drops the call with its arguments.
+    """
+
+    _fn: Callable[..., _T] | None
+    _args: tuple[Any, ...] | None
+    _kwargs: dict[str, Any] | None
+
+    def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+        """Makes a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
+        self._lock = RLock()
+        self._fn = fn
+        self._args = args
+        self._kwargs = kwargs
+
+    def cancel(self) -> bool:
+        """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
+
+        Returns:
+            True if the call is cancelled now, False if it runs or has finished.
+        """
+        with self._lock:
+            state = self._state
+            if state != PENDING:
+                return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+            self._state = CANCELLED_AND_NOTIFIED
+        self._forget_call()
+        if self._watched:
+            self._announce()
+        return True
+
+    def _begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
+        """Marks the call as running and takes it out of the future; None if it was cancelled."""
+        with self._lock:
+            if self._state != PENDING:
+                return None
+            self._state = RUNNING
+            fn, args, kwargs = self._fn, self._args, self._kwargs
+        self._forget_call()
+        return fn, args, kwargs  # type: ignore[return-value]
+
+    def _forget_call(self) -> None:
+        self._fn = self._args = self._kwargs = None
+
+    def _settle(self, result: _T | None, exception: BaseException | None) -> bool:
+        """Stores the outcome of the call, if the future has not been abandoned meanwhile.
+
+        Returns:
+            True if somebody is to be told: the caller owes `_announce_in_worker`.
+        """
+        with self._lock:
+            if self._state in DONE:
+                return False
+            self._result = result
+            self._exception = exception
+            self._state = FINISHED
+        return self._watched
+
+    def _announce_in_worker(self) -> None:
+        """`_announce` for a pool's own threads: a callback's BaseException is logged, not raised (F4)."""
+        try:
+            self._announce()
+        except BaseException:
+            LOGGER.exception("exception calling callback for %r", self)
+
+    def _abandon(self, exception: BaseException) -> bool:
+        """Ends the future with `exception` unless it has ended: for pools that break.
+
+        Returns:
+            True if this call ended it.
+        """
+        with self._lock:
+            if self._state in DONE:
+                return False
+            self._exception = exception
+            self._state = FINISHED
+        self._forget_call()
+        if self._watched:
+            self._announce_in_worker()
+        return True
+
+    def _renew_lock(self) -> None:
+        """In a forked child, where the thread that held the lock may not exist: replaces it (E11)."""
+        self._lock = RLock()
+        self._own_condition = None

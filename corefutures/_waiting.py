@@ -1,0 +1,298 @@
+"""`wait` and `as_completed`, over our futures, the standard library's and foreign ones in any mixture.
+
+Touches `_future`. Guarantees: each future is reported once; nothing is left subscribed afterwards; a future
+that was handed out is not kept alive; what is said of time limits counts from the call.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as _standard
+import time
+import weakref
+from _thread import allocate_lock
+from collections import deque
+from threading import TIMEOUT_MAX
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from corefutures._future import ENDED, Future, Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+_T = TypeVar("_T")
+
+FIRST_COMPLETED: Final = "FIRST_COMPLETED"
+FIRST_EXCEPTION: Final = "FIRST_EXCEPTION"
+ALL_COMPLETED: Final = "ALL_COMPLETED"
+
+
+class DoneAndNotDoneFutures(NamedTuple):
+    """What `wait` returns: two disjoint sets of futures."""
+
+    done: set[Any]
+    not_done: set[Any]
+
+
+class Collector:
+    """The waiter of one `wait` or `as_completed`: collects the futures that end, wakes the one thread.
+
+    Wakes it once `wanted` futures have ended, or at the first exception if `until_exception` says so. Every
+    method but `park` may be called by any thread, also by a signal handler that interrupts `park`.
+    """
+
+    __slots__ = ("_turnstile", "_until_exception", "_wanted", "ended")
+
+    def __init__(self, wanted: int, until_exception: bool = False) -> None:
+        self.ended: deque[Any] = deque()
+        self._wanted = wanted
+        self._until_exception = until_exception
+        self._turnstile = allocate_lock()
+        self._turnstile.acquire()
+
+    def add_result(self, future: Any) -> None:
+        # The append comes before the count: of two futures that end at once, the later one sees both.
+        self.ended.append(future)
+        if len(self.ended) >= self._wanted:
+            self._wake()
+
+    def add_exception(self, future: Any) -> None:
+        self.ended.append(future)
+        if self._until_exception or len(self.ended) >= self._wanted:
+            self._wake()
+
+    add_cancelled = add_result
+
+    def park(self, deadline: float | None) -> bool:
+        """Sleeps until woken; returns False if `deadline` (of `time.monotonic`) came first."""
+        if deadline is None:
+            return self._turnstile.acquire()
+        remaining = deadline - time.monotonic()
+        return self._turnstile.acquire(True, min(remaining, TIMEOUT_MAX)) if remaining > 0 else False
+
+    def _wake(self) -> None:
+        try:
+            self._turnstile.release()
+        except RuntimeError:  # awake already
+            pass
+
+
+class _Relay:
+    """Stands between a foreign future and the collectors that want to hear of its end.
+
+    A foreign future has no way to take a callback back, so it gets this one callback for its whole life.
+    Whoever takes a collector out of the list, the callback or the collector's owner, is the only one who does:
+    that makes each notification happen once.
+    """
+
+    __slots__ = ("_waiters",)
+
+    def __init__(self) -> None:
+        self._waiters: list[Waiter] = []
+
+    def __call__(self, future: Any) -> None:
+        while self._waiters:
+            try:
+                waiter = self._waiters.pop()
+            except IndexError:
+                return
+            _report(future, waiter)
+
+    def subscribe(self, future: Any, waiter: Waiter) -> bool:
+        self._waiters.append(waiter)
+        # Either the callback comes after the append and finds the waiter, or `done` is already true here.
+        return not (future.done() and self.unsubscribe(waiter))
+
+    def unsubscribe(self, waiter: Waiter) -> bool:
+        try:
+            self._waiters.remove(waiter)
+        except ValueError:
+            return False
+        return True
+
+
+#: id of a foreign future → (what keeps the entry true, its relay). An entry goes with its future.
+_relays: dict[int, tuple[object, _Relay]] = {}
+
+
+def _relay_of(future: Any) -> _Relay:
+    key = id(future)
+    known = _relays.get(key)
+    if known is not None:
+        return known[1]
+    relay = _Relay()
+    try:
+        anchor: object = weakref.ref(future, lambda _: _relays.pop(key, None))
+    except TypeError:  # no weak references: the entry keeps the future until it has ended
+        anchor = future
+    if (entered := _relays.setdefault(key, (anchor, relay))[1]) is not relay:
+        return entered  # another thread was first
+    future.add_done_callback(relay)
+    if anchor is future:
+        future.add_done_callback(lambda _: _relays.pop(key, None))
+    return relay
+
+
+def _report(future: Any, waiter: Waiter) -> None:
+    """Tells `waiter` of a future that has ended, by public methods alone."""
+    if future.cancelled():
+        waiter.add_cancelled(future)
+    elif future.exception() is not None:
+        waiter.add_exception(future)
+    else:
+        waiter.add_result(future)
+
+
+def _has_standard_parts(future: Any) -> bool:
+    return isinstance(future, _standard.Future) and hasattr(future, "_condition")
+
+
+def _has_ended(future: Any) -> bool:
+    if isinstance(future, _standard.Future):
+        try:
+            return future._state in ENDED
+        except AttributeError:  # a subclass that keeps its state elsewhere
+            return future.done()
+    try:
+        if callable(future.add_done_callback):
+            return bool(future.done())
+    except AttributeError:
+        pass
+    raise TypeError(f"wait and as_completed take futures, not {type(future).__name__}")
+
+
+def _has_failed(future: Any) -> bool:
+    return not future.cancelled() and future.exception() is not None
+
+
+def _subscribe(future: Any, waiter: Waiter) -> None:
+    """Has `waiter` told of the end of `future`, exactly once; at once if it has ended."""
+    if isinstance(future, Future):
+        subscribed = future._subscribe(waiter)
+    elif _has_standard_parts(future):
+        with future._condition:
+            if subscribed := future._state not in ENDED:
+                future._waiters.append(waiter)
+    else:
+        subscribed = _relay_of(future).subscribe(future, waiter)
+    if not subscribed:
+        _report(future, waiter)
+
+
+def _unsubscribe(future: Any, waiter: Waiter) -> None:
+    if isinstance(future, Future):
+        future._unsubscribe(waiter)
+    elif _has_standard_parts(future):
+        with future._condition:
+            if waiter in future._waiters:
+                future._waiters.remove(waiter)
+    elif (known := _relays.get(id(future))) is not None:
+        known[1].unsubscribe(waiter)
+
+
+def wait(
+    fs: Iterable[Future[_T]], timeout: float | None = None, return_when: str = ALL_COMPLETED
+) -> DoneAndNotDoneFutures:
+    """Waits for futures, of any executors, until enough of them have ended.
+
+    Args:
+        fs: The futures; one that is given twice counts once. The standard library's and foreign futures,
+            which have the public methods only, may be among them.
+        timeout: Seconds to wait at most; None waits without limit.
+        return_when: FIRST_COMPLETED, FIRST_EXCEPTION or ALL_COMPLETED.
+
+    Returns:
+        The set of the futures that have ended, and the set of the others.
+
+    Raises:
+        TypeError: One of `fs` is no future, or `timeout` is no number.
+        ValueError: `return_when` is none of the three.
+
+    Thread safety: may be called from any thread; any number of threads may wait for the same future.
+    """
+    if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
+        raise ValueError(f"Invalid return condition: {return_when!r}")
+    deadline = None if timeout is None else time.monotonic() + timeout
+    futures = set(fs)
+    done = {future for future in futures if _has_ended(future)}
+    pending = futures - done
+    if (
+        not pending
+        or (timeout is not None and timeout <= 0)
+        or (done and return_when == FIRST_COMPLETED)
+        or (return_when == FIRST_EXCEPTION and any(map(_has_failed, done)))
+    ):
+        return DoneAndNotDoneFutures(done, pending)
+
+    wanted = 1 if return_when == FIRST_COMPLETED else len(pending)
+    collector = Collector(wanted, until_exception=return_when == FIRST_EXCEPTION)
+    subscribed = []
+    try:
+        for future in pending:
+            subscribed.append(future)
+            _subscribe(future, collector)
+        collector.park(deadline)
+    finally:
+        for future in subscribed:
+            _unsubscribe(future, collector)
+    done.update(collector.ended)
+    return DoneAndNotDoneFutures(done, futures - done)
+
+
+def as_completed(fs: Iterable[Future[_T]], timeout: float | None = None) -> Generator[Future[_T], None, None]:
+    """Returns an iterator over futures, of any executors, as they end.
+
+    Those that have ended already come first, in the order given.
+
+    Args:
+        fs: The futures; one that is given twice comes once. The standard library's and foreign futures,
+            which have the public methods only, may be among them.
+        timeout: Seconds, from this call on, in which all are to be had; None waits without limit.
+
+    Returns:
+        An iterator that raises `TimeoutError` when the next future can't be had in time. It keeps no future
+        alive that it has handed out.
+
+    Raises:
+        TypeError: One of `fs` is no future, or `timeout` is no number.
+
+    Thread safety: the call may be made in any thread; the iterator is for one thread at a time.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    futures = dict.fromkeys(fs)
+    total = len(futures)
+    ended = [future for future in futures if _has_ended(future)]
+    for future in ended:
+        del futures[future]
+    ended.reverse()
+    completed = _yield_completed(ended, futures, total, deadline)
+    next(completed)  # subscribes, and arms the `finally` that takes the subscriptions back
+    return completed
+
+
+def _yield_completed(
+    ended: list[Any], pending: dict[Any, None], total: int, deadline: float | None
+) -> Generator[Any, None, None]:
+    collector = Collector(wanted=1)
+    future = None
+    try:
+        for future in pending:
+            _subscribe(future, collector)
+        future = None
+        yield  # to as_completed itself
+        while ended:
+            yield ended.pop()
+        while pending:
+            try:
+                future = collector.ended.popleft()
+            except IndexError:
+                if not collector.park(deadline) and not collector.ended:
+                    raise TimeoutError(f"{len(pending)} (of {total}) futures unfinished") from None
+                continue
+            del pending[future]
+            _unsubscribe(future, collector)
+            handed = [future]
+            del future
+            yield handed.pop()
+    finally:
+        for future in pending:
+            _unsubscribe(future, collector)

@@ -1,0 +1,165 @@
+"""The workers of one pool, and how calls, workers and the end of the pool find each other.
+
+Touches the door and `_worker`. Guarantees: a call never waits while a worker is idle or could be started; no
+lock is held where a call, a wake-up or the end passes, so whoever is interrupted, forked or collected there
+leaves nothing locked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from _thread import get_ident
+from collections import deque
+from threading import RLock, Thread
+from typing import TYPE_CHECKING, Any
+
+from corefutures_thread._worker import work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures.backend import PoolFuture
+
+LOGGER = logging.getLogger("concurrent.futures")
+
+
+class Calls(deque["PoolFuture[Any]"]):
+    """The calls that wait for a worker, oldest first."""
+
+    qsize = deque.__len__  # monitoring code reads `executor._work_queue.qsize()`
+
+
+class Crew:
+    """The calls, the workers and the state of one pool. Workers know their crew, never the pool.
+
+    How a call and a worker find each other:
+
+    1. A submitter appends its call to `calls`, then takes a worker out of `idle` and wakes it.
+    2. A worker that finds no call enters itself into `idle`, then looks into `calls` again, then sleeps.
+
+    Whatever the interleaving, the submitter finds the worker or the worker finds the call. The end works the
+    same way:
+
+    1. `close` sets `closed`, then wakes everybody in `idle`.
+    2. A worker leaves if, being in `idle`, it sees `closed` and after that finds no call.
+    3. A submitter looks at `closed` once more after it has appended its call, and takes it back if it can.
+
+    Whoever takes a worker out of `idle` wakes it. Assumptions: append, pop and remove of a deque are atomic and
+    ordered, which CPython promises with and without the GIL.
+    """
+
+    __slots__ = (
+        "__weakref__", "_hiring", "_initargs", "_initializer", "_name_prefix", "broken_error", "calls", "closed",
+        "idle", "max_workers", "refusal", "running", "threads",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        max_workers: int,
+        name_prefix: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        broken_error: type[Exception],
+    ) -> None:
+        self.max_workers = max_workers
+        self._name_prefix = name_prefix
+        self._initializer = initializer
+        self._initargs = initargs
+        self.broken_error = broken_error
+        self.calls = Calls()
+        # The turnstiles of idle workers: each sleeps in acquire() on its own, which is locked while it is here.
+        self.idle: deque[Any] = deque()
+        self.threads: dict[Thread, int] = {}  # worker → the thread that started it
+        self.running: dict[int, list[PoolFuture[Any] | None]] = {}  # worker's ident → a cell with its call
+        self.closed = False
+        self.refusal: Exception | None = None  # what submitters are told once it is closed
+        # Guards the count of workers against `max_workers`; nothing else is done under it. Reentrant, because a
+        # signal handler that submits may interrupt its holder.
+        self._hiring = RLock()
+
+    def wake_one(self) -> bool:
+        """Wakes the worker that went idle last; returns False if none is idle."""
+        try:
+            turnstile = self.idle.pop()
+        except IndexError:
+            return False
+        turnstile.release()
+        return True
+
+    def staff(self) -> None:
+        """Sees to it that somebody comes for a call just appended: an idle worker, or a new one if allowed.
+
+        Raises:
+            RuntimeError: There is no worker, and the system can't start a thread.
+        """
+        if self.wake_one() or len(self.threads) >= self.max_workers:
+            return
+        thread = Thread(
+            name=f"{self._name_prefix}_{len(self.threads)}",
+            target=work,
+            args=(self, self._initializer, self._initargs),
+        )
+        starter = get_ident()
+        with self._hiring:
+            if len(self.threads) >= self.max_workers:
+                return
+            self.threads[thread] = starter
+        try:
+            thread.start()
+        except BaseException:
+            del self.threads[thread]
+            if not self.threads:
+                raise
+            LOGGER.warning("could not start another worker thread", exc_info=True)
+
+    def close(self, refusal: Exception) -> None:
+        """Lets the workers leave once the calls are done; submitters get a copy of `refusal` from now on."""
+        if self.refusal is None:
+            self.refusal = refusal
+        self.closed = True
+        while self.wake_one():
+            pass
+
+    def fail(self, message: str, cause: BaseException) -> None:
+        """Breaks the pool: what waits fails with `cause` as the cause, and so does what is submitted later."""
+        broken = self.broken_error(message)
+        broken.__cause__ = cause
+        self.refusal = broken
+        self.close(broken)
+        for future in self.take_calls():
+            future._abandon(self.refuse())
+
+    def refuse(self) -> Exception:
+        """Returns an exception of its own for each submitter or future that is turned down (E5)."""
+        refusal = self.refusal
+        assert refusal is not None
+        own = type(refusal)(*refusal.args)
+        own.__cause__ = refusal.__cause__
+        return own
+
+    def take_calls(self) -> list[PoolFuture[Any]]:
+        """Takes all calls that wait out of the queue."""
+        taken = []
+        while self.calls:
+            try:
+                taken.append(self.calls.popleft())
+            except IndexError:  # a worker was faster
+                break
+        return taken
+
+    def employs_current_thread(self) -> bool:
+        """Returns whether this is called by one of the workers."""
+        return get_ident() in self.running
+
+    def join(self) -> None:
+        """Waits until all workers have left. Not for workers."""
+        for thread, starter in list(self.threads.items()):
+            while thread in self.threads:  # it is not if it could not be started
+                try:
+                    thread.join()
+                    break
+                except RuntimeError:  # it is being started, by another thread …
+                    if starter == get_ident():  # … or by the frame that this one interrupted
+                        break
+                    time.sleep(0.001)

@@ -1,0 +1,220 @@
+"""`ThreadPoolExecutor`: the manual's thread pool on a `Crew`; its end at exit, when dropped, and after a fork.
+
+Touches the door and `_crew`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.thread as _standard
+import itertools
+import os
+import threading
+import weakref
+from concurrent.futures.thread import BrokenThreadPool
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from corefutures.backend import Executor, PoolFuture
+from corefutures_thread._crew import Calls, Crew
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures.backend import Future
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+
+#: Every living pool, for the end of the interpreter and for forked children; entries go with their pools.
+_pools: dict[int, weakref.ref[ThreadPoolExecutor]] = {}
+_exiting = False
+
+
+class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
+    """Runs calls in a pool of threads.
+
+    A subclass of the standard library's class by type only: no method is inherited.
+
+    Args:
+        max_workers: How many threads at most; None for `min(32, (os.process_cpu_count() or 1) + 4)`.
+        thread_name_prefix: What the names of the threads begin with.
+        initializer: Called in each thread before its first call. If it fails, the pool is broken.
+        initargs: The arguments for `initializer`.
+
+    Raises:
+        ValueError: `max_workers` is not positive.
+        TypeError: `max_workers` is no number, or `initializer` is not callable.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    BROKEN = BrokenThreadPool
+
+    _counter = itertools.count().__next__
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        if max_workers is None:
+            max_workers = min(32, (_process_cpu_count() or 1) + 4)
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._max_workers = max_workers
+        self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._crew = self._assemble()
+        if _exiting:
+            self._crew.close(RuntimeError(_AFTER_EXIT))
+        key = id(self)
+        _pools[key] = weakref.ref(self, lambda _: _pools.pop(key, None))
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Has `fn(*args, **kwargs)` run in one of the threads.
+
+        Args:
+            fn: What to call.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments, of any names.
+
+        Returns:
+            The future of the call.
+
+        Raises:
+            TypeError: `fn` is not callable.
+            BrokenThreadPool: An initializer has failed.
+            RuntimeError: The pool has been shut down, the interpreter ends, or no thread can be started.
+        """
+        crew = self._crew
+        if crew.closed:
+            raise crew.refuse()
+        if not callable(fn):
+            raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
+        future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
+        crew.calls.append(future)
+        if crew.idle or len(crew.threads) < crew.max_workers:
+            try:
+                crew.staff()
+            except BaseException:
+                future.cancel()
+                raise
+        if crew.closed:
+            self._withdraw(future, crew)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls and lets the threads end once those it has are done.
+
+        Args:
+            wait: Whether to return only when that has happened. One of the pool's own threads never waits.
+            cancel_futures: Whether to cancel the calls that have not started.
+        """
+        crew = self._crew
+        crew.close(RuntimeError("cannot schedule new futures after shutdown"))
+        if cancel_futures:
+            _cancel_all(crew.take_calls())
+        if wait and not crew.employs_current_thread():
+            crew.join()
+
+    def _assemble(self) -> Crew:
+        crew = Crew(
+            self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN
+        )
+        # A pool that is dropped without a shutdown runs the calls it has, and ends.
+        weakref.finalize(self, crew.close, RuntimeError("the executor was dropped")).atexit = False
+        return crew
+
+    def _withdraw(self, future: PoolFuture[Any], crew: Crew) -> None:
+        """Takes back a call that was submitted while the pool was closed, unless a worker has it."""
+        try:
+            crew.calls.remove(future)
+        except ValueError:
+            return
+        raise crew.refuse()
+
+    def _continue_in_child(self) -> None:
+        """In a forked child (E11): the calls stay with the parent, the pool gets new workers."""
+        crew = self._crew
+        inherited = [*crew.take_calls(), *(cell[0] for cell in crew.running.values() if cell[0] is not None)]
+        self._crew = self._assemble()
+        if crew.closed:
+            self._crew.close(crew.refuse())
+        crew.closed = True  # a worker that forked leaves once its call is done
+        for future in inherited:
+            future._renew_lock()
+            future._abandon(
+                self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
+            )
+
+    # The standard names of private parts that the world reads.
+
+    @property
+    def _threads(self) -> dict[threading.Thread, int]:  # type: ignore[override]
+        return self._crew.threads
+
+    @property
+    def _work_queue(self) -> Calls:  # type: ignore[override]
+        return self._crew.calls
+
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self._crew.closed and not self._broken
+
+    @property
+    def _broken(self) -> bool | str:  # type: ignore[override]
+        refusal = self._crew.refusal
+        return str(refusal) if isinstance(refusal, self.BROKEN) else False
+
+
+def _process_cpu_count() -> int | None:
+    """Returns the number of CPUs that this process may use, if the system tells."""
+    if hasattr(os, "process_cpu_count"):  # 3.13
+        return os.process_cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _cancel_all(futures: list[PoolFuture[Any]]) -> None:
+    """Cancels all of them; what their callbacks raise is raised at the end (F4)."""
+    raised: BaseException | None = None
+    for future in futures:
+        try:
+            future.cancel()
+        except BaseException as exc:
+            raised = raised or exc
+    if raised is not None:
+        raise raised
+
+
+def _living_pools() -> list[ThreadPoolExecutor]:
+    return [pool for reference in list(_pools.values()) if (pool := reference()) is not None]
+
+
+def _close_all() -> None:
+    """At the end of the interpreter: the threads, which are no daemons, end once their calls are done."""
+    global _exiting
+    _exiting = True
+    pools = _living_pools()
+    for pool in pools:
+        pool._crew.close(RuntimeError(_AFTER_EXIT))
+    for pool in pools:
+        pool._crew.join()
+
+
+def _continue_all_in_child() -> None:
+    for pool in _living_pools():
+        pool._continue_in_child()
+
+
+# Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_continue_all_in_child)

@@ -1,0 +1,110 @@
+"""What runs in a worker thread.
+
+Imports almost nothing. Guarantees: no exception of a call ends a worker; a failure of its own is never silent
+(E8); between calls a worker keeps nothing alive of the last one (F6).
+"""
+
+from __future__ import annotations
+
+import logging
+from _thread import allocate_lock, get_ident
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures.backend import PoolFuture
+    from corefutures_thread._crew import Crew
+
+LOGGER = logging.getLogger("concurrent.futures")
+
+
+def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    """The life of a worker: initialises, then runs calls until the crew is closed."""
+    current: list[PoolFuture[Any] | None] = [None]
+    crew.running[get_ident()] = current
+    try:
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except BaseException as exc:
+                LOGGER.critical("Exception in initializer:", exc_info=True)
+                crew.fail("A thread initializer failed, the thread pool is not usable anymore", exc)
+                return
+        del initializer, initargs
+        _run_calls(crew, current)
+    except BaseException as exc:
+        LOGGER.critical("Exception in worker", exc_info=True)
+        crew.fail("A worker thread died of an unexpected error", exc)
+        if current[0] is not None:
+            current[0]._abandon(crew.refuse())
+    finally:
+        crew.running.pop(get_ident(), None)
+
+
+def _run_calls(crew: Crew, current: list[PoolFuture[Any] | None]) -> None:
+    calls = crew.calls
+    next_call = calls.popleft
+    idle = crew.idle
+    turnstile = allocate_lock()
+    turnstile.acquire()
+    listed = False  # whether this worker has entered itself into `idle`
+    while True:
+        if listed:
+            closed = crew.closed  # before the last look for a call: see Crew
+            try:
+                future = next_call()
+            except IndexError:
+                if not closed:
+                    turnstile.acquire()  # sleeps; whoever wakes it has taken it out of `idle`
+                    listed = False
+                elif _leave(idle, turnstile):
+                    return
+                else:
+                    listed = False
+                continue
+            _leave(idle, turnstile)
+        else:
+            try:
+                future = next_call()
+            except IndexError:
+                idle.append(turnstile)
+                listed = True
+                continue
+
+        call = future._begin()
+        if call is None:  # cancelled
+            listed = False
+            continue
+        current[0] = future
+        fn, args, kwargs = call
+        result = error = None
+        try:
+            result = fn(*args, **kwargs) if kwargs else fn(*args)
+        except BaseException as exc:
+            # Without this frame, which outlives the call, in the traceback (F6).
+            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+        del call, fn, args, kwargs
+
+        # Whoever sees the result shall find this worker idle already, and not start another one for the next
+        # call. That is true unless callbacks are still to be run: then it takes itself off the list again.
+        if listed := not calls:
+            idle.append(turnstile)
+        if future._settle(result, error):
+            if listed and future._callbacks:
+                listed = False
+                if not _leave(idle, turnstile):
+                    crew.staff()  # somebody counts on this worker
+            future._announce_in_worker()
+        current[0] = None
+        del future, result, error
+
+
+def _leave(idle: Any, turnstile: Any) -> bool:
+    """Takes a worker out of `idle`; False if somebody else has, who has woken it or is about to."""
+    try:
+        idle.remove(turnstile)
+    except ValueError:
+        turnstile.acquire()
+        return False
+    return True
