@@ -23,6 +23,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_report_header() -> str:
-    build = "free-threaded " if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
+    build = ""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        build = f"free-threaded, GIL {'on' if sys._is_gil_enabled() else 'off'}: "
     start_method = os.environ.get("COREFUTURES_TEST_START_METHOD", "not forced")
     return f"{build}{platform.python_implementation()} {sys.version.split()[0]}, start method {start_method}"

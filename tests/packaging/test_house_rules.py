@@ -102,11 +102,11 @@ def test_no_module_class_or_fixture_has_a_name_that_tells_nothing() -> None:
         places = (*path.parts[:-1], path.stem)
         wrong += [f"{path}: module {place}" for place in places if words(place) & FORBIDDEN_WORDS]
         for node in ast.walk(tree):
-            named = isinstance(node, ast.ClassDef) or (
+            if isinstance(node, ast.ClassDef) or (
                 isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_fixture(node)
-            )
-            if named and words(node.name) & FORBIDDEN_WORDS:
-                wrong.append(f"{path}:{node.lineno}: {node.name}")
+            ):
+                if words(node.name) & FORBIDDEN_WORDS:
+                    wrong.append(f"{path}:{node.lineno}: {node.name}")
     assert wrong == []
 
 
