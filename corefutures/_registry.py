@@ -502,7 +502,7 @@ def _check_options(name: str, factory: Callable[..., Any], options: Mapping[str,
             meant = _close(option, valid)
             hint = f"; did you mean {meant!r}?" if meant else ""
             raise TypeError(
-                f"create_executor({name!r}) has no option {option!r}{hint} "
+                f"{'target' if ':' in name else 'backend'} {name!r} has no option {option!r}{hint} "
                 f"(valid: {', '.join(valid) or 'none'})"
             )
 

@@ -1,0 +1,80 @@
+"""The command line: finds the command, runs it, turns its errors into one sentence.
+
+One file a command, imported only when it is chosen; each has `main(arguments) -> exit status`.
+Guarantees: bad input ends with status 2 and no traceback, an interrupt with status 130.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+from corefutures._cli.arguments import CommandParser, UsageError, one_line
+from corefutures._exceptions import BackendError
+
+#: What an interrupted command exits with: 128 + SIGINT.
+INTERRUPTED: Final = 130
+
+#: Every command: the module that runs it and what it is for.
+COMMANDS: Final = {
+    "map": ("corefutures._cli.map", "run a Python function over many items"),
+    "backends": ("corefutures._cli.backends", "list the installed backends and their states"),
+    "conformance": ("corefutures._cli.conformance", "certify an executor, rule by rule"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: The words after the program's name.
+
+    Returns:
+        The exit status: 0 success, 1 the command's own failure, 2 bad input, 130 interrupted.
+    """
+    chosen = arguments[0] if arguments else None
+    try:
+        if chosen not in COMMANDS:
+            return _without_command(arguments)
+        command = import_module(COMMANDS[chosen][0])
+        status: int = command.main(arguments[1:])
+        return status
+    except (UsageError, BackendError) as error:
+        print(f"corefutures {chosen}: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SystemExit as leaving:  # argparse: after --help, or after it told what is wrong
+        return leaving.code if isinstance(leaving.code, int) else 1
+
+
+def _without_command(arguments: Sequence[str]) -> int:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:<{width}}  {purpose}" for name, (_, purpose) in COMMANDS.items())
+    parser = CommandParser(
+        prog="corefutures",
+        usage="corefutures COMMAND ...",
+        description="concurrent.futures with exchangeable backends, on the command line.",
+        epilog=f"commands:\n{listing}\n\n`corefutures COMMAND --help` tells more about one of them.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("command", nargs="?", help="one of the commands below", metavar="COMMAND")
+    parsed = parser.parse_args(list(arguments[:1]))
+    if parsed.version:
+        print(f"corefutures {_version()}")
+        return 0
+    if parsed.command is not None:
+        parser.error(f"there is no command {parsed.command!r}; the commands are {', '.join(COMMANDS)}")
+    parser.print_help()
+    return 0
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # here for start-up time only
+
+    try:
+        return version("corefutures")
+    except PackageNotFoundError:
+        return "(not installed: run from its source)"

@@ -1,0 +1,111 @@
+"""`corefutures backends`: which backends are installed and in which state.
+
+Without `--check` from metadata alone. With it, each is loaded in a process of its own with a time
+limit, so that a plugin that hangs or crashes is a line of the table.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from corefutures._cli.arguments import CommandParser
+from corefutures._registry import BackendStatus, backends
+
+_PROBE = (
+    "import json, sys; sys.path[:] = json.load(sys.stdin); "
+    "from corefutures._cli.probe import main; main(sys.argv[1])"
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The words after the command's name.
+
+    Returns:
+        The exit status: 1 if a backend is broken or conflicting, else 0.
+    """
+    parser = CommandParser(
+        prog="corefutures backends",
+        description="List the installed backends: name, state, distribution and version, note.",
+        epilog="Exit status: 0; 1 if a backend is broken or conflicting.",
+    )
+    parser.add_argument("--check", action="store_true", help="load each one, in a process of its own")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.add_argument(
+        "--timeout", type=float, default=10, metavar="SECONDS", help="how long one may take (default: 10)"
+    )
+    parsed = parser.parse_args(arguments)
+    if not 0 < parsed.timeout < float("inf"):
+        parser.error("the timeout must be a positive number of seconds")
+    statuses = list(backends().values())
+    if parsed.check:
+        statuses = [_check(status, parsed.timeout) for status in statuses]
+    if parsed.json:
+        print(json.dumps([asdict(status) for status in statuses], indent=2))
+    else:
+        _print_table(statuses)
+    return 1 if any(status.state in ("broken", "conflicting") for status in statuses) else 0
+
+
+def _print_table(statuses: list[BackendStatus]) -> None:
+    if not statuses:
+        print("no backend is installed; to install the local ones: pip install 'corefutures[all]'")
+        return
+    rows = [("name", "state", "distribution", "note")]
+    for status in statuses:
+        owner = f"{status.distribution} {status.version or '?'}" if status.distribution else "-"
+        rows.append((status.name, status.state, owner, status.reason or ""))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for name, state, owner, note in rows:
+        print(f"{name:<{widths[0]}}  {state:<{widths[1]}}  {owner:<{widths[2]}}  {note}".rstrip())
+
+
+def _check(status: BackendStatus, timeout: float) -> BackendStatus:
+    """Load one backend in another process; `timeout` in seconds."""
+    if status.state != "installed":
+        return status
+    # Files, not pipes: a process that the plugin leaves behind could hold a pipe open for ever.
+    with tempfile.TemporaryFile() as paths, tempfile.TemporaryFile() as answer:
+        paths.write(json.dumps(sys.path).encode())
+        paths.seek(0)
+        probe = subprocess.Popen(
+            [sys.executable, "-c", _PROBE, status.name],
+            stdin=paths,
+            stdout=answer,
+            stderr=subprocess.DEVNULL,
+            start_new_session=sys.platform != "win32",
+        )
+        try:
+            code = probe.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return replace(status, state="broken", reason=f"it hangs: not loaded within {timeout:g} s")
+        finally:
+            if probe.poll() is None:
+                _kill(probe)
+        answer.seek(0)
+        try:
+            return BackendStatus(**json.loads(answer.read()))
+        except ValueError:  # it ended before it answered
+            how = f"signal {-code}" if code < 0 else f"exit status {code}"
+            return replace(status, state="broken", reason=f"loading it ended the process with {how}")
+
+
+def _kill(probe: subprocess.Popen[bytes]) -> None:
+    """End a probe and, where there are sessions, whatever it left running."""
+    if sys.platform == "win32":
+        probe.kill()
+    else:
+        try:
+            os.killpg(probe.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # nobody is left; macOS says it the second way
+            pass
+    probe.wait()
