@@ -101,12 +101,13 @@ def test_no_module_class_or_fixture_has_a_name_that_tells_nothing() -> None:
     for path, tree in python_files():
         places = (*path.parts[:-1], path.stem)
         wrong += [f"{path}: module {place}" for place in places if words(place) & FORBIDDEN_WORDS]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef) or (
-                isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_fixture(node)
-            ):
-                if words(node.name) & FORBIDDEN_WORDS:
-                    wrong.append(f"{path}:{node.lineno}: {node.name}")
+        wrong += [
+            f"{path}:{node.lineno}: {node.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            if isinstance(node, ast.ClassDef) or is_fixture(node)
+            if words(node.name) & FORBIDDEN_WORDS
+        ]
     assert wrong == []
 
 
