@@ -1,0 +1,143 @@
+"""Certifies one target: finds out what it can do, runs the rules in their order, gives up after too many hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+
+from corefutures.conformance import known
+from corefutures.conformance.capabilities import Profile, declared_by
+from corefutures.conformance.examiner import ExaminationError, Examiner
+from corefutures.conformance.rules import Rule
+from corefutures.conformance.target import Target
+from corefutures.conformance.verdict import Report, Result, judge, not_run
+
+MOST_OVERDUE = 10
+"""After so many overdue rules the rest are not run."""
+
+
+def certify(
+    target: Target,
+    rules: Sequence[Rule],
+    *,
+    deadline: float = 30.0,
+    repeat: int = 1,
+    given: Mapping[str, bool] | None = None,
+    strict: bool = False,
+    selection: str = "",
+    expected_failures: Mapping[str, str] | None = None,
+    progress: Callable[[Result], None] = lambda result: None,
+) -> Report:
+    """Run `rules` on `target`.
+
+    Args:
+        target: what is certified.
+        rules: the rules to run, in this order.
+        deadline: seconds for each rule.
+        repeat: how often each rule runs; its first run that is not passed counts.
+        given: capabilities that the caller declares.
+        strict: whether SHOULD counts like MUST.
+        selection: how the rules were selected, for the report.
+        expected_failures: rule id → reason; the known failures of the standard library by default.
+        progress: called with each result.
+
+    Raises:
+        ExaminationError: when the rules could not be run at all.
+        TargetError: when there is no such target.
+    """
+    from corefutures.backend import CONTRACT
+
+    backend = target.backend()
+    contract = backend is not None and tuple(backend.contract) == CONTRACT
+    profile = Profile()
+    if backend is not None:
+        profile.learn(declared_by(backend.capabilities), "declared")
+    profile.learn(given or {}, "given")
+    expected = known.failures(target.name) if expected_failures is None else expected_failures
+    report = Report(
+        target=target.name, environment=environment(target), contract=contract, strict=strict, selection=selection
+    )
+    with tempfile.TemporaryDirectory(prefix="corefutures-") as folder:
+        examiner = Examiner(
+            [os.path.join(os.path.dirname(__file__), "bare.py"), "-c", os.devnull, "--rootdir", folder]
+            + ["--import-mode=importlib"],
+            deadline=deadline,
+            environment={"COREFUTURES_CONFORMANCE_TARGET": json.dumps(target.to_json())},
+        )
+        try:
+            keys = {key.rpartition("::")[2]: key for key in examiner.keys()}
+            learn(examiner, keys, profile)
+            report.capabilities, report.origins = profile.values, profile.origins
+            run_rules(
+                examiner, keys, rules, report, contract=contract, expected=expected, repeat=repeat, progress=progress
+            )
+        except KeyboardInterrupt:
+            examined = {result.rule.id for result in report.results}
+            report.results += [
+                not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in examined
+            ]
+        finally:
+            examiner.close()
+    return report
+
+
+def learn(examiner: Examiner, keys: Mapping[str, str], profile: Profile) -> None:
+    """Probe what is not yet known about the target, and tell the examinee all of it."""
+    for name in profile.unknown:
+        record = examiner.examine(keys[f"probe_{name}"])
+        if record.outcome == "passed":
+            profile.learn({name: record.value is True}, "probed")
+        else:
+            profile.learn({name: False}, f"assumed: the probe {record.outcome}: {record.message}")
+    profile.complete()
+    examiner.capabilities = profile.values
+    examiner.replace()
+
+
+def run_rules(
+    examiner: Examiner,
+    keys: Mapping[str, str],
+    rules: Sequence[Rule],
+    report: Report,
+    *,
+    contract: bool,
+    expected: Mapping[str, str],
+    repeat: int,
+    progress: Callable[[Result], None],
+) -> None:
+    """Run the rules in order into `report`."""
+    overdue = 0
+    for rule in rules:
+        if overdue >= MOST_OVERDUE:
+            report.gave_up = True
+            result = not_run(rule, f"{overdue} rules were overdue: the rest are not run", contract=contract)
+        else:
+            for _ in range(repeat):
+                key = keys[rule.method]
+                record = examiner.examine(key, patience=rule.patience)
+                result = judge(rule, record, contract=contract, expected_failures=expected)
+                if record.outcome != "passed":
+                    break
+            overdue += result.outcome == "overdue"
+        report.results.append(result)
+        progress(result)
+
+
+def environment(target: Target) -> dict[str, str]:
+    """What the header of a report shows about the target and the place."""
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    found = {
+        "distribution": target.distribution(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "gil": "on" if gil else "off",
+        "platform": platform.platform(),
+        "options": ", ".join(f"{key}={value!r}" for key, value in target.options.items()),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+__all__ = ["MOST_OVERDUE", "ExaminationError", "certify", "environment", "learn", "run_rules"]

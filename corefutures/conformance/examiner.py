@@ -1,0 +1,231 @@
+"""The examiner: runs rules in an examinee process, watches the clock, and replaces the examinee when it must.
+
+It imports no pytest. A rule that is overdue is killed with its whole process tree, its stacks are kept; a rule that takes
+the examinee down with it has failed; the remaining rules run in a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+START_SECONDS = 90.0
+"""How long an examinee may take to import, collect and say that it is ready."""
+
+
+class ExaminationError(RuntimeError):
+    """No examinee could be started, or it found no rules: nothing can be said about the target."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one rule (or probe)."""
+
+    outcome: str
+    """passed, failed, overdue or not-applicable"""
+    message: str
+    details: str
+    seconds: float
+    value: object = None
+    """What a probe returned."""
+
+
+class Examiner:
+    """Runs rules, each by its key (pytest's node id), in an examinee.
+
+    Thread safety: for one thread.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        deadline: float,
+        environment: Mapping[str, str] | None = None,
+        folder: str | None = None,
+    ) -> None:
+        """Prepare; the examinee starts with the first rule.
+
+        Args:
+            arguments: what pytest is to collect, and its settings.
+            deadline: seconds for each rule.
+            environment: variables to add to the examinee's environment.
+            folder: where it runs; here by default.
+        """
+        self._arguments = list(arguments)
+        self._deadline = deadline
+        self._environment = dict(environment or {})
+        self._folder = folder
+        self._examinee: _Examinee | None = None
+        self.capabilities: dict[str, bool] = {}
+        """What the rules are told about the target; changes take effect with the next examinee."""
+
+    def keys(self) -> list[str]:
+        """The keys of everything collected, rules and probes.
+
+        Raises:
+            ExaminationError: when collecting failed.
+        """
+        return list(self._ready().keys)
+
+    def examine(self, key: str, *, patience: float = 1.0, next_key: str | None = None) -> Record:
+        """Run one rule and say what became of it.
+
+        Args:
+            key: the rule's key.
+            patience: by how much its deadline is longer than usual.
+            next_key: the key that will be run next, if known: then fixtures that both share are kept.
+
+        Raises:
+            ExaminationError: when no examinee could be started.
+        """
+        examinee = self._ready()
+        record, fit = examinee.run(key, next_key, self._deadline * patience)
+        if not fit:
+            self.replace()
+        return record
+
+    def replace(self) -> None:
+        """End the examinee; the next rule runs in a new one."""
+        if self._examinee is not None:
+            self._examinee.end()
+            self._examinee = None
+
+    close = replace
+
+    def _ready(self) -> _Examinee:
+        if self._examinee is None:
+            self._examinee = _Examinee(
+                {"arguments": self._arguments, "deadline": self._deadline, "capabilities": self.capabilities},
+                self._environment,
+                self._folder,
+            )
+        return self._examinee
+
+
+class _Examinee:
+    """One examinee process, seen from outside."""
+
+    def __init__(self, settings: dict[str, Any], environment: dict[str, str], folder: str | None) -> None:
+        self._files = tempfile.TemporaryDirectory(prefix="corefutures-examinee-", ignore_cleanup_errors=True)
+        self._stacks = os.path.join(self._files.name, "stacks")
+        self._noise = os.path.join(self._files.name, "noise")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+        own_group: dict[str, Any] = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"start_new_session": True}
+        )
+        with open(self._noise, "wb") as noise:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "corefutures.conformance.examinee", json.dumps({**settings, "stacks": self._stacks})],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=noise,
+                env={**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
+                cwd=folder,
+                encoding="utf-8",
+                **own_group,
+            )
+        self._records: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="examiner", daemon=True).start()
+        try:
+            ready = self._next(START_SECONDS)
+        except BaseException:
+            self.end()
+            raise
+        if ready is None or not ready.get("ready"):
+            found = "\n".join(ready["problems"]) if ready else self._account()
+            self.end()
+            raise ExaminationError(f"the rules could not be run: {found.strip() or 'none was collected'}")
+        self.keys: list[str] = ready["ready"]
+
+    def run(self, key: str, next_key: str | None, deadline: float) -> tuple[Record, bool]:
+        """Run one rule; also say whether the process is fit to run another."""
+        assert self._process.stdin is not None
+        started = time.monotonic()
+        try:
+            self._process.stdin.write(json.dumps({"run": key, "next": next_key}) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # it has just died: its end is read below
+        record = self._next(deadline)
+        seconds = time.monotonic() - started
+        if record is not None:
+            return (
+                Record(record["outcome"], record["message"], record["details"], record["seconds"], record["value"]),
+                not record["tainted"],
+            )
+        status = self._process.poll()
+        if status is None:
+            message = f"not finished after {deadline:g} s"
+            return Record("overdue", message, f"{message}\n\n{self._read_file(self._stacks)}", seconds), False
+        message = f"the process that used the executor died: {_how_it_ended(status)}"
+        return Record("failed", message, f"{message}\n\n{self._account()}", seconds), False
+
+    def end(self) -> None:
+        """End the process and everything that it started."""
+        for pipe in (self._process.stdin,):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        try:  # a fit process leaves by itself: atexit hooks, resource trackers and workers get their chance
+            self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            pass
+        _kill_tree(self._process)
+        self._process.wait()
+        self._files.cleanup()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self._records.put(json.loads(line))
+        self._records.put(None)
+
+    def _next(self, seconds: float) -> dict[str, Any] | None:
+        """The next record, or None when the process died or the time is up."""
+        end = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._records.get(timeout=max(0.0, min(0.25, end - time.monotonic())))
+            if self._process.poll() is not None:  # a worker may hold the pipe open, so its end alone is not enough
+                with contextlib.suppress(queue.Empty):
+                    return self._records.get(timeout=0.1)
+                return None
+            if time.monotonic() >= end:
+                return None
+
+    def _account(self) -> str:
+        return f"{self._read_file(self._stacks)}\n{self._read_file(self._noise)[-4000:]}"
+
+    @staticmethod
+    def _read_file(path: str) -> str:
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+        return ""
+
+
+def _how_it_ended(status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-status).name}"
+    return f"exit status {status}"
+
+
+def _kill_tree(process: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,146 @@
+"""The pytest plugin of whoever certifies an executor by a class: `pytest -p corefutures.conformance.plugin`.
+
+Each rule of an `ExecutorTests` subclass is not run here but by an examinee process, which collects the same class with the
+same settings; so a rule that hangs or crashes is a failed test, and never a hanging or crashing run.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from corefutures.conformance.capabilities import Profile, declared_by
+from corefutures.conformance.certification import MOST_OVERDUE, learn
+from corefutures.conformance.examiner import Examiner
+from corefutures.conformance.executor_tests import RULES, ExecutorTests
+from corefutures.conformance.rules import Rule
+from corefutures.conformance.verdict import Result, judge, not_run, verdict
+
+
+class Examination:
+    """The rules of one class, as they are run: one examiner, what it found so far."""
+
+    def __init__(self, tests: type[ExecutorTests], item: pytest.Item) -> None:
+        """Prepare; nothing starts before the first rule."""
+        self.tests = tests
+        self.results: list[Result] = []
+        self._config = item.config
+        self._class_id = item.nodeid.rpartition("::")[0]
+        self._examiner: Examiner | None = None
+        self._keys: dict[str, str] = {}
+
+    def run(self, item: pytest.Item, rule: Rule, next_item: pytest.Item | None) -> Result:
+        """Run one rule."""
+        contract = self.tests.declares_contract
+        if sum(result.outcome == "overdue" for result in self.results) >= MOST_OVERDUE:
+            result = not_run(rule, f"{MOST_OVERDUE} rules were overdue: the rest are not run", contract=contract)
+        else:
+            examiner = self._ready()
+            # what both share is kept by the examinee, unless the same rule comes again or another class is next
+            follows = next_item.nodeid if next_item is not None and next_item is not item else None
+            key = self._keys[item.name]
+            next_key = self._keys.get(next_item.name) if follows and next_item is not None else None
+            record = examiner.examine(key, patience=rule.patience, next_key=None if next_key == key else next_key)
+            result = judge(rule, record, contract=contract, expected_failures=self.tests.expected_failures)
+        self.results.append(result)
+        return result
+
+    def close(self) -> None:
+        """End the examinee."""
+        if self._examiner is not None:
+            self._examiner.close()
+
+    def _ready(self) -> Examiner:
+        if self._examiner is None:
+            config = self._config
+            arguments = [self._class_id, "--rootdir", str(config.rootpath), "-p", "no:corefutures.conformance.plugin"]
+            arguments += ["-c", str(config.inipath) if config.inipath else os.devnull]
+            arguments += ["--import-mode", config.getoption("importmode")]
+            self._examiner = Examiner(arguments, deadline=self.tests.deadline, folder=str(config.rootpath))
+            self._keys = {key.rpartition("::")[2]: key for key in self._examiner.keys()}
+            profile = Profile()
+            profile.learn(declared_by(self.tests.capabilities), "declared")
+            learn(self._examiner, self._keys, profile)
+        return self._examiner
+
+
+_EXAMINATIONS = pytest.StashKey[dict[str, Examination]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin with no examination."""
+    config.stash[_EXAMINATIONS] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Let an examinee run the item if it is a rule."""
+    tests = getattr(item, "cls", None)
+    rule = RULES.get(getattr(item, "originalname", item.name))
+    if rule is None or not (isinstance(tests, type) and issubclass(tests, ExecutorTests)):
+        return None
+    class_id = item.nodeid.rpartition("::")[0]
+    examinations = item.config.stash[_EXAMINATIONS]
+    examination = examinations.setdefault(class_id, Examination(tests, item))
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    started = pytest.CallInfo.from_call(lambda: None, "call")
+    try:
+        result = examination.run(item, rule, nextitem)
+        reports = [_report(item, result, started, tests)]
+    except Exception as error:
+        reports = [_trouble(item, error, started)]
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    if nextitem is None or nextitem.nodeid.rpartition("::")[0] != class_id:
+        examination.close()
+    return True
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave no examinee behind, also when the run was interrupted."""
+    for examination in session.config.stash[_EXAMINATIONS].values():
+        examination.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the verdict on each class, and the advisories."""
+    for class_id, examination in config.stash[_EXAMINATIONS].items():
+        strict = examination.tests.strict
+        terminalreporter.section(f"{class_id}: {verdict(examination.results, strict=strict)}")
+        for result in examination.results:
+            if result.bad and not result.decides(strict=strict):
+                terminalreporter.line(f"advisory: {result.rule.id} ({result.level}): {result.message}")
+
+
+def _report(
+    item: pytest.Item, result: Result, call: pytest.CallInfo[None], tests: type[ExecutorTests]
+) -> pytest.TestReport:
+    report = pytest.TestReport.from_item_and_call(item, call)
+    report.duration = result.seconds
+    if result.bad and result.decides(strict=tests.strict):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"rule {result.rule.id} ({result.level}, {result.outcome})\n"
+            f"demands:  {result.rule.statement} ({result.rule.source})\n"
+            f"happened: {result.message}\n\n{result.details}"
+        )
+    elif result.bad or result.outcome == "expected-failure":
+        report.outcome = "skipped"
+        report.wasxfail = f"advisory: {result.message}" if result.bad else result.message
+    elif result.outcome in ("not-applicable", "not-run"):
+        path, line, _ = item.location
+        report.outcome = "skipped"
+        report.longrepr = (path, line or 0, f"{result.outcome}: {result.message}")
+    return report
+
+
+def _trouble(item: pytest.Item, error: Exception, call: pytest.CallInfo[None]) -> pytest.TestReport:
+    report = pytest.TestReport.from_item_and_call(item, call)
+    report.outcome = "failed"
+    report.longrepr = f"{type(error).__name__}: {error}"
+    return report
+
+
+__all__ = ["Examination"]

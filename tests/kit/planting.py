@@ -1,0 +1,63 @@
+"""How a defect is declared: the rule that must catch it, the phrase its message must contain, what else it may break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=type[Executor])
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One planted defect."""
+
+    executor: type[Executor]
+    caught_by: str
+    says: str
+    also: tuple[str, ...]
+    deadline: float
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The defect, as its class is called."""
+        return self.executor.__name__
+
+    @property
+    def target(self) -> str:
+        """What the kit is called with."""
+        return f"{self.executor.__module__}:{self.executor.__name__}"
+
+    @property
+    def chapters(self) -> set[str]:
+        """The chapters that a quick run covers."""
+        return {rule.partition(".")[0] for rule in (self.caught_by, *self.also)}
+
+
+DEFECTS: dict[str, Defect] = {}
+"""Every defect, by name."""
+
+
+def planted(
+    caught_by: str, *, says: str, also: tuple[str, ...] = (), deadline: float = 6.0, **options: Any
+) -> Callable[[E], E]:
+    """Declare a faulty executor.
+
+    Args:
+        caught_by: id of the rule that must catch it.
+        says: a phrase that the rule's message must contain.
+        also: ids of the other rules that the same defect rightly breaks, or whole chapters as "chapter.*". No other may fail.
+        deadline: seconds for each rule; a defect that hangs should have a short one.
+        **options: options for the executor.
+    """
+
+    def declare(executor: E) -> E:
+        if executor.__name__ in DEFECTS:
+            raise ValueError(f"two defects are called {executor.__name__}")
+        DEFECTS[executor.__name__] = Defect(executor, caught_by, says, also, deadline, options)
+        return executor
+
+    return declare
