@@ -75,10 +75,15 @@ def test_the_import_contracts_hold() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_import_contracts_cover_every_distribution() -> None:
+def test_the_import_contracts_cover_every_distribution_and_private_module() -> None:
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     plugins = {path.name for path in ROOT.glob("plugins/*/src/corefutures_*")}
+    inside = [*(ROOT / "corefutures").glob("_[!_]*.py"), *(ROOT / "corefutures").glob("_[!_]*/*.py")]
+    private = {".".join(path.relative_to(ROOT).with_suffix("").parts[:2]) for path in inside}
+    layers, *others = configured["contracts"]
     assert set(configured["root_packages"]) == {"corefutures", *plugins}
-    for contract in configured["contracts"]:
-        if contract["type"] == "forbidden":
-            assert set(contract["source_modules"]) >= plugins, contract["name"]
+    assert {f"corefutures.{layer.strip('()')}" for layer in layers["layers"]} >= private
+    for contract in others:
+        assert set(contract["source_modules"]) >= plugins, contract["name"]
+        if contract["name"] == "Plugins use the doors only":
+            assert set(contract["forbidden_modules"]) >= private
