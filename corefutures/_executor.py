@@ -101,9 +101,8 @@ class Executor(_standard.Executor):
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
         self.shutdown(wait=True)
-        return False
 
 
 def check_buffersize(buffersize: int | None) -> None:

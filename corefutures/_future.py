@@ -120,7 +120,8 @@ class Future(_standard.Future[_T], Generic[_T]):
             return f"{text} returned {type(self._result).__name__}>"
         return f"{text}>"
 
-    __class_getitem__ = classmethod(types.GenericAlias)  # type: ignore[assignment]
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(types.GenericAlias)
 
     # ── for whoever waits for the outcome ────────────────────────────────────────────────────────────────
 

@@ -111,7 +111,7 @@ class _Relay:
 
 
 #: id of a foreign future → (what keeps the entry true, its relay). An entry goes with its future.
-_relays: dict[int, tuple[object, _Relay]] = {}
+_relays: dict[int, tuple[Any, _Relay]] = {}
 
 
 def _relay_of(future: Any) -> _Relay:
@@ -121,7 +121,7 @@ def _relay_of(future: Any) -> _Relay:
         return known[1]
     relay = _Relay()
     try:
-        anchor: object = weakref.ref(future, lambda _: _relays.pop(key, None))
+        anchor: Any = weakref.ref(future, lambda _: _relays.pop(key, None))
     except TypeError:  # no weak references: the entry keeps the future until it has ended
         anchor = future
     if (entered := _relays.setdefault(key, (anchor, relay))[1]) is not relay:

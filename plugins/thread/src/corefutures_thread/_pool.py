@@ -67,7 +67,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._max_workers = max_workers
-        self._thread_name_prefix = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
+        self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._crew = self._assemble()
@@ -95,7 +95,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         crew = self._crew
         if crew.closed:
             raise crew.refuse()
-        if not callable(fn):
+        if not callable(fn):  # an annotation is no proof
             raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
         crew.calls.append(future)
