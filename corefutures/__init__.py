@@ -9,31 +9,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corefutures._exceptions import (
-    BackendBrokenError,
-    BackendConflictError,
-    BackendDisabledError,
-    BackendError,
-    BackendNotFoundError,
-    BackendUnavailableError,
-    BrokenExecutor,
-    CancelledError,
-    InvalidStateError,
-    TimeoutError,
-    WorkerLostError,
+    BackendBrokenError as BackendBrokenError,
+    BackendConflictError as BackendConflictError,
+    BackendDisabledError as BackendDisabledError,
+    BackendError as BackendError,
+    BackendNotFoundError as BackendNotFoundError,
+    BackendUnavailableError as BackendUnavailableError,
+    BrokenExecutor as BrokenExecutor,
+    CancelledError as CancelledError,
+    InvalidStateError as InvalidStateError,
+    TimeoutError as TimeoutError,
+    WorkerLostError as WorkerLostError,
 )
-from corefutures._executor import Executor
-from corefutures._future import Future
-from corefutures._waiting import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, wait
+from corefutures._executor import Executor as Executor
+from corefutures._future import Future as Future
+from corefutures._waiting import (
+    ALL_COMPLETED as ALL_COMPLETED,
+    FIRST_COMPLETED as FIRST_COMPLETED,
+    FIRST_EXCEPTION as FIRST_EXCEPTION,
+    as_completed as as_completed,
+    wait as wait,
+)
 
 if TYPE_CHECKING:
-    from concurrent.futures import InterpreterPoolExecutor as InterpreterPoolExecutor
-    from concurrent.futures import ProcessPoolExecutor as ProcessPoolExecutor
+    from concurrent.futures import (
+        InterpreterPoolExecutor as InterpreterPoolExecutor,
+        ProcessPoolExecutor as ProcessPoolExecutor,
+    )
 
-    from corefutures._registry import BackendStatus as BackendStatus
-    from corefutures._registry import backends as backends
-    from corefutures._registry import create_executor as create_executor
-    from corefutures._registry import get_backend as get_backend
-    from corefutures._registry import register_backend as register_backend
+    from corefutures._registry import (
+        BackendStatus as BackendStatus,
+        backends as backends,
+        create_executor as create_executor,
+        get_backend as get_backend,
+        register_backend as register_backend,
+    )
     from corefutures_thread import ThreadPoolExecutor as ThreadPoolExecutor
 
 __version__ = "0.1.0"

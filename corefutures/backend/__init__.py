@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from corefutures._executor import Executor as Executor
-    from corefutures._future import Future as Future
-    from corefutures._future import PoolFuture as PoolFuture
-    from corefutures.backend._description import CONTRACT as CONTRACT
-    from corefutures.backend._description import Backend as Backend
-    from corefutures.backend._description import Capabilities as Capabilities
+    from corefutures._future import Future as Future, PoolFuture as PoolFuture
+    from corefutures.backend._description import (
+        CONTRACT as CONTRACT,
+        Backend as Backend,
+        Capabilities as Capabilities,
+    )
     from corefutures.backend._hook import hookimpl as hookimpl
 
 _HOMES = {
