@@ -42,12 +42,8 @@ _OWN_DISTRIBUTIONS: Final = {
     "dask": "corefutures-dask",
 }
 
-#: The pool classes of the users' door: the backend that brings each, and the first Python with such a pool.
-POOLS: Final = {
-    "ThreadPoolExecutor": ("thread", (3, 11)),
-    "ProcessPoolExecutor": ("process", (3, 11)),
-    "InterpreterPoolExecutor": ("interpreter", (3, 14)),
-}
+#: Own backends that older Pythons cannot run, whatever is installed.
+_FIRST_PYTHON: Final = {"interpreter": (3, 14)}
 
 
 @dataclass(frozen=True)
@@ -615,35 +611,31 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
     REGISTRY.register(backend, replace=replace)
 
 
-def pool_class(pool: str) -> type:
-    """The class behind a pool name of the users' door.
+def pool_class(name: str) -> type:
+    """The pool class that a backend brings, for the users' door.
 
     Args:
-        pool: One of `POOLS`, such as `"ThreadPoolExecutor"`.
+        name: The backend's name.
 
     Returns:
-        The class that the backend brings.
+        The class that makes its executors.
 
     Raises:
         BackendError: If the backend is not installed or cannot be used.
     """
-    backend_name, _ = POOLS[pool]
-    found = REGISTRY.factory(backend_name)
+    found = REGISTRY.factory(name)
     if not isinstance(found, type):
         raise BackendBrokenError(
-            f"{pool} cannot be had: the factory of backend {backend_name!r} is no class; "
-            f"use create_executor({backend_name!r})"
+            f"backend {name!r} brings no pool class: its factory is {_article(type(found).__name__)}; "
+            f"use create_executor({name!r})"
         )
     return found
 
 
-def installed_pool_names() -> list[str]:
-    """The pool names whose backend is installed and not known to fail, from metadata alone."""
-    statuses = backends()
+def installed_backend_names() -> list[str]:
+    """The backends that are installed and not known to fail here, from metadata alone."""
     return [
-        pool
-        for pool, (name, since) in POOLS.items()
-        if sys.version_info >= since
-        and name in statuses
-        and statuses[name].state in ("installed", "available")
+        name
+        for name, status in backends().items()
+        if status.state in ("installed", "available") and sys.version_info >= _FIRST_PYTHON.get(name, (3,))
     ]
