@@ -185,3 +185,23 @@ def test_a_plugin_alone_brings_the_core_and_runs_calls_or_says_why_not(
 def test_the_kit_runs_from_the_wheels_with_its_extra(built: Path, tmp_path: Path) -> None:
     python = install_alone(built, tmp_path, f"{CORE}[thread,conformance]")
     run(python, "-c", "import corefutures.conformance", cwd=tmp_path)
+
+
+def test_type_checkers_see_what_the_doors_offer(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path / "environment", f"{CORE}[thread]")
+    (tmp_path / "program.py").write_text(
+        "from corefutures import Future, as_completed, create_executor, wait\n"
+        "from corefutures.backend import Backend, Capabilities, Executor, hookimpl\n"
+        "from corefutures_thread import ThreadPoolExecutor\n"
+        "\n"
+        "def lengths(executor: Executor, words: list[str]) -> list[int]:\n"
+        "    futures: list[Future[int]] = [executor.submit(len, word) for word in words]\n"
+        "    wait(futures)\n"
+        "    return [future.result() for future in as_completed(futures)]\n"
+        "\n"
+        "lengths(ThreadPoolExecutor(2), ['a'])\n"
+        "create_executor('thread')\n"
+    )
+    run(
+        sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "program.py", cwd=tmp_path
+    )  # fmt: skip
