@@ -50,6 +50,8 @@ check:
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy $(CHECKED)
+	$(RUN) -m mypy --python-version 3.11 --no-warn-unused-ignores $(CHECKED)
+	$(RUN) -m mypy --platform win32 --no-warn-unused-ignores $(CHECKED)
 	$(RUN) -m pyright --pythonpath $(RUN) $(CHECKED)
 	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
