@@ -1,7 +1,7 @@
-"""Writes the figures of benchmarks/results/*.json into README.md, between its two marks; `--check` only compares.
+"""Writes the figures of benchmarks/results/*.json into README.md, between two marks; `--check` only compares.
 
 Touches nothing but README.md. Each JSON file is a table: `title`, `python`, `machine`, and `rows` of `what`,
-`ours`, `standard`, `unit`, `ratio` (how many times as good as the standard library) and `at_least` (the goal).
+`ours`, `standard`, `unit`, `ratio` (how many times as good as the standard library), `at_least` (the goal).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures: tools/readme_figures.py -->\n", "<!-- end of figures -->\n"
 
 
-def number(value: float | None) -> str:
-    """Two or three significant digits; a dash for what was not measured."""
+def shown(value: float | None, unit: str = "") -> str:
+    """Two or three significant digits with the unit; nothing for what was not measured."""
     if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+        return ""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def table(result: dict[str, Any]) -> Iterator[str]:
@@ -31,13 +32,9 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     yield "| what | corefutures | standard library | times as good | goal |"
     yield "|---|---|---|---|---|"
     for row in result["rows"]:
-        unit = row.get("unit", "")
-        ours, standard = (
-            f"{number(row.get(side))} {unit}".rstrip() if row.get(side) is not None else "–"
-            for side in ("ours", "standard")
-        )
-        goal = row.get("at_least")
-        yield f"| {row['what']} | {ours} | {standard} | {number(row['ratio'])} | {'' if goal is None else f'{goal:g}'} |"
+        sides = (shown(row.get(side), row.get("unit", "")) for side in ("ours", "standard"))
+        cells = row["what"], *sides, shown(row.get("ratio")), shown(row.get("at_least"))
+        yield f"| {' | '.join(cells)} |"
 
 
 def figures(results: Path) -> str:

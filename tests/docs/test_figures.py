@@ -38,7 +38,7 @@ def test_a_result_becomes_a_table_in_place_of_the_old_one(readme_figures: Module
     (tmp_path / "thread.json").write_text(json.dumps(result), encoding="utf-8")
     page = f"before\n{readme_figures.BEGIN}old\n{readme_figures.END}after\n"
     text: str = readme_figures.with_figures(page, tmp_path)
-    assert "| map | 1.23 µs | 8.60 µs | 6.97 | 5 |\n" in text
+    assert "| map | 1.23 µs | 8.60 µs | 6.97 | 5.00 |\n" in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
