@@ -468,9 +468,9 @@ class PoolFuture(Future[_T]):
             if self._state != PENDING:
                 return None
             self._state = RUNNING
-            fn, args, kwargs = self._fn, self._args, self._kwargs
-        self._forget_call()
-        return fn, args, kwargs  # type: ignore[return-value]
+            call = self._fn, self._args, self._kwargs
+        self._fn = self._args = self._kwargs = None
+        return call  # type: ignore[return-value]
 
     def _forget_call(self) -> None:
         self._fn = self._args = self._kwargs = None
@@ -484,8 +484,10 @@ class PoolFuture(Future[_T]):
         with self._lock:
             if self._state in DONE:
                 return False
-            self._result = result
-            self._exception = exception
+            if exception is None:
+                self._result = result
+            else:
+                self._exception = exception
             self._state = FINISHED
         return self._watched
 
