@@ -395,10 +395,12 @@ def _kill_workers(executor: Any) -> None:
 
         workers += multiprocessing.active_children()
     for worker in workers:
-        try:
-            worker.kill()
-        except Exception:  # it ended meanwhile, or is no process
-            pass
+        for verb in ("kill", "terminate"):  # loky's processes know only the second
+            try:
+                getattr(worker, verb)()
+                break
+            except Exception:  # it has ended, or it is no process
+                continue
 
 
 def _flush_streams() -> None:
