@@ -59,7 +59,11 @@ def certify(
     profile.learn(given or {}, "given")
     expected = known.failures(target.name) if expected_failures is None else expected_failures
     report = Report(
-        target=target.name, environment=environment(target), contract=contract, strict=strict, selection=selection
+        target=target.name,
+        environment=environment(target),
+        contract=contract,
+        strict=strict,
+        selection=selection,
     )
     with tempfile.TemporaryDirectory(prefix="corefutures-") as folder:
         examiner = Examiner(
@@ -73,7 +77,14 @@ def certify(
             learn(examiner, keys, profile)
             report.capabilities, report.origins = profile.values, profile.origins
             run_rules(
-                examiner, keys, rules, report, contract=contract, expected=expected, repeat=repeat, progress=progress
+                examiner,
+                keys,
+                rules,
+                report,
+                contract=contract,
+                expected=expected,
+                repeat=repeat,
+                progress=progress,
             )
         except KeyboardInterrupt:
             examined = {result.rule.id for result in report.results}
@@ -122,7 +133,7 @@ def run_rules(
                 result = judge(rule, record, contract=contract, expected_failures=expected)
                 if record.outcome != "passed":
                     break
-            overdue += result.outcome == "overdue"
+            overdue += result.outcome == "overdue" and result.decides(strict=report.strict)
         report.results.append(result)
         progress(result)
 

@@ -121,13 +121,22 @@ class _Examinee:
         self._files = tempfile.TemporaryDirectory(prefix="corefutures-examinee-", ignore_cleanup_errors=True)
         self._stacks = os.path.join(self._files.name, "stacks")
         self._noise = os.path.join(self._files.name, "noise")
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))
+        }
         own_group: dict[str, Any] = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {"start_new_session": True}
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+            if sys.platform == "win32"
+            else {"start_new_session": True}
         )
         with open(self._noise, "wb") as noise:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "corefutures.conformance.examinee", json.dumps({**settings, "stacks": self._stacks})],
+                [
+                    sys.executable,
+                    "-m",
+                    "corefutures.conformance.examinee",
+                    json.dumps({**settings, "stacks": self._stacks}),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=noise,
@@ -162,7 +171,13 @@ class _Examinee:
         seconds = time.monotonic() - started
         if record is not None:
             return (
-                Record(record["outcome"], record["message"], record["details"], record["seconds"], record["value"]),
+                Record(
+                    record["outcome"],
+                    record["message"],
+                    record["details"],
+                    record["seconds"],
+                    record["value"],
+                ),
                 not record["tainted"],
             )
         status = self._process.poll()
@@ -199,7 +214,9 @@ class _Examinee:
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._records.get(timeout=max(0.0, min(0.25, end - time.monotonic())))
-            if self._process.poll() is not None:  # a worker may hold the pipe open, so its end alone is not enough
+            if (
+                self._process.poll() is not None
+            ):  # a worker may hold the pipe open, so its end alone is not enough
                 with contextlib.suppress(queue.Empty):
                     return self._records.get(timeout=0.1)
                 return None

@@ -29,7 +29,9 @@ class Expectation:
 
 
 MAP_BUFFERSIZE = Expectation("map() takes buffersize", (3, 14), "gh-74028")
-MAP_CONTINUES_AFTER_ERROR = Expectation("map's iterator goes on after an error of a call", (3, 16), "gh-108518")
+MAP_CONTINUES_AFTER_ERROR = Expectation(
+    "map's iterator goes on after an error of a call", (3, 16), "gh-108518"
+)
 MAP_CLOSE = Expectation("map's iterator has close()", (3, 16), "gh-108518")
 MAP_CALLS_OWN_TIMEOUT = Expectation("map tells a call's own TimeoutError from its own", (3, 16), "gh-155852")
 FALSY_EXCEPTIONS = Expectation("an exception that is false is raised", (3, 14), "gh-132063")

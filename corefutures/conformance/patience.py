@@ -26,6 +26,11 @@ def limit() -> float:
     return _limit
 
 
+def short_limit() -> float:
+    """Seconds for what is promised beyond the manual, and often missing: an advisory should not cost a long wait."""
+    return _limit / 4
+
+
 def set_limit(seconds: float) -> None:
     """Set what `limit()` returns; called once in the process that runs the rules."""
     global _limit

@@ -33,15 +33,21 @@ class Examination:
     def run(self, item: pytest.Item, rule: Rule, next_item: pytest.Item | None) -> Result:
         """Run one rule."""
         contract = self.tests.declares_contract
-        if sum(result.outcome == "overdue" for result in self.results) >= MOST_OVERDUE:
-            result = not_run(rule, f"{MOST_OVERDUE} rules were overdue: the rest are not run", contract=contract)
+        strict = self.tests.strict
+        hung = sum(result.outcome == "overdue" and result.decides(strict=strict) for result in self.results)
+        if hung >= MOST_OVERDUE:
+            result = not_run(
+                rule, f"{MOST_OVERDUE} rules were overdue: the rest are not run", contract=contract
+            )
         else:
             examiner = self._ready()
             # what both share is kept by the examinee, unless the same rule comes again or another class is next
             follows = next_item.nodeid if next_item is not None and next_item is not item else None
             key = self._keys[item.name]
             next_key = self._keys.get(next_item.name) if follows and next_item is not None else None
-            record = examiner.examine(key, patience=rule.patience, next_key=None if next_key == key else next_key)
+            record = examiner.examine(
+                key, patience=rule.patience, next_key=None if next_key == key else next_key
+            )
             result = judge(rule, record, contract=contract, expected_failures=self.tests.expected_failures)
         self.results.append(result)
         return result
@@ -54,7 +60,13 @@ class Examination:
     def _ready(self) -> Examiner:
         if self._examiner is None:
             config = self._config
-            arguments = [self._class_id, "--rootdir", str(config.rootpath), "-p", "no:corefutures.conformance.plugin"]
+            arguments = [
+                self._class_id,
+                "--rootdir",
+                str(config.rootpath),
+                "-p",
+                "no:corefutures.conformance.plugin",
+            ]
             arguments += ["-c", str(config.inipath) if config.inipath else os.devnull]
             arguments += ["--import-mode", config.getoption("importmode")]
             self._examiner = Examiner(arguments, deadline=self.tests.deadline, folder=str(config.rootpath))

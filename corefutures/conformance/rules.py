@@ -17,7 +17,9 @@ Level = Literal["MUST", "SHOULD", "MAY"]
 F = TypeVar("F", bound=Callable[..., object])
 
 _LEVEL = re.compile(r"\b(MUST|SHOULD|MAY)\b")
-_SOURCE = re.compile(r"\((manual(?:: [^()]+(?:\(\))?[^()]*)?|PEP 3148(?:: [^()]+)?|DESIGN [A-Z]\d+(?:, [A-Z]\d+)*)\)\.?$")
+_SOURCE = re.compile(
+    r"\((manual(?:: [^()]+(?:\(\))?[^()]*)?|PEP 3148(?:: [^()]+)?|DESIGN [A-Z]\d+(?:, [A-Z]\d+)*)\)\.?$"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ class Rule:
         Args:
             contract: whether its backend declares the current contract: then what DESIGN promises is owed.
         """
-        return "MUST" if contract and self.source.startswith("DESIGN") and self.written_level == "SHOULD" else self.written_level
+        return (
+            "MUST"
+            if contract and self.source.startswith("DESIGN") and self.written_level == "SHOULD"
+            else self.written_level
+        )
 
     def inapplicable(self, capabilities: Mapping[str, bool]) -> str | None:
         """Why the rule does not apply to a target with these capabilities, or None."""
@@ -75,13 +81,20 @@ def read_rule(function: Callable[..., object], chapter: str) -> Rule:
     source = _SOURCE.search(statement)
     rule_id = f"{chapter}.{name.removeprefix('test_')}"
     if len(levels) != 1:
-        raise RuleError(f"rule {rule_id}: the docstring must have exactly one of MUST, SHOULD, MAY; it has {levels}")
+        raise RuleError(
+            f"rule {rule_id}: the docstring must have exactly one of MUST, SHOULD, MAY; it has {levels}"
+        )
     if source is None:
-        raise RuleError(f"rule {rule_id}: the docstring must end with its source, such as '(manual: Future.cancel)'")
+        raise RuleError(
+            f"rule {rule_id}: the docstring must end with its source, such as '(manual: Future.cancel)'"
+        )
     if source[1].startswith("DESIGN") and levels[0] == "MUST":
-        raise RuleError(f"rule {rule_id}: what DESIGN promises is SHOULD; MUST comes from the manual or the PEP")
+        raise RuleError(
+            f"rule {rule_id}: what DESIGN promises is SHOULD; MUST comes from the manual or the PEP"
+        )
     requirement = Requirement(
-        getattr(function, "__required_capabilities__", {}), tuple(getattr(function, "__reasons_against__", ()))
+        getattr(function, "__required_capabilities__", {}),
+        tuple(getattr(function, "__reasons_against__", ())),
     )
     return Rule(
         id=rule_id,
@@ -106,7 +119,9 @@ def rules_of(chapters: Iterable[type]) -> dict[str, Rule]:
         for name, function in vars(chapter).items():
             if name.startswith("test_"):
                 if name in found:
-                    raise RuleError(f"two rules are called {name}: in {found[name].chapter} and {chapter.__module__}")
+                    raise RuleError(
+                        f"two rules are called {name}: in {found[name].chapter} and {chapter.__module__}"
+                    )
                 found[name] = read_rule(function, chapter.__module__.rpartition(".")[2])
     return found
 

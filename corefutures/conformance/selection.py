@@ -36,6 +36,6 @@ def matcher(expression: str) -> Callable[[str], bool]:
 
     def matches(rule_id: str) -> bool:
         there = [word in rule_id.lower() for word in words]
-        return bool(eval(code, {"__builtins__": {}, "there": there}))  # noqa: S307 - built above from words alone
+        return bool(eval(code, {"__builtins__": {}, "there": there}))
 
     return matches

@@ -63,7 +63,9 @@ class Target:
         """Distribution and version that the target comes from, as far as known."""
         from importlib import metadata
 
-        module = getattr(self._factory(), "__module__", "") if ":" in self.name else f"corefutures_{self.name}"
+        module = (
+            getattr(self._factory(), "__module__", "") if ":" in self.name else f"corefutures_{self.name}"
+        )
         top = module.partition(".")[0]
         for distribution in metadata.packages_distributions().get(top, []):
             return f"{distribution} {metadata.version(distribution)}"

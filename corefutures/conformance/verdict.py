@@ -16,7 +16,14 @@ from corefutures.conformance.rules import Level, Rule
 Outcome = Literal["passed", "failed", "overdue", "expected-failure", "not-applicable", "not-run"]
 Verdict = Literal["conformant", "conformant-with-exceptions", "nonconformant", "incomplete"]
 
-OUTCOMES: tuple[Outcome, ...] = ("passed", "failed", "overdue", "expected-failure", "not-applicable", "not-run")
+OUTCOMES: tuple[Outcome, ...] = (
+    "passed",
+    "failed",
+    "overdue",
+    "expected-failure",
+    "not-applicable",
+    "not-run",
+)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,10 @@ class ThreadExecutor(Executor):
     future_type: type[Future[Any]] = Future
 
     def __init__(
-        self, max_workers: int = 2, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
+        self,
+        max_workers: int = 2,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
     ) -> None:
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
@@ -91,7 +94,9 @@ class ThreadExecutor(Executor):
     def staff(self) -> None:
         """Start a worker if one is needed and allowed."""
         if self.pool.idle < len(self.pool.jobs) and len(self.pool.threads) < self.max_workers:
-            thread = threading.Thread(target=self.work, args=(self.pool,), name=f"reference-{len(self.pool.threads)}")
+            thread = threading.Thread(
+                target=self.work, args=(self.pool,), name=f"reference-{len(self.pool.threads)}"
+            )
             self.pool.threads.append(thread)
             thread.start()
 
@@ -351,7 +356,9 @@ def pack_error(error: BaseException) -> bytes:
         packed = pickle.dumps((False, error, trace))
         pickle.loads(packed)
     except BaseException:
-        stand_in = RuntimeError(f"{type(error).__name__}: {error} (which does not cross the process boundary)")
+        stand_in = RuntimeError(
+            f"{type(error).__name__}: {error} (which does not cross the process boundary)"
+        )
         packed = pickle.dumps((False, stand_in, trace))
     return packed
 

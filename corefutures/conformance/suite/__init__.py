@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from corefutures.conformance.suite.callbacks import Callbacks
 from corefutures.conformance.suite.cancelling import Cancelling
+from corefutures.conformance.suite.exceptions import Exceptions
+from corefutures.conformance.suite.results import Results
 from corefutures.conformance.suite.submitting import Submitting
 
-CHAPTERS: tuple[type, ...] = (Submitting, Cancelling)
+CHAPTERS: tuple[type, ...] = (
+    Submitting,
+    Results,
+    Exceptions,
+    Cancelling,
+    Callbacks,
+)
+"""Every chapter, in reading order."""

@@ -128,3 +128,43 @@ def crash_process() -> None:
     else:
         signal.signal(signal.SIGSEGV, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def length(values: Any) -> int:
+    """Return how many there are."""
+    return len(values)
+
+
+def type_name(value: object) -> str:
+    """Return the name of the argument's type; touches nothing else of it."""
+    return type(value).__name__
+
+
+def take_first(values: Any) -> Any:
+    """Return the first of `values`."""
+    return next(iter(values))
+
+
+def recurse(depth: int = 0) -> int:
+    """Call itself until Python gives up."""
+    return recurse(depth + 1) + 1
+
+
+def raise_group(*texts: str) -> NoReturn:
+    """Raise a group of ValueErrors."""
+    raise ExceptionGroup("several", [ValueError(text) for text in texts])
+
+
+def raise_with_attribute(name: str, value: object) -> NoReturn:
+    """Raise a ValueError that carries an attribute."""
+    error = ValueError("with an attribute")
+    setattr(error, name, value)
+    raise error
+
+
+def raise_deeply(depth: int, text: str) -> None:
+    """Raise ValueError(text) below `depth` frames of this function."""
+    if depth:
+        raise_deeply(depth - 1, text)
+    else:
+        raise ValueError(text)

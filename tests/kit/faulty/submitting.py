@@ -8,7 +8,11 @@ from planting import planted
 from reference import ThreadExecutor
 
 
-@planted("submitting.submit_returns_a_future", says="no concurrent.futures.Future", also=("submitting.*", "cancelling.*"))
+@planted(
+    "submitting.submit_returns_a_future",
+    says="no concurrent.futures.Future",
+    also=("submitting.*", "cancelling.*"),
+)
 class ReturnsNoFuture(ThreadExecutor):
     """submit() returns something that is no Future."""
 
