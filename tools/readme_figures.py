@@ -1,13 +1,13 @@
 """Writes the figures of benchmarks/results/*.json into README.md, between two marks; `--check` only compares.
 
-Touches nothing but README.md. Each JSON file is a table: `title`, `python`, `machine`, and `rows` of `what`,
-`ours`, `standard`, `unit`, `ratio` (how many times as good as the standard library), `at_least` (the goal).
+Touches nothing but README.md. The files are what `python -m benchmarks --json` wrote, unchanged.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,33 +17,49 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures: tools/readme_figures.py -->\n", "<!-- end of figures -->\n"
 
 
-def shown(value: float | None, unit: str = "") -> str:
-    """Two or three significant digits with the unit; nothing for what was not measured."""
-    if value is None:
-        return ""
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f} {unit}".rstrip()
+def shown(figure: float, unit: str = "") -> str:
+    """Two or three significant digits, with the unit."""
+    digits = 0 if figure >= 100 else 1 if figure >= 10 else 2
+    return f"{figure:,.{digits}f} {unit}".rstrip()
 
 
-def table(result: dict[str, Any]) -> Iterator[str]:
-    """The lines of one result's table."""
-    yield f"**{result['title']}** ({result['python']}, {result['machine']})"
-    yield ""
-    yield "| what | corefutures | standard library | times as good | goal |"
-    yield "|---|---|---|---|---|"
-    for row in result["rows"]:
-        sides = (shown(row.get(side), row.get("unit", "")) for side in ("ours", "standard"))
-        cells = row["what"], *sides, shown(row.get("ratio")), shown(row.get("at_least"))
-        yield f"| {' | '.join(cells)} |"
+def cells(row: dict[str, Any]) -> Iterator[str]:
+    """The cells of one measured row; empty where nothing was compared or promised."""
+    yield row["what"]
+    yield shown(statistics.median(row["ours"]), row["unit"])
+    yield shown(statistics.median(row["against"]), row["unit"]) if row["against"] else ""
+    yield f"{shown(row['ratio'])} ×" if row["ratio"] is not None else ""
+    if row["at_least"] is not None:
+        yield f"at least {row['at_least']:g} ×"
+    elif row["at_most"] is not None:
+        yield f"at most {shown(row['at_most'], row['unit'])} more ({shown(row['excess'])})"
+    else:
+        yield ""
+
+
+def tables(result: dict[str, Any]) -> Iterator[str]:
+    """The lines of one result: a table for each sheet."""
+    around = result["surroundings"]
+    build = "free-threaded " if around["free_threaded"] else ""
+    where = f"{build}{around['implementation']} {around['python']}, {around['system']}, {around['cpus']} CPUs"
+    for sheet in result["sheets"]:
+        yield f"**{sheet['title']}** ({where}; medians of {result['rounds']} rounds)"
+        yield ""
+        yield "| what | corefutures | standard library | times as good | promised |"
+        yield "|---|---|---|---|---|"
+        for row in sheet["rows"]:
+            yield f"| {' | '.join(cells(row))} |"
+        yield ""
 
 
 def figures(results: Path) -> str:
     """All tables, in the order of the files' names."""
-    tables = [
-        "\n".join(table(json.loads(path.read_text(encoding="utf-8"))))
+    lines = [
+        line
         for path in sorted(results.glob("*.json"))
+        for line in tables(json.loads(path.read_text(encoding="utf-8")))
     ]
-    return "\n\n".join(tables or ["No figures are committed; `make bench` measures."]) + "\n"
+    return "\n".join(lines or ["No figures are committed; `make bench` measures.", ""])
 
 
 def with_figures(readme: str, results: Path) -> str:

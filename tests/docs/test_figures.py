@@ -33,12 +33,27 @@ def test_the_readme_has_the_figures_of_the_committed_results() -> None:
 
 
 def test_a_result_becomes_a_table_in_place_of_the_old_one(readme_figures: ModuleType, tmp_path: Path) -> None:
-    row = {"what": "map", "ours": 1.234, "standard": 8.6, "unit": "µs", "ratio": 6.97, "at_least": 5}
-    result = {"title": "Threads", "python": "CPython 3.14.10", "machine": "2 cores", "rows": [row]}
+    compared = {
+        "what": "map", "unit": "µs a call", "ratio": 6.97, "excess": None, "at_least": 5.0, "at_most": None,
+        "kept": True, "ours": [1.2, 1.234, 9.0], "against": [8.6, 8.6, 8.6], "others": {},
+    }  # fmt: skip
+    alone = compared | {"what": "a million", "against": [], "ratio": None, "at_least": None}
+    costly = compared | {"what": "import", "at_least": None, "at_most": 3.0, "excess": 1.5}
+    result = {
+        "surroundings": {
+            "python": "3.14.10", "implementation": "CPython", "free_threaded": False,
+            "system": "Linux", "machine": "x86_64", "cpus": 2,
+        },
+        "rounds": 9,
+        "sheets": [{"suite": "thread", "title": "Threads", "rows": [compared, alone, costly]}],
+    }  # fmt: skip
     (tmp_path / "thread.json").write_text(json.dumps(result), encoding="utf-8")
     page = f"before\n{readme_figures.BEGIN}old\n{readme_figures.END}after\n"
     text: str = readme_figures.with_figures(page, tmp_path)
-    assert "| map | 1.23 µs | 8.60 µs | 6.97 | 5.00 |\n" in text
+    assert "| map | 1.23 µs a call | 8.60 µs a call | 6.97 × | at least 5 × |\n" in text
+    assert "| a million | 1.23 µs a call |  |  |  |\n" in text
+    assert "| at most 3.00 µs a call more (1.50) |\n" in text
+    assert "**Threads** (CPython 3.14.10, Linux, 2 CPUs; medians of 9 rounds)" in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")

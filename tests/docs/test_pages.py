@@ -82,14 +82,14 @@ def install_files(page: Path, folder: Path) -> None:
             (information / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """The environment of a command: this interpreter first on PATH, the page's files importable."""
+def environment(cwd: Path) -> dict[str, str]:
+    """The environment of a command: this interpreter first on PATH, what lies in its folder importable."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
     }
     return inherited | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": str(cwd),
         "PYTHONIOENCODING": "utf-8",
         # make uses the environment that runs this test, and makes no other
         "PYTHON": sys.executable,
@@ -97,12 +97,12 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def run(command: str | list[str], folder: Path, cwd: Path) -> str:
+def run(command: str | list[str], cwd: Path) -> str:
     done = subprocess.run(
         command,
         shell=isinstance(command, str),
         cwd=cwd,
-        env=environment(folder),
+        env=environment(cwd),
         capture_output=True,
         encoding="utf-8",
         timeout=LIMIT - 20,
@@ -138,7 +138,7 @@ def test_python_blocks_run_and_print_what_is_shown(block: Block, tmp_path: Path)
     install_files(block.page, tmp_path)
     script = tmp_path / "example.py"
     script.write_text(block.text, encoding="utf-8")
-    printed = run([sys.executable, "-W", "error", str(script)], tmp_path, tmp_path)
+    printed = run([sys.executable, "-W", "error", str(script)], tmp_path)
     if block.prints is not None:
         assert_prints(block.prints, printed)
 
@@ -150,7 +150,7 @@ def test_commands_succeed_and_print_what_is_shown(block: Block, tmp_path: Path) 
     for command, shown in commands(block.text):
         if command in NOT_RUN:
             continue
-        printed = run(command, tmp_path, ROOT if command.startswith("make ") else tmp_path)
+        printed = run(command, ROOT if command.startswith("make ") else tmp_path)
         if shown.strip():
             assert_prints(shown, printed)
 
@@ -182,6 +182,6 @@ def test_the_runner_tells_a_wrong_output(tmp_path: Path) -> None:
     assert (python.prints, python.line, console.line) == ("two\n", 1, 9)
     assert commands(console.text) == [("echo 1", "1\n")]
     with pytest.raises(AssertionError, match="two"):
-        assert_prints("two\n", run([sys.executable, "-c", python.text], tmp_path, tmp_path))
+        assert_prints("two\n", run([sys.executable, "-c", python.text], tmp_path))
     with pytest.raises(AssertionError, match="exit status"):
-        run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path, tmp_path)
+        run([sys.executable, "-c", "raise SystemExit(3)"], tmp_path)

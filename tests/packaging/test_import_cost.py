@@ -77,7 +77,7 @@ def test_the_import_contracts_hold() -> None:
 
 def test_the_import_contracts_cover_every_distribution_and_private_module() -> None:
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    plugins = {path.name for path in ROOT.glob("plugins/*/src/corefutures_*")}
+    plugins = {path.parent.name for path in ROOT.glob("plugins/*/src/*/__init__.py")}
     inside = [*(ROOT / "corefutures").glob("_[!_]*.py"), *(ROOT / "corefutures").glob("_[!_]*/*.py")]
     private = {".".join(path.relative_to(ROOT).with_suffix("").parts[:2]) for path in inside}
     layers, *others = configured["contracts"]
