@@ -58,7 +58,7 @@ class Scan:
         unreadable: A phrase for each distribution whose entry points could not be read at all.
     """
 
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim, ...] = ()
     unreadable: tuple[str, ...] = ()
 
 
@@ -101,7 +101,8 @@ def _distributions() -> Iterator[_Distribution]:
             distribution = next(found)
         except StopIteration:
             return
-        except Exception:  # a foreign finder failed: what it would have found is lost, the rest counts
+        except Exception:  # a foreign finder failed: what is on sys.path counts all the same
+            yield from importlib_metadata.MetadataPathFinder().find_distributions()
             return
         yield distribution
 
@@ -113,8 +114,7 @@ def _mentions_group(distribution: _Distribution) -> bool:
 def _identity(distribution: _Distribution) -> tuple[str, str | None, str | None]:
     """The name, the version and, if the metadata lacks one of them, the defect."""
     try:
-        name = distribution.metadata["Name"]
-        version = distribution.metadata["Version"]
+        name, version = map(distribution.metadata.get, ("Name", "Version"))
     except Exception as error:
         return _place(distribution), None, f"its metadata cannot be read ({type(error).__name__}: {error})"
     if not name or not version:

@@ -7,6 +7,7 @@ queue only. Guarantees: at most `WINDOW` items are in memory; an interrupt ends 
 from __future__ import annotations
 
 import collections
+import io
 import json
 import os
 import queue
@@ -127,7 +128,7 @@ def _create(backend: str, options: dict[str, Any]) -> Any:
 def _lines(stream: TextIO | None) -> Iterator[str]:
     if stream is None:
         raise UsageError("there are neither items nor a standard input")
-    if hasattr(stream, "reconfigure"):
+    if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="surrogateescape")  # a file's name may be no valid text, as in arguments
     if stream.isatty():
         print("corefutures map: reading items from the terminal, one a line", file=sys.stderr)
@@ -194,7 +195,7 @@ class _Results:
         self._tracebacks = tracebacks
         self._shares_terminal = stream.isatty()
         self._flushed_at = time.monotonic()
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
 
     def add(self, call: _Call) -> None:
