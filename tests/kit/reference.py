@@ -289,8 +289,9 @@ class ProcessExecutor(ThreadExecutor):
         try:
             connection.send_bytes(job.parcel)
             reply = cls.receive(connection, process)
-        except (OSError, EOFError) as error:
-            cls.lose_worker(pool, job, error)
+        except (OSError, EOFError):
+            process.join(5)
+            cls.lose_worker(pool, job, EOFError(f"the worker process ended with exit code {process.exitcode}"))
             return
         cls.release(job)
         try:

@@ -7,6 +7,7 @@ from corefutures.conformance.suite.cancelling import Cancelling
 from corefutures.conformance.suite.exceptions import Exceptions
 from corefutures.conformance.suite.results import Results
 from corefutures.conformance.suite.submitting import Submitting
+from corefutures.conformance.suite.worker_loss import WorkerLoss
 
 CHAPTERS: tuple[type, ...] = (
     Submitting,
@@ -14,5 +15,6 @@ CHAPTERS: tuple[type, ...] = (
     Exceptions,
     Cancelling,
     Callbacks,
+    WorkerLoss,
 )
 """Every chapter, in reading order."""
