@@ -105,8 +105,7 @@ def learn(examiner: Examiner, keys: Mapping[str, str], profile: Profile) -> None
         else:
             profile.learn({name: False}, f"assumed: the probe {record.outcome}: {record.message}")
     profile.complete()
-    examiner.capabilities = profile.values
-    examiner.replace()
+    examiner.tell(profile.values)
 
 
 def run_rules(

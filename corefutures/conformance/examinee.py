@@ -98,6 +98,10 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
             send({"ready": list(items), "problems": self.problems})
             for line in commands:
                 command = json.loads(line)
+                if "capabilities" in command:
+                    settings["capabilities"] = command["capabilities"]
+                    session.config.stash[CAPABILITIES] = command["capabilities"]
+                    continue
                 item = items[command["run"]]
                 self.record = {"outcome": "passed", "message": "", "details": "", "value": None}
                 session.config.stash[TAINTED] = False

@@ -68,8 +68,7 @@ class Examiner:
         self._environment = dict(environment or {})
         self._folder = folder
         self._examinee: _Examinee | None = None
-        self.capabilities: dict[str, bool] = {}
-        """What the rules are told about the target; changes take effect with the next examinee."""
+        self._capabilities: dict[str, bool] = {}
 
     def keys(self) -> list[str]:
         """The keys of everything collected, rules and probes.
@@ -78,6 +77,12 @@ class Examiner:
             ExaminationError: when collecting failed.
         """
         return list(self._ready().keys)
+
+    def tell(self, capabilities: Mapping[str, bool]) -> None:
+        """Tell the rules what the target can do."""
+        self._capabilities = dict(capabilities)
+        if self._examinee is not None:
+            self._examinee.command({"capabilities": self._capabilities})
 
     def examine(self, key: str, *, patience: float = 1.0, next_key: str | None = None) -> Record:
         """Run one rule and say what became of it.
@@ -107,7 +112,7 @@ class Examiner:
     def _ready(self) -> _Examinee:
         if self._examinee is None:
             self._examinee = _Examinee(
-                {"arguments": self._arguments, "deadline": self._deadline, "capabilities": self.capabilities},
+                {"arguments": self._arguments, "deadline": self._deadline, "capabilities": self._capabilities},
                 self._environment,
                 self._folder,
             )
@@ -158,15 +163,17 @@ class _Examinee:
             raise ExaminationError(f"the rules could not be run: {found.strip() or 'none was collected'}")
         self.keys: list[str] = ready["ready"]
 
+    def command(self, command: dict[str, Any]) -> None:
+        """Send a command."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it has just died: whoever reads its records finds that out
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+
     def run(self, key: str, next_key: str | None, deadline: float) -> tuple[Record, bool]:
         """Run one rule; also say whether the process is fit to run another."""
-        assert self._process.stdin is not None
         started = time.monotonic()
-        try:
-            self._process.stdin.write(json.dumps({"run": key, "next": next_key}) + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has just died: its end is read below
+        self.command({"run": key, "next": next_key})
         record = self._next(deadline)
         seconds = time.monotonic() - started
         if record is not None:
@@ -189,10 +196,9 @@ class _Examinee:
 
     def end(self) -> None:
         """End the process and everything that it started."""
-        for pipe in (self._process.stdin,):
-            with contextlib.suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
         try:  # a fit process leaves by itself: atexit hooks, resource trackers and workers get their chance
             self._process.wait(1.0)
         except subprocess.TimeoutExpired:

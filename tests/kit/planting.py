@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any, TypeVar
+
+from reference import ProcessExecutor
 
 E = TypeVar("E", bound=type[Executor])
 
@@ -32,6 +35,27 @@ class Defect:
         return f"{self.executor.__module__}:{self.executor.__name__}"
 
     @property
+    def broken(self) -> set[str]:
+        """The rules that it breaks for certain."""
+        return {self.caught_by, *(rule for rule in self.also if "*" not in rule)}
+
+    def may_break(self, rule: str) -> bool:
+        """Whether the rule may fail because of this defect."""
+        return rule == self.caught_by or any(fnmatch(rule, pattern) for pattern in self.also)
+
+    @property
+    def capabilities(self) -> dict[str, bool]:
+        """What the executor can do, so that a run need not probe it."""
+        threads = not issubclass(self.executor, ProcessExecutor)
+        return {
+            "same_process": threads,
+            "shares_memory": threads,
+            "pickles": not threads,
+            "accepts_initializer": True,
+            "survives_worker_loss": False,
+        }
+
+    @property
     def chapters(self) -> set[str]:
         """The chapters that a quick run covers."""
         return {rule.partition(".")[0] for rule in (self.caught_by, *self.also)}
@@ -49,7 +73,8 @@ def planted(
     Args:
         caught_by: id of the rule that must catch it.
         says: a phrase that the rule's message must contain.
-        also: ids of the other rules that the same defect rightly breaks, or whole chapters as "chapter.*". No other may fail.
+        also: ids of the other rules that the same defect breaks, which must fail too; and patterns such as "chapter.*" of
+            rules that may fail. No other may.
         deadline: seconds for each rule; a defect that hangs should have a short one.
         **options: options for the executor.
     """

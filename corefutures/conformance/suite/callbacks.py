@@ -48,7 +48,9 @@ class Callbacks:
     # When
 
     def test_callback_runs_after_a_result(self, executor: Executor, gate: Gate) -> None:
-        """A callback MUST be called with the future as its only argument when the call finishes. (manual: Future.add_done_callback)"""
+        """A callback MUST be called with the future as its only argument when the call finishes. (manual:
+        Future.add_done_callback)
+        """
         seen: list[Any] = []
         future = executor.submit(calls.pass_gate, gate, 42)
         future.add_done_callback(lambda *args: seen.append(args))
@@ -87,7 +89,9 @@ class Callbacks:
         self._called(seen)
 
     def test_callback_sees_a_finished_future(self, executor: Executor, gate: Gate) -> None:
-        """In a callback the future MUST be done, not running, with its result there. (manual: Future.add_done_callback)"""
+        """In a callback the future MUST be done, not running, with its result there. (manual:
+        Future.add_done_callback)
+        """
         seen: list[Any] = []
 
         def look(future: Future[Any]) -> None:
@@ -121,19 +125,25 @@ class Callbacks:
         assert seen == [KeyError], f"the callback saw {brief(seen)} as the exception's type"
 
     def test_late_callback_runs_at_once_after_a_result(self, executor: Executor) -> None:
-        """A callback added to a finished future MUST be called immediately. (manual: Future.add_done_callback)"""
+        """A callback added to a finished future MUST be called immediately. (manual:
+        Future.add_done_callback)
+        """
         future = executor.submit(calls.echo, 42)
         done(future)
         self._immediately(future)
 
     def test_late_callback_runs_at_once_after_an_exception(self, executor: Executor) -> None:
-        """A callback added after the call raised MUST be called immediately. (manual: Future.add_done_callback)"""
+        """A callback added after the call raised MUST be called immediately. (manual:
+        Future.add_done_callback)
+        """
         future = executor.submit(calls.raise_new, ValueError, "x")
         done(future)
         self._immediately(future)
 
     def test_late_callback_runs_at_once_after_a_cancellation(self, executor: Executor, gate: Gate) -> None:
-        """A callback added after the call was cancelled MUST be called immediately. (manual: Future.add_done_callback)"""
+        """A callback added after the call was cancelled MUST be called immediately. (manual:
+        Future.add_done_callback)
+        """
         future = self._waiting(executor, gate)
         assert future.cancel() is True, "cancel() did not return True for a waiting call"
         self._immediately(future)
@@ -160,7 +170,9 @@ class Callbacks:
     def test_callbacks_of_a_cancelled_call_run_in_the_order_added(
         self, executor: Executor, gate: Gate
     ) -> None:
-        """Callbacks of a cancelled call MUST be called in the order that they were added. (manual: Future.add_done_callback)"""
+        """Callbacks of a cancelled call MUST be called in the order that they were added. (manual:
+        Future.add_done_callback)
+        """
         seen: list[int] = []
         future = self._waiting(executor, gate)
         for number in range(20):
@@ -183,7 +195,9 @@ class Callbacks:
         assert counts == [1] * 60, f"the callbacks of 60 futures were called so often: {counts}"
 
     def test_a_callback_of_a_cancelled_call_runs_once(self, executor: Executor, gate: Gate) -> None:
-        """The callback of a cancelled call SHOULD NOT be called again when the executor comes to it. (DESIGN F4)"""
+        """The callback of a cancelled call SHOULD NOT be called again when the executor comes to it. (DESIGN
+        F4)
+        """
         seen: list[Any] = []
         future = self._waiting(executor, gate)
         future.add_done_callback(seen.append)
@@ -205,7 +219,9 @@ class Callbacks:
 
     @patient(2)
     def test_a_callback_added_at_the_end_is_not_lost(self, make: Maker) -> None:
-        """A callback that is added just when the call finishes MUST be called. (manual: Future.add_done_callback)"""
+        """A callback that is added just when the call finishes MUST be called. (manual:
+        Future.add_done_callback)
+        """
         executor = make(max_workers=2)
         seen: list[Any] = []
         futures = []
@@ -224,7 +240,9 @@ class Callbacks:
     # Where, and what may be one
 
     def test_callback_runs_in_the_process_that_added_it(self, executor: Executor, gate: Gate) -> None:
-        """A callback MUST be called in a thread of the process that added it. (manual: Future.add_done_callback)"""
+        """A callback MUST be called in a thread of the process that added it. (manual:
+        Future.add_done_callback)
+        """
         seen: list[int] = []
         future = executor.submit(calls.pass_gate, gate)
         future.add_done_callback(lambda _: seen.append(os.getpid()))
@@ -233,7 +251,9 @@ class Callbacks:
         assert seen == [os.getpid()], f"the callback ran in process {seen[0]}, added in {os.getpid()}"
 
     def test_callback_may_be_any_callable(self, executor: Executor, gate: Gate) -> None:
-        """Any callable MUST do as a callback: an object, a partial, a bound method. (manual: Future.add_done_callback)"""
+        """Any callable MUST do as a callback: an object, a partial, a bound method. (manual:
+        Future.add_done_callback)
+        """
         one, two, three = Collector(), Collector(), Collector()
         seen: list[Any] = []
         future = executor.submit(calls.pass_gate, gate)
@@ -260,7 +280,9 @@ class Callbacks:
     # When one raises
 
     def test_a_raising_callback_does_not_stop_the_others(self, executor: Executor, gate: Gate) -> None:
-        """An Exception in a callback MUST be ignored: the other callbacks are called. (manual: Future.add_done_callback)"""
+        """An Exception in a callback MUST be ignored: the other callbacks are called. (manual:
+        Future.add_done_callback)
+        """
         seen: list[Any] = []
         future = executor.submit(calls.pass_gate, gate, 42)
         future.add_done_callback(seen.append)
@@ -287,7 +309,9 @@ class Callbacks:
     def test_a_late_raising_callback_is_logged(
         self, executor: Executor, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """An Exception in a callback that is called immediately MUST be logged, not raised. (manual: Future.add_done_callback)"""
+        """An Exception in a callback that is called immediately MUST be logged, not raised. (manual:
+        Future.add_done_callback)
+        """
         future = executor.submit(calls.nothing)
         done(future)
         with caplog.at_level(logging.DEBUG):
@@ -336,7 +360,9 @@ class Callbacks:
     # What a callback may do
 
     def test_a_callback_may_add_a_callback(self, executor: Executor, gate: Gate) -> None:
-        """A callback that adds another to its finished future MUST see it called. (manual: Future.add_done_callback)"""
+        """A callback that adds another to its finished future MUST see it called. (manual:
+        Future.add_done_callback)
+        """
         seen: list[Any] = []
         future = executor.submit(calls.pass_gate, gate)
         future.add_done_callback(lambda it: it.add_done_callback(seen.append))
@@ -369,7 +395,8 @@ class Callbacks:
         assert seen == [True], f"cancel() of a waiting call in a callback said {seen}"
 
     def test_a_callback_may_wait_for_its_future(self, executor: Executor, gate: Gate) -> None:
-        """A callback SHOULD be able to ask its future from another thread, for no lock is held. (DESIGN F3)"""
+        """A callback SHOULD be able to ask its future from another thread, for no lock is held. (DESIGN F3)
+        """
         seen: list[Any] = []
 
         def ask(future: Future[Any]) -> None:

@@ -96,7 +96,9 @@ class Cancelling:
     def test_the_next_waiting_call_can_be_cancelled(
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
-        """A call that has not started SHOULD be cancellable, also when it was sent ahead to a worker. (DESIGN E3)"""
+        """A call that has not started SHOULD be cancellable, also when it was sent ahead to a worker. (DESIGN
+        E3)
+        """
         first = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         waiting = [executor.submit(calls.note, journal, number) for number in range(3)]
@@ -154,7 +156,9 @@ class Cancelling:
         assert journal.entries == ["a later call"], f"after a cancellation these ran: {journal.entries}"
 
     def test_a_cancelled_future_stays_cancelled(self, executor: Executor, gate: Gate) -> None:
-        """A cancelled future MUST stay cancelled when the executor comes to its call. (manual: Future.cancelled)"""
+        """A cancelled future MUST stay cancelled when the executor comes to its call. (manual:
+        Future.cancelled)
+        """
         future = self._waiting(executor, gate, calls.echo, 42)
         future.cancel()
         gate.open()
@@ -172,7 +176,9 @@ class Cancelling:
         assert future.cancel() is True, "cancel() of a call cancelled long ago did not return True"
 
     def test_cancel_from_several_threads(self, executor: Executor, gate: Gate) -> None:
-        """cancel() MUST return True in every thread that cancels the same waiting call. (manual: Future.cancel)"""
+        """cancel() MUST return True in every thread that cancels the same waiting call. (manual:
+        Future.cancel)
+        """
         future = self._waiting(executor, gate)
         called: list[object] = []
         future.add_done_callback(called.append)
@@ -234,12 +240,16 @@ class Cancelling:
     # Who sees it
 
     def test_cancel_wakes_a_thread_in_result(self, executor: Executor, gate: Gate) -> None:
-        """A thread that waits in result() MUST get CancelledError when the call is cancelled. (manual: Future.result)"""
+        """A thread that waits in result() MUST get CancelledError when the call is cancelled. (manual:
+        Future.result)
+        """
         future = self._waiting(executor, gate)
         self._wakes(future, lambda: future.result(), "result()")
 
     def test_cancel_wakes_a_thread_in_exception(self, executor: Executor, gate: Gate) -> None:
-        """A thread that waits in exception() MUST get CancelledError when the call is cancelled. (manual: Future.exception)"""
+        """A thread that waits in exception() MUST get CancelledError when the call is cancelled. (manual:
+        Future.exception)
+        """
         future = self._waiting(executor, gate)
         self._wakes(future, lambda: future.exception(), "exception()")
 
@@ -272,7 +282,9 @@ class Cancelling:
         assert found.done == {future}, "wait() did not return the cancelled future as done"
 
     def test_as_completed_yields_a_cancelled_future(self, executor: Executor, gate: Gate) -> None:
-        """as_completed() MUST yield a cancelled future once the executor has come to it. (manual: as_completed)"""
+        """as_completed() MUST yield a cancelled future once the executor has come to it. (manual:
+        as_completed)
+        """
         future = self._waiting(executor, gate)
         future.cancel()
         gate.open()
@@ -289,7 +301,9 @@ class Cancelling:
         assert found.done == {future}, "a cancelled future did not count as done before a worker came to it"
 
     def test_cancel_wakes_wait_at_once(self, executor: Executor, gate: Gate) -> None:
-        """cancel() on a waiting call SHOULD wake a thread in wait() while every worker is still busy. (DESIGN F5)"""
+        """cancel() on a waiting call SHOULD wake a thread in wait() while every worker is still busy. (DESIGN
+        F5)
+        """
         future = self._waiting(executor, gate)
         box: list[Any] = []
         thread = threading.Thread(target=lambda: box.append(standard.wait([future])), daemon=True)
@@ -300,7 +314,9 @@ class Cancelling:
 
     @requires("shares_memory")
     def test_cancel_drops_the_arguments(self, executor: Executor, gate: Gate) -> None:
-        """cancel() SHOULD drop the call and its arguments at once, while every worker is still busy. (DESIGN F5)"""
+        """cancel() SHOULD drop the call and its arguments at once, while every worker is still busy. (DESIGN
+        F5)
+        """
         value = hostile.Adder(1)
         dead = weakref.ref(value)
         future = self._waiting(executor, gate, calls.echo, value)
@@ -315,7 +331,9 @@ class Cancelling:
 
     @patient(2)
     def test_cancel_races_with_the_start(self, make: Maker, journal: Journal) -> None:
-        """A call MUST run if cancel() said False, and not if it said True, also when it is just starting. (manual: Future.cancel)"""
+        """A call MUST run if cancel() said False, and not if it said True, also when it is just starting.
+        (manual: Future.cancel)
+        """
         executor = make(max_workers=2)
         futures: list[Future[Any]] = []
         said: list[bool] = []

@@ -41,7 +41,9 @@ class Exceptions:
             assert type(error) is ValueError, f"result(), asked again, raised {brief(error)}"
 
     def test_submit_does_not_raise_for_the_call(self, executor: Executor) -> None:
-        """What a call raises MUST be kept in its future, and not come out of submit(). (manual: Future.result)"""
+        """What a call raises MUST be kept in its future, and not come out of submit(). (manual:
+        Future.result)
+        """
         try:
             future = executor.submit(calls.raise_new, ValueError, "of the call")
         except ValueError:
@@ -50,7 +52,9 @@ class Exceptions:
 
     @requires("shares_memory")
     def test_exception_is_the_very_object(self, executor: Executor) -> None:
-        """Where memory is shared, result() MUST raise the very exception that the call raised. (manual: Future.result)"""
+        """Where memory is shared, result() MUST raise the very exception that the call raised. (manual:
+        Future.result)
+        """
         given = ValueError("this one")
         future = executor.submit(calls.raise_error, given)
         assert error_of(future) is given, "exception() returned another object than the call raised"
@@ -65,7 +69,9 @@ class Exceptions:
         assert error.args == ("own", 1), f"its args arrived as {brief(error.args)}"
 
     def test_raised_os_error_keeps_its_fields(self, executor: Executor) -> None:
-        """The same exception MUST arrive, with the fields that its class derives from args. (manual: Future.result)"""
+        """The same exception MUST arrive, with the fields that its class derives from args. (manual:
+        Future.result)
+        """
         error = error_of(executor.submit(calls.raise_new, OSError, 2, "gone", "the file"))
         assert isinstance(error, FileNotFoundError), f"OSError(2, …) arrived as {brief(error)}"
         assert (error.errno, error.filename) == (2, "the file"), (
@@ -73,7 +79,8 @@ class Exceptions:
         )
 
     def test_raised_exception_keeps_its_attributes(self, executor: Executor) -> None:
-        """The same exception MUST arrive, with the attributes that the call gave it. (manual: Future.result)"""
+        """The same exception MUST arrive, with the attributes that the call gave it. (manual: Future.result)
+        """
         error = error_of(executor.submit(calls.raise_with_attribute, "detail", [1, 2]))
         assert getattr(error, "detail", None) == [1, 2], (
             f"the attribute set by the call is {brief(vars(error))}"
@@ -114,7 +121,9 @@ class Exceptions:
         assert type(error) is TimeoutError and error.args == ("of the call",), f"it arrived as {brief(error)}"
 
     def test_raised_cancelled_error_is_no_cancellation(self, executor: Executor) -> None:
-        """A CancelledError that the call raised MUST be its exception; cancelled() stays False. (manual: Future.cancelled)"""
+        """A CancelledError that the call raised MUST be its exception; cancelled() stays False. (manual:
+        Future.cancelled)
+        """
         future = executor.submit(calls.raise_new, CancelledError, "of the call")
         done(future)
         assert future.cancelled() is False, "a call that raised CancelledError counts as cancelled"
@@ -140,7 +149,8 @@ class Exceptions:
         assert type(error) is hostile.EmptyError, f"an EmptyError arrived as {brief(error)}"
 
     def test_raised_exception_is_not_compared(self, executor: Executor) -> None:
-        """An exception that claims to equal everything MUST be raised like any other. (manual: Future.result)"""
+        """An exception that claims to equal everything MUST be raised like any other. (manual: Future.result)
+        """
         future = executor.submit(calls.raise_new, hostile.EqualToAllError, "equal")
         error = self._raised_by(lambda: result_of(future), "result()")
         assert type(error) is hostile.EqualToAllError, (
@@ -174,7 +184,9 @@ class Exceptions:
         assert isinstance(error, GeneratorExit), f"a GeneratorExit arrived as {brief(error)}"
 
     def test_workers_outlive_base_exceptions(self, executor: Executor) -> None:
-        """After calls that raised SystemExit or KeyboardInterrupt, others MUST still be executed. (manual: Executor.submit)"""
+        """After calls that raised SystemExit or KeyboardInterrupt, others MUST still be executed. (manual:
+        Executor.submit)
+        """
         ended = [
             executor.submit(calls.raise_new, kind, "x")
             for kind in (SystemExit, KeyboardInterrupt, GeneratorExit)
@@ -219,7 +231,9 @@ class Exceptions:
         assert states == (True, False, False), f"done, running, cancelled after an exception: {states}"
 
     def test_waiting_threads_get_the_exception(self, executor: Executor, gate: Gate) -> None:
-        """Every thread that waits in result() or exception() MUST get the exception. (manual: Future.exception)"""
+        """Every thread that waits in result() or exception() MUST get the exception. (manual:
+        Future.exception)
+        """
         future = executor.submit(calls.pass_gate_and_raise, gate, ValueError("for all"))
         got: list[Any] = []
 

@@ -40,7 +40,8 @@ class Results:
             )
 
     def test_result_may_be_an_exception(self, executor: Executor) -> None:
-        """An exception that the call returned, and did not raise, MUST be the result. (manual: Future.result)"""
+        """An exception that the call returned, and did not raise, MUST be the result. (manual: Future.result)
+        """
         future = executor.submit(calls.echo, ValueError("a value like any other"))
         got = result_of(future)
         assert isinstance(got, ValueError), f"the call returned a ValueError, result() {brief(got)}"
@@ -52,13 +53,16 @@ class Results:
         assert got is KeyError, f"the call returned the class KeyError, result() {brief(got)}"
 
     def test_result_is_not_compared(self, executor: Executor) -> None:
-        """A result that can't be compared, hashed or shown MUST be returned as it is. (manual: Future.result)"""
+        """A result that can't be compared, hashed or shown MUST be returned as it is. (manual: Future.result)
+        """
         got = result_of(executor.submit(calls.echo, hostile.Uncomparable()))
         assert type(got) is hostile.Uncomparable, f"result() returned a {type(got).__name__}"
 
     @requires("shares_memory")
     def test_result_is_the_very_object(self, executor: Executor) -> None:
-        """Where memory is shared, result() MUST return the very object that the call returned. (manual: Future.result)"""
+        """Where memory is shared, result() MUST return the very object that the call returned. (manual:
+        Future.result)
+        """
         value = object()
         assert result_of(executor.submit(calls.echo, value)) is value, "result() returned another object"
 
@@ -106,7 +110,9 @@ class Results:
     # Timeouts
 
     def test_result_times_out_on_a_running_call(self, executor: Executor, gate: Gate) -> None:
-        """result(timeout) MUST raise TimeoutError when the call has not finished in time. (manual: Future.result)"""
+        """result(timeout) MUST raise TimeoutError when the call has not finished in time. (manual:
+        Future.result)
+        """
         future = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         self._times_out(lambda: future.result(timeout=0.01), "result(timeout=0.01) of a running call")
@@ -118,14 +124,17 @@ class Results:
         self._times_out(lambda: future.result(timeout=0), "result(timeout=0) of a running call")
 
     def test_result_times_out_on_a_waiting_call(self, executor: Executor, gate: Gate) -> None:
-        """result(timeout) MUST raise TimeoutError when the call has not even started. (manual: Future.result)"""
+        """result(timeout) MUST raise TimeoutError when the call has not even started. (manual: Future.result)
+        """
         executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         future = executor.submit(calls.nothing)
         self._times_out(lambda: future.result(timeout=0.01), "result(timeout=0.01) of a waiting call")
 
     def test_exception_times_out_on_a_running_call(self, executor: Executor, gate: Gate) -> None:
-        """exception(timeout) MUST raise TimeoutError when the call has not finished in time. (manual: Future.exception)"""
+        """exception(timeout) MUST raise TimeoutError when the call has not finished in time. (manual:
+        Future.exception)
+        """
         future = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         self._times_out(lambda: future.exception(timeout=0.01), "exception(timeout=0.01) of a running call")
@@ -137,14 +146,17 @@ class Results:
         self._times_out(lambda: future.exception(timeout=0), "exception(timeout=0) of a running call")
 
     def test_timeout_may_be_an_int_or_a_float(self, executor: Executor, gate: Gate) -> None:
-        """The timeout of result() MUST be accepted as an int, a float and None, also by position. (manual: Future.result)"""
+        """The timeout of result() MUST be accepted as an int, a float and None, also by position. (manual:
+        Future.result)
+        """
         future = executor.submit(calls.echo, 42)
         done(future)
         got = [future.result(5), future.result(5.0), future.result(None), future.result(timeout=5)]
         assert got == [42] * 4, f"result() with different timeouts gave {brief(got)}"
 
     def test_timeout_of_exception_may_be_an_int_or_a_float(self, executor: Executor) -> None:
-        """The timeout of exception() MUST be accepted as an int, a float and None. (manual: Future.exception)"""
+        """The timeout of exception() MUST be accepted as an int, a float and None. (manual: Future.exception)
+        """
         future = executor.submit(calls.echo, 42)
         done(future)
         got = [
@@ -212,7 +224,9 @@ class Results:
         assert running == [0], f"with one worker, running() was True for calls {running} of 6"
 
     def test_done_after_the_end(self, executor: Executor) -> None:
-        """done() MUST be True after the call finished, although nobody asked for the result. (manual: Future.done)"""
+        """done() MUST be True after the call finished, although nobody asked for the result. (manual:
+        Future.done)
+        """
         future = executor.submit(calls.nothing)
         done(future)
         assert future.done() is True, f"done() was {brief(future.done())} after the end"
@@ -265,7 +279,9 @@ class Results:
         assert before == set(futures), "the hash or equality of a future changed when it finished"
 
     def test_a_finished_future_takes_no_result(self, executor: Executor) -> None:
-        """set_result() on a finished future MUST raise InvalidStateError and change nothing. (manual: Future.set_result)"""
+        """set_result() on a finished future MUST raise InvalidStateError and change nothing. (manual:
+        Future.set_result)
+        """
         future = executor.submit(calls.echo, 42)
         done(future)
         with pytest.raises(InvalidStateError):
@@ -274,7 +290,9 @@ class Results:
         assert got == 42, f"a refused set_result() changed the result to {brief(got)}"
 
     def test_a_finished_future_takes_no_exception(self, executor: Executor) -> None:
-        """set_exception() on a finished future MUST raise InvalidStateError and change nothing. (manual: Future.set_exception)"""
+        """set_exception() on a finished future MUST raise InvalidStateError and change nothing. (manual:
+        Future.set_exception)
+        """
         future = executor.submit(calls.echo, 42)
         done(future)
         with pytest.raises(InvalidStateError):

@@ -34,13 +34,17 @@ class Submitting:
         )
 
     def test_each_submit_returns_a_new_future(self, executor: Executor) -> None:
-        """submit() MUST return a future of its own for each call, also for equal calls. (manual: Executor.submit)"""
+        """submit() MUST return a future of its own for each call, also for equal calls. (manual:
+        Executor.submit)
+        """
         first, second = executor.submit(calls.echo, 1), executor.submit(calls.echo, 1)
         assert first is not second, "two calls got the same future"
         assert result_of(first) == result_of(second) == 1, "equal calls did not both give their result"
 
     def test_submit_returns_while_the_call_runs(self, executor: Executor, gate: Gate) -> None:
-        """submit() MUST schedule the call and return its future without waiting for it. (manual: Executor.submit)"""
+        """submit() MUST schedule the call and return its future without waiting for it. (manual:
+        Executor.submit)
+        """
         future = finishes(lambda: executor.submit(calls.pass_gate, gate, 5), "submit() of a call that blocks")
         gate.await_arrivals()
         assert not future.done(), "the future was done while its call was running"
@@ -62,7 +66,9 @@ class Submitting:
     # Arguments
 
     def test_passes_positional_arguments(self, executor: Executor) -> None:
-        """submit(fn, *args) MUST execute fn(*args), with the arguments in their order. (manual: Executor.submit)"""
+        """submit(fn, *args) MUST execute fn(*args), with the arguments in their order. (manual:
+        Executor.submit)
+        """
         got = result_of(executor.submit(calls.arguments, 1, "two", (3.0, None)))
         assert got == ((1, "two", (3.0, None)), {}), f"the call got {brief(got)}"
 
@@ -128,13 +134,16 @@ class Submitting:
         assert got == 2, f"a list of two, itself one of them, arrived with length {brief(got)}"
 
     def test_does_not_compare_arguments(self, executor: Executor) -> None:
-        """submit() MUST execute fn(*args) for arguments that can't be compared, hashed or shown. (manual: Executor.submit)"""
+        """submit() MUST execute fn(*args) for arguments that can't be compared, hashed or shown. (manual:
+        Executor.submit)
+        """
         got = result_of(executor.submit(calls.type_name, hostile.Uncomparable()))
         assert got == "Uncomparable", f"the argument arrived as {brief(got)}"
 
     @requires(pickles=False)
     def test_does_not_consume_arguments(self, executor: Executor) -> None:
-        """An argument that is an endless iterator MUST reach the call unconsumed. (manual: Executor.submit)"""
+        """An argument that is an endless iterator MUST reach the call unconsumed. (manual: Executor.submit)
+        """
         future = finishes(
             lambda: executor.submit(calls.take_first, hostile.endless()), "submit() of an endless iterator"
         )
@@ -143,7 +152,9 @@ class Submitting:
 
     @requires("shares_memory")
     def test_passes_the_very_arguments(self, executor: Executor) -> None:
-        """Where memory is shared, fn(*args, **kwargs) MUST get the very objects that were submitted. (manual: Executor.submit)"""
+        """Where memory is shared, fn(*args, **kwargs) MUST get the very objects that were submitted. (manual:
+        Executor.submit)
+        """
         one, two = object(), hostile.Uncomparable()
         args, kwargs = result_of(executor.submit(calls.arguments, one, other=two))
         assert args[0] is one and kwargs["other"] is two, "the call got copies of its arguments"
@@ -223,7 +234,9 @@ class Submitting:
 
     @requires("shares_memory")
     def test_calls_a_closure(self, executor: Executor) -> None:
-        """Where memory is shared, a closure MUST be called with what it closes over. (manual: Executor.submit)"""
+        """Where memory is shared, a closure MUST be called with what it closes over. (manual:
+        Executor.submit)
+        """
         seen: list[int] = []
         result_of(executor.submit(lambda: seen.append(1)))
         assert seen == [1], f"the closure's effect on its surroundings was {seen} instead of [1]"
@@ -246,7 +259,9 @@ class Submitting:
         pytest.fail(f"{what} did not raise TypeError but returned {brief(found)}")
 
     def test_what_is_not_callable_ends_in_type_error(self, executor: Executor) -> None:
-        """Submitting what is not callable MUST end in TypeError, at the call or in the future. (manual: Executor.submit)"""
+        """Submitting what is not callable MUST end in TypeError, at the call or in the future. (manual:
+        Executor.submit)
+        """
         try:
             future = executor.submit(42)  # type: ignore[arg-type]
         except TypeError:
@@ -255,13 +270,17 @@ class Submitting:
         assert isinstance(error, TypeError), f"submit(42) ended in {brief(error)}"
 
     def test_wrong_arguments_end_in_type_error(self, executor: Executor) -> None:
-        """A call with arguments that its function does not take MUST end in the future with TypeError. (manual: Future.result)"""
+        """A call with arguments that its function does not take MUST end in the future with TypeError.
+        (manual: Future.result)
+        """
         future = executor.submit(calls.square)
         error = error_of(future)
         assert isinstance(error, TypeError), f"a call that lacks an argument ended in {brief(error)}"
 
     def test_max_workers_must_be_positive(self, make: Maker) -> None:
-        """Making an executor with max_workers 0 or negative SHOULD raise ValueError. (manual: ProcessPoolExecutor)"""
+        """Making an executor with max_workers 0 or negative SHOULD raise ValueError. (manual:
+        ProcessPoolExecutor)
+        """
         for number in (0, -1):
             try:
                 make(max_workers=number)
@@ -349,7 +368,9 @@ class Submitting:
         self._refuses_new_calls(executor, "shutdown()")
 
     def test_submit_after_shutdown_without_waiting_raises(self, executor: Executor, gate: Gate) -> None:
-        """submit() after shutdown(wait=False) MUST raise RuntimeError, also while calls run. (manual: Executor.shutdown)"""
+        """submit() after shutdown(wait=False) MUST raise RuntimeError, also while calls run. (manual:
+        Executor.shutdown)
+        """
         future = executor.submit(calls.pass_gate, gate, 1)
         gate.await_arrivals()
         finishes(lambda: executor.shutdown(wait=False), "shutdown(wait=False)")

@@ -11,7 +11,7 @@ from reference import ThreadExecutor
 @planted(
     "submitting.submit_returns_a_future",
     says="no concurrent.futures.Future",
-    also=("submitting.*", "cancelling.*"),
+    also=("submitting.*",),
 )
 class ReturnsNoFuture(ThreadExecutor):
     """submit() returns something that is no Future."""
