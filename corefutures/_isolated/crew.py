@@ -1,0 +1,88 @@
+"""What a backend adds to the shared machinery: how a worker starts, how it ends, how that is noticed.
+
+Touches nothing. `Recruiter` and `Worker` are all that the pools know of a backend.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Worker(Protocol):
+    """One worker that was started, seen from the caller's side."""
+
+    @property
+    def name(self) -> str:
+        """How errors call it."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None if it has none of its own."""
+
+    def sentinels(self) -> Iterable[Any]:
+        """Returns descriptors (or other waitable objects) that become readable when the worker has ended.
+
+        They are registered once, belong to the worker, and are closed by `reap`. There may be none: then the
+        end of the worker is the end of its pipe of frames.
+        """
+
+    def ended(self) -> bool:
+        """Returns whether it has ended; asked after a sentinel spoke. Must not block."""
+
+    def terminate(self) -> None:
+        """Asks it to end at once. A worker that can't be ended from outside ignores it."""
+
+    def kill(self) -> None:
+        """Ends it without asking."""
+
+    def reap(self) -> int | None:
+        """Frees what is left of a worker that has ended; called once.
+
+        Returns:
+            Its exit code (negative: the signal that killed it), None if there is none.
+        """
+
+
+class Recruiter(Protocol):
+    """Starts workers; one for each pool."""
+
+    def recruit(self, ends: Any) -> Worker:
+        """Starts a worker that serves `ends`, made by the pool for this one worker.
+
+        Raises:
+            BaseException: It could not be started; the pool does without it, or breaks if it has no other.
+        """
+
+
+class Route(Protocol):
+    """The caller's end of what carries parcels between the pool and one worker."""
+
+    @property
+    def far_end(self) -> Any:
+        """The worker's end, for `ends`; closed here by `hand_over` once the worker has it."""
+
+    def hand_over(self) -> None:
+        """Closes our copy of the worker's end."""
+
+    def send(self, number: int, parcel: Any) -> None:
+        """Sends the arguments of call `number`, which the worker waits for. Must not block.
+
+        Raises:
+            OSError: It can't be sent; `refuse` tells the worker.
+        """
+
+    def refuse(self, number: int) -> None:
+        """Tells the worker that waits for the arguments of call `number` that they won't come."""
+
+    def receive(self, number: int) -> Any:
+        """Returns the decoded result of call `number`, which the worker has sent before it said so.
+
+        Raises:
+            BaseException: Whatever decoding raises.
+        """
+
+    def close(self) -> None:
+        """Gives everything back."""

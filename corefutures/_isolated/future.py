@@ -1,0 +1,104 @@
+"""`CallFuture`: the future of a call that a pool with isolated workers has taken.
+
+Touches the core's `Future`. Guarantees: `cancel` works until a worker has claimed the call, `running` is true from
+then on (E3); a future that is done keeps neither its call nor its pool (F6).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from corefutures._future import (
+    CANCELLED,
+    CANCELLED_AND_NOTIFIED,
+    DONE,
+    FINISHED,
+    LOGGER,
+    PENDING,
+    Future,
+)
+
+if TYPE_CHECKING:
+    from corefutures._isolated.payload import Parcel
+    from corefutures._isolated.pool import Pool
+
+_T = TypeVar("_T")
+
+
+class CallFuture(Future[_T]):
+    """Made by `Pool.submit`.
+
+    Thread safety: as `Future`.
+    """
+
+    # Written under `_lock`. While `_sent` is False nobody but us has the call, and cancelling it is a change of
+    # state; once it is True, the pool must be asked to take the call back from its workers.
+    _sent: bool = False
+    _number: int = 0
+    _body: bytes | Parcel | None = None
+    _pool: Pool | None = None
+
+    def cancel(self) -> bool:
+        """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
+
+        Returns:
+            True if the call is cancelled now, False if it runs or has finished.
+        """
+        with self._lock:
+            state, pool, sent = self._state, self._pool, self._sent
+            if state == PENDING and not sent:
+                self._state = CANCELLED_AND_NOTIFIED
+        if state != PENDING:
+            return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+        if sent and (pool is None or not pool.take_back(self)):
+            return self.cancelled()  # by somebody else, in the meantime
+        if pool is not None:
+            pool.forget(self)
+        self._forget_call()
+        if self._watched:
+            self._announce()
+        return True
+
+    def running(self) -> bool:
+        """Returns True while a worker runs the call."""
+        pool = self._pool
+        return self._state == PENDING and self._sent and pool is not None and pool.is_running(self)
+
+    def _mark_sent(self) -> bool:
+        """Notes that the call is about to be sent; False if it was cancelled."""
+        with self._lock:
+            if self._state != PENDING:
+                return False
+            self._sent = True
+            return True
+
+    def _revoke(self) -> bool:
+        """Marks a call as cancelled that was taken back from the workers; False if it has ended."""
+        with self._lock:
+            if self._state != PENDING:
+                return False
+            self._state = CANCELLED_AND_NOTIFIED
+            return True
+
+    def _settle(self, result: Any, exception: BaseException | None) -> bool:
+        """Ends the call unless it has ended; what a callback raises is logged (F4).
+
+        Returns:
+            True if this ended it.
+        """
+        with self._lock:
+            if self._state in DONE:
+                return False
+            self._result = result
+            self._exception = exception
+            self._state = FINISHED  # F2: after the outcome
+        self._body = self._pool = None
+        if self._watched:
+            try:
+                self._announce()
+            except BaseException:
+                LOGGER.exception("exception calling callback for %r", self)
+        return True
+
+    def _forget_call(self) -> None:
+        self._body = self._pool = None

@@ -1,0 +1,416 @@
+"""`Pool`: the table of calls and the states of a pool with isolated workers, whatever carries the calls.
+
+Touches the core's futures and exceptions, and `crew`. Guarantees: a call that was taken ends (E1), also when a
+thread of ours fails (E8); a pool that closes, breaks, is dropped or forked ends too (E6, E11); no foreign code
+runs under a lock, and no lock is held while a worker is written to (E10).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from corefutures._exceptions import BrokenExecutor, WorkerLostError
+from corefutures._isolated.future import CallFuture
+from corefutures._isolated.payload import split_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures._isolated.crew import Recruiter
+    from corefutures._isolated.payload import Encoder
+
+BREAK: Final = "break"
+REPLACE: Final = "replace"
+
+#: A crash loop: this many workers in a row, and more than two for each place, that have not finished a call.
+_CRASH_LOOP: Final = 5
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+class Pool(ABC):
+    """Takes calls, starts workers on demand, and ends every future.
+
+    Args:
+        size: How many workers at most.
+        recruiter: Starts workers; referred to weakly. When it goes, the pool takes no more calls, finishes those it
+            has, and ends.
+        decode: Makes an object of a body.
+        encode: Makes a body of an object.
+        broken: The exception class of this backend's broken pools.
+        remote_traceback: Makes the `__cause__` of an exception from a worker, of its traceback as text.
+        on_loss: BREAK or REPLACE.
+        hire_ahead: Whether all workers start before the first thread of ours does, as fork needs it.
+        name: How errors call the pool.
+
+    Thread safety: every public method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        recruiter: Recruiter,
+        encode: Encoder,
+        decode: Callable[[Any], Any],
+        broken: type[BrokenExecutor],
+        remote_traceback: Callable[[str], BaseException],
+        on_loss: str = BREAK,
+        hire_ahead: bool = False,
+        name: str = "process pool",
+    ) -> None:
+        self.size = size
+        self.name = name
+        self._encode = encode
+        self._decode = decode
+        self._broken_type = broken
+        self._remote_traceback = remote_traceback
+        self._on_loss = on_loss
+        self._hire_ahead = hire_ahead
+        self._recruiter = weakref.ref(recruiter, _retire_later(self))
+
+        # Guards the states and the table below, as far as more than one step is needed. Reentrant, because a
+        # signal handler or finaliser may interrupt its holder. Never held while foreign code runs, a worker is
+        # started or a future is told of its end. Innermost but for a future's own lock.
+        self.lock = threading.RLock()
+        self._numbered = 0
+        self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
+        self._backlog: deque[CallFuture[Any]] = deque()  # those of them that were not sent, in order
+        self.closing = False  # takes no more calls
+        self._exiting = False  # because the interpreter ends
+        self._dropped = False  # because nobody refers to the executor any more
+        self.forced = False  # its workers were ended by hand
+        self._ended = False  # no worker is started any more
+        self.defect: str | None = None  # why it is broken
+        self._cause: BaseException | None = None  # of that
+        self._losses_in_a_row = 0
+
+        # Held by the one thread that starts workers. Never waited for by those who find it taken: its holder
+        # looks again afterwards, whether more workers are needed. Only the end of the pool waits for it.
+        self._hiring = threading.Lock()
+        self._opened = False
+        self.thread: threading.Thread | None = None
+        _pools.add(self)
+
+    # ── taking calls ─────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
+        """Takes a call. What can't be serialised fails its own future (E4).
+
+        Raises:
+            RuntimeError: The pool is closed or broken.
+        """
+        self.check_open()
+        future: CallFuture[Any] = CallFuture()
+        try:
+            future._body = self._encode((fn, args, kwargs))
+        except (Exception, SystemExit) as exc:
+            future._settle(None, exc)
+            return future
+        with self.lock:
+            self.check_open()
+            self._numbered = number = self._numbered + 1
+            future._number = number
+            future._pool = self
+            self.calls[number] = future
+            self._backlog.append(future)
+        if self._short_of_workers():
+            try:
+                self._hire()
+            except BaseException:
+                future.cancel()
+                raise
+        self._dispatch()
+        return future
+
+    def check_open(self) -> None:
+        """Raises what `submit` raises if no call can be taken."""
+        if self.defect is not None:
+            raise self._broken_error()
+        if self.closing:
+            if self._exiting:
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def forget(self, future: CallFuture[Any]) -> None:
+        """Drops a cancelled call."""
+        self.calls.pop(future._number, None)
+        if self.closing:
+            self._wake()
+
+    # ── what carries the calls decides ───────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def take_back(self, future: CallFuture[Any]) -> bool:
+        """Takes a call back that was sent but has not started, and marks it as cancelled; False if it has."""
+
+    @abstractmethod
+    def is_running(self, future: CallFuture[Any]) -> bool:
+        """Returns whether a worker runs the call."""
+
+    @abstractmethod
+    def _dispatch(self) -> None:
+        """Sends what can be sent; never blocks."""
+
+    @abstractmethod
+    def _cancel_waiting(self) -> None:
+        """Cancels every call that has not started."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Makes what all workers share; called once, before the first is hired."""
+
+    @abstractmethod
+    def _start_threads(self) -> None:
+        """Starts the first thread of ours; called once, after `_open`."""
+
+    @abstractmethod
+    def _hire_one(self, recruiter: Recruiter) -> None:
+        """Starts a worker."""
+
+    @abstractmethod
+    def _staff(self) -> int:
+        """Returns how many workers take calls, or will once they have started."""
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """Has our threads look at the states again; never blocks."""
+
+    @abstractmethod
+    def _end_workers(self, how: str) -> None:
+        """Calls `terminate` or `kill` (`how`) on every worker."""
+
+    @abstractmethod
+    def _close_ours(self, *, in_child: bool = False) -> None:
+        """Closes the caller's ends of everything, after the end or in a forked child."""
+
+    # ── workers ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _short_of_workers(self) -> bool:
+        """Returns whether a worker should be started: derived from the table, never counted along (E2)."""
+        staff = self._staff()
+        return (
+            staff < self.size
+            and len(self.calls) > staff
+            and not (self._ended or self.forced or self.defect is not None)
+            and not (self._hire_ahead and self._opened)
+        )
+
+    def _hire(self) -> None:
+        """Starts the workers that are needed, unless another thread is at it: it looks again when done.
+
+        Raises:
+            BaseException: No worker could be started, and there is none.
+        """
+        while self._short_of_workers() and self._hiring.acquire(blocking=False):
+            failure: BaseException | None = None
+            try:
+                recruited = self._hire_all()
+            except BaseException as exc:
+                failure = exc
+            finally:
+                self._hiring.release()
+            if failure is not None:
+                self._cope(failure)
+                return
+            if not recruited:
+                if not self._staff():
+                    self.break_(
+                        f"the executor was garbage collected while calls were pending, and the last worker of its"
+                        f" {self.name} has ended: nobody can start another",
+                        None,
+                    )
+                return
+
+    def _hire_all(self) -> bool:
+        """Starts the workers that are needed; False if there is nobody to start them any more."""
+        recruiter = self._recruiter()
+        if recruiter is None:
+            return False
+        if not self._opened:
+            self._open()
+            self._opened = True
+            try:
+                if self._hire_ahead:
+                    for _ in range(self.size):
+                        self._hire_one(recruiter)
+            finally:
+                self._start_threads()
+        while self._short_of_workers():
+            self._hire_one(recruiter)
+        return True
+
+    def _cope(self, failure: BaseException) -> None:
+        """A worker or a thread of ours could not be started.
+
+        Raises:
+            BaseException: The failure, unless there are other workers.
+        """
+        if self._opened and self.thread is None:  # nobody listens to the workers
+            self.break_(f"a thread that serves the {self.name} could not be started", failure)
+            self._end_workers("kill")
+            self._close_ours()
+        elif self._staff() and isinstance(failure, Exception):
+            return  # the others do it
+        elif len(self.calls) > 1 or self._is_ours(threading.current_thread()):
+            self.break_(f"a worker of the {self.name} could not be started", failure)
+        raise failure
+
+    def _mourn(self, loss: WorkerLostError, finished: int) -> bool:
+        """Decides what the loss of a worker means; returns whether the pool goes on.
+
+        Args:
+            loss: Says which worker and how.
+            finished: How many calls it had finished.
+        """
+        if self.forced:
+            self.break_(f"the {self.name} was forcefully shut down", loss)
+            return False
+        if self._on_loss == BREAK:
+            self.break_(
+                f"a worker of the {self.name} was lost while the call was running or pending: {loss}", loss
+            )
+            return False
+        self._losses_in_a_row = 1 if finished else self._losses_in_a_row + 1
+        if self._losses_in_a_row >= max(_CRASH_LOOP, 2 * self.size + 1):
+            self.break_(
+                f"{self._losses_in_a_row} workers of the {self.name} in a row were lost before they finished a call,"
+                f" the last one like this: {loss}",
+                loss,
+            )
+            return False
+        return True
+
+    # ── results ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _settle_error(self, future: CallFuture[Any], body: Any) -> None:
+        """Ends a call with the exception that its worker reported."""
+        future._settle(None, self._rebuild(body))
+
+    def _rebuild(self, body: Any) -> BaseException:
+        """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
+        text, pickled = split_error(body)
+        try:
+            error = self._decode(pickled)
+            if not isinstance(error, BaseException):
+                error = TypeError(f"unpickling an exception gave a {type(error).__name__}")
+        except BaseException as exc:
+            error = exc
+            error.add_note("raised while the exception of a call was unpickled; its traceback is the cause")
+        if text:
+            error.__cause__ = self._remote_traceback(f'\n"""\n{text}"""')
+        return error
+
+    # ── the ends of a pool ───────────────────────────────────────────────────────────────────────────────
+
+    def close(self, *, wait: bool, cancel_futures: bool = False) -> None:
+        """Takes no more calls; the pool ends once those it has are done.
+
+        Args:
+            wait: Whether to return only then; does nothing in a thread of the pool itself.
+            cancel_futures: Whether to cancel the calls that have not started.
+        """
+        with self.lock:
+            self.closing = True
+        if cancel_futures:
+            self._cancel_waiting()
+        self._wake()
+        if wait:
+            self.join()
+
+    def join(self) -> None:
+        """Waits for the end of the pool, except in one of its own threads."""
+        current = threading.current_thread()
+        if self.thread is None and self._opened:
+            with self._hiring:  # about to be started
+                pass
+        thread = self.thread
+        if thread is not None and thread is not current and not self._is_ours(current):
+            thread.join()
+
+    def _is_ours(self, thread: threading.Thread) -> bool:
+        return thread is self.thread
+
+    def force(self, how: str, cancel: bool = True) -> None:
+        """Closes the pool and calls `terminate` or `kill` (`how`) on every worker."""
+        self.forced = True
+        self.close(wait=False, cancel_futures=cancel)
+        self._end_workers(how)
+
+    def retire(self) -> None:
+        """Nobody refers to the executor any more: like `close`, called while garbage is collected."""
+        self._dropped = self.closing = True
+        self._wake()
+
+    def break_(self, message: str, cause: BaseException | None) -> None:
+        """Fails every call, each with an error of its own, and ends all workers."""
+        with self.lock:
+            if self.defect is None:
+                self._cause, self.defect = cause, message
+            self.closing = True
+            calls = list(self.calls.values())
+            self.calls.clear()
+            self._backlog.clear()
+        for future in calls:
+            future._settle(None, self._broken_error())
+        self._wake()
+
+    def _broken_error(self) -> BrokenExecutor:
+        error = self._broken_type(self.defect or "")
+        error.__cause__ = _another(self._cause)
+        return error
+
+    def disown(self) -> None:
+        """In a forked child (E11): the calls belong to the parent; here, their futures fail."""
+        self.lock = threading.RLock()
+        self._hiring = threading.Lock()
+        self._close_ours(in_child=True)
+        self.thread = None
+        self._ended = True
+        self._opened = False
+        self.break_(f"the {self.name} belongs to the process that this one was forked from", None)
+
+
+def _another(cause: BaseException | None) -> BaseException | None:
+    """Returns a copy of a cause for one more future; of an exception of a foreign class, the very same."""
+    if isinstance(cause, WorkerLostError):
+        return WorkerLostError(str(cause), pid=cause.pid, exitcode=cause.exitcode, worker=cause.worker)
+    return cause
+
+
+def _retire_later(pool: Pool) -> Callable[[object], None]:
+    """Returns a callback for the recruiter's weak reference; it doesn't keep the pool alive."""
+    reference = weakref.ref(pool)
+
+    def retire(_: object) -> None:
+        pool = reference()
+        if pool is not None:
+            pool.retire()
+
+    return retire
+
+
+def _end_with_interpreter() -> None:
+    """Runs before the interpreter joins its threads: pools finish their calls and end."""
+    pools = list(_pools)
+    for pool in pools:
+        pool._exiting = True
+        pool.close(wait=False)
+    for pool in pools:
+        pool.join()
+
+
+def _disown_all() -> None:
+    for pool in list(_pools):
+        if pool._opened or pool.calls:
+            pool.disown()
+
+
+threading._register_atexit(_end_with_interpreter)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)

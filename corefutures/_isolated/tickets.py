@@ -1,0 +1,529 @@
+"""`TicketPool`: the fast way to reach workers: tickets through one pipe, frames back through one pipe each.
+
+Touches `desk`, `pool` and epoll (Linux). Guarantees: calls start in the order submitted, by whichever worker is free
+first (E2); a lost worker is noticed at once, and what it was running is known for certain (E5); an error in the
+collecting thread breaks the pool, with that error as cause (E8).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from corefutures._exceptions import WorkerLostError
+from corefutures._isolated.desk import TicketDesk
+from corefutures._isolated.frames import (
+    ERROR,
+    FRAME,
+    LEAVING,
+    PRESENT,
+    READY,
+    ROLL_CALL,
+    STOP,
+    UNFIT,
+    VALUE,
+    VALUE_PARCEL,
+    WANTED,
+)
+from corefutures._isolated.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures._isolated.crew import Recruiter, Route, Worker
+    from corefutures._isolated.future import CallFuture
+
+#: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
+_BURST: Final = 32
+_READ_SIZE: Final = 1 << 18
+#: Seconds between asking the workers of a broken pool to end, and making them.
+_GRACE: Final = 1.0
+
+
+class TicketEnds(NamedTuple):
+    """The worker's ends of everything; the descriptors stay the pool's.
+
+    Besides what `worker.serve_tickets` takes: `memory` and its sizes, of which arena and board are mapped, and
+    `lifeline`, the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
+    """
+
+    tickets: int
+    frames: int
+    memory: int
+    memory_size: int
+    board_size: int
+    berth: int
+    lifeline: int
+    parcels: Any
+
+
+class _Station:
+    """One worker, and the caller's ends of what leads to it."""
+
+    def __init__(self, berth: int, frames: int, route: Route) -> None:
+        self.berth = berth
+        self.frames = frames
+        self.route = route
+        self.worker: Worker | None = None
+        self.sentinels: list[Any] = []
+        self.rest = b""  # of a frame that has not come in full
+        self.ready = False
+        self.present = 0  # the last roll call answered
+        self.leaving = False  # said so itself
+        self.unfit: BaseException | None = None  # the initializer's error
+        self.finished = 0
+        self.dead = False
+
+
+class _Doubt:
+    """Calls that a lost worker may have claimed, but had not put on the board: the roll is called.
+
+    A worker is excused once it is known to hold none of them. When none is left, what remains is lost.
+    """
+
+    def __init__(self, number: int, calls: set[int], suspects: set[_Station], loss: WorkerLostError) -> None:
+        self.number = number
+        self.calls = calls
+        self.suspects = suspects
+        self.losses = [loss]
+
+
+class TicketPool(Pool):
+    """A pool over tickets; see `Pool` for the arguments.
+
+    Args:
+        make_route: Makes what carries parcels to one worker and back.
+    """
+
+    def __init__(self, *, make_route: Callable[[], Route], **options: Any) -> None:
+        super().__init__(**options)
+        self._make_route = make_route
+        self._desk: TicketDesk | None = None
+        self._wake_up = -1
+        self._crew: set[_Station] = set()  # those that take calls; changed under `_lock`
+        self._stations: set[_Station] = set()  # all that have not ended; changed under `_lock`
+        self._watched: dict[int, _Station] = {}  # by descriptor: of frames, or a sentinel
+        self._berths = list(range(self.size))
+        self._rolls = 0
+        self._doubts: list[_Doubt] = []
+        self._stopping = False
+        self._kill_at: float | None = None
+
+    # ── the caller's side of sending ─────────────────────────────────────────────────────────────────────
+
+    def _dispatch(self) -> None:
+        desk = self._desk
+        if desk is None:
+            return
+        out = len(desk.out)
+        if out < 2 * len(self._crew) or (len(self._backlog) >= _BURST and out < 512):
+            desk.post(self._backlog)
+
+    def take_back(self, future: CallFuture[Any]) -> bool:
+        desk = self._desk
+        if desk is None or not desk.take_back(future._number):
+            return False
+        desk.free(future._number)
+        return future._revoke()
+
+    def is_running(self, future: CallFuture[Any]) -> bool:
+        desk = self._desk
+        return desk is not None and desk.on_board(future._number)
+
+    def _cancel_waiting(self) -> None:
+        for future in list(self._backlog):
+            future.cancel()
+        desk = self._desk
+        if desk is None or self._ended:
+            return
+        revoked = []
+        for number in desk.take_back_all():
+            desk.free(number)
+            future_ = self.calls.pop(number, None)
+            if future_ is not None and future_._revoke():
+                revoked.append(future_)
+        for future in revoked:
+            future._forget_call()
+            if future._watched:
+                future._announce()
+
+    # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _staff(self) -> int:
+        return len(self._crew)
+
+    def _open(self) -> None:
+        self._desk = TicketDesk(self.size)
+        # Nothing is written to it, ever: it ends when we do, and with it our workers.
+        self._lifeline, self._lifeline_ours = os.pipe()
+        self._poll = select.epoll()
+        self._wake_up = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wake_up, select.EPOLLIN)
+
+    def _start_threads(self) -> None:
+        self.thread = threading.Thread(target=self._collect, name=f"{self.name} collector")
+        try:
+            self.thread.start()
+        except BaseException:
+            self.thread = None
+            raise
+
+    def _hire_one(self, recruiter: Recruiter) -> None:
+        desk = self._desk
+        assert desk is not None
+        route = self._make_route()
+        frames, far_frames = os.pipe()
+        os.set_blocking(frames, False)
+        with self.lock:
+            station = _Station(self._berths.pop(), frames, route)
+            desk.wipe(station.berth)
+            self._crew.add(station)
+            self._stations.add(station)
+            self._watched[frames] = station
+        ends = TicketEnds(
+            desk.tickets,
+            far_frames,
+            desk.memory,
+            desk.size,
+            desk.board_size,
+            station.berth,
+            self._lifeline,
+            route.far_end,
+        )
+        try:
+            worker = recruiter.recruit(ends)
+        except BaseException:
+            os.close(far_frames)
+            route.hand_over()
+            self._dismiss(station)
+            raise
+        # Watched from here on, and it may have ended already. It may also have claimed calls already: had it
+        # ended, its pipe of frames would say so as soon as we close our copy of its end.
+        station.worker = worker
+        os.close(far_frames)
+        route.hand_over()
+        self._poll.register(frames, select.EPOLLIN)
+        for sentinel in worker.sentinels():
+            descriptor = sentinel if isinstance(sentinel, int) else sentinel.fileno()
+            station.sentinels.append(descriptor)
+            self._watched[descriptor] = station
+            self._poll.register(descriptor, select.EPOLLIN)
+
+    def _dismiss(self, station: _Station) -> None:
+        """Forgets a station, and closes what leads to it."""
+        with self.lock:
+            if station in self._crew:
+                self._crew.discard(station)
+                self._berths.append(station.berth)
+            self._stations.discard(station)
+        for descriptor in station.sentinels:
+            self._unwatch(descriptor)
+        if station.frames >= 0:
+            self._unwatch(station.frames)
+            os.close(station.frames)
+            station.frames = -1
+        station.route.close()
+
+    def _unwatch(self, descriptor: int) -> None:
+        if self._watched.pop(descriptor, None) is not None:
+            try:
+                self._poll.unregister(descriptor)
+            except (FileNotFoundError, OSError, ValueError):  # it was not registered yet
+                pass
+
+    # ── collecting ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _collect(self) -> None:
+        """The thread that reads what the workers say, and keeps them busy."""
+        try:
+            while not (self._stopping and not self._stations):
+                self._turn()
+        except BaseException as exc:
+            self.break_(f"the thread that serves the {self.name} failed", exc)
+            self._end_workers("kill")
+            for station in list(self._stations):
+                if station.worker is not None:
+                    station.worker.reap()
+        finally:
+            self._ended = True
+            self._close_ours()
+
+    def _turn(self) -> None:
+        timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+        for descriptor, _ in self._poll.poll(timeout):
+            station = self._watched.get(descriptor)
+            if station is None:
+                if descriptor == self._wake_up:
+                    self._hush()
+            elif descriptor == station.frames:
+                self._read(station)
+            elif station.worker is not None and station.worker.ended():
+                station.dead = True
+        desk = self._desk
+        assert desk is not None
+        if self._backlog and len(desk.out) < 512:
+            desk.post(self._backlog)
+        for station in [s for s in self._stations if s.dead]:
+            self._bury(station)
+        if self._doubts:
+            self._weigh()
+        if self.defect is not None or self.closing:
+            self._close_down()
+
+    def _hush(self) -> None:
+        try:
+            os.read(self._wake_up, 8)
+        except BlockingIOError:
+            pass
+
+    def _read(self, station: _Station) -> None:
+        """Reads what has accumulated from a worker."""
+        while station.frames >= 0:
+            try:
+                data = os.read(station.frames, _READ_SIZE)
+            except BlockingIOError:
+                return
+            if not data:
+                self._unwatch(station.frames)
+                os.close(station.frames)
+                station.frames = -1
+                if not station.leaving and station.worker is not None:
+                    station.worker.kill()  # if it has not ended, it has lost its voice: no call of it can end
+                if not station.sentinels:
+                    station.dead = True
+                return
+            self._digest(station, station.rest + data if station.rest else data)
+            if len(data) < _READ_SIZE:
+                return
+
+    def _digest(self, station: _Station, data: bytes) -> None:
+        """Takes in the frames in `data`, and keeps the part of a last one."""
+        position, end = 0, len(data)
+        header, header_size = FRAME.unpack_from, FRAME.size
+        calls, free, decode = self.calls, self._desk.free, self._decode  # type: ignore[union-attr]
+        while end - position >= header_size:
+            size, kind, number = header(data, position)
+            start = position + header_size
+            stop = start + size
+            if stop > end:
+                break
+            position = stop
+            if kind == VALUE:
+                free(number)
+                station.finished += 1
+                future = calls.pop(number, None)
+                if future is not None:
+                    try:
+                        value = decode(data[start:stop])
+                    except BaseException as exc:
+                        exc.add_note("raised while the result of a call was unpickled")
+                        future._settle(None, exc)
+                        del exc
+                    else:
+                        future._settle(value, None)
+                        del value
+                    del future
+            else:
+                self._take(station, kind, number, data[start:stop])
+        station.rest = data[position:]
+
+    def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
+        """Takes in any frame but a plain value."""
+        if kind in (ERROR, VALUE_PARCEL):
+            self._desk.free(number)  # type: ignore[union-attr]
+            station.finished += 1
+            future = self.calls.pop(number, None)
+            if kind == ERROR:
+                if future is not None:
+                    self._settle_error(future, body)
+                return
+            try:
+                value = station.route.receive(number)
+            except BaseException as exc:
+                exc.add_note("raised while the result of a call was received")
+                if future is not None:
+                    future._settle(None, exc)
+            else:
+                if future is not None:
+                    future._settle(value, None)
+        elif kind == WANTED:
+            self._send_parcel(station, number)
+        elif kind == PRESENT:
+            station.present = max(station.present, number)
+        elif kind == READY:
+            station.ready = True
+        elif kind == LEAVING:
+            self._let_go(station)
+        elif kind == UNFIT:
+            station.unfit = self._rebuild(body)
+        else:
+            raise RuntimeError(f"a worker sent a frame of the unknown kind {kind}")
+
+    def _send_parcel(self, station: _Station, number: int) -> None:
+        future = self.calls.get(number)
+        parcel = None if future is None else future._body
+        try:
+            if parcel is None:  # the pool is broken
+                station.route.refuse(number)
+            else:
+                station.route.send(number, parcel)
+        except OSError as exc:
+            if future is not None:
+                self.calls.pop(number, None)
+                self._desk.free(number)  # type: ignore[union-attr]
+                future._settle(None, exc)
+            try:
+                station.route.refuse(number)
+            except OSError:
+                pass  # it is dead, or will be: it can't go on without an answer
+            return
+        if future is not None:
+            future._body = None
+
+    def _let_go(self, station: _Station) -> None:
+        """A worker leaves: another may take its place before it has ended."""
+        station.leaving = True
+        with self.lock:
+            if station in self._crew:
+                self._crew.discard(station)
+                self._berths.append(station.berth)
+        self._hire_in_place()
+
+    def _hire_in_place(self) -> None:
+        if self._short_of_workers():
+            try:
+                self._hire()
+            except Exception:
+                pass  # `_hire` has broken the pool, or others are left
+
+    # ── losses ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _bury(self, station: _Station) -> None:
+        """Takes in the end of a worker."""
+        self._read(station)
+        shown = self._desk.shown(station.berth) if station in self._crew else 0  # type: ignore[union-attr]
+        self._dismiss(station)
+        assert station.worker is not None
+        code = station.worker.reap()
+        if station.leaving or self._stopping:
+            self._hire_in_place()
+            return
+        if station.unfit is not None:
+            self.break_(f"the initializer of a worker of the {self.name} failed", station.unfit)
+            return
+        loss = WorkerLostError(pid=station.worker.pid, exitcode=code, worker=station.worker.name)
+        if not station.ready:
+            loss.add_note(
+                "It had not finished starting. Does it import a main module that makes the pool at import time?"
+                " Then put that under `if __name__ == '__main__':`."
+            )
+        if not self._mourn(loss, station.finished):
+            return
+        if shown in self.calls:  # step 2 of `serve_tickets`: it was running that
+            self._lose(shown, loss)
+        else:
+            self._doubt(loss)
+        self._hire_in_place()
+
+    def _lose(self, number: int, loss: WorkerLostError) -> None:
+        self._desk.free(number)  # type: ignore[union-attr]
+        future = self.calls.pop(number, None)
+        if future is not None:
+            future._settle(None, loss)
+
+    def _doubt(self, loss: WorkerLostError) -> None:
+        """A worker was lost between steps 3 and 2: it may have claimed a call that nobody knows of."""
+        self._rolls += 1
+        suspects = {s for s in self._stations if not s.leaving}
+        doubt = _Doubt(self._rolls | ROLL_CALL, self._desk.claimed(), suspects, loss)  # type: ignore[union-attr]
+        for other in self._doubts:  # the lost worker can't answer any more: it is in doubt together with the other
+            other.losses.append(loss)
+        self._doubts.append(doubt)
+
+    def _weigh(self) -> None:
+        """Narrows the doubts down.
+
+        What a worker shows is read before its frames: if it shows a call that has no result afterwards, then it
+        runs that one, and the results of all that it claimed before were in its pipe.
+        """
+        desk = self._desk
+        assert desk is not None
+        suspects = set[_Station]().union(*(doubt.suspects for doubt in self._doubts))
+        shown = {station: desk.shown(station.berth) for station in suspects if station in self._crew}
+        for station in suspects:
+            self._read(station)
+        for doubt in list(self._doubts):
+            doubt.calls.intersection_update(self.calls)
+            doubt.calls.difference_update(shown.values())
+            for station in list(doubt.suspects):
+                excused = station not in self._crew or shown.get(station) in self.calls
+                if excused or station.present >= doubt.number:
+                    doubt.suspects.discard(station)
+            if not doubt.calls:
+                self._doubts.remove(doubt)
+            elif not doubt.suspects:
+                self._doubts.remove(doubt)
+                for index, number in enumerate(sorted(doubt.calls)):
+                    self._lose(number, doubt.losses[min(index, len(doubt.losses) - 1)])
+            else:
+                desk.call_roll(doubt.number, len(doubt.suspects))
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _close_down(self) -> None:
+        """Brings the workers to their end once the calls have ended or failed."""
+        desk = self._desk
+        assert desk is not None
+        if self.defect is not None:
+            if not self._stopping:
+                with self._hiring:  # whoever starts a worker now, it is the last
+                    self._stopping = self._ended = True
+                desk.take_back_all()
+                self._end_workers("terminate")
+                self._kill_at = time.monotonic() + _GRACE
+            elif self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self._end_workers("kill")
+                self._kill_at = None
+            return
+        if not self.calls and not self._stopping:
+            with self._hiring:
+                self._ended = self._stopping = True
+            desk.send_all(STOP, len(self._stations))
+
+    def _wake(self) -> None:
+        with self.lock:
+            if self._wake_up >= 0:
+                try:
+                    os.eventfd_write(self._wake_up, 1)
+                except BlockingIOError:
+                    pass
+
+    def _end_workers(self, how: str) -> None:
+        for station in list(self._stations):
+            if station.worker is not None:
+                getattr(station.worker, how)()
+
+    def _close_ours(self, *, in_child: bool = False) -> None:
+        with self.lock:
+            wake_up, self._wake_up = self._wake_up, -1
+        if wake_up < 0:
+            return
+        os.close(wake_up)
+        os.close(self._lifeline_ours)
+        self._poll.close()  # before what it watches: in a child, nothing may be unregistered in the parent's name
+        for station in list(self._stations):
+            if station.frames >= 0:
+                os.close(station.frames)
+            station.route.close()
+        self._stations.clear()
+        self._crew.clear()
+        desk = self._desk
+        assert desk is not None
+        desk.disown() if in_child else desk.close_ours()
+        if not (in_child and self.thread is None):  # a worker that was just forked needs the rest
+            os.close(self._lifeline)
+            desk.close()

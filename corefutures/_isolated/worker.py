@@ -1,0 +1,192 @@
+"""The worker's side: takes calls, runs them, reports what came of them.
+
+Runs in another process or interpreter, so it touches `frames`, `payload` and what any Python start-up loads
+anyway. Guarantees: each result is written before the next call is claimed; nothing that a call does, raises
+or returns ends the loop; a call's arguments and result are dropped before the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, Any, Protocol
+
+from corefutures._isolated.frames import (
+    ERROR,
+    FRAME,
+    LEAVING,
+    PARCEL_SIZE,
+    PRESENT,
+    READY,
+    ROLL_CALL,
+    STOP,
+    TICKET,
+    UNFIT,
+    VALUE,
+    VALUE_PARCEL,
+    WANTED,
+)
+from corefutures._isolated.payload import Parcel, pack_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures._isolated.payload import Encoder
+
+
+class Courier(Protocol):
+    """Carries parcels between a pool and one worker; the backend's own."""
+
+    def fetch(self, number: int) -> Any:
+        """Returns the decoded parcel of call `number`, which has been asked for with WANTED."""
+
+    def ship(self, number: int, parcel: Parcel) -> None:
+        """Sends the result of call `number`; the frame that announces it follows."""
+
+
+class Reporter:
+    """Encodes what came of a call as the kind and body of a frame; never raises."""
+
+    def __init__(self, encode: Encoder) -> None:
+        self._encode = encode
+        self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
+
+    def value(self, result: Any) -> tuple[int, bytes | Parcel]:
+        """Returns VALUE with the result, or ERROR with what pickling it raised."""
+        try:
+            return VALUE, self._encode(result)
+        except BaseException as exc:
+            return self.error(exc)
+
+    def error(self, error: BaseException) -> tuple[int, bytes]:
+        """Returns ERROR with the exception, or with what pickling it raised; its traceback goes along as text."""
+        try:
+            try:
+                return ERROR, pack_error(error, describe(error), self._dumps)
+            except Exception as exc:  # the exception itself can't be pickled
+                return ERROR, pack_error(exc, describe(exc), self._dumps)
+        except BaseException as exc:
+            try:
+                plain = RuntimeError(f"a {type(error).__name__} that can't be reported ({type(exc).__name__})")
+                return ERROR, pack_error(plain, "", pickle.dumps)
+            except BaseException:
+                return ERROR, self._no_memory
+
+    def _dumps(self, error: BaseException) -> bytes:
+        traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
+        try:
+            body = self._encode(error, spool=False)
+        finally:
+            error.__traceback__ = traceback
+        if isinstance(body, Parcel):  # large, and rare: in one piece
+            body.close()
+            return pickle.dumps(error, 5)
+        return body
+
+
+def describe(error: BaseException) -> str:
+    """Returns the traceback of `error` as text."""
+    import traceback  # only calls that fail need it
+
+    return "".join(traceback.format_exception(error))
+
+
+def serve_tickets(
+    *,
+    tickets: int,
+    frames: int,
+    arena: memoryview,
+    board: memoryview,
+    berth: int,
+    courier: Courier,
+    encode: Encoder,
+    prepare: Callable[[], object] | None,
+    limit: int | None,
+    alive: Callable[[], bool],
+) -> None:
+    """Runs calls until there is a STOP ticket, no more pipe, or `limit` calls were run.
+
+    A worker is killed at any point; these are the steps that matter, and what the pool finds afterwards:
+
+    1. a ticket is read: from here on the call is nobody else's, but nobody knows whose (`tickets` calls the roll);
+    2. the call's number is on the board: it is known to be ours, and so is lost with us (E5);
+    3. its result is in the pipe of frames: it has been delivered.
+
+    Args:
+        tickets: Descriptor of the pipe that all workers read tickets from.
+        frames: Descriptor of this worker's own pipe back.
+        arena: The memory in which inline bodies lie; read only.
+        board: One unsigned 64-bit number for each berth.
+        berth: The index of this worker's number on the board.
+        courier: Carries parcels.
+        encode: Encodes results.
+        prepare: The initializer, ready to be called, or None.
+        limit: How many calls to run at most, or None.
+        alive: Returns False if this is not the worker any more, but what a call has forked off.
+    """
+    report = Reporter(encode)
+    header, unpack = FRAME.pack, TICKET.unpack
+    loads, read, size_of_ticket = pickle.loads, os.read, TICKET.size
+
+    def send(kind: int, number: int, body: bytes = b"") -> None:
+        frame = header(len(body), kind, number) + body
+        sent = os.write(frames, frame)
+        while sent < len(frame):  # a signal came between
+            sent += os.write(frames, memoryview(frame)[sent:])
+
+    if prepare is not None:
+        try:
+            prepare()
+        except BaseException as exc:
+            announce_unfit(exc)
+            send(UNFIT, 0, report.error(exc)[1])
+            return
+        prepare = None
+    send(READY, 0)
+    while True:
+        ticket = read(tickets, size_of_ticket)
+        if not ticket:  # the pool is gone
+            return
+        number, offset, size = unpack(ticket)
+        if number == STOP:
+            send(LEAVING, 0)
+            return
+        if number & ROLL_CALL:
+            send(PRESENT, number)
+            continue
+        board[berth] = number
+        body: Any
+        try:
+            if size == PARCEL_SIZE:
+                send(WANTED, number)
+                fn, args, kwargs = courier.fetch(number)
+            else:
+                fn, args, kwargs = loads(arena[offset : offset + size])
+            result = fn(*args, **kwargs)
+        except BaseException as exc:
+            kind, body = report.error(exc)
+        else:
+            kind, body = report.value(result)
+        if not alive():
+            os._exit(1)
+        fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
+        if type(body) is not bytes:
+            try:
+                courier.ship(number, body)
+                kind, body = VALUE_PARCEL, b""
+            except BaseException as exc:
+                kind, body = report.error(exc)
+        send(kind, number, body)
+        body = None
+        if limit is not None:
+            limit -= 1
+            if limit == 0:
+                send(LEAVING, 0)
+                return
+
+
+def announce_unfit(error: BaseException) -> None:
+    """Logs that the initializer failed, as the standard library's workers do."""
+    import logging
+
+    logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)

@@ -1,0 +1,22 @@
+"""The process backend of corefutures: `ProcessPoolExecutor`.
+
+Resolved on first use: worker processes pass through this file and need nothing of the caller's side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from corefutures_process._executor import ProcessPoolExecutor as ProcessPoolExecutor
+
+__all__ = ["ProcessPoolExecutor"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "ProcessPoolExecutor":
+        from corefutures_process._executor import ProcessPoolExecutor  # here for start-up time only
+
+        globals()[name] = ProcessPoolExecutor
+        return ProcessPoolExecutor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

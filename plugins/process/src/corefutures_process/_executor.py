@@ -1,0 +1,292 @@
+"""`ProcessPoolExecutor`: the manual's process pool, on the machinery that isolated workers share.
+
+Touches the door and that machinery, `multiprocessing` and `_recruiting`. Guarantees: what the manual says of its
+arguments, checked at the call; the keyword-only additions change nothing unless they are used.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.process as _standard
+import importlib.util
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+import weakref
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from corefutures._isolated import chunks
+from corefutures._isolated.pool import BREAK, REPLACE, Pool
+from corefutures.backend import Executor
+from corefutures_process._recruiting import ProcessRecruiter
+from corefutures_process._worker_process import make_encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
+
+    from corefutures._executor import ResultIterator
+    from corefutures.backend import Future
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+#: Windows waits for at most 64 objects at a time; the standard library leaves 3 of them for itself.
+_MOST_ON_WINDOWS = 61
+
+_TERMINATE, _KILL = "terminate", "kill"
+
+_executors: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
+
+
+class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
+    """Runs calls in a pool of processes.
+
+    A subclass of the standard library's class by type only: no method is inherited.
+
+    Args:
+        max_workers: How many processes at most; None for as many as this process may use processors.
+        mp_context: The multiprocessing context that the processes come from; None for the default one.
+        initializer: Called in each process before its first call. If it fails, the pool is broken.
+        initargs: The arguments for `initializer`.
+        max_tasks_per_child: How many calls a process runs before a fresh one takes its place; None for no limit.
+            Without `mp_context`, the start method is then spawn. Not to be had with fork.
+        on_worker_loss: What the loss of a process means. "break": every call fails with `BrokenProcessPool`, as in
+            the manual. "replace": only the call that it was running fails, with `WorkerLostError`, and a new process
+            takes its place; unless several in a row are lost before they finish a call. Not to be had with fork.
+        serializer: "pickle", or "cloudpickle" (to be installed) for lambdas, closures, and functions from an
+            interactive session.
+
+    Raises:
+        ValueError: An argument has a value that makes no sense, or that doesn't go with another.
+        TypeError: An argument is of the wrong type.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+        on_worker_loss: str = BREAK,
+        serializer: str = "pickle",
+    ) -> None:
+        self._max_workers: int = _checked_size(max_workers)
+        if mp_context is None:
+            mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
+        self._mp_context = mp_context
+        method = mp_context.get_start_method(allow_none=False)
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._initializer = initializer
+        self._initargs = initargs
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError("max_tasks_per_child must be an integer")
+            if max_tasks_per_child <= 0:
+                raise ValueError("max_tasks_per_child must be >= 1")
+            if method == "fork":
+                raise ValueError(
+                    "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method;"
+                    " supply a different mp_context."
+                )
+        self._max_tasks_per_child = max_tasks_per_child
+        if on_worker_loss not in (BREAK, REPLACE):
+            raise ValueError(f"on_worker_loss must be {BREAK!r} or {REPLACE!r}, not {on_worker_loss!r}")
+        if on_worker_loss == REPLACE and method == "fork":
+            raise ValueError(
+                "on_worker_loss='replace' is incompatible with the 'fork' multiprocessing start method: a process"
+                " with threads can't be forked safely; supply a different mp_context."
+            )
+        self._on_worker_loss = on_worker_loss
+        if serializer not in ("pickle", "cloudpickle"):
+            raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
+        if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
+            raise ValueError(
+                "serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]"
+            )
+        self._serializer = serializer
+        self._processes: dict[int, BaseProcess] = {}
+        self._pool = self._make_pool()
+        _executors.add(self)
+
+    def _make_pool(self) -> Pool:
+        self._recruiter = ProcessRecruiter(
+            self._mp_context,
+            self._processes,
+            self._initializer,
+            self._initargs,
+            self._max_tasks_per_child,
+            self._serializer,
+        )
+        options: dict[str, Any] = {
+            "size": self._max_workers,
+            "recruiter": self._recruiter,
+            "encode": make_encoder(self._serializer),
+            "decode": pickle.loads,
+            "broken": BrokenProcessPool,
+            "remote_traceback": _standard._RemoteTraceback,  # type: ignore[attr-defined]
+            "on_loss": self._on_worker_loss,
+            "hire_ahead": self._mp_context.get_start_method(allow_none=False) == "fork",
+            "name": "process pool",
+        }
+        if _has_fast_path():
+            from corefutures._isolated.courier import DescriptorRoute  # here for platforms that lack it
+            from corefutures._isolated.tickets import TicketPool
+
+            return TicketPool(make_route=DescriptorRoute, **options)
+        from corefutures._isolated.pairs import PairPool  # here for start-up time only
+
+        return PairPool(make_pair=self._mp_context.Pipe, **options)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Has `fn(*args, **kwargs)` run in one of the processes.
+
+        The call is serialised at once: later changes to the arguments are not seen. A call that can't be serialised
+        fails its own future.
+
+        Args:
+            fn: What to call.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments, of any names.
+
+        Returns:
+            The future of the call.
+
+        Raises:
+            RuntimeError: The executor has been shut down, or is broken (`BrokenProcessPool`).
+
+        Thread safety: may be called from any thread, signal handler or finaliser.
+        """
+        return self._pool.submit(fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | str = 1,
+        buffersize: int | None = None,
+    ) -> ResultIterator[_T]:
+        """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
+
+        Args:
+            fn: Called with one item of each iterable.
+            *iterables: Collected at once without `buffersize`, as results are taken with it.
+            timeout: Seconds, from this call on, in which each result is to be had; None sets no limit.
+            chunksize: How many items travel to a worker as one call; "auto" for as many as pays, as measured.
+            buffersize: How many calls may be under way or waiting to be taken; None sets no limit.
+
+        Returns:
+            An iterator as of `Executor.map`. A chunk's items fail one by one.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: `chunksize` or `buffersize` is not positive.
+            RuntimeError: The executor has been shut down, or is broken.
+        """
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout, buffersize=buffersize)
+        return chunks.chunked_map(
+            self.submit,
+            fn,
+            iterables,
+            timeout=timeout,
+            chunksize=chunksize,
+            buffersize=buffersize,
+            workers=self._max_workers,
+            remote_traceback=_standard._RemoteTraceback,  # type: ignore[attr-defined]
+        )
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls and ends the processes once the calls it has are done.
+
+        Args:
+            wait: Whether to return only when that has happened.
+            cancel_futures: Whether to cancel the calls that have not started.
+
+        Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
+        """
+        self._pool.close(wait=wait, cancel_futures=cancel_futures)
+
+    def terminate_workers(self) -> None:
+        """Shuts down, cancels what waits, and terminates every process at once; calls that run fail."""
+        self._force_shutdown(operation=_TERMINATE)
+
+    def kill_workers(self) -> None:
+        """Shuts down, cancels what waits, and kills every process at once; calls that run fail."""
+        self._force_shutdown(operation=_KILL)
+
+    def _force_shutdown(self, operation: str) -> None:
+        if operation not in (_TERMINATE, _KILL):
+            raise ValueError(f"operation must be {_TERMINATE!r} or {_KILL!r}, not {operation!r}")
+        self._pool.force(operation)
+
+    # The standard names of what the world looks at, where we have the thing.
+
+    @property
+    def _broken(self) -> bool | str:
+        return self._pool.defect or False
+
+    @property
+    def _shutdown_thread(self) -> bool:
+        return self._pool.closing
+
+    @property
+    def _executor_manager_thread(self) -> threading.Thread | None:
+        return self._pool.thread
+
+    @property
+    def _shutdown_lock(self) -> Any:
+        return self._pool.lock
+
+    @property
+    def _force_shutting_down(self) -> bool:
+        return self._pool.forced
+
+    @_force_shutting_down.setter
+    def _force_shutting_down(self, value: bool) -> None:
+        self._pool.forced = value
+
+    def _start_over(self) -> None:
+        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
+        closing = self._pool.closing
+        self._processes = {}
+        self._pool = self._make_pool()
+        if closing:
+            self._pool.close(wait=False)
+
+
+def _start_over_all() -> None:
+    for executor in list(_executors):
+        executor._start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over_all)
+
+
+def _checked_size(max_workers: int | None) -> int:
+    if max_workers is None:
+        count = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+        return min(count, _MOST_ON_WINDOWS) if sys.platform == "win32" else count
+    if max_workers <= 0:
+        raise ValueError("max_workers must be greater than 0")
+    if sys.platform == "win32" and max_workers > _MOST_ON_WINDOWS:
+        raise ValueError(f"max_workers must be <= {_MOST_ON_WINDOWS}")
+    return max_workers
+
+
+def _has_fast_path() -> bool:
+    """Returns whether this platform has what `TicketPool` needs; COREFUTURES_PORTABLE=1 denies it."""
+    if os.environ.get("COREFUTURES_PORTABLE") == "1" or not sys.platform.startswith("linux"):
+        return False
+    needed = (hasattr(os, "memfd_create"), hasattr(os, "eventfd"), os.path.exists("/proc/self/fd"))
+    return all(needed)

@@ -1,0 +1,131 @@
+"""How a worker process starts, ends, and is noticed: `ProcessRecruiter` and `ProcessWorker`.
+
+Touches `multiprocessing`. Guarantees: a worker inherits its own ends and no sibling's; its end is seen even if
+a process that it left behind holds its pipes.
+"""
+
+from __future__ import annotations
+
+import os
+from multiprocessing import reduction
+from multiprocessing.context import get_spawning_popen
+from typing import TYPE_CHECKING, Any
+
+from corefutures._isolated.tickets import TicketEnds
+from corefutures_process import _worker_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
+
+
+class ProcessRecruiter:
+    """Starts the workers of one executor, which alone refers to it.
+
+    Args:
+        context: Where processes come from.
+        processes: The executor's table of them, by pid, which is kept up to date here.
+        initializer: Run first in each worker.
+        initargs: Its arguments.
+        limit: How many calls each worker runs at most, or None.
+        serializer: See `make_encoder`.
+    """
+
+    def __init__(
+        self,
+        context: BaseContext,
+        processes: dict[int, BaseProcess],
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        limit: int | None,
+        serializer: str,
+    ) -> None:
+        self._context = context
+        self._processes = processes
+        self._rest = (initializer, initargs, limit, serializer)
+
+    def recruit(self, ends: Any) -> ProcessWorker:
+        """Starts a process that serves `ends`."""
+        if isinstance(ends, TicketEnds):
+            ends = _TravellingEnds(*ends)
+        process = self._context.Process(  # type: ignore[attr-defined]
+            target=_worker_process.serve, args=(ends, *self._rest)
+        )
+        process.start()
+        self._processes[process.pid] = process
+        return ProcessWorker(process, self._processes)
+
+
+class _TravellingEnds(TicketEnds):
+    """Ends whose descriptors go along with the process that is being started."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        if get_spawning_popen() is None:
+            raise TypeError("the ends of a worker can only be sent to a process that is being started")
+        passed = self._replace(
+            tickets=reduction.DupFd(self.tickets),
+            frames=reduction.DupFd(self.frames),
+            memory=reduction.DupFd(self.memory),
+            lifeline=reduction.DupFd(self.lifeline),
+            parcels=reduction.DupFd(self.parcels),
+        )
+        return _arrive, tuple(passed)
+
+
+def _arrive(*values: Any) -> TicketEnds:
+    ends = TicketEnds(*values)
+    return ends._replace(
+        tickets=ends.tickets.detach(),  # type: ignore[attr-defined]
+        frames=ends.frames.detach(),  # type: ignore[attr-defined]
+        memory=ends.memory.detach(),  # type: ignore[attr-defined]
+        lifeline=ends.lifeline.detach(),  # type: ignore[attr-defined]
+        parcels=ends.parcels.detach(),
+    )
+
+
+class ProcessWorker:
+    """A worker process; see `crew.Worker`."""
+
+    def __init__(self, process: BaseProcess, processes: dict[int, BaseProcess]) -> None:
+        self._process = process
+        self._processes = processes
+        self.name = process.name
+        self.pid = process.pid
+        # A pidfd speaks of the process itself. The sentinel of a spawned process is a pipe, which stays silent
+        # as long as something that the worker left behind holds the other end.
+        self._pidfd = -1
+        if hasattr(os, "pidfd_open") and process.pid is not None:
+            try:
+                self._pidfd = os.pidfd_open(process.pid)
+            except OSError:  # gone already, or not allowed: the sentinel says so
+                pass
+
+    def sentinels(self) -> list[int]:
+        return [self._process.sentinel, *([self._pidfd] if self._pidfd >= 0 else [])]
+
+    def ended(self) -> bool:
+        return True  # neither of the sentinels speaks too early
+
+    def terminate(self) -> None:
+        try:
+            self._process.terminate()
+        except (OSError, ValueError):  # it has ended
+            pass
+
+    def kill(self) -> None:
+        try:
+            self._process.kill()
+        except (OSError, ValueError):
+            pass
+
+    def reap(self) -> int | None:
+        self._process.join()
+        if self._processes.get(self.pid or 0) is self._process:
+            del self._processes[self.pid or 0]
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+        return self._process.exitcode

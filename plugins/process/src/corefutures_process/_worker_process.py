@@ -1,0 +1,127 @@
+"""What runs in a worker process: takes its ends, sees to its own end, and serves.
+
+Runs in the worker: touches the worker's side of the shared machinery and as little else as can be. Guarantees:
+the process ends when the pool's process does, also in mid-call; what a call forks off holds none of our ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from corefutures._isolated.payload import Encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from corefutures._isolated.tickets import TicketEnds
+
+_F_SETSIG = 10  # Linux's number; the module `fcntl` has no name for it on every Python
+
+
+def serve(
+    ends: Any,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    limit: int | None,
+    serializer: str,
+) -> None:
+    """Serves a pool until it ends or `limit` calls were run; the target of the worker's `Process`.
+
+    Args:
+        ends: The pool's `TicketEnds`, or the `Connection` of a pair.
+        initializer: Called first, with `initargs`.
+        initargs: Its arguments.
+        limit: How many calls to run at most, or None.
+        serializer: "pickle" or "cloudpickle"; results are serialised with it.
+    """
+    # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prepare = None if initializer is None else lambda: initializer(*initargs)
+    encode = make_encoder(serializer)
+    if isinstance(ends, tuple):
+        _serve_tickets(ends, encode, prepare, limit)  # type: ignore[arg-type]
+    else:
+        _serve_pair(ends, encode, prepare, limit)
+
+
+def make_encoder(serializer: str) -> Encoder:
+    """Returns what encodes calls and results: with the reducers that multiprocessing adds, as between its processes."""
+    if serializer == "pickle":
+        return Encoder(_reducers)
+    import cloudpickle
+
+    return Encoder(None, cloudpickle.CloudPickler)
+
+
+def _reducers() -> Mapping[type, Callable[[Any], Any]]:
+    import copyreg
+    from collections import ChainMap
+    from multiprocessing.reduction import ForkingPickler
+
+    return ChainMap(ForkingPickler._extra_reducers, copyreg.dispatch_table)  # type: ignore[attr-defined]
+
+
+def _serve_tickets(
+    ends: TicketEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
+) -> None:
+    import mmap
+
+    from corefutures._isolated.courier import DescriptorCourier
+    from corefutures._isolated.worker import serve_tickets
+
+    _end_with(ends.lifeline)
+    arena = memoryview(mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ))
+    board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
+    courier = DescriptorCourier(ends.parcels)
+    process = os.getpid()
+    forked = False
+
+    def let_go() -> None:
+        nonlocal forked
+        forked = True
+        for descriptor in (ends.tickets, ends.frames, ends.lifeline, ends.memory, ends.parcels):
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass
+
+    os.register_at_fork(after_in_child=let_go)
+    serve_tickets(
+        tickets=ends.tickets,
+        frames=ends.frames,
+        arena=arena,
+        board=board,
+        berth=ends.berth,
+        courier=courier,
+        encode=encode,
+        prepare=prepare,
+        limit=limit,
+        alive=lambda: not forked or os.getpid() == process,
+    )
+
+
+def _serve_pair(
+    connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
+) -> None:
+    from corefutures._isolated.pairwork import serve_pair
+
+    serve_pair(connection=connection, encode=encode, prepare=prepare, limit=limit)
+
+
+def _end_with(lifeline: int) -> None:
+    """Has the kernel kill this process when the other end of `lifeline` goes: no thread, no polling, no GIL."""
+    import fcntl
+    import select
+
+    # A description of our own: the owner and the signal belong to the description.
+    own = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(own, _F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(own, 0)
+    if poll.poll(0):  # it went before we had asked
+        sys.exit(1)
