@@ -1,0 +1,91 @@
+"""Runs a handler at each point at which Python would run a signal handler or a finaliser, one after the other.
+
+CPython looks for signals (and, from 3.12 on, collects garbage) when a function is entered, when a loop jumps back
+and after a call. Tracing by instructions finds these points in the library's own functions: what a real signal
+hits once in a million runs is hit each time.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+_opnames: dict[CodeType, dict[int, str]] = {}
+
+
+def _opname(code: CodeType, offset: int) -> str:
+    names = _opnames.get(code)
+    if names is None:
+        names = _opnames[code] = {found.offset: found.opname for found in dis.get_instructions(code)}
+    return names.get(offset, "")
+
+
+def _looks_for_signals(opname: str) -> bool:
+    return opname.startswith(("RESUME", "CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "PRECALL", "BEFORE_WITH"))
+
+
+class Interruption:
+    """Calls `handler` once, at the n-th such point inside functions of `modules`, in the current thread."""
+
+    def __init__(self, number: int, handler: Callable[[], object], *modules: Any) -> None:
+        self._left = number
+        self._handler = handler
+        self._files = {module.__file__ for module in modules}
+        self.happened = False
+        self.where = ""
+
+    def __enter__(self) -> Interruption:
+        self._tracing_before = sys.gettrace()
+        sys.settrace(self._enter_frame)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        sys.settrace(self._tracing_before)
+
+    def _enter_frame(self, frame: FrameType, event: str, arg: object) -> Any:
+        if self.happened or frame.f_code.co_filename not in self._files:
+            return None
+        frame.f_trace_opcodes = True
+        previous = "RESUME"
+
+        def follow(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal previous
+            frame.f_trace_opcodes = True  # again: from 3.12 on, set at the call alone it may have no effect
+            if event == "opcode" and not self.happened:
+                if _looks_for_signals(previous):
+                    self._left -= 1
+                    if self._left < 0:
+                        self.happened = True
+                        self.where = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
+                        sys.settrace(None)
+                        self._handler()
+                previous = _opname(frame.f_code, frame.f_lasti)
+            return follow
+
+        return follow
+
+
+def everywhere(scenario: Callable[[Callable[[Callable[[], object]], Interruption]], None], *modules: Any) -> int:
+    """Plays `scenario` again and again, interrupting it one point later each time; returns how many points.
+
+    The scenario gets a function that makes an `Interruption` of a handler.
+    """
+    number = 0
+    while True:
+        made: list[Interruption] = []
+
+        def interrupt(handler: Callable[[], object], number: int = number, made: Any = made) -> Interruption:
+            made.append(Interruption(number, handler, *modules))
+            return made[-1]
+
+        try:
+            scenario(interrupt)
+        except BaseException as exc:
+            exc.add_note(f"interrupted at point {number}: {made[-1].where or 'not at all'}")
+            raise
+        if not made[-1].happened:
+            return number
+        number += 1
