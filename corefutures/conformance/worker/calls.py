@@ -168,3 +168,17 @@ def raise_deeply(depth: int, text: str) -> None:
         raise_deeply(depth - 1, text)
     else:
         raise ValueError(text)
+
+
+def time_out_if(wanted: bool, value: T) -> T:
+    """Raise TimeoutError if wanted, or return `value`."""
+    if wanted:
+        raise TimeoutError("of the call")
+    return value
+
+
+def pass_gate_and_note(gate: Gate, journal: Journal, entry: T) -> T:
+    """Wait at the gate, write `entry` into the journal, return it."""
+    gate.enter(entry)
+    journal.note(entry)
+    return entry
