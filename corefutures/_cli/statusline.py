@@ -59,7 +59,8 @@ class StatusLine:
             self._width = 0
 
     def _write(self, text: str) -> None:
-        assert self._stream is not None
+        if self._stream is None:
+            return
         try:
             self._stream.write(text)
             self._stream.flush()
