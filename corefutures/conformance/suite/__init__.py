@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from corefutures.conformance.suite.as_completed import AsCompleted
 from corefutures.conformance.suite.callbacks import Callbacks
 from corefutures.conformance.suite.cancelling import Cancelling
 from corefutures.conformance.suite.exceptions import Exceptions
+from corefutures.conformance.suite.mapping import Mapping
 from corefutures.conformance.suite.results import Results
 from corefutures.conformance.suite.submitting import Submitting
+from corefutures.conformance.suite.transport import Transport
+from corefutures.conformance.suite.waiting import Waiting
 from corefutures.conformance.suite.worker_loss import WorkerLoss
 
 CHAPTERS: tuple[type, ...] = (
@@ -15,6 +19,11 @@ CHAPTERS: tuple[type, ...] = (
     Exceptions,
     Cancelling,
     Callbacks,
+    Mapping,
+    Waiting,
+    AsCompleted,
     WorkerLoss,
+    Transport,
 )
 """Every chapter, in reading order."""
+
