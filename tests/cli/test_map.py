@@ -12,8 +12,13 @@ import threading
 
 import pytest
 
+from corefutures._registry import installed_backend_names
+
 STANDARD_PROCESSES = "concurrent.futures:ProcessPoolExecutor"
-BACKENDS = ["thread", STANDARD_PROCESSES]
+BACKENDS = [
+    *(name for name in ("thread", "process", "interpreter") if name in installed_backend_names()),
+    STANDARD_PROCESSES,
+]
 
 posix_signals = pytest.mark.skipif(
     sys.platform == "win32", reason="Windows: no SIGINT can be sent to one other process"
