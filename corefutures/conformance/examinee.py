@@ -1,7 +1,8 @@
 """The process that runs rules, one at a time, as its examiner commands.
 
-Commands come as lines of JSON on standard input, records leave as lines of JSON on standard output; both are taken away
-from the code under test. Spawned workers import this module as their main module: at the top it imports next to nothing.
+Commands come as lines of JSON on standard input, records leave as lines of JSON on standard output; both
+are taken away from the code under test. Spawned workers import this module as their main module: at the top
+it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def main(settings: dict[str, Any]) -> int:
 
     import pytest
 
-    stacks = open(settings["stacks"], "w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - open as long as the process
+    # Stays open as long as the process.
+    stacks = open(settings["stacks"], "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
     faulthandler.enable(stacks, all_threads=True)
     pytest.register_assert_rewrite("corefutures.conformance.suite")
 
