@@ -7,6 +7,7 @@ could cancel, whichever way it ends.
 from __future__ import annotations
 
 import concurrent.futures as _standard
+import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
@@ -65,9 +66,10 @@ class Executor(_standard.Executor):
             buffersize: How many calls may be under way or waiting to be taken; None sets no limit.
 
         Returns:
-            A `ResultIterator`. It yields the results in the order of the input. Where a call raised, it raises
-            the same at that place, and goes on with the next. It cancels the calls that have not started when
-            it is closed, dropped or timed out.
+            A `ResultIterator`. It yields the results in the order of the input. Where a call raised, it
+            raises the same at that place, and goes on with the next. It cancels the calls that have not
+            started when it is closed, timed out, or dropped between two results; dropped before the first
+            one it lets them run.
 
         Raises:
             TypeError: `fn` is not callable, an argument is not iterable, `buffersize` is no int or `timeout`
@@ -80,7 +82,9 @@ class Executor(_standard.Executor):
         check_buffersize(buffersize)
         deadline = None if timeout is None else time.monotonic() + timeout
         submit = self.submit
-        return ResultIterator((submit(fn, *args) for args in zip(*iterables, strict=False)), deadline, buffersize)
+        return ResultIterator(
+            (submit(fn, *args) for args in zip(*iterables, strict=False)), deadline, buffersize
+        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls and frees what the executor holds once those it has are done.
@@ -129,11 +133,12 @@ class ResultIterator(Generic[_T]):
     def __init__(
         self, submissions: Iterator[Future[_T]], deadline: float | None, buffersize: int | None
     ) -> None:
-        # None once they are exhausted. While it lasts it keeps the executor alive: its calls are still to come.
+        # None once they are exhausted. While it lasts it keeps the executor alive: calls are still to come.
         self._submissions: Iterator[Future[_T]] | None = submissions
         self._deadline = deadline
         self._futures: deque[Future[_T]] = deque()
         self._error: BaseException | None = None  # of the input: raised where its item would have come
+        self._begun = False
         try:
             if buffersize is None:
                 self._futures.extend(submissions)
@@ -151,6 +156,7 @@ class ResultIterator(Generic[_T]):
         return self
 
     def __next__(self) -> _T:
+        self._begun = True
         try:
             future = self._futures.popleft()
         except IndexError:
@@ -186,9 +192,10 @@ class ResultIterator(Generic[_T]):
         while self._futures:
             self._futures.pop().cancel()
 
-    def __del__(self) -> None:
-        # Made in full or not: what __init__ did not reach holds no calls.
-        if "_futures" in self.__dict__:
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Nobody wants the results that are left. But who never asked for one may have called `map` for what
+        # the calls do: they run. At the end of the interpreter there is nothing left to cancel them with.
+        if self.__dict__.get("_begun") and not is_finalizing():
             self.close()
 
     def _refill(self) -> None:
