@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import io
 import itertools
 import json
 import os
@@ -330,3 +332,28 @@ def test_memory_is_bounded_by_the_window(monkeypatch):
         run.run()
     assert printed == 2000
     assert max(ahead) <= 16
+
+
+def test_results_and_progress_share_a_terminal(monkeypatch):
+    from corefutures._cli import map as command
+    from corefutures._cli import statusline
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(statusline, "_PAUSE", 0)
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    results = command._Results(screen, statusline.StatusLine(screen, 2), as_json=False, tracebacks=False)
+    for number in (1, 2):
+        call = command._Call(number, "x")
+        call.future = concurrent.futures.Future()
+        call.future.set_result(f"result {number}")
+        results.add(call)
+    results.finish()
+    lines = screen.getvalue().split("\n")
+    assert [line.rpartition("\r")[2] for line in lines] == ["result 1", "result 2", ""]
+    assert "1 of 2 done" in lines[1]
+    assert "2 of 2 done" in lines[2]
