@@ -133,8 +133,9 @@ class Encoder:
     """Makes bodies of objects.
 
     Args:
-        reducers: Returns the reducers to be used besides copyreg's, asked again for each new pickler.
+        reducers: Returns the table of reducers to be used, asked again for each new pickler; copyreg's if None.
         pickler: The class to pickle with; the standard one if None.
+        spool: Whether parcels are written into a memfd, where there is one.
 
     Thread safety: may be called from several threads at once, and from a `__reduce__` that it has called.
     """
@@ -143,13 +144,15 @@ class Encoder:
         self,
         reducers: Callable[[], Mapping[type, Callable[[Any], Any]]] | None = None,
         pickler: Any = None,
+        spool: bool = True,
     ) -> None:
         self._reducers = reducers
+        self._spool = spool and hasattr(os, "memfd_create")
         self._pickler = pickler
         # Picklers to be used again: making one costs more than a tiny call. Whoever takes one out owns it.
         self._idle: list[_Picklery] = []
 
-    def __call__(self, obj: Any, *, spool: bool = True) -> bytes | Parcel:
+    def __call__(self, obj: Any) -> bytes | Parcel:
         """Returns `obj` as a body, or as a parcel if it is large.
 
         Raises:
@@ -163,7 +166,7 @@ class Encoder:
         self._idle.append(picklery)  # not reached after an error: its memo would be wrong
         if not buffers and len(body) <= INLINE_LIMIT:
             return body
-        return Parcel([body, *buffers], spool=spool)
+        return Parcel([body, *buffers], spool=self._spool)
 
 
 class _Picklery:

@@ -51,6 +51,12 @@ class Pool(ABC):
     Thread safety: every public method may be called from any thread, signal handler or finaliser.
     """
 
+    #: Said of a worker that was lost before it was ready.
+    UNGUARDED: Final = (
+        "It had not finished starting. Does it import a main module that makes the pool at import time?"
+        " Then put that under `if __name__ == '__main__':`."
+    )
+
     def __init__(
         self,
         *,
@@ -260,6 +266,16 @@ class Pool(ABC):
         elif len(self.calls) > 1 or self._is_ours(threading.current_thread()):
             self.break_(f"a worker of the {self.name} could not be started", failure)
         raise failure
+
+    def _hire_in_place(self) -> None:
+        """Has the place of a worker that has ended taken by another if one is needed; for threads of ours."""
+        if self._short_of_workers():
+            try:
+                self._hire()
+            except Exception:
+                pass  # `_hire` has broken the pool, or others are left
+        elif self.forced and not self._staff() and self.calls:
+            self.break_(f"the {self.name} was forcefully shut down", None)
 
     def _mourn(self, loss: WorkerLostError, finished: int) -> bool:
         """Decides what the loss of a worker means; returns whether the pool goes on.

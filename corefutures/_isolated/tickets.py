@@ -393,13 +393,6 @@ class TicketPool(Pool):
                 self._berths.append(station.berth)
         self._hire_in_place()
 
-    def _hire_in_place(self) -> None:
-        if self._short_of_workers():
-            try:
-                self._hire()
-            except Exception:
-                pass  # `_hire` has broken the pool, or others are left
-
     # ── losses ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _bury(self, station: _Station) -> None:
@@ -417,10 +410,7 @@ class TicketPool(Pool):
             return
         loss = WorkerLostError(pid=station.worker.pid, exitcode=code, worker=station.worker.name)
         if not station.ready:
-            loss.add_note(
-                "It had not finished starting. Does it import a main module that makes the pool at import time?"
-                " Then put that under `if __name__ == '__main__':`."
-            )
+            loss.add_note(self.UNGUARDED)
         if not self._mourn(loss, station.finished):
             return
         if shown in self.calls:  # step 2 of `serve_tickets`: it was running that

@@ -75,7 +75,7 @@ class Reporter:
     def _dumps(self, error: BaseException) -> bytes:
         traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
         try:
-            body = self._encode(error, spool=False)
+            body = self._encode(error)
         finally:
             error.__traceback__ = traceback
         if isinstance(body, Parcel):  # large, and rare: in one piece

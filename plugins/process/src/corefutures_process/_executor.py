@@ -126,10 +126,11 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             self._max_tasks_per_child,
             self._serializer,
         )
+        fast = _has_fast_path()
         options: dict[str, Any] = {
             "size": self._max_workers,
             "recruiter": self._recruiter,
-            "encode": make_encoder(self._serializer),
+            "encode": make_encoder(self._serializer, spool=fast),
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
             "remote_traceback": _standard._RemoteTraceback,  # type: ignore[attr-defined]
@@ -137,7 +138,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             "hire_ahead": self._mp_context.get_start_method(allow_none=False) == "fork",
             "name": "process pool",
         }
-        if _has_fast_path():
+        if fast:
             from corefutures._isolated.courier import DescriptorRoute  # here for platforms that lack it
             from corefutures._isolated.tickets import TicketPool
 

@@ -40,20 +40,20 @@ def serve(
     # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepare = None if initializer is None else lambda: initializer(*initargs)
-    encode = make_encoder(serializer)
+    encode = make_encoder(serializer, spool=isinstance(ends, tuple))
     if isinstance(ends, tuple):
         _serve_tickets(ends, encode, prepare, limit)  # type: ignore[arg-type]
     else:
         _serve_pair(ends, encode, prepare, limit)
 
 
-def make_encoder(serializer: str) -> Encoder:
+def make_encoder(serializer: str, *, spool: bool) -> Encoder:
     """Returns what encodes calls and results: with the reducers that multiprocessing adds, as between its processes."""
     if serializer == "pickle":
-        return Encoder(_reducers)
+        return Encoder(_reducers, spool=spool)
     import cloudpickle
 
-    return Encoder(None, cloudpickle.CloudPickler)
+    return Encoder(None, cloudpickle.CloudPickler, spool=spool)
 
 
 def _reducers() -> Mapping[type, Callable[[Any], Any]]:
@@ -106,8 +106,23 @@ def _serve_tickets(
 def _serve_pair(
     connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
 ) -> None:
+    import threading
+    from multiprocessing import parent_process
+
     from corefutures._isolated.pairwork import serve_pair
 
+    parent = parent_process()
+    assert parent is not None
+
+    def end_with_parent(number: int) -> None:
+        """Ends this process when its parent has gone; its sentinel may be held by a sibling that was forked."""
+        while os.getppid() == number:
+            parent.join(0.5)
+            if not parent.is_alive():
+                break
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     serve_pair(connection=connection, encode=encode, prepare=prepare, limit=limit)
 
 

@@ -1,0 +1,337 @@
+"""`PairPool`: the portable way to reach workers: a connection and a thread of ours for each.
+
+Touches `pool`, `pairwork` and multiprocessing's connections. Guarantees: no call is sent ahead, so that E2 and E3 hold
+by themselves; a worker that is stuck, stopped or dead keeps nobody waiting but its own thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from corefutures._exceptions import WorkerLostError
+from corefutures._isolated.frames import ERROR, FRAME, LEAVING, PARCEL_SIZE, READY, STOP, UNFIT, VALUE, VALUE_PARCEL
+from corefutures._isolated.pairwork import CALL, ConnectionLost, receive_parcel, send_parcel
+from corefutures._isolated.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from corefutures._isolated.crew import Recruiter, Worker
+    from corefutures._isolated.future import CallFuture
+
+
+class _Station:
+    """One worker, and what leads to it; served by a thread of its own."""
+
+    def __init__(self, connection: Connection, far: Connection, alarm: Connection, bell: Connection) -> None:
+        self.connection = connection
+        self.far = far  # the worker's end, until it has it
+        self.alarm = alarm  # readable when its thread is to look at the states again
+        self.bell = bell  # the other end of that
+        self.worker: Worker | None = None
+        self.thread: threading.Thread | None = None
+        self.finished = 0
+        self.ready = False
+        self.leaving = False
+        self.unfit: BaseException | None = None
+
+    def close(self) -> None:
+        for end in (self.connection, self.alarm, self.bell):
+            end.close()
+
+
+class _Gone(Exception):
+    """The worker has ended, or can't be heard any more."""
+
+
+class PairPool(Pool):
+    """A pool over pairs of connections; see `Pool` for the arguments.
+
+    Args:
+        make_pair: Makes a pair of connected connections (`multiprocessing.Pipe`).
+    """
+
+    def __init__(self, *, make_pair: Callable[[], tuple[Connection, Connection]], **options: Any) -> None:
+        super().__init__(**options)
+        self._make_pair = make_pair
+        self._crew: set[_Station] = set()  # those that take calls; changed under `lock`
+        self._stations: set[_Station] = set()  # all that have not ended; changed under `lock`
+        self._idle: deque[_Station] = deque()  # those whose threads wait for a call; each at most once
+        self._running: set[CallFuture[Any]] = set()
+
+    # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _dispatch(self) -> None:
+        if self._backlog:
+            self._ring_one()
+
+    def _ring_one(self) -> None:
+        try:
+            station = self._idle.popleft()
+        except IndexError:  # all are busy, and look for more when they are done
+            return
+        self._ring(station)
+
+    def _ring(self, station: _Station) -> None:
+        try:
+            station.bell.send_bytes(b"")
+        except OSError:  # it is about to end, and looks around before it does
+            pass
+
+    def _wake(self) -> None:
+        while self._idle:
+            self._ring_one()
+
+    def take_back(self, future: CallFuture[Any]) -> bool:
+        return False  # what was sent has started
+
+    def is_running(self, future: CallFuture[Any]) -> bool:
+        return future in self._running
+
+    def _cancel_waiting(self) -> None:
+        for future in list(self._backlog):
+            future.cancel()
+
+    # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _staff(self) -> int:
+        return len(self._crew)
+
+    def _open(self) -> None:
+        pass
+
+    def _start_threads(self) -> None:
+        for station in list(self._stations):
+            self._start_thread(station)
+
+    def _start_thread(self, station: _Station) -> None:
+        station.thread = threading.Thread(target=self._serve, args=(station,), name=f"{self.name} attendant")
+        try:
+            station.thread.start()
+        except BaseException:
+            station.thread = None
+            if station.worker is not None:
+                station.worker.kill()
+                station.worker.reap()
+            self._dismiss(station)
+            raise
+        self.thread = station.thread
+
+    def _hire_one(self, recruiter: Recruiter) -> None:
+        connection, far = self._make_pair()
+        alarm, bell = self._make_pair()
+        station = _Station(connection, far, alarm, bell)
+        with self.lock:
+            self._crew.add(station)
+            self._stations.add(station)
+        try:
+            station.worker = recruiter.recruit(far)
+        except BaseException:
+            self._dismiss(station)
+            raise
+        finally:
+            far.close()
+        if not self._hire_ahead:
+            self._start_thread(station)
+
+    def _dismiss(self, station: _Station) -> None:
+        with self.lock:
+            self._crew.discard(station)
+            self._stations.discard(station)
+        station.close()
+
+    # ── serving a worker ─────────────────────────────────────────────────────────────────────────────────
+
+    def _serve(self, station: _Station) -> None:
+        """The thread of one worker: sends it calls and receives what becomes of them."""
+        call: CallFuture[Any] | None = None
+        try:
+            try:
+                self._receive(station)
+                while not station.leaving and station.unfit is None:
+                    call = self._next_call(station)
+                    if call is None:
+                        self._send(station, CALL.pack(STOP, 0))
+                    else:
+                        self._send_call(station, call)
+                        self._receive(station, call)
+                        self._running.discard(call)
+                        call = None
+            except _Gone:
+                pass
+            self._bury(station, call)
+        except BaseException as exc:
+            self.break_(f"the thread that serves a worker of the {self.name} failed", exc)
+            if station.worker is not None:
+                station.worker.kill()
+                station.worker.reap()
+            self._dismiss(station)
+
+    def _next_call(self, station: _Station) -> CallFuture[Any] | None:
+        """Waits for a call and marks it as sent; None if the worker is to end."""
+        while True:
+            while self._backlog:
+                try:
+                    call = self._backlog.popleft()
+                except IndexError:
+                    break
+                if call._mark_sent():
+                    self._running.add(call)
+                    return call
+            if self.defect is not None or (self.closing and not self.calls):
+                self._wake()
+                return None
+            self._idle.append(station)
+            if self._backlog or self.defect is not None or (self.closing and not self.calls):
+                self._ring_one()  # whoever looked before we were there has not seen us
+            if station.alarm not in self._wait(station, station.alarm):
+                self._receive(station)
+                return None
+            station.alarm.recv_bytes()
+
+    def _wait(self, station: _Station, *others: Any) -> list[Any]:
+        """Waits for the worker, or one of `others`; returns what of these is ready.
+
+        Raises:
+            _Gone: The worker has ended, and has nothing more to say.
+        """
+        from multiprocessing.connection import wait
+
+        assert station.worker is not None
+        sentinels = list(station.worker.sentinels())
+        ready = wait([station.connection, *others, *sentinels])
+        if station.connection not in ready and any(sentinel in ready for sentinel in sentinels):
+            if not station.connection.poll(0):
+                raise _Gone
+        return [other for other in others if other in ready]
+
+    def _send(self, station: _Station, message: bytes) -> None:
+        try:
+            station.connection.send_bytes(message)
+        except OSError:
+            raise _Gone from None
+
+    def _send_call(self, station: _Station, call: CallFuture[Any]) -> None:
+        body = call._body
+        call._body = None
+        try:
+            if isinstance(body, bytes):
+                station.connection.send_bytes(CALL.pack(call._number, len(body)) + body)
+            elif body is not None:
+                station.connection.send_bytes(CALL.pack(call._number, PARCEL_SIZE))
+                send_parcel(station.connection, body)
+        except OSError:
+            raise _Gone from None
+
+    def _receive(self, station: _Station, call: CallFuture[Any] | None = None) -> None:
+        """Receives frames until the one that ends `call`, or the first if there is none.
+
+        Raises:
+            _Gone: The worker has ended.
+        """
+        self._wait(station)
+        try:
+            message = station.connection.recv_bytes()
+        except (EOFError, OSError):
+            raise _Gone from None
+        _, kind, number = FRAME.unpack_from(message)
+        body = memoryview(message)[FRAME.size :]
+        if kind in (VALUE, VALUE_PARCEL, ERROR):
+            station.finished += 1
+            if kind == ERROR:
+                value, error = None, self._rebuild(body)
+            else:
+                value, error = self._value(station, None if kind == VALUE_PARCEL else body)
+            future = self.calls.pop(number, None)
+            if future is not None:
+                future._settle(value, error)
+        elif kind == READY:
+            station.ready = True
+        elif kind == LEAVING:
+            station.leaving = True
+        elif kind == UNFIT:
+            station.unfit = self._rebuild(body)
+        if self.closing and not self.calls:
+            self._wake()
+
+    def _value(self, station: _Station, body: memoryview | None) -> tuple[Any, BaseException | None]:
+        """Returns a result, or what decoding it raised; without `body`, it comes as a parcel.
+
+        Raises:
+            _Gone: The worker has ended before all of it was sent.
+        """
+        try:
+            return (receive_parcel(station.connection) if body is None else self._decode(body)), None
+        except ConnectionLost:
+            raise _Gone from None
+        except BaseException as exc:
+            exc.add_note("raised while the result of a call was unpickled")
+            return None, exc
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _bury(self, station: _Station, call: CallFuture[Any] | None) -> None:
+        """Takes in the end of a worker."""
+        worker = station.worker
+        assert worker is not None
+        if not (station.leaving or station.unfit):
+            worker.kill()  # if it has not ended, it has lost its voice
+        with self.lock:
+            self._crew.discard(station)
+        if station.leaving:
+            self._hire_in_place()
+            worker.reap()
+            self._dismiss(station)
+            return
+        code = worker.reap()
+        self._dismiss(station)
+        if call is not None:
+            self._running.discard(call)
+        if station.unfit is not None:
+            self.break_(f"the initializer of a worker of the {self.name} failed", station.unfit)
+            return
+        if self.closing and not self.calls:
+            return
+        loss = WorkerLostError(pid=worker.pid, exitcode=code, worker=worker.name)
+        if not station.ready:
+            loss.add_note(self.UNGUARDED)
+        if not self._mourn(loss, station.finished):
+            return
+        if call is not None and self.calls.pop(call._number, None) is not None:
+            call._settle(None, loss)
+        self._hire_in_place()
+        self._wake()
+
+    def break_(self, message: str, cause: BaseException | None) -> None:
+        super().break_(message, cause)
+        self._end_workers("kill")
+
+    def _end_workers(self, how: str) -> None:
+        for station in list(self._stations):
+            if station.worker is not None:
+                getattr(station.worker, how)()
+
+    def join(self) -> None:
+        while True:
+            threads = [station.thread for station in list(self._stations) if station.thread is not None]
+            if self._is_ours(threading.current_thread()):
+                return
+            if not threads:
+                with self._hiring:
+                    if not self._stations:
+                        return
+                continue
+            threads[0].join()
+
+    def _is_ours(self, thread: threading.Thread) -> bool:
+        return any(station.thread is thread for station in list(self._stations))
+
+    def _close_ours(self, *, in_child: bool = False) -> None:
+        for station in list(self._stations):
+            station.close()
+        self._stations.clear()
+        self._crew.clear()
+        self._idle.clear()

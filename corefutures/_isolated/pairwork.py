@@ -1,0 +1,139 @@
+"""The worker's side of the portable way: one connection, one call at a time; and how parcels cross it.
+
+Runs in the worker; `send_parcel` and `receive_parcel` also in the caller's process. Touches `frames`, `payload`,
+`worker`. Guarantees: as `worker`; a parcel is never in anything with a name, so nothing can be left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+from corefutures._isolated.frames import (
+    FRAME,
+    LEAVING,
+    PARCEL_SIZE,
+    READY,
+    STOP,
+    UNFIT,
+    VALUE_PARCEL,
+)
+from corefutures._isolated.payload import Parcel
+from corefutures._isolated.worker import Reporter, announce_unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from corefutures._isolated.payload import Encoder
+
+#: The head of a call: its number, and PARCEL_SIZE if its parcel follows; an inline body follows at once.
+CALL: Final = Struct("=QI")
+_COUNT: Final = Struct("=Q")
+_PART: Final = Struct("=QB")  # size, whether it may be written to
+
+
+def serve_pair(
+    *,
+    connection: Connection,
+    encode: Encoder,
+    prepare: Callable[[], object] | None,
+    limit: int | None,
+) -> None:
+    """Runs calls until there is a STOP, no more connection, or `limit` calls were run.
+
+    Args:
+        connection: Leads to the pool.
+        encode: Encodes results.
+        prepare: The initializer, ready to be called, or None.
+        limit: How many calls to run at most, or None.
+    """
+    report = Reporter(encode)
+    process = os.getpid()
+
+    def send(kind: int, number: int, body: bytes = b"") -> None:
+        connection.send_bytes(FRAME.pack(len(body), kind, number) + body)
+
+    if prepare is not None:
+        try:
+            prepare()
+        except BaseException as exc:
+            announce_unfit(exc)
+            send(UNFIT, 0, report.error(exc)[1])
+            return
+        prepare = None
+    send(READY, 0)
+    while True:
+        try:
+            message = connection.recv_bytes()
+        except EOFError:  # the pool is gone
+            return
+        number, size = CALL.unpack_from(message)
+        if number == STOP:
+            send(LEAVING, 0)
+            return
+        body: Any
+        try:
+            if size == PARCEL_SIZE:
+                fn, args, kwargs = receive_parcel(connection)
+            else:
+                fn, args, kwargs = pickle.loads(memoryview(message)[CALL.size :])
+            message = b""
+            result = fn(*args, **kwargs)
+        except ConnectionLost:
+            raise
+        except BaseException as exc:
+            kind, body = report.error(exc)
+        else:
+            kind, body = report.value(result)
+        if os.getpid() != process:  # forked off by the call: the pool is not ours
+            os._exit(1)
+        fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
+        if isinstance(body, Parcel):
+            send(VALUE_PARCEL, number)
+            send_parcel(connection, body)
+        else:
+            send(kind, number, body)
+        body = None
+        if limit is not None:
+            limit -= 1
+            if limit == 0:
+                send(LEAVING, 0)
+                return
+
+
+def send_parcel(connection: Connection, parcel: Parcel) -> None:
+    """Sends a parcel that is held in plain memory."""
+    connection.send_bytes(_COUNT.pack(len(parcel.segments)))
+    for part, writable in parcel.segments:
+        connection.send_bytes(_PART.pack(memoryview(part).nbytes, writable))
+        if len(part):
+            connection.send_bytes(part)
+    parcel.close()
+
+
+class ConnectionLost(Exception):
+    """The other side has gone in the middle of a parcel."""
+
+
+def receive_parcel(connection: Connection) -> Any:
+    """Receives and decodes a parcel, each part straight into the memory that the object will use.
+
+    Raises:
+        ConnectionLost: It did not come in full, or there was no memory for it.
+        BaseException: Whatever decoding raises; the connection is at the end of the parcel then.
+    """
+    parts: list[memoryview] = []
+    try:
+        (count,) = _COUNT.unpack(connection.recv_bytes())
+        for _ in range(count):
+            size, writable = _PART.unpack(connection.recv_bytes())
+            part = bytearray(size)
+            if size:
+                connection.recv_bytes_into(part)
+            parts.append(memoryview(part) if writable else memoryview(part).toreadonly())
+    except (EOFError, OSError, MemoryError) as exc:
+        raise ConnectionLost from exc
+    return pickle.loads(parts[0], buffers=parts[1:])
