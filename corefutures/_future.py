@@ -131,6 +131,8 @@ class Future(_standard.Future[_T], Generic[_T]):
         Returns:
             True if the call is cancelled now, False if it runs or has finished.
         """
+        if self._state in DONE:
+            return self.cancelled()
         with self._lock:
             state = self._state
             if state != PENDING:
@@ -304,9 +306,10 @@ class Future(_standard.Future[_T], Generic[_T]):
         """
         turnstile = allocate_lock()
         turnstile.acquire()
+        fresh: list[Any] = []
         with self._lock:
             if self._parked is None:
-                self._parked = []
+                self._parked = fresh
             self._watched = True
             if waits := self._state not in DONE:
                 self._parked.append(turnstile)
@@ -326,8 +329,9 @@ class Future(_standard.Future[_T], Generic[_T]):
         finally:
             if not passed:  # timed out or interrupted: leave nothing behind
                 with self._lock:
-                    if self._parked is not None and turnstile in self._parked:
-                        self._parked.remove(turnstile)
+                    parked = self._parked
+                    if parked is not None and turnstile in parked:
+                        parked.remove(turnstile)
         return passed or self._state in DONE
 
     def _subscribe(self, waiter: Waiter) -> bool:
@@ -372,7 +376,10 @@ class Future(_standard.Future[_T], Generic[_T]):
                 waiter.add_result(self)
 
     def _wake_parked(self) -> None:
-        parked, self._parked = self._parked, None
+        # Under the lock: who gives up waiting finds the list whole or not at all, and takes nothing out of
+        # the list that is walked here, which would pass over a neighbour.
+        with self._lock:
+            parked, self._parked = self._parked, None
         if parked is not None:
             for turnstile in parked:
                 turnstile.release()
@@ -404,28 +411,31 @@ class Future(_standard.Future[_T], Generic[_T]):
     @property
     def _condition(self) -> Condition:  # type: ignore[override]
         if self._own_condition is None:
+            fresh = Condition(self._lock)
             with self._lock:
                 self._watched = True
                 if self._own_condition is None:
-                    self._own_condition = Condition(self._lock)
+                    self._own_condition = fresh
         return self._own_condition
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
         if self._listeners is None:
+            fresh: list[Any] = []
             with self._lock:
                 self._watched = True
                 if self._listeners is None:
-                    self._listeners = []
+                    self._listeners = fresh
         return self._listeners
 
     @property
     def _done_callbacks(self) -> list[Callable[[Any], object]]:
+        fresh: list[Callable[[Any], object]] = []
         with self._lock:
             self._watched = True
             if self._callbacks is None or self._callbacks_forks != _forks:
                 self._callbacks_forks = _forks
-                self._callbacks = []
+                self._callbacks = fresh
             return self._callbacks
 
 
@@ -452,6 +462,8 @@ class PoolFuture(Future[_T]):
         Returns:
             True if the call is cancelled now, False if it runs or has finished.
         """
+        if self._state in DONE:
+            return self.cancelled()
         with self._lock:
             state = self._state
             if state != PENDING:

@@ -1,12 +1,11 @@
-"""F1, F2: the states of a future, against a model that hypothesis drives; what each method says in each state."""
+"""F1, F2: the states of a future, against a model that hypothesis drives; what is said in each state."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from racing import LIMIT, elsewhere, together
 
@@ -239,3 +238,25 @@ def test_one_of_many_enders_wins(kind: object) -> None:
 def test_the_core_names_nothing_it_has_not() -> None:
     assert set(corefutures.__all__) <= set(dir(corefutures))
     assert elsewhere(lambda: Future().cancel()) is True
+
+
+def test_giving_up_while_the_future_ends_disturbs_no_other_waiter() -> None:
+    """F5, F7: of two waiters one times out at the moment of the end; the other one wakes all the same."""
+    for number in range(300):
+        future: Future[int] = Future()
+
+        def give_up(future: Future[int] = future) -> int:
+            for _ in range(20):
+                try:
+                    return future.result(1e-6)
+                except TimeoutError:
+                    continue
+            return future.result()
+
+        def end(future: Future[int] = future, number: int = number) -> int:
+            while future._parked is None:
+                pass
+            future.set_result(number)
+            return number
+
+        assert together(give_up, future.result, give_up, end) == [number] * 4

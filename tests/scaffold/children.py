@@ -22,7 +22,7 @@ def run_script(script: str, *arguments: str, options: tuple[str, ...] = ()) -> E
     """Runs a Python script in a fresh interpreter until it ends."""
     try:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-X", "faulthandler", *options, "-c", textwrap.dedent(script), *arguments],
+            [sys.executable, "-W", "error", *options, "-c", textwrap.dedent(script), *arguments],
             capture_output=True, text=True, timeout=LIMIT, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as exc:

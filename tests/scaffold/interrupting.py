@@ -1,8 +1,8 @@
-"""Runs a handler at each point at which Python would run a signal handler or a finaliser, one after the other.
+"""Runs a handler wherever Python would run a signal handler or a finaliser: at each such point in turn.
 
-CPython looks for signals (and, from 3.12 on, collects garbage) when a function is entered, when a loop jumps back
-and after a call. Tracing by instructions finds these points in the library's own functions: what a real signal
-hits once in a million runs is hit each time.
+CPython looks for signals, and for garbage, when a function is entered, when a loop jumps back and after a
+call; 3.11 also collects garbage when it makes a container. Tracing by instructions finds these points in
+the library's own functions: what a real signal hits once in a million runs is hit each time.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ def _opname(code: CodeType, offset: int) -> str:
     return names.get(offset, "")
 
 
-def _looks_for_signals(opname: str) -> bool:
-    return opname.startswith(("RESUME", "CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "PRECALL", "BEFORE_WITH"))
+#: The beginnings of the names of the instructions after which a handler or finaliser may run.
+_POINTS = ("RESUME", "CALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "BEFORE_WITH")
+if sys.version_info < (3, 12):
+    _POINTS += ("BUILD_",)
 
 
 class Interruption:
@@ -55,7 +57,7 @@ class Interruption:
             nonlocal previous
             frame.f_trace_opcodes = True  # again: from 3.12 on, set at the call alone it may have no effect
             if event == "opcode" and not self.happened:
-                if _looks_for_signals(previous):
+                if previous.startswith(_POINTS):
                     self._left -= 1
                     if self._left < 0:
                         self.happened = True
@@ -68,7 +70,9 @@ class Interruption:
         return follow
 
 
-def everywhere(scenario: Callable[[Callable[[Callable[[], object]], Interruption]], None], *modules: Any) -> int:
+def everywhere(
+    scenario: Callable[[Callable[[Callable[[], object]], Interruption]], None], *modules: Any
+) -> int:
     """Plays `scenario` again and again, interrupting it one point later each time; returns how many points.
 
     The scenario gets a function that makes an `Interruption` of a handler.
