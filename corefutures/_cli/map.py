@@ -6,7 +6,9 @@ queue only. Guarantees: at most `WINDOW` items are in memory; an interrupt ends 
 
 from __future__ import annotations
 
+import _thread
 import collections
+import contextlib
 import io
 import json
 import os
@@ -41,7 +43,7 @@ _PIPE_CLOSED: Final = 141
 
 #: Seconds after which results are flushed even though more are ready, and for the last flush of all.
 _FLUSH_AFTER: Final = 0.2
-_LAST_FLUSH: Final = 1.0
+_LAST_FLUSH: Final = 0.5
 
 #: On Windows nothing interrupts a wait for a lock: there the main thread looks up this often, in seconds.
 _LOOK_UP: Final = 0.1 if sys.platform == "win32" else None
@@ -85,11 +87,10 @@ def main(arguments: Sequence[str]) -> int:
     results = _Results(sys.stdout, status_line, as_json=parsed.json, tracebacks=parsed.traceback)
     run = _Run(executor, function, items, results, items_are_json=parsed.json, in_order=not parsed.unordered)
     try:
-        run.run()
-        executor.shutdown(wait=True)
-        results.finish()
-    except KeyboardInterrupt:
-        _leave_now(executor, INTERRUPTED)
+        with _interrupts_end_at_once(executor):
+            run.run()
+            executor.shutdown(wait=True)
+            results.finish()
     except _OutputLost as lost:
         if not lost.reader_left:
             results.complain(f"cannot write the results: {lost}")
@@ -374,6 +375,20 @@ class _Run:
         call.future = None  # its callback refers to the call: not a cycle for the collector
 
 
+@contextlib.contextmanager
+def _interrupts_end_at_once(executor: Any) -> Iterator[None]:
+    """Leave from within the signal handler: a KeyboardInterrupt would have to get past foreign code first."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # a caller of main() or the shell has decided what an interrupt does
+        return
+    signal.signal(signal.SIGINT, lambda *_: _leave_now(executor, INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _leave_now(executor: Any, status: int) -> NoReturn:
     """End this process although calls run or a thread waits for input."""
     try:
@@ -381,20 +396,20 @@ def _leave_now(executor: Any, status: int) -> NoReturn:
     except ValueError:  # not the main thread: somebody else's signals
         pass
     _kill_workers(executor)
-    # The streams may be full or held by the thread that was interrupted: they get a moment.
-    last = threading.Thread(target=_flush_streams, daemon=True)
-    last.start()
-    last.join(_LAST_FLUSH)
+    # The streams may be full, or locked by what was interrupted here: they get a moment. The thread is a bare
+    # one because Thread.start() takes a lock, which may be what was interrupted.
+    flushed = _thread.allocate_lock()
+    flushed.acquire()
+    _thread.start_new_thread(_flush_streams, (flushed,))
+    flushed.acquire(timeout=_LAST_FLUSH)
     os._exit(status)
 
 
 def _kill_workers(executor: Any) -> None:
     """Kill the worker processes, if there are any, without a lock or a word with the executor."""
     workers = list((getattr(executor, "_processes", None) or {}).values())
-    if "multiprocessing" in sys.modules:
-        import multiprocessing  # loaded already: some backend works with it
-
-        workers += multiprocessing.active_children()
+    active_children = getattr(sys.modules.get("multiprocessing"), "active_children", list)
+    workers += active_children()
     for worker in workers:
         for verb in ("kill", "terminate"):  # loky's processes know only the second
             try:
@@ -404,9 +419,10 @@ def _kill_workers(executor: Any) -> None:
                 continue
 
 
-def _flush_streams() -> None:
+def _flush_streams(flushed: _thread.LockType) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             pass
+    flushed.release()

@@ -335,8 +335,7 @@ def test_memory_is_bounded_by_the_window(monkeypatch):
 
 
 def test_results_and_progress_share_a_terminal(monkeypatch):
-    from corefutures._cli import map as command
-    from corefutures._cli import statusline
+    from corefutures._cli import map as command, statusline
 
     class Terminal(io.StringIO):
         def isatty(self):
