@@ -5,6 +5,7 @@ from __future__ import annotations
 from corefutures.conformance.suite.as_completed import AsCompleted
 from corefutures.conformance.suite.callbacks import Callbacks
 from corefutures.conformance.suite.cancelling import Cancelling
+from corefutures.conformance.suite.concurrency import Concurrency
 from corefutures.conformance.suite.exceptions import Exceptions
 from corefutures.conformance.suite.mapping import Mapping
 from corefutures.conformance.suite.results import Results
@@ -24,6 +25,7 @@ CHAPTERS: tuple[type, ...] = (
     AsCompleted,
     WorkerLoss,
     Transport,
+    Concurrency,
 )
 """Every chapter, in reading order."""
 

@@ -1,7 +1,7 @@
-"""Chapter "worker loss": a table of moment × way in which a worker process ends, and what becomes of every call.
+"""Chapter "worker loss": a table of moment × way in which a worker ends, and what becomes of every call.
 
-Moments: starting, unpickling, running, pickling, idle. Ways: SystemExit, os._exit, kill, crash. Each row is a rule; the
-rules after the table say what becomes of the other calls, of the pool, and of whoever waits.
+Moments: starting, unpickling, running, pickling, idle. Ways: SystemExit, os._exit, kill, crash. Each row is a
+rule; the rules after the table are on the other calls, the pool, and whoever waits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ from concurrent.futures import BrokenExecutor, Executor, Future, as_completed, w
 from typing import Any
 
 from corefutures.conformance.fixtures import GateMaker, Maker
-from corefutures.conformance.patience import Overdue, all_done, brief, done, error_of, finishes, limit, result_of, until
+from corefutures.conformance.patience import (
+    Overdue,
+    all_done,
+    brief,
+    done,
+    error_of,
+    finishes,
+    limit,
+    result_of,
+    until,
+)
 from corefutures.conformance.rules import only_where, requires
 from corefutures.conformance.worker import calls, carrying, hostile
 from corefutures.conformance.worker.gates import Gate
@@ -25,130 +35,124 @@ class WorkerLoss:
 
     # The table
 
-    def _lost(self, make: Maker, survives: bool, fn: Callable[..., Any], *args: object) -> None:
-        """Submit a call that takes its worker down; it must end with the right error."""
-        executor = make(max_workers=1)
-        future = executor.submit(fn, *args)
-        error = error_of(future, "the future of a call whose worker was lost")
-        if not survives:
-            assert isinstance(error, BrokenExecutor), f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
-
-    def _not_stuck(self, make: Maker, fn: Callable[..., Any], *args: object) -> None:
-        """Submit a call that fails in a way which may or may not take the worker down."""
-        executor = make(max_workers=1)
-        error_of(executor.submit(fn, *args), "the future of a call that failed outside its function")
-
     @requires(same_process=False)
     def test_kill_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker is killed while it runs MUST end with BrokenExecutor, or with an error of its own if the pool
-        survives. (manual: BrokenProcessPool)
+        """A call whose worker is killed while it runs MUST end with BrokenExecutor, or with an error of its
+        own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], calls.kill_process)
+        _lost(make, capabilities["survives_worker_loss"], calls.kill_process)
 
     @requires(same_process=False)
     def test_crash_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call that crashes its worker MUST end with BrokenExecutor, or with an error of its own if the pool survives.
-        (manual: BrokenProcessPool)
+        """A call that crashes its worker MUST end with BrokenExecutor, or with an error of its own if the
+        pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], calls.crash_process)
+        _lost(make, capabilities["survives_worker_loss"], calls.crash_process)
 
     @requires(same_process=False)
     def test_os_exit_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call that ends its worker by os._exit MUST end with BrokenExecutor, or with an error of its own if the pool
-        survives. (manual: BrokenProcessPool)
+        """A call that ends its worker by os._exit MUST end with BrokenExecutor, or with an error of its own
+        if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], calls.leave_process, 3)
+        _lost(make, capabilities["survives_worker_loss"], calls.leave_process, 3)
 
     @requires(same_process=False)
-    def test_os_exit_with_status_zero_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call that ends its worker with exit status 0 MUST end with BrokenExecutor, or with an error of its own if the
-        pool survives. (manual: BrokenProcessPool)
+    def test_os_exit_with_status_zero_while_running(
+        self, make: Maker, capabilities: Mapping[str, bool]
+    ) -> None:
+        """A call that ends its worker with exit status 0 MUST end with BrokenExecutor, or with an error of
+        its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], calls.leave_process, 0)
+        _lost(make, capabilities["survives_worker_loss"], calls.leave_process, 0)
 
     def test_system_exit_while_running(self, executor: Executor) -> None:
-        """SystemExit raised by a call MUST reach the caller as the call's exception. (manual: Future.result)
+        """SystemExit raised by a call MUST reach the caller as the call's exception. (manual:
+        Future.result)
         """
-        error = error_of(executor.submit(calls.raise_new, SystemExit, 5), "the future of a call that raises SystemExit")
+        error = error_of(
+            executor.submit(calls.raise_new, SystemExit, 5), "the future of a call that raises SystemExit"
+        )
         assert isinstance(error, SystemExit), f"a call's SystemExit arrived as {brief(error)}"
         assert error.code == 5, f"a call's SystemExit arrived with the code {brief(error.code)}, not 5"
 
     def test_system_exit_loses_no_worker(self, executor: Executor) -> None:
         """An executor MUST go on after a call raised SystemExit. (manual: Future.result)"""
         for _ in range(3):
-            error_of(executor.submit(calls.raise_new, SystemExit, 0), "the future of a call that raises SystemExit")
+            error_of(
+                executor.submit(calls.raise_new, SystemExit, 0), "the future of a call that raises SystemExit"
+            )
         found = result_of(executor.submit(calls.echo, "alive"), "a call after calls that raised SystemExit")
         assert found == "alive", f"the call after a SystemExit returned {brief(found)}"
 
     @requires("pickles", same_process=False)
     def test_os_exit_while_unpickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker ends while it unpickles the arguments MUST end with BrokenExecutor, or with an error of its own
-        if the pool survives. (manual: BrokenProcessPool)
+        """A call whose worker ends while it unpickles the arguments MUST end with BrokenExecutor, or with an
+        error of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(
-            make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(hostile.vanish)
-        )
+        _lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(hostile.vanish))
 
     @requires("pickles", same_process=False)
     def test_crash_while_unpickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker crashes while it unpickles the arguments MUST end with BrokenExecutor, or with an error of its
-        own if the pool survives. (manual: BrokenProcessPool)
+        """A call whose worker crashes while it unpickles the arguments MUST end with BrokenExecutor, or with
+        an error of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(hostile.crash))
+        _lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(hostile.crash))
 
     @requires("pickles", same_process=False)
     def test_kill_while_unpickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker is killed while it unpickles the arguments MUST end with BrokenExecutor, or with an error of
-        its own if the pool survives. (manual: BrokenProcessPool)
+        """A call whose worker is killed while it unpickles the arguments MUST end with BrokenExecutor, or
+        with an error of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(calls.kill_process))
+        _lost(
+            make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(calls.kill_process)
+        )
 
     @requires("pickles")
     def test_system_exit_while_unpickling(self, make: Maker) -> None:
         """A call whose arguments raise SystemExit when the worker unpickles them MUST end with an error.
         (manual: ProcessPoolExecutor)
         """
-        self._not_stuck(make, calls.echo, hostile.AtUnpickling(hostile.leave))
+        _not_stuck(make, calls.echo, hostile.AtUnpickling(hostile.leave))
 
     @requires("pickles", same_process=False)
     def test_os_exit_while_pickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker ends while it pickles the result MUST end with BrokenExecutor, or with an error of its own if
-        the pool survives. (manual: BrokenProcessPool)
+        """A call whose worker ends while it pickles the result MUST end with BrokenExecutor, or with an error
+        of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, hostile.vanish)
+        _lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, hostile.vanish)
 
     @requires("pickles", same_process=False)
     def test_crash_while_pickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker crashes while it pickles the result MUST end with BrokenExecutor, or with an error of its own
-        if the pool survives. (manual: BrokenProcessPool)
+        """A call whose worker crashes while it pickles the result MUST end with BrokenExecutor, or with an
+        error of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, hostile.crash)
+        _lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, hostile.crash)
 
     @requires("pickles", same_process=False)
     def test_kill_while_pickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker is killed while it pickles the result MUST end with BrokenExecutor, or with an error of its own
-        if the pool survives. (manual: BrokenProcessPool)
+        """A call whose worker is killed while it pickles the result MUST end with BrokenExecutor, or with an
+        error of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, calls.kill_process)
+        _lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, calls.kill_process)
 
     @requires("pickles")
     def test_system_exit_while_pickling(self, make: Maker) -> None:
-        """A call whose result raises SystemExit when the worker pickles it MUST end with an error.
-        (manual: ProcessPoolExecutor)
+        """A call whose result raises SystemExit when the worker pickles it MUST end with an error. (manual:
+        ProcessPoolExecutor)
         """
-        self._not_stuck(make, hostile.make_at_pickling, hostile.leave)
+        _not_stuck(make, hostile.make_at_pickling, hostile.leave)
 
     @requires("pickles", same_process=False)
     def test_crash_while_pickling_an_exception(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker crashes while it pickles the call's exception MUST end with BrokenExecutor, or with an error of
-        its own if the pool survives. (manual: BrokenProcessPool)
+        """A call whose worker crashes while it pickles the call's exception MUST end with BrokenExecutor, or
+        with an error of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        self._lost(make, capabilities["survives_worker_loss"], hostile.raise_at_pickling, hostile.crash)
+        _lost(make, capabilities["survives_worker_loss"], hostile.raise_at_pickling, hostile.crash)
 
     @requires("accepts_initializer", same_process=False)
     def test_os_exit_while_starting(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """Calls MUST fail with BrokenExecutor when every worker ends in its initializer, or with another error if the pool
-        survives losses. (manual: ProcessPoolExecutor)
+        """Calls MUST fail with BrokenExecutor when every worker ends in its initializer, or with another
+        error if the pool survives losses. (manual: ProcessPoolExecutor)
         """
         executor = make(max_workers=1, initializer=calls.leave_process, initargs=(4,))
         try:
@@ -157,12 +161,14 @@ class WorkerLoss:
             return
         error = error_of(future, "a call in a pool whose workers end while they start")
         if not capabilities["survives_worker_loss"]:
-            assert isinstance(error, BrokenExecutor), f"calls of a pool whose workers end as they start got {brief(error)}"
+            assert isinstance(error, BrokenExecutor), (
+                f"calls of a pool whose workers end as they start got {brief(error)}"
+            )
 
     @requires(same_process=False, remote=False)
     def test_kill_from_outside(self, make: Maker, gate: Gate, capabilities: Mapping[str, bool]) -> None:
-        """A call whose worker is killed from outside MUST end with BrokenExecutor, or with an error of its own if the pool
-        survives. (manual: BrokenProcessPool)
+        """A call whose worker is killed from outside MUST end with BrokenExecutor, or with an error of its
+        own if the pool survives. (manual: BrokenProcessPool)
         """
         executor = make(max_workers=1)
         future = executor.submit(carrying.announce_pid, gate)
@@ -174,8 +180,8 @@ class WorkerLoss:
 
     @requires(same_process=False, remote=False)
     def test_kill_while_idle(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """After an idle worker was killed, a call MUST end: with a result from another worker, or refused or failed with
-        BrokenExecutor. (manual: BrokenProcessPool)
+        """After an idle worker was killed, a call MUST end: with a result from another worker, or refused or
+        failed with BrokenExecutor. (manual: BrokenProcessPool)
         """
         executor = make(max_workers=1)
         pid = result_of(executor.submit(calls.place))[0]
@@ -189,21 +195,15 @@ class WorkerLoss:
 
     # The other calls
 
-    def _break(self, executor: Executor, gate: Gate) -> tuple[Future[Any], list[Future[Any]]]:
-        """Lose the one worker while eight calls wait; the call that was lost, and those that waited."""
-        lost = executor.submit(carrying.at_gate, gate, calls.kill_process)
-        waiting = [executor.submit(calls.echo, number) for number in range(8)]
-        gate.await_arrivals()
-        gate.open()
-        return lost, waiting
-
     @requires(same_process=False, survives_worker_loss=False)
     def test_waiting_calls_end_at_a_loss(self, executor: Executor, gate: Gate) -> None:
         """Calls that wait when the pool breaks MUST end with BrokenExecutor. (manual: BrokenProcessPool)"""
-        _, waiting = self._break(executor, gate)
+        _, waiting = _break(executor, gate)
         for future in waiting:
             error = error_of(future, "a call that waited when the pool broke")
-            assert isinstance(error, BrokenExecutor), f"a call that waited when the pool broke failed with {brief(error)}"
+            assert isinstance(error, BrokenExecutor), (
+                f"a call that waited when the pool broke failed with {brief(error)}"
+            )
 
     @requires(same_process=False, survives_worker_loss=False)
     def test_broken_pool_refuses_submit(self, executor: Executor) -> None:
@@ -214,7 +214,9 @@ class WorkerLoss:
         except BrokenExecutor:
             return
         except Exception as error:
-            raise AssertionError(f"submit() to a broken pool raised {brief(error)}, no BrokenExecutor") from error
+            raise AssertionError(
+                f"submit() to a broken pool raised {brief(error)}, no BrokenExecutor"
+            ) from error
         raise AssertionError(f"submit() to a broken pool was accepted: {brief(future)}")
 
     @requires(same_process=False, survives_worker_loss=False)
@@ -232,7 +234,7 @@ class WorkerLoss:
         """map's iterator MUST raise the error when a worker is lost. (manual: BrokenProcessPool)"""
         results = executor.map(calls.leave_process, [5, 5, 5])
         try:
-            found = finishes(lambda: next(results), "next() of a map whose worker was lost")
+            found: object = finishes(lambda: next(results), "next() of a map whose worker was lost")
         except StopIteration as error:
             raise AssertionError("a map whose worker was lost ended as if all were well") from error
         except Overdue:
@@ -256,7 +258,9 @@ class WorkerLoss:
             if future in cancelled:
                 assert future.cancelled(), "a cancelled call was no longer cancelled after the pool broke"
             else:
-                assert not future.cancelled(), "a call that nobody cancelled was cancelled when the pool broke"
+                assert not future.cancelled(), (
+                    "a call that nobody cancelled was cancelled when the pool broke"
+                )
 
     @requires(same_process=False)
     def test_callbacks_run_at_a_loss(self, executor: Executor, gate: Gate) -> None:
@@ -270,22 +274,30 @@ class WorkerLoss:
             future.add_done_callback(called.append)
         gate.await_arrivals()
         gate.open()
-        until(lambda: len(called) >= len(futures), "the callbacks of calls that end because a worker was lost")
+        until(
+            lambda: len(called) >= len(futures), "the callbacks of calls that end because a worker was lost"
+        )
         all_done(futures)
-        assert sorted(map(id, called)) == sorted(map(id, futures)), f"{len(called)} callbacks ran for {len(futures)} futures"
+        assert sorted(map(id, called)) == sorted(map(id, futures)), (
+            f"{len(called)} callbacks ran for {len(futures)} futures"
+        )
 
     @requires(same_process=False)
     def test_wait_wakes_at_a_loss(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST return when the calls it waits for end because a worker was lost. (manual: wait)"""
-        lost, waiting = self._break(executor, gate)
+        lost, waiting = _break(executor, gate)
         found = finishes(lambda: wait([lost, *waiting]), "wait() for calls whose worker was lost")
-        assert not found.not_done, f"wait() for calls whose worker was lost left {len(found.not_done)} of them"
+        assert not found.not_done, (
+            f"wait() for calls whose worker was lost left {len(found.not_done)} of them"
+        )
 
     @requires(same_process=False)
     def test_as_completed_ends_at_a_loss(self, executor: Executor, gate: Gate) -> None:
         """as_completed() MUST yield the calls that end because a worker was lost. (manual: as_completed)"""
-        lost, waiting = self._break(executor, gate)
-        found = finishes(lambda: list(as_completed([lost, *waiting])), "as_completed() over calls whose worker was lost")
+        lost, waiting = _break(executor, gate)
+        found = finishes(
+            lambda: list(as_completed([lost, *waiting])), "as_completed() over calls whose worker was lost"
+        )
         assert len(found) == 9, f"as_completed() yielded {len(found)} of 9 calls after a loss"
 
     @requires(same_process=False)
@@ -307,35 +319,23 @@ class WorkerLoss:
 
     # Promptly, also while others are busy
 
-    def _while_busy(self, executor: Executor, gate: Gate, other: Gate) -> None:
-        busy = executor.submit(calls.pass_gate, gate, "busy")
-        gate.await_arrivals()
-        lost = executor.submit(carrying.at_gate, other, calls.kill_process)
-        other.await_arrivals()
-        other.open()
-        until(lost.done, "a lost worker to be noticed while another worker is busy", limit() / 2)
-        gate.open()
-        try:
-            found = result_of(busy, "a busy worker's call after another worker was lost")
-        except Exception:
-            return
-        assert found == "busy", f"a busy worker's call returned {brief(found)} after another worker was lost"
-
     @requires(same_process=False)
     def test_loss_is_noticed_while_others_are_busy(self, make: Maker, gates: GateMaker) -> None:
         """A lost worker SHOULD be noticed while other workers are busy. (DESIGN E5)"""
         executor = make(max_workers=2)
         met = gates()
-        both = [executor.submit(calls.pass_gate, met) for _ in range(2)]
+        both: list[Future[None]] = [executor.submit(calls.pass_gate, met) for _ in range(2)]
         met.await_arrivals(2)
         met.open()
         all_done(both)
-        self._while_busy(executor, gates(), gates())
+        _while_busy(executor, gates(), gates())
 
     @requires(same_process=False)
-    def test_loss_of_a_new_worker_is_noticed_while_others_are_busy(self, make: Maker, gates: GateMaker) -> None:
+    def test_loss_of_a_new_worker_is_noticed_while_others_are_busy(
+        self, make: Maker, gates: GateMaker
+    ) -> None:
         """A worker lost in its first call SHOULD be noticed while other workers are busy. (DESIGN E5)"""
-        self._while_busy(make(max_workers=2), gates(), gates())
+        _while_busy(make(max_workers=2), gates(), gates())
 
     @requires(same_process=False)
     def test_busy_calls_end_at_a_loss(self, make: Maker, gates: GateMaker) -> None:
@@ -359,7 +359,9 @@ class WorkerLoss:
     def test_lost_call_fails_with_broken_executor(self, executor: Executor) -> None:
         """A lost worker's call SHOULD fail with BrokenExecutor, also where the pool survives. (DESIGN E5)"""
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
-        assert isinstance(error, BrokenExecutor), f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
+        assert isinstance(error, BrokenExecutor), (
+            f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
+        )
 
     @requires(same_process=False)
     def test_exit_code_is_told(self, executor: Executor) -> None:
@@ -373,12 +375,14 @@ class WorkerLoss:
         """The error of a killed worker's call SHOULD tell the signal. (DESIGN E5)"""
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
         told = _told(error)
-        assert "SIGKILL" in told or "-9" in told or "137" in told, f"the error does not tell the signal: {brief(told)}"
+        assert "SIGKILL" in told or "-9" in told or "137" in told, (
+            f"the error does not tell the signal: {brief(told)}"
+        )
 
     @requires(same_process=False, survives_worker_loss=False)
     def test_each_future_has_its_own_broken_error(self, executor: Executor, gate: Gate) -> None:
         """Each future of a broken pool SHOULD have an exception object of its own. (DESIGN E5)"""
-        lost, waiting = self._break(executor, gate)
+        lost, waiting = _break(executor, gate)
         errors = [error_of(future, "a call of a broken pool") for future in [lost, *waiting]]
         assert len(set(map(id, errors))) == len(errors), "futures of a broken pool share an exception object"
 
@@ -387,7 +391,7 @@ class WorkerLoss:
     @requires(same_process=False)
     def test_shutdown_after_a_loss_returns(self, executor: Executor, gate: Gate) -> None:
         """shutdown() MUST return after a worker was lost. (manual: Executor.shutdown)"""
-        lost, waiting = self._break(executor, gate)
+        lost, waiting = _break(executor, gate)
         finishes(lambda: executor.shutdown(wait=True), "shutdown() after a loss")
         late = sum(not future.done() for future in [lost, *waiting])
         assert late == 0, f"shutdown() after a loss returned with {late} calls unfinished"
@@ -428,7 +432,7 @@ class WorkerLoss:
     @requires("survives_worker_loss", same_process=False)
     def test_survivor_runs_the_waiting_calls(self, executor: Executor, gate: Gate) -> None:
         """A pool that survives SHOULD fail the lost call alone, and run those that waited. (DESIGN E1)"""
-        lost, waiting = self._break(executor, gate)
+        lost, waiting = _break(executor, gate)
         found = [result_of(future, "a call that waited when a worker was lost") for future in waiting]
         assert found == list(range(8)), f"the calls that waited returned {brief(found)}"
         error_of(lost)
@@ -468,9 +472,49 @@ def _kill(pid: int) -> None:
 def _told(error: BaseException) -> str:
     """All that an error and those that caused it say."""
     said: list[str] = []
-    while error is not None and len(said) < 20:
-        said.append(f"{type(error).__name__}: {error} {vars(error)}")
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    cause: BaseException | None = error
+    while cause is not None and len(said) < 20:
+        said.append(f"{type(cause).__name__}: {cause} {vars(cause)}")
+        cause = cause.__cause__ or cause.__context__
     return "\n".join(said)
 
 
+def _lost(make: Maker, survives: bool, fn: Callable[..., Any], *args: object) -> None:
+    """Submit a call that takes its worker down; it must end with the right error."""
+    executor = make(max_workers=1)
+    future = executor.submit(fn, *args)
+    error = error_of(future, "the future of a call whose worker was lost")
+    if not survives:
+        assert isinstance(error, BrokenExecutor), (
+            f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
+        )
+
+
+def _not_stuck(make: Maker, fn: Callable[..., Any], *args: object) -> None:
+    """Submit a call that fails in a way which may or may not take the worker down."""
+    executor = make(max_workers=1)
+    error_of(executor.submit(fn, *args), "the future of a call that failed outside its function")
+
+
+def _break(executor: Executor, gate: Gate) -> tuple[Future[Any], list[Future[Any]]]:
+    """Lose the one worker while eight calls wait; the call that was lost, and those that waited."""
+    lost = executor.submit(carrying.at_gate, gate, calls.kill_process)
+    waiting = [executor.submit(calls.echo, number) for number in range(8)]
+    gate.await_arrivals()
+    gate.open()
+    return lost, waiting
+
+
+def _while_busy(executor: Executor, gate: Gate, other: Gate) -> None:
+    busy = executor.submit(calls.pass_gate, gate, "busy")
+    gate.await_arrivals()
+    lost = executor.submit(carrying.at_gate, other, calls.kill_process)
+    other.await_arrivals()
+    other.open()
+    until(lost.done, "a lost worker to be noticed while another worker is busy", limit() / 3)
+    gate.open()
+    try:
+        found = result_of(busy, "a busy worker's call after another worker was lost")
+    except Exception:
+        return
+    assert found == "busy", f"a busy worker's call returned {brief(found)} after another worker was lost"

@@ -1,5 +1,6 @@
-"""Calls about what crosses the boundary: payloads and their summaries, objects counted where they live, deep values,
-calls that end a worker at a chosen moment. Found by name, imports next to nothing, safe in any worker.
+"""Calls on what crosses the boundary: payloads and summaries, deep values, objects counted where they live.
+
+Found by name, importing next to nothing, safe in any worker.
 """
 
 from __future__ import annotations
@@ -156,9 +157,8 @@ def announce_pid(gate: Gate) -> int:
     return os.getpid()
 
 
-def take_ignoring(_: object, result: Any) -> Any:
-    """Ignore the first argument, return the second."""
-    return result
+def take(_: object) -> None:
+    """Take anything, return None."""
 
 
 def submit_more(executor: Any, journal: Journal, name: str, count: int) -> list[Any]:
