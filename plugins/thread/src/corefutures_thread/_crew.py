@@ -71,7 +71,7 @@ class Crew:
         # The turnstiles of idle workers: each sleeps in acquire() on its own, which is locked while it is here.
         self.idle: deque[Any] = deque()
         self.threads: dict[Thread, int] = {}  # worker → the thread that started it
-        self.running: dict[int, list[PoolFuture[Any] | None]] = {}  # worker's ident → a cell with its call
+        self.running: dict[int, list[PoolFuture[Any]]] = {}  # worker's ident → the call it is busy with
         self.closed = False
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         # Guards the count of workers against `max_workers`; nothing else is done under it. Reentrant, because a
@@ -95,23 +95,36 @@ class Crew:
         """
         if self.wake_one() or len(self.threads) >= self.max_workers:
             return
-        thread = Thread(
-            name=f"{self._name_prefix}_{len(self.threads)}",
-            target=work,
-            args=(self, self._initializer, self._initargs),
-        )
+        thread = Thread(target=work, args=(self, self._initializer, self._initargs))
         starter = get_ident()
         with self._hiring:
-            if len(self.threads) >= self.max_workers:
+            number = len(self.threads)
+            if number >= self.max_workers:
                 return
             self.threads[thread] = starter
+        thread.name = f"{self._name_prefix}_{number}"
         try:
             thread.start()
-        except BaseException:
-            del self.threads[thread]
+        except BaseException as exc:
+            if not thread.is_alive():  # not interrupted while it waited for the thread to run
+                self.threads.pop(thread, None)
+            if not isinstance(exc, Exception):
+                raise
             if not self.threads:
+                self._strand(exc)
                 raise
             LOGGER.warning("could not start another worker thread", exc_info=True)
+
+    def enlist(self, thread: Thread) -> None:
+        """Has a worker counted that runs although its start was interrupted: for workers, when they begin."""
+        self.threads.setdefault(thread, get_ident())
+
+    def _strand(self, cause: Exception) -> None:
+        """Fails the calls that others submitted when they saw a worker that could not be started."""
+        for future in self.take_calls():
+            stranded = RuntimeError(f"no worker thread could be started: {cause}")
+            stranded.__cause__ = cause
+            future._abandon(stranded)
 
     def close(self, refusal: Exception) -> None:
         """Lets the workers leave once the calls are done; submitters get a copy of `refusal` from now on."""

@@ -142,7 +142,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def _continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent, the pool gets new workers."""
         crew = self._crew
-        inherited = [*crew.take_calls(), *(cell[0] for cell in crew.running.values() if cell[0] is not None)]
+        inherited = [*crew.take_calls(), *itertools.chain.from_iterable(crew.running.values())]
         self._crew = self._assemble()
         if crew.closed:
             self._crew.close(crew.refuse())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from _thread import allocate_lock, get_ident
+from threading import current_thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ LOGGER = logging.getLogger("concurrent.futures")
 
 def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
     """The life of a worker: initialises, then runs calls until the crew is closed."""
-    current: list[PoolFuture[Any] | None] = [None]
+    current: list[PoolFuture[Any]] = []  # the one that it is busy with
     crew.running[get_ident()] = current
+    crew.enlist(current_thread())
     try:
         if initializer is not None:
             try:
@@ -36,15 +38,18 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
     except BaseException as exc:
         LOGGER.critical("Exception in worker", exc_info=True)
         crew.fail("A worker thread died of an unexpected error", exc)
-        if current[0] is not None:
-            current[0]._abandon(crew.refuse())
+        for future in current:
+            if not future._abandon(crew.refuse()):
+                future._announce_in_worker()  # it had ended, but perhaps nobody was told
     finally:
         crew.running.pop(get_ident(), None)
 
 
-def _run_calls(crew: Crew, current: list[PoolFuture[Any] | None]) -> None:
+def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
     calls = crew.calls
-    next_call = calls.popleft
+    # Takes the oldest call out of `calls` into `current`, in one step of the interpreter: no fork (E11), no
+    # error of ours (E8) can come when it is in neither. Raises IndexError if there is none.
+    take = map(current.append, iter(calls.popleft, None)).__next__
     idle = crew.idle
     turnstile = allocate_lock()
     turnstile.acquire()
@@ -53,7 +58,7 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any] | None]) -> None:
         if listed:
             closed = crew.closed  # before the last look for a call: see Crew
             try:
-                future = next_call()
+                take()
             except IndexError:
                 if not closed:
                     turnstile.acquire()  # sleeps; whoever wakes it has taken it out of `idle`
@@ -66,17 +71,19 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any] | None]) -> None:
             _leave(idle, turnstile)
         else:
             try:
-                future = next_call()
+                take()
             except IndexError:
                 idle.append(turnstile)
                 listed = True
                 continue
 
+        future = current[0]
         call = future._begin()
         if call is None:  # cancelled
             listed = False
+            current.clear()
+            del future
             continue
-        current[0] = future
         fn, args, kwargs = call
         result = error = None
         try:
@@ -96,7 +103,7 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any] | None]) -> None:
                 if not _leave(idle, turnstile):
                     crew.staff()  # somebody counts on this worker
             future._announce_in_worker()
-        current[0] = None
+        current.clear()
         del future, result, error
 
 
