@@ -1,7 +1,8 @@
 """The door for whoever certifies an executor.
 
-`ExecutorTests` (subclass it, give `make_executor`, run pytest with `-p corefutures.conformance.plugin`) and the marks that
-rules carry. Names resolve on first use: workers import this package's `worker` modules, and must not import pytest for it.
+`ExecutorTests` (subclass it, give `make_executor`, run pytest with `-p corefutures.conformance.plugin`) and
+the marks that rules carry. Names resolve on first use: workers import this package's `worker` modules, and
+must not import pytest for it.
 """
 
 from __future__ import annotations

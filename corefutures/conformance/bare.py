@@ -1,11 +1,11 @@
-"""The test class of a target that is named on the command line; run by pytest in the examinee, imported by nobody.
+"""The test class of a target that is named on the command line; run by pytest in the examinee, imported by
+nobody.
 
-The target comes as JSON in the environment variable COREFUTURES_CONFORMANCE_TARGET.
+The target comes in the environment variable COREFUTURES_CONFORMANCE_TARGET.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from concurrent.futures import Executor
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from corefutures.conformance.executor_tests import ExecutorTests
 from corefutures.conformance.target import Target
 
-_target = Target.from_json(json.loads(os.environ["COREFUTURES_CONFORMANCE_TARGET"]))
+_target = Target.from_text(os.environ["COREFUTURES_CONFORMANCE_TARGET"])
 
 
 class TestTarget(ExecutorTests):

@@ -1,30 +1,25 @@
 """What a target can do: declared by its backend, given on the command line, or found out by a probe.
 
-A probe is a method `probe_<capability>` that returns a bool; it runs where rules run, under the same deadline.
+A probe is a method `probe_<capability>` that returns a bool; it runs where rules run, under the same
+deadline.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
 
+from corefutures.backend import Capabilities
 from corefutures.conformance.patience import Overdue, finishes, result_of
 from corefutures.conformance.worker import calls, hostile
+import contextlib
 
-NAMES = (
-    "same_process",
-    "shares_memory",
-    "pickles",
-    "accepts_initializer",
-    "survives_worker_loss",
-    "kills_running",
-    "remote",
-)
-"""The capabilities, as in `corefutures.backend.Capabilities`."""
+NAMES: tuple[str, ...] = tuple(field.name for field in fields(Capabilities))
+"""What `Capabilities` describes."""
 
-PROBED = NAMES[:5]
+PROBED = ("same_process", "shares_memory", "pickles", "accepts_initializer", "survives_worker_loss")
 """Those that a probe can find out; the others are taken as absent unless declared."""
 
 
@@ -58,13 +53,11 @@ class Profile:
         self.learn({name: False for name in NAMES if name not in self.values}, "assumed")
 
 
-def declared_by(capabilities: Any) -> dict[str, bool]:
-    """The values in a `Capabilities` object, a mapping, or None."""
-    if capabilities is None:
-        return {}
-    if isinstance(capabilities, Mapping):
-        return dict(capabilities)
-    return {name: getattr(capabilities, name) for name in NAMES if hasattr(capabilities, name)}
+def declared_by(capabilities: Capabilities | Mapping[str, bool] | None) -> Mapping[str, bool]:
+    """The values of whatever form capabilities are declared in."""
+    if isinstance(capabilities, Capabilities):
+        return asdict(capabilities)
+    return capabilities or {}
 
 
 class Probing:
@@ -72,8 +65,6 @@ class Probing:
 
     def probe_same_process(self, make: Callable[..., Executor]) -> bool:
         """Do calls run in the process of the caller?"""
-        import os
-
         return result_of(make(max_workers=1).submit(calls.place))[0] == os.getpid()
 
     def probe_shares_memory(self, make: Callable[..., Executor]) -> bool:
@@ -104,10 +95,8 @@ class Probing:
         if self.probe_same_process(make):
             return False
         executor = make(max_workers=1)
-        try:
+        with contextlib.suppress(Exception):
             result_of(executor.submit(calls.kill_process))
-        except Exception:
-            pass
         try:
             return finishes(lambda: result_of(executor.submit(calls.echo, 1)), "a call after a loss") == 1
         except BrokenExecutor:

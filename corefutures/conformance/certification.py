@@ -1,23 +1,28 @@
-"""Certifies one target: finds out what it can do, runs the rules in their order, gives up after too many hangs."""
+"""Certifies one target: finds out what it can do, runs the rules in their order, gives up after too many
+hangs.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from corefutures.backend import CONTRACT
 from corefutures.conformance import known
 from corefutures.conformance.capabilities import Profile, declared_by
-from corefutures.conformance.examiner import ExaminationError, Examiner
+from corefutures.conformance.examiner import Examiner
 from corefutures.conformance.rules import Rule
 from corefutures.conformance.target import Target
 from corefutures.conformance.verdict import Report, Result, judge, not_run
 
+_BARE = str(Path(__file__).with_name("bare.py"))
+
 MOST_OVERDUE = 10
-"""After so many overdue rules the rest are not run."""
+"""After so many rules that are overdue and decide, the rest are not run."""
 
 
 def certify(
@@ -49,10 +54,8 @@ def certify(
         ExaminationError: when the rules could not be run at all.
         TargetError: when there is no such target.
     """
-    from corefutures.backend import CONTRACT
-
     backend = target.backend()
-    contract = backend is not None and tuple(backend.contract) == CONTRACT
+    contract = backend is not None and backend.contract == CONTRACT
     profile = Profile()
     if backend is not None:
         profile.learn(declared_by(backend.capabilities), "declared")
@@ -67,13 +70,12 @@ def certify(
     )
     with tempfile.TemporaryDirectory(prefix="corefutures-") as folder:
         examiner = Examiner(
-            [os.path.join(os.path.dirname(__file__), "bare.py"), "-c", os.devnull, "--rootdir", folder]
-            + ["--import-mode=importlib"],
+            [_BARE, "-c", os.devnull, "--rootdir", folder, "--import-mode=importlib"],
             deadline=deadline,
-            environment={"COREFUTURES_CONFORMANCE_TARGET": json.dumps(target.to_json())},
+            environment={"COREFUTURES_CONFORMANCE_TARGET": target.to_text()},
         )
         try:
-            keys = {key.rpartition("::")[2]: key for key in examiner.keys()}
+            keys = {key.rpartition("::")[2]: key for key in examiner.collected()}
             learn(examiner, keys, profile)
             report.capabilities, report.origins = profile.values, profile.origins
             run_rules(
@@ -145,9 +147,6 @@ def environment(target: Target) -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "gil": "on" if gil else "off",
         "platform": platform.platform(),
-        "options": ", ".join(f"{key}={value!r}" for key, value in target.options.items()),
+        "options": target.settings(),
     }
     return {key: value for key, value in found.items() if value}
-
-
-__all__ = ["MOST_OVERDUE", "ExaminationError", "certify", "environment", "learn", "run_rules"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import IO, Any
 
 
@@ -143,8 +143,8 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
         @pytest.hookimpl(wrapper=True)
         def pytest_runtest_makereport(
             self, item: pytest.Item, call: pytest.CallInfo[None]
-        ) -> Iterator[pytest.TestReport]:
-            report: pytest.TestReport = yield
+        ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+            report = yield
             if report.passed or self.record["outcome"] in ("failed", "overdue"):
                 return report
             assert call.excinfo is not None

@@ -1,7 +1,7 @@
 """The examiner: runs rules in an examinee process, watches the clock, and replaces the examinee when it must.
 
-It imports no pytest. A rule that is overdue is killed with its whole process tree, its stacks are kept; a rule that takes
-the examinee down with it has failed; the remaining rules run in a new one.
+It imports no pytest. A rule that is overdue is killed with its whole process tree, its stacks are kept; a
+rule that takes the examinee down with it has failed; the remaining rules run in a new one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Examiner:
         self._examinee: _Examinee | None = None
         self._capabilities: dict[str, bool] = {}
 
-    def keys(self) -> list[str]:
+    def collected(self) -> list[str]:
         """The keys of everything collected, rules and probes.
 
         Raises:
@@ -112,7 +112,11 @@ class Examiner:
     def _ready(self) -> _Examinee:
         if self._examinee is None:
             self._examinee = _Examinee(
-                {"arguments": self._arguments, "deadline": self._deadline, "capabilities": self._capabilities},
+                {
+                    "arguments": self._arguments,
+                    "deadline": self._deadline,
+                    "capabilities": self._capabilities,
+                },
                 self._environment,
                 self._folder,
             )
@@ -129,11 +133,11 @@ class _Examinee:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))
         }
-        own_group: dict[str, Any] = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if sys.platform == "win32"
-            else {"start_new_session": True}
-        )
+        own_group: dict[str, Any] = {}
+        if sys.platform == "win32":
+            own_group["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
+        else:
+            own_group["start_new_session"] = True
         with open(self._noise, "wb") as noise:
             self._process = subprocess.Popen(
                 [
@@ -199,10 +203,8 @@ class _Examinee:
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        try:  # a fit process leaves by itself: atexit hooks, resource trackers and workers get their chance
-            self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            pass
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)  # a fit one leaves by itself: exit hooks and trackers get their chance
         _kill_tree(self._process)
         self._process.wait()
         self._files.cleanup()

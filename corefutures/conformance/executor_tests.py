@@ -1,6 +1,7 @@
 """`ExecutorTests`: all chapters composed into the class that an author subclasses.
 
-A subclass is checked when it is made: it may not override a rule, and may expect only rules that exist to fail.
+A subclass is checked when it is made: it may not override a rule, and may expect only rules that exist to
+fail.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 from typing import Any, ClassVar
 
+from corefutures.backend import Capabilities
 from corefutures.conformance.capabilities import Probing
 from corefutures.conformance.rules import Rule, RuleError, rules_of
 from corefutures.conformance.suite import CHAPTERS
@@ -32,7 +34,7 @@ class ExecutorTests(*CHAPTERS, Probing):  # type: ignore[misc]
     expected_failures: ClassVar[Mapping[str, str]] = {}
     """Rule id → why it is known to fail. Strict: one that passes is an error."""
 
-    capabilities: ClassVar[Any] = None
+    capabilities: ClassVar[Capabilities | Mapping[str, bool] | None] = None
     """What the executor can do: a `Capabilities`, or a mapping for some of its fields; the rest is probed."""
 
     declares_contract: ClassVar[bool] = False
@@ -49,7 +51,8 @@ class ExecutorTests(*CHAPTERS, Probing):  # type: ignore[misc]
 
         Args:
             max_workers: how many calls it runs at once.
-            **options: what the rule asks for besides: `initializer` and `initargs`; raise TypeError if unsupported.
+            **options: what the rule asks for besides: `initializer` and `initargs`; raise TypeError if
+            unsupported.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must define make_executor(self, max_workers, **options)"
@@ -70,5 +73,5 @@ class ExecutorTests(*CHAPTERS, Probing):  # type: ignore[misc]
         for rule_id, reason in cls.expected_failures.items():
             if rule_id not in known:
                 raise RuleError(f"{cls.__name__}.expected_failures names {rule_id!r}, which is no rule")
-            if not isinstance(reason, str) or not reason:
+            if not reason:
                 raise RuleError(f"{cls.__name__}.expected_failures[{rule_id!r}] must be the reason, in words")

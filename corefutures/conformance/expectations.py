@@ -1,4 +1,5 @@
-"""What `concurrent.futures` itself does differently from one Python version to the next: data, each with its issue.
+"""What `concurrent.futures` itself does differently from one Python version to the next: data, each with
+its issue.
 
 Rules ask `expected(…)`, so that an executor modelled on the running Python's own is not accused.
 """

@@ -1,7 +1,7 @@
-"""What rules ask for by name: executors, gates, a journal; the pytest fixtures of the process that runs the rules.
+"""What rules ask for by name: executors, gates, a journal. They are pytest fixtures of the examinee.
 
-Everything a rule made is taken down after it: gates are opened, executors shut down. What does not come to rest within
-a grace period marks the process as tainted, so that the next rule runs in a fresh one.
+Everything a rule made is taken down after it: gates are opened, executors shut down. What does not come to
+rest within a grace period marks the process as tainted, so that the next rule runs in a fresh one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ GRACE_SECONDS = 3.0
 
 
 class Maker:
-    """Makes the executors of one rule: `make(max_workers=2, initializer=…)`; each is shut down after the rule."""
+    """Makes the executors of one rule, `make(max_workers=2)`; each is shut down after the rule."""
 
     def __init__(self, tests: Any) -> None:
         """Make executors with `tests.make_executor`."""
@@ -47,7 +48,7 @@ class Maker:
         calm = True
         for executor in self._made:
             try:
-                finishes(lambda executor=executor: executor.shutdown(wait=True), "shutdown()", GRACE_SECONDS)  # type: ignore[misc]
+                finishes(partial(executor.shutdown, wait=True), "shutdown()", GRACE_SECONDS)
             except Overdue:
                 calm = False
             except BaseException:  # the executor's own trouble: rules on shutting down look at that

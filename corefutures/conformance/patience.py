@@ -1,7 +1,8 @@
 """Bounded waits for rules: nothing in a rule waits for ever, and no rule measures time.
 
-Each function waits for something that a correct executor does soon, and raises `Overdue`, naming what it waited for, when
-that has not come after `limit()` seconds. Imports the standard library alone: worker modules may use it.
+Each function waits for something that a correct executor does soon, and raises `Overdue`, naming what it
+waited for, when that has not come after `limit()` seconds. Imports the standard library alone: worker
+modules may use it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def limit() -> float:
 
 
 def short_limit() -> float:
-    """Seconds for what is promised beyond the manual, and often missing: an advisory should not cost a long wait."""
+    """Seconds for what is promised beyond the manual, and often missing: an advisory should not cost a long
+    wait.
+    """
     return _limit / 4
 
 
@@ -61,7 +64,8 @@ def until(predicate: Callable[[], object], what: str, seconds: float | None = No
 def finishes(call: Callable[[], T], what: str, seconds: float | None = None) -> T:
     """Run `call()` in a daemon thread of its own and return its result, or raise its exception.
 
-    For calls that a faulty executor may never return from: `finishes(lambda: executor.shutdown(), "shutdown()")`.
+    For calls that a faulty executor may never return from: `finishes(lambda: executor.shutdown(),
+    "shutdown()")`.
 
     Raises:
         Overdue: when the call did not return in time; its thread is abandoned.
@@ -80,13 +84,19 @@ def finishes(call: Callable[[], T], what: str, seconds: float | None = None) -> 
     thread.join(seconds)
     if not box:
         raise Overdue(f"waited {seconds:g} s for {what} to return")
-    succeeded, value = box[0]
+    succeeded, value = box.pop()
     if succeeded:
         return value  # type: ignore[no-any-return]
     try:
         raise value
     finally:
-        del value, box
+        del value  # the exception's traceback refers to this frame: leave no cycle
+
+
+def joined(threads: Iterable[threading.Thread], what: str) -> None:
+    """Wait until every one of `threads` has ended."""
+    waiting = list(threads)
+    until(lambda: not any(thread.is_alive() for thread in waiting), f"{what} to return")
 
 
 def done(future: Future[Any], what: str = "the future to end") -> None:

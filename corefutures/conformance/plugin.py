@@ -1,7 +1,8 @@
 """The pytest plugin of whoever certifies an executor by a class: `pytest -p corefutures.conformance.plugin`.
 
-Each rule of an `ExecutorTests` subclass is not run here but by an examinee process, which collects the same class with the
-same settings; so a rule that hangs or crashes is a failed test, and never a hanging or crashing run.
+Each rule of an `ExecutorTests` subclass is not run here but by an examinee process, which collects the same
+class with the same settings; so a rule that hangs or crashes is a failed test, and never a hanging or
+crashing run.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Examination:
             )
         else:
             examiner = self._ready()
-            # what both share is kept by the examinee, unless the same rule comes again or another class is next
+            # what both share is kept by the examinee, unless the same rule comes again or another class is
+            # next
             follows = next_item.nodeid if next_item is not None and next_item is not item else None
             key = self._keys[item.name]
             next_key = self._keys.get(next_item.name) if follows and next_item is not None else None
@@ -70,7 +72,7 @@ class Examination:
             arguments += ["-c", str(config.inipath) if config.inipath else os.devnull]
             arguments += ["--import-mode", config.getoption("importmode")]
             self._examiner = Examiner(arguments, deadline=self.tests.deadline, folder=str(config.rootpath))
-            self._keys = {key.rpartition("::")[2]: key for key in self._examiner.keys()}
+            self._keys = {key.rpartition("::")[2]: key for key in self._examiner.collected()}
             profile = Profile()
             profile.learn(declared_by(self.tests.capabilities), "declared")
             learn(self._examiner, self._keys, profile)

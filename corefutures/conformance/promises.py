@@ -1,6 +1,7 @@
 """Who owes what DESIGN promises for every Python: executors made from `corefutures.Executor`.
 
-An executor that has the running Python's own `map` or futures is asked for no more than that Python does itself.
+An executor that has the running Python's own `map` or futures is asked for no more than that Python does
+itself.
 """
 
 from __future__ import annotations
@@ -24,4 +25,6 @@ def skip_unless_promised(executor: Executor, expectation: Expectation | None = N
         return
     if expectation is None:
         pytest.skip("promised by executors made from corefutures.Executor")
-    pytest.skip(f"promised by executors made from corefutures.Executor; by others from a version on: {expectation.absence}")
+    pytest.skip(
+        f"promised by executors made from corefutures.Executor; by others from a version on: {expectation.absence}"
+    )

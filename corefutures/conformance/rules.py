@@ -1,7 +1,8 @@
-"""A rule: a test method whose docstring is the demand; this module reads it and holds the marks that rules carry.
+"""A rule: a test method whose docstring is the demand; this module reads it and holds the marks that rules
+carry.
 
-The docstring's first paragraph is one sentence with exactly one of MUST, SHOULD, MAY, and ends with the place it comes from
-in parentheses: `(manual: Future.cancel)`, `(PEP 3148)`, `(DESIGN E3)`. Imports no pytest.
+The docstring's first paragraph is one sentence with exactly one of MUST, SHOULD, MAY, and ends with the
+place it comes from in parentheses: `(manual: Future.cancel)`, `(PEP 3148)`, `(DESIGN E3)`. Imports no pytest.
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ def rules_of(chapters: Iterable[type]) -> dict[str, Rule]:
 def requires(*names: str, **capabilities: bool) -> Callable[[F], F]:
     """Mark a rule: it applies to targets with these capabilities only.
 
-    `@requires("pickles")`, `@requires(same_process=False)`. Write the negative rule beside it: what a target without
-    the capability does instead.
+    `@requires("pickles")`, `@requires(same_process=False)`. Write the negative rule beside it: what a
+    target without the capability does instead.
     """
 
     def mark(function: F) -> F:
@@ -142,7 +143,9 @@ def requires(*names: str, **capabilities: bool) -> Callable[[F], F]:
 
 
 def only_where(condition: bool, reason: str) -> Callable[[F], F]:
-    """Mark a rule: it applies only where `condition` holds; `reason` names the platform or version it needs."""
+    """Mark a rule: it applies only where `condition` holds; `reason` names the platform or version it
+    needs.
+    """
 
     def mark(function: F) -> F:
         if not condition:

@@ -1,13 +1,20 @@
-"""A target: what is certified, from a backend's name or `package.module:attr`, with options for its factory."""
+"""A target: what is certified, from a backend's name or `package.module:attr`, with options for its
+factory.
+"""
 
 from __future__ import annotations
 
-import ast
-import importlib
-from collections.abc import Callable, Iterable, Mapping
+import base64
+import pickle
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from corefutures.backend import Backend
 
 
 class TargetError(ValueError):
@@ -16,102 +23,83 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True)
 class Target:
-    """What is certified."""
+    """What is certified.
+
+    Attributes:
+        name: A backend's name, or the place of a class or callable that takes `max_workers`.
+        options: What it takes besides; picklable.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Target:
-        """The inverse of `to_json`."""
-        return cls(data["name"], dict(data["options"]))
+    def to_text(self) -> str:
+        """The target as text, for another process."""
+        return base64.b85encode(pickle.dumps((self.name, dict(self.options)))).decode()
 
-    def to_json(self) -> dict[str, Any]:
-        """The target as plain data."""
-        return {"name": self.name, "options": dict(self.options)}
+    @classmethod
+    def from_text(cls, text: str) -> Target:
+        """The inverse of `to_text`."""
+        return cls(*pickle.loads(base64.b85decode(text)))
 
     def make(self, max_workers: int, **options: Any) -> Executor:
-        """Make an executor; options of the target give way to those of the call."""
-        executor: Executor = self._factory()(max_workers=max_workers, **{**self._converted(), **options})
+        """Make an executor; what the rule asks for goes before the target's own options."""
+        executor: Executor = self.factory()(max_workers=max_workers, **{**self.options, **options})
         return executor
 
-    def backend(self) -> Any:
-        """The target's `Backend`, or None for `package.module:attr`.
+    def backend(self) -> Backend | None:
+        """The target's backend; None for `package.module:attr`.
 
         Raises:
-            TargetError: when there is no such backend, or it is not available here.
+            TargetError: When there is no such backend, or it is not available here.
         """
         if ":" in self.name:
             return None
-        from corefutures import get_backend
+        from corefutures import get_backend  # here and below: what runs bare targets needs no registry
 
         try:
             return get_backend(self.name)
-        except (RuntimeError, LookupError) as error:
+        except (RuntimeError, ValueError) as error:
             raise TargetError(str(error)) from error
 
-    def check(self) -> None:
-        """Find what makes the executors.
+    def factory(self) -> Callable[..., Any]:
+        """What makes the executors.
 
         Raises:
-            TargetError: when there is nothing.
+            TargetError: When there is no such thing.
         """
-        self.backend()
-        self._factory()
-
-    def distribution(self) -> str:
-        """Distribution and version that the target comes from, as far as known."""
-        from importlib import metadata
-
-        module = (
-            getattr(self._factory(), "__module__", "") if ":" in self.name else f"corefutures_{self.name}"
-        )
-        top = module.partition(".")[0]
-        for distribution in metadata.packages_distributions().get(top, []):
-            return f"{distribution} {metadata.version(distribution)}"
-        return ""
-
-    def _factory(self) -> Callable[..., Any]:
         if ":" not in self.name:
-            from functools import partial
-
             from corefutures import create_executor
 
+            self.backend()
             return partial(create_executor, self.name)
-        module_name, _, attribute = self.name.partition(":")
+        from corefutures._registry import load_target
+
         try:
-            found: Any = importlib.import_module(module_name)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise TargetError(f"cannot find the target {self.name!r}: {error}") from error
+            found = load_target(self.name)
+        except Exception as error:  # an import may raise anything
+            raise TargetError(
+                f"cannot load the target {self.name!r}: {type(error).__name__}: {error}"
+            ) from error
         if not callable(found):
             raise TargetError(f"the target {self.name!r} is a {type(found).__name__}, which is not callable")
         return found  # type: ignore[no-any-return]
 
-    def _converted(self) -> dict[str, Any]:
-        """The options, with a start method's name replaced by its context: a command line can't say more."""
-        options = dict(self.options)
-        if isinstance(options.get("mp_context"), str):
-            import multiprocessing
+    def distribution(self) -> str:
+        """The distribution and version that the target comes from; empty if it was not installed."""
+        if ":" in self.name:
+            module = str(getattr(self.factory(), "__module__", None) or self.name.partition(":")[0])
+            owners = metadata.packages_distributions().get(module.partition(".")[0], [])
+            return f"{owners[0]} {metadata.version(owners[0])}" if owners else ""
+        from corefutures import backends
 
-            options["mp_context"] = multiprocessing.get_context(options["mp_context"])
-        return options
+        status = backends()[self.name]
+        return f"{status.distribution} {status.version}" if status.distribution else ""
 
-
-def read_options(texts: Iterable[str]) -> dict[str, Any]:
-    """Options from `key=value` texts; a value that is a Python literal is one, everything else is text.
-
-    Raises:
-        TargetError: when a text has no `=`.
-    """
-    options: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier():
-            raise TargetError(f"an option is written key=value, not {text!r}")
-        try:
-            options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[key] = value
-    return options
+    def settings(self) -> str:
+        """The options in words."""
+        shown = {}
+        for key, value in self.options.items():
+            name = getattr(value, "get_start_method", None)  # a start method's context has no telling repr
+            shown[key] = name() if callable(name) else repr(value)
+        return ", ".join(f"{key}={value}" for key, value in shown.items())

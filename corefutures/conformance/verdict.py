@@ -1,7 +1,7 @@
 """From what became of each rule to the verdict on a target.
 
-A record is what happened; a result is what it means for this target: its level, and whether failing was expected.
-Only MUST decides, unless the examination is strict.
+A record is what happened; a result is what it means for this target: its level, and whether failing was
+expected. Only MUST decides, unless the examination is strict.
 """
 
 from __future__ import annotations

@@ -32,6 +32,19 @@ def header(report: Report) -> str:
     return "\n".join(lines)
 
 
+def full(report: Report, command: str) -> str:
+    """Everything but the summary.
+
+    Args:
+        report: what was found out.
+        command: the command that certifies the target, without a selection.
+    """
+    parts = [header(report), "\n".join(chapters(report)), *failures(report, command)]
+    if report.gave_up:
+        parts.append("gave up: too many rules were overdue")
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
 def chapters(report: Report) -> Iterator[str]:
     """A line for each chapter."""
     for name, group in groupby(report.results, key=lambda result: result.rule.chapter):

@@ -1,4 +1,6 @@
-"""Chapter "callbacks": `add_done_callback`: when, how often, in which order, where, and what happens if one raises."""
+"""Chapter "callbacks": `add_done_callback`: when, how often, in which order, where, and what happens if one
+raises.
+"""
 
 from __future__ import annotations
 
@@ -395,8 +397,7 @@ class Callbacks:
         assert seen == [True], f"cancel() of a waiting call in a callback said {seen}"
 
     def test_a_callback_may_wait_for_its_future(self, executor: Executor, gate: Gate) -> None:
-        """A callback SHOULD be able to ask its future from another thread, for no lock is held. (DESIGN F3)
-        """
+        """A callback SHOULD be able to ask its future from another thread, for no lock is held. (DESIGN F3)"""
         seen: list[Any] = []
 
         def ask(future: Future[Any]) -> None:

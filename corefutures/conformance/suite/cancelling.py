@@ -18,6 +18,7 @@ from corefutures.conformance.patience import (
     done,
     error_of,
     finishes,
+    joined,
     result_of,
     short_limit,
     until,
@@ -28,7 +29,9 @@ from corefutures.conformance.worker.gates import Gate
 from corefutures.conformance.worker.journal import Journal
 
 AHEAD = 10
-"""So many calls wait before the one that is cancelled: executors may have sent the first few to the worker."""
+"""So many calls wait before the one that is cancelled: executors may have sent the first few to the
+worker.
+"""
 
 
 class Cancelling:
@@ -192,7 +195,7 @@ class Cancelling:
         threads = [threading.Thread(target=cancel, daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
-        finishes(lambda: [thread.join() for thread in threads], "cancel() in four threads")
+        joined(threads, "cancel() in four threads")
         assert said == [True] * 4, f"cancel() in four threads said {said}"
         gate.open()
         result_of(executor.submit(calls.nothing))

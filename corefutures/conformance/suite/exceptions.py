@@ -11,7 +11,7 @@ import pytest
 
 from corefutures.conformance.expectations import FALSY_EXCEPTIONS
 from corefutures.conformance.fixtures import Maker
-from corefutures.conformance.patience import all_done, brief, done, error_of, finishes, result_of
+from corefutures.conformance.patience import all_done, brief, done, error_of, joined, result_of
 from corefutures.conformance.rules import only_where, requires
 from corefutures.conformance.worker import calls, hostile
 from corefutures.conformance.worker.gates import Gate
@@ -79,8 +79,7 @@ class Exceptions:
         )
 
     def test_raised_exception_keeps_its_attributes(self, executor: Executor) -> None:
-        """The same exception MUST arrive, with the attributes that the call gave it. (manual: Future.result)
-        """
+        """The same exception MUST arrive, with the attributes that the call gave it. (manual: Future.result)"""
         error = error_of(executor.submit(calls.raise_with_attribute, "detail", [1, 2]))
         assert getattr(error, "detail", None) == [1, 2], (
             f"the attribute set by the call is {brief(vars(error))}"
@@ -149,8 +148,7 @@ class Exceptions:
         assert type(error) is hostile.EmptyError, f"an EmptyError arrived as {brief(error)}"
 
     def test_raised_exception_is_not_compared(self, executor: Executor) -> None:
-        """An exception that claims to equal everything MUST be raised like any other. (manual: Future.result)
-        """
+        """An exception that claims to equal everything MUST be raised like any other. (manual: Future.result)"""
         future = executor.submit(calls.raise_new, hostile.EqualToAllError, "equal")
         error = self._raised_by(lambda: result_of(future), "result()")
         assert type(error) is hostile.EqualToAllError, (
@@ -251,7 +249,7 @@ class Exceptions:
             thread.start()
         gate.await_arrivals()
         gate.open()
-        finishes(lambda: [thread.join() for thread in threads], "result() and exception() in four threads")
+        joined(threads, "result() and exception() in four threads")
         assert got == [("for all",)] * 4, f"four waiting threads got {brief(got)}"
 
     def test_traceback_shows_where_the_call_raised(self, executor: Executor) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from corefutures.conformance.fixtures import Maker
-from corefutures.conformance.patience import all_done, brief, done, finishes, result_of
+from corefutures.conformance.patience import all_done, brief, done, finishes, joined, result_of
 from corefutures.conformance.rules import requires
 from corefutures.conformance.worker import calls, hostile
 from corefutures.conformance.worker.gates import Gate
@@ -33,15 +33,15 @@ class Results:
 
     def test_result_may_be_falsy(self, executor: Executor) -> None:
         """result() MUST return values that are false as they are. (manual: Future.result)"""
-        for value in (0, "", (), [], False, 0.0):
+        falsy: tuple[Any, ...] = (0, "", (), [], False, 0.0)
+        for value in falsy:
             got = result_of(executor.submit(calls.echo, value))
             assert got == value and type(got) is type(value), (
                 f"the call returned {value!r}, result() {brief(got)}"
             )
 
     def test_result_may_be_an_exception(self, executor: Executor) -> None:
-        """An exception that the call returned, and did not raise, MUST be the result. (manual: Future.result)
-        """
+        """An exception that the call returned, and did not raise, MUST be the result. (manual: Future.result)"""
         future = executor.submit(calls.echo, ValueError("a value like any other"))
         got = result_of(future)
         assert isinstance(got, ValueError), f"the call returned a ValueError, result() {brief(got)}"
@@ -53,8 +53,7 @@ class Results:
         assert got is KeyError, f"the call returned the class KeyError, result() {brief(got)}"
 
     def test_result_is_not_compared(self, executor: Executor) -> None:
-        """A result that can't be compared, hashed or shown MUST be returned as it is. (manual: Future.result)
-        """
+        """A result that can't be compared, hashed or shown MUST be returned as it is. (manual: Future.result)"""
         got = result_of(executor.submit(calls.echo, hostile.Uncomparable()))
         assert type(got) is hostile.Uncomparable, f"result() returned a {type(got).__name__}"
 
@@ -97,7 +96,7 @@ class Results:
             thread.start()
         gate.await_arrivals()
         gate.open()
-        finishes(lambda: [thread.join() for thread in threads], "result() in four threads")
+        joined(threads, "result() in four threads")
         assert got == ["for all"] * 4, f"four threads that waited in result() got {brief(got)}"
 
     def test_result_after_the_end_is_immediate(self, executor: Executor) -> None:
@@ -124,8 +123,7 @@ class Results:
         self._times_out(lambda: future.result(timeout=0), "result(timeout=0) of a running call")
 
     def test_result_times_out_on_a_waiting_call(self, executor: Executor, gate: Gate) -> None:
-        """result(timeout) MUST raise TimeoutError when the call has not even started. (manual: Future.result)
-        """
+        """result(timeout) MUST raise TimeoutError when the call has not even started. (manual: Future.result)"""
         executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         future = executor.submit(calls.nothing)
@@ -155,8 +153,7 @@ class Results:
         assert got == [42] * 4, f"result() with different timeouts gave {brief(got)}"
 
     def test_timeout_of_exception_may_be_an_int_or_a_float(self, executor: Executor) -> None:
-        """The timeout of exception() MUST be accepted as an int, a float and None. (manual: Future.exception)
-        """
+        """The timeout of exception() MUST be accepted as an int, a float and None. (manual: Future.exception)"""
         future = executor.submit(calls.echo, 42)
         done(future)
         got = [

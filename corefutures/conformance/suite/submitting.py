@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from corefutures.conformance.fixtures import Maker
-from corefutures.conformance.patience import all_done, brief, error_of, finishes, result_of
+from corefutures.conformance.patience import all_done, brief, error_of, finishes, joined, result_of
 from corefutures.conformance.rules import requires
 from corefutures.conformance.worker import calls, hostile
 from corefutures.conformance.worker.gates import Gate
@@ -142,8 +142,7 @@ class Submitting:
 
     @requires(pickles=False)
     def test_does_not_consume_arguments(self, executor: Executor) -> None:
-        """An argument that is an endless iterator MUST reach the call unconsumed. (manual: Executor.submit)
-        """
+        """An argument that is an endless iterator MUST reach the call unconsumed. (manual: Executor.submit)"""
         future = finishes(
             lambda: executor.submit(calls.take_first, hostile.endless()), "submit() of an endless iterator"
         )
@@ -263,7 +262,7 @@ class Submitting:
         Executor.submit)
         """
         try:
-            future = executor.submit(42)  # type: ignore[arg-type]
+            future: Future[Any] = executor.submit(42)  # type: ignore[arg-type]
         except TypeError:
             return
         error = error_of(future)
@@ -273,7 +272,7 @@ class Submitting:
         """A call with arguments that its function does not take MUST end in the future with TypeError.
         (manual: Future.result)
         """
-        future = executor.submit(calls.square)
+        future: Future[int] = executor.submit(calls.square)  # type: ignore[call-arg]
         error = error_of(future)
         assert isinstance(error, TypeError), f"a call that lacks an argument ended in {brief(error)}"
 
@@ -346,7 +345,7 @@ class Submitting:
         threads = [threading.Thread(target=submit, args=(number,), daemon=True) for number in range(4)]
         for thread in threads:
             thread.start()
-        finishes(lambda: [thread.join() for thread in threads], "submit() from four threads")
+        joined(threads, "submit() from four threads")
         got = sorted(result_of(future) for several in futures for future in several)
         assert got == list(range(100)), f"100 calls from four threads gave {brief(got)}"
         ran = sorted(map(int, journal.entries))

@@ -1,7 +1,7 @@
 """The functions that rules submit.
 
-All are at module level, found by name, and take gates, journals and plain values, so that they cross any boundary.
-Whoever writes a rule that needs another one adds it here.
+All are at module level, found by name, and take gates, journals and plain values, so that they cross any
+boundary. Whoever writes a rule that needs another one adds it here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any
     return args, kwargs
 
 
-def pass_gate(gate: Gate, result: T = None, who: object = "") -> T:  # type: ignore[assignment]
+def pass_gate(gate: Gate, result: Any = None, who: object = "") -> Any:
     """Announce `who` at the gate, wait until it is open, return `result`."""
     gate.enter(who)
     return result

@@ -1,7 +1,7 @@
 """Gates: a call that waits at one goes on when the rule opens it, whatever boundary lies between.
 
-A gate is a folder. Who arrives leaves a file in it, who opens it leaves the file `open`; so it works between threads,
-processes and interpreters alike, it is picklable, and a killed worker leaves nothing locked.
+A gate is a folder. Who arrives leaves a file in it, who opens it leaves the file `open`; so it works
+between threads, processes and interpreters alike, it is picklable, and a killed worker leaves nothing locked.
 """
 
 from __future__ import annotations

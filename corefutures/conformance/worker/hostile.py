@@ -1,7 +1,7 @@
 """The library of hostile objects: values that fail, exit or crash at a chosen moment of their journey.
 
-The moments are pickling (where the object is sent from) and unpickling (where it arrives). Exceptions that look
-harmless until they travel, values whose methods lie, and containers without end are here too.
+The moments are pickling (where the object is sent from) and unpickling (where it arrives). Exceptions that
+look harmless until they travel, values whose methods lie, and containers without end are here too.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def raise_at_pickling(act: Callable[[], object]) -> NoReturn:
 
 
 class ClumsyError(Exception):
-    """Pickles, but does not unpickle: its `__init__` wants two arguments, `args` has one (as in many libraries)."""
+    """Pickles, but does not unpickle: its `__init__` wants two arguments, `args` has one (as in many
+    libraries).
+    """
 
     def __init__(self, code: int, text: str) -> None:
         """Keep both, and hand only the text to `Exception`."""

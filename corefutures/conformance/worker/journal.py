@@ -1,7 +1,7 @@
 """The journal: an account of what really ran, kept independently of the executor under test.
 
-An append-only file, one line an entry, written with one O_APPEND write each: it shows executions that were lost or
-doubled, from any thread, process or interpreter, also after the worker is gone.
+An append-only file, one line an entry, written with one O_APPEND write each: it shows executions that were
+lost or doubled, from any thread, process or interpreter, also after the worker is gone.
 """
 
 from __future__ import annotations
