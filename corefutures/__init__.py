@@ -32,10 +32,10 @@ from corefutures._waiting import (
 )
 
 if TYPE_CHECKING:
-    from concurrent.futures import (
-        InterpreterPoolExecutor as InterpreterPoolExecutor,
-        ProcessPoolExecutor as ProcessPoolExecutor,
-    )
+    import sys
+
+    if sys.version_info >= (3, 14):
+        from concurrent.futures import InterpreterPoolExecutor as InterpreterPoolExecutor
 
     from corefutures._registry import (
         BackendStatus as BackendStatus,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         get_backend as get_backend,
         register_backend as register_backend,
     )
+    from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
     from corefutures_thread import ThreadPoolExecutor as ThreadPoolExecutor
 
 __version__ = "0.1.0"
