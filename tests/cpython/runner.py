@@ -8,6 +8,7 @@ classes were used, there and in each script that it started, and that the standa
 from __future__ import annotations
 
 import faulthandler
+import gc
 import json
 import os
 import subprocess
@@ -84,6 +85,8 @@ class Recorder(unittest.TestResult):
         if self._outcome == "passed":
             for objection in self._objections(kind_of(case)):
                 self._fail(objection)
+        if self._outcome == "failed":
+            gc.collect()  # its pool may be in a cycle with the traceback, and would stay to the very end
         self._report(case.id().removeprefix(f"{self._suite}."))
         super().stopTest(case)
 
