@@ -159,18 +159,25 @@ class TicketDesk:
 
     # ── taking back ──────────────────────────────────────────────────────────────────────────────────────
 
-    def take_back(self, number: int) -> bool:
-        """Returns whether no worker has the call's ticket, nor will ever have."""
+    def take_back(self, future: CallFuture[Any]) -> bool:
+        """Cancels a call if no worker has its ticket, nor will ever have; returns whether it did.
+
+        Whoever else wants the same meanwhile waits for the seat, and finds the call cancelled then.
+        """
         if self._seated == threading.get_ident():
             return False  # we are a signal handler that interrupts the holder: nothing can be said for sure
         with self._seat:
             self._seated = threading.get_ident()
             tickets = self._drain()
-            kept = [t for t in tickets if t[0] != number]
+            kept = [t for t in tickets if t[0] != future._number]
             self._unwritten = b""
             self._write(b"".join([TICKET.pack(*t) for t in kept]))
+            found = len(kept) < len(tickets)
+            if found:
+                self.free(future._number)
+                found = future._revoke()
             self._seated = 0
-        return len(kept) < len(tickets)
+        return found
 
     def take_back_all(self) -> list[int]:
         """Takes back the tickets of all calls that no worker has; returns their numbers."""
@@ -219,7 +226,10 @@ class TicketDesk:
 
     def on_board(self, number: int) -> bool:
         """Returns whether some worker shows that number."""
-        return number in self._board.tolist()
+        try:
+            return number in self._board.tolist()
+        except ValueError:  # closed
+            return False
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -241,4 +251,5 @@ class TicketDesk:
         self.close_ours()
         os.close(self.tickets)
         os.close(self.memory)
-        # The mapping itself goes with the last reference: a signal handler may still look at the board.
+        self._board.release()
+        self._map.close()

@@ -12,7 +12,7 @@ import select
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
 from corefutures._isolated.desk import TicketDesk
@@ -30,6 +30,7 @@ from corefutures._isolated.frames import (
     WANTED,
 )
 from corefutures._isolated.pool import Pool
+from corefutures._isolated.worker import TicketEnds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,23 +43,6 @@ _BURST: Final = 32
 _READ_SIZE: Final = 1 << 18
 #: Seconds between asking the workers of a broken pool to end, and making them.
 _GRACE: Final = 1.0
-
-
-class TicketEnds(NamedTuple):
-    """The worker's ends of everything; the descriptors stay the pool's.
-
-    Besides what `worker.serve_tickets` takes: `memory` and its sizes, of which arena and board are mapped, and
-    `lifeline`, the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
-    """
-
-    tickets: int
-    frames: int
-    memory: int
-    memory_size: int
-    board_size: int
-    berth: int
-    lifeline: int
-    parcels: Any
 
 
 class _Station:
@@ -125,10 +109,7 @@ class TicketPool(Pool):
 
     def take_back(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
-        if desk is None or not desk.take_back(future._number):
-            return False
-        desk.free(future._number)
-        return future._revoke()
+        return desk is not None and desk.take_back(future)
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         desk = self._desk

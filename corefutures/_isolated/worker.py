@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from corefutures._isolated.frames import (
     ERROR,
@@ -32,6 +32,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from corefutures._isolated.payload import Encoder
+
+
+class TicketEnds(NamedTuple):
+    """The worker's ends of everything; the descriptors stay the pool's.
+
+    Besides what `worker.serve_tickets` takes: `memory` and its sizes, of which arena and board are mapped, and
+    `lifeline`, the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
+    """
+
+    tickets: int
+    frames: int
+    memory: int
+    memory_size: int
+    board_size: int
+    berth: int
+    lifeline: int
+    parcels: Any
 
 
 class Courier(Protocol):

@@ -11,7 +11,7 @@ from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
-from corefutures._isolated.tickets import TicketEnds
+from corefutures._isolated.worker import TicketEnds
 from corefutures_process import _worker_process
 
 if TYPE_CHECKING:
@@ -72,25 +72,14 @@ class _TravellingEnds(TicketEnds):
             lifeline=reduction.DupFd(self.lifeline),
             parcels=reduction.DupFd(self.parcels),
         )
-        return _arrive, tuple(passed)
-
-
-def _arrive(*values: Any) -> TicketEnds:
-    ends = TicketEnds(*values)
-    return ends._replace(
-        tickets=ends.tickets.detach(),  # type: ignore[attr-defined]
-        frames=ends.frames.detach(),  # type: ignore[attr-defined]
-        memory=ends.memory.detach(),  # type: ignore[attr-defined]
-        lifeline=ends.lifeline.detach(),  # type: ignore[attr-defined]
-        parcels=ends.parcels.detach(),
-    )
+        return _worker_process.take_ends, tuple(passed)
 
 
 class ProcessWorker:
     """A worker process; see `crew.Worker`."""
 
     def __init__(self, process: BaseProcess, processes: dict[int, BaseProcess]) -> None:
-        self._process = process
+        self._process: BaseProcess | None = process
         self._processes = processes
         self.name = process.name
         self.pid = process.pid
@@ -104,28 +93,36 @@ class ProcessWorker:
                 pass
 
     def sentinels(self) -> list[int]:
-        return [self._process.sentinel, *([self._pidfd] if self._pidfd >= 0 else [])]
+        process = self._process
+        if process is None:
+            return []
+        return [process.sentinel, *([self._pidfd] if self._pidfd >= 0 else [])]
 
     def ended(self) -> bool:
         return True  # neither of the sentinels speaks too early
 
     def terminate(self) -> None:
-        try:
-            self._process.terminate()
-        except (OSError, ValueError):  # it has ended
-            pass
+        self._signal("terminate")
 
     def kill(self) -> None:
-        try:
-            self._process.kill()
-        except (OSError, ValueError):
-            pass
+        self._signal("kill")
+
+    def _signal(self, how: str) -> None:
+        process = self._process
+        if process is not None:
+            try:
+                getattr(process, how)()
+            except (OSError, ValueError):  # it has ended
+                pass
 
     def reap(self) -> int | None:
-        self._process.join()
-        if self._processes.get(self.pid or 0) is self._process:
-            del self._processes[self.pid or 0]
+        process, self._process = self._process, None  # it holds descriptors, and a traceback may hold us
+        if process is None:
+            return None
+        process.join()
+        if self._processes.get(process.pid) is process:
+            del self._processes[process.pid]
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
-        return self._process.exitcode
+        return process.exitcode

@@ -12,11 +12,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from corefutures._isolated.payload import Encoder
+from corefutures._isolated.worker import TicketEnds, serve_tickets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from corefutures._isolated.tickets import TicketEnds
 
 _F_SETSIG = 10  # Linux's number; the module `fcntl` has no name for it on every Python
 
@@ -47,6 +46,18 @@ def serve(
         _serve_pair(ends, encode, prepare, limit)
 
 
+def take_ends(*values: Any) -> TicketEnds:
+    """Returns the ends that came along with this process; they arrive as `reduction.DupFd`."""
+    ends = TicketEnds(*values)
+    return ends._replace(
+        tickets=ends.tickets.detach(),  # type: ignore[attr-defined]
+        frames=ends.frames.detach(),  # type: ignore[attr-defined]
+        memory=ends.memory.detach(),  # type: ignore[attr-defined]
+        lifeline=ends.lifeline.detach(),  # type: ignore[attr-defined]
+        parcels=ends.parcels.detach(),
+    )
+
+
 def make_encoder(serializer: str, *, spool: bool) -> Encoder:
     """Returns what encodes calls and results: with the reducers that multiprocessing adds, as between its processes."""
     if serializer == "pickle":
@@ -70,7 +81,6 @@ def _serve_tickets(
     import mmap
 
     from corefutures._isolated.courier import DescriptorCourier
-    from corefutures._isolated.worker import serve_tickets
 
     _end_with(ends.lifeline)
     arena = memoryview(mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ))

@@ -1,0 +1,114 @@
+"""Fixtures of the process backend's tests: pools of each kind, and a look at what they leave behind."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))  # workers import `process_errands` from there
+
+QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"]
+METHODS = os.environ.get("COREFUTURES_TEST_START_METHOD", "").split(",")
+METHODS = [m for m in (METHODS if METHODS != [""] else QUICK) if m in multiprocessing.get_all_start_methods()]
+WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]
+
+
+def pytest_generate_tests(metafunc):
+    """Runs a test for each start method and way; with `any_method`, only where workers can be replaced.
+
+    The portable way doesn't care how its workers started: one start method will do.
+    """
+    if "make_pool" not in metafunc.fixturenames:
+        return
+    methods = [m for m in METHODS if m != "fork"] if "any_method" in metafunc.fixturenames else METHODS
+    kinds = [(method, "tickets") for method in methods if "tickets" in WAYS]
+    kinds += [(method, "pairs") for method in methods[:1]]
+    metafunc.parametrize(("method", "way"), kinds)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        # The tests' time limit is a thread, so a fork here always is one of a process with threads.
+        item.add_marker(pytest.mark.filterwarnings("ignore:.*use of fork.. may lead to deadlocks:DeprecationWarning"))
+
+
+@pytest.fixture
+def any_method(method):
+    return method
+
+
+@pytest.fixture
+def make_pool(method, way, monkeypatch):
+    """Returns a function that makes executors of one start method and way; they end with the test."""
+    from corefutures_process import ProcessPoolExecutor
+
+    if way == "pairs":
+        monkeypatch.setenv("COREFUTURES_PORTABLE", "1")
+    else:
+        monkeypatch.delenv("COREFUTURES_PORTABLE", raising=False)
+    made = []
+
+    def make(max_workers=2, **options):
+        executor = ProcessPoolExecutor(max_workers, multiprocessing.get_context(method), **options)
+        made.append(executor)
+        return executor
+
+    yield make
+    for executor in made:
+        executor.kill_workers()
+        executor.shutdown()
+
+
+@pytest.fixture
+def pool(make_pool):
+    return make_pool(2)
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """A gate's path; opened at the end of the test, so that nobody stays behind it."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()
+
+
+def descriptors() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+        except OSError:
+            pass
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request):
+    """Fails a test that leaves a thread, a child or a descriptor behind."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    from multiprocessing import forkserver, resource_tracker
+
+    forkserver.ensure_running()
+    resource_tracker.ensure_running()
+    threads = set(threading.enumerate())
+    before = descriptors()
+    yield
+    deadline = time.monotonic() + 10
+    while True:
+        gc.collect()
+        left = [t for t in threading.enumerate() if t not in threads and t.is_alive()]
+        children = multiprocessing.active_children()
+        more = {d for d in descriptors() - before if "/dev/null" not in d}
+        if not (left or children or more):
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind: threads {left}, children {children}, descriptors {more}")
+        time.sleep(0.01)

@@ -1,0 +1,227 @@
+"""What the tests have workers do. Runs in workers: imports little, and nothing of the tests.
+
+Gates and marks are files: they work across processes, and what a killed process wrote stays.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+#: Seconds after which a gate that nobody opens fails the call. No test that passes waits so long.
+LIMIT = 30.0
+
+
+def mark(path: str, text: str = "") -> str:
+    """Appends a line to the file `path`, in one write."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, f"{text}\n".encode())
+    finally:
+        os.close(descriptor)
+    return text
+
+
+def lines(path: str) -> list[str]:
+    """Returns the lines that were marked there."""
+    try:
+        return Path(path).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def until(condition, what: str = "") -> None:
+    """Returns once `condition()` holds, and fails if it never does."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited in vain for {what or condition}")
+        time.sleep(0.001)
+
+
+def pass_gate(gate: str, value: object = None) -> object:
+    """Waits until the file `gate` exists."""
+    until(lambda: os.path.exists(gate), gate)
+    return value
+
+
+def start_and_pass(started: str, gate: str, value: object = None) -> object:
+    """Marks that it runs, with its process, then waits at the gate."""
+    mark(started, str(os.getpid()))
+    return pass_gate(gate, value)
+
+
+def note_and_return(journal: str, value: object) -> object:
+    mark(journal, str(value))
+    return value
+
+
+def square(x):
+    return x * x
+
+
+def negative(x):
+    return -x
+
+
+def fail(kind: type[BaseException], *args: object) -> None:
+    raise kind(*args)
+
+
+def pid(_: object = None) -> int:
+    return os.getpid()
+
+
+def crash() -> None:
+    """Dies of SIGSEGV, without a core dump or a report."""
+    faulthandler.disable()
+    if hasattr(os, "kill") and sys.platform != "win32":
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    os._exit(3)
+
+
+def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave() -> None:
+    os._exit(7)
+
+
+def loud_exit() -> None:
+    raise SystemExit(5)
+
+
+def complain() -> None:
+    raise ArithmeticError("on purpose")
+
+
+class Upon:
+    """Does `deed` at one moment of its life: when it is pickled, or unpickled."""
+
+    def __init__(self, moment: str, deed) -> None:
+        self.moment = moment
+        self.deed = deed
+
+    def __reduce__(self):
+        if self.moment == "pickling":
+            self.deed()
+        return self.deed, ()
+
+
+def give(moment: str, deed) -> object:
+    """Returns something that fails later."""
+    return Upon(moment, deed)
+
+
+class Particular(Exception):
+    """Pickles, and does not unpickle."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+class Private(Exception):
+    """Does not pickle."""
+
+    def __reduce__(self):
+        raise TypeError("this exception is private")
+
+
+def raise_private() -> None:
+    raise Private("secret")
+
+
+def raise_particular() -> None:
+    raise Particular(1, 2)
+
+
+class Falsy(Exception):
+    def __bool__(self) -> bool:
+        return False
+
+
+def fill(kind: str, size: int) -> object:
+    if kind == "bytes":
+        return bytes(range(256)) * (size // 256)
+    if kind == "bytearray":
+        return bytearray(range(256)) * (size // 256)
+    import numpy
+
+    return numpy.arange(size // 8)
+
+
+def same(payload: object, kind: str, size: int) -> bool:
+    expected = fill(kind, size)
+    return bool((payload == expected).all()) if kind == "array" else payload == expected
+
+
+def echo(x):
+    return x
+
+
+def change(array):
+    """Writes to its argument, which must be the worker's own."""
+    array[0] = 99
+    return int(array[0])
+
+
+def modules() -> list[str]:
+    return sorted(sys.modules)
+
+
+def set_up(value: object) -> None:
+    global prepared
+    prepared = value
+
+
+prepared: object = None
+
+
+def what_was_set_up() -> object:
+    return prepared
+
+
+def fail_to_set_up() -> None:
+    raise LookupError("no set-up today")
+
+
+def limited_memory(limit: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def eat(size: int) -> int:
+    return len(bytearray(size))
+
+
+def fork_a_child(path: str) -> int:
+    """Leaves a process behind, which holds whatever it inherited until the file exists."""
+    child = os.fork()
+    if child == 0:
+        try:
+            until(lambda: os.path.exists(path))
+        finally:
+            os._exit(0)
+    return child
+
+
+def fork_and_return_twice(journal: str) -> int:
+    """Returns in two processes."""
+    os.fork()
+    mark(journal, str(os.getpid()))
+    return os.getpid()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def sigint_is_ignored() -> bool:
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN

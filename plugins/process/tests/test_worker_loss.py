@@ -1,0 +1,240 @@
+"""Workers that are lost: every way and moment, breaking and replacing (E1, E5, E8)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from concurrent.futures.process import BrokenProcessPool
+
+import process_errands as errands
+import pytest
+
+from corefutures import WorkerLostError
+
+WAYS_TO_GO = {"exit": errands.leave, "kill": errands.kill_self, "crash": errands.crash}
+CODES = {"exit": 7, "kill": -9, "crash": -11}
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that kill")
+
+
+def doom(pool, moment, deed):
+    """Submits a call that loses its worker at that moment."""
+    if moment == "running":
+        return pool.submit(deed)
+    if moment == "unpickling its arguments":
+        return pool.submit(id, errands.Upon("unpickling", deed))
+    return pool.submit(errands.give, "pickling", deed)
+
+
+MOMENTS = ["unpickling its arguments", "running", "pickling its result"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("going", WAYS_TO_GO)
+def test_break(make_pool, gate, tmp_path, moment, going):
+    """At once, although another worker is busy; each future has an error of its own, with the cause."""
+    pool = make_pool(2)
+    started = str(tmp_path / "started")
+    busy = pool.submit(errands.start_and_pass, started, str(gate))
+    errands.until(lambda: errands.lines(started))
+    doomed = doom(pool, moment, WAYS_TO_GO[going])
+    waiting = [pool.submit(errands.square, 1) for _ in range(3)] if moment != "running" else []
+    errors = []
+    for future in [busy, doomed, *waiting]:
+        try:
+            with pytest.raises(BrokenProcessPool) as info:
+                future.result(30)
+            errors.append(info.value)
+        except BaseException:
+            if future not in waiting:
+                raise
+    assert len({id(error) for error in errors}) == len(errors)
+    for error in errors:
+        cause = error.__cause__
+        assert isinstance(cause, WorkerLostError)
+        assert cause.exitcode == CODES[going]
+        assert cause.pid
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(errands.square, 1)
+    assert pool._broken
+    pool.shutdown()
+    assert not pool._processes
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("going", WAYS_TO_GO)
+def test_replace(make_pool, any_method, gate, moment, going):
+    pool = make_pool(2, on_worker_loss="replace")
+    busy = pool.submit(errands.pass_gate, str(gate), "still there")
+    before = [pool.submit(errands.square, n) for n in range(20)]
+    doomed = doom(pool, moment, WAYS_TO_GO[going])
+    after = [pool.submit(errands.square, n) for n in range(20)]
+    with pytest.raises(WorkerLostError) as info:
+        doomed.result(30)
+    assert info.value.exitcode == CODES[going]
+    assert info.value.pid and info.value.worker
+    assert [future.result(30) for future in before + after] == [n * n for n in range(20)] * 2
+    gate.touch()
+    assert busy.result(30) == "still there"
+    assert len(pool._processes) <= 2
+
+
+def test_idle_worker_killed_from_outside(make_pool, any_method):
+    pool = make_pool(2, on_worker_loss="replace")
+    for _ in range(4):
+        victim = pool.submit(errands.pid).result(30)
+        os.kill(victim, signal.SIGKILL)
+        errands.until(lambda victim=victim: victim not in pool._processes)
+        assert pool.submit(errands.square, 3).result(30) == 9
+        assert pool.submit(errands.pid).result(30) != victim
+
+
+def test_idle_worker_killed_breaks_the_pool(make_pool):
+    pool = make_pool(2)
+    victim = pool.submit(errands.pid).result(30)
+    os.kill(victim, signal.SIGKILL)
+    errands.until(lambda: pool._broken)
+    with pytest.raises(BrokenProcessPool) as info:
+        pool.submit(errands.square, 3)
+    assert info.value.__cause__.exitcode == -9
+    assert "SIGKILL" in str(info.value)
+
+
+def test_replacement_of_workers_killed_under_a_stream_of_tiny_calls(make_pool, any_method, tmp_path):
+    """Wherever the worker is between two calls: the one it had is lost, none else, and none runs twice."""
+    pool = make_pool(2, on_worker_loss="replace")
+    journal = str(tmp_path / "journal")
+    futures = []
+    for n in range(6000):
+        futures.append(pool.submit(errands.note_and_return, journal, n))
+        if n % 700 == 350:
+            errands.until(lambda: any(f.done() for f in futures[-300:]) or all(f.done() for f in futures))
+            for pid in list(pool._processes)[:1]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+    lost = 0
+    for n, future in enumerate(futures):
+        try:
+            assert future.result(30) == n
+        except WorkerLostError:
+            lost += 1
+    assert lost <= 9
+    ran = list(map(int, errands.lines(journal)))
+    assert len(ran) == len(set(ran))
+    assert len(ran) >= 6000 - lost
+
+
+def test_crash_loop_breaks_the_pool(make_pool, any_method):
+    pool = make_pool(2, on_worker_loss="replace")
+    futures = [pool.submit(errands.leave) for _ in range(60)]
+    errors = [future.exception(30) for future in futures]
+    assert any(isinstance(error, BrokenProcessPool) for error in errors)
+    broken = next(error for error in errors if isinstance(error, BrokenProcessPool))
+    assert "in a row" in str(broken) and broken.__cause__.exitcode == 7
+
+
+def test_many_losses_between_calls_that_end_are_no_crash_loop(make_pool, any_method):
+    pool = make_pool(2, on_worker_loss="replace")
+    for n in range(12):
+        assert pool.submit(errands.square, n).result(30) == n * n
+        with pytest.raises(WorkerLostError):
+            pool.submit(errands.leave).result(30)
+    assert not pool._broken
+
+
+def test_failing_initializer(make_pool, caplog):
+    pool = make_pool(2, initializer=errands.fail_to_set_up)
+    try:
+        error = pool.submit(errands.square, 1).exception(30)
+    except BrokenProcessPool as exc:
+        error = exc
+    assert isinstance(error, BrokenProcessPool)
+    assert isinstance(error.__cause__, LookupError) and "no set-up today" in str(error.__cause__)
+    errands.until(lambda: pool._broken)
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(errands.square, 1)
+
+
+def test_initializer_that_exits(make_pool):
+    pool = make_pool(1, initializer=errands.leave)
+    with pytest.raises(BrokenProcessPool) as info:
+        pool.submit(errands.square, 1).result(30)
+    assert info.value.__cause__.exitcode == 7
+
+
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
+def test_force(make_pool, gate, tmp_path, how):
+    pool = make_pool(2)
+    started = str(tmp_path / "started")
+    running = [pool.submit(errands.start_and_pass, started, str(gate)) for _ in range(2)]
+    waiting = [pool.submit(errands.square, 1) for _ in range(20)]
+    errands.until(lambda: len(errands.lines(started)) == 2)
+    getattr(pool, how)()
+    for future in running:
+        assert isinstance(future.exception(30), BrokenProcessPool)
+    assert all(future.cancelled() for future in waiting)
+    with pytest.raises(RuntimeError):
+        pool.submit(errands.square, 1)
+    pool.shutdown()
+    getattr(pool, how)()
+
+
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
+def test_force_before_anything_started(make_pool, how):
+    pool = make_pool(2)
+    getattr(pool, how)()
+    with pytest.raises(RuntimeError):
+        pool.submit(errands.square, 1)
+
+
+def test_stopped_worker_holds_up_its_own_call_only(make_pool, gate, tmp_path):
+    pool = make_pool(2)
+    started = str(tmp_path / "started")
+    held = pool.submit(errands.start_and_pass, started, str(gate), "went on")
+    errands.until(lambda: errands.lines(started))
+    pid = int(errands.lines(started)[0])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        gate.touch()
+        assert [future.result(30) for future in [pool.submit(errands.square, n) for n in range(500)]]
+        assert not held.done()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert held.result(30) == "went on"
+
+
+def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch):
+    """E8: a defect in what serves the workers fails every call, with that error as the cause."""
+    pool = make_pool(1)
+    assert pool.submit(errands.square, 2).result(30) == 4
+    running = pool.submit(errands.pass_gate, str(gate))
+    errands.until(running.running)
+
+    def stumble(*args, **options):
+        raise AssertionError("a defect of ours")
+
+    monkeypatch.setattr(type(pool._pool), "_digest" if way == "tickets" else "_value", stumble)
+    waiting = pool.submit(errands.square, 3)
+    gate.touch()
+    for future in (running, waiting):
+        error = future.exception(30)
+        assert isinstance(error, BrokenProcessPool)
+        assert "a defect of ours" in str(error.__cause__)
+    pool.shutdown()
+
+
+def test_callbacks_of_a_breaking_pool_may_shut_it_down(make_pool):
+    pool = make_pool(1)
+    ended = threading.Event()
+
+    def close(_):
+        pool.shutdown(wait=True)
+        ended.set()
+
+    future = pool.submit(errands.leave)
+    future.add_done_callback(close)
+    assert isinstance(future.exception(30), BrokenProcessPool)
+    assert ended.wait(30)
