@@ -173,6 +173,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
 
 
+def test_the_index_lists_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in ROOT.glob("docs/**/*.md")}
+    assert {page for page in pages - {"index.md"} if f"]({page})" not in index} == set()
+
+
 def test_the_runner_tells_a_wrong_output(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
