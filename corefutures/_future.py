@@ -11,6 +11,7 @@ import concurrent.futures as _standard
 import logging
 import os
 import types
+import weakref
 from _thread import allocate_lock
 from threading import TIMEOUT_MAX, Condition
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
@@ -101,7 +102,7 @@ class Future(_standard.Future[_T], Generic[_T]):
     _result: _T | None = None
     _exception: BaseException | None = None
     _watched: bool = False  # somebody may have to be told of the end
-    _parked: list[Any] | None = None  # a locked lock for each thread that is blocked in result() or exception()
+    _parked: list[Any] | None = None  # a locked lock for each thread that blocks in result() or exception()
     _listeners: list[Any] | None = None  # behind `_waiters`
     _callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _callbacks_forks: int = 0  # the process that `_callbacks` belongs to
@@ -376,6 +377,12 @@ class Future(_standard.Future[_T], Generic[_T]):
                 waiter.add_result(self)
 
     def _wake_parked(self) -> None:
+        self._release_parked()
+        if self._own_condition is not None:  # somebody from outside may wait on it
+            with self._own_condition:
+                self._own_condition.notify_all()
+
+    def _release_parked(self) -> None:
         # Under the lock: who gives up waiting finds the list whole or not at all, and takes nothing out of
         # the list that is walked here, which would pass over a neighbour.
         with self._lock:
@@ -383,9 +390,6 @@ class Future(_standard.Future[_T], Generic[_T]):
         if parked is not None:
             for turnstile in parked:
                 turnstile.release()
-        if self._own_condition is not None:  # somebody from outside may wait on it
-            with self._own_condition:
-                self._own_condition.notify_all()
 
     def _invoke_callbacks(self) -> None:
         callbacks, self._callbacks = self._callbacks, None
@@ -411,7 +415,7 @@ class Future(_standard.Future[_T], Generic[_T]):
     @property
     def _condition(self) -> Condition:  # type: ignore[override]
         if self._own_condition is None:
-            fresh = Condition(self._lock)
+            fresh = _OwnCondition(self)
             with self._lock:
                 self._watched = True
                 if self._own_condition is None:
@@ -437,6 +441,20 @@ class Future(_standard.Future[_T], Generic[_T]):
                 self._callbacks_forks = _forks
                 self._callbacks = fresh
             return self._callbacks
+
+
+class _OwnCondition(Condition):
+    """`Future._condition`: who ends a future by hand and notifies wakes the threads in `result` as well."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        super().__init__(future._lock)
+        self._future = weakref.ref(future)  # no cycle: a future goes with its last reference
+
+    def notify(self, n: int = 1) -> None:
+        super().notify(n)
+        future = self._future()
+        if future is not None and future._state in DONE:
+            future._release_parked()
 
 
 class PoolFuture(Future[_T]):
