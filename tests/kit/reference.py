@@ -74,6 +74,7 @@ class ThreadExecutor(Executor):
         with self.pool.changed:
             self.check_open()
             job = self.make_job(fn, args, kwargs)
+            self.release_at_cancel(job)
             self.enqueue(job)
             self.staff()
             self.pool.changed.notify()
@@ -87,6 +88,16 @@ class ThreadExecutor(Executor):
 
     def make_job(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
         return Job(self.future_type(), fn, args, kwargs)
+
+    def release_at_cancel(self, job: Job) -> None:
+        """A cancelled job stays in the queue, but lets go of its arguments at once."""
+        waiting, release = weakref.ref(job), self.release
+
+        def look(future: Future[Any]) -> None:
+            if future.cancelled() and (found := waiting()) is not None:
+                release(found)
+
+        job.future.add_done_callback(look)
 
     def enqueue(self, job: Job) -> None:
         self.pool.jobs.append(job)

@@ -7,8 +7,12 @@ from corefutures.conformance.suite.callbacks import Callbacks
 from corefutures.conformance.suite.cancelling import Cancelling
 from corefutures.conformance.suite.concurrency import Concurrency
 from corefutures.conformance.suite.exceptions import Exceptions
+from corefutures.conformance.suite.interoperation import Interoperation
 from corefutures.conformance.suite.mapping import Mapping
+from corefutures.conformance.suite.resources import Resources
 from corefutures.conformance.suite.results import Results
+from corefutures.conformance.suite.stateful import Stateful
+from corefutures.conformance.suite.stress import Stress
 from corefutures.conformance.suite.submitting import Submitting
 from corefutures.conformance.suite.transport import Transport
 from corefutures.conformance.suite.waiting import Waiting
@@ -26,6 +30,10 @@ CHAPTERS: tuple[type, ...] = (
     WorkerLoss,
     Transport,
     Concurrency,
+    Resources,
+    Interoperation,
+    Stress,
+    Stateful,
 )
 """Every chapter, in reading order."""
 

@@ -174,3 +174,10 @@ def _note(journal: Journal, entry: str) -> str:
 def thread_count(_: object = None) -> int:
     """How many Python threads live in this process."""
     return threading.active_count()
+
+
+def note_gate_fail(journal: Journal, entry: str, gate: Gate) -> NoReturn:
+    """Write `entry` into the journal, wait at the gate, raise ValueError(entry)."""
+    journal.note(entry)
+    gate.enter(entry)
+    raise ValueError(entry)

@@ -1,0 +1,429 @@
+"""Chapter "resources": what is left after calls and after shutdown: threads, processes, descriptors, memory.
+
+What is left is counted after several rounds and compared with the count after the first one, so that a
+service that an executor shares between its instances is no leak; what is counted gets time to go.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from corefutures.conformance.fixtures import Maker
+from corefutures.conformance.patience import (
+    Overdue,
+    all_done,
+    brief,
+    done,
+    error_of,
+    finishes,
+    limit,
+    result_of,
+    until,
+)
+from corefutures.conformance.rules import only_where, patient, requires
+from corefutures.conformance.worker import calls, carrying, hostile
+from corefutures.conformance.worker.gates import Gate
+
+DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
+SHARED_MEMORY = "/dev/shm"
+
+
+class Resources:
+    """Rules on what must not be left."""
+
+    # After shutdown
+
+    def test_threads_end_at_shutdown(self, make: Maker) -> None:
+        """shutdown() MUST leave no thread of the executor. (manual: Executor.shutdown)"""
+        _no_growth(
+            lambda: _use(make), threading.active_count, "thread(s) left by executors that were shut down"
+        )
+
+    def test_threads_end_after_shutdown_without_wait(self, make: Maker) -> None:
+        """The executor's threads MUST end after shutdown(wait=False), when the calls are done. (manual:
+        Executor.shutdown)
+        """
+        _no_growth(
+            lambda: _use(make, wait=False),
+            threading.active_count,
+            "thread(s) left after shutdown(wait=False)",
+        )
+
+    def test_unused_executor_leaves_no_thread(self, make: Maker) -> None:
+        """shutdown() of an executor that was never used MUST leave no thread. (manual: Executor.shutdown)"""
+
+        def make_and_leave() -> None:
+            executor = make(max_workers=2)
+            finishes(executor.shutdown, "shutdown() of an executor that was never used")
+
+        _no_growth(make_and_leave, threading.active_count, "thread(s) left by executors that were never used")
+
+    @requires("shares_memory")
+    def test_threads_that_called_end_at_shutdown(self, make: Maker) -> None:
+        """The very threads that ran calls MUST have ended after shutdown(). (manual: Executor.shutdown)"""
+        executor = make(max_workers=2)
+        threads = {result_of(executor.submit(threading.current_thread)) for _ in range(4)}
+        finishes(executor.shutdown, "shutdown()")
+        _until_or_say(
+            lambda: not any(thread.is_alive() for thread in threads),
+            "a thread that ran calls lived on after shutdown()",
+        )
+
+    @requires(same_process=False, remote=False)
+    @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
+    def test_processes_end_at_shutdown(self, make: Maker, gate: Gate) -> None:
+        """shutdown() MUST leave no process of the executor, not even an unreaped one. (manual:
+        Executor.shutdown)
+        """
+        executor = make(max_workers=2)
+        futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
+        gate.await_arrivals(2)
+        gate.open()
+        pids = {result_of(future) for future in futures}
+        finishes(executor.shutdown, "shutdown()")
+        _until_or_say(lambda: not any(map(_exists, pids)), "a worker process was left after shutdown()")
+
+    @requires(same_process=False, remote=False)
+    @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
+    def test_processes_end_after_shutdown_without_wait(self, make: Maker, gate: Gate) -> None:
+        """Worker processes MUST end after shutdown(wait=False), when the calls are done. (manual:
+        Executor.shutdown)
+        """
+        executor = make(max_workers=1)
+        future = executor.submit(carrying.announce_pid, gate)
+        gate.await_arrivals()
+        finishes(lambda: executor.shutdown(wait=False), "shutdown(wait=False)")
+        gate.open()
+        pid = result_of(future)
+        _until_or_say(lambda: not _exists(pid), "a worker process was left after shutdown(wait=False)")
+
+    @requires(same_process=False, remote=False)
+    @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
+    def test_processes_end_after_a_loss(self, make: Maker, gate: Gate) -> None:
+        """shutdown() MUST leave no process, also when another worker was lost. (manual: Executor.shutdown)"""
+        executor = make(max_workers=2)
+        futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
+        gate.await_arrivals(2)
+        pids = [int(who) for who in gate.arrived]
+        gate.open()
+        all_done(futures)
+        done(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
+        finishes(executor.shutdown, "shutdown() after a loss")
+        _until_or_say(
+            lambda: not any(map(_exists, pids)), "a worker process was left after a loss and shutdown()"
+        )
+
+    @requires(same_process=False)
+    def test_threads_end_after_a_loss(self, make: Maker) -> None:
+        """shutdown() MUST leave no thread, also when a worker was lost. (manual: Executor.shutdown)"""
+
+        def lose() -> None:
+            executor = make(max_workers=1)
+            done(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
+            finishes(executor.shutdown, "shutdown() after a loss")
+
+        _no_growth(lose, threading.active_count, "thread(s) left by executors that lost a worker")
+
+    @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
+    def test_descriptors_are_closed_at_shutdown(self, make: Maker) -> None:
+        """shutdown() MUST leave no open descriptor. (manual: Executor.shutdown)"""
+        _no_growth(
+            lambda: _use(make), _descriptors, "descriptor(s) left open by executors that were shut down"
+        )
+
+    @requires(same_process=False)
+    @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
+    def test_descriptors_are_closed_after_a_loss(self, make: Maker) -> None:
+        """shutdown() MUST leave no open descriptor, also when a worker was lost. (manual:
+        Executor.shutdown)
+        """
+
+        def lose() -> None:
+            executor = make(max_workers=1)
+            done(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
+            finishes(executor.shutdown, "shutdown() after a loss")
+
+        _no_growth(lose, _descriptors, "descriptor(s) left open by executors that lost a worker")
+
+    @requires(same_process=False)
+    @only_where(os.path.isdir(SHARED_MEMORY), "looking for shared memory needs /dev/shm")
+    def test_shared_memory_is_freed(self, make: Maker) -> None:
+        """No shared memory SHOULD be left of arguments and results. (DESIGN E6)"""
+        size = 3_141_593
+        before = _files_of_size(size)
+        executor = make(max_workers=1)
+        for _ in range(3):
+            result_of(executor.submit(calls.echo, carrying.payload(size)))
+        finishes(executor.shutdown, "shutdown()")
+        gc.collect()
+        left = _files_of_size(size) - before
+        assert len(left) < 3, f"shared memory was left: {brief(sorted(left))}"
+
+    def test_executor_is_freed_after_shutdown(self, make: Maker) -> None:
+        """An executor that was shut down SHOULD be freed when nobody refers to it. (DESIGN E6)"""
+        executor = make.unremembered(max_workers=1)
+        result_of(executor.submit(calls.nothing))
+        finishes(executor.shutdown, "shutdown()")
+        reference = weakref.ref(executor)
+        del executor
+        _until_or_say(lambda: _is_gone(reference), "an executor was still referred to after shutdown()")
+
+    # While calls come and go
+
+    def test_threads_do_not_grow_with_calls(self, make: Maker) -> None:
+        """The number of threads SHOULD not grow with the number of calls. (DESIGN E6)"""
+        executor = make(max_workers=2)
+
+        def call() -> None:
+            for _ in range(20):
+                result_of(executor.submit(calls.nothing))
+
+        call()
+        _no_growth(call, threading.active_count, "thread(s) more", rounds=3)
+
+    @requires("shares_memory")
+    def test_never_more_threads_than_workers_call(self, make: Maker) -> None:
+        """At most max_workers threads MUST be alive of those that run calls. (manual: ThreadPoolExecutor)"""
+        executor = make(max_workers=2)
+        threads = [executor.submit(threading.current_thread) for _ in range(40)]
+        found = {result_of(future) for future in threads}
+        _until_or_say(
+            lambda: sum(thread.is_alive() for thread in found) <= 2,
+            "more than max_workers threads that ran calls lived on",
+        )
+
+    @requires(same_process=False, remote=False)
+    @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
+    def test_never_more_processes_than_workers(self, make: Maker) -> None:
+        """At most max_workers processes MUST be alive of those that run calls. (manual:
+        ProcessPoolExecutor)
+        """
+        executor = make(max_workers=2)
+        pids = {result_of(future)[0] for future in [executor.submit(calls.place) for _ in range(20)]}
+        _until_or_say(
+            lambda: sum(map(_exists, pids)) <= 2, "more than max_workers processes that ran calls lived on"
+        )
+
+    @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
+    def test_descriptors_do_not_grow_with_calls(self, make: Maker) -> None:
+        """The number of open descriptors SHOULD not grow with the number of calls. (DESIGN E6)"""
+        executor = make(max_workers=1)
+
+        def call() -> None:
+            for _ in range(10):
+                result_of(executor.submit(calls.echo, b"small"))
+                result_of(executor.submit(carrying.summary, carrying.payload(2_000_000)))
+
+        call()
+        _no_growth(call, _descriptors, "descriptor(s) more")
+
+    @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
+    @patient(2)
+    def test_memory_does_not_grow_with_calls(self, executor: Executor) -> None:
+        """The memory in use SHOULD not grow with the number of calls. (DESIGN F6)"""
+        _no_leak(lambda: result_of(executor.submit(calls.echo, [1])))
+
+    @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
+    @patient(2)
+    def test_memory_does_not_grow_with_failing_calls(self, executor: Executor) -> None:
+        """The memory in use SHOULD not grow with the number of failing calls. (DESIGN F6)"""
+        _no_leak(lambda: error_of(executor.submit(calls.raise_new, ValueError, "no")))
+
+    @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
+    @patient(2)
+    def test_memory_does_not_grow_with_cancelled_calls(self, executor: Executor, gate: Gate) -> None:
+        """The memory in use SHOULD not grow with the number of cancelled calls, once the queue is empty.
+        (DESIGN F6)
+        """
+
+        def cancel() -> None:
+            futures = [executor.submit(calls.echo, [1]) for _ in range(4)]
+            for future in reversed(futures):
+                future.cancel()
+            all_done(futures)
+            result_of(executor.submit(calls.nothing))
+
+        _no_leak(cancel, rounds=150, most=2)
+
+    # Objects
+
+    @requires(remote=False)
+    def test_arguments_are_released(self, executor: Executor) -> None:
+        """A finished call's arguments SHOULD not be kept, not even by its future. (DESIGN F6)"""
+        value = carrying.Tracked()
+        future = executor.submit(carrying.take, value)
+        result_of(future)
+        reference = weakref.ref(value)
+        del value
+        _until_or_say(lambda: _is_gone(reference), "a finished call's argument was still referred to")
+        assert future.done(), "a finished future was no longer done"
+
+    def test_callable_is_released(self, executor: Executor) -> None:
+        """A finished call's callable SHOULD not be kept, not even by its future. (DESIGN F6)"""
+        value = carrying.Tracked()
+        future = executor.submit(value.method)
+        result_of(future)
+        reference = weakref.ref(value)
+        del value
+        _until_or_say(lambda: _is_gone(reference), "a finished call's callable was still referred to")
+        assert future.done(), "a finished future was no longer done"
+
+    def test_arguments_of_a_failed_call_are_released(self, executor: Executor) -> None:
+        """A failed call's arguments SHOULD not be kept when its exception is dropped. (DESIGN F6)"""
+        value = carrying.Tracked()
+        future = executor.submit(calls.raise_new, ValueError, value)
+        error_of(future)
+        reference = weakref.ref(value)
+        del value, future
+        _until_or_say(lambda: _is_gone(reference), "a failed call's argument was still referred to")
+
+    def test_arguments_of_a_cancelled_call_are_released(self, executor: Executor, gate: Gate) -> None:
+        """A cancelled call's arguments SHOULD be dropped at once. (DESIGN F5)"""
+        blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
+        gate.await_arrivals()
+        for _ in range(6):
+            executor.submit(calls.nothing)
+        value = carrying.Tracked()
+        future = executor.submit(carrying.take, value)
+        assert future.cancel() is True, "cancel() did not return True for a waiting call"
+        reference = weakref.ref(value)
+        del value
+        _until_or_say(lambda: _is_gone(reference), "a cancelled call's argument was still referred to")
+        gate.open()
+        result_of(blocker)
+
+    @requires("shares_memory")
+    def test_result_is_released(self, executor: Executor) -> None:
+        """A result SHOULD be freed with its future; the executor keeps none. (DESIGN F6)"""
+        future = executor.submit(carrying.make_tracked)
+        reference = weakref.ref(result_of(future))
+        del future
+        _until_or_say(
+            lambda: _is_gone(reference), "a result was still referred to after its future was dropped"
+        )
+
+    @requires("shares_memory")
+    def test_exception_is_released(self, executor: Executor) -> None:
+        """An exception SHOULD be freed with its future; the executor keeps none. (DESIGN F6)"""
+        future = executor.submit(calls.raise_new, hostile.HostileError, "to be freed")
+        reference = weakref.ref(error_of(future))
+        del future
+        _until_or_say(
+            lambda: _is_gone(reference), "an exception was still referred to after its future was dropped"
+        )
+
+    def test_future_is_released(self, executor: Executor) -> None:
+        """A finished future SHOULD be freed when nobody refers to it; the executor keeps none. (DESIGN F6)"""
+        future = executor.submit(calls.echo, 1)
+        result_of(future)
+        reference = weakref.ref(future)
+        del future
+        _until_or_say(lambda: _is_gone(reference), "a finished future was still referred to")
+
+    @requires("pickles")
+    def test_worker_releases_arguments(self, executor: Executor) -> None:
+        """A worker SHOULD not keep the arguments of the call before. (DESIGN F6)"""
+        result_of(executor.submit(carrying.take_tracked, carrying.Tracked()))
+        found, _ = result_of(executor.submit(carrying.living))
+        assert found == 0, f"the worker kept {found} argument(s) of the call before"
+
+    @requires("pickles")
+    def test_worker_releases_results(self, executor: Executor) -> None:
+        """A worker SHOULD not keep the result of the call before. (DESIGN F6)"""
+        result_of(executor.submit(carrying.make_tracked))
+        found, _ = result_of(executor.submit(carrying.living))
+        assert found == 0, f"the worker kept {found} result(s) of the call before"
+
+
+def _use(make: Maker, *, wait: bool = True) -> None:
+    executor = make(max_workers=2)
+    futures = [executor.submit(calls.echo, number) for number in range(4)]
+    finishes(lambda: executor.shutdown(wait=wait), "shutdown()")
+    all_done(futures)
+
+
+def _no_growth(act: Callable[[], object], count: Callable[[], int], what: str, rounds: int = 2) -> None:
+    """Act once, count, act `rounds` times more, and see that the count comes back."""
+    act()
+    first = _settled(count)
+    for _ in range(rounds):
+        act()
+    try:
+        until(lambda: count() < first + rounds, "", limit() / 4)
+    except Overdue:
+        raise AssertionError(f"{count() - first} {what}, after {rounds} rounds") from None
+
+
+def _settled(count: Callable[[], int]) -> int:
+    """The count, as soon as it is the same several times in a row."""
+    found: list[int] = []
+
+    def calm() -> bool:
+        found.append(count())
+        return len(found) >= 20 and len(set(found[-20:])) == 1
+
+    until(calm, "what is counted to settle")
+    return found[-1]
+
+
+def _no_leak(act: Callable[[], object], rounds: int = 400, most: float = 0.5) -> None:
+    """Act some times, count memory blocks, act `rounds` times more: there may be `most` more each time."""
+    for _ in range(rounds // 4):
+        act()
+    before = _blocks()
+    for _ in range(rounds):
+        act()
+    grown = _blocks() - before
+    assert grown < rounds * most, f"{grown} memory blocks more after {rounds} rounds"
+
+
+def _blocks() -> int:
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+def _descriptors() -> int:
+    gc.collect()
+    return len(os.listdir(DESCRIPTORS))
+
+
+def _files_of_size(size: int) -> set[str]:
+    """Files in shared memory that hold a payload of `size` bytes, and little more."""
+    found = set()
+    for entry in os.scandir(SHARED_MEMORY):
+        try:
+            if size <= entry.stat().st_size < size + 65536:
+                found.add(entry.name)
+        except OSError:
+            pass  # it went away meanwhile, or is another user's
+    return found
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _is_gone(reference: weakref.ref[Any]) -> bool:
+    if reference() is None:
+        return True
+    gc.collect()
+    return reference() is None
+
+
+def _until_or_say(predicate: Callable[[], object], complaint: str) -> None:
+    """Give what must go some time to go; if it stays, the rule has failed: that is no hang."""
+    try:
+        until(predicate, "", limit() / 4)
+    except Overdue:
+        raise AssertionError(complaint) from None
