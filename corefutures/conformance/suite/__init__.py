@@ -7,10 +7,12 @@ from corefutures.conformance.suite.callbacks import Callbacks
 from corefutures.conformance.suite.cancelling import Cancelling
 from corefutures.conformance.suite.concurrency import Concurrency
 from corefutures.conformance.suite.exceptions import Exceptions
+from corefutures.conformance.suite.initializing import Initializing
 from corefutures.conformance.suite.interoperation import Interoperation
 from corefutures.conformance.suite.mapping import Mapping
 from corefutures.conformance.suite.resources import Resources
 from corefutures.conformance.suite.results import Results
+from corefutures.conformance.suite.shutting_down import ShuttingDown
 from corefutures.conformance.suite.stateful import Stateful
 from corefutures.conformance.suite.stress import Stress
 from corefutures.conformance.suite.submitting import Submitting
@@ -27,6 +29,8 @@ CHAPTERS: tuple[type, ...] = (
     Mapping,
     Waiting,
     AsCompleted,
+    ShuttingDown,
+    Initializing,
     WorkerLoss,
     Transport,
     Concurrency,
