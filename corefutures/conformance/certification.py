@@ -105,7 +105,7 @@ def learn(examiner: Examiner, keys: Mapping[str, str], profile: Profile) -> None
         if record.outcome == "passed":
             profile.learn({name: record.value is True}, "probed")
         else:
-            profile.learn({name: False}, f"assumed: the probe {record.outcome}: {record.message}")
+            profile.learn({name: False}, f"assumed: its probe ended as {record.outcome}: {record.message}")
     profile.complete()
     examiner.tell(profile.values)
 

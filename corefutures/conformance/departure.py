@@ -38,7 +38,9 @@ def main(plan: dict[str, Any]) -> None:
     journal.note("leaving")
 
 
-def start(tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: int) -> subprocess.Popen[bytes]:
+def start(
+    tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: int
+) -> subprocess.Popen[bytes]:
     """Start the program.
 
     Args:

@@ -98,16 +98,17 @@ class Examiner:
         examinee = self._ready()
         record, fit = examinee.run(key, next_key, self._deadline * patience)
         if not fit:
-            self.replace()
+            self._end(graceful=False)
         return record
 
-    def replace(self) -> None:
-        """End the examinee; the next rule runs in a new one."""
-        if self._examinee is not None:
-            self._examinee.end()
-            self._examinee = None
+    def close(self) -> None:
+        """End the examinee."""
+        self._end(graceful=True)
 
-    close = replace
+    def _end(self, *, graceful: bool) -> None:
+        if self._examinee is not None:
+            self._examinee.end(graceful=graceful)
+            self._examinee = None
 
     def _ready(self) -> _Examinee:
         if self._examinee is None:
@@ -159,11 +160,11 @@ class _Examinee:
         try:
             ready = self._next(START_SECONDS)
         except BaseException:
-            self.end()
+            self.end(graceful=False)
             raise
         if ready is None or not ready.get("ready"):
             found = "\n".join(ready["problems"]) if ready else self._account()
-            self.end()
+            self.end(graceful=False)
             raise ExaminationError(f"the rules could not be run: {found.strip() or 'none was collected'}")
         self.keys: list[str] = ready["ready"]
 
@@ -192,19 +193,27 @@ class _Examinee:
                 not record["tainted"],
             )
         status = self._process.poll()
+        if status is None and seconds < deadline:  # its pipe is closed: it is about to end
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(5.0)
         if status is None:
             message = f"not finished after {deadline:g} s"
             return Record("overdue", message, f"{message}\n\n{self._read_file(self._stacks)}", seconds), False
         message = f"the process that used the executor died: {_how_it_ended(status)}"
         return Record("failed", message, f"{message}\n\n{self._account()}", seconds), False
 
-    def end(self) -> None:
-        """End the process and everything that it started."""
+    def end(self, *, graceful: bool) -> None:
+        """End the process and everything that it started.
+
+        Args:
+            graceful: whether to let it leave by itself first: exit hooks and trackers get their chance.
+        """
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)  # a fit one leaves by itself: exit hooks and trackers get their chance
+        if graceful:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(2.0)
         _kill_tree(self._process)
         self._process.wait()
         self._files.cleanup()

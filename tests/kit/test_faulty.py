@@ -1,34 +1,24 @@
-"""Each planted defect is caught by the rule that must catch it, with its phrase, and nothing unrelated is accused."""
+"""Each planted defect is caught by the rule that must catch it; nothing unrelated is accused."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import pkgutil
-import sys
-from pathlib import Path
 
+import faulty
 import pytest
+from planting import DEFECTS, Defect
 
 from corefutures.conformance.certification import certify
 from corefutures.conformance.executor_tests import RULES
 from corefutures.conformance.target import Target
-
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import faulty  # noqa: E402
-from planting import DEFECTS, Defect  # noqa: E402
 
 for found in pkgutil.iter_modules(faulty.__path__):
     importlib.import_module(f"faulty.{found.name}")
 
 EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
 """Run every rule on each faulty executor (`make certify`), not only the chapters that the defect is about."""
-
-
-@pytest.fixture(autouse=True)
-def _findable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
 
 
 @pytest.mark.timeout(900 if EVERYTHING else 150)

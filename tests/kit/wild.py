@@ -1,0 +1,69 @@
+"""Executors that do not merely break a rule but try to take the kit with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+from reference import ThreadExecutor
+
+
+class Hanging(ThreadExecutor):
+    """submit() never returns."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        threading.Event().wait()
+        raise AssertionError("unreachable")
+
+
+class Leaving(ThreadExecutor):
+    """submit() ends the process."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        os._exit(17)
+
+
+class Crashing(ThreadExecutor):
+    """submit() crashes the process."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if sys.platform == "win32":
+            os.abort()
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError("unreachable")
+
+
+class HangingOnce(ThreadExecutor):
+    """submit() never returns for a keyword called `fn`; all else is right."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if "fn" in kwargs:
+            threading.Event().wait()
+        return super().submit(fn, *args, **kwargs)
+
+
+class Refusing(ThreadExecutor):
+    """It cannot even be made."""
+
+    def __init__(self, max_workers: int) -> None:
+        raise OSError("no workers today")
+
+
+class Chatting(ThreadExecutor):
+    """It prints, and reads standard input, while rules run."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        print('{"run": "nonsense"}', flush=True)
+        assert sys.stdin.read() == ""
+        return super().submit(fn, *args, **kwargs)
+
+
+class WithoutInitializer(ThreadExecutor):
+    """A correct executor that takes no initializer."""
+
+    def __init__(self, max_workers: int) -> None:
+        super().__init__(max_workers)
