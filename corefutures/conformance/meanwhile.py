@@ -46,15 +46,19 @@ class Meanwhile(Generic[T]):
         self._thread.join(seconds)
         return self._thread.is_alive()
 
-    def outcome(self) -> T:
+    def outcome(self, seconds: float | None = None) -> T:
         """What the call returned; raises what it raised.
+
+        Args:
+            seconds: the limit; `limit()` by default.
 
         Raises:
             Overdue: when it does not return in time.
         """
-        self._thread.join(limit())
+        seconds = limit() if seconds is None else seconds
+        self._thread.join(seconds)
         if not self._box:
-            raise Overdue(f"waited {limit():g} s for {self._what} to return")
+            raise Overdue(f"waited {seconds:g} s for {self._what} to return")
         succeeded, value = self._box[0]
         if succeeded:
             return value  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from typing import Any
 
 from corefutures.conformance.fixtures import Maker
 from corefutures.conformance.meanwhile import Meanwhile
-from corefutures.conformance.patience import all_done, brief, error_of, finishes, result_of, until
+from corefutures.conformance.patience import all_done, brief, error_of, finishes, result_of, short_limit, until
 from corefutures.conformance.rules import requires
 from corefutures.conformance.worker import calls, hostile, memory
 from corefutures.conformance.worker.gates import Gate
@@ -62,7 +62,7 @@ class Initializing:
     ) -> None:
         """The initializer MUST run in the worker, before its first call. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=1, initializer=memory.remember, initargs=("ready",))
-        found = result_of(executor.submit(memory.remembered, capabilities["same_process"]))
+        found = result_of(executor.submit(memory.remembered, capabilities["shares_memory"]))
         assert ("ready",) in found, f"the first call found {brief(found)}: the initializer had not run in its worker"
 
     @requires("accepts_initializer")
@@ -70,14 +70,14 @@ class Initializing:
         """The initializer MUST be called with the items of initargs. (manual: ThreadPoolExecutor)"""
         for arguments in ((), (1,), ("a", None, [1, 2]), ((1, 2),)):
             executor = make(max_workers=1, initializer=memory.remember, initargs=arguments)
-            found = result_of(executor.submit(memory.remembered, capabilities["same_process"]))
+            found = result_of(executor.submit(memory.remembered, capabilities["shares_memory"]))
             assert found[-1:] == [arguments], f"with initargs={arguments} the initializer got {brief(found)}"
 
     @requires("accepts_initializer")
     def test_initializer_needs_no_arguments(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
         """The initializer MUST be called without arguments where no initargs are given. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=1, initializer=memory.remember)
-        found = result_of(executor.submit(memory.remembered, capabilities["same_process"]))
+        found = result_of(executor.submit(memory.remembered, capabilities["shares_memory"]))
         assert found == [()], f"without initargs the initializer left {brief(found)}, not one call without arguments"
 
     @requires("accepts_initializer")
@@ -85,7 +85,7 @@ class Initializing:
         """The initializer MUST run once in a worker, however many calls it runs. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=1, initializer=memory.remember, initargs=("once",))
         for number in range(5):
-            found = result_of(executor.submit(memory.remembered, capabilities["same_process"]))
+            found = result_of(executor.submit(memory.remembered, capabilities["shares_memory"]))
             assert found == [("once",)], f"before call {number} the initializer had run {len(found)} times in its worker"
 
     @requires("accepts_initializer")
@@ -94,7 +94,7 @@ class Initializing:
     ) -> None:
         """The initializer MUST run in every worker. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=2, initializer=memory.remember, initargs=("each",))
-        futures = [executor.submit(memory.pass_gate_and_tell, gate, capabilities["same_process"]) for _ in range(2)]
+        futures = [executor.submit(memory.pass_gate_and_tell, gate, capabilities["shares_memory"]) for _ in range(2)]
         gate.await_arrivals(2)
         gate.open()
         found = [result_of(future) for future in futures]
@@ -116,13 +116,17 @@ class Initializing:
         assert found == "ran", f"with initializer=None a call gave {brief(found)}"
 
     @requires("accepts_initializer")
-    def test_initializer_must_be_callable(self, make: Maker) -> None:
-        """An initializer that is not callable SHOULD be refused with TypeError. (manual: ThreadPoolExecutor)"""
+    def test_initializer_that_is_not_callable_is_not_ignored(self, make: Maker) -> None:
+        """An initializer that is not callable SHOULD be refused with TypeError, or break the pool. (manual: ThreadPoolExecutor)"""
         try:
-            finishes(lambda: make(max_workers=1, initializer=5), "making an executor")
+            executor = finishes(lambda: make(max_workers=1, initializer=5), "making an executor")
         except TypeError:
             return
-        raise AssertionError("an executor was made with the number 5 as initializer, without a TypeError")
+        future = attempt(executor, calls.echo, "ran")
+        all_done([future])
+        assert isinstance(future.exception(timeout=0), BrokenExecutor), (
+            f"with the number 5 as initializer a call ended as if nothing was wrong: {brief(future)}"
+        )
 
     @requires(accepts_initializer=False)
     def test_initializer_is_refused_where_it_is_not_supported(self, make: Maker) -> None:
@@ -299,6 +303,7 @@ class Initializing:
         until(
             lambda: any(future.done() for future in futures),
             "a pending call to fail after the initializer failed in one of two workers, the other being busy",
+            short_limit(),
         )
         failed = next(future for future in futures if future.done())
         broken_error_of(failed, "a call that waited for a worker whose initializer failed")

@@ -11,7 +11,7 @@ from typing import Any
 from corefutures.conformance import departure
 from corefutures.conformance.fixtures import Maker
 from corefutures.conformance.meanwhile import Meanwhile
-from corefutures.conformance.patience import all_done, brief, error_of, finishes, limit, result_of, until
+from corefutures.conformance.patience import all_done, brief, error_of, finishes, limit, result_of, short_limit, until
 from corefutures.conformance.rules import patient, requires
 from corefutures.conformance.worker import calls
 from corefutures.conformance.worker.gates import Gate
@@ -321,7 +321,7 @@ class ShuttingDown:
         assert waits.goes_on(), "wait() returned while the call was pending"
         shut(executor, wait=False, cancel_futures=True)
         gate.open()
-        assert waits.outcome().done == set(waiting[-1:]), "wait() did not report a call cancelled by shutdown() as done"
+        assert waits.outcome(short_limit()).done == set(waiting[-1:]), "wait() did not report a call cancelled by shutdown() as done"
 
     def test_shutdown_with_cancel_ends_an_iterator_of_map(
         self, executor: Executor, gate: Gate, journal: Journal

@@ -28,7 +28,8 @@ def remembered(per_thread: bool) -> list[tuple[Any, ...]]:
     """Everything that this worker remembers: a tuple for each time.
 
     Args:
-        per_thread: whether a worker is a thread of the caller's process.
+        per_thread: whether workers are threads of the caller's interpreter. (An interpreter entered anew for each call
+            has nothing that belongs to a thread.)
     """
     return list(vars(_of_the_thread).get("kept", ()) if per_thread else _of_the_interpreter)
 
