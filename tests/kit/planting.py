@@ -52,7 +52,7 @@ class Defect:
             "shares_memory": threads,
             "pickles": not threads,
             "accepts_initializer": True,
-            "survives_worker_loss": False,
+            "survives_worker_loss": getattr(self.executor, "survives", False),
         }
 
     @property

@@ -1,0 +1,94 @@
+"""The proof of the opposite: correct executors are not accused, and our own keep their contract.
+
+`make test` certifies what is quick; with COREFUTURES_KIT_EVERYTHING=1 (`make certify`) every executor and start method.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corefutures import backends
+from corefutures.conformance.certification import certify
+from corefutures.conformance.executor_tests import RULES
+from corefutures.conformance.target import Target
+
+EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
+START_METHODS = (
+    get_all_start_methods() if EVERYTHING else [os.environ.get("COREFUTURES_TEST_START_METHOD") or "spawn"]
+)
+KIT = str(Path(__file__).parents[1] / "kit")
+
+
+def installed(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(
+        name not in backends(), reason=f"needs the capability to import the plugin corefutures-{name}"
+    )
+
+
+def kept(name: str, **options: Any) -> None:
+    """Certify a target and fail with all that it broke."""
+    report = certify(Target(name, options), list(RULES.values()))
+    broken = [
+        f"{result.rule.id}: {result.message}"
+        for result in report.results
+        if result.bad and result.decides(strict=False)
+    ]
+    assert report.verdict in ("conformant", "conformant-with-exceptions"), "\n".join(
+        [report.verdict, *broken]
+    )
+
+
+@pytest.mark.timeout(240)
+@installed("thread")
+def test_our_thread_backend() -> None:
+    kept("thread")
+
+
+@pytest.mark.timeout(400)
+@installed("process")
+@pytest.mark.parametrize("method", START_METHODS)
+def test_our_process_backend(method: str) -> None:
+    if method not in get_all_start_methods():
+        pytest.skip(f"the platform has no start method {method}")
+    kept("process", mp_context=get_context(method))
+
+
+@pytest.mark.timeout(400)
+@installed("interpreter")
+def test_our_interpreter_backend() -> None:
+    status = backends()["interpreter"]
+    if sys.version_info < (3, 14):
+        pytest.skip(f"needs Python 3.14: the backend is {status.state}")
+    kept("interpreter")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", ["concurrent.futures:ThreadPoolExecutor", "reference:ThreadExecutor"])
+def test_a_correct_thread_executor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", KIT)
+    monkeypatch.syspath_prepend(KIT)
+    kept(name)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(
+    not EVERYTHING, reason="needs the time of `make certify` (capability: COREFUTURES_KIT_EVERYTHING=1)"
+)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("reference:ProcessExecutor", ""),
+        *(("concurrent.futures:ProcessPoolExecutor", method) for method in START_METHODS),
+        *([("concurrent.futures:InterpreterPoolExecutor", "")] if sys.version_info >= (3, 14) else []),
+    ],
+)
+def test_a_correct_executor_of_another_kind(name: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", KIT)
+    monkeypatch.syspath_prepend(KIT)
+    kept(name, **({"mp_context": get_context(method)} if method else {}))
