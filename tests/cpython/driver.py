@@ -26,7 +26,7 @@ RUNNER = HERE / "runner.py"
 SUITE = "test.test_concurrent_futures"
 LIMIT = 120  # seconds for a case, and for loading the suite; CPython's own is 300 for the slowest
 GRACE = 10  # seconds more until a runner is killed: time to print its stacks
-VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+VERSION = sys.version_info[:3]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +58,18 @@ class Exemption:
     because: str
     shows: str
     reason: str
-    pythons: Sequence[str] = ()
+    since: Sequence[str] = ()
     unsteady: bool = False
 
     #: The only grounds: a check of private internals, or a promise of the design that says otherwise.
     GROUNDS = ("internals", "E3", "E4", "E9")
 
-    def applies(self, version: str) -> bool:
-        return not self.pythons or version in self.pythons
+    def applies(self, version: tuple[int, ...]) -> bool:
+        """Returns whether that version has the case: it is new enough on a branch of `since`, or newer than all."""
+        branches = [tuple(map(int, since.split("."))) for since in self.since]
+        return not branches or any(
+            version >= since and (version[:2] == since[:2] or since == max(branches)) for since in branches
+        )
 
     def matches(self, case: Case) -> bool:
         return fnmatch.fnmatchcase(case.name, self.cases)

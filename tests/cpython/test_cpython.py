@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -35,7 +36,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         tally[case.kind]["collected"] += 1
     for entry in EXEMPTIONS:
         if not any(map(entry.matches, cases)):
-            raise pytest.UsageError(f"left_out.toml: {entry.cases!r} matches no case on Python {VERSION}")
+            python = platform.python_version()
+            raise pytest.UsageError(f"left_out.toml: {entry.cases!r} matches no case on Python {python}")
     kinds = metafunc.config.getoption("--kind", default=[])
     if unknown := [kind for kind in kinds if not any(is_kind(case, kind) for case in cases)]:
         raise pytest.UsageError(f"--kind {unknown[0]}: there is none; there are {', '.join(sorted(tally))}")

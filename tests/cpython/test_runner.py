@@ -55,9 +55,24 @@ def test_failure_between_the_cases() -> None:
 
 
 def test_entry_matches_by_pattern() -> None:
-    entry = Exemption("test_deadlock.ProcessPool*.test_x", "E4", "phrase", "reason", pythons=("3.14",))
+    entry = Exemption("test_deadlock.ProcessPool*.test_x", "E4", "phrase", "reason")
 
     assert entry.matches(Case("test_deadlock.ProcessPoolForkDeadlockTest.test_x", "process-fork"))
     assert not entry.matches(Case("test_deadlock.ThreadPoolDeadlockTest.test_x", "thread"))
-    assert entry.applies("3.14")
-    assert not entry.applies("3.15")
+
+
+@pytest.mark.parametrize(
+    ("version", "applies"),
+    [
+        ((3, 12, 9), False),
+        ((3, 13, 4), False),
+        ((3, 13, 5), True),
+        ((3, 14, 0), False),
+        ((3, 14, 2), True),
+        ((3, 15, 0), True),
+    ],
+)
+def test_entry_is_for_the_versions_that_have_the_case(version: tuple[int, ...], applies: bool) -> None:
+    entry = Exemption("test_x", "E4", "phrase", "reason", since=("3.13.5", "3.14.2"))
+
+    assert entry.applies(version) is applies
