@@ -65,7 +65,7 @@ class Exemption:
     GROUNDS = ("internals", "E3", "E4", "E9")
 
     def applies(self, version: tuple[int, ...]) -> bool:
-        """Returns whether that version has the case: it is new enough on a branch of `since`, or newer than all."""
+        """Returns whether that version has the case: new enough on a branch of `since`, or newer than all."""
         branches = [tuple(map(int, since.split("."))) for since in self.since]
         return not branches or any(
             version >= since and (version[:2] == since[:2] or since == max(branches)) for since in branches
