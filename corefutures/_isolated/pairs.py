@@ -222,7 +222,7 @@ class PairPool(Pool):
                 station.connection.send_bytes(CALL.pack(call._number, len(body)) + body)
             elif body is not None:
                 station.connection.send_bytes(CALL.pack(call._number, PARCEL_SIZE))
-                send_parcel(station.connection, body)
+                self._send_parcel(station, body)
         except OSError:
             raise _Gone from None
 
@@ -264,12 +264,25 @@ class PairPool(Pool):
             _Gone: The worker has ended before all of it was sent.
         """
         try:
-            return (receive_parcel(station.connection) if body is None else self._decode(body)), None
+            return (self._receive_parcel(station) if body is None else self._decode(body)), None
         except ConnectionLost:
             raise _Gone from None
         except BaseException as exc:
             exc.add_note("raised while the result of a call was unpickled")
             return None, exc
+
+    def _send_parcel(self, station: _Station, parcel: Any) -> None:
+        """Sends the parcel that was announced; a backend may have a better way."""
+        send_parcel(station.connection, parcel)
+
+    def _receive_parcel(self, station: _Station) -> Any:
+        """Returns the decoded parcel that was announced.
+
+        Raises:
+            ConnectionLost: It did not come in full.
+            BaseException: Whatever decoding raises.
+        """
+        return receive_parcel(station.connection)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 

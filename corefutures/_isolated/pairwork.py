@@ -20,14 +20,13 @@ from corefutures._isolated.frames import (
     UNFIT,
     VALUE_PARCEL,
 )
-from corefutures._isolated.payload import Parcel
-from corefutures._isolated.worker import Reporter, announce_unfit
+from corefutures._isolated.worker import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-    from corefutures._isolated.payload import Encoder
+    from corefutures._isolated.payload import Encoder, Parcel
 
 #: The head of a call: its number, and PARCEL_SIZE if its parcel follows; an inline body follows at once.
 CALL: Final = Struct("=QI")
@@ -41,6 +40,10 @@ def serve_pair(
     encode: Encoder,
     prepare: Callable[[], object] | None,
     limit: int | None,
+    decode: Callable[[Any], Any] = pickle.loads,
+    reporter: type[Reporter] = Reporter,
+    fetch: Callable[[Connection], Any] | None = None,
+    ship: Callable[[Connection, Any], None] | None = None,
 ) -> None:
     """Runs calls until there is a STOP, no more connection, or `limit` calls were run.
 
@@ -49,8 +52,14 @@ def serve_pair(
         encode: Encodes results.
         prepare: The initializer, ready to be called, or None.
         limit: How many calls to run at most, or None.
+        decode: Makes an object of an inline body.
+        reporter: Encodes what came of calls.
+        fetch: Returns the decoded parcel that was announced; through the connection if None.
+        ship: Sends a parcel that was announced; through the connection if None.
     """
-    report = Reporter(encode)
+    report = reporter(encode)
+    fetch = fetch or receive_parcel
+    ship = ship or send_parcel
     process = os.getpid()
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
@@ -60,8 +69,7 @@ def serve_pair(
         try:
             prepare()
         except BaseException as exc:
-            announce_unfit(exc)
-            send(UNFIT, 0, report.error(exc)[1])
+            send(UNFIT, 0, report.unfit(exc))
             return
         prepare = None
     send(READY, 0)
@@ -77,9 +85,9 @@ def serve_pair(
         body: Any
         try:
             if size == PARCEL_SIZE:
-                fn, args, kwargs = receive_parcel(connection)
+                fn, args, kwargs = fetch(connection)
             else:
-                fn, args, kwargs = pickle.loads(memoryview(message)[CALL.size :])
+                fn, args, kwargs = decode(memoryview(message)[CALL.size :])
             message = b""
             result = fn(*args, **kwargs)
         except ConnectionLost:
@@ -91,11 +99,11 @@ def serve_pair(
         if os.getpid() != process:  # forked off by the call: the pool is not ours
             os._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
-        if isinstance(body, Parcel):
-            send(VALUE_PARCEL, number)
-            send_parcel(connection, body)
-        else:
+        if isinstance(body, bytes):
             send(kind, number, body)
+        else:
+            send(VALUE_PARCEL, number)
+            ship(connection, body)
         body = None
         if limit is not None:
             limit -= 1

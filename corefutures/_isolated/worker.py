@@ -89,6 +89,13 @@ class Reporter:
             except BaseException:
                 return ERROR, self._no_memory
 
+    def unfit(self, error: BaseException) -> bytes:
+        """Logs that the initializer failed, as the standard library's workers do, and returns the body of UNFIT."""
+        import logging  # hardly any worker needs it
+
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+        return self.error(error)[1]
+
     def _dumps(self, error: BaseException) -> bytes:
         traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
         try:
@@ -120,6 +127,8 @@ def serve_tickets(
     prepare: Callable[[], object] | None,
     limit: int | None,
     alive: Callable[[], bool],
+    decode: Callable[[Any], Any] = pickle.loads,
+    reporter: type[Reporter] = Reporter,
 ) -> None:
     """Runs calls until there is a STOP ticket, no more pipe, or `limit` calls were run.
 
@@ -140,10 +149,12 @@ def serve_tickets(
         prepare: The initializer, ready to be called, or None.
         limit: How many calls to run at most, or None.
         alive: Returns False if this is not the worker any more, but what a call has forked off.
+        decode: Makes an object of an inline body.
+        reporter: Encodes what came of calls.
     """
-    report = Reporter(encode)
+    report = reporter(encode)
     header, unpack = FRAME.pack, TICKET.unpack
-    loads, read, size_of_ticket = pickle.loads, os.read, TICKET.size
+    loads, read, size_of_ticket = decode, os.read, TICKET.size
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
         frame = header(len(body), kind, number) + body
@@ -155,8 +166,7 @@ def serve_tickets(
         try:
             prepare()
         except BaseException as exc:
-            announce_unfit(exc)
-            send(UNFIT, 0, report.error(exc)[1])
+            send(UNFIT, 0, report.unfit(exc))
             return
         prepare = None
     send(READY, 0)
@@ -200,10 +210,3 @@ def serve_tickets(
             if limit == 0:
                 send(LEAVING, 0)
                 return
-
-
-def announce_unfit(error: BaseException) -> None:
-    """Logs that the initializer failed, as the standard library's workers do."""
-    import logging
-
-    logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
