@@ -68,8 +68,10 @@ class Concurrency:
         ThreadPoolExecutor)
         """
         executor = make(max_workers=2)
+        futures = [executor.submit(carrying.note_span, journal, gate, number) for number in range(60)]
+        gate.await_arrivals(2)
         gate.open()
-        all_done([executor.submit(carrying.note_span, journal, gate, number) for number in range(60)])
+        all_done(futures)
         running = most = 0
         for entry in journal.entries:
             running += 1 if entry.startswith("start") else -1

@@ -1,0 +1,61 @@
+"""Defects that show after some steps only."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+from planting import planted
+from reference import Job, ThreadExecutor
+
+
+@planted("stateful.histories_with_one_worker", says="and ran",
+         also=("stateful.histories_with_two_workers", "stateful.histories_with_true_states", "stateful.*"))  # fmt: skip
+class CallsWhatWasCancelledWhileWaiting(ThreadExecutor):
+    """A cancelled call is made all the same."""
+
+    @classmethod
+    def begin(cls, job: Job) -> bool:
+        if super().begin(job):
+            return True
+        job.fn(*job.args, **job.kwargs)
+        return False
+
+    def release_at_cancel(self, job: Job) -> None:
+        pass
+
+
+@planted("stateful.histories_with_shutdown", says="", also=("stateful.*",))
+class ShutdownCancelsWhatWaits(ThreadExecutor):
+    """shutdown() cancels what waits, whatever `cancel_futures` says."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=True)
+
+
+@planted("stateful.histories_with_true_states", says="", also=("stateful.*",))
+class ThirdCallCannotBeCancelled(ThreadExecutor):
+    """Every third call counts as running from the start."""
+
+    def make_job(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
+        job = super().make_job(fn, args, kwargs)
+        self.made = getattr(self, "made", 0) + 1
+        job.early = self.made % 3 == 0 and job.future.set_running_or_notify_cancel()  # type: ignore[attr-defined]
+        return job
+
+    @classmethod
+    def begin(cls, job: Job) -> bool:
+        return job.early or super().begin(job)  # type: ignore[attr-defined,no-any-return]
+
+
+class _Fickle(Future[Any]):
+    def cancel(self) -> bool:
+        return super().cancel() and not getattr(self, "asked", None) and not setattr(self, "asked", True)
+
+
+@planted("stateful.histories_with_two_workers", says="cancel() returned False for a cancelled call",
+         also=("stateful.*",))  # fmt: skip
+class SecondCancelSaysFalse(ThreadExecutor):
+    """cancel() of a cancelled call says False."""
+
+    future_type = _Fickle
