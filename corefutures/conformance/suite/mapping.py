@@ -44,6 +44,14 @@ def taken(results: Iterator[Any], count: int | None = None) -> list[Any]:
     return finishes(lambda: list(islice(results, count)), "the iterator of map()")
 
 
+def taken_before_an_error(results: Iterator[Any], count: int, what: str) -> list[Any]:
+    """The next `count` results, where an error comes only after them."""
+    try:
+        return taken(results, count)
+    except ValueError as error:
+        raise AssertionError(f"map() lost {what}: it raised {brief(error)} first") from error
+
+
 def following(results: Iterator[Any]) -> Any:
     """The next result."""
     return finishes(lambda: next(results), "next() of map's iterator")
@@ -207,7 +215,8 @@ class Mapping:
     def test_map_raises_a_calls_error_in_its_place(self, executor: Executor) -> None:
         """map's iterator MUST raise a call's exception where its result would come. (manual: Executor.map)"""
         results = executor.map(int, ["1", "2", "bad", "4"])
-        assert taken(results, 2) == [1, 2], "map() lost the results before a call that failed"
+        found = taken_before_an_error(results, 2, "the results before a call that failed")
+        assert found == [1, 2], f"map() gave {brief(found)} before the error of a call"
         error = error_following(results, ValueError, "where a call's ValueError was due")
         assert "bad" in str(error), f"map() raised {brief(error)}, which is not the call's error"
 
@@ -385,14 +394,16 @@ class Mapping:
     def test_map_chunksize_keeps_results_of_chunks_before_an_error(self, executor: Executor) -> None:
         """map() in chunks MUST give the results of the chunks before the one that failed. (manual: Executor.map)"""
         results = executor.map(int, ["1", "2", "bad", "4"], chunksize=2)
-        assert taken(results, 2) == [1, 2], "map() in chunks lost the results before the chunk that failed"
+        found = taken_before_an_error(results, 2, "the results before the chunk that failed")
+        assert found == [1, 2], f"map() in chunks gave {brief(found)} before the chunk that failed"
         error_following(results, ValueError, "where a call's ValueError was due")
 
     def test_map_chunksize_keeps_results_beside_an_error(self, executor: Executor) -> None:
         """An error of one call SHOULD not cost the other results of its chunk. (DESIGN E9)"""
         skip_unless_promised(executor)
         results = executor.map(int, ["1", "bad", "3", "4"], chunksize=3)
-        assert taken(results, 1) == [1], "map() in chunks lost a result of the chunk in which a call failed"
+        found = taken_before_an_error(results, 1, "a result of the chunk in which a call failed")
+        assert found == [1], f"map() in chunks gave {brief(found)} before the error of a call"
         error_following(results, ValueError, "where a call's ValueError was due")
         assert taken(results) == [3, 4], "map() in chunks lost the results after the call that failed"
 

@@ -155,13 +155,19 @@ class Waiting:
         second.open()
         assert waits.outcome() == ({good, bad}, set()), "wait(FIRST_EXCEPTION) did not report both ended calls as done"
 
-    def test_wait_for_an_exception_that_does_not_come_waits_for_all(self, executor: Executor, gate: Gate) -> None:
+    def test_wait_for_an_exception_that_does_not_come_waits_for_all(self, make: Maker, gates: GateMaker) -> None:
         """wait(FIRST_EXCEPTION) MUST wait for all when no call raises. (manual: wait)"""
-        futures = [executor.submit(calls.nothing), executor.submit(calls.pass_gate, gate)]
+        executor = make(max_workers=2)
+        first, second = gates(), gates()
+        futures = [executor.submit(calls.pass_gate, first), executor.submit(calls.pass_gate, second)]
+        first.await_arrivals()
+        second.await_arrivals()
         waits = waiting(futures, until=FIRST_EXCEPTION)
-        gate.await_arrivals()
+        assert waits.goes_on(), "wait(FIRST_EXCEPTION) returned while both calls were running"
+        second.open()
+        result_of(futures[1])
         assert waits.goes_on(), "wait(FIRST_EXCEPTION) returned while a call was running and none had failed"
-        gate.open()
+        first.open()
         assert waits.outcome() == (set(futures), set()), "wait(FIRST_EXCEPTION) did not report all calls as done"
 
     def test_wait_returns_at_once_after_an_exception(self, executor: Executor, gate: Gate) -> None:
