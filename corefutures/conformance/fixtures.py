@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -48,7 +48,7 @@ class Maker:
         calm = True
         for executor in self._made:
             try:
-                finishes(partial(executor.shutdown, wait=True), "shutdown()", GRACE_SECONDS)
+                finishes(partial(executor.shutdown, wait=True), "shutdown()", min(GRACE_SECONDS, limit()))
             except Overdue:
                 calm = False
             except BaseException:  # the executor's own trouble: rules on shutting down look at that
@@ -116,6 +116,15 @@ def make(request: pytest.FixtureRequest, gates: GateMaker) -> Iterator[Maker]:
     gates.open_all()
     if not maker.close():
         request.config.stash[TAINTED] = True
+
+
+@pytest.fixture
+def foreign(gates: GateMaker) -> Iterator[Executor]:
+    """An executor of the standard library's with one thread: its futures are mixed with those under test."""
+    executor = ThreadPoolExecutor(1)
+    yield executor
+    gates.open_all()
+    executor.shutdown(wait=False)
 
 
 @pytest.fixture

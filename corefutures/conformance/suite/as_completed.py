@@ -6,7 +6,7 @@ import concurrent.futures
 import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Any
 
@@ -163,18 +163,17 @@ class AsCompleted:
         gate.open()
         assert taking.outcome() is future, "as_completed() did not give the future after an earlier one timed out"
 
-    def test_as_completed_takes_futures_of_several_executors(self, make: Maker, gates: GateMaker) -> None:
+    def test_as_completed_takes_futures_of_several_executors(self, make: Maker, gates: GateMaker, foreign: Executor) -> None:
         """as_completed() MUST take futures of different executors together. (manual: as_completed)"""
-        with ThreadPoolExecutor(1) as foreign:
-            barriers = [gates(), gates(), gates()]
-            executors: list[Executor] = [make(max_workers=1), foreign, make(max_workers=1)]
-            futures = [executor.submit(calls.pass_gate, gate) for executor, gate in zip(executors, barriers, strict=True)]
-            iterator = concurrent.futures.as_completed(futures)
-            for number in (2, 1, 0):
-                taking = following(iterator)
-                assert taking.goes_on(), "as_completed() over three executors gave a future whose call was blocked"
-                barriers[number].open()
-                assert taking.outcome() is futures[number], "as_completed() over three executors gave the wrong future"
+        barriers = [gates(), gates(), gates()]
+        executors: list[Executor] = [make(max_workers=1), foreign, make(max_workers=1)]
+        futures = [executor.submit(calls.pass_gate, gate) for executor, gate in zip(executors, barriers, strict=True)]
+        iterator = concurrent.futures.as_completed(futures)
+        for number in (2, 1, 0):
+            taking = following(iterator)
+            assert taking.goes_on(), "as_completed() over three executors gave a future whose call was blocked"
+            barriers[number].open()
+            assert taking.outcome() is futures[number], "as_completed() over three executors gave the wrong future"
 
     def test_as_completed_lets_new_calls_be_submitted(self, executor: Executor) -> None:
         """An executor MUST take new calls while as_completed() hands out earlier ones. (manual: as_completed)"""
@@ -218,19 +217,18 @@ class AsCompleted:
             watch = weakref.ref(box.pop())
             until(lambda: gc.collect() is None or watch() is None, "an ended future to be freed")  # noqa: B023
 
-    def test_as_completed_of_corefutures_takes_the_futures(self, make: Maker, gates: GateMaker) -> None:
+    def test_as_completed_of_corefutures_takes_the_futures(self, make: Maker, gates: GateMaker, foreign: Executor) -> None:
         """corefutures.as_completed() SHOULD take the executor's futures, mixed with others. (DESIGN F5)"""
         as_completed: Callable[..., Any] = corefutures.as_completed
         executor = make(max_workers=1)
-        with ThreadPoolExecutor(1) as foreign:
-            first, second = gates(), gates()
-            ended = executor.submit(calls.nothing)
-            result_of(ended)
-            futures = [executor.submit(calls.pass_gate, first), foreign.submit(calls.pass_gate, second)]
-            iterator = as_completed([*futures, ended, ended])
-            assert following(iterator).outcome() is ended, "corefutures.as_completed() did not give what had ended first"
-            for number, gate in ((1, second), (0, first)):
-                taking = following(iterator)
-                assert taking.goes_on(), "corefutures.as_completed() gave a future whose call was blocked"
-                gate.open()
-                assert taking.outcome() is futures[number], "corefutures.as_completed() gave the wrong future"
+        first, second = gates(), gates()
+        ended = executor.submit(calls.nothing)
+        result_of(ended)
+        futures = [executor.submit(calls.pass_gate, first), foreign.submit(calls.pass_gate, second)]
+        iterator = as_completed([*futures, ended, ended])
+        assert following(iterator).outcome() is ended, "corefutures.as_completed() did not give what had ended first"
+        for number, gate in ((1, second), (0, first)):
+            taking = following(iterator)
+            assert taking.goes_on(), "corefutures.as_completed() gave a future whose call was blocked"
+            gate.open()
+            assert taking.outcome() is futures[number], "corefutures.as_completed() gave the wrong future"

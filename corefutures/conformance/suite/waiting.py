@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Iterable
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, Executor, Future
 from typing import Any
 
 import corefutures
@@ -243,21 +243,20 @@ class Waiting:
         done, _ = waited(futures)
         assert len(done) == 3, f"wait() reported {len(done)} futures of three calls with equal results"
 
-    def test_wait_takes_futures_of_several_executors(self, make: Maker, gate: Gate) -> None:
+    def test_wait_takes_futures_of_several_executors(self, make: Maker, gate: Gate, foreign: Executor) -> None:
         """wait() MUST take futures of different executors together. (manual: wait)"""
-        with ThreadPoolExecutor(1) as foreign:
-            futures = [
-                make(max_workers=1).submit(calls.pass_gate, gate),
-                make(max_workers=1).submit(calls.echo, 2),
-                foreign.submit(calls.echo, 3),
-            ]
-            all_done(futures[1:])
-            done, _ = waited(futures, until=FIRST_COMPLETED)
-            assert done == set(futures[1:]), "wait(FIRST_COMPLETED) over three executors did not report what had ended"
-            waits = waiting(futures)
-            assert waits.goes_on(), "wait() over three executors returned while one call was running"
-            gate.open()
-            assert waits.outcome()[0] == set(futures), "wait() over three executors did not report every future as done"
+        futures = [
+            make(max_workers=1).submit(calls.pass_gate, gate),
+            make(max_workers=1).submit(calls.echo, 2),
+            foreign.submit(calls.echo, 3),
+        ]
+        all_done(futures[1:])
+        done, _ = waited(futures, until=FIRST_COMPLETED)
+        assert done == set(futures[1:]), "wait(FIRST_COMPLETED) over three executors did not report what had ended"
+        waits = waiting(futures)
+        assert waits.goes_on(), "wait() over three executors returned while one call was running"
+        gate.open()
+        assert waits.outcome()[0] == set(futures), "wait() over three executors did not report every future as done"
 
     def test_wait_takes_cancelled_futures_as_done(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST report a cancelled future as done, at the latest when its turn has come. (manual: wait)"""
@@ -280,28 +279,27 @@ class Waiting:
         gate.open()
         assert waits.outcome()[0] == {futures[-1]}, "wait() did not report a cancelled future as done"
 
-    def test_wait_of_corefutures_takes_the_futures(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_of_corefutures_takes_the_futures(self, make: Maker, gates: GateMaker, foreign: Executor) -> None:
         """corefutures.wait() SHOULD take the executor's futures, mixed with the standard library's. (DESIGN F5)"""
         wait: Callable[..., Any] = corefutures.wait
         executor = make(max_workers=2)
         first, second = gates(), gates()
-        with ThreadPoolExecutor(1) as foreign:
-            futures = [
-                executor.submit(calls.pass_gate, first),
-                executor.submit(calls.pass_gate_and_raise, second, ValueError("x")),
-                foreign.submit(calls.pass_gate, second),
-            ]
-            first.await_arrivals()
-            second.await_arrivals(2)
-            done, rest = finishes(lambda: wait(futures, SHORT_SECONDS), "corefutures.wait()")
-            assert (done, rest) == (set(), set(futures)), "corefutures.wait() reported a running call as done"
-            waits = Meanwhile(lambda: wait(futures, return_when=FIRST_COMPLETED), "corefutures.wait()")
-            assert waits.goes_on(), "corefutures.wait(FIRST_COMPLETED) returned before a call had ended"
-            first.open()
-            assert waits.outcome()[0] == {futures[0]}, "corefutures.wait(FIRST_COMPLETED) did not report what had ended"
-            waits = Meanwhile(lambda: wait(futures, return_when=FIRST_EXCEPTION), "corefutures.wait()")
-            assert waits.goes_on(), "corefutures.wait(FIRST_EXCEPTION) returned before a call had failed"
-            second.open()
-            assert futures[1] in waits.outcome()[0], "corefutures.wait(FIRST_EXCEPTION) did not report what had failed"
-            done, _ = finishes(lambda: wait(futures), "corefutures.wait()")
-            assert done == set(futures), "corefutures.wait() did not report every future as done"
+        futures = [
+            executor.submit(calls.pass_gate, first),
+            executor.submit(calls.pass_gate_and_raise, second, ValueError("x")),
+            foreign.submit(calls.pass_gate, second),
+        ]
+        first.await_arrivals()
+        second.await_arrivals(2)
+        done, rest = finishes(lambda: wait(futures, SHORT_SECONDS), "corefutures.wait()")
+        assert (done, rest) == (set(), set(futures)), "corefutures.wait() reported a running call as done"
+        waits = Meanwhile(lambda: wait(futures, return_when=FIRST_COMPLETED), "corefutures.wait()")
+        assert waits.goes_on(), "corefutures.wait(FIRST_COMPLETED) returned before a call had ended"
+        first.open()
+        assert waits.outcome()[0] == {futures[0]}, "corefutures.wait(FIRST_COMPLETED) did not report what had ended"
+        waits = Meanwhile(lambda: wait(futures, return_when=FIRST_EXCEPTION), "corefutures.wait()")
+        assert waits.goes_on(), "corefutures.wait(FIRST_EXCEPTION) returned before a call had failed"
+        second.open()
+        assert futures[1] in waits.outcome()[0], "corefutures.wait(FIRST_EXCEPTION) did not report what had failed"
+        done, _ = finishes(lambda: wait(futures), "corefutures.wait()")
+        assert done == set(futures), "corefutures.wait() did not report every future as done"

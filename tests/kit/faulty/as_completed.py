@@ -169,6 +169,7 @@ class _Foreigner(Future[Any]):
 @planted(
     "as_completed.as_completed_of_corefutures_takes_the_futures",
     says="not one of us",
+    deadline=3,
     also=("waiting.wait_of_corefutures_takes_the_futures", "as_completed.as_completed_says_how_many_are_unfinished"),
 )
 class FuturesTakeStandardWaitersOnly(ThreadExecutor):
