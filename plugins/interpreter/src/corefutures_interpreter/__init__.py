@@ -1,0 +1,21 @@
+"""The interpreter backend of corefutures: `InterpreterPoolExecutor`, on Python 3.14 and newer.
+
+Resolved on first use: worker interpreters pass through this file and need nothing of the caller's side.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as the type checkers know it: `typing` takes longer to import than an interpreter to make
+if TYPE_CHECKING:
+    from corefutures_interpreter._executor import InterpreterPoolExecutor as InterpreterPoolExecutor
+
+__all__ = ["InterpreterPoolExecutor"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "InterpreterPoolExecutor":
+        from corefutures_interpreter._executor import InterpreterPoolExecutor  # here for start-up time only
+
+        globals()[name] = InterpreterPoolExecutor
+        return InterpreterPoolExecutor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

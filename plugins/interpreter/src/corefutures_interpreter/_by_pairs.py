@@ -1,0 +1,26 @@
+"""A pool of interpreters over connections: the portable way.
+
+Touches `_pools`, `_handing` and the shared machinery.
+"""
+
+from __future__ import annotations
+
+from multiprocessing import Pipe
+from typing import Any
+
+from corefutures._isolated.pairs import PairPool
+from corefutures_interpreter._handing import receive
+from corefutures_interpreter._pools import InterpreterPool
+
+
+class InterpreterPairPool(InterpreterPool, PairPool):
+    """See `PairPool`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(make_pair=Pipe, **options)
+
+    def _send_parcel(self, station: Any, parcel: Any) -> None:
+        station.worker.counter.put(parcel)
+
+    def _receive_parcel(self, station: Any) -> Any:
+        return receive(station.worker.counter)

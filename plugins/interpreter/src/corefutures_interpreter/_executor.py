@@ -1,0 +1,167 @@
+"""`InterpreterPoolExecutor`: the manual's interpreter pool, on the machinery that isolated workers share.
+
+Touches the door and that machinery, and `_recruiting`. Guarantees: what the manual says of its arguments, checked at
+the call; the keyword-only addition changes nothing unless it is used.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.interpreter as _standard
+import importlib.util
+import itertools
+import os
+import sys
+import threading
+import weakref
+from concurrent.futures.interpreter import BrokenInterpreterPool
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from corefutures.backend import Executor
+from corefutures_interpreter import _worker_interpreter
+from corefutures_interpreter._pools import make_pool
+from corefutures_interpreter._recruiting import InterpreterRecruiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures.backend import Future
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_executors: weakref.WeakSet[InterpreterPoolExecutor] = weakref.WeakSet()
+
+
+class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
+    """Runs calls in a pool of interpreters, each in a thread of this process and with a GIL of its own.
+
+    A subclass of the standard library's class by type only: no method is inherited.
+
+    Args:
+        max_workers: How many interpreters at most; None for `min(32, (os.process_cpu_count() or 1) + 4)`.
+        thread_name_prefix: What the names of the threads begin with.
+        initializer: Called in each interpreter before its first call. If it fails, the pool is broken.
+        initargs: The arguments for `initializer`.
+        serializer: "pickle", or "cloudpickle" (to be installed) for closures and functions that use globals of an
+            interactive session.
+
+    Raises:
+        ValueError: An argument has a value that makes no sense.
+        TypeError: An argument is of the wrong type.
+        RuntimeError: The main module, which a worker interpreter imports, makes the pool while it is imported.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    BROKEN = BrokenInterpreterPool
+
+    _counter = itertools.count().__next__
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        serializer: str = "pickle",
+    ) -> None:
+        if max_workers is None:
+            max_workers = min(32, (os.process_cpu_count() or 1) + 4)
+        if max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        if serializer not in ("pickle", "cloudpickle"):
+            raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
+        if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
+            raise ValueError(
+                "serializer='cloudpickle' needs cloudpickle: install corefutures-interpreter[cloudpickle]"
+            )
+        if _worker_interpreter.importing_main:
+            raise RuntimeError(
+                "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"
+                ' workers under `if __name__ == "__main__":`'
+            )
+        self._max_workers: int = max_workers
+        self._thread_name_prefix: str = thread_name_prefix or f"InterpreterPoolExecutor-{self._counter()}"
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._serializer = serializer
+        self._threads: set[threading.Thread] = set()
+        # What workers send back refers to this process's main module by the name that it has there.
+        sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
+        self._start_over()
+        _executors.add(self)
+
+    def _start_over(self) -> None:
+        self._threads = set()
+        self._recruiter = InterpreterRecruiter(
+            self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._serializer
+        )
+        self._pool = make_pool(self._max_workers, self._recruiter, self._threads, self._serializer, self.BROKEN)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Has `fn(*args, **kwargs)` run in one of the interpreters.
+
+        The call is serialised at once: later changes to the arguments are not seen, but for the memory that a
+        memoryview shows, which is shared. A call that can't be serialised fails its own future.
+
+        Args:
+            fn: What to call.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments, of any names.
+
+        Returns:
+            The future of the call.
+
+        Raises:
+            TypeError: `fn` is a script, which the standard library's pool refuses as well.
+            RuntimeError: The executor has been shut down, or is broken (`BrokenInterpreterPool`).
+
+        Thread safety: may be called from any thread, signal handler or finaliser.
+        """
+        if isinstance(fn, str):
+            raise TypeError("scripts not supported: submit() takes a callable")
+        return self._pool.submit(fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls and destroys the interpreters once the calls it has are done.
+
+        Args:
+            wait: Whether to return only when that has happened.
+            cancel_futures: Whether to cancel the calls that have not started.
+
+        Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
+        """
+        self._pool.close(wait=wait, cancel_futures=cancel_futures)
+
+    # The standard names of private parts that the world reads.
+
+    @property
+    def _broken(self) -> bool | str:  # type: ignore[override]
+        return self._pool.defect or False
+
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self._pool.closing and not self._broken
+
+    @property
+    def _shutdown_lock(self) -> Any:  # type: ignore[override]
+        return self._pool.lock
+
+    def _continue_in_child(self) -> None:
+        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
+        closing = self._pool.closing
+        self._start_over()
+        if closing:
+            self._pool.close(wait=False)
+
+
+def _continue_all_in_child() -> None:
+    for executor in list(_executors):
+        executor._continue_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_continue_all_in_child)

@@ -1,0 +1,102 @@
+"""What becomes of an exception on its way to another interpreter: the original, with a summary as its cause.
+
+Used on both sides; `rebuild` in the caller's interpreter only. Guarantees: what can't be pickled, or unpickled,
+still arrives as its summary; an extension module that refuses to load here is answered with advice.
+"""
+
+from __future__ import annotations
+
+import pickle
+
+from corefutures._isolated.frames import ERROR
+from corefutures._isolated.worker import Reporter, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+#: What extension modules say when they refuse to be loaded by a second interpreter.
+_REFUSALS = ("subinterpreter", "sub-interpreter", "more than once per process")
+
+_ADVICE = (
+    "This module, or one that it needs, can't be loaded in an interpreter of its own. The process backend can run"
+    ' this call: corefutures.create_executor("process").'
+)
+
+
+class FailureReporter(Reporter):
+    """Encodes what came of a call; exceptions so that `rebuild` can tell everything of them."""
+
+    def error(self, error: BaseException) -> tuple[int, bytes]:
+        """Returns ERROR with the exception, and its summary beside it."""
+        try:
+            if isinstance(error, ImportError) and _was_refused(error):
+                error.add_note(_ADVICE)
+            summary = _summary(error)
+            try:
+                pickled = self._dumps(error)
+            except Exception:  # the summary has to do
+                pickled = None
+            return ERROR, pickle.dumps((summary, pickled))
+        except BaseException:
+            return ERROR, self._no_memory
+
+    def unfit(self, error: BaseException) -> bytes:
+        """Returns the body of UNFIT; the worker's thread logs it, in the caller's interpreter."""
+        return self.error(error)[1]
+
+    def _dumps(self, error: BaseException) -> bytes:
+        traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
+        try:
+            body = self._encode(error)
+            return body if isinstance(body, bytes) else pickle.dumps(error, 5)
+        finally:
+            error.__traceback__ = traceback
+
+
+def _was_refused(error: BaseException) -> bool:
+    """Returns whether an import failed because the module does not load in more than one interpreter."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if any(refusal in str(chain) for refusal in _REFUSALS):
+            return True
+        chain = chain.__cause__ or chain.__context__
+    return False
+
+
+def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
+    """Returns the names of an exception's class, its message, and its traceback as text."""
+    kind = type(error)
+    try:
+        message = str(str(error))
+    except BaseException as exc:
+        message = f"<its message can't be had: {type(exc).__name__}>"
+    return kind.__name__, kind.__qualname__, str(kind.__module__), message, describe(error)
+
+
+def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
+    """Returns the exception that a worker reported, caused by its summary; or the summary, if it can't be had."""
+    from concurrent.interpreters import ExecutionFailed
+    from types import SimpleNamespace
+
+    (name, qualname, module, message, traceback), pickled = pickle.loads(body)
+    kind = SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module)
+    shown = qualname if module in ("builtins", "__main__", "__mp_main__") else f"{module}.{qualname}"
+    formatted = f"{shown}: {message}" if message else shown
+    summary = ExecutionFailed(
+        SimpleNamespace(type=kind, msg=message, formatted=formatted, errdisplay=traceback.rstrip("\n"))
+    )
+    if pickled is None:
+        summary.add_note("the exception itself could not be pickled")
+        return summary
+    try:
+        error = decode(pickled)
+    except BaseException as exc:
+        summary.add_note(f"the exception itself could not be unpickled: {exc}")
+        return summary
+    if not isinstance(error, BaseException):
+        summary.add_note(f"unpickling the exception itself gave a {type(error).__name__}")
+        return summary
+    error.__cause__ = summary
+    return error

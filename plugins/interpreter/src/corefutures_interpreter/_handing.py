@@ -1,0 +1,124 @@
+"""Hands parcels from one interpreter to the other: through queues of `concurrent.interpreters`, nothing is copied.
+
+`Counter` on both sides; `ParcelRoute` on the caller's, `ParcelCourier` on the worker's, with a pipe as the bell
+that the worker waits at. Guarantees: what is under way belongs to the queues, and goes when they go.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent import interpreters
+from struct import Struct
+
+from corefutures_interpreter._crossing import undecodable, unload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from corefutures_interpreter._crossing import Parcel
+
+#: Written to the bell: the call's number, and whether its parcel is in the queue.
+_LABEL = Struct("=Q?")
+
+
+class Counter:
+    """One side of the two queues between a pool and a worker.
+
+    Args:
+        outward: The number of the queue to put parcels into; None to make both.
+        inward: The number of the queue to take parcels from.
+    """
+
+    def __init__(self, outward: int | None = None, inward: int | None = None) -> None:
+        if outward is None or inward is None:
+            self._outward, self._inward = interpreters.create_queue(), interpreters.create_queue()
+        else:
+            self._outward, self._inward = interpreters.Queue(outward), interpreters.Queue(inward)
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """What the other side's counter is made of."""
+        return self._inward.id, self._outward.id
+
+    def put(self, parcel: Parcel) -> None:
+        """Hands a parcel over."""
+        self._outward.put_nowait(parcel.manifest())
+        parcel.close()
+
+    def take(self) -> Any:
+        """Returns the manifest of the parcel that was handed over longest ago."""
+        return self._inward.get_nowait()
+
+
+def receive(counter: Counter) -> Any:
+    """Returns the decoded parcel of a worker, copied out of its memory.
+
+    Raises:
+        ImportError: Something in it could not be imported.
+        NotShareableError: It could not be decoded for any other reason.
+    """
+    try:
+        return unload(counter.take(), keep=True)
+    except ImportError:
+        raise
+    except Exception as exc:
+        raise undecodable("result", exc) from exc
+
+
+class ParcelRoute:
+    """The caller's half; see `crew.Route`."""
+
+    def __init__(self) -> None:
+        self.counter = Counter()
+        self._far_bell, self._bell = os.pipe()
+
+    @property
+    def far_end(self) -> tuple[int, tuple[int, int]]:
+        return self._far_bell, self.counter.numbers
+
+    def hand_over(self) -> None:
+        os.close(self._far_bell)
+
+    def send(self, number: int, parcel: Parcel) -> None:
+        self.counter.put(parcel)
+        os.write(self._bell, _LABEL.pack(number, True))
+
+    def refuse(self, number: int) -> None:
+        os.write(self._bell, _LABEL.pack(number, False))
+
+    def receive(self, number: int) -> Any:
+        return receive(self.counter)
+
+    def close(self) -> None:
+        os.close(self._bell)
+
+
+class ParcelCourier:
+    """The worker's half; see `worker.Courier`.
+
+    Args:
+        bell: The descriptor of the end to wait at.
+        counter: This side's.
+        decode: Decodes what `Counter.take` returned.
+    """
+
+    def __init__(self, bell: int, counter: Counter, decode: Callable[[Any], Any]) -> None:
+        self._bell = bell
+        self._counter = counter
+        self._decode = decode
+
+    def fetch(self, number: int) -> Any:
+        label = os.read(self._bell, _LABEL.size)
+        if not label:
+            raise EOFError("the pool is gone")
+        about, sent = _LABEL.unpack(label)
+        if about != number:
+            raise OSError(f"a parcel for call {about} came in place of the one for call {number}")
+        if not sent:
+            raise OSError("the parcel could not be sent")
+        return self._decode(self._counter.take())
+
+    def ship(self, number: int, parcel: Parcel) -> None:
+        self._counter.put(parcel)

@@ -1,0 +1,62 @@
+"""What is special about a pool of interpreters, whatever carries its calls; makes the one that this platform has.
+
+Touches the shared machinery. Guarantees: an interpreter, which nobody can end from outside, is asked to leave once
+its call is done; the pool has ended only when the threads of its interpreters have.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from corefutures._isolated.pool import Pool
+from corefutures._isolated.ways import has_fast_path
+from corefutures_interpreter._crossing import Encoder, decode_result
+from corefutures_interpreter._failures import rebuild
+
+if TYPE_CHECKING:
+    from corefutures._isolated.crew import Recruiter
+
+
+def make_pool(
+    size: int, recruiter: Recruiter, threads: set[threading.Thread], serializer: str, broken: type[Any]
+) -> Pool:
+    """Returns a pool of interpreters; `threads` are those of its workers."""
+    if has_fast_path():
+        from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it
+    else:
+        from corefutures_interpreter._by_pairs import InterpreterPairPool as Kind  # type: ignore[assignment]
+    return Kind(
+        size=size,
+        recruiter=recruiter,
+        threads=threads,
+        encode=Encoder(serializer),
+        decode=decode_result,
+        broken=broken,
+        remote_traceback=RuntimeError,  # not used: `rebuild` makes the causes
+        name="interpreter pool",
+    )
+
+
+class InterpreterPool(Pool):
+    """What both kinds have in common.
+
+    Args:
+        threads: Those of the workers.
+    """
+
+    UNGUARDED = "It had not finished starting."
+
+    def __init__(self, *, threads: set[threading.Thread], **options: Any) -> None:
+        super().__init__(**options)
+        self._threads = threads
+
+    def _rebuild(self, body: Any) -> BaseException:
+        return rebuild(body, self._decode)
+
+    def join(self) -> None:
+        """Waits for the end of the pool and of its interpreters, except in one of its own threads."""
+        super().join()
+        if not self._is_ours(threading.current_thread()):
+            for thread in list(self._threads):
+                thread.join()

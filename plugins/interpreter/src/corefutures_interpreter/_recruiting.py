@@ -1,0 +1,224 @@
+"""How a worker interpreter starts and ends: each lives in a thread of ours, which makes and destroys it.
+
+Touches `concurrent.interpreters` and the ends that the pool gives. Guarantees: an interpreter that was made is
+destroyed, but not before the pool has taken everything out of its memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from concurrent import interpreters
+from typing import TYPE_CHECKING, Any
+
+from corefutures._future import LOGGER
+from corefutures._isolated.frames import FRAME, UNFIT
+from corefutures._isolated.worker import TicketEnds
+from corefutures_interpreter._crossing import Encoder
+from corefutures_interpreter._failures import FailureReporter
+from corefutures_interpreter._handing import Counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> None:
+    """The worker thread's first call in its interpreter; it crosses as code, so everything is imported there."""
+    import sys
+
+    sys.path[:] = path
+    sys.argv[:] = argv
+    from corefutures_interpreter._worker_interpreter import serve
+
+    serve(*rest)
+
+
+def main_module() -> tuple[str | None, str | None]:
+    """Returns the name and the file of the main module, None for what can't be run again by it."""
+    main = sys.modules.get("__main__")
+    name = getattr(getattr(main, "__spec__", None), "name", None)
+    if name is not None:
+        # Such modules run unconditionally: other interpreters do without what they define.
+        return (None, None) if name == "__main__" or name.endswith(".__main__") else (name, None)
+    path = getattr(main, "__file__", None)
+    return None, None if path is None else os.path.abspath(path)
+
+
+class InterpreterRecruiter:
+    """Starts the workers of one executor, which alone refers to it.
+
+    Args:
+        threads: The executor's set of them, which is kept up to date here.
+        prefix: Begins their names.
+        initializer: Run first in each interpreter.
+        initargs: Its arguments.
+        serializer: See `Encoder`.
+    """
+
+    def __init__(
+        self,
+        threads: set[threading.Thread],
+        prefix: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        serializer: str,
+    ) -> None:
+        self._threads = threads
+        self._prefix = prefix
+        self._initializer = None if initializer is None else (initializer, initargs, {})
+        self._serializer = serializer
+        self._started = 0
+
+    def recruit(self, ends: Any) -> InterpreterWorker:
+        """Starts an interpreter that serves `ends`.
+
+        Raises:
+            BaseException: No interpreter, thread or descriptor could be had.
+        """
+        worker = InterpreterWorker(
+            f"{self._prefix}_{self._started}", ends, self._initializer, self._serializer, self._threads
+        )
+        self._started += 1
+        return worker
+
+
+class InterpreterWorker:
+    """A worker interpreter and its thread; see `crew.Worker`.
+
+    Args:
+        name: The thread's.
+        ends: The pool's, of which the worker gets descriptors of its own.
+        initializer: The call that comes first, or None.
+        serializer: See `Encoder`.
+        threads: Where the thread is entered while it lives.
+
+    Raises:
+        BaseException: No interpreter, thread or descriptor could be had.
+    """
+
+    pid = None  # it has none of its own
+
+    def __init__(
+        self,
+        name: str,
+        ends: Any,
+        initializer: tuple[Any, ...] | None,
+        serializer: str,
+        threads: set[threading.Thread],
+    ) -> None:
+        self.name = name
+        self._threads = threads
+        self._released = threading.Event()
+        self._ends = _OwnTicketEnds(ends) if isinstance(ends, TicketEnds) else _OwnPairEnds(ends)
+        self.counter = self._ends.counter
+        interpreter = None
+        try:
+            interpreter = interpreters.create()
+            thread = threading.Thread(
+                target=self._live, args=(interpreter, initializer, serializer), name=name
+            )
+            threads.add(thread)
+            try:
+                thread.start()
+            except BaseException:
+                threads.discard(thread)
+                raise
+        except BaseException:
+            self._ends.close()
+            if interpreter is not None:
+                interpreter.close()
+            raise
+
+    def _live(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> None:
+        """The thread of this worker."""
+        try:
+            try:
+                try:
+                    body = None if initializer is None else _encoded_inline(initializer, serializer)
+                except Exception as exc:
+                    self._ends.send(UNFIT, FailureReporter(Encoder("pickle")).unfit(exc))
+                    raise
+                path = tuple(entry for entry in sys.path if isinstance(entry, str))
+                argv = tuple(entry for entry in sys.argv if isinstance(entry, str))
+                interpreter.call(_enter, path, argv, self._ends.crossing, body, serializer, main_module())
+            except Exception:  # an initializer that failed, as a rule: the pool knows
+                LOGGER.critical("Exception in a worker interpreter:", exc_info=True)
+            finally:
+                self._ends.close()
+            self._released.wait()
+            try:
+                interpreter.close()
+            except interpreters.InterpreterError:
+                LOGGER.critical("A worker interpreter could not be destroyed:", exc_info=True)
+        finally:
+            self._threads.discard(threading.current_thread())
+
+    def sentinels(self) -> Iterable[Any]:
+        return ()  # its end is the end of its voice
+
+    def ended(self) -> bool:
+        return True
+
+    def terminate(self) -> None:
+        """Does nothing: nobody can end an interpreter in mid-call."""
+
+    def kill(self) -> None:
+        """Does nothing, see `terminate`."""
+
+    def reap(self) -> None:
+        """Lets the thread destroy the interpreter, of which nothing is needed any more."""
+        self._released.set()
+
+
+def _encoded_inline(call: tuple[Any, ...], serializer: str) -> bytes:
+    """Returns an initializer's call as one body, however large."""
+    body = Encoder(serializer)(call)
+    return body if isinstance(body, bytes) else body.joined()
+
+
+class _OwnTicketEnds:
+    """A worker's own descriptors for `TicketEnds`; the originals stay the pool's."""
+
+    counter = None
+
+    def __init__(self, ends: TicketEnds) -> None:
+        self._own: list[int] = []
+        bell, queues = ends.parcels
+        try:
+            for descriptor in (ends.tickets, ends.frames, bell):
+                self._own.append(os.dup(descriptor))
+        except BaseException:
+            self.close()
+            raise
+        tickets, self._frames, bell = self._own
+        memory = ends.memory, ends.memory_size, ends.board_size
+        self.crossing = "tickets", tickets, self._frames, *memory, ends.berth, bell, queues
+
+    def send(self, kind: int, body: bytes) -> None:
+        """Sends a frame in place of the interpreter."""
+        frame = memoryview(FRAME.pack(len(body), kind, 0) + body)
+        while frame:
+            frame = frame[os.write(self._frames, frame) :]
+
+    def close(self) -> None:
+        while self._own:
+            os.close(self._own.pop())
+
+
+class _OwnPairEnds:
+    """A worker's own connection and queues; the interpreter makes a connection of the same handle."""
+
+    def __init__(self, connection: Any) -> None:
+        self.counter = Counter()
+        # Taken away from the pool's object, which is about to be closed.
+        self._connection = type(connection)(connection._handle)
+        connection._handle = None
+        self.crossing = "pair", self._connection.fileno(), self.counter.numbers
+
+    def send(self, kind: int, body: bytes) -> None:
+        """Sends a frame in place of the interpreter."""
+        self._connection.send_bytes(FRAME.pack(len(body), kind, 0) + body)
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,184 @@
+"""What runs in a worker interpreter: takes its ends and serves, until it is told to stop.
+
+Entered once, by the worker's thread. Touches the worker's side of the shared machinery and as little else as can be,
+because each interpreter imports it anew. Guarantees: as the shared loops do; it ends, whatever the initializer does.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+from corefutures_interpreter._crossing import Encoder, undecodable, unload
+from corefutures_interpreter._failures import FailureReporter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+#: True while this interpreter runs the caller's main module: no pool can be made then.
+importing_main = False
+
+
+def serve(
+    ends: tuple[Any, ...],
+    initializer: bytes | None,
+    serializer: str,
+    main: tuple[str | None, str | None],
+) -> None:
+    """Serves a pool until it ends.
+
+    Args:
+        ends: What `_recruiting` made of the pool's.
+        initializer: The pickled call that comes first.
+        serializer: Results are serialised with it.
+        main: The name and the file of the caller's main module.
+
+    Raises:
+        BaseException: What the initializer raised, after the pool was told.
+    """
+    decoder = _Decoder(*main)
+    failed: list[BaseException] = []
+
+    def prepare() -> None:
+        try:
+            function, arguments, _ = decoder.body(initializer)
+            function(*arguments)
+        except BaseException as exc:
+            failed.append(exc)
+            raise
+
+    way, *rest = ends
+    common = {
+        "encode": Encoder(serializer),
+        "prepare": None if initializer is None else prepare,
+        "limit": None,
+        "decode": decoder.body,
+        "reporter": FailureReporter,
+    }
+    if way == "tickets":
+        _serve_tickets(*rest, decoder, common)
+    else:
+        _serve_pair(*rest, decoder, common)
+    if failed:
+        raise failed.pop()
+
+
+def _serve_tickets(
+    tickets: int,
+    frames: int,
+    memory: int,
+    memory_size: int,
+    board_size: int,
+    berth: int,
+    bell: int,
+    queues: tuple[int, int],
+    decoder: _Decoder,
+    common: dict[str, Any],
+) -> None:
+    import mmap
+
+    from corefutures._isolated.worker import serve_tickets
+
+    serve_tickets(
+        tickets=tickets,
+        frames=frames,
+        arena=memoryview(mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ)),
+        board=memoryview(mmap.mmap(memory, board_size)).cast("Q"),
+        berth=berth,
+        courier=_Courier(bell, queues, decoder.parcel),
+        alive=lambda: True,  # an interpreter can't be forked
+        **common,
+    )
+
+
+def _serve_pair(handle: int, queues: tuple[int, int], decoder: _Decoder, common: dict[str, Any]) -> None:
+    from multiprocessing import connection as connections
+
+    from corefutures._isolated.pairwork import serve_pair
+    from corefutures_interpreter._handing import Counter
+
+    kind = connections.PipeConnection if sys.platform == "win32" else connections.Connection
+    counter = Counter(*queues)
+    connection = kind(handle)
+    try:
+        serve_pair(
+            connection=connection,
+            fetch=lambda _: decoder.parcel(counter.take()),
+            ship=lambda _, parcel: counter.put(parcel),
+            **common,
+        )
+    finally:
+        connection._handle = None  # type: ignore[attr-defined]  # the worker's thread closes it
+
+
+class _Courier:
+    """Stands in for the `ParcelCourier`, which is made when the first parcel comes: most workers see none."""
+
+    def __init__(self, bell: int, queues: tuple[int, int], decode: Callable[[Any], Any]) -> None:
+        self._rest = bell, queues, decode
+        self._courier: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._courier is None:
+            from corefutures_interpreter._handing import Counter, ParcelCourier
+
+            bell, queues, decode = self._rest
+            self._courier = ParcelCourier(bell, Counter(*queues), decode)
+        return getattr(self._courier, name)
+
+
+class _Decoder:
+    """Decodes calls; brings in the caller's main module when one of them needs it.
+
+    Args:
+        name: The name of that module if it was started by its name.
+        path: Its file, if it has one.
+    """
+
+    def __init__(self, name: str | None, path: str | None) -> None:
+        self._main = name, path
+        self._awaited = name is not None or path is not None
+
+    def body(self, body: Any) -> Any:
+        """Decodes an inline body."""
+        return self._decode(pickle.loads, body)
+
+    def parcel(self, manifest: tuple[Any, ...]) -> Any:
+        """Decodes a parcel; its buffers stay in the caller's memory."""
+        return self._decode(unload, manifest)
+
+    def _decode(self, load: Callable[[Any], Any], body: Any) -> Any:
+        try:
+            try:
+                return load(body)
+            except AttributeError as exc:
+                if not (self._awaited and "__main__" in str(exc)):
+                    raise
+            self._bring_in_main()
+            return load(body)
+        except ImportError:
+            raise
+        except Exception as exc:
+            raise undecodable("args", exc) from exc
+
+    def _bring_in_main(self) -> None:
+        """Runs the caller's main module here, under another name than `__main__`, as multiprocessing does."""
+        import runpy
+        from types import ModuleType
+
+        global importing_main
+        self._awaited = False
+        name, path = self._main
+        importing_main = True
+        try:
+            if name is not None:
+                content = runpy.run_module(name, run_name="__mp_main__", alter_sys=True)
+            else:
+                content = runpy.run_path(path or "", run_name="__mp_main__")
+        finally:
+            importing_main = False
+        module = ModuleType("__mp_main__")
+        module.__dict__.update(content)
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = module
