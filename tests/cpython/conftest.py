@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import sysconfig
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +20,12 @@ TALLY = pytest.StashKey[defaultdict[str, Counter[str]]]()
 
 
 def ships_suite() -> bool:
+    """Returns whether the running interpreter has the suite in its own standard library."""
     try:
-        return importlib.util.find_spec(SUITE) is not None
+        spec = importlib.util.find_spec(SUITE)
     except ModuleNotFoundError:
         return False
+    return spec is not None and Path(str(spec.origin)).is_relative_to(sysconfig.get_path("stdlib"))
 
 
 def missing_suite() -> str:
