@@ -4,6 +4,7 @@ are made from by overriding one step. Threads call; for processes each thread ow
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import pickle
 import threading
@@ -30,6 +31,33 @@ class Job:
     """The pickled call, in a process executor."""
 
 
+class PromptFuture(Future[Any]):
+    """A future whose cancellation everybody sees at once, and whose callbacks cannot end a worker."""
+
+    job: Job | None = None
+
+    def cancel(self) -> bool:
+        with self._condition:
+            first = not self.cancelled()
+            said = super().cancel()
+            if said and first:
+                self.set_running_or_notify_cancel()
+                if self.job is not None:
+                    ThreadExecutor.release(self.job)
+        return said
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        def guarded(future: Future[Any]) -> None:
+            try:
+                fn(future)
+            except Exception:
+                raise  # the base class logs it
+            except BaseException:
+                logging.getLogger(__name__).exception("a callback ended with more than an Exception")
+
+        super().add_done_callback(guarded)
+
+
 class Pool:
     """What the workers know: they must not keep the executor itself alive."""
 
@@ -50,7 +78,7 @@ class ThreadExecutor(Executor):
     """A correct thread executor. Each step is a method, so that a faulty one overrides just one."""
 
     broken_type: type[BrokenExecutor] = BrokenThreadPool
-    future_type: type[Future[Any]] = Future
+    future_type: type[Future[Any]] = PromptFuture
 
     def __init__(
         self,
@@ -87,7 +115,10 @@ class ThreadExecutor(Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def make_job(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
-        return Job(self.future_type(), fn, args, kwargs)
+        job = Job(self.future_type(), fn, args, kwargs)
+        if isinstance(job.future, PromptFuture):
+            job.future.job = job
+        return job
 
     def release_at_cancel(self, job: Job) -> None:
         """A cancelled job stays in the queue, but lets go of its arguments at once."""
@@ -123,8 +154,8 @@ class ThreadExecutor(Executor):
             jobs = list(self.pool.jobs)
             self.pool.jobs.clear()
         for job in jobs:
-            job.future.cancel()
-            job.future.set_running_or_notify_cancel()
+            if job.future.cancel():
+                self.begin(job)
 
     def join(self) -> None:
         for thread in self.pool.threads:
@@ -186,6 +217,12 @@ class ThreadExecutor(Executor):
     @classmethod
     def begin(cls, job: Job) -> bool:
         """Mark the job as running; False if it was cancelled."""
+        if isinstance(job.future, PromptFuture):
+            with job.future._condition:
+                if job.future.cancelled():
+                    return False  # it was noticed when it was cancelled
+                job.future.job = None
+                return job.future.set_running_or_notify_cancel()
         return job.future.set_running_or_notify_cancel()
 
     @classmethod
@@ -230,7 +267,7 @@ class ThreadExecutor(Executor):
         for process in processes:
             process.kill()
         for job in jobs:
-            if job.future.set_running_or_notify_cancel():
+            if cls.begin(job):
                 cls.settle_error(job.future, cls.broken_error(pool))
 
     @classmethod
