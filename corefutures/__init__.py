@@ -100,7 +100,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HERE, *_installed_pools()})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_HERE, *_installed_pools()})
 
 
 def _installed_pools() -> list[str]:
