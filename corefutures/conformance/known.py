@@ -23,7 +23,13 @@ _PROCESS = "concurrent.futures:ProcessPoolExecutor"
 _INTERPRETER = "concurrent.futures:InterpreterPoolExecutor"
 
 _SELF_JOIN = "gh-131598: shutdown() in a callback or a call joins the thread that it runs in"
-_NO_CAUSE = "the broken-pool error says that an initializer failed and not why: the error is logged and dropped"
+_NO_CAUSE = (
+    "the broken-pool error says that an initializer failed and not why: the error is logged and dropped"
+)
+_NO_EXIT_CODE = "gh-139462: the broken-pool error does not say how the worker ended"
+_UNPICKLING_BREAKS = "gh-103061, gh-79492: what fails at unpickling breaks the process pool"
+_NOT_SHAREABLE = "the interpreter pool's NotShareableError hides why pickling failed"
+_SENT_AHEAD = "a process pool takes calls that it has sent ahead for running (EXTRA_QUEUED_CALLS)"
 
 KNOWN_FAILURES: tuple[KnownFailure, ...] = (
     KnownFailure(
@@ -47,18 +53,70 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
         "a process pool's shutdown(wait=False) forgets the thread that a later shutdown(wait=True) would join",
     ),
     KnownFailure(
-        (_THREAD, _PROCESS, _INTERPRETER), "shutting_down.shutdown_that_waits_returns_in_a_callback", _SELF_JOIN
+        (_THREAD, _PROCESS, _INTERPRETER),
+        "shutting_down.shutdown_that_waits_returns_in_a_callback",
+        _SELF_JOIN,
     ),
     KnownFailure((_THREAD,), "shutting_down.shutdown_that_waits_returns_in_a_call", _SELF_JOIN),
-    KnownFailure((_THREAD, _PROCESS, _INTERPRETER), "initializing.failing_initializer_is_the_cause", _NO_CAUSE),
     KnownFailure(
-        (_THREAD, _PROCESS, _INTERPRETER), "initializing.failing_initializer_is_the_cause_in_submit", _NO_CAUSE
+        (_THREAD, _PROCESS, _INTERPRETER), "initializing.failing_initializer_is_the_cause", _NO_CAUSE
+    ),
+    KnownFailure(
+        (_THREAD, _PROCESS, _INTERPRETER),
+        "initializing.failing_initializer_is_the_cause_in_submit",
+        _NO_CAUSE,
     ),
     KnownFailure(
         (_PROCESS,),
-        "initializing.failing_initializer_is_noticed_while_others_work",
-        "a process pool watches a list of workers made before the last one was started (forkserver and spawn)",
-        first=(3, 14),
+        "worker_loss.cancelled_calls_stay_cancelled_at_a_loss",
+        "gh-107219: a process pool that breaks stumbles over a cancelled call and leaves the others pending",
+        until=(3, 12),
+    ),
+    KnownFailure((_PROCESS,), "worker_loss.exit_code_is_told", _NO_EXIT_CODE, until=(3, 15)),
+    KnownFailure((_PROCESS,), "worker_loss.signal_is_told", _NO_EXIT_CODE, until=(3, 15)),
+    KnownFailure(
+        (_PROCESS,),
+        "worker_loss.each_future_has_its_own_broken_error",
+        "gh-101267: all futures of a broken process pool share one exception object",
+        until=(3, 12),
+    ),
+    KnownFailure(
+        (_PROCESS, _INTERPRETER),
+        "transport.arguments_are_taken_at_submit",
+        "arguments are pickled when the call is sent, not when it is submitted",
+    ),
+    KnownFailure(
+        (_PROCESS,),
+        "transport.argument_that_exits_at_pickling_is_an_error",
+        "SystemExit while an argument is pickled ends the queue's feeder thread, and the future stays pending",
+    ),
+    KnownFailure((_PROCESS,), "transport.argument_that_does_not_unpickle_fails_alone", _UNPICKLING_BREAKS),
+    KnownFailure((_PROCESS,), "transport.argument_that_exits_at_unpickling_fails_alone", _UNPICKLING_BREAKS),
+    KnownFailure((_PROCESS,), "transport.result_that_does_not_unpickle_fails_alone", _UNPICKLING_BREAKS),
+    KnownFailure((_PROCESS,), "transport.result_that_exits_at_unpickling_fails_alone", _UNPICKLING_BREAKS),
+    KnownFailure((_PROCESS,), "transport.exception_that_does_not_unpickle_fails_alone", _UNPICKLING_BREAKS),
+    KnownFailure((_PROCESS,), "transport.workers_outlive_what_cannot_cross", _UNPICKLING_BREAKS),
+    KnownFailure((_INTERPRETER,), "transport.unpicklable_argument_fails_alone", _NOT_SHAREABLE),
+    KnownFailure((_INTERPRETER,), "transport.unpicklable_callable_fails_alone", _NOT_SHAREABLE),
+    KnownFailure((_INTERPRETER,), "transport.unpicklable_result_fails_alone", _NOT_SHAREABLE),
+    KnownFailure((_INTERPRETER,), "transport.result_that_does_not_unpickle_fails_alone", _NOT_SHAREABLE),
+    KnownFailure(
+        (_INTERPRETER,),
+        "transport.memory_error_arrives",
+        "an interpreter pool takes a call's MemoryError for a result, and raises it in the next call (no issue known)",
+    ),
+    KnownFailure((_PROCESS,), "concurrency.running_is_false_for_calls_that_wait", _SENT_AHEAD),
+    KnownFailure((_PROCESS,), "concurrency.every_waiting_call_can_be_cancelled", _SENT_AHEAD),
+    KnownFailure(
+        (_THREAD, _PROCESS, _INTERPRETER),
+        "resources.arguments_of_a_cancelled_call_are_released",
+        "a cancelled call keeps its arguments until a worker would have taken it",
+    ),
+    KnownFailure(
+        (_PROCESS,),
+        "initializing.failing_initializer_gives_each_future_an_error_of_its_own",
+        "gh-101267: the futures of a broken process pool share one exception",
+        until=(3, 13),
     ),
 )
 

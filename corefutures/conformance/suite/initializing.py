@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed, wait
 from typing import Any
 
-from corefutures.conformance.fixtures import Maker
+from corefutures.conformance.fixtures import GateMaker, Maker
 from corefutures.conformance.meanwhile import Meanwhile
 from corefutures.conformance.patience import all_done, brief, error_of, finishes, result_of, short_limit, until
 from corefutures.conformance.rules import requires
@@ -295,11 +295,14 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_is_noticed_while_others_work(
-        self, make: Maker, gate: Gate, folder: str
+        self, make: Maker, gates: GateMaker, folder: str
     ) -> None:
         """A failed initializer SHOULD fail the pending calls at once, also while another worker is busy. (DESIGN E5)"""
-        executor = make(max_workers=2, initializer=memory.fail_unless_first, initargs=(folder, REASON))
-        futures = [attempt(executor, calls.pass_gate, gate) for _ in range(2)]
+        starting, working = gates(), gates()
+        executor = self._made(make, starting, 2, memory.fail_unless_first, (folder, REASON, starting))
+        futures = [attempt(executor, calls.pass_gate, working) for _ in range(3)]
+        starting.await_arrivals()
+        starting.open()
         until(
             lambda: any(future.done() for future in futures),
             "a pending call to fail after the initializer failed in one of two workers, the other being busy",
@@ -307,7 +310,7 @@ class Initializing:
         )
         failed = next(future for future in futures if future.done())
         broken_error_of(failed, "a call that waited for a worker whose initializer failed")
-        gate.open()
+        working.open()
         all_done(futures)
 
     @requires("accepts_initializer")
@@ -324,13 +327,18 @@ class Initializing:
         assert known is not None or first.result(timeout=0) == "before", "a failed initializer changed a result"
 
     def _failing_at(self, make: Maker, gate: Gate) -> Executor:
-        """An executor whose initializer waits at the gate and then fails.
+        """An executor whose initializer waits at the gate and then fails."""
+        return self._made(make, gate, 1, memory.pass_gate_and_fail, (gate, REASON))
+
+    def _made(
+        self, make: Maker, gate: Gate, max_workers: int, initializer: Callable[..., Any], initargs: tuple[Any, ...]
+    ) -> Executor:
+        """An executor whose initializer waits at the gate.
 
         One that waits for its workers before it is there gets the gate opened at once: then its pool breaks early.
         """
         making = Meanwhile(
-            lambda: make(max_workers=1, initializer=memory.pass_gate_and_fail, initargs=(gate, REASON)),
-            "making an executor",
+            lambda: make(max_workers=max_workers, initializer=initializer, initargs=initargs), "making an executor"
         )
         if making.goes_on(2.0):
             gate.open()

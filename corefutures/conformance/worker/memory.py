@@ -56,11 +56,13 @@ def pass_gate_and_fail(gate: Gate, text: str) -> NoReturn:
     hostile.fail(text)
 
 
-def fail_unless_first(folder: str, text: str) -> None:
-    """Raise `HostileError(text)` in every worker but the first to come."""
+def fail_unless_first(folder: str, text: str, gate: Gate | None = None) -> None:
+    """Raise `HostileError(text)` in every worker but the first to come; wait at the gate before, if there is one."""
     try:
         os.mkdir(os.path.join(folder, "first"))
     except FileExistsError:
+        if gate is not None:
+            gate.enter()
         hostile.fail(text)
 
 

@@ -29,7 +29,11 @@ class SubmitsAfterShutdown(ThreadExecutor):
         pass
 
 
-@planted("shutting_down.shutdown_of_an_unused_executor_makes_submit_fail", says="of an unused executor", also=(ANY,))
+@planted(
+    "shutting_down.shutdown_of_an_unused_executor_makes_submit_fail",
+    says="of an unused executor",
+    also=(ANY,),
+)
 class ForgetsTheShutdownOfAnUnusedExecutor(ThreadExecutor):
     """shutdown() does nothing where no worker was started."""
 
@@ -38,7 +42,11 @@ class ForgetsTheShutdownOfAnUnusedExecutor(ThreadExecutor):
             super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted("shutting_down.shutdown_makes_submit_fail_while_calls_run", says="submit() after shutdown(wait=False)", also=(ANY,))
+@planted(
+    "shutting_down.shutdown_makes_submit_fail_while_calls_run",
+    says="submit() after shutdown(wait=False)",
+    also=(ANY,),
+)
 class AcceptsWhileCallsRun(ThreadExecutor):
     """After shutdown(wait=False), calls are taken until the running one ends."""
 
@@ -54,7 +62,9 @@ class AcceptsWhileCallsRun(ThreadExecutor):
         self.close(self.pool)
 
 
-@planted("shutting_down.shutdown_makes_submit_fail_while_it_waits", says="shutdown() that still waits", also=(ANY,))
+@planted(
+    "shutting_down.shutdown_makes_submit_fail_while_it_waits", says="shutdown() that still waits", also=(ANY,)
+)
 class AcceptsWhileItWaits(ThreadExecutor):
     """shutdown(wait=True) refuses calls only when the others have ended."""
 
@@ -138,7 +148,9 @@ class AlwaysCancels(ThreadExecutor):
         super().shutdown(wait, cancel_futures=True)
 
 
-@planted("shutting_down.shutdown_waits_although_calls_fail", says="behind a failed one", also=(ANY,), deadline=2)
+@planted(
+    "shutting_down.shutdown_waits_although_calls_fail", says="behind a failed one", also=(ANY,), deadline=2
+)
 class StopsAtAFailureInShutdown(ThreadExecutor):
     """A worker whose call fails during shutdown leaves the others lying."""
 
@@ -154,13 +166,17 @@ class StopsAtAFailureInShutdown(ThreadExecutor):
         return super().take(pool)
 
 
-@planted("shutting_down.shutdown_after_a_cancellation_returns", says="shutdown(wait=True)", also=(ANY,), deadline=8)
+@planted(
+    "shutting_down.shutdown_after_a_cancellation_returns", says="shutdown(wait=True)", also=(ANY,), deadline=8
+)
 class CountsCancelledCallsAsRunning(ThreadExecutor):
     """shutdown() waits for a cancelled call to run."""
 
     def join(self) -> None:
         super().join()
-        while any(future.cancelled() for future in self.__dict__.get("made", ())) and not self.__dict__.get("asked"):
+        while any(future.cancelled() for future in self.__dict__.get("made", ())) and not self.__dict__.get(
+            "asked"
+        ):
             threading.Event().wait(0.05)
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -234,7 +250,9 @@ class CancelsOnlyWhenItWaits(ThreadExecutor):
 
 
 @planted(
-    "shutting_down.shutdown_with_cancel_waits_for_what_runs", says="returned while a call was running", also=(ANY,)
+    "shutting_down.shutdown_with_cancel_waits_for_what_runs",
+    says="returned while a call was running",
+    also=(ANY,),
 )
 class DoesNotWaitWhenItCancels(ThreadExecutor):
     """shutdown(wait=True, cancel_futures=True) does not wait."""
@@ -244,7 +262,9 @@ class DoesNotWaitWhenItCancels(ThreadExecutor):
 
 
 @planted(
-    "shutting_down.shutdown_with_cancel_without_waiting_lets_the_running_call_end", says="ended the running call", also=(ANY,)
+    "shutting_down.shutdown_with_cancel_without_waiting_lets_the_running_call_end",
+    says="ended the running call",
+    also=(ANY,),
 )
 class CancelsWhatRuns(ThreadExecutor):
     """shutdown(cancel_futures=True) ends the future of a running call."""
@@ -267,7 +287,9 @@ class CancelsWhatRuns(ThreadExecutor):
 
 
 @planted(
-    "shutting_down.shutdown_with_cancel_cancels_every_call_that_waits", says="cancelled 7 of 8 waiting calls", also=(ANY,)
+    "shutting_down.shutdown_with_cancel_cancels_every_call_that_waits",
+    says="cancelled 7 of 8 waiting calls",
+    also=(ANY,),
 )
 class SparesTheNextInLine(ThreadExecutor):
     """shutdown(cancel_futures=True) does not cancel the call that is next."""
@@ -280,7 +302,11 @@ class SparesTheNextInLine(ThreadExecutor):
                 self.pool.jobs.append(spared)
 
 
-@planted("shutting_down.shutdown_with_cancel_leaves_finished_calls_alone", says="cancelled a finished call", also=(ANY,))
+@planted(
+    "shutting_down.shutdown_with_cancel_leaves_finished_calls_alone",
+    says="cancelled a finished call",
+    also=(ANY,),
+)
 class CancelsFinishedCalls(ThreadExecutor):
     """shutdown(cancel_futures=True) turns finished futures into cancelled ones."""
 
@@ -299,7 +325,11 @@ class CancelsFinishedCalls(ThreadExecutor):
 @planted(
     "shutting_down.shutdown_with_cancel_wakes_a_thread_in_result",
     says="result() to return",
-    also=("shutting_down.shutdown_with_cancel_runs_callbacks", "shutting_down.shutdown_with_cancel_wakes_wait", ANY),
+    also=(
+        "shutting_down.shutdown_with_cancel_runs_callbacks",
+        "shutting_down.shutdown_with_cancel_wakes_wait",
+        ANY,
+    ),
     deadline=3,
 )
 class DropsWhatItShouldCancel(ThreadExecutor):
@@ -310,7 +340,12 @@ class DropsWhatItShouldCancel(ThreadExecutor):
             self.pool.jobs.clear()
 
 
-@planted("shutting_down.shutdown_with_cancel_runs_callbacks", says="the callback of a call", also=(ANY,), deadline=3)
+@planted(
+    "shutting_down.shutdown_with_cancel_runs_callbacks",
+    says="the callback of a call",
+    also=(ANY,),
+    deadline=3,
+)
 class CancelsWithoutCallbacks(ThreadExecutor):
     """Calls that shutdown() cancels lose their callbacks."""
 
@@ -363,7 +398,11 @@ class IgnoresASecondShutdown(ThreadExecutor):
             super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted("shutting_down.shutdown_in_two_threads_returns_in_both", says="returned while a call was running", also=(ANY,))
+@planted(
+    "shutting_down.shutdown_in_two_threads_returns_in_both",
+    says="returned while a call was running",
+    also=(ANY,),
+)
 class LetsTheSecondOfTwoShutdownsGo(ThreadExecutor):
     """Of two threads in shutdown(wait=True), only one waits."""
 
@@ -380,7 +419,6 @@ class LetsTheSecondOfTwoShutdownsGo(ThreadExecutor):
     also=(
         "shutting_down.shutdown_right_after_many_calls_completes_them",
         "shutting_down.shutdown_waits_for_calls_that_wait",
-        "shutting_down.shutdown_right_after_map_keeps_the_results",
         "shutting_down.shutdown_without_waiting_completes_the_calls",
         "shutting_down.calls_of_a_dropped_executor_complete",
         "shutting_down.exit_waits_for_the_calls_after_shutdown",
@@ -393,7 +431,25 @@ class LeavesTheQueueAtShutdown(ThreadExecutor):
 
     @classmethod
     def take(cls, pool: Pool) -> Job | None:
+        if pool.jobs:
+            threading.Event().wait(0.005)  # slow enough to have a queue
         return None if pool.closed else super().take(pool)
+
+
+@planted("shutting_down.shutdown_right_after_map_keeps_the_results", says="too late", also=(ANY,))
+class MapEndsWithTheExecutor(ThreadExecutor):
+    """map's iterator refuses to go on after shutdown()."""
+
+    def map(self, *args: Any, **options: Any) -> Any:
+        results = super().map(*args, **options)
+
+        def going_on() -> Any:
+            for result in results:
+                if self.pool.closed:
+                    raise RuntimeError("too late")
+                yield result
+
+        return going_on()
 
 
 @planted(
@@ -420,7 +476,10 @@ class RefusesShutdownInAWorker(ThreadExecutor):
 
 
 @planted(
-    "shutting_down.shutdown_that_does_not_travel_fails_cleanly", says="a call's exception", also=(ANY,), deadline=4
+    "shutting_down.shutdown_that_does_not_travel_fails_cleanly",
+    says="the failure of an executor's method",
+    also=(ANY,),
+    deadline=4,
 )
 class LosesWhatDoesNotTravel(ProcessExecutor):
     """A call that can't be pickled is dropped: its future stays pending."""
@@ -459,7 +518,9 @@ class WithDoesNotWait(ThreadExecutor):
         self.shutdown(wait=False)
 
 
-@planted("shutting_down.with_passes_on_an_exception", says="the with block swallowed an exception", also=(ANY,))
+@planted(
+    "shutting_down.with_passes_on_an_exception", says="the with block swallowed an exception", also=(ANY,)
+)
 class WithSwallowsExceptions(ThreadExecutor):
     """The with block swallows exceptions."""
 
@@ -481,7 +542,12 @@ class WithMustNotBeShutDown(ThreadExecutor):
 # Dropped, and at interpreter exit
 
 
-@planted("shutting_down.calls_of_a_dropped_executor_complete", says="an executor that was dropped", also=(ANY,), deadline=3)
+@planted(
+    "shutting_down.calls_of_a_dropped_executor_complete",
+    says="an executor that was dropped",
+    also=(ANY,),
+    deadline=3,
+)
 class DiesWithItsExecutor(ThreadExecutor):
     """What waits is thrown away when the executor is dropped."""
 
@@ -518,7 +584,9 @@ class WorksInDaemonThreads(ThreadExecutor):
 
 
 @planted(
-    "shutting_down.exit_after_cancelling_waits_for_the_running_call", says="a program that used the executor", also=(ANY,)
+    "shutting_down.exit_after_cancelling_waits_for_the_running_call",
+    says="a program that used the executor",
+    also=(ANY,),
 )
 class StaysAfterCancelling(ThreadExecutor):
     """A thread that shutdown(cancel_futures=True) leaves behind keeps the program from ending."""
