@@ -56,6 +56,10 @@ class DescriptorCourier:
         finally:
             parcel.close()
 
+    def close(self) -> None:
+        """Closes the link."""
+        self._link.close()
+
 
 class DescriptorRoute:
     """The caller's half; see `crew.Route`."""

@@ -12,6 +12,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from corefutures._future import PENDING
 from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
 
@@ -113,7 +114,10 @@ class TicketDesk:
             # 1. it finds the call not sent: it cancels it, and we find out here and write no ticket; or
             # 2. it finds it sent: it waits for our seat, and then finds the ticket in the pipe.
             out[number] = offset
-            if not future._mark_sent():
+            with future._lock:
+                if waiting := future._state == PENDING:
+                    future._sent = True
+            if not waiting:
                 self.free(number)
                 continue
             if offset:

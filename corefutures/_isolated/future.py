@@ -16,6 +16,7 @@ from corefutures._future import (
     LOGGER,
     PENDING,
     Future,
+    RLock,
 )
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class CallFuture(Future[_T]):
 
     Thread safety: as `Future`.
     """
+
+    def __init__(self, pool: Pool | None = None, body: bytes | Parcel | None = None) -> None:
+        """Makes a pending future for a call of `pool`."""
+        self._lock = RLock()
+        self._pool = pool
+        self._body = body
 
     # Written under `_lock`. While `_sent` is False nobody but us has the call, and cancelling it is a change of
     # state; once it is True, the pool must be asked to take the call back from its workers.

@@ -57,7 +57,6 @@ class PairPool(Pool):
     def __init__(self, *, make_pair: Callable[[], tuple[Connection, Connection]], **options: Any) -> None:
         super().__init__(**options)
         self._make_pair = make_pair
-        self._crew: set[_Station] = set()  # those that take calls; changed under `lock`
         self._stations: set[_Station] = set()  # all that have not ended; changed under `lock`
         self._idle: deque[_Station] = deque()  # those whose threads wait for a call; each at most once
         self._running: set[CallFuture[Any]] = set()
@@ -96,9 +95,6 @@ class PairPool(Pool):
             future.cancel()
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def _staff(self) -> int:
-        return len(self._crew)
 
     def _open(self) -> None:
         pass

@@ -85,11 +85,11 @@ def serve_pair(
         body: Any
         try:
             if size == PARCEL_SIZE:
-                fn, args, kwargs = fetch(connection)
+                fn, args, *kwargs = fetch(connection)
             else:
-                fn, args, kwargs = decode(memoryview(message)[CALL.size :])
+                fn, args, *kwargs = decode(memoryview(message)[CALL.size :])
             message = b""
-            result = fn(*args, **kwargs)
+            result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
         except ConnectionLost:
             raise
         except BaseException as exc:

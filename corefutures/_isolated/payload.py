@@ -11,6 +11,7 @@ import mmap
 import os
 import pickle
 from struct import Struct
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ LABEL: Final = Struct("=QQQ")
 _ALIGNMENT: Final = 64
 _PAGE: Final = 1 << 30  # no single write is larger than this
 
-#: How many spooled parcels may hold a descriptor at a time; what is beyond waits in plain memory.
-_SPOOLED_AT_MOST: Final = 64
+#: How many parcels may hold a descriptor at a time, and how many descriptors are left to everybody else; what is
+#: beyond waits in plain memory until it is sent.
+_SPOOLED_AT_MOST: Final = 32
+_LEFT_TO_OTHERS: Final = 64
 _spooled: set[int] = set()
 
 
@@ -52,7 +55,7 @@ class Parcel:
         self.count = len(segments)
         self.table = 0
         self.segments: list[tuple[Buffer, bool]] = []
-        if spool and len(_spooled) < _SPOOLED_AT_MOST:
+        if spool and len(_spooled) < _SPOOLED_AT_MOST and _descriptors_abound():
             try:
                 self._spool([(part, _writable(part)) for part in segments])
                 return
@@ -109,6 +112,16 @@ def _write_all(descriptor: int, view: memoryview, offset: int) -> int:
     return offset + done
 
 
+def _descriptors_abound() -> bool:
+    import resource  # only large payloads need it, and only where there is a memfd
+
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    lowest = os.dup(0) if limit != resource.RLIM_INFINITY else 0
+    if lowest:
+        os.close(lowest)
+    return lowest < limit - _LEFT_TO_OTHERS or limit == resource.RLIM_INFINITY
+
+
 def _writable(part: Buffer) -> bool:
     return not memoryview(part).readonly
 
@@ -127,6 +140,11 @@ def open_parcel(descriptor: int, count: int, table: int) -> Any:
         part = whole[offset : offset + size]
         parts.append(part if writable else part.toreadonly())
     return pickle.loads(parts[0], buffers=parts[1:])
+
+
+#: Types of which a value is small, and pickled in the same way by every pickler.
+_SMALL: Final = frozenset({int, float, bool, complex, type(None)})
+_PLAIN: Final = _SMALL | {str, bytes}
 
 
 class Encoder:
@@ -158,6 +176,8 @@ class Encoder:
         Raises:
             BaseException: Whatever pickling raises.
         """
+        if type(obj) in _SMALL:  # nothing that a reducer could be asked about
+            return pickle.dumps(obj, _PROTOCOL)
         try:
             picklery = self._idle.pop()
         except IndexError:
@@ -167,6 +187,23 @@ class Encoder:
         if not buffers and len(body) <= INLINE_LIMIT:
             return body
         return Parcel([body, *buffers], spool=self._spool)
+
+
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Parcel:
+        """Returns a call as a body or parcel: a tuple of function and arguments, and of keywords if there are any.
+
+        Raises:
+            BaseException: Whatever pickling raises.
+        """
+        if not kwargs and type(fn) is FunctionType and self._pickler is None:
+            for arg in args:
+                if type(arg) not in _PLAIN:
+                    break
+            else:  # tiny calls are many, of few functions
+                body = pickle.dumps((fn, args), _PROTOCOL)
+                if len(body) <= INLINE_LIMIT:
+                    return body
+        return self((fn, args, kwargs) if kwargs else (fn, args))
 
 
 class _Picklery:

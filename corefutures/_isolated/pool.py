@@ -88,6 +88,7 @@ class Pool(ABC):
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
         self._backlog: deque[CallFuture[Any]] = deque()  # those of them that were not sent, in order
         self.closing = False  # takes no more calls
+        self.closed = False  # because it was asked to
         self._exiting = False  # because the interpreter ends
         self._dropped = False  # because nobody refers to the executor any more
         self.forced = False  # its workers were ended by hand
@@ -95,6 +96,7 @@ class Pool(ABC):
         self.defect: str | None = None  # why it is broken
         self._cause: BaseException | None = None  # of that
         self._losses_in_a_row = 0
+        self._crew: set[Any] = set()  # the workers that take calls, or will once they have started
 
         # Held by the one thread that starts workers. Never waited for by those who find it taken: its holder
         # looks again afterwards, whether more workers are needed. Only the end of the pool waits for it.
@@ -111,21 +113,23 @@ class Pool(ABC):
         Raises:
             RuntimeError: The pool is closed or broken.
         """
-        self.check_open()
-        future: CallFuture[Any] = CallFuture()
-        try:
-            future._body = self._encode((fn, args, kwargs))
-        except (Exception, SystemExit) as exc:
-            future._settle(None, exc)
-            return future
-        with self.lock:
+        if self.closing:
             self.check_open()
+        try:
+            body = self._encode.call(fn, args, kwargs)
+        except (Exception, SystemExit) as exc:
+            failed: CallFuture[Any] = CallFuture()
+            failed._settle(None, exc)
+            return failed
+        future: CallFuture[Any] = CallFuture(self, body)
+        with self.lock:
+            if self.closing:
+                self.check_open()
             self._numbered = number = self._numbered + 1
             future._number = number
-            future._pool = self
             self.calls[number] = future
             self._backlog.append(future)
-        if self._short_of_workers():
+        if len(self._crew) < self.size and self._short_of_workers():
             try:
                 self._hire()
             except BaseException:
@@ -135,7 +139,7 @@ class Pool(ABC):
         return future
 
     def check_open(self) -> None:
-        """Raises what `submit` raises if no call can be taken."""
+        """Raises what `submit` raises if no call can be taken: which is when the pool is closing."""
         if self.defect is not None:
             raise self._broken_error()
         if self.closing:
@@ -180,10 +184,6 @@ class Pool(ABC):
         """Starts a worker."""
 
     @abstractmethod
-    def _staff(self) -> int:
-        """Returns how many workers take calls, or will once they have started."""
-
-    @abstractmethod
     def _wake(self) -> None:
         """Has our threads look at the states again; never blocks."""
 
@@ -199,7 +199,7 @@ class Pool(ABC):
 
     def _short_of_workers(self) -> bool:
         """Returns whether a worker should be started: derived from the table, never counted along (E2)."""
-        staff = self._staff()
+        staff = len(self._crew)
         return (
             staff < self.size
             and len(self.calls) > staff
@@ -225,7 +225,7 @@ class Pool(ABC):
                 self._cope(failure)
                 return
             if not recruited:
-                if not self._staff():
+                if not len(self._crew):
                     self.break_(
                         f"the executor was garbage collected while calls were pending, and the last worker of its"
                         f" {self.name} has ended: nobody can start another",
@@ -261,7 +261,7 @@ class Pool(ABC):
             self.break_(f"a thread that serves the {self.name} could not be started", failure)
             self._end_workers("kill")
             self._close_ours()
-        elif self._staff() and isinstance(failure, Exception):
+        elif len(self._crew) and isinstance(failure, Exception):
             return  # the others do it
         elif len(self.calls) > 1 or self._is_ours(threading.current_thread()):
             self.break_(f"a worker of the {self.name} could not be started", failure)
@@ -274,7 +274,7 @@ class Pool(ABC):
                 self._hire()
             except Exception:
                 pass  # `_hire` has broken the pool, or others are left
-        elif self.forced and not self._staff() and self.calls:
+        elif self.forced and not len(self._crew) and self.calls:
             self.break_(f"the {self.name} was forcefully shut down", None)
 
     def _mourn(self, loss: WorkerLostError, finished: int) -> bool:
@@ -332,7 +332,7 @@ class Pool(ABC):
             cancel_futures: Whether to cancel the calls that have not started.
         """
         with self.lock:
-            self.closing = True
+            self.closed = self.closing = True
         if cancel_futures:
             self._cancel_waiting()
         self._wake()
@@ -368,7 +368,7 @@ class Pool(ABC):
         with self.lock:
             if self.defect is None:
                 self._cause, self.defect = cause, message
-            self.closing = True
+            self.closing = True  # every other state in which no call is taken implies this one
             calls = list(self.calls.values())
             self.calls.clear()
             self._backlog.clear()

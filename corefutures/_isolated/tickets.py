@@ -88,7 +88,6 @@ class TicketPool(Pool):
         self._make_route = make_route
         self._desk: TicketDesk | None = None
         self._wake_up = -1
-        self._crew: set[_Station] = set()  # those that take calls; changed under `_lock`
         self._stations: set[_Station] = set()  # all that have not ended; changed under `_lock`
         self._watched: dict[int, _Station] = {}  # by descriptor: of frames, or a sentinel
         self._berths = list(range(self.size))
@@ -133,9 +132,6 @@ class TicketPool(Pool):
                 future._announce()
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
-
-    def _staff(self) -> int:
-        return len(self._crew)
 
     def _open(self) -> None:
         self._desk = TicketDesk(self.size)
@@ -303,11 +299,10 @@ class TicketPool(Pool):
                     except BaseException as exc:
                         exc.add_note("raised while the result of a call was unpickled")
                         future._settle(None, exc)
-                        del exc
                     else:
                         future._settle(value, None)
-                        del value
-                    del future
+                        value = None
+                    future = None
             else:
                 self._take(station, kind, number, data[start:stop])
         station.rest = data[position:]

@@ -186,10 +186,10 @@ def serve_tickets(
         try:
             if size == PARCEL_SIZE:
                 send(WANTED, number)
-                fn, args, kwargs = courier.fetch(number)
+                fn, args, *kwargs = courier.fetch(number)
             else:
-                fn, args, kwargs = loads(arena[offset : offset + size])
-            result = fn(*args, **kwargs)
+                fn, args, *kwargs = loads(arena[offset : offset + size])
+            result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
         except BaseException as exc:
             kind, body = report.error(exc)
         else:

@@ -11,6 +11,11 @@ import time
 
 import pytest
 
+try:
+    import numpy  # noqa: F401 - opens what it keeps open before we look at what is left open
+except ImportError:
+    pass
+
 sys.path.insert(0, os.path.dirname(__file__))  # workers import `process_errands` from there
 
 QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"]

@@ -119,6 +119,12 @@ def give(moment: str, deed) -> object:
     return Upon(moment, deed)
 
 
+def give_a_lock() -> object:
+    import threading
+
+    return threading.Lock()
+
+
 class Particular(Exception):
     """Pickles, and does not unpickle."""
 

@@ -258,10 +258,10 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
 
     def _start_over(self) -> None:
         """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
-        closing = self._pool.closing
+        closed = self._pool.closed
         self._processes = {}
         self._pool = self._make_pool()
-        if closing:
+        if closed:
             self._pool.close(wait=False)
 
 

@@ -99,18 +99,21 @@ def _serve_tickets(
                 pass
 
     os.register_at_fork(after_in_child=let_go)
-    serve_tickets(
-        tickets=ends.tickets,
-        frames=ends.frames,
-        arena=arena,
-        board=board,
-        berth=ends.berth,
-        courier=courier,
-        encode=encode,
-        prepare=prepare,
-        limit=limit,
-        alive=lambda: not forked or os.getpid() == process,
-    )
+    try:
+        serve_tickets(
+            tickets=ends.tickets,
+            frames=ends.frames,
+            arena=arena,
+            board=board,
+            berth=ends.berth,
+            courier=courier,
+            encode=encode,
+            prepare=prepare,
+            limit=limit,
+            alive=lambda: not forked or os.getpid() == process,
+        )
+    finally:
+        courier.close()
 
 
 def _serve_pair(
