@@ -160,7 +160,8 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
                 "message": where + text,
                 "details": report.longreprtext + ("\n\n" + dumped() if overdue else ""),
             }
-            item.config.stash[TAINTED] = True
+            if overdue:
+                item.config.stash[TAINTED] = True
             return report
 
     return Lockstep()
