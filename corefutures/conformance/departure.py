@@ -1,7 +1,7 @@
-"""A program that uses the executor under test and leaves: what is true at interpreter exit is seen from outside.
+"""A program that uses the executor under test and leaves: what holds at interpreter exit, seen from outside.
 
-Run by rules as `python -m corefutures.conformance.departure PLAN`, the plan as JSON. Spawned workers import this module as
-their main module: at the top it imports next to nothing.
+Run by rules as `python -m corefutures.conformance.departure PLAN`, the plan as JSON. Spawned workers import
+this module as their main module: at the top it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ def main(plan: dict[str, Any]) -> None:
     if manner == "cancelling":
         executor.submit(calls.pass_gate_and_note, gate, journal, "running")
         gate.await_arrivals()
-    for number in range(plan["calls"]):
-        _kept.append(executor.submit(calls.note, journal, number))
+    _kept.extend(executor.submit(calls.note, journal, number) for number in range(plan["calls"]))
     if manner == "without waiting":
         executor.shutdown(wait=False)
     elif manner == "cancelling":
@@ -38,9 +37,7 @@ def main(plan: dict[str, Any]) -> None:
     journal.note("leaving")
 
 
-def start(
-    tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: int
-) -> subprocess.Popen[bytes]:
+def start(tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: int) -> subprocess.Popen[bytes]:
     """Start the program.
 
     Args:
@@ -78,7 +75,8 @@ def _tests(plan: dict[str, Any]) -> Any:
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(plan["module"], plan["file"])
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[plan["module"]] = module
     spec.loader.exec_module(module)

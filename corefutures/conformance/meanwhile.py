@@ -1,5 +1,4 @@
-"""A call that goes on in a thread of its own while the rule does something else: for what blocks until the
-rule acts.
+"""A call that goes on in a thread of its own while the rule acts: for what blocks until the rule does.
 
 Imports the standard library and `patience` alone. Nothing here waits without a bound; no thread keeps the
 process alive.

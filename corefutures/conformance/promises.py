@@ -25,6 +25,4 @@ def skip_unless_promised(executor: Executor, expectation: Expectation | None = N
         return
     if expectation is None:
         pytest.skip("promised by executors made from corefutures.Executor")
-    pytest.skip(
-        f"promised by executors made from corefutures.Executor; by others from a version on: {expectation.absence}"
-    )
+    pytest.skip(f"promised by executors made from corefutures.Executor, by others by version: {expectation.absence}")

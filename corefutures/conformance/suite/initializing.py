@@ -1,4 +1,4 @@
-"""Chapter "initializing": the initializer runs once in each worker before its first call; a failing one breaks the pool."""
+"""Chapter "initializing": once in each worker, before its calls; a failing initializer breaks the pool."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 
 from corefutures.conformance.fixtures import GateMaker, Maker
 from corefutures.conformance.meanwhile import Meanwhile
-from corefutures.conformance.patience import all_done, brief, error_of, finishes, result_of, short_limit, until
+from corefutures.conformance.patience import (
+    all_done,
+    brief,
+    error_of,
+    finishes,
+    result_of,
+    short_limit,
+    until,
+)
 from corefutures.conformance.rules import requires
 from corefutures.conformance.worker import calls, hostile, memory
 from corefutures.conformance.worker.gates import Gate
@@ -18,7 +26,9 @@ REASON = "planted by the rule"
 
 
 def attempt(executor: Executor, fn: Callable[..., Any], *args: Any) -> Future[Any]:
-    """Submit a call; where the pool is known as broken already, a future that failed with the error of submit()."""
+    """Submit a call; where the pool is known as broken already, a future that failed with the error of
+    submit().
+    """
     try:
         return finishes(lambda: executor.submit(fn, *args), "submit() beside a failing initializer")
     except BrokenExecutor as error:
@@ -75,23 +85,27 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_initializer_needs_no_arguments(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """The initializer MUST be called without arguments where no initargs are given. (manual: ThreadPoolExecutor)"""
+        """The initializer MUST be called without arguments where no initargs are given. (manual:
+        ThreadPoolExecutor)
+        """
         executor = make(max_workers=1, initializer=memory.remember)
         found = result_of(executor.submit(memory.remembered, capabilities["shares_memory"]))
         assert found == [()], f"without initargs the initializer left {brief(found)}, not one call without arguments"
 
     @requires("accepts_initializer")
     def test_initializer_runs_once_in_a_worker(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
-        """The initializer MUST run once in a worker, however many calls it runs. (manual: ThreadPoolExecutor)"""
+        """The initializer MUST run once in a worker, however many calls it runs. (manual:
+        ThreadPoolExecutor)
+        """
         executor = make(max_workers=1, initializer=memory.remember, initargs=("once",))
         for number in range(5):
             found = result_of(executor.submit(memory.remembered, capabilities["shares_memory"]))
-            assert found == [("once",)], f"before call {number} the initializer had run {len(found)} times in its worker"
+            assert found == [("once",)], (
+                f"before call {number} the initializer had run {len(found)} times in its worker"
+            )
 
     @requires("accepts_initializer")
-    def test_initializer_runs_in_every_worker(
-        self, make: Maker, gate: Gate, capabilities: Mapping[str, bool]
-    ) -> None:
+    def test_initializer_runs_in_every_worker(self, make: Maker, gate: Gate, capabilities: Mapping[str, bool]) -> None:
         """The initializer MUST run in every worker. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=2, initializer=memory.remember, initargs=("each",))
         futures = [executor.submit(memory.pass_gate_and_tell, gate, capabilities["shares_memory"]) for _ in range(2)]
@@ -117,7 +131,9 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_initializer_that_is_not_callable_is_not_ignored(self, make: Maker) -> None:
-        """An initializer that is not callable SHOULD be refused with TypeError, or break the pool. (manual: ThreadPoolExecutor)"""
+        """An initializer that is not callable SHOULD be refused with TypeError, or break the pool. (manual:
+        ThreadPoolExecutor)
+        """
         try:
             executor = finishes(lambda: make(max_workers=1, initializer=5), "making an executor")
         except TypeError:
@@ -141,13 +157,17 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_fails_the_pending_call(self, make: Maker) -> None:
-        """A call whose worker's initializer raised MUST fail with a broken-pool error. (manual: ThreadPoolExecutor)"""
+        """A call whose worker's initializer raised MUST fail with a broken-pool error. (manual:
+        ThreadPoolExecutor)
+        """
         executor = make(max_workers=1, initializer=memory.fail_to_start, initargs=(REASON,))
         broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer failed")
 
     @requires("accepts_initializer")
     def test_failing_initializer_fails_every_pending_call(self, make: Maker, gate: Gate) -> None:
-        """All pending calls MUST fail with a broken-pool error when an initializer raises. (manual: ThreadPoolExecutor)"""
+        """All pending calls MUST fail with a broken-pool error when an initializer raises. (manual:
+        ThreadPoolExecutor)
+        """
         executor = self._failing_at(make, gate)
         futures = [attempt(executor, calls.nothing) for _ in range(6)]
         gate.open()
@@ -165,7 +185,9 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_makes_submit_fail(self, make: Maker) -> None:
-        """submit() MUST raise a broken-pool error once an initializer has raised. (manual: ThreadPoolExecutor)"""
+        """submit() MUST raise a broken-pool error once an initializer has raised. (manual:
+        ThreadPoolExecutor)
+        """
         executor = broken(make)
         for _ in range(2):
             try:
@@ -178,7 +200,9 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_makes_map_fail(self, make: Maker) -> None:
-        """map() MUST raise a broken-pool error once an initializer has raised. (manual: ThreadPoolExecutor)"""
+        """map() MUST raise a broken-pool error once an initializer has raised. (manual:
+        ThreadPoolExecutor)
+        """
         executor = broken(make)
         try:
             found = finishes(lambda: list(executor.map(calls.echo, [1])), "map() on a broken pool")
@@ -188,7 +212,9 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_wakes_who_waits(self, make: Maker, gate: Gate) -> None:
-        """result(), wait(), as_completed() and callbacks MUST see that an initializer failed. (manual: ThreadPoolExecutor)"""
+        """result(), wait(), as_completed() and callbacks MUST see that an initializer failed. (manual:
+        ThreadPoolExecutor)
+        """
         executor = self._failing_at(make, gate)
         future = attempt(executor, calls.nothing)
         seen: list[Future[Any]] = []
@@ -216,7 +242,9 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_is_the_cause_in_submit(self, make: Maker) -> None:
-        """The error of submit() to a broken pool SHOULD have the initializer's error as its cause. (DESIGN E5)"""
+        """The error of submit() to a broken pool SHOULD have the initializer's error as its cause. (DESIGN
+        E5)
+        """
         executor = broken(make)
         error = broken_error_of(attempt(executor, calls.nothing), "submit() to a pool whose initializer failed")
         causes = chain(error)[1:]
@@ -226,7 +254,9 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_gives_each_future_an_error_of_its_own(self, make: Maker, gate: Gate) -> None:
-        """Each call that an initializer's failure ends SHOULD get an exception object of its own. (DESIGN E5)"""
+        """Each call that an initializer's failure ends SHOULD get an exception object of its own.
+        (DESIGN E5)
+        """
         executor = self._failing_at(make, gate)
         futures = [attempt(executor, calls.nothing) for _ in range(3)]
         gate.open()
@@ -275,9 +305,7 @@ class Initializing:
         assert tried <= 1, f"with one worker the failing initializer was run {tried} times"
 
     @requires("accepts_initializer")
-    def test_failing_initializer_in_a_second_worker_breaks_the_pool(
-        self, make: Maker, gate: Gate, folder: str
-    ) -> None:
+    def test_failing_initializer_in_a_second_worker_breaks_the_pool(self, make: Maker, gate: Gate, folder: str) -> None:
         """An initializer that raises in any worker MUST break the pool. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=2, initializer=memory.fail_unless_first, initargs=(folder, REASON))
         futures = [attempt(executor, calls.pass_gate, gate) for _ in range(2)]
@@ -294,10 +322,10 @@ class Initializing:
         all_done(futures, "every future of a pool whose initializer failed in one of two workers")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_is_noticed_while_others_work(
-        self, make: Maker, gates: GateMaker, folder: str
-    ) -> None:
-        """A failed initializer SHOULD fail the pending calls at once, also while another worker is busy. (DESIGN E5)"""
+    def test_failing_initializer_is_noticed_while_others_work(self, make: Maker, gates: GateMaker, folder: str) -> None:
+        """A failed initializer SHOULD fail the pending calls at once, also while another worker is busy.
+        (DESIGN E5)
+        """
         starting, working = gates(), gates()
         executor = self._made(make, starting, 2, memory.fail_unless_first, (folder, REASON, starting))
         futures = [attempt(executor, calls.pass_gate, working) for _ in range(3)]
@@ -331,14 +359,20 @@ class Initializing:
         return self._made(make, gate, 1, memory.pass_gate_and_fail, (gate, REASON))
 
     def _made(
-        self, make: Maker, gate: Gate, max_workers: int, initializer: Callable[..., Any], initargs: tuple[Any, ...]
+        self,
+        make: Maker,
+        gate: Gate,
+        max_workers: int,
+        initializer: Callable[..., Any],
+        initargs: tuple[Any, ...],
     ) -> Executor:
         """An executor whose initializer waits at the gate.
 
-        One that waits for its workers before it is there gets the gate opened at once: then its pool breaks early.
+        One that waits for its workers before it is there gets the gate opened at once: its pool breaks early.
         """
         making = Meanwhile(
-            lambda: make(max_workers=max_workers, initializer=initializer, initargs=initargs), "making an executor"
+            lambda: make(max_workers=max_workers, initializer=initializer, initargs=initargs),
+            "making an executor",
         )
         if making.goes_on(2.0):
             gate.open()

@@ -1,4 +1,4 @@
-"""Chapter "mapping": order, time limit, collection of the input, chunks, errors in the middle, closing and dropping."""
+"""Chapter "mapping": order, time limit, drawing of the input, chunks, errors, closing and dropping."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from functools import partial
 from itertools import islice, repeat
-from typing import Any, NoReturn
+from typing import Any
 
 from corefutures.conformance.expectations import (
     MAP_BUFFERSIZE,
@@ -77,6 +78,12 @@ def exhausted(results: Iterator[Any]) -> bool:
     return False
 
 
+def gone(watch: weakref.ref[Any]) -> bool:
+    """Whether what was watched has been freed."""
+    gc.collect()
+    return watch() is None
+
+
 class Mapping:
     """Rules on `Executor.map`."""
 
@@ -88,9 +95,11 @@ class Mapping:
         assert found == [number**2 for number in range(12)], f"map() gave {brief(found)} for the squares of 0 to 11"
 
     def test_map_takes_several_iterables(self, executor: Executor) -> None:
-        """map() MUST call with one item of each iterable, in the order of the iterables. (manual: Executor.map)"""
+        """map() MUST call with one item of each iterable, in the order of the iterables. (manual:
+        Executor.map)
+        """
         found = taken(executor.map(calls.arguments, "ab", [1, 2], (True, False)))
-        wanted = [(("a", 1, True), {}), (("b", 2, False), {})]
+        wanted: list[Any] = [(("a", 1, True), {}), (("b", 2, False), {})]
         assert found == wanted, f"map() over three iterables called with {brief(found)}, not {brief(wanted)}"
 
     def test_map_stops_at_the_shortest_iterable(self, executor: Executor) -> None:
@@ -108,8 +117,10 @@ class Mapping:
         assert found == [], f"map() over nothing and two items gave {brief(found)}"
 
     def test_map_gives_results_that_are_false(self, executor: Executor) -> None:
-        """map() MUST give every result, also one that is None or false, and take every such item. (manual: Executor.map)"""
-        items = [0, None, "", False, (), [], 1]
+        """map() MUST give every result, also one that is None or false, and take every such item. (manual:
+        Executor.map)
+        """
+        items: list[Any] = [0, None, "", False, (), [], 1]
         found = taken(executor.map(calls.echo, items))
         assert found == items, f"map() over {items} gave {brief(found)}: a false value was lost or ended it"
 
@@ -127,7 +138,9 @@ class Mapping:
             assert exhausted(results), "map's iterator went on after its end"
 
     def test_map_keeps_the_order_of_the_input(self, make: Maker, gates: GateMaker) -> None:
-        """map() MUST give the results in the order of the input, whichever call ends first. (manual: Executor.map)"""
+        """map() MUST give the results in the order of the input, whichever call ends first. (manual:
+        Executor.map)
+        """
         executor = make(max_workers=2)
         closed, opened = gates(), gates()
         opened.open()
@@ -142,7 +155,9 @@ class Mapping:
         assert found == ["first", "second"], f"map() gave {brief(found)}: not in the order of the input"
 
     def test_map_of_many_keeps_every_result_in_order(self, make: Maker) -> None:
-        """map() over many items MUST give each result once, in the order of the input. (manual: Executor.map)"""
+        """map() over many items MUST give each result once, in the order of the input. (manual:
+        Executor.map)
+        """
         executor = make(max_workers=2)
         found = taken(executor.map(calls.echo, range(300)))
         assert found == list(range(300)), "map() over 300 items lost, doubled or misplaced results"
@@ -201,7 +216,9 @@ class Mapping:
         assert taken(results) == ["late"], "map() lost the result of a later call"
 
     def test_map_waits_for_a_result_that_is_not_there(self, executor: Executor, gate: Gate) -> None:
-        """map's iterator MUST wait for a result as long as it takes if there is no timeout. (manual: Executor.map)"""
+        """map's iterator MUST wait for a result as long as it takes if there is no timeout. (manual:
+        Executor.map)
+        """
         results = executor.map(calls.pass_gate, [gate], ["late"])
         taking = Meanwhile(lambda: next(results), "next() of map's iterator")
         gate.await_arrivals()
@@ -221,7 +238,9 @@ class Mapping:
         assert "bad" in str(error), f"map() raised {brief(error)}, which is not the call's error"
 
     def test_map_reports_an_error_at_iteration_only(self, executor: Executor) -> None:
-        """map() MUST raise a call's exception when its result is retrieved and not earlier. (manual: Executor.map)"""
+        """map() MUST raise a call's exception when its result is retrieved and not earlier. (manual:
+        Executor.map)
+        """
         try:
             results = executor.map(int, ["bad"])
         except ValueError:
@@ -270,7 +289,9 @@ class Mapping:
     # Errors of the input
 
     def test_map_passes_on_an_error_of_its_input(self, executor: Executor) -> None:
-        """map() MUST pass on an exception of an iterable, and the executor stay usable. (manual: Executor.map)"""
+        """map() MUST pass on an exception of an iterable, and the executor stay usable. (manual:
+        Executor.map)
+        """
         try:
             results = finishes(lambda: executor.map(calls.echo, _failing_input(3)), "map() over a failing input")
             found = taken(results)
@@ -281,7 +302,9 @@ class Mapping:
         assert taken(executor.map(calls.echo, [1])) == [1], "map() did not work any more after its input had failed"
 
     def test_map_refuses_what_is_not_iterable(self, executor: Executor) -> None:
-        """map() MUST raise TypeError for an argument that is not iterable, as the built-in map does. (manual: Executor.map)"""
+        """map() MUST raise TypeError for an argument that is not iterable, as the built-in map does. (manual:
+        Executor.map)
+        """
         not_iterable: Any = 5
         try:
             found = taken(executor.map(calls.echo, not_iterable))
@@ -292,7 +315,9 @@ class Mapping:
     # The time limit
 
     def test_map_times_out(self, executor: Executor, gate: Gate) -> None:
-        """map's iterator MUST raise TimeoutError when a result is not there in time. (manual: Executor.map)"""
+        """map's iterator MUST raise TimeoutError when a result is not there in time. (manual:
+        Executor.map)
+        """
         results = executor.map(calls.pass_gate, [gate], ["late"], timeout=SHORT_SECONDS)
         error_following(results, TimeoutError, "after its time limit, while the call was blocked")
 
@@ -302,7 +327,9 @@ class Mapping:
         error_following(results, TimeoutError, "with timeout=0, while the call was blocked")
 
     def test_map_gives_results_before_it_times_out(self, executor: Executor, gates: GateMaker) -> None:
-        """map's iterator MUST give the results that came in time before it raises TimeoutError. (manual: Executor.map)"""
+        """map's iterator MUST give the results that came in time before it raises TimeoutError. (manual:
+        Executor.map)
+        """
         opened = gates()
         opened.open()
         result_of(executor.submit(calls.nothing))  # the worker has started
@@ -360,7 +387,9 @@ class Mapping:
         gate.open()
         assert exhausted(results), "map's iterator went on after its TimeoutError"
 
-    def test_map_that_timed_out_cancels_the_waiting_calls(self, executor: Executor, gate: Gate, journal: Journal) -> None:
+    def test_map_that_timed_out_cancels_the_waiting_calls(
+        self, executor: Executor, gate: Gate, journal: Journal
+    ) -> None:
         """When map's iterator times out, its calls that have not started SHOULD be cancelled. (DESIGN E9)"""
         results = executor.map(
             calls.note_and_pass_gate, repeat(journal), range(LONG_ENOUGH), repeat(gate), timeout=SHORT_SECONDS
@@ -392,7 +421,9 @@ class Mapping:
         assert found == [], f"map() over nothing with chunksize=4 gave {brief(found)}"
 
     def test_map_chunksize_keeps_results_of_chunks_before_an_error(self, executor: Executor) -> None:
-        """map() in chunks MUST give the results of the chunks before the one that failed. (manual: Executor.map)"""
+        """map() in chunks MUST give the results of the chunks before the one that failed. (manual:
+        Executor.map)
+        """
         results = executor.map(int, ["1", "2", "bad", "4"], chunksize=2)
         found = taken_before_an_error(results, 2, "the results before the chunk that failed")
         assert found == [1, 2], f"map() in chunks gave {brief(found)} before the chunk that failed"
@@ -408,13 +439,17 @@ class Mapping:
         assert taken(results) == [3, 4], "map() in chunks lost the results after the call that failed"
 
     def test_map_chunksize_that_is_not_positive_loses_nothing(self, executor: Executor) -> None:
-        """map() SHOULD refuse a chunksize that is not positive with ValueError, or ignore it. (manual: Executor.map)"""
+        """map() SHOULD refuse a chunksize that is not positive with ValueError, or ignore it. (manual:
+        Executor.map)
+        """
         for chunksize in (0, -1):
             try:
                 found = taken(executor.map(calls.square, range(3), chunksize=chunksize))
             except ValueError:
                 continue
-            assert found == [0, 1, 4], f"map() with chunksize={chunksize} gave {brief(found)}: neither refused nor ignored"
+            assert found == [0, 1, 4], (
+                f"map() with chunksize={chunksize} gave {brief(found)}: neither refused nor ignored"
+            )
 
     # The buffer
 
@@ -440,7 +475,9 @@ class Mapping:
         assert found == items, f"map() over {items} with buffersize=2 gave {brief(found)}"
 
     def test_map_buffersize_limits_what_is_drawn(self, executor: Executor) -> None:
-        """map() with buffersize MUST pause drawing its input while the buffer is full. (manual: Executor.map)"""
+        """map() with buffersize MUST pause drawing its input while the buffer is full. (manual:
+        Executor.map)
+        """
         skip_unless_promised(executor, MAP_BUFFERSIZE)
         drawn: list[int] = []
         results = self._buffered(executor, calls.echo, drawing(range(50), drawn), buffersize=3)
@@ -451,7 +488,9 @@ class Mapping:
         assert taken(results) == list(range(4, 50)), "map() with buffersize lost the rest"
 
     def test_map_buffersize_submits_ahead(self, make: Maker, gate: Gate) -> None:
-        """map() with buffersize SHOULD have as many calls under way as the buffer and the workers take. (DESIGN E2)"""
+        """map() with buffersize SHOULD have as many calls under way as the buffer and the workers take.
+        (DESIGN E2)
+        """
         executor = make(max_workers=2)
         skip_unless_promised(executor, MAP_BUFFERSIZE)
         results = self._buffered(executor, calls.pass_gate, repeat(gate, 6), range(6), buffersize=2)
@@ -474,22 +513,32 @@ class Mapping:
                 yield number
 
         results = finishes(
-            lambda: self._buffered(executor, calls.square, almost_endless(), buffersize=2), "map() over an endless input"
+            lambda: self._buffered(executor, calls.square, almost_endless(), buffersize=2),
+            "map() over an endless input",
         )
         found = taken(results, 5)
         assert found == [0, 1, 4, 9, 16], f"map() over an endless input gave {brief(found)}"
 
     def test_map_buffersize_refuses_what_is_no_size(self, executor: Executor) -> None:
-        """map() SHOULD refuse a buffersize that is not a positive integer, at the call. (manual: Executor.map)"""
+        """map() SHOULD refuse a buffersize that is not a positive integer, at the call. (manual:
+        Executor.map)
+        """
         skip_unless_promised(executor, MAP_BUFFERSIZE)
-        wrong: list[tuple[Any, type[Exception]]] = [(0, ValueError), (-1, ValueError), ("2", TypeError), (1.5, TypeError)]
+        wrong: list[tuple[Any, type[Exception]]] = [
+            (0, ValueError),
+            (-1, ValueError),
+            ("2", TypeError),
+            (1.5, TypeError),
+        ]
         for size, kind in wrong:
             try:
                 self._buffered(executor, calls.echo, [1], buffersize=size)
             except kind:
                 continue
             except Exception as error:
-                raise AssertionError(f"map() with buffersize={size!r} raised {brief(error)}, no {kind.__name__}") from error
+                raise AssertionError(
+                    f"map() with buffersize={size!r} raised {brief(error)}, no {kind.__name__}"
+                ) from error
             raise AssertionError(f"map() took buffersize={size!r}, where a {kind.__name__} is due")
 
     def test_map_buffersize_passes_on_an_error_of_its_input(self, executor: Executor) -> None:
@@ -511,7 +560,9 @@ class Mapping:
         error_following(results, hostile.HostileError, "where the error of its input was due")
 
     def test_map_buffersize_times_out(self, executor: Executor, gate: Gate) -> None:
-        """map() with buffersize MUST raise TimeoutError when a result is not there in time. (manual: Executor.map)"""
+        """map() with buffersize MUST raise TimeoutError when a result is not there in time. (manual:
+        Executor.map)
+        """
         skip_unless_promised(executor, MAP_BUFFERSIZE)
         results = self._buffered(executor, calls.pass_gate, repeat(gate), buffersize=2, timeout=SHORT_SECONDS)
         error_following(results, TimeoutError, "after its time limit, while the call was blocked")
@@ -553,11 +604,16 @@ class Mapping:
     def test_map_iterator_that_is_dropped_cancels_the_waiting_calls(
         self, executor: Executor, gates: GateMaker, journal: Journal
     ) -> None:
-        """The calls of a begun map's iterator that is dropped SHOULD be cancelled if they have not started. (DESIGN E9)"""
+        """The calls of a begun map's iterator that is dropped SHOULD be cancelled if they have not started.
+        (DESIGN E9)
+        """
         opened, closed = gates(), gates()
         opened.open()
         results = executor.map(
-            calls.note_and_pass_gate, repeat(journal), range(LONG_ENOUGH), [opened] + [closed] * (LONG_ENOUGH - 1)
+            calls.note_and_pass_gate,
+            repeat(journal),
+            range(LONG_ENOUGH),
+            [opened] + [closed] * (LONG_ENOUGH - 1),
         )
         assert following(results) == 0, "map() did not give the first result first"
         closed.await_arrivals()
@@ -570,7 +626,9 @@ class Mapping:
         for _ in range(3):
             following(executor.map(calls.echo, range(10)))
         gc.collect()
-        assert result_of(executor.submit(calls.echo, "after")) == "after", "a dropped iterator of map() broke the executor"
+        assert result_of(executor.submit(calls.echo, "after")) == "after", (
+            "a dropped iterator of map() broke the executor"
+        )
 
     @requires("shares_memory")
     def test_map_keeps_no_result_that_it_has_given(self, executor: Executor) -> None:
@@ -579,7 +637,7 @@ class Mapping:
             result_of(executor.submit(calls.nothing))  # the worker has let go of it
             watch = weakref.ref(result)
             del result
-            until(lambda: gc.collect() is None or watch() is None, "a result that map() has handed out to be freed")  # noqa: B023
+            until(partial(gone, watch), "a result that map() has handed out to be freed")
 
     def _buffered(self, executor: Executor, fn: Any, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
         mapped: Any = executor.map  # not every Python's type has buffersize
@@ -595,4 +653,3 @@ class Mapping:
 def _failing_input(good: int) -> Iterator[int]:
     yield from range(good)
     hostile.fail("the input failed")
-

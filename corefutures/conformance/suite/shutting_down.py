@@ -11,7 +11,16 @@ from typing import Any
 from corefutures.conformance import departure
 from corefutures.conformance.fixtures import Maker
 from corefutures.conformance.meanwhile import Meanwhile
-from corefutures.conformance.patience import all_done, brief, error_of, finishes, limit, result_of, short_limit, until
+from corefutures.conformance.patience import (
+    all_done,
+    brief,
+    error_of,
+    finishes,
+    limit,
+    result_of,
+    short_limit,
+    until,
+)
 from corefutures.conformance.rules import patient, requires
 from corefutures.conformance.worker import calls
 from corefutures.conformance.worker.gates import Gate
@@ -33,7 +42,9 @@ def shutting(executor: Executor, **options: bool) -> Meanwhile[None]:
 
 
 def occupied(executor: Executor, gate: Gate, journal: Journal) -> tuple[Future[Any], list[Future[Any]]]:
-    """Let the one worker run a call that waits at the gate, and others wait behind it: the call, the others."""
+    """Let the one worker run a call that waits at the gate, others wait behind it; the call, and the
+    others.
+    """
     running = executor.submit(calls.pass_gate_and_note, gate, journal, "running")
     waiting = [executor.submit(calls.note_and_echo, journal, number) for number in range(LONG_ENOUGH)]
     gate.await_arrivals()
@@ -55,21 +66,32 @@ class ShuttingDown:
     # What it refuses
 
     def test_shutdown_makes_submit_fail(self, executor: Executor) -> None:
-        """submit() after shutdown(), whatever its arguments, MUST raise RuntimeError. (manual: Executor.shutdown)"""
+        """submit() after shutdown(), whatever its arguments, MUST raise RuntimeError. (manual:
+        Executor.shutdown)
+        """
         result_of(executor.submit(calls.nothing))
         shut(executor)
         refuses(executor, "shutdown()")
         refuses(executor, "shutdown()")
 
     def test_shutdown_of_an_unused_executor_makes_submit_fail(self, make: Maker) -> None:
-        """submit() after shutdown() of an unused executor MUST raise RuntimeError. (manual: Executor.shutdown)"""
-        for options in ({}, {"wait": False}, {"cancel_futures": True}, {"wait": False, "cancel_futures": True}):
+        """submit() after shutdown() of an unused executor MUST raise RuntimeError. (manual:
+        Executor.shutdown)
+        """
+        for options in (
+            {},
+            {"wait": False},
+            {"cancel_futures": True},
+            {"wait": False, "cancel_futures": True},
+        ):
             executor = make(max_workers=1)
             shut(executor, **options)
             refuses(executor, f"shutdown(**{options}) of an unused executor")
 
     def test_shutdown_makes_submit_fail_while_calls_run(self, executor: Executor, gate: Gate) -> None:
-        """submit() after shutdown(wait=False) MUST raise RuntimeError while calls run. (manual: Executor.shutdown)"""
+        """submit() after shutdown(wait=False) MUST raise RuntimeError while calls run. (manual:
+        Executor.shutdown)
+        """
         running = executor.submit(calls.pass_gate, gate, "ran")
         gate.await_arrivals()
         shut(executor, wait=False)
@@ -78,7 +100,9 @@ class ShuttingDown:
         assert result_of(running) == "ran", "a call that ran during shutdown(wait=False) lost its result"
 
     def test_shutdown_makes_submit_fail_while_it_waits(self, executor: Executor, gate: Gate) -> None:
-        """submit() MUST raise RuntimeError while a shutdown() in another thread waits. (manual: Executor.shutdown)"""
+        """submit() MUST raise RuntimeError while a shutdown() in another thread waits. (manual:
+        Executor.shutdown)
+        """
         executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         ending = shutting(executor)
@@ -132,7 +156,9 @@ class ShuttingDown:
         assert running.done(), "shutdown() without arguments returned before the running call's future had ended"
 
     def test_shutdown_waits_for_calls_that_wait(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """shutdown(wait=True) MUST not return before the waiting calls have run. (manual: Executor.shutdown)"""
+        """shutdown(wait=True) MUST not return before the waiting calls have run. (manual:
+        Executor.shutdown)
+        """
         running, waiting = occupied(executor, gate, journal)
         ending = shutting(executor, wait=True)
         assert ending.goes_on(), "shutdown(wait=True) returned while a call was running"
@@ -144,7 +170,9 @@ class ShuttingDown:
         assert found == list(range(LONG_ENOUGH)), f"calls that waited at shutdown(wait=True) gave {brief(found)}"
 
     def test_shutdown_right_after_many_calls_completes_them(self, make: Maker, journal: Journal) -> None:
-        """shutdown(wait=True) right after many submit() calls MUST let all of them run. (manual: Executor.shutdown)"""
+        """shutdown(wait=True) right after many submit() calls MUST let all of them run. (manual:
+        Executor.shutdown)
+        """
         executor = make(max_workers=2)
         futures = [executor.submit(calls.note_and_echo, journal, number) for number in range(50)]
         shut(executor, wait=True)
@@ -152,7 +180,9 @@ class ShuttingDown:
         assert sorted(map(int, journal.entries)) == list(range(50)), "shutdown() lost or doubled some of 50 calls"
 
     def test_shutdown_waits_although_calls_fail(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """shutdown(wait=True) MUST wait for the calls behind one that raised, too. (manual: Executor.shutdown)"""
+        """shutdown(wait=True) MUST wait for the calls behind one that raised, too. (manual:
+        Executor.shutdown)
+        """
         failing = executor.submit(calls.pass_gate_and_raise, gate, ValueError("x"))
         last = executor.submit(calls.note_and_echo, journal, "last")
         gate.await_arrivals()
@@ -165,7 +195,9 @@ class ShuttingDown:
         assert journal.entries == ["last"], "a call behind a failed one did not run once"
 
     def test_shutdown_right_after_map_keeps_the_results(self, make: Maker) -> None:
-        """The results of map() MUST be there also after a shutdown() right behind it. (manual: Executor.shutdown)"""
+        """The results of map() MUST be there also after a shutdown() right behind it. (manual:
+        Executor.shutdown)
+        """
         executor = make(max_workers=2)
         results = executor.map(calls.square, range(10))
         shut(executor)
@@ -173,7 +205,9 @@ class ShuttingDown:
         assert found == [number**2 for number in range(10)], f"after shutdown() map() gave {brief(found)}"
 
     def test_shutdown_after_a_cancellation_returns(self, executor: Executor) -> None:
-        """shutdown(wait=True) MUST return also when the last call was cancelled. (manual: Executor.shutdown)"""
+        """shutdown(wait=True) MUST return also when the last call was cancelled. (manual:
+        Executor.shutdown)
+        """
         for _ in range(LONG_ENOUGH):
             executor.submit(calls.nothing).cancel()
         shut(executor, wait=True)
@@ -211,7 +245,9 @@ class ShuttingDown:
         assert found == list(range(LONG_ENOUGH)), f"calls that waited at shutdown(wait=False) gave {brief(found)}"
 
     def test_shutdown_without_waiting_wakes_a_thread_in_result(self, executor: Executor, gate: Gate) -> None:
-        """A thread in result() MUST get its result also after shutdown(wait=False). (manual: Executor.shutdown)"""
+        """A thread in result() MUST get its result also after shutdown(wait=False). (manual:
+        Executor.shutdown)
+        """
         running = executor.submit(calls.pass_gate, gate, "ran")
         asking = Meanwhile(running.result, "result()")
         gate.await_arrivals()
@@ -223,7 +259,9 @@ class ShuttingDown:
     # cancel_futures=True
 
     def test_shutdown_with_cancel_cancels_what_waits(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """shutdown(wait=True, cancel_futures=True) MUST cancel the pending calls. (manual: Executor.shutdown)"""
+        """shutdown(wait=True, cancel_futures=True) MUST cancel the pending calls. (manual:
+        Executor.shutdown)
+        """
         _, waiting = occupied(executor, gate, journal)
         ending = shutting(executor, wait=True, cancel_futures=True)
         ending.goes_on()
@@ -234,7 +272,9 @@ class ShuttingDown:
         assert all(future.done() for future in waiting), "shutdown(wait=True, cancel_futures=True) left futures pending"
 
     def test_shutdown_with_cancel_waits_for_what_runs(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """shutdown(wait=True, cancel_futures=True) MUST wait for the running call. (manual: Executor.shutdown)"""
+        """shutdown(wait=True, cancel_futures=True) MUST wait for the running call. (manual:
+        Executor.shutdown)
+        """
         running, _ = occupied(executor, gate, journal)
         ending = shutting(executor, wait=True, cancel_futures=True)
         assert ending.goes_on(), "shutdown(wait=True, cancel_futures=True) returned while a call was running"
@@ -246,7 +286,9 @@ class ShuttingDown:
     def test_shutdown_with_cancel_without_waiting_cancels_what_waits(
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
-        """shutdown(wait=False, cancel_futures=True) MUST cancel the pending calls. (manual: Executor.shutdown)"""
+        """shutdown(wait=False, cancel_futures=True) MUST cancel the pending calls. (manual:
+        Executor.shutdown)
+        """
         _, waiting = occupied(executor, gate, journal)
         shut(executor, wait=False, cancel_futures=True)
         until(waiting[-1].done, "shutdown(wait=False, cancel_futures=True) to cancel the last waiting call")
@@ -258,7 +300,9 @@ class ShuttingDown:
     def test_shutdown_with_cancel_without_waiting_lets_the_running_call_end(
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
-        """shutdown(wait=False, cancel_futures=True) MUST return and leave a running call alone. (manual: Executor.shutdown)"""
+        """shutdown(wait=False, cancel_futures=True) MUST return and leave a running call alone. (manual:
+        Executor.shutdown)
+        """
         running, _ = occupied(executor, gate, journal)
         shut(executor, wait=False, cancel_futures=True)
         assert not running.done(), "shutdown(wait=False, cancel_futures=True) ended the running call"
@@ -291,7 +335,9 @@ class ShuttingDown:
     def test_shutdown_with_cancel_wakes_a_thread_in_result(
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
-        """result() MUST raise CancelledError in a thread whose call shutdown() cancels. (manual: Future.result)"""
+        """result() MUST raise CancelledError in a thread whose call shutdown() cancels. (manual:
+        Future.result)
+        """
         _, waiting = occupied(executor, gate, journal)
         asking = Meanwhile(waiting[-1].result, "result()")
         assert asking.goes_on(), "result() returned while the call was pending"
@@ -321,12 +367,16 @@ class ShuttingDown:
         assert waits.goes_on(), "wait() returned while the call was pending"
         shut(executor, wait=False, cancel_futures=True)
         gate.open()
-        assert waits.outcome(short_limit()).done == set(waiting[-1:]), "wait() did not report a call cancelled by shutdown() as done"
+        assert waits.outcome(short_limit()).done == set(waiting[-1:]), (
+            "wait() did not report a call cancelled by shutdown() as done"
+        )
 
     def test_shutdown_with_cancel_ends_an_iterator_of_map(
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
-        """map's iterator MUST raise CancelledError for a call that shutdown() cancels. (manual: Executor.shutdown)"""
+        """map's iterator MUST raise CancelledError for a call that shutdown() cancels. (manual:
+        Executor.shutdown)
+        """
         results = executor.map(calls.note_and_pass_gate, repeat(journal), range(LONG_ENOUGH), repeat(gate))
         gate.await_arrivals()
         shut(executor, wait=False, cancel_futures=True)
@@ -370,7 +420,9 @@ class ShuttingDown:
         assert running.done(), "shutdown(wait=True) after shutdown(wait=False) returned before the call had ended"
 
     def test_shutdown_again_cancels(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """shutdown(cancel_futures=True) SHOULD cancel what waits also after shutdown(wait=False). (DESIGN E6)"""
+        """shutdown(cancel_futures=True) SHOULD cancel what waits also after shutdown(wait=False).
+        (DESIGN E6)
+        """
         running, waiting = occupied(executor, gate, journal)
         shut(executor, wait=False)
         shut(executor, wait=False, cancel_futures=True)
@@ -391,14 +443,16 @@ class ShuttingDown:
         assert result_of(running) == "ran", "two shutdown() calls at once spoiled a result"
 
     def test_shutdown_during_submit_loses_no_call(self, make: Maker, journal: Journal) -> None:
-        """Every future that submit() returned during a shutdown() SHOULD end with its call's result. (DESIGN E1)"""
+        """Every future that submit() returned during a shutdown() SHOULD end with its call's result. (DESIGN
+        E1)
+        """
         executor = make(max_workers=2)
         futures: list[Future[Any]] = []
 
         def submit_on() -> None:
             try:
                 for number in range(5000):
-                    futures.append(executor.submit(calls.note_and_echo, journal, number))
+                    futures.append(executor.submit(calls.note_and_echo, journal, number))  # noqa: PERF401
             except RuntimeError:
                 pass
 
@@ -442,7 +496,9 @@ class ShuttingDown:
 
     @requires("shares_memory")
     def test_shutdown_that_waits_returns_in_a_call(self, executor: Executor, gate: Gate) -> None:
-        """shutdown(wait=True) from one of the executor's own calls SHOULD act as shutdown(wait=False). (DESIGN E6)"""
+        """shutdown(wait=True) from one of the executor's own calls SHOULD act as shutdown(wait=False).
+        (DESIGN E6)
+        """
         executor.submit(calls.pass_gate, gate)
         ending = executor.submit(executor.shutdown, wait=True)
         waiting = executor.submit(calls.echo, "waited")
@@ -453,14 +509,18 @@ class ShuttingDown:
 
     @requires(shares_memory=False)
     def test_shutdown_that_does_not_travel_fails_cleanly(self, executor: Executor) -> None:
-        """Where calls do not share memory, submitting shutdown() itself SHOULD fail that one call alone. (DESIGN E4)"""
+        """Where calls do not share memory, submitting shutdown() itself SHOULD fail that one call alone.
+        (DESIGN E4)
+        """
         try:
             future = executor.submit(executor.shutdown)
         except Exception:
             pass
         else:
             error_of(future, "the failure of an executor's method as a call")
-        assert result_of(executor.submit(calls.echo, "after")) == "after", "the executor's own method, as a call, broke it"
+        assert result_of(executor.submit(calls.echo, "after")) == "after", (
+            "the executor's own method, as a call, broke it"
+        )
 
     # The context manager
 
@@ -490,7 +550,9 @@ class ShuttingDown:
         refuses(executor, "the with block")
 
     def test_with_passes_on_an_exception(self, make: Maker, gate: Gate, journal: Journal) -> None:
-        """An exception in the `with` block MUST get out of it, after the calls have ended. (manual: Executor.shutdown)"""
+        """An exception in the `with` block MUST get out of it, after the calls have ended. (manual:
+        Executor.shutdown)
+        """
         executor = make(max_workers=1)
         futures: list[Future[Any]] = []
 
@@ -503,13 +565,16 @@ class ShuttingDown:
         gate.await_arrivals()
         assert leaving.goes_on(), "the with block was left by an exception while a call was running"
         gate.open()
+        left_by: list[BaseException] = []
         try:
             leaving.outcome()
         except KeyError as error:
-            assert error.args == ("from the block",), "the with block changed the exception that left it"
-        else:
-            raise AssertionError("the with block swallowed an exception")
-        assert all(future.done() for future in futures), "the with block was left by an exception before its calls ended"
+            left_by.append(error)
+        assert left_by, "the with block swallowed an exception"
+        assert left_by[0].args == ("from the block",), "the with block changed the exception that left it"
+        assert all(future.done() for future in futures), (
+            "the with block was left by an exception before its calls ended"
+        )
         assert journal.entries == ["waited"], "leaving the with block by an exception lost a waiting call"
         refuses(executor, "the with block")
 
@@ -528,7 +593,9 @@ class ShuttingDown:
     # Dropped, and at interpreter exit
 
     def test_calls_of_a_dropped_executor_complete(self, make: Maker, gate: Gate, journal: Journal) -> None:
-        """The futures of an executor that is dropped without shutdown SHOULD end with their results. (DESIGN E1)"""
+        """The futures of an executor that is dropped without shutdown SHOULD end with their results. (DESIGN
+        E1)
+        """
         executor = make.unremembered(max_workers=1)
         running, waiting = occupied(executor, gate, journal)
         del executor
@@ -540,19 +607,25 @@ class ShuttingDown:
 
     @patient(2)
     def test_exit_waits_for_the_calls_after_shutdown(self, folder: str, gate: Gate, journal: Journal) -> None:
-        """The program MUST not end before the pending calls after shutdown(wait=False) have run. (manual: Executor.shutdown)"""
+        """The program MUST not end before the pending calls after shutdown(wait=False) have run. (manual:
+        Executor.shutdown)
+        """
         self._leave("without waiting", folder, gate, journal, count=4)
         self._all_ran(journal, 4, "after shutdown(wait=False)")
 
     @patient(2)
     def test_exit_without_shutdown_waits_for_the_calls(self, folder: str, gate: Gate, journal: Journal) -> None:
-        """The program SHOULD not end before pending calls have run, also without any shutdown(). (DESIGN E1)"""
+        """The program SHOULD not end before pending calls have run, also without any shutdown().
+        (DESIGN E1)
+        """
         self._leave("at once", folder, gate, journal, count=4)
         self._all_ran(journal, 4, "without shutdown()")
 
     @patient(2)
     def test_exit_after_cancelling_waits_for_the_running_call(self, folder: str, gate: Gate, journal: Journal) -> None:
-        """After shutdown(wait=False, cancel_futures=True) the program SHOULD end with the running call. (DESIGN E6)"""
+        """After shutdown(wait=False, cancel_futures=True) the program SHOULD end with the running call.
+        (DESIGN E6)
+        """
         self._leave("cancelling", folder, gate, journal, count=LONG_ENOUGH)
         assert "running" in journal.entries, "the program ended without the call that was running"
         assert str(LONG_ENOUGH - 1) not in journal.entries, "a call that shutdown() had cancelled ran nevertheless"
@@ -562,7 +635,10 @@ class ShuttingDown:
         program = departure.start(self, manner, gate, journal, errors, count)
         try:
             if manner == "cancelling":
-                until(lambda: "leaving" in journal.entries or program.poll() is not None, "the program to get ready")
+                until(
+                    lambda: "leaving" in journal.entries or program.poll() is not None,
+                    "the program to get ready",
+                )
                 gate.open()
             until(lambda: program.poll() is not None, "a program that used the executor to end")
         finally:
@@ -570,9 +646,13 @@ class ShuttingDown:
             program.wait(limit())
         with open(errors, encoding="utf-8", errors="replace") as file:
             said = file.read()
-        assert program.returncode == 0, f"a program that used the executor ended with status {program.returncode}: {said}"
+        assert program.returncode == 0, (
+            f"a program that used the executor ended with status {program.returncode}: {said}"
+        )
         assert "Traceback" not in said, f"a program that used the executor complained as it ended: {said}"
 
     def _all_ran(self, journal: Journal, count: int, when: str) -> None:
         ran = sorted(entry for entry in journal.entries if entry != "leaving")
-        assert ran == [str(number) for number in range(count)], f"{when} the program ended when {ran} of {count} calls had run"
+        assert ran == [str(number) for number in range(count)], (
+            f"{when} the program ended when {ran} of {count} calls had run"
+        )

@@ -1,4 +1,4 @@
-"""Chapter "waiting": `wait` over an executor's futures, with every return condition, time limit and mixture."""
+"""Chapter "waiting": `wait` over an executor's futures, every return condition, time limit and mixture."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ LONG_ENOUGH = 8
 Split = tuple[set[Future[Any]], set[Future[Any]]]
 
 
-def waiting(futures: Iterable[Future[Any]], timeout: float | None = None, until: str = ALL_COMPLETED) -> Meanwhile[Split]:
+def waiting(
+    futures: Iterable[Future[Any]], timeout: float | None = None, until: str = ALL_COMPLETED
+) -> Meanwhile[Split]:
     """Wait for `futures` in a thread of its own."""
     listed = list(futures)
     return Meanwhile(lambda: tuple(concurrent.futures.wait(listed, timeout, until)), "wait()")  # type: ignore[arg-type,return-value]
@@ -54,7 +56,10 @@ class Waiting:
 
     def test_wait_returns_at_once_when_all_have_ended_before(self, executor: Executor) -> None:
         """wait() MUST report futures that had ended before as done. (manual: wait)"""
-        futures = [executor.submit(calls.echo, 1), executor.submit(calls.raise_new, ValueError, "x")]
+        futures: list[Future[Any]] = [
+            executor.submit(calls.echo, 1),
+            executor.submit(calls.raise_new, ValueError, "x"),
+        ]
         all_done(futures)
         for condition in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
             done, rest = waited(futures, until=condition)
@@ -62,7 +67,10 @@ class Waiting:
 
     def test_wait_for_all_counts_failed_calls(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST take a call that raised an exception as completed. (manual: wait)"""
-        futures = [executor.submit(calls.pass_gate_and_raise, gate, ValueError("x")), executor.submit(calls.nothing)]
+        futures: list[Future[Any]] = [
+            executor.submit(calls.pass_gate_and_raise, gate, ValueError("x")),
+            executor.submit(calls.nothing),
+        ]
         waits = waiting(futures)
         gate.await_arrivals()
         assert waits.goes_on(), "wait() for all returned while a call was running"
@@ -86,7 +94,9 @@ class Waiting:
             assert waits.goes_on(0.02), "wait() returned while the call was running"
         gate.open()
         for waits in threads:
-            assert waits.outcome() == ({future}, set()), "wait() in one of three threads did not report the future as done"
+            assert waits.outcome() == ({future}, set()), (
+                "wait() in one of three threads did not report the future as done"
+            )
 
     # The first that completes
 
@@ -110,7 +120,9 @@ class Waiting:
         result_of(ended)
         gate.await_arrivals()
         done, rest = waited([running, ended], until=FIRST_COMPLETED)
-        assert (done, rest) == ({ended}, {running}), "wait(FIRST_COMPLETED) did not report the one that had ended before"
+        assert (done, rest) == ({ended}, {running}), (
+            "wait(FIRST_COMPLETED) did not report the one that had ended before"
+        )
 
     def test_wait_takes_a_failed_call_as_the_first_that_completes(self, make: Maker, gates: GateMaker) -> None:
         """wait(FIRST_COMPLETED) MUST return when one of the calls raises. (manual: wait)"""
@@ -205,7 +217,9 @@ class Waiting:
         gate.await_arrivals()
         for timeout in (0, SHORT_SECONDS):
             done, rest = waited([ended, running, pending], timeout)
-            assert (done, rest) == ({ended}, {running, pending}), f"wait(timeout={timeout}) did not tell done from not done"
+            assert (done, rest) == ({ended}, {running, pending}), (
+                f"wait(timeout={timeout}) did not tell done from not done"
+            )
 
     def test_wait_after_a_timeout_wakes_again(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST see a future end also after an earlier wait() for it timed out. (manual: wait)"""
@@ -259,7 +273,9 @@ class Waiting:
         assert waits.outcome()[0] == set(futures), "wait() over three executors did not report every future as done"
 
     def test_wait_takes_cancelled_futures_as_done(self, executor: Executor, gate: Gate) -> None:
-        """wait() MUST report a cancelled future as done, at the latest when its turn has come. (manual: wait)"""
+        """wait() MUST report a cancelled future as done, at the latest when its turn has come.
+        (manual: wait)
+        """
         futures = [executor.submit(calls.pass_gate, gate) for _ in range(LONG_ENOUGH)]
         gate.await_arrivals()
         assert futures[-1].cancel(), "a call that waited behind others could not be cancelled"
@@ -280,7 +296,9 @@ class Waiting:
         assert waits.outcome()[0] == {futures[-1]}, "wait() did not report a cancelled future as done"
 
     def test_wait_of_corefutures_takes_the_futures(self, make: Maker, gates: GateMaker, foreign: Executor) -> None:
-        """corefutures.wait() SHOULD take the executor's futures, mixed with the standard library's. (DESIGN F5)"""
+        """corefutures.wait() SHOULD take the executor's futures, mixed with the standard library's. (DESIGN
+        F5)
+        """
         wait: Callable[..., Any] = corefutures.wait
         executor = make(max_workers=2)
         first, second = gates(), gates()

@@ -28,8 +28,8 @@ def remembered(per_thread: bool) -> list[tuple[Any, ...]]:
     """Everything that this worker remembers: a tuple for each time.
 
     Args:
-        per_thread: whether workers are threads of the caller's interpreter. (An interpreter entered anew for each call
-            has nothing that belongs to a thread.)
+        per_thread: whether workers are threads of the caller's interpreter. (An interpreter that is entered
+            anew for each call has nothing that belongs to a thread.)
     """
     return list(vars(_of_the_thread).get("kept", ()) if per_thread else _of_the_interpreter)
 
@@ -57,7 +57,7 @@ def pass_gate_and_fail(gate: Gate, text: str) -> NoReturn:
 
 
 def fail_unless_first(folder: str, text: str, gate: Gate | None = None) -> None:
-    """Raise `HostileError(text)` in every worker but the first to come; wait at the gate before, if there is one."""
+    """Raise `HostileError(text)` in every worker but the first to come, after waiting at the gate."""
     try:
         os.mkdir(os.path.join(folder, "first"))
     except FileExistsError:

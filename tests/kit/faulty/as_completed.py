@@ -170,7 +170,10 @@ class _Foreigner(Future[Any]):
     "as_completed.as_completed_of_corefutures_takes_the_futures",
     says="not one of us",
     deadline=3,
-    also=("waiting.wait_of_corefutures_takes_the_futures", "as_completed.as_completed_says_how_many_are_unfinished"),
+    also=(
+        "waiting.wait_of_corefutures_takes_the_futures",
+        "as_completed.as_completed_says_how_many_are_unfinished",
+    ),
 )
 class FuturesTakeStandardWaitersOnly(ThreadExecutor):
     """A future looks at the type of who waits for it."""

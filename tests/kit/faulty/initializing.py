@@ -19,7 +19,11 @@ ANY = "initializing.*"
 @planted(
     "initializing.initializer_runs_in_the_worker_before_its_calls",
     says="the initializer had not run in its worker",
-    also=("initializing.initializer_runs_in_every_worker", "initializing.failing_initializer_runs_no_call", ANY),
+    also=(
+        "initializing.initializer_runs_in_every_worker",
+        "initializing.failing_initializer_runs_no_call",
+        ANY,
+    ),
     deadline=3,
 )
 class RunsNoInitializer(ThreadExecutor):
@@ -30,7 +34,11 @@ class RunsNoInitializer(ThreadExecutor):
         return None
 
 
-@planted("initializing.initializer_runs_in_the_worker_before_its_calls", says="had not run in its worker", also=(ANY,))
+@planted(
+    "initializing.initializer_runs_in_the_worker_before_its_calls",
+    says="had not run in its worker",
+    also=(ANY,),
+)
 class InitializesTheCaller(ThreadExecutor):
     """Runs the initializer in the thread that submits."""
 
@@ -107,7 +115,11 @@ class WantsAnInitializerOrNone(ThreadExecutor):
         super().__init__(max_workers, initializer, initargs)
 
 
-@planted("initializing.initializer_that_is_not_callable_is_not_ignored", says="as if nothing was wrong", also=(ANY,))
+@planted(
+    "initializing.initializer_that_is_not_callable_is_not_ignored",
+    says="as if nothing was wrong",
+    also=(ANY,),
+)
 class IgnoresWhatIsNotCallable(ThreadExecutor):
     """Takes an initializer that is not callable for none."""
 
@@ -162,7 +174,11 @@ class FailsTheFirstCallOnly(ThreadExecutor):
             super().break_pool(pool, cause)
 
 
-@planted("initializing.failing_initializer_runs_no_call", says="ran in a worker whose initializer failed", also=(ANY,))
+@planted(
+    "initializing.failing_initializer_runs_no_call",
+    says="ran in a worker whose initializer failed",
+    also=(ANY,),
+)
 class RunsOneCallAllTheSame(ThreadExecutor):
     """A worker whose initializer failed runs the call that it was started for, and then breaks the pool."""
 
@@ -223,7 +239,10 @@ class HidesWhyItBroke(ThreadExecutor):
         super().check_open()
 
 
-@planted("initializing.failing_initializer_gives_each_future_an_error_of_its_own", says="share one exception object")
+@planted(
+    "initializing.failing_initializer_gives_each_future_an_error_of_its_own",
+    says="share one exception object",
+)
 class SharesItsError(ThreadExecutor):
     """All futures of a broken pool get the same exception object."""
 
@@ -301,7 +320,10 @@ class OneGoodWorkerIsEnough(ThreadExecutor):
 
 
 @planted(
-    "initializing.failing_initializer_is_noticed_while_others_work", says="the other being busy", also=(ANY,), deadline=4
+    "initializing.failing_initializer_is_noticed_while_others_work",
+    says="the other being busy",
+    also=(ANY,),
+    deadline=4,
 )
 class NoticesFailuresWhenIdle(ThreadExecutor):
     """A failed initializer is noticed when no other worker is busy."""

@@ -9,9 +9,10 @@ from concurrent.futures import Future, wait
 from itertools import islice, zip_longest
 from typing import Any, ClassVar
 
-import corefutures
 from planting import planted
 from reference import ThreadExecutor
+
+import corefutures
 
 
 class Results:
@@ -256,7 +257,12 @@ class _WaitsForAll(Results):
             wait(self.futures)
 
 
-@planted("mapping.map_returns_before_its_calls_end", says="map() whose call is blocked", also=("mapping.*",), deadline=2)
+@planted(
+    "mapping.map_returns_before_its_calls_end",
+    says="map() whose call is blocked",
+    also=("mapping.*",),
+    deadline=2,
+)
 class MapWaitsForItsCalls(Mapper):
     """map() returns when all is done."""
 
@@ -291,7 +297,12 @@ class _HandsOutAtTheEnd(Results):
         return super().outcome(future)
 
 
-@planted("mapping.map_hands_out_a_result_while_later_calls_run", says="next() of map's iterator", also=("mapping.*",), deadline=2)
+@planted(
+    "mapping.map_hands_out_a_result_while_later_calls_run",
+    says="next() of map's iterator",
+    also=("mapping.*",),
+    deadline=2,
+)
 class MapHandsOutAtTheEnd(Mapper):
     """map's iterator gives no result before all are there."""
 
@@ -321,7 +332,11 @@ class _SwallowsErrors(Results):
             return error
 
 
-@planted("mapping.map_raises_a_calls_error_in_its_place", says="where a call's ValueError was due", also=("mapping.*",))
+@planted(
+    "mapping.map_raises_a_calls_error_in_its_place",
+    says="where a call's ValueError was due",
+    also=("mapping.*",),
+)
 class MapGivesErrorsAsResults(Mapper):
     """map's iterator gives a call's exception instead of raising it."""
 
@@ -353,7 +368,11 @@ class _RepeatsAfterError(Results):
             raise
 
 
-@planted("mapping.map_neither_repeats_nor_skips_after_an_error", says="after the error of the first of three calls", also=("mapping.*",))
+@planted(
+    "mapping.map_neither_repeats_nor_skips_after_an_error",
+    says="after the error of the first of three calls",
+    also=("mapping.*",),
+)
 class MapRepeatsAfterAnError(Mapper):
     """After an error map's iterator gives a result once more."""
 
@@ -400,7 +419,11 @@ class _TakesAnyTimeout(Results):
             raise
 
 
-@planted("mapping.map_goes_on_after_a_calls_own_timeout_error", says="for its time limit and ended", also=("mapping.*",))
+@planted(
+    "mapping.map_goes_on_after_a_calls_own_timeout_error",
+    says="for its time limit and ended",
+    also=("mapping.*",),
+)
 class MapTakesACallsTimeoutForItsOwn(Mapper):
     """map's iterator ends at a TimeoutError of a call."""
 
@@ -476,7 +499,12 @@ class _ZeroIsNone(Results):
         return super().left() if self.timeout else None
 
 
-@planted("mapping.map_with_timeout_zero_does_not_wait", says="next() of map's iterator", also=("mapping.*",), deadline=2)
+@planted(
+    "mapping.map_with_timeout_zero_does_not_wait",
+    says="next() of map's iterator",
+    also=("mapping.*",),
+    deadline=2,
+)
 class MapTakesZeroForNoTimeout(Mapper):
     """map() takes a timeout of 0 for none."""
 
@@ -491,7 +519,12 @@ class _AllOrNothing(Results):
         return super().outcome(future)
 
 
-@planted("mapping.map_gives_results_before_it_times_out", says="lost a result that came in time", also=("mapping.*",), deadline=12)
+@planted(
+    "mapping.map_gives_results_before_it_times_out",
+    says="lost a result that came in time",
+    also=("mapping.*",),
+    deadline=12,
+)
 class MapTimesOutForAll(Mapper):
     """With a timeout, map() gives all results or none."""
 
@@ -518,7 +551,11 @@ class _CountsFromNext(Results):
         return self.timeout
 
 
-@planted("mapping.map_counts_its_timeout_from_the_call", says="did not count its timeout from the call", also=("mapping.*",))
+@planted(
+    "mapping.map_counts_its_timeout_from_the_call",
+    says="did not count its timeout from the call",
+    also=("mapping.*",),
+)
 class MapCountsFromNext(Mapper):
     """map() grants its timeout to each result anew."""
 
@@ -534,7 +571,11 @@ class _ForgetsAtDeadline(Results):
         return super().outcome(future)
 
 
-@planted("mapping.map_gives_available_results_after_its_time", says="for results that were available", also=("mapping.*",))
+@planted(
+    "mapping.map_gives_available_results_after_its_time",
+    says="for results that were available",
+    also=("mapping.*",),
+)
 class MapForgetsResultsAtItsDeadline(Mapper):
     """After its time map() gives no result, whether it is there or not."""
 
@@ -558,7 +599,11 @@ class _AbandonsAtTimeout(Results):
         self.futures.clear()
 
 
-@planted("mapping.map_that_timed_out_cancels_the_waiting_calls", says="when map() timed out ran nevertheless", also=("mapping.*",))
+@planted(
+    "mapping.map_that_timed_out_cancels_the_waiting_calls",
+    says="when map() timed out ran nevertheless",
+    also=("mapping.*",),
+)
 class MapAbandonsCallsAtATimeout(Mapper):
     """map() does not cancel what it no longer wants."""
 
@@ -602,7 +647,11 @@ class Chunker(Mapper):
             yield chunk
 
 
-@planted("mapping.map_chunksize_keeps_results_beside_an_error", says="lost a result of the chunk", also=("mapping.*",))
+@planted(
+    "mapping.map_chunksize_keeps_results_beside_an_error",
+    says="lost a result of the chunk",
+    also=("mapping.*",),
+)
 class MapChunkFailsAsAWhole(Chunker):
     """An error of one call costs the results of its chunk."""
 
@@ -634,7 +683,11 @@ class MapInChunksRaisesFirst(Chunker):
         return found if chunksize == 1 else iter(list(found))
 
 
-@planted("mapping.map_chunksize_that_is_not_positive_loses_nothing", says="neither refused nor ignored", also=("mapping.*",))
+@planted(
+    "mapping.map_chunksize_that_is_not_positive_loses_nothing",
+    says="neither refused nor ignored",
+    also=("mapping.*",),
+)
 class MapWithChunksizeZeroIsEmpty(Mapper):
     """map() with chunksize=0 gives nothing."""
 
@@ -731,7 +784,11 @@ class _InputErrorFirst(Results):
         return super().__next__()
 
 
-@planted("mapping.map_buffersize_keeps_the_results_before_an_error_of_its_input", says="HostileError", also=("mapping.*",))
+@planted(
+    "mapping.map_buffersize_keeps_the_results_before_an_error_of_its_input",
+    says="HostileError",
+    also=("mapping.*",),
+)
 class MapInputErrorComesFirst(Mapper):
     """With buffersize, an error of the input drops the results before it."""
 
@@ -791,7 +848,11 @@ class _CloseOnlyStops(Results):
         super().close()
 
 
-@planted("mapping.map_close_cancels_the_waiting_calls", says="when map's iterator was closed ran nevertheless", also=("mapping.*",))
+@planted(
+    "mapping.map_close_cancels_the_waiting_calls",
+    says="when map's iterator was closed ran nevertheless",
+    also=("mapping.*",),
+)
 class MapCloseLetsCallsRun(Mapper):
     """close() on map's iterator cancels nothing."""
 
@@ -803,14 +864,22 @@ class _DropLetsRun(Results):
         pass
 
 
-@planted("mapping.map_iterator_that_is_dropped_cancels_the_waiting_calls", says="was dropped ran nevertheless", also=("mapping.*",))
+@planted(
+    "mapping.map_iterator_that_is_dropped_cancels_the_waiting_calls",
+    says="was dropped ran nevertheless",
+    also=("mapping.*",),
+)
 class MapDroppedLetsCallsRun(Mapper):
     """A dropped iterator of map() cancels nothing."""
 
     results = _DropLetsRun
 
 
-@planted("mapping.map_iterator_that_is_dropped_leaves_the_executor_usable", says="RuntimeError", also=("mapping.*",))
+@planted(
+    "mapping.map_iterator_that_is_dropped_leaves_the_executor_usable",
+    says="RuntimeError",
+    also=("mapping.*",),
+)
 class MapDroppedShutsDown(Mapper):
     """A dropped iterator of map() that was not at its end shuts the executor down."""
 
@@ -832,7 +901,12 @@ class _Keeps(Results):
         return self.given[-1]
 
 
-@planted("mapping.map_keeps_no_result_that_it_has_given", says="handed out to be freed", also=("mapping.*",), deadline=2)
+@planted(
+    "mapping.map_keeps_no_result_that_it_has_given",
+    says="handed out to be freed",
+    also=("mapping.*",),
+    deadline=2,
+)
 class MapKeepsItsResults(Mapper):
     """map's iterator keeps what it has given."""
 

@@ -62,9 +62,7 @@ class AcceptsWhileCallsRun(ThreadExecutor):
         self.close(self.pool)
 
 
-@planted(
-    "shutting_down.shutdown_makes_submit_fail_while_it_waits", says="shutdown() that still waits", also=(ANY,)
-)
+@planted("shutting_down.shutdown_makes_submit_fail_while_it_waits", says="shutdown() that still waits", also=(ANY,))
 class AcceptsWhileItWaits(ThreadExecutor):
     """shutdown(wait=True) refuses calls only when the others have ended."""
 
@@ -97,7 +95,8 @@ class ShutsOthersDown(ThreadExecutor):
 
     def cancel_waiting(self) -> None:
         mine = self.pool
-        for self.pool in self.all:
+        for other in self.all:
+            self.pool = other
             super().cancel_waiting()
         self.pool = mine
 
@@ -148,9 +147,7 @@ class AlwaysCancels(ThreadExecutor):
         super().shutdown(wait, cancel_futures=True)
 
 
-@planted(
-    "shutting_down.shutdown_waits_although_calls_fail", says="behind a failed one", also=(ANY,), deadline=2
-)
+@planted("shutting_down.shutdown_waits_although_calls_fail", says="behind a failed one", also=(ANY,), deadline=2)
 class StopsAtAFailureInShutdown(ThreadExecutor):
     """A worker whose call fails during shutdown leaves the others lying."""
 
@@ -166,17 +163,13 @@ class StopsAtAFailureInShutdown(ThreadExecutor):
         return super().take(pool)
 
 
-@planted(
-    "shutting_down.shutdown_after_a_cancellation_returns", says="shutdown(wait=True)", also=(ANY,), deadline=8
-)
+@planted("shutting_down.shutdown_after_a_cancellation_returns", says="shutdown(wait=True)", also=(ANY,), deadline=8)
 class CountsCancelledCallsAsRunning(ThreadExecutor):
     """shutdown() waits for a cancelled call to run."""
 
     def join(self) -> None:
         super().join()
-        while any(future.cancelled() for future in self.__dict__.get("made", ())) and not self.__dict__.get(
-            "asked"
-        ):
+        while any(future.cancelled() for future in self.__dict__.get("made", ())) and not self.__dict__.get("asked"):
             threading.Event().wait(0.05)
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -518,9 +511,7 @@ class WithDoesNotWait(ThreadExecutor):
         self.shutdown(wait=False)
 
 
-@planted(
-    "shutting_down.with_passes_on_an_exception", says="the with block swallowed an exception", also=(ANY,)
-)
+@planted("shutting_down.with_passes_on_an_exception", says="the with block swallowed an exception", also=(ANY,))
 class WithSwallowsExceptions(ThreadExecutor):
     """The with block swallows exceptions."""
 

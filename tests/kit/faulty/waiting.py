@@ -161,7 +161,9 @@ class _CancelledAsFailed(Future[Any]):
 
 
 @planted(
-    "waiting.wait_does_not_take_a_cancelled_call_for_an_exception", says="returned for a cancelled call", deadline=3
+    "waiting.wait_does_not_take_a_cancelled_call_for_an_exception",
+    says="returned for a cancelled call",
+    deadline=3,
 )
 class CancellationsLookLikeFailures(ThreadExecutor):
     """A cancelled future claims to have failed."""
