@@ -138,9 +138,7 @@ class CallsBackTwice(ThreadExecutor):
     future_type = _Doubly
 
 
-@planted(
-    "callbacks.each_callback_runs_once", says="the callbacks of 60 futures were called so often", also=("*",)
-)
+@planted("callbacks.each_callback_runs_once", says="the callbacks of 60 futures were called so often", also=("*",))
 class CallsBackAgainAfterTheResult(ThreadExecutor):
     """The worker calls callbacks once more."""
 
@@ -346,9 +344,7 @@ class _Sharing(PromptFuture):
             super().set_result(result)
 
 
-@planted(
-    "callbacks.a_callback_may_cancel", says="1 callback(s) to be called: 0 were", also=("*",), deadline=3
-)
+@planted("callbacks.a_callback_may_cancel", says="1 callback(s) to be called: 0 were", also=("*",), deadline=3)
 class SharesOneLock(ThreadExecutor):
     """All futures share one lock, held while callbacks run."""
 

@@ -17,7 +17,7 @@ class _SaysYes(PromptFuture):
 @planted(
     "cancelling.cancel_returns_false_once_running",
     says="cancel() did not return False",
-    also=("cancelling.cancel_races_with_the_start",),
+    also=("cancelling.*",),
 )
 class CancelOfRunningSaysTrue(ThreadExecutor):
     """cancel() says True for a call that runs on."""
@@ -91,7 +91,7 @@ class _No(PromptFuture):
     ),
     deadline=2,
 )
-class CancelsNothing(ThreadExecutor):
+class RefusesToCancel(ThreadExecutor):
     """cancel() always says False."""
 
     future_type = _No
@@ -218,10 +218,8 @@ class RunsCancelledCalls(ThreadExecutor):
     also=("cancelling.*",),
     deadline=3,
 )
-class RevivesCancelledFutures(ThreadExecutor):
+class RevivesCancelledFutures(RunsCancelledCalls):
     """A worker that comes to a cancelled call makes it run."""
-
-    make_job = RunsCancelledCalls.make_job
 
     @classmethod
     def begin(cls, job: Job) -> bool:
@@ -248,7 +246,7 @@ class CancelAgainSaysFalse(ThreadExecutor):
 @planted(
     "cancelling.cancel_leaves_other_calls_alone",
     says="CancelledError",
-    also=("cancelling.the_executor_goes_on_after_cancellations", "cancelling.*"),
+    also=("cancelling.*",),
 )
 class CancelsTheNextToo(ThreadExecutor):
     """The call behind a cancelled one is cancelled too."""

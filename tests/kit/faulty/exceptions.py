@@ -28,6 +28,7 @@ from reference import Job, Pool, PromptFuture, ThreadExecutor
         "exceptions.raised_keyboard_interrupt_arrives",
         "exceptions.raised_base_exception_arrives",
         "exceptions.exceptions_do_not_touch_neighbours",
+        "exceptions.waiting_threads_get_the_exception",
         "*",
     ),
 )
@@ -167,7 +168,7 @@ class CatchesExceptionsOnly(ThreadExecutor):
             cls.settle(job.future, result)
 
 
-@planted("exceptions.workers_outlive_exceptions", says="a call after 20 that raised", also=("*",), deadline=2)
+@planted("exceptions.workers_outlive_exceptions", says="waited", also=("*",), deadline=2)
 class WorkersDieOfExceptions(ThreadExecutor):
     """A worker ends after a call that raised, and nobody replaces it."""
 

@@ -148,8 +148,8 @@ class _WakesOne(PromptFuture):
 
 @planted(
     "results.result_for_several_threads",
-    says="result() in four threads",
-    also=("exceptions.waiting_threads_get_the_exception", "results.a_finished_future_takes_no_result", "*"),
+    says="four threads",
+    also=("results.a_finished_future_takes_no_result", "*"),
     deadline=2,
 )
 class WakesOneThread(ThreadExecutor):
@@ -240,9 +240,7 @@ class _GivesUp(PromptFuture):
         return self.gave_up or super().done()
 
 
-@planted(
-    "results.a_timeout_changes_nothing", says="the future was done after result() timed out", also=("*",)
-)
+@planted("results.a_timeout_changes_nothing", says="the future was done after result() timed out", also=("*",))
 class TimeoutEndsTheFuture(ThreadExecutor):
     """A future whose result() timed out counts as done."""
 
@@ -372,9 +370,7 @@ class _CancelledWhenDone(PromptFuture):
         return self.done()
 
 
-@planted(
-    "results.not_cancelled_after_the_end", says="cancelled() was True after the end", also=("*",), deadline=2
-)
+@planted("results.not_cancelled_after_the_end", says="cancelled() was True after the end", also=("*",), deadline=2)
 class CancelledAfterTheEnd(ThreadExecutor):
     """cancelled() is True for whatever is done."""
 
@@ -390,9 +386,7 @@ class _DoneOnSecondThought(PromptFuture):
         return done
 
 
-@planted(
-    "results.done_as_soon_as_result_returns", says="done() was False after result() had returned", also=("*",)
-)
+@planted("results.done_as_soon_as_result_returns", says="done() was False after result() had returned", also=("*",))
 class DoneOnSecondThought(ThreadExecutor):
     """done() is False the first time it is asked after the end."""
 

@@ -164,14 +164,12 @@ class DropsNone(ThreadExecutor):
 @planted(
     "submitting.passes_a_keyword_called_timeout",
     says="the keyword timeout=7 reached the call as",
-    also=("submitting.passes_a_keyword_called_key", "submitting.passes_keywords_that_executors_like", "*"),
+    also=("submitting.passes_a_keyword_called_key", "*"),
 )
 class KeepsKeywordsToItself(ThreadExecutor):
     """submit() has options of its own."""
 
-    def submit(
-        self, fn: Any, /, *args: Any, timeout: Any = None, key: Any = None, **kwargs: Any
-    ) -> Future[Any]:
+    def submit(self, fn: Any, /, *args: Any, timeout: Any = None, key: Any = None, **kwargs: Any) -> Future[Any]:
         return super().submit(fn, *args, **kwargs)
 
 
@@ -190,6 +188,7 @@ class TakesItsOwnNames(ThreadExecutor):
 @planted(
     "submitting.submit_without_callable_raises_type_error",
     says="submit() without arguments did not raise TypeError",
+    also=("submitting.callable_is_positional_only",),
 )
 class AcceptsNoCallable(ThreadExecutor):
     """submit() without a callable does nothing."""
@@ -334,9 +333,7 @@ class ForgivesTypeErrors(ThreadExecutor):
             return None
 
 
-@planted(
-    "submitting.max_workers_must_be_positive", says="max_workers=0 did not raise ValueError", also=("*",)
-)
+@planted("submitting.max_workers_must_be_positive", says="max_workers=0 did not raise ValueError", also=("*",))
 class AcceptsNoWorkers(ThreadExecutor):
     """max_workers=0 means one."""
 
