@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,6 +32,11 @@ def run_script(script: str, *arguments: str, options: tuple[str, ...] = ()) -> E
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def _tell_where_it_hangs(signum: int, frame: object) -> None:
+    signal.signal(signum, signal.SIG_DFL)  # the next one kills
+    raise AssertionError("the child hangs")
+
+
 def in_fork(check: Callable[[], object]) -> None:
     """Forks, calls `check` in the child, and fails unless it returns there in time."""
     reading, writing = os.pipe()
@@ -38,14 +45,13 @@ def in_fork(check: Callable[[], object]) -> None:
         os.close(reading)
         status = 1
         try:
-            import faulthandler
-
-            faulthandler.dump_traceback_later(LIMIT / 2, exit=True)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(
+                int(LIMIT / 2)
+            )  # a child that hangs is killed; pytest's watchdog stayed with the parent
             check()
             status = 0
         except BaseException:
-            import traceback
-
             os.write(writing, traceback.format_exc().encode()[-4000:])
         finally:
             os._exit(status)

@@ -1,0 +1,158 @@
+"""E6: the end of the interpreter, in scripts of their own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import pytest
+from children import run_script
+
+CALLS_THAT_RUN = {
+    "kept": "",
+    "shut down without waiting": "pool.shutdown(wait=False)",
+    "dropped": "del pool",
+}
+
+
+@pytest.mark.parametrize("then", CALLS_THAT_RUN.values(), ids=CALLS_THAT_RUN)
+def test_the_calls_are_done_before_the_exit_handlers_run(then: str) -> None:
+    """The manual: all threads are joined before `atexit`, whatever became of the pool."""
+    ended = run_script(
+        f"""
+        import atexit, threading
+        from corefutures import ThreadPoolExecutor
+        atexit.register(print, "atexit")
+        pool = ThreadPoolExecutor(1)
+        at_the_end = threading.Event()
+        threading._register_atexit(at_the_end.set)
+        pool.submit(lambda: (at_the_end.wait(30), print("first")))
+        pool.submit(print, "second")
+        {then}
+        print("end")
+        """
+    )
+    assert ended == (0, "end\nfirst\nsecond\natexit\n", "")
+
+
+def test_no_call_is_taken_at_the_end() -> None:
+    """submit in an exit handler, and in a call that runs at the end, is refused; so is a new pool's."""
+    ended = run_script(
+        """
+        import atexit, threading
+        from corefutures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+
+        def late(name, pool):
+            try:
+                pool.submit(print, "ran")
+            except RuntimeError as exc:
+                print(name, exc)
+
+        def in_a_call():
+            while not pool._shutdown:  # until the interpreter ends
+                pass
+            late("call:", pool)
+            late("new:", ThreadPoolExecutor(1))
+
+        atexit.register(lambda: late("atexit:", pool))
+        pool.submit(in_a_call)
+        """
+    )
+    refusal = "cannot schedule new futures after interpreter shutdown"
+    assert ended == (0, f"call: {refusal}\nnew: {refusal}\natexit: {refusal}\n", "")
+
+
+def test_an_unused_pool_does_not_matter() -> None:
+    ended = run_script(
+        """
+        from corefutures import ThreadPoolExecutor
+        used = ThreadPoolExecutor(4)
+        print(used.submit(int).result())
+        unused = ThreadPoolExecutor(4)
+        """
+    )
+    assert ended == (0, "0\n", "")
+
+
+def test_cancelled_and_pending_calls_at_the_end() -> None:
+    ended = run_script(
+        """
+        import threading
+        from corefutures import ThreadPoolExecutor
+        gate = threading.Event()
+        pool = ThreadPoolExecutor(1)
+        pool.submit(gate.wait)
+        futures = [pool.submit(print, number) for number in range(5)]
+        futures[1].cancel()
+        futures[3].cancel()
+        gate.set()
+        """
+    )
+    assert ended == (0, "0\n2\n4\n", "")
+
+
+def test_an_exit_inside_a_call_ends_nothing() -> None:
+    """E1: SystemExit belongs to the future."""
+    ended = run_script(
+        """
+        import sys
+        from corefutures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+        print(repr(pool.submit(sys.exit, 3).exception()))
+        print(pool.submit(int).result())
+        """
+    )
+    assert ended == (0, "SystemExit(3)\n0\n", "")
+
+
+def test_what_a_call_logs_at_the_very_end_is_no_error() -> None:
+    ended = run_script(
+        """
+        import sys, threading
+        from corefutures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(2)
+        meeting = threading.Barrier(2)
+        for _ in range(2):
+            pool.submit(meeting.wait).add_done_callback(lambda future: sys.stdout.write("done\\n"))
+        """,
+        options=("-X", "dev"),
+    )
+    assert ended == (0, "done\ndone\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that one process raises in itself")
+def test_an_interrupt_ends_the_script_once_the_calls_are_done() -> None:
+    """Ctrl-C while the main thread waits for a call: the exception, the call's end, the exit status."""
+    ended = run_script(
+        """
+        import os, signal, threading
+        from corefutures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+        interrupted = threading.Event()
+        waiting = threading.Event()
+        # A shell has what it runs in the background ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def call():
+            waiting.wait(30)
+            os.kill(os.getpid(), signal.SIGINT)
+            interrupted.wait(30)
+            print("call done")
+
+        future = pool.submit(call)
+        try:
+            waiting.set()
+            while True:  # a signal just before the system call would go unnoticed without a time limit
+                try:
+                    future.result(timeout=0.05)
+                except TimeoutError:
+                    pass
+        except KeyboardInterrupt:
+            print("interrupted")
+            interrupted.set()
+            raise
+        """
+    )
+    assert (ended.status, ended.out) == (-signal.SIGINT, "interrupted\ncall done\n")
+    assert ended.err.rstrip().endswith("KeyboardInterrupt")
