@@ -96,7 +96,7 @@ class Examiner:
             ExaminationError: when no examinee could be started.
         """
         examinee = self._ready()
-        record, fit = examinee.run(key, next_key, self._deadline * patience)
+        record, fit = examinee.run(key, next_key, self._deadline * patience, min(self._deadline, 5.0))
         if not fit:
             self._end(graceful=False)
         return record
@@ -175,11 +175,20 @@ class _Examinee:
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
 
-    def run(self, key: str, next_key: str | None, deadline: float) -> tuple[Record, bool]:
-        """Run one rule; also say whether the process is fit to run another."""
+    def run(
+        self, key: str, next_key: str | None, deadline: float, taking_down: float
+    ) -> tuple[Record, bool]:
+        """Run one rule; also say whether the process is fit to run another.
+
+        Args:
+            key: the rule's key.
+            next_key: the key of the rule that follows.
+            deadline: seconds for the rule itself.
+            taking_down: seconds for taking down what it made.
+        """
         started = time.monotonic()
         self.command({"run": key, "next": next_key})
-        record = self._next(deadline)
+        record = self._next(deadline + taking_down)
         seconds = time.monotonic() - started
         if record is not None:
             return (
@@ -193,7 +202,7 @@ class _Examinee:
                 not record["tainted"],
             )
         status = self._process.poll()
-        if status is None and seconds < deadline:  # its pipe is closed: it is about to end
+        if status is None and seconds < deadline + taking_down:  # its pipe is closed: it is about to end
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._process.wait(5.0)
         if status is None:

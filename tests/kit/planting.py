@@ -62,7 +62,7 @@ class Defect:
 
 
 DEFECTS: dict[str, Defect] = {}
-"""Every defect, by name."""
+"""Every defect, by file and name."""
 
 
 def planted(
@@ -80,9 +80,10 @@ def planted(
     """
 
     def declare(executor: E) -> E:
-        if executor.__name__ in DEFECTS:
-            raise ValueError(f"two defects are called {executor.__name__}")
-        DEFECTS[executor.__name__] = Defect(executor, caught_by, says, also, deadline, options)
+        name = f"{executor.__module__.rpartition('.')[2]}.{executor.__name__}"
+        if name in DEFECTS:
+            raise ValueError(f"two defects are called {name}")
+        DEFECTS[name] = Defect(executor, caught_by, says, also, deadline, options)
         return executor
 
     return declare

@@ -152,7 +152,7 @@ class _WakesOne(PromptFuture):
     also=("results.a_finished_future_takes_no_result", "*"),
     deadline=2,
 )
-class WakesOneThread(ThreadExecutor):
+class WakesOneOfSeveral(ThreadExecutor):
     """Of several threads that wait for a result only one is woken."""
 
     future_type = _WakesOne
