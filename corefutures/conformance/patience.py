@@ -119,12 +119,16 @@ def result_of(future: Future[T], what: str = "the result of the call") -> T:
 
     It waits inside `result(timeout=…)`, as users do. Everything that the call raised comes through as it is.
     """
+    end = time.monotonic() + _limit
     try:
-        return future.result(timeout=_limit)
+        found = future.result(timeout=_limit)
     except TimeoutError:
         if future.done():
             raise
         raise Overdue(f"waited {_limit:g} s for {what}") from None
+    if time.monotonic() >= end:  # it ended, but its end woke nobody
+        raise Overdue(f"waited {_limit:g} s for {what}: nothing woke result()")
+    return found
 
 
 def error_of(future: Future[Any], what: str = "the call's exception") -> BaseException:

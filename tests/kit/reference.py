@@ -102,7 +102,6 @@ class ThreadExecutor(Executor):
         with self.pool.changed:
             self.check_open()
             job = self.make_job(fn, args, kwargs)
-            self.release_at_cancel(job)
             self.enqueue(job)
             self.staff()
             self.pool.changed.notify()
@@ -119,16 +118,6 @@ class ThreadExecutor(Executor):
         if isinstance(job.future, PromptFuture):
             job.future.job = job
         return job
-
-    def release_at_cancel(self, job: Job) -> None:
-        """A cancelled job stays in the queue, but lets go of its arguments at once."""
-        waiting, release = weakref.ref(job), self.release
-
-        def look(future: Future[Any]) -> None:
-            if future.cancelled() and (found := waiting()) is not None:
-                release(found)
-
-        job.future.add_done_callback(look)
 
     def enqueue(self, job: Job) -> None:
         self.pool.jobs.append(job)
@@ -339,7 +328,9 @@ class ProcessExecutor(ThreadExecutor):
             reply = cls.receive(connection, process)
         except (OSError, EOFError):
             process.join(5)
-            cls.lose_worker(pool, job, EOFError(f"the worker process ended with exit code {process.exitcode}"))
+            cls.lose_worker(
+                pool, job, EOFError(f"the worker process ended with exit code {process.exitcode}")
+            )
             return
         cls.release(job)
         try:

@@ -38,9 +38,7 @@ class Interoperation:
 
     def test_executor_is_used_from_another_thread(self, executor: Executor) -> None:
         """An executor SHOULD be usable from a thread that did not make it. (PEP 3148)"""
-        found = finishes(
-            lambda: result_of(executor.submit(calls.echo, "there")), "a call from another thread"
-        )
+        found = finishes(lambda: result_of(executor.submit(calls.echo, "there")), "a call from another thread")
         assert found == "there", f"a call from another thread returned {brief(found)}"
         found = result_of(executor.submit(calls.echo, "here"))
         assert found == "here", f"a call after one from another thread returned {brief(found)}"
@@ -62,9 +60,7 @@ class Interoperation:
         async def main() -> object:
             loop = asyncio.get_running_loop()
             try:
-                return await loop.run_in_executor(
-                    executor, partial(calls.raise_new, hostile.HostileError, "from afar")
-                )
+                return await loop.run_in_executor(executor, partial(calls.raise_new, hostile.HostileError, "from afar"))
             except hostile.HostileError as error:
                 return error.args
 
@@ -77,14 +73,10 @@ class Interoperation:
 
         async def main() -> list[int]:
             loop = asyncio.get_running_loop()
-            return await asyncio.gather(
-                *(loop.run_in_executor(executor, calls.square, number) for number in range(60))
-            )
+            return await asyncio.gather(*(loop.run_in_executor(executor, calls.square, number) for number in range(60)))
 
         found = _run(main())
-        assert found == [number * number for number in range(60)], (
-            f"run_in_executor() returned {brief(found)}"
-        )
+        assert found == [number * number for number in range(60)], f"run_in_executor() returned {brief(found)}"
 
     def test_wrap_future_returns_the_result(self, executor: Executor) -> None:
         """asyncio.wrap_future() SHOULD return the result of a future, whether it was done or not. (PEP
@@ -177,17 +169,21 @@ class Interoperation:
 
     def test_standard_wait_takes_a_mixture(self, executor: Executor, gate: Gate) -> None:
         """concurrent.futures.wait() MUST take futures of different executors. (manual: wait)"""
+        never: Future[Any] = Future()
         with ThreadPoolExecutor(1) as other:
             ours, theirs = executor.submit(calls.echo, 1), other.submit(calls.echo, 2)
-            held: Future[Any] = other.submit(calls.pass_gate, gate)
             both = finishes(lambda: concurrent.futures.wait([ours, theirs]), "wait() for a mixture")
-            assert both.done == {ours, theirs}, f"wait() for a mixture returned {brief(both)}"
-            first = finishes(
-                lambda: concurrent.futures.wait([held, ours], return_when="FIRST_COMPLETED"),
-                "wait() for the first",
-            )
-            assert first.done == {ours}, f"wait() for the first of a mixture returned {brief(first)}"
-            gate.open()
+        assert both.done == {ours, theirs}, f"wait() for a mixture returned {brief(both)}"
+        held: Future[Any] = executor.submit(calls.pass_gate, gate)
+        gate.await_arrivals()
+        opener = threading.Timer(0.02, gate.open)
+        opener.start()
+        first = finishes(
+            lambda: concurrent.futures.wait([never, held], return_when="FIRST_COMPLETED"),
+            "wait() for the first",
+        )
+        opener.join()
+        assert first.done == {held}, f"wait() for the first of a mixture returned {brief(first)}"
 
     def test_standard_as_completed_takes_a_mixture(self, executor: Executor) -> None:
         """concurrent.futures.as_completed() MUST take futures of different executors. (manual:
@@ -195,12 +191,8 @@ class Interoperation:
         """
         with ThreadPoolExecutor(1) as other:
             futures = {each.submit(calls.square, number) for each in (executor, other) for number in range(5)}
-            found = finishes(
-                lambda: set(concurrent.futures.as_completed(futures)), "as_completed() over a mixture"
-            )
-        assert found == futures, (
-            f"as_completed() over a mixture yielded {len(found)} of {len(futures)} futures"
-        )
+            found = finishes(lambda: set(concurrent.futures.as_completed(futures)), "as_completed() over a mixture")
+        assert found == futures, f"as_completed() over a mixture yielded {len(found)} of {len(futures)} futures"
 
     def test_standard_wait_wakes_at_an_exception(self, executor: Executor, gate: Gate) -> None:
         """concurrent.futures.wait() MUST return at the first exception when asked to. (manual: wait)"""
@@ -216,24 +208,34 @@ class Interoperation:
         opener.join()
         assert found.done == {failing}, f"wait() for the first exception returned {brief(found)}"
 
-    def test_corefutures_wait_takes_a_mixture(self, executor: Executor) -> None:
+    def test_corefutures_wait_takes_a_mixture(self, executor: Executor, gate: Gate) -> None:
         """corefutures.wait() SHOULD take the executor's futures among others. (PEP 3148)"""
         own: corefutures.Future[Any] = corefutures.Future()
         own.set_result(1)
+        held: Future[Any] = executor.submit(calls.pass_gate, gate)
+        gate.await_arrivals()
+        opener = threading.Timer(0.02, gate.open)
+        opener.start()
         with ThreadPoolExecutor(1) as other:
-            futures: Any = {own, executor.submit(calls.echo, 2), other.submit(calls.echo, 3)}
+            futures: Any = {own, held, other.submit(calls.echo, 3)}
             found = finishes(lambda: corefutures.wait(futures), "corefutures.wait() for a mixture")
+        opener.join()
         assert set(found.done) == futures, f"corefutures.wait() for a mixture returned {brief(found)}"
 
-    def test_corefutures_as_completed_takes_a_mixture(self, executor: Executor) -> None:
+    def test_corefutures_as_completed_takes_a_mixture(self, executor: Executor, gate: Gate) -> None:
         """corefutures.as_completed() SHOULD take the executor's futures among others. (PEP 3148)"""
         own: corefutures.Future[Any] = corefutures.Future()
         own.set_result(1)
+        held: Future[Any] = executor.submit(calls.pass_gate, gate)
+        gate.await_arrivals()
+        opener = threading.Timer(0.02, gate.open)
+        opener.start()
         with ThreadPoolExecutor(1) as other:
-            futures: Any = {own, executor.submit(calls.echo, 2), other.submit(calls.echo, 3)}
+            futures: Any = {own, held, other.submit(calls.echo, 3)}
             found: set[object] = finishes(
                 lambda: set(corefutures.as_completed(futures)), "corefutures.as_completed() over a mixture"
             )
+        opener.join()
         assert found == futures, f"corefutures.as_completed() over a mixture yielded {len(found)} of 3"
 
     def test_standard_errors_are_raised(self, executor: Executor, gate: Gate) -> None:

@@ -422,17 +422,17 @@ def _fails_alone(make: Maker, fn: Callable[..., Any], *args: object) -> BaseExce
     executor = make(max_workers=2)
     before = [executor.submit(calls.square, number) for number in range(4)]
     bad = finishes(lambda: executor.submit(fn, *args), "submit() of what cannot cross the boundary")
-    after = [executor.submit(calls.square, number) for number in range(4)]
-    error = error_of(bad, "the future of a call that cannot cross the boundary")
-    for number, future in enumerate([*before, *after]):
-        _good(future, number % 4)
+    after: list[Future[int]] = []
     try:
-        late = finishes(
-            lambda: executor.submit(calls.square, 9), "submit() after a call that could not cross"
-        )
+        after += [executor.submit(calls.square, number) for number in range(4)]
+        error = error_of(bad, "the future of a call that cannot cross the boundary")
+        after.append(executor.submit(calls.square, 4))
     except BrokenExecutor as broken:
         raise AssertionError(f"what cannot cross broke the pool: {brief(broken)}") from broken
-    _good(late, 9)
+    for number, future in enumerate(before):
+        _good(future, number)
+    for number, future in enumerate(after):
+        _good(future, number)
     return error
 
 

@@ -152,8 +152,12 @@ class DealsCallsRoundRobin(ThreadExecutor):
                 pool.changed.wait(0.05)
 
 
-@planted("concurrency.idle_worker_takes_the_next_call", says="a short call beside a long one", deadline=3,
-         also=("concurrency.*"))  # fmt: skip
+@planted(
+    "concurrency.idle_worker_takes_the_next_call",
+    says="a short call beside a long one",
+    deadline=3,
+    also=("concurrency.*",),
+)
 class StartsWorkersForBacklogsOnly(ThreadExecutor):
     """A second worker is started only when two calls wait."""
 

@@ -81,9 +81,6 @@ class CallsNobodyBack(ThreadExecutor):
 
     future_type = _Mute
 
-    def release_at_cancel(self, job: Any) -> None:
-        pass
-
 
 class _Uncancellable(Future[Any]):
     def cancel(self) -> bool:
@@ -190,7 +187,8 @@ class _DoneNever(Future[Any]):
 
     @property
     def _condition(self) -> Any:
-        self.done()
+        if threading.current_thread().name.startswith("awaiting corefutures"):
+            raise TypeError("this future cannot be waited for with others")
         return self._own
 
     @_condition.setter

@@ -9,10 +9,12 @@ from planting import planted
 from reference import Job, ThreadExecutor
 
 
-@planted("stateful.histories_with_one_worker", says="and ran",
+@planted("stateful.histories_with_one_worker", says="after:",
          also=("stateful.histories_with_two_workers", "stateful.histories_with_true_states", "stateful.*"))  # fmt: skip
 class CallsWhatWasCancelledWhileWaiting(ThreadExecutor):
     """A cancelled call is made all the same."""
+
+    future_type = Future
 
     @classmethod
     def begin(cls, job: Job) -> bool:
@@ -20,9 +22,6 @@ class CallsWhatWasCancelledWhileWaiting(ThreadExecutor):
             return True
         job.fn(*job.args, **job.kwargs)
         return False
-
-    def release_at_cancel(self, job: Job) -> None:
-        pass
 
 
 @planted("stateful.histories_with_shutdown", says="", also=("stateful.*",))

@@ -200,7 +200,7 @@ def serve_deaf_to_exit(connection: Any) -> None:
 
 
 @planted("worker_loss.system_exit_while_unpickling", says="waited", also=("worker_loss.system_exit_while_pickling",),
-         deadline=7)  # fmt: skip
+         deadline=9)  # fmt: skip
 class SystemExitSwallowsTheReply(ProcessExecutor):
     """SystemExit while the worker pickles or unpickles leaves the caller without a reply."""
 
@@ -495,7 +495,7 @@ class BrokenErrorIsShared(ProcessExecutor):
     "worker_loss.shutdown_after_a_loss_returns",
     says="waited",
     also=("worker_loss.loss_during_shutdown_ends_it",),
-    deadline=4.5,
+    deadline=9,
 )
 class ShutdownWaitsForTheLost(ProcessExecutor):
     """shutdown() waits long for the calls that a broken pool has failed."""
@@ -508,7 +508,7 @@ class ShutdownWaitsForTheLost(ProcessExecutor):
     def join(self) -> None:
         super().join()
         if getattr(self.pool, "failed", 0) >= 3:
-            threading.Event().wait(4)  # for a while: so that the kit can go on
+            threading.Event().wait(8)  # for a while: so that the kit can go on
 
 
 @planted("worker_loss.loss_while_a_large_argument_is_sent", says="waited", deadline=4)
