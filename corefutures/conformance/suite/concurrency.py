@@ -41,9 +41,7 @@ class Concurrency:
         (DESIGN E2)
         """
         executor = make(max_workers=2)
-        failing = [
-            executor.submit(calls.raise_new, kind) for kind in (ValueError, SystemExit, KeyboardInterrupt) * 3
-        ]
+        failing = [executor.submit(calls.raise_new, kind) for kind in (ValueError, SystemExit, KeyboardInterrupt) * 3]
         all_done(failing, "failing calls to end")
         gate = gates()
         blockers: list[Future[Any]] = [executor.submit(calls.pass_gate, gate) for _ in range(2)]
@@ -147,9 +145,7 @@ class Concurrency:
         executor = make(max_workers=2)
         first: Future[Any] = executor.submit(calls.pass_gate, gate, "freed")
         second = executor.submit(gate.open)
-        assert result_of(first, "a call that a later one frees") == "freed", (
-            "the freed call returned something else"
-        )
+        assert result_of(first, "a call that a later one frees") == "freed", "the freed call returned something else"
         result_of(second)
 
     # The order
@@ -177,9 +173,7 @@ class Concurrency:
         executor = make(max_workers=2)
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
-        all_done(
-            [executor.submit(calls.note, journal, number) for number in range(50)], "calls beside a long one"
-        )
+        all_done([executor.submit(calls.note, journal, number) for number in range(50)], "calls beside a long one")
         gate.open()
         result_of(long)
         found = [int(entry) for entry in journal.entries]
@@ -223,9 +217,7 @@ class Concurrency:
         assert "19" not in found, "a cancelled call ran"
         assert len(found) == 19, f"{len(found)} of the 19 calls that were not cancelled ran"
 
-    def test_every_waiting_call_can_be_cancelled(
-        self, executor: Executor, gate: Gate, journal: Journal
-    ) -> None:
+    def test_every_waiting_call_can_be_cancelled(self, executor: Executor, gate: Gate, journal: Journal) -> None:
         """Each call that has not started SHOULD be cancelled by cancel(), the next in line too.
         (DESIGN E3)
         """
@@ -247,9 +239,7 @@ class Concurrency:
         kept = [future for number, future in enumerate(futures) if number % 5 == 4 or not future.cancel()]
         gate.open()
         all_done([blocker, *kept], "calls behind cancelled ones")
-        assert len(journal.entries) == len(kept), (
-            f"{len(journal.entries)} calls ran of the {len(kept)} not cancelled"
-        )
+        assert len(journal.entries) == len(kept), f"{len(journal.entries)} calls ran of the {len(kept)} not cancelled"
 
     # Who submits does not wait
 
@@ -285,9 +275,7 @@ class Concurrency:
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
         futures = [executor.submit(calls.nothing) for _ in range(10)]
         gate.await_arrivals()
-        finishes(
-            lambda: [future.cancel() for future in [blocker, *futures]], "cancel() while the worker is busy"
-        )
+        finishes(lambda: [future.cancel() for future in [blocker, *futures]], "cancel() while the worker is busy")
         gate.open()
         done(blocker)
 

@@ -42,9 +42,7 @@ class Resources:
 
     def test_threads_end_at_shutdown(self, make: Maker) -> None:
         """shutdown() MUST leave no thread of the executor. (manual: Executor.shutdown)"""
-        _no_growth(
-            lambda: _use(make), threading.active_count, "thread(s) left by executors that were shut down"
-        )
+        _no_growth(lambda: _use(make), threading.active_count, "thread(s) left by executors that were shut down")
 
     def test_threads_end_after_shutdown_without_wait(self, make: Maker) -> None:
         """The executor's threads MUST end after shutdown(wait=False), when the calls are done. (manual:
@@ -116,9 +114,7 @@ class Resources:
         all_done(futures)
         done(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
         finishes(executor.shutdown, "shutdown() after a loss")
-        _until_or_say(
-            lambda: not any(map(_exists, pids)), "a worker process was left after a loss and shutdown()"
-        )
+        _until_or_say(lambda: not any(map(_exists, pids)), "a worker process was left after a loss and shutdown()")
 
     @requires(same_process=False)
     def test_threads_end_after_a_loss(self, make: Maker) -> None:
@@ -134,9 +130,7 @@ class Resources:
     @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
     def test_descriptors_are_closed_at_shutdown(self, make: Maker) -> None:
         """shutdown() MUST leave no open descriptor. (manual: Executor.shutdown)"""
-        _no_growth(
-            lambda: _use(make), _descriptors, "descriptor(s) left open by executors that were shut down"
-        )
+        _no_growth(lambda: _use(make), _descriptors, "descriptor(s) left open by executors that were shut down")
 
     @requires(same_process=False)
     @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
@@ -207,9 +201,7 @@ class Resources:
         """
         executor = make(max_workers=2)
         pids = {result_of(future)[0] for future in [executor.submit(calls.place) for _ in range(20)]}
-        _until_or_say(
-            lambda: sum(map(_exists, pids)) <= 2, "more than max_workers processes that ran calls lived on"
-        )
+        _until_or_say(lambda: sum(map(_exists, pids)) <= 2, "more than max_workers processes that ran calls lived on")
 
     @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
     def test_descriptors_do_not_grow_with_calls(self, make: Maker) -> None:
@@ -305,9 +297,7 @@ class Resources:
         future = executor.submit(carrying.make_tracked)
         reference = weakref.ref(result_of(future))
         del future
-        _until_or_say(
-            lambda: _is_gone(reference), "a result was still referred to after its future was dropped"
-        )
+        _until_or_say(lambda: _is_gone(reference), "a result was still referred to after its future was dropped")
 
     @requires("shares_memory")
     def test_exception_is_released(self, executor: Executor) -> None:
@@ -315,9 +305,7 @@ class Resources:
         future = executor.submit(calls.raise_new, hostile.HostileError, "to be freed")
         reference = weakref.ref(error_of(future))
         del future
-        _until_or_say(
-            lambda: _is_gone(reference), "an exception was still referred to after its future was dropped"
-        )
+        _until_or_say(lambda: _is_gone(reference), "an exception was still referred to after its future was dropped")
 
     def test_future_is_released(self, executor: Executor) -> None:
         """A finished future SHOULD be freed when nobody refers to it; the executor keeps none. (DESIGN F6)"""

@@ -105,9 +105,7 @@ class _History(RuleBasedStateMachine):
                 assert said is True, "cancel() returned False for a call that had not started"
             call.cancelled = said
             if said:
-                assert finishes(call.future.cancel, "cancel()") is True, (
-                    "cancel() returned False for a cancelled call"
-                )
+                assert finishes(call.future.cancel, "cancel()") is True, "cancel() returned False for a cancelled call"
             self._look()
 
     @precondition(lambda self: self.calls)
@@ -159,9 +157,7 @@ class _History(RuleBasedStateMachine):
             if cancel_futures:
                 for call in self._waiting():
                     until(
-                        lambda call=call: (
-                            call.future.cancelled() or call.future.running() or call.seen_running
-                        ),  # type: ignore[misc]
+                        lambda call=call: call.future.cancelled() or call.future.running() or call.seen_running,  # type: ignore[misc]
                         "waiting calls to be cancelled by shutdown(cancel_futures=True)",
                     )
                 for call in self.calls:
@@ -204,9 +200,7 @@ class _History(RuleBasedStateMachine):
                 return
             raise AssertionError("submit() after shutdown() was accepted")
         function: Any = carrying.note_gate_fail if fails else calls.note_and_pass_gate
-        future: Future[str] = finishes(
-            lambda: self.executor.submit(function, self.journal, name, gate), "submit()"
-        )
+        future: Future[str] = finishes(lambda: self.executor.submit(function, self.journal, name, gate), "submit()")
         call = _Call(name, gate, future, fails)
         future.add_done_callback(lambda future: setattr(call, "called_back", call.called_back + 1))
         self.calls.append(call)
@@ -220,11 +214,7 @@ class _History(RuleBasedStateMachine):
         held = [call for call in self.calls if call.seen_running and not call.released]
         if len(held) < self.workers:
             return []
-        return [
-            call
-            for call in self.calls
-            if not call.seen_running and not call.cancelled and not call.future.done()
-        ]
+        return [call for call in self.calls if not call.seen_running and not call.cancelled and not call.future.done()]
 
     def _look(self) -> None:
         """What must come about does: workers take the calls whose turn it is, released calls end."""
@@ -253,12 +243,8 @@ class _History(RuleBasedStateMachine):
             assert times == 1, f"{call.name} ran {times} times"
             error = future.exception(timeout=0)
             if call.fails:
-                assert isinstance(error, ValueError), (
-                    f"{call.name} failed with {brief(error)} instead of its own error"
-                )
-                assert error.args == (call.name,), (
-                    f"{call.name} got the exception of another call: {brief(error)}"
-                )
+                assert isinstance(error, ValueError), f"{call.name} failed with {brief(error)} instead of its own error"
+                assert error.args == (call.name,), f"{call.name} got the exception of another call: {brief(error)}"
             else:
                 assert error is None, f"{call.name} failed with {brief(error)}"
                 found = future.result(timeout=0)
@@ -344,9 +330,7 @@ def _explore(
     try:
         run_state_machine_as_test(
             histories,
-            settings=settings(
-                max_examples=examples, stateful_step_count=15, phases=[Phase.generate], print_blob=False
-            ),
+            settings=settings(max_examples=examples, stateful_step_count=15, phases=[Phase.generate], print_blob=False),
         )
     except BaseException:
         if not namespace["failures"]:

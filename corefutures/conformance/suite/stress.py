@@ -81,9 +81,7 @@ class Stress:
         assert not wrong, f"maps in several threads mixed their results: {brief(wrong)}"
 
     @patient(2)
-    def test_submit_races_cancel(
-        self, make: Maker, capabilities: Mapping[str, bool], journal: Journal
-    ) -> None:
+    def test_submit_races_cancel(self, make: Maker, capabilities: Mapping[str, bool], journal: Journal) -> None:
         """A call that cancel() returned True for MUST not run, and any other runs once. (manual:
         Future.cancel)
         """
@@ -105,9 +103,7 @@ class Stress:
         finishes(executor.shutdown, "shutdown()")
         _compare(Counter(journal.entries), expected)
 
-    def test_many_threads_cancel_the_same_calls(
-        self, executor: Executor, gate: Gate, journal: Journal
-    ) -> None:
+    def test_many_threads_cancel_the_same_calls(self, executor: Executor, gate: Gate, journal: Journal) -> None:
         """Calls cancelled by several threads at once MUST be cancelled, and none run. (manual:
         Future.cancel)
         """
@@ -246,9 +242,7 @@ class Stress:
         expected = count + len(range(0, count, 50))
         until(lambda: len(called) >= expected, "every callback to be called")
         result_of(executor.submit(calls.nothing))
-        assert len(called) == len(set(called)) == expected, (
-            f"{len(called)} callbacks were called instead of {expected}"
-        )
+        assert len(called) == len(set(called)) == expected, f"{len(called)} callbacks were called instead of {expected}"
 
     def test_waiters_race_the_end(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
         """wait() MUST not miss the end of a call, however threads are switched. (manual: wait)"""
@@ -268,17 +262,13 @@ class Stress:
         executor = make(max_workers=2)
         futures = [executor.submit(calls.echo, number) for number in range(_much(capabilities, 800))]
         found = finishes(lambda: list(concurrent.futures.as_completed(futures)), "as_completed()")
-        assert len(found) == len(set(found)) == len(futures), (
-            f"as_completed() yielded {len(found)} of {len(futures)}"
-        )
+        assert len(found) == len(set(found)) == len(futures), f"as_completed() yielded {len(found)} of {len(futures)}"
 
     @requires("shares_memory")
     def test_calls_submit_calls(self, make: Maker, journal: Journal) -> None:
         """Calls SHOULD be able to submit calls to their own executor. (DESIGN E1)"""
         executor = make(max_workers=2)
-        outer = [
-            executor.submit(carrying.submit_more, executor, journal, str(number), 10) for number in range(20)
-        ]
+        outer = [executor.submit(carrying.submit_more, executor, journal, str(number), 10) for number in range(20)]
         inner = [future for each in outer for future in result_of(each)]
         all_done(inner, "calls that calls submitted")
         _compare(Counter(journal.entries), Counter(result_of(future) for future in inner))
@@ -294,9 +284,7 @@ class Stress:
                 ended.set()
                 return
             try:
-                executor.submit(calls.note, journal, number).add_done_callback(
-                    lambda future: go_on(number + 1)
-                )
+                executor.submit(calls.note, journal, number).add_done_callback(lambda future: go_on(number + 1))
             except BaseException as error:
                 troubles.append(error)
                 ended.set()
@@ -360,6 +348,4 @@ def _compare(ran: Counter[str], expected: Counter[str]) -> None:
             uncalled.append(name)
     assert not doubled, f"{len(doubled)} calls ran more than once: {brief(doubled)}"
     assert not lost, f"{len(lost)} calls were lost: {brief(lost)}"
-    assert not uncalled, (
-        f"{len(uncalled)} calls ran although they were cancelled or refused: {brief(uncalled)}"
-    )
+    assert not uncalled, f"{len(uncalled)} calls ran although they were cancelled or refused: {brief(uncalled)}"

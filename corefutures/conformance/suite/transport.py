@@ -81,9 +81,7 @@ class Transport:
         futures = [executor.submit(carrying.summary, carrying.payload(size)) for size in SIZES]
         for size, future in zip(SIZES, futures, strict=True):
             found = result_of(future)
-            assert found == carrying.summary(carrying.payload(size)), (
-                f"an argument of {size} bytes arrived as {found}"
-            )
+            assert found == carrying.summary(carrying.payload(size)), f"an argument of {size} bytes arrived as {found}"
 
     def test_results_of_every_size_arrive_whole(self, executor: Executor) -> None:
         """Results of every size MUST arrive whole. (manual: Future.result)"""
@@ -142,9 +140,7 @@ class Transport:
         found = list(result_of(executor.submit(carrying.generator)))
         assert found == [0, 1, 2], f"a generator returned by a call gave {brief(found)}"
         value = hostile.AtPickling(hostile.fail)
-        assert result_of(executor.submit(calls.echo, value)) is value, (
-            "an object that cannot be pickled changed"
-        )
+        assert result_of(executor.submit(calls.echo, value)) is value, "an object that cannot be pickled changed"
 
     # Exceptions that arrive
 
@@ -184,9 +180,7 @@ class Transport:
 
     def test_large_exceptions_arrive(self, executor: Executor) -> None:
         """An exception with a large argument MUST arrive whole. (manual: Future.exception)"""
-        error = error_of(
-            executor.submit(carrying.raise_big, 1_000_000), "a call that raises a large exception"
-        )
+        error = error_of(executor.submit(carrying.raise_big, 1_000_000), "a call that raises a large exception")
         assert isinstance(error, ValueError), f"a large exception arrived as {brief(error)}"
         assert error.args == (carrying.payload(1_000_000),), "a large exception arrived changed"
 
@@ -200,9 +194,7 @@ class Transport:
         """The traceback of a call's exception SHOULD show what caused it. (DESIGN E7)"""
         error = error_of(executor.submit(carrying.raise_deep, "effect", "reason"))
         text = "".join(traceback.format_exception(error))
-        assert "KeyError: 'reason'" in text, (
-            f"the traceback does not show the exception's cause: {brief(text)}"
-        )
+        assert "KeyError: 'reason'" in text, f"the traceback does not show the exception's cause: {brief(text)}"
 
     @requires("pickles")
     def test_cause_shows_the_remote_traceback(self, executor: Executor) -> None:
@@ -273,9 +265,7 @@ class Transport:
     @requires("pickles")
     def test_result_that_fails_at_pickling_is_an_error(self, executor: Executor) -> None:
         """A call whose result raises when it is pickled MUST fail. (manual: ProcessPoolExecutor)"""
-        error_of(
-            executor.submit(hostile.make_at_pickling, hostile.fail), "the future of a call whose result fails"
-        )
+        error_of(executor.submit(hostile.make_at_pickling, hostile.fail), "the future of a call whose result fails")
 
     @requires("pickles")
     def test_unpicklable_exception_is_an_error(self, executor: Executor) -> None:

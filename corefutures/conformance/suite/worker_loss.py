@@ -57,9 +57,7 @@ class WorkerLoss:
         _lost(make, capabilities["survives_worker_loss"], calls.leave_process, 3)
 
     @requires(same_process=False)
-    def test_os_exit_with_status_zero_while_running(
-        self, make: Maker, capabilities: Mapping[str, bool]
-    ) -> None:
+    def test_os_exit_with_status_zero_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
         """A call that ends its worker with exit status 0 MUST end with BrokenExecutor, or with an error of
         its own if the pool survives. (manual: BrokenProcessPool)
         """
@@ -69,18 +67,14 @@ class WorkerLoss:
         """SystemExit raised by a call MUST reach the caller as the call's exception. (manual:
         Future.result)
         """
-        error = error_of(
-            executor.submit(calls.raise_new, SystemExit, 5), "the future of a call that raises SystemExit"
-        )
+        error = error_of(executor.submit(calls.raise_new, SystemExit, 5), "the future of a call that raises SystemExit")
         assert isinstance(error, SystemExit), f"a call's SystemExit arrived as {brief(error)}"
         assert error.code == 5, f"a call's SystemExit arrived with the code {brief(error.code)}, not 5"
 
     def test_system_exit_loses_no_worker(self, executor: Executor) -> None:
         """An executor MUST go on after a call raised SystemExit. (manual: Future.result)"""
         for _ in range(3):
-            error_of(
-                executor.submit(calls.raise_new, SystemExit, 0), "the future of a call that raises SystemExit"
-            )
+            error_of(executor.submit(calls.raise_new, SystemExit, 0), "the future of a call that raises SystemExit")
         found = result_of(executor.submit(calls.echo, "alive"), "a call after calls that raised SystemExit")
         assert found == "alive", f"the call after a SystemExit returned {brief(found)}"
 
@@ -103,9 +97,7 @@ class WorkerLoss:
         """A call whose worker is killed while it unpickles the arguments MUST end with BrokenExecutor, or
         with an error of its own if the pool survives. (manual: BrokenProcessPool)
         """
-        _lost(
-            make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(calls.kill_process)
-        )
+        _lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(calls.kill_process))
 
     @requires("pickles")
     def test_system_exit_while_unpickling(self, make: Maker) -> None:
@@ -214,9 +206,7 @@ class WorkerLoss:
         except BrokenExecutor:
             return
         except Exception as error:
-            raise AssertionError(
-                f"submit() to a broken pool raised {brief(error)}, no BrokenExecutor"
-            ) from error
+            raise AssertionError(f"submit() to a broken pool raised {brief(error)}, no BrokenExecutor") from error
         raise AssertionError(f"submit() to a broken pool was accepted: {brief(future)}")
 
     @requires(same_process=False, survives_worker_loss=False)
@@ -258,9 +248,7 @@ class WorkerLoss:
             if future in cancelled:
                 assert future.cancelled(), "a cancelled call was no longer cancelled after the pool broke"
             else:
-                assert not future.cancelled(), (
-                    "a call that nobody cancelled was cancelled when the pool broke"
-                )
+                assert not future.cancelled(), "a call that nobody cancelled was cancelled when the pool broke"
 
     @requires(same_process=False)
     def test_callbacks_run_at_a_loss(self, executor: Executor, gate: Gate) -> None:
@@ -274,9 +262,7 @@ class WorkerLoss:
             future.add_done_callback(called.append)
         gate.await_arrivals()
         gate.open()
-        until(
-            lambda: len(called) >= len(futures), "the callbacks of calls that end because a worker was lost"
-        )
+        until(lambda: len(called) >= len(futures), "the callbacks of calls that end because a worker was lost")
         all_done(futures)
         assert sorted(map(id, called)) == sorted(map(id, futures)), (
             f"{len(called)} callbacks ran for {len(futures)} futures"
@@ -287,9 +273,7 @@ class WorkerLoss:
         """wait() MUST return when the calls it waits for end because a worker was lost. (manual: wait)"""
         lost, waiting = _break(executor, gate)
         found = finishes(lambda: wait([lost, *waiting]), "wait() for calls whose worker was lost")
-        assert not found.not_done, (
-            f"wait() for calls whose worker was lost left {len(found.not_done)} of them"
-        )
+        assert not found.not_done, f"wait() for calls whose worker was lost left {len(found.not_done)} of them"
 
     @requires(same_process=False)
     def test_as_completed_ends_at_a_loss(self, executor: Executor, gate: Gate) -> None:
@@ -331,9 +315,7 @@ class WorkerLoss:
         _while_busy(executor, gates(), gates())
 
     @requires(same_process=False)
-    def test_loss_of_a_new_worker_is_noticed_while_others_are_busy(
-        self, make: Maker, gates: GateMaker
-    ) -> None:
+    def test_loss_of_a_new_worker_is_noticed_while_others_are_busy(self, make: Maker, gates: GateMaker) -> None:
         """A worker lost in its first call SHOULD be noticed while other workers are busy. (DESIGN E5)"""
         _while_busy(make(max_workers=2), gates(), gates())
 
@@ -363,9 +345,7 @@ class WorkerLoss:
     def test_lost_call_fails_with_broken_executor(self, executor: Executor) -> None:
         """A lost worker's call SHOULD fail with BrokenExecutor, also where the pool survives. (DESIGN E5)"""
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
-        assert isinstance(error, BrokenExecutor), (
-            f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
-        )
+        assert isinstance(error, BrokenExecutor), f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
 
     @requires(same_process=False)
     def test_exit_code_is_told(self, executor: Executor) -> None:
@@ -379,9 +359,7 @@ class WorkerLoss:
         """The error of a killed worker's call SHOULD tell the signal. (DESIGN E5)"""
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
         told = _told(error)
-        assert "SIGKILL" in told or "-9" in told or "137" in told, (
-            f"the error does not tell the signal: {brief(told)}"
-        )
+        assert "SIGKILL" in told or "-9" in told or "137" in told, f"the error does not tell the signal: {brief(told)}"
 
     @requires(same_process=False, survives_worker_loss=False)
     def test_each_future_has_its_own_broken_error(self, executor: Executor, gate: Gate) -> None:
@@ -489,9 +467,7 @@ def _lost(make: Maker, survives: bool, fn: Callable[..., Any], *args: object) ->
     future = executor.submit(fn, *args)
     error = error_of(future, "the future of a call whose worker was lost")
     if not survives:
-        assert isinstance(error, BrokenExecutor), (
-            f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
-        )
+        assert isinstance(error, BrokenExecutor), f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
 
 
 def _not_stuck(make: Maker, fn: Callable[..., Any], *args: object) -> None:

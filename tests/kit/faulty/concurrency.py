@@ -11,9 +11,17 @@ from planting import planted
 from reference import Job, Pool, ProcessExecutor, ThreadExecutor
 
 
-@planted("concurrency.max_workers_calls_run_at_once", says="did", deadline=3,
-         also=("concurrency.only_as_many_workers_are_taken_as_calls_are_long", "concurrency.idle_worker_takes_the_next_call",
- "concurrency.call_may_be_freed_by_a_later_one", "concurrency.*"))  # fmt: skip
+@planted(
+    "concurrency.max_workers_calls_run_at_once",
+    says="did",
+    deadline=3,
+    also=(
+        "concurrency.only_as_many_workers_are_taken_as_calls_are_long",
+        "concurrency.idle_worker_takes_the_next_call",
+        "concurrency.call_may_be_freed_by_a_later_one",
+        "concurrency.*",
+    ),
+)
 class OneWorkerTooFew(ThreadExecutor):
     """One worker less than asked for, but at least one."""
 
@@ -21,8 +29,11 @@ class OneWorkerTooFew(ThreadExecutor):
         super().__init__(max_workers - 1 or 1, **options)
 
 
-@planted("concurrency.never_more_than_max_workers_at_once", says="ran at once with max_workers=2",
-         also=("concurrency.never_more_than_one_with_one_worker", "concurrency.*"))  # fmt: skip
+@planted(
+    "concurrency.never_more_than_max_workers_at_once",
+    says="ran at once with max_workers=2",
+    also=("concurrency.never_more_than_one_with_one_worker", "concurrency.*"),
+)
 class OneWorkerTooMany(ThreadExecutor):
     """One worker more than asked for."""
 
@@ -123,8 +134,12 @@ class HoardsOnTakingALongCall(_Hoarding):
         return super().open_station(pool)
 
 
-@planted("concurrency.long_call_among_short_ones_holds_up_none", says="short calls around a long one",
-         also=("concurrency.freed_worker_takes_the_waiting_call", "concurrency.*"), deadline=3)  # fmt: skip
+@planted(
+    "concurrency.long_call_among_short_ones_holds_up_none",
+    says="short calls around a long one",
+    also=("concurrency.freed_worker_takes_the_waiting_call", "concurrency.*"),
+    deadline=3,
+)
 class DealsCallsRoundRobin(ThreadExecutor):
     """Calls are dealt to the workers in turn, whether they are busy or not."""
 
@@ -166,8 +181,7 @@ class StartsWorkersForBacklogsOnly(ThreadExecutor):
             super().staff()
 
 
-@planted("concurrency.calls_that_waited_start_in_order", says="started in the order",
-         also=("concurrency.*",))  # fmt: skip
+@planted("concurrency.calls_that_waited_start_in_order", says="started in the order", also=("concurrency.*",))
 class LastComeFirstServed(ThreadExecutor):
     """The call submitted last starts first."""
 
@@ -176,8 +190,11 @@ class LastComeFirstServed(ThreadExecutor):
         return pool.jobs.pop()
 
 
-@planted("concurrency.one_worker_starts_calls_in_order", says="started in the order",
-         also=("concurrency.second_worker_starts_calls_in_order", "concurrency.calls_that_waited_start_in_order"))  # fmt: skip
+@planted(
+    "concurrency.one_worker_starts_calls_in_order",
+    says="started in the order",
+    also=("concurrency.second_worker_starts_calls_in_order", "concurrency.calls_that_waited_start_in_order"),
+)
 class SwapsNeighbours(ThreadExecutor):
     """Every tenth call is overtaken by the next."""
 
@@ -213,9 +230,15 @@ class RunningIsNeverTrue(ThreadExecutor):
     future_type = _NeverRunning
 
 
-@planted("concurrency.running_is_false_for_calls_that_wait", says="that had not started",
-         also=("concurrency.every_waiting_call_can_be_cancelled",
-               "concurrency.last_of_many_waiting_calls_can_be_cancelled", "concurrency.*"))  # fmt: skip
+@planted(
+    "concurrency.running_is_false_for_calls_that_wait",
+    says="that had not started",
+    also=(
+        "concurrency.every_waiting_call_can_be_cancelled",
+        "concurrency.last_of_many_waiting_calls_can_be_cancelled",
+        "concurrency.*",
+    ),
+)
 class RunsFromTheStart(ThreadExecutor):
     """Calls count as running from submit() on, so that none can be cancelled."""
 
@@ -229,8 +252,11 @@ class RunsFromTheStart(ThreadExecutor):
         return True
 
 
-@planted("concurrency.every_waiting_call_can_be_cancelled", says="for six waiting calls",
-         also=("concurrency.running_is_false_for_calls_that_wait",))  # fmt: skip
+@planted(
+    "concurrency.every_waiting_call_can_be_cancelled",
+    says="for six waiting calls",
+    also=("concurrency.running_is_false_for_calls_that_wait",),
+)
 class TheNextCallCountsAsRunning(ThreadExecutor):
     """The call at the head of the queue counts as running, and cannot be cancelled."""
 
@@ -259,8 +285,11 @@ class _Stubborn(Future[Any]):
         return False
 
 
-@planted("concurrency.last_of_many_waiting_calls_can_be_cancelled", says="cancel() did not return True",
-         also=("concurrency.every_waiting_call_can_be_cancelled",))  # fmt: skip
+@planted(
+    "concurrency.last_of_many_waiting_calls_can_be_cancelled",
+    says="cancel() did not return True",
+    also=("concurrency.every_waiting_call_can_be_cancelled",),
+)
 class CancelsNothing(ThreadExecutor):
     """cancel() always says False."""
 

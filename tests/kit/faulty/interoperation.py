@@ -38,18 +38,14 @@ class _Alike(Future[Any]):
         return 1
 
 
-@planted(
-    "interoperation.future_is_hashable_and_equals_itself_alone", says="in a set", also=("interoperation.*",)
-)
+@planted("interoperation.future_is_hashable_and_equals_itself_alone", says="in a set", also=("interoperation.*",))
 class FuturesAreAllEqual(ThreadExecutor):
     """All futures equal one another."""
 
     future_type = _Alike
 
 
-@planted(
-    "interoperation.executor_is_used_from_another_thread", says="RuntimeError", also=("interoperation.*",)
-)
+@planted("interoperation.executor_is_used_from_another_thread", says="RuntimeError", also=("interoperation.*",))
 class BelongsToOneThread(ThreadExecutor):
     """submit() works only in the thread that made the executor."""
 
@@ -74,8 +70,12 @@ ASYNCIO = (
 )  # fmt: skip
 
 
-@planted("interoperation.run_in_executor_returns_the_result", says="asyncio.run()", deadline=3,
-         also=(*(f"interoperation.{name}" for name in ASYNCIO), "interoperation.*"))  # fmt: skip
+@planted(
+    "interoperation.run_in_executor_returns_the_result",
+    says="asyncio.run()",
+    deadline=3,
+    also=(*(f"interoperation.{name}" for name in ASYNCIO), "interoperation.*"),
+)
 class CallsNobodyBack(ThreadExecutor):
     """Callbacks are never called, and event loops wait for ever."""
 
@@ -87,9 +87,7 @@ class _Uncancellable(Future[Any]):
         raise NotImplementedError("cannot cancel")
 
 
-@planted(
-    "interoperation.asyncio_cancels_a_waiting_call", says="waited", also=("interoperation.*",), deadline=3
-)
+@planted("interoperation.asyncio_cancels_a_waiting_call", says="waited", also=("interoperation.*",), deadline=3)
 class CancelIsNotImplemented(ThreadExecutor):
     """cancel() raises NotImplementedError."""
 
@@ -119,9 +117,7 @@ class CancelsRunningCalls(ThreadExecutor):
     future_type = _Overwritten
 
 
-@planted(
-    "interoperation.asyncio_goes_on_while_calls_run", says="waited", also=("interoperation.*",), deadline=3
-)
+@planted("interoperation.asyncio_goes_on_while_calls_run", says="waited", also=("interoperation.*",), deadline=3)
 class SubmitWaitsForTheCall(ThreadExecutor):
     """submit() returns when the call has ended."""
 
@@ -143,8 +139,12 @@ class _Unwatched(Future[Any]):
         super().set_exception(exception)
 
 
-@planted("interoperation.standard_wait_wakes_at_an_exception", says="wait() for the first exception", deadline=3,
-         also=("interoperation.*",))  # fmt: skip
+@planted(
+    "interoperation.standard_wait_wakes_at_an_exception",
+    says="wait() for the first exception",
+    deadline=3,
+    also=("interoperation.*",),
+)
 class WakesNoWaiters(ThreadExecutor):
     """Ending futures do not wake wait()."""
 
@@ -165,9 +165,15 @@ class _Solitary(Future[Any]):
         self._own = condition
 
 
-@planted("interoperation.standard_wait_takes_a_mixture", says="cannot be waited for with others",
-         also=("interoperation.standard_as_completed_takes_a_mixture",
-               "interoperation.standard_wait_wakes_at_an_exception", "interoperation.*"))  # fmt: skip
+@planted(
+    "interoperation.standard_wait_takes_a_mixture",
+    says="cannot be waited for with others",
+    also=(
+        "interoperation.standard_as_completed_takes_a_mixture",
+        "interoperation.standard_wait_wakes_at_an_exception",
+        "interoperation.*",
+    ),
+)
 class RefusesToBeWaitedFor(ThreadExecutor):
     """Its futures raise in wait() and as_completed()."""
 
@@ -196,8 +202,11 @@ class _DoneNever(Future[Any]):
         self._own = condition
 
 
-@planted("interoperation.corefutures_wait_takes_a_mixture", says="cannot be waited for with others",
-         also=("interoperation.corefutures_as_completed_takes_a_mixture",))  # fmt: skip
+@planted(
+    "interoperation.corefutures_wait_takes_a_mixture",
+    says="cannot be waited for with others",
+    also=("interoperation.corefutures_as_completed_takes_a_mixture",),
+)
 class RefusesToBeWaitedForByCorefutures(ThreadExecutor):
     """Its futures raise in corefutures.wait() and corefutures.as_completed()."""
 

@@ -21,9 +21,15 @@ def _leave_thread() -> None:
     threading.Thread(target=_idle_for_ever, daemon=True).start()
 
 
-@planted("resources.threads_end_at_shutdown", says="thread(s) left",
-         also=("resources.threads_end_after_shutdown_without_wait", "resources.unused_executor_leaves_no_thread",
-               "resources.*"))  # fmt: skip
+@planted(
+    "resources.threads_end_at_shutdown",
+    says="thread(s) left",
+    also=(
+        "resources.threads_end_after_shutdown_without_wait",
+        "resources.unused_executor_leaves_no_thread",
+        "resources.*",
+    ),
+)
 class LeavesAThread(ThreadExecutor):
     """Each executor starts a service thread that never ends."""
 
@@ -32,9 +38,7 @@ class LeavesAThread(ThreadExecutor):
         _leave_thread()
 
 
-@planted(
-    "resources.threads_end_after_shutdown_without_wait", says="thread(s) left after shutdown(wait=False)"
-)
+@planted("resources.threads_end_after_shutdown_without_wait", says="thread(s) left after shutdown(wait=False)")
 class LeavesAThreadWithoutWait(ThreadExecutor):
     """shutdown(wait=False) leaves a thread behind."""
 
@@ -44,9 +48,7 @@ class LeavesAThreadWithoutWait(ThreadExecutor):
             _leave_thread()
 
 
-@planted(
-    "resources.threads_that_called_end_at_shutdown", says="lived on after shutdown()", also=("resources.*",)
-)
+@planted("resources.threads_that_called_end_at_shutdown", says="lived on after shutdown()", also=("resources.*",))
 class WorkersOutliveShutdown(ThreadExecutor):
     """Worker threads idle for long after shutdown()."""
 
@@ -71,8 +73,11 @@ class LossLeavesAThread(ProcessExecutor):
         _leave_thread()
 
 
-@planted("resources.processes_end_at_shutdown", says="a worker process was left after shutdown()",
-         also=("resources.processes_end_after_shutdown_without_wait", "resources.*"))  # fmt: skip
+@planted(
+    "resources.processes_end_at_shutdown",
+    says="a worker process was left after shutdown()",
+    also=("resources.processes_end_after_shutdown_without_wait", "resources.*"),
+)
 class LeavesProcesses(ProcessExecutor):
     """Worker processes are left running."""
 
@@ -106,8 +111,11 @@ class LossLeavesProcesses(ProcessExecutor):
             _stations.append(station)
 
 
-@planted("resources.descriptors_are_closed_at_shutdown", says="descriptor(s) left open",
-         also=("resources.descriptors_are_closed_after_a_loss",))  # fmt: skip
+@planted(
+    "resources.descriptors_are_closed_at_shutdown",
+    says="descriptor(s) left open",
+    also=("resources.descriptors_are_closed_after_a_loss",),
+)
 class LeavesDescriptors(ProcessExecutor):
     """Each worker leaves a descriptor open."""
 
@@ -236,10 +244,18 @@ class ProcessesThatStay(ProcessExecutor):
         super().perform(pool, station, job)
 
 
-@planted("resources.arguments_are_released", says="a finished call's argument",
-         also=("resources.callable_is_released", "resources.arguments_of_a_failed_call_are_released",
-               "resources.memory_does_not_grow_with_calls", "resources.memory_does_not_grow_with_failing_calls",
-               "resources.future_is_released", "resources.*"))  # fmt: skip
+@planted(
+    "resources.arguments_are_released",
+    says="a finished call's argument",
+    also=(
+        "resources.callable_is_released",
+        "resources.arguments_of_a_failed_call_are_released",
+        "resources.memory_does_not_grow_with_calls",
+        "resources.memory_does_not_grow_with_failing_calls",
+        "resources.future_is_released",
+        "resources.*",
+    ),
+)
 class KeepsEveryCall(ThreadExecutor):
     """A list of all calls keeps them with their arguments."""
 
@@ -252,8 +268,11 @@ class KeepsEveryCall(ThreadExecutor):
 _kept: list[Any] = []
 
 
-@planted("resources.callable_is_released", says="a finished call's callable",
-         also=("resources.arguments_are_released", "resources.arguments_of_a_failed_call_are_released"))  # fmt: skip
+@planted(
+    "resources.callable_is_released",
+    says="a finished call's callable",
+    also=("resources.arguments_are_released", "resources.arguments_of_a_failed_call_are_released"),
+)
 class FuturesKeepTheirCalls(ThreadExecutor):
     """A future refers to its callable and arguments; a worker remembers its last call."""
 
@@ -300,8 +319,11 @@ class RemembersTheLastResult(ThreadExecutor):
         super().settle(future, result)
 
 
-@planted("resources.exception_is_released", says="an exception was still referred to",
-         also=("resources.arguments_of_a_failed_call_are_released",))  # fmt: skip
+@planted(
+    "resources.exception_is_released",
+    says="an exception was still referred to",
+    also=("resources.arguments_of_a_failed_call_are_released",),
+)
 class RemembersTheLastException(ThreadExecutor):
     """A worker keeps its last exception."""
 
@@ -311,8 +333,11 @@ class RemembersTheLastException(ThreadExecutor):
         super().settle_error(future, error)
 
 
-@planted("resources.future_is_released", says="a finished future was still referred to",
-         also=("resources.result_is_released", "resources.exception_is_released", "resources.*"))  # fmt: skip
+@planted(
+    "resources.future_is_released",
+    says="a finished future was still referred to",
+    also=("resources.result_is_released", "resources.exception_is_released", "resources.*"),
+)
 class RemembersTheLastFuture(ThreadExecutor):
     """A worker keeps its last future."""
 
@@ -339,9 +364,7 @@ def serve_and_remember(connection: Any) -> None:
         _last[:] = [(call, result)]
 
 
-@planted(
-    "resources.worker_releases_arguments", says="the worker kept", also=("resources.worker_releases_results",)
-)
+@planted("resources.worker_releases_arguments", says="the worker kept", also=("resources.worker_releases_results",))
 class WorkerRemembersItsLastCall(ProcessExecutor):
     """A worker process keeps the last call until the next has ended."""
 

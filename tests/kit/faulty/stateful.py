@@ -9,8 +9,11 @@ from planting import planted
 from reference import Job, ThreadExecutor
 
 
-@planted("stateful.histories_with_one_worker", says="after:",
-         also=("stateful.histories_with_two_workers", "stateful.histories_with_true_states", "stateful.*"))  # fmt: skip
+@planted(
+    "stateful.histories_with_one_worker",
+    says="after:",
+    also=("stateful.histories_with_two_workers", "stateful.histories_with_true_states", "stateful.*"),
+)
 class CallsWhatWasCancelledWhileWaiting(ThreadExecutor):
     """A cancelled call is made all the same."""
 
@@ -52,8 +55,9 @@ class _Fickle(Future[Any]):
         return super().cancel() and not getattr(self, "asked", None) and not setattr(self, "asked", True)
 
 
-@planted("stateful.histories_with_two_workers", says="cancel() returned False for a cancelled call",
-         also=("stateful.*",))  # fmt: skip
+@planted(
+    "stateful.histories_with_two_workers", says="cancel() returned False for a cancelled call", also=("stateful.*",)
+)
 class SecondCancelSaysFalse(ThreadExecutor):
     """cancel() of a cancelled call says False."""
 

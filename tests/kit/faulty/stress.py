@@ -12,8 +12,11 @@ from planting import planted
 from reference import Job, Pool, ThreadExecutor
 
 
-@planted("stress.many_calls_from_one_thread", says="other calls' futures",
-         also=("stress.many_calls_from_many_threads", "stress.*"))  # fmt: skip
+@planted(
+    "stress.many_calls_from_one_thread",
+    says="other calls' futures",
+    also=("stress.many_calls_from_many_threads", "stress.*"),
+)
 class RarelyMixesResults(ThreadExecutor):
     """Every 97th result goes to two futures."""
 
@@ -77,8 +80,11 @@ class OneMapAtATime(ThreadExecutor):
         return results()
 
 
-@planted("stress.submit_races_cancel", says="although they were cancelled",
-         also=("stress.many_threads_cancel_the_same_calls", "stress.*"))  # fmt: skip
+@planted(
+    "stress.submit_races_cancel",
+    says="although they were cancelled",
+    also=("stress.many_threads_cancel_the_same_calls", "stress.*"),
+)
 class CallsSomeOfTheCancelled(ThreadExecutor):
     """Every third cancelled call is made all the same."""
 

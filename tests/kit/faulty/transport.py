@@ -167,9 +167,16 @@ class PicklesLate(ProcessExecutor):
 # Exceptions that should arrive
 
 
-@planted("transport.exceptions_keep_type_and_arguments", says="arrived",
-         also=("transport.exception_groups_arrive", "transport.large_exceptions_arrive", "transport.memory_error_arrives",
-               "transport.exception_notes_arrive"))  # fmt: skip
+@planted(
+    "transport.exceptions_keep_type_and_arguments",
+    says="arrived",
+    also=(
+        "transport.exception_groups_arrive",
+        "transport.large_exceptions_arrive",
+        "transport.memory_error_arrives",
+        "transport.exception_notes_arrive",
+    ),
+)
 class WrapsExceptions(ThreadExecutor):
     """Every exception arrives wrapped in a RuntimeError."""
 
@@ -221,9 +228,15 @@ class CutsLargeExceptions(ProcessExecutor):
         super().settle_error(future, error)
 
 
-@planted("transport.cause_shows_the_remote_traceback", says="has no __cause__",
-         also=("transport.traceback_tells_where_the_call_failed", "transport.traceback_tells_the_cause",
-               "transport.*_fails_alone"))  # fmt: skip
+@planted(
+    "transport.cause_shows_the_remote_traceback",
+    says="has no __cause__",
+    also=(
+        "transport.traceback_tells_where_the_call_failed",
+        "transport.traceback_tells_the_cause",
+        "transport.*_fails_alone",
+    ),
+)
 class DropsRemoteTracebacks(ProcessExecutor):
     """Exceptions arrive without the worker's traceback."""
 
@@ -233,8 +246,11 @@ class DropsRemoteTracebacks(ProcessExecutor):
         super().settle_error(future, error)
 
 
-@planted("transport.traceback_tells_where_the_call_failed", says="does not show where",
-         also=("transport.traceback_tells_the_cause", "transport.*_fails_alone"))  # fmt: skip
+@planted(
+    "transport.traceback_tells_where_the_call_failed",
+    says="does not show where",
+    also=("transport.traceback_tells_the_cause", "transport.*_fails_alone"),
+)
 class StripsTracebacks(ThreadExecutor):
     """Exceptions arrive without traceback and cause."""
 
@@ -276,11 +292,19 @@ class _Careless(ProcessExecutor):
         raise NotImplementedError
 
 
-@planted("transport.unpicklable_argument_is_an_error", says="should have failed",
-         also=("transport.unpicklable_keyword_argument_is_an_error", "transport.unpicklable_callable_is_an_error",
-               "transport.lambda_works_or_is_an_error", "transport.argument_that_exits_at_pickling_is_an_error",
-               "transport.unpicklable_argument_fails_alone", "transport.unpicklable_callable_fails_alone",
-               "transport.*"))  # fmt: skip
+@planted(
+    "transport.unpicklable_argument_is_an_error",
+    says="should have failed",
+    also=(
+        "transport.unpicklable_keyword_argument_is_an_error",
+        "transport.unpicklable_callable_is_an_error",
+        "transport.lambda_works_or_is_an_error",
+        "transport.argument_that_exits_at_pickling_is_an_error",
+        "transport.unpicklable_argument_fails_alone",
+        "transport.unpicklable_callable_fails_alone",
+        "transport.*",
+    ),
+)
 class UnpicklableCallReturnsNone(_Careless):
     """A call that cannot be pickled returns None."""
 
@@ -289,9 +313,7 @@ class UnpicklableCallReturnsNone(_Careless):
         return job
 
 
-@planted(
-    "transport.too_deep_argument_works_or_is_an_error", says="waited", also=("transport.*",), deadline=2.5
-)
+@planted("transport.too_deep_argument_works_or_is_an_error", says="waited", also=("transport.*",), deadline=2.5)
 class UnpicklableCallIsForgotten(_Careless):
     """A call that cannot be pickled is not sent, and its future stays pending."""
 
@@ -304,9 +326,11 @@ class UnpicklableCallIsForgotten(_Careless):
             super().enqueue(job)
 
 
-@planted("transport.unpicklable_argument_fails_alone", says="broke the pool",
-         also=("transport.unpicklable_callable_fails_alone", "transport.workers_outlive_what_cannot_cross",
-               "transport.*"))  # fmt: skip
+@planted(
+    "transport.unpicklable_argument_fails_alone",
+    says="broke the pool",
+    also=("transport.unpicklable_callable_fails_alone", "transport.workers_outlive_what_cannot_cross", "transport.*"),
+)
 class UnpicklableCallBreaksThePool(_Careless):
     """A call that cannot be pickled breaks the pool."""
 
@@ -343,24 +367,39 @@ def serve_carelessly(connection: Any) -> None:
         connection.send_bytes(reply)
 
 
-@planted("transport.unpicklable_result_is_an_error", says="should have failed",
-         also=("transport.result_that_fails_at_pickling_is_an_error", "transport.unpicklable_exception_is_an_error",
-               "transport.argument_that_fails_at_unpickling_is_an_error",
-               "transport.exception_that_does_not_unpickle_is_an_error",
-               "transport.exception_that_fails_at_unpickling_is_an_error",
-               "transport.unpicklable_result_fails_alone", "transport.unpicklable_exception_fails_alone",
-               "transport.argument_that_does_not_unpickle_fails_alone", "transport.too_deep_result_fails_alone",
-               "transport.exception_that_does_not_unpickle_fails_alone", "transport.*"))  # fmt: skip
+@planted(
+    "transport.unpicklable_result_is_an_error",
+    says="should have failed",
+    also=(
+        "transport.result_that_fails_at_pickling_is_an_error",
+        "transport.unpicklable_exception_is_an_error",
+        "transport.argument_that_fails_at_unpickling_is_an_error",
+        "transport.exception_that_does_not_unpickle_is_an_error",
+        "transport.exception_that_fails_at_unpickling_is_an_error",
+        "transport.unpicklable_result_fails_alone",
+        "transport.unpicklable_exception_fails_alone",
+        "transport.argument_that_does_not_unpickle_fails_alone",
+        "transport.too_deep_result_fails_alone",
+        "transport.exception_that_does_not_unpickle_fails_alone",
+        "transport.*",
+    ),
+)
 class WorkerRepliesNoneToTrouble(ProcessExecutor):
     """What the worker cannot pickle or unpickle becomes None."""
 
     serve = staticmethod(serve_carelessly)
 
 
-@planted("transport.result_that_fails_at_unpickling_is_an_error", says="should have failed",
-         also=("transport.result_that_exits_at_unpickling_is_an_error",
-               "transport.result_that_does_not_unpickle_fails_alone",
-               "transport.result_that_exits_at_unpickling_fails_alone", "transport.*"))  # fmt: skip
+@planted(
+    "transport.result_that_fails_at_unpickling_is_an_error",
+    says="should have failed",
+    also=(
+        "transport.result_that_exits_at_unpickling_is_an_error",
+        "transport.result_that_does_not_unpickle_fails_alone",
+        "transport.result_that_exits_at_unpickling_fails_alone",
+        "transport.*",
+    ),
+)
 class UnreadableResultIsNone(ProcessExecutor):
     """A result that the caller's side cannot unpickle becomes None."""
 
@@ -373,8 +412,12 @@ class UnreadableResultIsNone(ProcessExecutor):
         return super().unpack(reply)
 
 
-@planted("transport.result_that_exits_at_unpickling_fails_alone", says="waited",
-         also=("transport.result_that_exits_at_unpickling_is_an_error",), deadline=3)  # fmt: skip
+@planted(
+    "transport.result_that_exits_at_unpickling_fails_alone",
+    says="waited",
+    also=("transport.result_that_exits_at_unpickling_is_an_error",),
+    deadline=3,
+)
 class ExitInAResultEndsTheThread(ProcessExecutor):
     """SystemExit while a result is unpickled ends the thread that reads results."""
 
@@ -403,18 +446,29 @@ def serve_until_trouble(connection: Any) -> None:
         connection.send_bytes(pickle.dumps((succeeded, value, trace)))
 
 
-@planted("transport.argument_that_does_not_unpickle_fails_alone", says="broke the pool",
-         also=("transport.argument_that_exits_at_unpickling_fails_alone", "transport.unpicklable_result_fails_alone",
-               "transport.unpicklable_exception_fails_alone", "transport.too_deep_result_fails_alone",
-               "transport.workers_outlive_what_cannot_cross", "transport.*"))  # fmt: skip
+@planted(
+    "transport.argument_that_does_not_unpickle_fails_alone",
+    says="broke the pool",
+    also=(
+        "transport.argument_that_exits_at_unpickling_fails_alone",
+        "transport.unpicklable_result_fails_alone",
+        "transport.unpicklable_exception_fails_alone",
+        "transport.too_deep_result_fails_alone",
+        "transport.workers_outlive_what_cannot_cross",
+        "transport.*",
+    ),
+)
 class TroubleEndsTheWorker(ProcessExecutor):
     """What the worker cannot unpickle or pickle ends it, and with it the pool."""
 
     serve = staticmethod(serve_until_trouble)
 
 
-@planted("transport.result_that_does_not_unpickle_fails_alone", says="broke the pool",
-         also=("transport.result_that_exits_at_unpickling_fails_alone", "transport.workers_outlive_what_cannot_cross"))  # fmt: skip
+@planted(
+    "transport.result_that_does_not_unpickle_fails_alone",
+    says="broke the pool",
+    also=("transport.result_that_exits_at_unpickling_fails_alone", "transport.workers_outlive_what_cannot_cross"),
+)
 class UnreadableResultBreaksThePool(ProcessExecutor):
     """A result that cannot be unpickled breaks the pool."""
 
@@ -446,8 +500,11 @@ class _UnreadableError(Exception):
 _pools: list[Pool] = []
 
 
-@planted("transport.exception_that_does_not_unpickle_fails_alone", says="does not tell",
-         also=("transport.unpicklable_exception_fails_alone",))  # fmt: skip
+@planted(
+    "transport.exception_that_does_not_unpickle_fails_alone",
+    says="does not tell",
+    also=("transport.unpicklable_exception_fails_alone",),
+)
 class UntransportableExceptionSaysNothing(ProcessExecutor):
     """An exception that does not arrive is replaced by one that does not say what it was."""
 

@@ -61,8 +61,12 @@ class StatusZeroIsFine(ProcessExecutor):
             super().lose_worker(pool, job, cause)
 
 
-@planted("worker_loss.crash_while_running", says="the future of a call whose worker was lost",
-         also=("worker_loss.*",), deadline=3)  # fmt: skip
+@planted(
+    "worker_loss.crash_while_running",
+    says="the future of a call whose worker was lost",
+    also=("worker_loss.*",),
+    deadline=3,
+)
 class LostCallIsForgotten(ProcessExecutor):
     """The pool breaks, but the call whose worker was lost stays pending."""
 
@@ -116,17 +120,28 @@ class _Steps(ProcessExecutor):
 _progress = threading.local()
 
 
-@planted("worker_loss.os_exit_while_unpickling", says="waited",
-         also=("worker_loss.crash_while_unpickling", "worker_loss.kill_while_unpickling", "worker_loss.kill_while_idle",
-), deadline=3)  # fmt: skip
+@planted(
+    "worker_loss.os_exit_while_unpickling",
+    says="waited",
+    also=(
+        "worker_loss.crash_while_unpickling",
+        "worker_loss.kill_while_unpickling",
+        "worker_loss.kill_while_idle",
+    ),
+    deadline=3,
+)
 class LossBeforeTheCallIsNoticedLate(_Steps):
     """A worker lost before its call began is noticed after a long time."""
 
     overlooks = b"sent"
 
 
-@planted("worker_loss.os_exit_while_pickling", says="waited",
-         also=("worker_loss.crash_while_pickling", "worker_loss.kill_while_pickling"), deadline=3)  # fmt: skip
+@planted(
+    "worker_loss.os_exit_while_pickling",
+    says="waited",
+    also=("worker_loss.crash_while_pickling", "worker_loss.kill_while_pickling"),
+    deadline=3,
+)
 class LossAfterTheCallIsNoticedLate(_Steps):
     """A worker lost after its call returned is noticed after a long time."""
 
@@ -148,8 +163,11 @@ def serve_until_exit(connection: Any) -> None:
         connection.send_bytes(reply)
 
 
-@planted("worker_loss.system_exit_while_running", says="SystemExit arrived as",
-         also=("worker_loss.system_exit_loses_no_worker",))  # fmt: skip
+@planted(
+    "worker_loss.system_exit_while_running",
+    says="SystemExit arrived as",
+    also=("worker_loss.system_exit_loses_no_worker",),
+)
 class SystemExitEndsTheWorker(ProcessExecutor):
     """A call that raises SystemExit ends its worker process."""
 
@@ -199,8 +217,12 @@ def serve_deaf_to_exit(connection: Any) -> None:
             connection.send_bytes(pack_error(error))
 
 
-@planted("worker_loss.system_exit_while_unpickling", says="waited", also=("worker_loss.system_exit_while_pickling",),
-         deadline=9)  # fmt: skip
+@planted(
+    "worker_loss.system_exit_while_unpickling",
+    says="waited",
+    also=("worker_loss.system_exit_while_pickling",),
+    deadline=9,
+)
 class SystemExitSwallowsTheReply(ProcessExecutor):
     """SystemExit while the worker pickles or unpickles leaves the caller without a reply."""
 
@@ -433,8 +455,12 @@ class LossForgetsResults(ProcessExecutor):
 _finished: list[Future[Any]] = []
 
 
-@planted("worker_loss.loss_is_noticed_while_others_are_busy", says="waited",
-         also=("worker_loss.loss_of_a_new_worker_is_noticed_while_others_are_busy",), deadline=6)  # fmt: skip
+@planted(
+    "worker_loss.loss_is_noticed_while_others_are_busy",
+    says="waited",
+    also=("worker_loss.loss_of_a_new_worker_is_noticed_while_others_are_busy",),
+    deadline=6,
+)
 class LossIsNoticedWhenAllAreIdle(ProcessExecutor):
     """A lost worker is noticed only when no other has a call."""
 
@@ -456,9 +482,15 @@ class LossIsNoticedWhenAllAreIdle(ProcessExecutor):
         super().lose_worker(pool, job, cause)
 
 
-@planted("worker_loss.busy_calls_end_at_a_loss", says="waited",
-         also=("worker_loss.loss_is_noticed_while_others_are_busy",
-               "worker_loss.loss_of_a_new_worker_is_noticed_while_others_are_busy"), deadline=3)  # fmt: skip
+@planted(
+    "worker_loss.busy_calls_end_at_a_loss",
+    says="waited",
+    also=(
+        "worker_loss.loss_is_noticed_while_others_are_busy",
+        "worker_loss.loss_of_a_new_worker_is_noticed_while_others_are_busy",
+    ),
+    deadline=3,
+)
 class BusyCallsAreForgotten(ProcessExecutor):
     """When the pool breaks, the calls that other workers were running stay pending."""
 
@@ -468,9 +500,7 @@ class BusyCallsAreForgotten(ProcessExecutor):
             super().lose_worker(pool, job, cause)
 
 
-@planted(
-    "worker_loss.exit_code_is_told", says="does not tell the exit code", also=("worker_loss.signal_is_told",)
-)
+@planted("worker_loss.exit_code_is_told", says="does not tell the exit code", also=("worker_loss.signal_is_told",))
 class LossSaysNothing(ProcessExecutor):
     """The error of a lost worker's call does not say how the worker ended."""
 
