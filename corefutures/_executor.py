@@ -173,9 +173,10 @@ class ResultIterator(Generic[_T]):
             try:
                 return future.result(self._deadline - time.monotonic())
             except TimeoutError:
-                if not future.done():  # ours, not one that the call raised
-                    future.cancel()
-                    self.close()
+                if future.done():  # the call itself raised it, or has ended a moment ago
+                    return future.result()
+                future.cancel()
+                self.close()
                 raise
         except BaseException:
             future.cancel()  # an interrupt while waiting: its result would be lost in any case
