@@ -114,6 +114,16 @@ class Initializing:
         found = [result_of(future) for future in futures]
         assert found == [[("each",)]] * 2, f"in two workers the initializer left {brief(found)}"
 
+    @requires("accepts_initializer", "survives_worker_loss")
+    def test_initializer_runs_in_a_worker_that_replaces_another(
+        self, make: Maker, capabilities: Mapping[str, bool]
+    ) -> None:
+        """The initializer MUST run in a worker that replaces a lost one. (manual: ProcessPoolExecutor)"""
+        executor = make(max_workers=1, initializer=memory.remember, initargs=("again",))
+        error_of(executor.submit(calls.kill_process), "the end of a call whose worker was killed")
+        found = result_of(executor.submit(memory.remembered, capabilities["shares_memory"]))
+        assert found == [("again",)], f"in a worker that replaced a lost one the initializer left {brief(found)}"
+
     @requires("accepts_initializer")
     def test_initializer_may_return_anything(self, make: Maker) -> None:
         """What the initializer returns MUST not matter. (manual: ThreadPoolExecutor)"""
@@ -189,14 +199,18 @@ class Initializing:
         ThreadPoolExecutor)
         """
         executor = broken(make)
-        for _ in range(2):
+
+        def refused() -> bool:
             try:
-                future = finishes(lambda: executor.submit(calls.nothing), "submit() to a broken pool")
+                executor.submit(calls.nothing)
             except BrokenExecutor:
-                continue
+                return True
             except BaseException as error:
-                raise AssertionError(f"submit() to a pool whose initializer failed raised {brief(error)}") from error
-            raise AssertionError(f"submit() to a pool whose initializer failed returned {brief(future)}")
+                raise AssertionError(f"submit() to a broken pool raised {brief(error)}") from error
+            return False
+
+        until(refused, "submit() to a pool whose initializer failed to raise BrokenExecutor", short_limit())
+        assert refused(), "submit() to a pool whose initializer failed raised once, and not again"
 
     @requires("accepts_initializer")
     def test_failing_initializer_makes_map_fail(self, make: Maker) -> None:
@@ -279,6 +293,16 @@ class Initializing:
                 return attempt(executor, calls.nothing)
 
         broken_error_of(finishes(block, "leaving the with block"), "a call whose worker's initializer failed")
+
+    @requires("accepts_initializer")
+    def test_failing_initializer_during_shutdown_fails_the_pending_calls(self, make: Maker, gate: Gate) -> None:
+        """The pending calls SHOULD end also when an initializer fails after shutdown(wait=False). (DESIGN E1)"""
+        executor = self._failing_at(make, gate)
+        futures = [attempt(executor, calls.nothing) for _ in range(3)]
+        finishes(lambda: executor.shutdown(wait=False), "shutdown(wait=False) before an initializer fails")
+        gate.open()
+        for future in futures:
+            broken_error_of(future, "a call that waited at shutdown for a worker whose initializer failed")
 
     @requires("accepts_initializer")
     def test_failing_initializer_may_raise_system_exit(self, make: Maker) -> None:

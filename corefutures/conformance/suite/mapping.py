@@ -420,6 +420,11 @@ class Mapping:
         found = taken(executor.map(calls.square, [], chunksize=4))
         assert found == [], f"map() over nothing with chunksize=4 gave {brief(found)}"
 
+    def test_map_chunksize_times_out(self, executor: Executor, gate: Gate) -> None:
+        """map() in chunks MUST raise TimeoutError when a result is not there in time. (manual: Executor.map)"""
+        results = executor.map(calls.pass_gate, [gate] * 4, range(4), timeout=SHORT_SECONDS, chunksize=2)
+        error_following(results, TimeoutError, "after its time limit, while the calls were blocked")
+
     def test_map_chunksize_keeps_results_of_chunks_before_an_error(self, executor: Executor) -> None:
         """map() in chunks MUST give the results of the chunks before the one that failed. (manual:
         Executor.map)

@@ -191,7 +191,7 @@ class RunsOneCallAllTheSame(ThreadExecutor):
 
 @planted(
     "initializing.failing_initializer_makes_submit_fail",
-    says="submit() to a pool whose initializer failed returned",
+    says="to raise BrokenExecutor",
     also=(
         "initializing.failing_initializer_makes_map_fail",
         "initializing.failing_initializer_in_a_second_worker_breaks_the_pool",
@@ -264,6 +264,21 @@ class CannotBeShutDownWhenBroken(ThreadExecutor):
         if self.pool.broken is not None:
             raise RuntimeError("broken")
         super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+@planted(
+    "initializing.failing_initializer_during_shutdown_fails_the_pending_calls",
+    says="a call that waited at shutdown",
+    also=(ANY,),
+    deadline=3,
+)
+class ForgetsItsCallsWhenItFailsInShutdown(ThreadExecutor):
+    """An initializer that fails after shutdown() leaves the futures pending."""
+
+    @classmethod
+    def break_pool(cls, pool: Pool, cause: BaseException) -> None:
+        if not pool.closed:
+            super().break_pool(pool, cause)
 
 
 @planted("initializing.failing_initializer_may_raise_system_exit", says="to fail", also=(ANY,), deadline=3)

@@ -697,6 +697,14 @@ class MapWithChunksizeZeroIsEmpty(Mapper):
         return super().gather(fn, items, timeout, chunksize, buffersize)
 
 
+@planted("mapping.map_chunksize_times_out", says="next() of map's iterator", also=("mapping.*",), deadline=2)
+class MapInChunksIgnoresItsTimeout(Chunker):
+    """map() with chunks waits for ever."""
+
+    def gather(self, fn: Any, items: Iterator[Any], timeout: Any, chunksize: int, buffersize: Any) -> Any:
+        return super().gather(fn, items, timeout if chunksize == 1 else None, chunksize, buffersize)
+
+
 # The buffer
 
 

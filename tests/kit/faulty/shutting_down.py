@@ -62,7 +62,12 @@ class AcceptsWhileCallsRun(ThreadExecutor):
         self.close(self.pool)
 
 
-@planted("shutting_down.shutdown_makes_submit_fail_while_it_waits", says="shutdown() that still waits", also=(ANY,))
+@planted(
+    "shutting_down.shutdown_makes_submit_fail_while_it_waits",
+    says="to be refused while shutdown() waits",
+    also=(ANY,),
+    deadline=6,
+)
 class AcceptsWhileItWaits(ThreadExecutor):
     """shutdown(wait=True) refuses calls only when the others have ended."""
 
@@ -188,6 +193,16 @@ class WantsWaitByKeyword(ThreadExecutor):
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:  # type: ignore[override]
         super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+@planted("shutting_down.shutdown_waits_for_every_worker", says="while one of two calls was running", also=(ANY,))
+class WaitsForOneWorker(ThreadExecutor):
+    """shutdown(wait=True) waits for the first worker alone."""
+
+    def join(self) -> None:
+        for thread in self.pool.threads[:1]:
+            if thread is not threading.current_thread():
+                thread.join()
 
 
 # wait=False
