@@ -11,7 +11,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from corefutures._exceptions import WorkerLostError
-from corefutures._isolated.frames import ERROR, FRAME, LEAVING, PARCEL_SIZE, READY, STOP, UNFIT, VALUE, VALUE_PARCEL
+from corefutures._isolated.frames import (
+    ERROR,
+    FRAME,
+    LAST,
+    LEAVING,
+    PARCEL_SIZE,
+    READY,
+    STOP,
+    UNFIT,
+    VALUE,
+    VALUE_PARCEL,
+)
 from corefutures._isolated.pairwork import CALL, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
 
@@ -151,6 +162,7 @@ class PairPool(Pool):
                     call = self._next_call(station)
                     if call is None:
                         self._send(station, CALL.pack(STOP, 0))
+                        self._receive(station)
                     else:
                         self._send_call(station, call)
                         self._receive(station, call)
@@ -183,10 +195,10 @@ class PairPool(Pool):
             self._idle.append(station)
             if self._backlog or self.defect is not None or (self.closing and not self.calls):
                 self._ring_one()  # whoever looked before we were there has not seen us
-            if station.alarm not in self._wait(station, station.alarm):
-                self._receive(station)
-                return None
-            station.alarm.recv_bytes()
+            if station.alarm in self._wait(station, station.alarm):
+                station.alarm.recv_bytes()
+            else:  # it has nothing to say while it has nothing to do
+                raise _Gone
 
     def _wait(self, station: _Station, *others: Any) -> list[Any]:
         """Waits for the worker, or one of `others`; returns what of these is ready.
@@ -235,6 +247,9 @@ class PairPool(Pool):
             raise _Gone from None
         _, kind, number = FRAME.unpack_from(message)
         body = memoryview(message)[FRAME.size :]
+        if kind & LAST:
+            station.leaving = True
+            kind &= ~LAST
         if kind in (VALUE, VALUE_PARCEL, ERROR):
             station.finished += 1
             if kind == ERROR:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._isolated.frames import (
     FRAME,
+    LAST,
     LEAVING,
     PARCEL_SIZE,
     READY,
@@ -99,17 +100,17 @@ def serve_pair(
         if os.getpid() != process:  # forked off by the call: the pool is not ours
             os._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
+        last = limit == 1
         if isinstance(body, bytes):
-            send(kind, number, body)
+            send(kind | last * LAST, number, body)
         else:
-            send(VALUE_PARCEL, number)
+            send(VALUE_PARCEL | last * LAST, number)
             ship(connection, body)
         body = None
+        if last:
+            return
         if limit is not None:
             limit -= 1
-            if limit == 0:
-                send(LEAVING, 0)
-                return
 
 
 def send_parcel(connection: Connection, parcel: Parcel) -> None:

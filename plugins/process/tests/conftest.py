@@ -25,13 +25,18 @@ WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]
 
 
 def pytest_generate_tests(metafunc):
-    """Runs a test for each start method and way; with `any_method`, only where workers can be replaced.
+    """Runs a test for each start method and way; with `any_method`, only where workers can be replaced,
+    and with `one_method`, for one start method.
 
     The portable way doesn't care how its workers started: one start method will do.
     """
     if "make_pool" not in metafunc.fixturenames:
         return
-    methods = [m for m in METHODS if m != "fork"] if "any_method" in metafunc.fixturenames else METHODS
+    methods = METHODS
+    if "any_method" in metafunc.fixturenames:
+        methods = [m for m in METHODS if m != "fork"] or ["spawn"]
+    if "one_method" in metafunc.fixturenames:
+        methods = methods[:1]
     kinds = [(method, "tickets") for method in methods if "tickets" in WAYS]
     kinds += [(method, "pairs") for method in methods[:1]]
     metafunc.parametrize(("method", "way"), kinds)
@@ -45,6 +50,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def any_method(method):
+    return method
+
+
+@pytest.fixture
+def one_method(method):
     return method
 
 

@@ -74,12 +74,16 @@ def test_limited_workers_that_are_lost_too(make_pool, any_method):
     assert sum(error is not None for error in ended) == 5
 
 
-def test_64_workers(make_pool, any_method):
+def test_64_workers(make_pool, one_method, gate, tmp_path):
     pool = make_pool(64)
-    futures = [pool.submit(errands.square, n) for n in range(640)]
-    assert [future.result(50) for future in futures] == [n * n for n in range(640)]
+    started = str(tmp_path / "started")
+    futures = [pool.submit(errands.start_and_pass, started, str(gate), n) for n in range(640)]
+    errands.until(lambda: len(errands.lines(started)) == 64)
     assert len(pool._processes) == 64
+    gate.touch()
+    assert [future.result(50) for future in futures] == list(range(640))
     pool.shutdown()
+    assert not pool._processes
 
 
 def test_memory_of_a_long_map_is_bounded(pool):

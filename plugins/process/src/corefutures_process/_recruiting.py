@@ -7,6 +7,8 @@ a process that it left behind holds its pipes.
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
@@ -126,3 +128,20 @@ class ProcessWorker:
             os.close(self._pidfd)
             self._pidfd = -1
         return process.exitcode
+
+
+def _forget_forkserver() -> None:
+    """In a forked child: the fork server is the parent's child; start another when one is needed (E11)."""
+    module = sys.modules.get("multiprocessing.forkserver")
+    server = getattr(module, "_forkserver", None)
+    if getattr(server, "_forkserver_pid", None) is None:
+        return
+    alive, server._forkserver_alive_fd = server._forkserver_alive_fd, None  # type: ignore[union-attr]
+    server._forkserver_pid = server._forkserver_address = None  # type: ignore[union-attr]
+    server._lock = threading.Lock()  # type: ignore[union-attr]
+    if alive is not None:
+        os.close(alive)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_forkserver)
