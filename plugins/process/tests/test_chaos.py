@@ -33,10 +33,12 @@ def work(journal: str, number: int, kind: str) -> int:
 
 
 class Tormentor(threading.Thread):
-    """Does something bad to a worker every so often."""
+    """Does something bad to a worker every so often, but only after some call has started since: else nothing would."""
 
-    def __init__(self, pool, seed: int, pause: float) -> None:
+    def __init__(self, pool, journal: str, seed: int, pause: float) -> None:
         super().__init__(daemon=True)
+        self._journal = journal
+        self._seen = -1
         self._pool = pool
         self._random = random.Random(seed)
         self._pause = pause
@@ -46,8 +48,10 @@ class Tormentor(threading.Thread):
     def run(self) -> None:
         while not self._done.wait(self._pause * self._random.random()):
             pids = list(self._pool._processes)
-            if not pids:
+            size = os.path.getsize(self._journal) if os.path.exists(self._journal) else -1
+            if not pids or size == self._seen:
                 continue
+            self._seen = size
             pid = self._random.choice(pids)
             deed = self._random.choice(["kill", "crash", "stop"])
             try:
@@ -70,7 +74,7 @@ def torment(make_pool, journal: str, calls: int, seed: int, pause: float = 0.05,
     """Runs so many calls under torment, and checks what became of each."""
     pool = make_pool(3, on_worker_loss="replace", initializer=errands.limited_memory, initargs=(2 << 30,), **options)
     chance = random.Random(seed)
-    tormentor = Tormentor(pool, seed, pause)
+    tormentor = Tormentor(pool, journal, seed, pause)
     tormentor.start()
     futures = []
     crashes = 0
@@ -138,7 +142,7 @@ def test_pools_that_break_in_every_state(make_pool, method, way, tmp_path):
     for seed in range(60):
         journal = str(tmp_path / f"journal {seed}")
         pool = make_pool(2)
-        tormentor = Tormentor(pool, seed, 0.2)
+        tormentor = Tormentor(pool, journal, seed, 0.2)
         tormentor.start()
         futures = []
         try:
