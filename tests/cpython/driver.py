@@ -186,9 +186,7 @@ class Runner:
                 self._strays.append(f"{event['case']}: {event['detail']}")
             status = self._process.wait(self._limit)
         except (queue.Empty, subprocess.TimeoutExpired):
-            self._strays.append(
-                self._give_up("overdue", "the runner does not end after its last case").detail
-            )
+            self._strays.append(self._give_up("overdue", "the runner does not end after its last case").detail)
         else:
             if status:
                 self._strays.append(f"the runner ended with status {status}\n{self._read_log()}")

@@ -10,9 +10,7 @@ import unittest
 from concurrent import futures
 from concurrent.futures.thread import ThreadPoolExecutor
 
-USES_POOL = (
-    "from concurrent.futures import ThreadPoolExecutor as Pool; print(Pool(1).submit(pow, 2, 3).result())"
-)
+USES_POOL = "from concurrent.futures import ThreadPoolExecutor as Pool; print(Pool(1).submit(pow, 2, 3).result())"
 NEVER = threading.Event()
 
 
@@ -37,9 +35,7 @@ class Planted(unittest.TestCase):
 
     def test_uses_the_standard_pool(self) -> None:
         self.use_pool()
-        standard = next(
-            base for base in self.executor_type.__mro__ if base.__module__ == "concurrent.futures.thread"
-        )
+        standard = next(base for base in self.executor_type.__mro__ if base.__module__ == "concurrent.futures.thread")
         with standard(1) as pool:
             assert pool.submit(pow, 2, 3).result() == 8
 

@@ -90,6 +90,16 @@ def install(evidence: Evidence) -> None:
                 setattr(home, name, ours)
 
 
+def spare_asyncio() -> None:
+    """Lets asyncio go on seeing the standard classes, as it does for our users: it asks what is one of them."""
+    from asyncio import base_events
+
+    for pool in POOLS.values():
+        getattr(standard, pool, None)  # they are imported when first asked for
+    seen = types.SimpleNamespace(**vars(standard))
+    base_events.concurrent = types.SimpleNamespace(futures=seen)  # type: ignore[attr-defined]
+
+
 def _watch(theirs: type, evidence: Evidence) -> None:
     """Has every method of a standard class leave a mark when it is called."""
     for name, method in list(vars(theirs).items()):

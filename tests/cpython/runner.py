@@ -53,7 +53,7 @@ class Recorder(unittest.TestResult):
 
     def __init__(self, events: TextIO, suite: str, folder: str, limit: float) -> None:
         super().__init__()
-        from replacement import Evidence, install
+        from replacement import Evidence, install, spare_asyncio
 
         self._events = events
         self._suite = suite
@@ -61,6 +61,7 @@ class Recorder(unittest.TestResult):
         self._limit = limit
         self._evidence = Evidence(folder)  # until the first case: of what the suite's modules make
         self._scripts: list[int] = []
+        spare_asyncio()
         install(self._evidence)
         self._mark_scripts()
 
@@ -157,9 +158,7 @@ class Recorder(unittest.TestResult):
             if "script" not in (found := marks.get(script, set())):
                 objections.append("the case started a script that the replacement did not reach")
             elif used not in found:
-                objections.append(
-                    f"our classes took no part in a script that the case started: no mark {used!r}"
-                )
+                objections.append(f"our classes took no part in a script that the case started: no mark {used!r}")
         return objections
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────────────────
