@@ -65,7 +65,7 @@ class Resources:
 
     @requires("shares_memory")
     def test_threads_that_called_end_at_shutdown(self, make: Maker) -> None:
-        """The very threads that ran calls MUST have ended after shutdown(). (manual: Executor.shutdown)"""
+        """The very threads that ran calls SHOULD have ended after shutdown(). (DESIGN E6)"""
         executor = make(max_workers=2)
         threads = {result_of(executor.submit(threading.current_thread)) for _ in range(4)}
         finishes(executor.shutdown, "shutdown()")
@@ -77,9 +77,7 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_processes_end_at_shutdown(self, make: Maker, gate: Gate) -> None:
-        """shutdown() MUST leave no process of the executor, not even an unreaped one. (manual:
-        Executor.shutdown)
-        """
+        """shutdown() SHOULD leave no process of the executor, not even an unreaped one. (DESIGN E6)"""
         executor = make(max_workers=2)
         futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
         gate.await_arrivals(2)
@@ -91,9 +89,7 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_processes_end_after_shutdown_without_wait(self, make: Maker, gate: Gate) -> None:
-        """Worker processes MUST end after shutdown(wait=False), when the calls are done. (manual:
-        Executor.shutdown)
-        """
+        """Worker processes SHOULD end after shutdown(wait=False), when the calls are done. (DESIGN E6)"""
         executor = make(max_workers=1)
         future = executor.submit(carrying.announce_pid, gate)
         gate.await_arrivals()
@@ -105,7 +101,7 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_processes_end_after_a_loss(self, make: Maker, gate: Gate) -> None:
-        """shutdown() MUST leave no process, also when another worker was lost. (manual: Executor.shutdown)"""
+        """shutdown() SHOULD leave no process, also when another worker was lost. (DESIGN E6)"""
         executor = make(max_workers=2)
         futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
         gate.await_arrivals(2)
@@ -184,7 +180,7 @@ class Resources:
 
     @requires("shares_memory")
     def test_never_more_threads_than_workers_call(self, make: Maker) -> None:
-        """At most max_workers threads MUST be alive of those that run calls. (manual: ThreadPoolExecutor)"""
+        """At most max_workers threads SHOULD be alive of those that run calls. (DESIGN E2)"""
         executor = make(max_workers=2)
         threads = [executor.submit(threading.current_thread) for _ in range(40)]
         found = {result_of(future) for future in threads}
@@ -196,9 +192,7 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_never_more_processes_than_workers(self, make: Maker) -> None:
-        """At most max_workers processes MUST be alive of those that run calls. (manual:
-        ProcessPoolExecutor)
-        """
+        """At most max_workers processes SHOULD be alive of those that run calls. (DESIGN E2)"""
         executor = make(max_workers=2)
         pids = {result_of(future)[0] for future in [executor.submit(calls.place) for _ in range(20)]}
         _until_or_say(lambda: sum(map(_exists, pids)) <= 2, "more than max_workers processes that ran calls lived on")

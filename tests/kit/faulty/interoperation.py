@@ -98,10 +98,10 @@ class _Overwritten(Future[Any]):
     def cancel(self) -> bool:
         if super().cancel():
             return True
-        with self._condition:  # type: ignore[attr-defined]
-            if self._state == "RUNNING":  # type: ignore[has-type]
+        with self._condition:
+            if self._state == "RUNNING":
                 self._state = "CANCELLED_AND_NOTIFIED"
-                self._condition.notify_all()  # type: ignore[attr-defined]
+                self._condition.notify_all()
         return self.cancelled()
 
 
@@ -131,11 +131,11 @@ class _Unwatched(Future[Any]):
     """Tells nobody but its own methods when it ends."""
 
     def set_result(self, result: Any) -> None:
-        self._waiters.clear()  # type: ignore[attr-defined]
+        self._waiters.clear()
         super().set_result(result)
 
     def set_exception(self, exception: BaseException | None) -> None:
-        self._waiters.clear()  # type: ignore[attr-defined]
+        self._waiters.clear()
         super().set_exception(exception)
 
 

@@ -47,12 +47,15 @@ class ThirdCallCannotBeCancelled(ThreadExecutor):
 
     @classmethod
     def begin(cls, job: Job) -> bool:
-        return job.early or super().begin(job)  # type: ignore[attr-defined,no-any-return]
+        return job.early or super().begin(job)  # type: ignore[attr-defined]
 
 
 class _Fickle(Future[Any]):
+    asked = False
+
     def cancel(self) -> bool:
-        return super().cancel() and not getattr(self, "asked", None) and not setattr(self, "asked", True)
+        asked, self.asked = self.asked, True
+        return super().cancel() and not asked
 
 
 @planted(

@@ -200,7 +200,7 @@ class _SometimesSleeps(Future[Any]):
     def set_result(self, result: Any) -> None:
         threading.Event().wait(0.0005)  # whoever waits has subscribed by now
         if next(_settled) % 23 == 22:
-            self._waiters.clear()  # type: ignore[attr-defined]
+            self._waiters.clear()
         super().set_result(result)
 
 

@@ -323,7 +323,7 @@ class WaitersSleepOnAtALoss(ProcessExecutor):
     @classmethod
     def settle_error(cls, future: Future[Any], error: BaseException) -> None:
         if isinstance(error, BrokenExecutor):
-            future._waiters.clear()  # type: ignore[attr-defined]
+            future._waiters.clear()
         super().settle_error(future, error)
 
 
@@ -449,7 +449,7 @@ class LossForgetsResults(ProcessExecutor):
     def break_pool(cls, pool: Pool, cause: BaseException) -> None:
         super().break_pool(pool, cause)
         for future in _finished:
-            future._exception = cls.broken_error(pool)  # type: ignore[attr-defined]
+            future._exception = cls.broken_error(pool)
 
 
 _finished: list[Future[Any]] = []
