@@ -66,6 +66,35 @@ class CallFuture(Future[_T]):
             self._announce()
         return True
 
+    def _await_end(self, timeout: float | None) -> None:
+        pool = self._pool
+        if pool is not None:
+            timeout = pool.attend(self, timeout)
+        if self._state != FINISHED:
+            super()._await_end(timeout)
+
+    def _subscribe(self, waiter: Any) -> bool:
+        pool = self._pool
+        if pool is not None:
+            pool.relieve()
+        return super()._subscribe(waiter)
+
+    def _park(self, bell: Any) -> None:
+        """Has `bell.release()` called when the call ends, unless it has ended."""
+        fresh: list[Any] = []
+        with self._lock:
+            if self._parked is None:
+                self._parked = fresh
+            self._watched = True
+            if self._state not in DONE:
+                self._parked.append(bell)
+
+    def _unpark(self, bell: Any) -> None:
+        """Takes back `_park`."""
+        with self._lock:
+            if self._parked is not None and bell in self._parked:
+                self._parked.remove(bell)
+
     def running(self) -> bool:
         """Returns True while a worker runs the call."""
         pool = self._pool

@@ -153,6 +153,17 @@ class Pool(ABC):
         if self.closing:
             self._wake()
 
+    def attend(self, future: CallFuture[Any], timeout: float | None) -> float | None:  # noqa: ARG002
+        """Called by a thread that is about to wait for `future`: it may do something for it.
+
+        Returns:
+            What is left of `timeout`.
+        """
+        return timeout
+
+    def relieve(self) -> None:
+        """Called by a thread that is about to wait for calls: ends what `attend` does in this thread, if we interrupt it."""
+
     # ── what carries the calls decides ───────────────────────────────────────────────────────────────────
 
     @abstractmethod

@@ -12,9 +12,12 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
+from corefutures._future import PENDING
+from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
     ERROR,
@@ -54,6 +57,7 @@ class _Station:
         self.route = route
         self.worker: Worker | None = None
         self.sentinels: list[Any] = []
+        self.heard: deque[bytes] = deque()  # what was read, and not taken in; for whoever has the chair
         self.rest = b""  # of a frame that has not come in full
         self.ready = False
         self.present = 0  # the last roll call answered
@@ -88,6 +92,7 @@ class TicketPool(Pool):
         self._make_route = make_route
         self._desk: TicketDesk | None = None
         self._wake_up = -1
+        self._chair: Chair | None = None
         self._stations: set[_Station] = set()  # all that have not ended; changed under `_lock`
         self._watched: dict[int, _Station] = {}  # by descriptor: of frames, or a sentinel
         self._berths = list(range(self.size))
@@ -140,14 +145,12 @@ class TicketPool(Pool):
         self._poll = select.epoll()
         self._wake_up = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake_up, select.EPOLLIN)
+        self._chair = Chair(self._poll)
 
     def _start_threads(self) -> None:
-        self.thread = threading.Thread(target=self._collect, name=f"{self.name} collector")
-        try:
-            self.thread.start()
-        except BaseException:
-            self.thread = None
-            raise
+        thread = threading.Thread(target=self._collect, name=f"{self.name} collector")
+        thread.start()
+        self.thread = thread
 
     def _hire_one(self, recruiter: Recruiter) -> None:
         desk = self._desk
@@ -183,7 +186,7 @@ class TicketPool(Pool):
         station.worker = worker
         os.close(far_frames)
         route.hand_over()
-        self._poll.register(frames, select.EPOLLIN)
+        self._chair.register(frames)  # type: ignore[union-attr]
         for sentinel in worker.sentinels():
             descriptor = sentinel if isinstance(sentinel, int) else sentinel.fileno()
             station.sentinels.append(descriptor)
@@ -198,17 +201,17 @@ class TicketPool(Pool):
                 self._berths.append(station.berth)
             self._stations.discard(station)
         for descriptor in station.sentinels:
-            self._unwatch(descriptor)
+            self._unwatch(descriptor, self._poll)
         if station.frames >= 0:
-            self._unwatch(station.frames)
+            self._unwatch(station.frames, self._chair)
             os.close(station.frames)
             station.frames = -1
         station.route.close()
 
-    def _unwatch(self, descriptor: int) -> None:
+    def _unwatch(self, descriptor: int, where: Any) -> None:
         if self._watched.pop(descriptor, None) is not None:
             try:
-                self._poll.unregister(descriptor)
+                where.unregister(descriptor)
             except (FileNotFoundError, OSError, ValueError):  # it was not registered yet
                 pass
 
@@ -230,26 +233,122 @@ class TicketPool(Pool):
             self._close_ours()
 
     def _turn(self) -> None:
+        chair, desk = self._chair, self._desk
+        assert chair is not None
+        assert desk is not None
         timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+        spoken = False
         for descriptor, _ in self._poll.poll(timeout):
-            station = self._watched.get(descriptor)
-            if station is None:
-                if descriptor == self._wake_up:
-                    self._hush()
-            elif descriptor == station.frames:
-                self._read(station)
-            elif station.worker is not None and station.worker.ended():
-                station.dead = True
+            if descriptor == chair.number:
+                spoken = True
+            elif descriptor == self._wake_up:
+                self._hush()
+            else:
+                station = self._watched.get(descriptor)
+                if station is not None and station.worker is not None and station.worker.ended():
+                    station.dead = True
+        sitter = Sitter()
+        try:
+            if self._doubts or any(station.dead for station in self._stations):
+                chair.claim(sitter)
+            elif not chair.take(sitter):  # somebody reads, and leaves the rest to us
+                spoken = False
+            if chair.has(sitter):
+                self._take_in(chair, spoken)
+        finally:
+            chair.leave(sitter)
+        if self._backlog and len(desk.out) < 512:
+            desk.post(self._backlog)
+        if self.defect is not None or self.closing:
+            self._close_down()
+
+    def _take_in(self, chair: Chair, spoken: bool) -> None:
+        """Takes in what was read by others, what workers have said (if they have `spoken`), and who has ended."""
+        for station in list(self._stations):
+            if station.heard:
+                self._digest_heard(station)
+        if spoken:
+            for descriptor in chair.listen(0):
+                station_ = self._watched.get(descriptor)
+                if station_ is not None:
+                    self._read(station_)
         desk = self._desk
         assert desk is not None
-        if self._backlog and len(desk.out) < 512:
+        if self._backlog and len(desk.out) < 512:  # before what may take longer
             desk.post(self._backlog)
         for station in [s for s in self._stations if s.dead]:
             self._bury(station)
         if self._doubts:
             self._weigh()
-        if self.defect is not None or self.closing:
-            self._close_down()
+
+    def attend(self, future: CallFuture[Any], timeout: float | None) -> float | None:
+        """Reads, in a thread that waits for the only call there is, until that has ended or others have a say.
+
+        Foreign code is left to the collector, but for what decoding this call's result runs: callbacks of others
+        must not run in a thread that may hold any lock.
+        """
+        chair = self._chair
+        if chair is None:
+            return timeout
+        chair.relieve_own()
+        if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
+            return timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        sitter = Sitter()
+        seated = False
+        try:
+            if chair.take(sitter):
+                seated = True
+                chair.mute(on=True)
+                future._park(chair)
+                while chair.has(sitter, alone=True) and future._state == PENDING:
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if future._callbacks or future._listeners or (left is not None and left <= 0):
+                        break
+                    if not self._overhear(chair, future, left):
+                        break
+        except (ValueError, OSError):  # all was closed: the call has failed, or is about to
+            if self._wake_up >= 0:
+                raise
+        finally:
+            if seated:
+                future._unpark(chair)
+                if chair.has(sitter):  # or else we were interrupted and relieved
+                    chair.mute(on=False)
+            chair.leave(sitter)
+            if self.closing or self._backlog or any(station.heard for station in list(self._stations)):
+                self._wake()
+        return None if deadline is None else deadline - time.monotonic()
+
+    def relieve(self) -> None:
+        if self._chair is not None:
+            self._chair.relieve_own()
+
+    def _overhear(self, chair: Chair, future: CallFuture[Any], timeout: float | None) -> bool:
+        """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing."""
+        for descriptor in chair.listen(timeout):
+            station = self._watched.get(descriptor)
+            if station is None or station.rest or station.heard:
+                return False
+            # Read and stored in one step: an interrupting signal handler must not find it in neither place.
+            try:
+                station.heard.extend(map(os.read, (station.frames,), (_READ_SIZE,)))
+            except BlockingIOError:
+                continue
+            data = station.heard[0]
+            if len(data) < FRAME.size:
+                return False
+            size, kind, number = FRAME.unpack_from(data)
+            if number != future._number or kind not in (VALUE, ERROR) or len(data) != FRAME.size + size:
+                return False
+            future._unpark(chair)  # nobody need ring for us
+            self._digest_heard(station)
+        return True
+
+    def _digest_heard(self, station: _Station) -> None:
+        while station.heard:
+            data = station.heard.popleft()
+            self._digest(station, station.rest + data if station.rest else data)
 
     def _hush(self) -> None:
         try:
@@ -259,13 +358,14 @@ class TicketPool(Pool):
 
     def _read(self, station: _Station) -> None:
         """Reads what has accumulated from a worker."""
+        self._digest_heard(station)
         while station.frames >= 0:
             try:
                 data = os.read(station.frames, _READ_SIZE)
             except BlockingIOError:
                 return
             if not data:
-                self._unwatch(station.frames)
+                self._unwatch(station.frames, self._chair)
                 os.close(station.frames)
                 station.frames = -1
                 if not station.leaving and station.worker is not None:
@@ -478,6 +578,12 @@ class TicketPool(Pool):
             wake_up, self._wake_up = self._wake_up, -1
         if wake_up < 0:
             return
+        chair = self._chair
+        assert chair is not None
+        sitter = Sitter()
+        if not in_child:
+            chair.claim(sitter)  # nobody listens any more
+        chair.close()
         os.close(wake_up)
         os.close(self._lifeline_ours)
         self._poll.close()  # before what it watches: in a child, nothing may be unregistered in the parent's name

@@ -1,0 +1,132 @@
+"""`Chair`: who reads what the workers of a pool say: its collector, or for a while the one thread that waits.
+
+Touches epoll (Linux). Guarantees: one reader at a time; a reader that a signal handler or finaliser interrupts can be
+relieved by it at any point, so that the handler may wait for calls itself (F8).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: Seconds between two looks of the collector at a chair that it needs; whoever has it was told to leave.
+_PATIENCE = 0.0001
+
+
+class Sitter:
+    """One turn of one thread in the chair."""
+
+    __slots__ = ("thread",)
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
+class Chair:
+    """Decides who reads from the descriptors registered here.
+
+    Waking two threads for each result, one that reads it and one that waits for it, takes several times as long as
+    the call. So a thread that waits for the only call there is takes the chair and reads itself. The collector stays
+    asleep meanwhile: it sleeps on `outer`, in which all of this is one entry that is switched off and on.
+
+    Args:
+        outer: What the collector sleeps on.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(self, outer: select.epoll) -> None:
+        self._outer = outer
+        self._inner = select.epoll()
+        self.number = self._inner.fileno()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._inner.register(self._bell, select.EPOLLIN)
+        outer.register(self.number, select.EPOLLIN)
+        # Its first entry has the chair. A queue rather than a lock: each step is one operation that can't be
+        # interrupted, and removing oneself twice does no harm.
+        self._queue: deque[Sitter] = deque()
+
+    def register(self, descriptor: int) -> None:
+        """Has readers told when there is something to read."""
+        self._inner.register(descriptor, select.EPOLLIN)
+
+    def unregister(self, descriptor: int) -> None:
+        """Takes that back."""
+        self._inner.unregister(descriptor)
+
+    def take(self, sitter: Sitter) -> bool:
+        """Sits down if the chair is free. To be called within what ends with `leave`, whatever it returned."""
+        self._queue.append(sitter)
+        return self.has(sitter)
+
+    def has(self, sitter: Sitter, *, alone: bool = False) -> bool:
+        """Returns whether `sitter` has the chair (still); `alone`: and nobody else wants it."""
+        try:
+            return self._queue[0] is sitter and not (alone and len(self._queue) > 1)
+        except IndexError:
+            return False
+
+    def claim(self, sitter: Sitter) -> None:
+        """Takes the chair, from whoever has it: for the collector, which may have to."""
+        self._queue.append(sitter)
+        while not self.has(sitter):
+            self.ring()
+            time.sleep(_PATIENCE)
+
+    def leave(self, sitter: Sitter) -> None:
+        """Stands up; does nothing if `sitter` has no turn any more."""
+        try:
+            self._queue.remove(sitter)
+        except ValueError:
+            pass
+
+    def mute(self, *, on: bool) -> None:
+        """Has the collector sleep on when there is something to read, or not any more."""
+        try:
+            self._outer.modify(self.number, 0 if on else select.EPOLLIN)
+        except (ValueError, OSError):  # closed
+            pass
+
+    def relieve_own(self) -> None:
+        """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser."""
+        try:
+            sitter = self._queue[0]
+        except IndexError:
+            return
+        if sitter.thread == threading.get_ident():
+            self.mute(on=False)
+            self.leave(sitter)
+
+    def listen(self, timeout: float | None) -> Iterable[int]:
+        """Returns the descriptors from which there is something to read, after waiting for one of them or `ring`."""
+        found = [descriptor for descriptor, _ in self._inner.poll(timeout)]
+        if self._bell in found:
+            found.remove(self._bell)
+            try:
+                os.eventfd_read(self._bell)
+            except BlockingIOError:
+                pass
+        return found
+
+    def ring(self) -> None:
+        """Has whoever listens look around."""
+        try:
+            os.eventfd_write(self._bell, 1)
+        except OSError:  # so often that it is full, or closed: there is nobody any more
+            pass
+
+    release = ring  # as the lock that a waiting thread is woken by: it may listen instead
+
+    def close(self) -> None:
+        """Closes everything, once nobody sits."""
+        self._inner.close()
+        bell, self._bell = self._bell, -1
+        if bell >= 0:
+            os.close(bell)
