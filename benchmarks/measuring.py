@@ -41,7 +41,7 @@ class Row:
     rounds: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Sheet:
     """The rows that belong together; made when its turn comes, so that nothing is imported in vain."""
 

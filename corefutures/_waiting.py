@@ -12,25 +12,37 @@ import weakref
 from _thread import allocate_lock
 from collections import deque
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from corefutures._future import ENDED, Future, Waiter
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
-_T = TypeVar("_T")
+    class _Awaitable(Protocol):
+        """What a future must have to be waited for; the standard library's and ours have it."""
+
+        def add_done_callback(self, fn: Callable[[Any], object], /) -> object: ...
+
+        def done(self) -> bool: ...
+
+        def cancelled(self) -> bool: ...
+
+        def exception(self) -> BaseException | None: ...
+
+
+_F = TypeVar("_F", bound="_Awaitable")
 
 FIRST_COMPLETED: Final = "FIRST_COMPLETED"
 FIRST_EXCEPTION: Final = "FIRST_EXCEPTION"
 ALL_COMPLETED: Final = "ALL_COMPLETED"
 
 
-class DoneAndNotDoneFutures(NamedTuple):
+class DoneAndNotDoneFutures(NamedTuple, Generic[_F]):
     """What `wait` returns: two disjoint sets of futures."""
 
-    done: set[Any]
-    not_done: set[Any]
+    done: set[_F]
+    not_done: set[_F]
 
 
 class Collector:
@@ -189,9 +201,7 @@ def _unsubscribe(future: Any, waiter: Waiter) -> None:
         known[1].unsubscribe(waiter)
 
 
-def wait(
-    fs: Iterable[Future[_T]], timeout: float | None = None, return_when: str = ALL_COMPLETED
-) -> DoneAndNotDoneFutures:
+def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> DoneAndNotDoneFutures[_F]:
     """Waits for futures, of any executors, until enough of them have ended.
 
     Args:
@@ -238,7 +248,7 @@ def wait(
     return DoneAndNotDoneFutures(done, futures - done)
 
 
-def as_completed(fs: Iterable[Future[_T]], timeout: float | None = None) -> Generator[Future[_T], None, None]:
+def as_completed(fs: Iterable[_F], timeout: float | None = None) -> Generator[_F, None, None]:
     """Returns an iterator over futures, of any executors, as they end.
 
     Those that have ended already come first, in the order given.

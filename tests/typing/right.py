@@ -1,0 +1,86 @@
+"""What type checkers must infer; `test_types` has mypy --strict and pyright read it. It also runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent import futures as standard
+from typing import assert_type
+
+import corefutures as futures
+from corefutures import Executor, Future, ThreadPoolExecutor, as_completed, create_executor, wait
+
+
+def scale(value: int, /, factor: float, *, name: str = "") -> float:
+    return value * factor
+
+
+def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+def submit(executor: Executor) -> None:
+    assert_type(executor.submit(scale, 1, 2.0), Future[float])
+    assert_type(executor.submit(scale, 1, factor=2.0, name="x"), Future[float])
+    assert_type(executor.submit(greet, name="you").result(timeout=1), str)
+    assert_type(executor.submit(lambda: [1]).result(), list[int])
+    assert_type(executor.submit(greet, "you").exception(), BaseException | None)
+
+
+def map_over(executor: Executor) -> None:
+    results = executor.map(greet, ["a", "b"], timeout=1.5, buffersize=2)
+    assert_type(next(results), str)
+    for greeting in executor.map(greet, ["a"]):
+        assert_type(greeting, str)
+    iterator: Iterator[str] = executor.map(greet, ["a"])
+    assert_type(list(iterator), list[str])
+    results.close()
+
+
+def wait_for(ours: list[Future[int]]) -> None:
+    for future in as_completed(ours, timeout=1):
+        assert_type(future, Future[int])
+        assert_type(future.result(), int)
+    done, not_done = wait(ours, timeout=1, return_when=futures.FIRST_COMPLETED)
+    for future in done | not_done:
+        assert_type(future, Future[int])
+
+
+def wait_for_others(theirs: list[standard.Future[str]], mixed: list[standard.Future[str] | Future[str]]) -> None:
+    for future in as_completed(theirs):
+        assert_type(future, standard.Future[str])
+    for either in wait(mixed).done:
+        assert_type(either.result(), str)
+
+
+def make() -> None:
+    with create_executor("thread", max_workers=2) as executor:
+        assert_type(executor.submit(greet, "you").result(), str)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="x", initializer=print, initargs=(1,)) as pool:
+        assert_type(pool, ThreadPoolExecutor)
+        assert_type(pool.submit(scale, 1, 2.0), Future[float])
+
+
+def callbacks(future: Future[int]) -> None:
+    def called(ended: Future[int]) -> None:
+        ended.result()
+
+    future.add_done_callback(called)
+    future.add_done_callback(lambda ended: assert_type(ended.result(), int))
+
+
+def drop_in(executor: standard.Executor, future: standard.Future[int]) -> None:
+    """Where the standard library's types are asked for, ours are accepted."""
+
+
+def pass_ours() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        drop_in(pool, pool.submit(int))
+
+
+if __name__ == "__main__":
+    with ThreadPoolExecutor(2) as threads:
+        submit(threads)
+        map_over(threads)
+        wait_for([threads.submit(int, "1")])
+    make()
+    pass_ours()
