@@ -41,8 +41,10 @@ class Meanwhile(Generic[T]):
         self._box.append(outcome)
 
     def goes_on(self, seconds: float = 0.05) -> bool:
-        """Watch the call for a short while; say whether it was still going on then."""
+        """Watch the call for a short while; say whether it was still going on then, or raise what it raised."""
         self._thread.join(seconds)
+        if self._box and not self._box[0][0]:
+            raise self._box[0][1]
         return self._thread.is_alive()
 
     def outcome(self, seconds: float | None = None) -> T:

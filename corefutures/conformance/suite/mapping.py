@@ -359,9 +359,9 @@ class Mapping:
         called = time.monotonic()
         until(lambda: time.monotonic() > called + seconds, "the time limit to pass", 2 * seconds)
         taking = Meanwhile(lambda: next(results), "next() of map's iterator")
-        taking.goes_on(0.75 * seconds)  # one that counts from next() is still waiting: let it have the result
-        gate.open()
         try:
+            taking.goes_on(0.75 * seconds)  # one that counts from next() is still waiting: let it have the result
+            gate.open()
             found = taking.outcome()
         except TimeoutError:
             return

@@ -117,7 +117,7 @@ class ShuttingDown:
         executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         ending = shutting(executor)
-        until(lambda: refused(executor), "submit() to be refused while shutdown() waits")
+        until(lambda: refused(executor) or not ending.goes_on(0), "submit() to be refused while shutdown() waits")
         assert ending.goes_on(), "shutdown() returned while a call was running"
         gate.open()
         ending.outcome()
@@ -292,7 +292,7 @@ class ShuttingDown:
         """
         _, waiting = occupied(executor, gate, journal)
         ending = shutting(executor, wait=True, cancel_futures=True)
-        until(lambda: refused(executor), "shutdown(wait=True, cancel_futures=True) to begin")
+        until(lambda: refused(executor) or not ending.goes_on(0), "shutdown(wait=True, cancel_futures=True) to begin")
         ending.goes_on()
         gate.open()
         ending.outcome()

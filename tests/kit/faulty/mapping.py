@@ -314,7 +314,7 @@ class _Impatient(Results):
         return 0.02 if self.deadline is None and not self.futures else super().left()
 
 
-@planted("mapping.map_waits_for_a_result_that_is_not_there", says="did not wait for a result", also=("mapping.*",))
+@planted("mapping.map_waits_for_a_result_that_is_not_there", says="TimeoutError", also=("mapping.*",))
 class MapIsImpatient(Mapper):
     """map() has a time limit that nobody asked for."""
 
