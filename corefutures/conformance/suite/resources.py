@@ -312,16 +312,18 @@ class Resources:
     @requires("pickles")
     def test_worker_releases_arguments(self, executor: Executor) -> None:
         """A worker SHOULD not keep the arguments of the call before. (DESIGN F6)"""
+        before, _ = result_of(executor.submit(carrying.living))  # a forked worker inherits some
         result_of(executor.submit(carrying.take_tracked, carrying.Tracked()))
         found, _ = result_of(executor.submit(carrying.living))
-        assert found == 0, f"the worker kept {found} argument(s) of the call before"
+        assert found == before, f"the worker kept {found - before} argument(s) of the call before"
 
     @requires("pickles")
     def test_worker_releases_results(self, executor: Executor) -> None:
         """A worker SHOULD not keep the result of the call before. (DESIGN F6)"""
+        before, _ = result_of(executor.submit(carrying.living))  # a forked worker inherits some
         result_of(executor.submit(carrying.make_tracked))
         found, _ = result_of(executor.submit(carrying.living))
-        assert found == 0, f"the worker kept {found} result(s) of the call before"
+        assert found == before, f"the worker kept {found - before} result(s) of the call before"
 
 
 def _use(make: Maker, *, wait: bool = True) -> None:

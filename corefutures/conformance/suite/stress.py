@@ -180,8 +180,8 @@ class Stress:
         _compare(Counter(journal.entries), expected)
 
     def test_shutdowns_race(self, make: Maker) -> None:
-        """shutdown() in several threads at once MUST return in each, when the calls are done. (manual:
-        Executor.shutdown)
+        """shutdown() in several threads at once SHOULD return in each, when the calls are done.
+        (DESIGN E6)
         """
         executor = make(max_workers=2)
         futures = [executor.submit(calls.echo, number) for number in range(50)]
