@@ -511,7 +511,7 @@ class ShuttingDown:
 
         running.add_done_callback(end)
         gate.open()
-        until(lambda: outcome, "shutdown() in a callback to return")
+        until(lambda: outcome, "shutdown() in a callback to return", short_limit())
         assert outcome == [None], f"shutdown(wait=True) in a callback raised {brief(outcome[0])}"
         assert result_of(waiting) == "waited", "shutdown() in a callback lost a waiting call"
         refuses(executor, "shutdown() in a callback")
@@ -532,7 +532,8 @@ class ShuttingDown:
         ending = executor.submit(executor.shutdown, wait=True)
         waiting = executor.submit(calls.echo, "waited")
         gate.open()
-        result_of(ending, "shutdown(wait=True) in a call")
+        until(ending.done, "shutdown(wait=True) in a call", short_limit())
+        result_of(ending)
         assert result_of(waiting) == "waited", "shutdown() in a call lost a waiting call"
         refuses(executor, "shutdown(wait=True) in a call")
 
