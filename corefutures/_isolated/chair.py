@@ -96,6 +96,8 @@ class Chair:
 
     def relieve_own(self) -> None:
         """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser."""
+        if not self._queue:
+            return
         try:
             sitter = self._queue[0]
         except IndexError:

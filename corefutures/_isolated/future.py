@@ -79,6 +79,13 @@ class CallFuture(Future[_T]):
             pool.relieve()
         return super()._subscribe(waiter)
 
+    @property
+    def _condition(self) -> Any:  # the standard library's `wait` subscribes under it
+        pool = self._pool
+        if pool is not None:
+            pool.relieve()
+        return Future._condition.fget(self)  # type: ignore[attr-defined]
+
     def _park(self, bell: Any) -> None:
         """Has `bell.release()` called when the call ends, unless it has ended."""
         fresh: list[Any] = []

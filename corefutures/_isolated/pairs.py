@@ -44,7 +44,6 @@ class _Station:
         self.bell = bell  # the other end of that
         self.worker: Worker | None = None
         self.thread: threading.Thread | None = None
-        self.finished = 0
         self.ready = False
         self.leaving = False
         self.unfit: BaseException | None = None
@@ -251,7 +250,7 @@ class PairPool(Pool):
             station.leaving = True
             kind &= ~LAST
         if kind in (VALUE, VALUE_PARCEL, ERROR):
-            station.finished += 1
+            self.finished += 1
             if kind == ERROR:
                 value, error = None, self._rebuild(body)
             else:
@@ -322,7 +321,7 @@ class PairPool(Pool):
         loss = WorkerLostError(pid=worker.pid, exitcode=code, worker=worker.name)
         if not station.ready:
             loss.add_note(self.UNGUARDED)
-        if not self._mourn(loss, station.finished):
+        if not self._mourn(loss):
             return
         if call is not None and self.calls.pop(call._number, None) is not None:
             call._settle(None, loss)

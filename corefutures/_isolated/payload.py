@@ -188,7 +188,6 @@ class Encoder:
             return body
         return Parcel([body, *buffers], spool=self._spool)
 
-
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Parcel:
         """Returns a call as a body or parcel: a tuple of function and arguments, and of keywords if there are any.
 
@@ -209,9 +208,7 @@ class Encoder:
 class _Picklery:
     """A pickler with its output and its buffers."""
 
-    def __init__(
-        self, pickler: Any, reducers: Callable[[], Mapping[type, Callable[[Any], Any]]] | None
-    ) -> None:
+    def __init__(self, pickler: Any, reducers: Callable[[], Mapping[type, Callable[[Any], Any]]] | None) -> None:
         self._out = io.BytesIO()
         self._buffers: list[memoryview] = []
         make = pickle.Pickler if pickler is None else pickler

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BREAK: Final = "break"
 REPLACE: Final = "replace"
 
-#: A crash loop: this many workers in a row, and more than two for each place, that have not finished a call.
+#: A crash loop: this many losses in a row, and more than two for each place, without a call that ends in between.
 _CRASH_LOOP: Final = 5
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
@@ -96,6 +96,7 @@ class Pool(ABC):
         self.defect: str | None = None  # why it is broken
         self._cause: BaseException | None = None  # of that
         self._losses_in_a_row = 0
+        self.finished = 0  # calls since the last loss; written by the threads that serve the workers
         self._crew: set[Any] = set()  # the workers that take calls, or will once they have started
 
         # Held by the one thread that starts workers. Never waited for by those who find it taken: its holder
@@ -288,12 +289,11 @@ class Pool(ABC):
         elif self.forced and not len(self._crew) and self.calls:
             self.break_(f"the {self.name} was forcefully shut down", None)
 
-    def _mourn(self, loss: WorkerLostError, finished: int) -> bool:
+    def _mourn(self, loss: WorkerLostError) -> bool:
         """Decides what the loss of a worker means; returns whether the pool goes on.
 
         Args:
             loss: Says which worker and how.
-            finished: How many calls it had finished.
         """
         if self.forced:
             self.break_(f"the {self.name} was forcefully shut down", loss)
@@ -303,10 +303,11 @@ class Pool(ABC):
                 f"a worker of the {self.name} was lost while the call was running or pending: {loss}", loss
             )
             return False
-        self._losses_in_a_row = 1 if finished else self._losses_in_a_row + 1
+        self._losses_in_a_row = 1 if self.finished else self._losses_in_a_row + 1
+        self.finished = 0
         if self._losses_in_a_row >= max(_CRASH_LOOP, 2 * self.size + 1):
             self.break_(
-                f"{self._losses_in_a_row} workers of the {self.name} in a row were lost before they finished a call,"
+                f"{self._losses_in_a_row} workers of the {self.name} in a row were lost before a call was finished,"
                 f" the last one like this: {loss}",
                 loss,
             )

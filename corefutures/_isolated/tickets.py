@@ -63,7 +63,6 @@ class _Station:
         self.present = 0  # the last roll call answered
         self.leaving = False  # said so itself
         self.unfit: BaseException | None = None  # the initializer's error
-        self.finished = 0
         self.dead = False
 
 
@@ -107,6 +106,7 @@ class TicketPool(Pool):
         desk = self._desk
         if desk is None:
             return
+        self.relieve()
         out = len(desk.out)
         if out < 2 * len(self._crew) or (len(self._backlog) >= _BURST and out < 512):
             desk.post(self._backlog)
@@ -391,7 +391,7 @@ class TicketPool(Pool):
             position = stop
             if kind == VALUE:
                 free(number)
-                station.finished += 1
+                self.finished += 1
                 future = calls.pop(number, None)
                 if future is not None:
                     try:
@@ -411,7 +411,7 @@ class TicketPool(Pool):
         """Takes in any frame but a plain value."""
         if kind in (ERROR, VALUE_PARCEL):
             self._desk.free(number)  # type: ignore[union-attr]
-            station.finished += 1
+            self.finished += 1
             future = self.calls.pop(number, None)
             if kind == ERROR:
                 if future is not None:
@@ -487,7 +487,7 @@ class TicketPool(Pool):
         loss = WorkerLostError(pid=station.worker.pid, exitcode=code, worker=station.worker.name)
         if not station.ready:
             loss.add_note(self.UNGUARDED)
-        if not self._mourn(loss, station.finished):
+        if not self._mourn(loss):
             return
         if shown in self.calls:  # step 2 of `serve_tickets`: it was running that
             self._lose(shown, loss)

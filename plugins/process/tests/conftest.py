@@ -12,7 +12,7 @@ import time
 import pytest
 
 try:
-    import numpy  # noqa: F401 - opens what it keeps open before we look at what is left open
+    import numpy as np  # noqa: F401 - opens what it keeps open before we look at what is left open
 except ImportError:
     pass
 

@@ -157,9 +157,9 @@ def fill(kind: str, size: int) -> object:
         return bytes(range(256)) * (size // 256)
     if kind == "bytearray":
         return bytearray(range(256)) * (size // 256)
-    import numpy
+    import numpy as np
 
-    return numpy.arange(size // 8)
+    return np.arange(size // 8)
 
 
 def same(payload: object, kind: str, size: int) -> bool:

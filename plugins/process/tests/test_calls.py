@@ -63,11 +63,10 @@ def test_not_callable_fails_the_call(pool):
 
 def test_standard_wait_and_as_completed(pool):
     futures = [pool.submit(errands.square, n) for n in range(50)]
-    assert sorted(f.result() for f in concurrent.futures.as_completed(futures, 30)) == sorted(
-        n * n for n in range(50)
-    )
+    assert sorted(f.result() for f in concurrent.futures.as_completed(futures, 30)) == sorted(n * n for n in range(50))
     done, not_done = wait([pool.submit(errands.square, 2)], 30, FIRST_COMPLETED)
-    assert len(done) == 1 and not not_done
+    assert len(done) == 1
+    assert not not_done
     assert {f.result() for f in as_completed([pool.submit(errands.square, 2)], 30)} == {4}
 
 

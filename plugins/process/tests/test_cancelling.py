@@ -130,7 +130,8 @@ def test_cancelling_wakes_and_calls_back_at_once(make_pool, gate):
     future = pool.submit(errands.square, 2)
     called = []
     future.add_done_callback(called.append)
-    assert future.cancel() and future.cancel()
+    assert future.cancel()
+    assert future.cancel()
     assert called == [future]
     gate.touch()
     first.result(30)

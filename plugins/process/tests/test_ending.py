@@ -142,8 +142,7 @@ HEAD = """if True:
 
 def run(script, method, *arguments):
     head = HEAD.format(here=os.path.dirname(__file__))
-    ended = run_script(head + script, method, *arguments)
-    return ended
+    return run_script(head + script, method, *arguments)
 
 
 def test_at_exit_calls_are_finished(method, way, make_pool):
@@ -188,7 +187,8 @@ def test_unguarded_main_module_is_an_error_and_no_bomb(tmp_path):
         "pool = ProcessPoolExecutor(2, multiprocessing.get_context('spawn'))\n"
         "print(pool.submit(os.getpid).result())\n"
     )
-    ended = run_script(f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, {str(script)!r}]).returncode)")
+    command = f"[sys.executable, {str(script)!r}]"
+    ended = run_script(f"import subprocess, sys; sys.exit(subprocess.run({command}).returncode)")
     assert ended.status == 1
     assert "BrokenProcessPool" in ended.err
     assert "if __name__ == '__main__':" in ended.err
@@ -199,13 +199,16 @@ def test_workers_of_a_killed_process_end_in_mid_call(method, way, make_pool, tmp
     import subprocess
 
     started = str(tmp_path / "started")
-    script = HEAD.format(here=os.path.dirname(__file__)) + """
+    script = (
+        HEAD.format(here=os.path.dirname(__file__))
+        + """
     if __name__ == "__main__":
         pool = ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]))
         for _ in range(2):
             pool.submit(errands.start_and_pass, sys.argv[2], sys.argv[2] + ".never")
         time.sleep(600)
     """
+    )
     parent = subprocess.Popen([sys.executable, "-c", script, method, started])
     try:
         errands.until(lambda: len(errands.lines(started)) == 2)

@@ -39,7 +39,7 @@ def test_limited_workers_and_shutdown(make_pool, any_method, wait):
 
 def test_limited_workers_with_failing_calls(make_pool, any_method):
     pool = make_pool(2, max_tasks_per_child=1)
-    futures = [pool.submit(errands.complain if n % 2 else errands.square, *([n] if n % 2 == 0 else [])) for n in range(8)]
+    futures = [pool.submit(errands.complain) if n % 2 else pool.submit(errands.square, n) for n in range(8)]
     for n, future in enumerate(futures):
         if n % 2:
             assert isinstance(future.exception(30), ArithmeticError)
@@ -88,7 +88,7 @@ def test_64_workers(make_pool, one_method, gate, tmp_path):
 
 def test_memory_of_a_long_map_is_bounded(pool):
     tracemalloc = pytest.importorskip("tracemalloc", reason="needs tracemalloc (CPython)")
-    for result in pool.map(errands.echo, range(2000), buffersize=100):
+    for _ in pool.map(errands.echo, range(2000), buffersize=100):
         pass
     tracemalloc.start()
     try:

@@ -61,13 +61,15 @@ def test_what_can_not_be_pickled_at_all(pool):
 def test_exception_that_does_not_unpickle(pool):
     error = pool.submit(errands.raise_particular).exception(30)
     assert isinstance(error, TypeError)
-    assert "1 and 2" in str(error.__cause__) and "Particular" in str(error.__cause__)
+    assert "1 and 2" in str(error.__cause__)
+    assert "Particular" in str(error.__cause__)
     assert_usable(pool)
 
 
 def test_exception_that_does_not_pickle(pool):
     error = pool.submit(errands.raise_private).exception(30)
-    assert isinstance(error, TypeError) and "this exception is private" in str(error)
+    assert isinstance(error, TypeError)
+    assert "this exception is private" in str(error)
     assert "secret" in str(error.__cause__)
     assert_usable(pool)
 
@@ -150,9 +152,7 @@ def test_nothing_has_a_name(pool):
                 pool.submit(len, bytearray(1_000_000)).result()
             print([m for m in ("multiprocessing.shared_memory", "multiprocessing.synchronize") if m in sys.modules])
     """
-    out = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=40, check=True
-    ).stdout
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=40, check=True).stdout
     assert out.strip() == "[]"
 
 

@@ -73,7 +73,8 @@ def test_replace(make_pool, any_method, gate, moment, going):
     with pytest.raises(WorkerLostError) as info:
         doomed.result(30)
     assert info.value.exitcode == CODES[going]
-    assert info.value.pid and info.value.worker
+    assert info.value.pid
+    assert info.value.worker
     assert [future.result(30) for future in before + after] == [n * n for n in range(20)] * 2
     gate.touch()
     assert busy.result(30) == "still there"
@@ -133,7 +134,8 @@ def test_crash_loop_breaks_the_pool(make_pool, any_method):
     errors = [future.exception(30) for future in futures]
     assert any(isinstance(error, BrokenProcessPool) for error in errors)
     broken = next(error for error in errors if isinstance(error, BrokenProcessPool))
-    assert "in a row" in str(broken) and broken.__cause__.exitcode == 7
+    assert "in a row" in str(broken)
+    assert broken.__cause__.exitcode == 7
 
 
 def test_many_losses_between_calls_that_end_are_no_crash_loop(make_pool, any_method):
@@ -152,7 +154,8 @@ def test_failing_initializer(make_pool, caplog):
     except BrokenProcessPool as exc:
         error = exc
     assert isinstance(error, BrokenProcessPool)
-    assert isinstance(error.__cause__, LookupError) and "no set-up today" in str(error.__cause__)
+    assert isinstance(error.__cause__, LookupError)
+    assert "no set-up today" in str(error.__cause__)
     errands.until(lambda: pool._broken)
     with pytest.raises(BrokenProcessPool):
         pool.submit(errands.square, 1)

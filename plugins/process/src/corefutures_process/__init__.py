@@ -5,7 +5,7 @@ Resolved on first use: worker processes pass through this file and need nothing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as in `corefutures`
 
 if TYPE_CHECKING:
     from corefutures_process._executor import ProcessPoolExecutor as ProcessPoolExecutor

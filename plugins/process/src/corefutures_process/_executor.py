@@ -109,9 +109,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         if serializer not in ("pickle", "cloudpickle"):
             raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
         if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-            raise ValueError(
-                "serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]"
-            )
+            raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]")
         self._serializer = serializer
         self._processes: dict[int, BaseProcess] = {}
         self._pool = self._make_pool()

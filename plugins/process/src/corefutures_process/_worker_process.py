@@ -75,9 +75,7 @@ def _reducers() -> Mapping[type, Callable[[Any], Any]]:
     return ChainMap(ForkingPickler._extra_reducers, copyreg.dispatch_table)  # type: ignore[attr-defined]
 
 
-def _serve_tickets(
-    ends: TicketEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
-) -> None:
+def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None) -> None:
     import mmap
 
     from corefutures._isolated.courier import DescriptorCourier
@@ -116,9 +114,7 @@ def _serve_tickets(
         courier.close()
 
 
-def _serve_pair(
-    connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
-) -> None:
+def _serve_pair(connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None) -> None:
     import threading
     from multiprocessing import parent_process
 
