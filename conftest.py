@@ -16,9 +16,7 @@ CPYTHON_SUITE = Path(__file__).parent / "tests" / "cpython"
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     if not collection_path.is_relative_to(CPYTHON_SUITE):
         return None
-    named = (
-        Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args
-    )
+    named = (Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args)
     return None if any(path.is_relative_to(CPYTHON_SUITE) for path in named) else True
 
 

@@ -123,9 +123,7 @@ def _identity(distribution: _Distribution) -> tuple[str, str | None, str | None]
     return name, version, None
 
 
-def _first_of_its_name(
-    distribution: _Distribution, name: str, version: str | None
-) -> tuple[_Distribution, str | None]:
+def _first_of_its_name(distribution: _Distribution, name: str, version: str | None) -> tuple[_Distribution, str | None]:
     """The distribution that imports see: a first one without our group shadows this one too."""
     try:
         first = importlib_metadata.distribution(name)
@@ -134,9 +132,7 @@ def _first_of_its_name(
         return distribution, version
 
 
-def _claims(
-    distribution: _Distribution, name: str, version: str | None, defect: str | None
-) -> Iterator[Claim]:
+def _claims(distribution: _Distribution, name: str, version: str | None, defect: str | None) -> Iterator[Claim]:
     # Read line by line, not with `distribution.entry_points`, which one malformed line of any
     # group makes raise.
     section = None

@@ -7,8 +7,12 @@ library's own objects, so that `except` clauses written for `concurrent.futures`
 from __future__ import annotations
 
 import signal
-from concurrent.futures import BrokenExecutor, CancelledError, InvalidStateError
-from concurrent.futures import TimeoutError as TimeoutError  # noqa: A004 - the manual's name
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    InvalidStateError,
+    TimeoutError as TimeoutError,  # noqa: A004 - the manual's name
+)
 
 __all__ = [
     "BackendBrokenError",

@@ -82,9 +82,7 @@ class Executor(_standard.Executor):
         check_buffersize(buffersize)
         deadline = None if timeout is None else time.monotonic() + timeout
         submit = self.submit
-        return ResultIterator(
-            (submit(fn, *args) for args in zip(*iterables, strict=False)), deadline, buffersize
-        )
+        return ResultIterator((submit(fn, *args) for args in zip(*iterables, strict=False)), deadline, buffersize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls and frees what the executor holds once those it has are done.
@@ -130,9 +128,7 @@ class ResultIterator(Generic[_T]):
     Thread safety: for one thread at a time.
     """
 
-    def __init__(
-        self, submissions: Iterator[Future[_T]], deadline: float | None, buffersize: int | None
-    ) -> None:
+    def __init__(self, submissions: Iterator[Future[_T]], deadline: float | None, buffersize: int | None) -> None:
         # None once they are exhausted. While it lasts it keeps the executor alive: calls are still to come.
         self._submissions: Iterator[Future[_T]] | None = submissions
         self._deadline = deadline

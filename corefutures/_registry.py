@@ -121,10 +121,8 @@ class Registry:
             proven = set(self._proven)
         statuses = {}
         for name in sorted({*found, *loaded}):
-            if name in loaded:
-                status = _known_status(loaded[name], name in proven)
-            else:
-                status = _claimed_status(found[name])
+            known = name in loaded
+            status = _known_status(loaded[name], name in proven) if known else _claimed_status(found[name])
             if name in disabled:
                 status = replace(status, state="disabled", reason=f"{DISABLE_VARIABLE} names it")
             statuses[name] = status
@@ -217,9 +215,7 @@ class Registry:
         factory = _target_factory(name) if ":" in name else self.factory(name)
         _check_options(name, factory, options)
         executor = factory(**options)
-        missing = [
-            verb for verb in ("submit", "map", "shutdown") if not callable(getattr(executor, verb, None))
-        ]
+        missing = [verb for verb in ("submit", "map", "shutdown") if not callable(getattr(executor, verb, None))]
         if missing:
             raise TypeError(
                 f"create_executor({name!r}): the factory returned {_article(type(executor).__name__)}, "
@@ -270,9 +266,7 @@ class Registry:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # SystemExit and a test framework's Skipped too
-                return _Finding(
-                    replace(status, state="broken", reason=_load_reason(claims[0], error)), None, error
-                )
+                return _Finding(replace(status, state="broken", reason=_load_reason(claims[0], error)), None, error)
             with self._lock:
                 loaded = self._loaded.setdefault(name, _Loaded(backend, claims[0]))
         status = _known_status(loaded, proven=False)
@@ -471,11 +465,7 @@ def missing_module(error: BaseException, module_name: str) -> str | None:
     Returns:
         The module or the package around it that is missing; None if the failure is another one.
     """
-    if (
-        isinstance(error, ModuleNotFoundError)
-        and error.name
-        and f"{module_name}.".startswith(f"{error.name}.")
-    ):
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module_name}.".startswith(f"{error.name}."):
         return error.name
     return None
 

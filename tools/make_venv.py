@@ -72,9 +72,7 @@ def make(folder: Path, groups: set[str]) -> str:
         return ""
 
     def record(**facts: object) -> None:
-        stamp_file.write_text(
-            json.dumps({"interpreter": interpreter(), **facts}, indent=2) + "\n", encoding="utf-8"
-        )
+        stamp_file.write_text(json.dumps({"interpreter": interpreter(), **facts}, indent=2) + "\n", encoding="utf-8")
 
     if not same_interpreter:
         if stamp_file.exists():

@@ -55,9 +55,7 @@ def tables(result: dict[str, Any]) -> Iterator[str]:
 def figures(results: Path) -> str:
     """All tables, in the order of the files' names."""
     lines = [
-        line
-        for path in sorted(results.glob("*.json"))
-        for line in tables(json.loads(path.read_text(encoding="utf-8")))
+        line for path in sorted(results.glob("*.json")) for line in tables(json.loads(path.read_text(encoding="utf-8")))
     ]
     return "\n".join(lines or ["No figures are committed; `make bench` measures.", ""])
 
@@ -78,9 +76,7 @@ def with_figures(readme: str, results: Path) -> str:
 def main() -> int:
     """Returns the exit status: 1 if --check finds the README out of date."""
     parser = argparse.ArgumentParser(description="Write the benchmark's figures into README.md.")
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; fail if the README is out of date"
-    )
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if the README is out of date")
     check = parser.parse_args().check
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")

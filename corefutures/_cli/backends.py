@@ -19,8 +19,7 @@ from corefutures._cli.arguments import CommandParser
 from corefutures._registry import BackendStatus, backends
 
 _PROBE = (
-    "import json, sys; sys.path[:] = json.load(sys.stdin); "
-    "from corefutures._cli.probe import main; main(sys.argv[1])"
+    "import json, sys; sys.path[:] = json.load(sys.stdin); from corefutures._cli.probe import main; main(sys.argv[1])"
 )
 
 

@@ -75,13 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         "2 bad usage\n"
         "example: corefutures conformance concurrent.futures:ProcessPoolExecutor -o mp_context=spawn",
     )
-    parser.add_argument(
-        "targets", nargs="*", metavar="TARGET", help="a backend's name, or package.module:attr"
-    )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="a backend's name, or package.module:attr")
     add_backend_options(parser)
-    parser.add_argument(
-        "-k", dest="expression", default="", metavar="EXPR", help="only rules that match, as pytest -k"
-    )
+    parser.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only rules that match, as pytest -k")
     parser.add_argument("--list", action="store_true", help="list the rules and stop")
     parser.add_argument("--repeat", type=_positive(int), default=1, metavar="N", help="run each rule N times")
     parser.add_argument(
@@ -91,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="for each rule (default: 30)",
     )
-    parser.add_argument(
-        "--capabilities", default="", metavar="NAME=yes|no,…", help="declare what could not be probed"
-    )
+    parser.add_argument("--capabilities", default="", metavar="NAME=yes|no,…", help="declare what could not be probed")
     parser.add_argument("--strict", action="store_true", help="a failed SHOULD counts like a failed MUST")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON (- is standard output)")
     parser.add_argument("--html", metavar="FILE", help="write the report as a page")
@@ -136,9 +130,7 @@ def _capabilities(text: str) -> dict[str, bool]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = part.partition("=")
         if name not in NAMES or value not in ("yes", "no"):
-            raise UsageError(
-                f"{part!r} is not NAME=yes or NAME=no with one of the capabilities {', '.join(NAMES)}"
-            )
+            raise UsageError(f"{part!r} is not NAME=yes or NAME=no with one of the capabilities {', '.join(NAMES)}")
         given[name] = value == "yes"
     return given
 
@@ -154,9 +146,7 @@ def _targets(options: argparse.Namespace) -> list[Target]:
     return made
 
 
-def _certify(
-    target: Target, rules: list[Rule], given: dict[str, bool], options: argparse.Namespace
-) -> Report:
+def _certify(target: Target, rules: list[Rule], given: dict[str, bool], options: argparse.Namespace) -> Report:
     from corefutures.conformance.certification import certify
     from corefutures.conformance.reporting import text
 

@@ -102,18 +102,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="corefutures map", description=_DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument(
-        "-b", "--backend", default="thread", help="a backend's name or MODULE:ATTR (default: thread)"
-    )
+    parser.add_argument("-b", "--backend", default="thread", help="a backend's name or MODULE:ATTR (default: thread)")
     parser.add_argument("-j", "--jobs", type=int, metavar="N", help="how many calls at once (max_workers)")
     add_backend_options(parser)
     parser.add_argument("--json", action="store_true", help="items and results are JSON values, one a line")
     parser.add_argument("--unordered", action="store_true", help="print results as calls end")
     parser.add_argument("--traceback", action="store_true", help="report errors with their tracebacks")
     parser.add_argument("function", metavar="MODULE:FUNC", help="a function of one argument")
-    parser.add_argument(
-        "items", metavar="ITEM", nargs="*", help="what to call it with (default: standard input)"
-    )
+    parser.add_argument("items", metavar="ITEM", nargs="*", help="what to call it with (default: standard input)")
     return parser
 
 
@@ -176,9 +172,7 @@ class _OutputLost(Exception):
     def __init__(self, cause: OSError) -> None:
         super().__init__(cause.strerror or str(cause))
         # Windows tells a closed pipe as an invalid argument.
-        self.reader_left = isinstance(cause, BrokenPipeError) or (
-            sys.platform == "win32" and cause.errno == 22
-        )
+        self.reader_left = isinstance(cause, BrokenPipeError) or (sys.platform == "win32" and cause.errno == 22)
 
 
 class _Results:

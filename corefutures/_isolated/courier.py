@@ -10,11 +10,14 @@ import array
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Any
 
 from corefutures._isolated.payload import LABEL, open_parcel
 
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from corefutures._isolated.payload import Parcel
 
 _ONE_DESCRIPTOR = socket.CMSG_SPACE(4) if hasattr(socket, "CMSG_SPACE") else 0

@@ -7,7 +7,11 @@ only a body may fail to, and then it fails its own call alone (E4).
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
+if TYPE_CHECKING:
+    from typing import Final
 
 # A ticket is the right to run one call: its number, then where its body lies in the arena, and how long it is.
 # All workers read tickets from one pipe. The kernel gives each of them to one reader, in the order written:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._isolated.frames import (
     FRAME,
@@ -23,9 +22,12 @@ from corefutures._isolated.frames import (
 )
 from corefutures._isolated.worker import Reporter
 
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
+    from typing import Any, Final
 
     from corefutures._isolated.payload import Encoder, Parcel
 

@@ -12,10 +12,12 @@ import os
 import pickle
 from struct import Struct
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
 

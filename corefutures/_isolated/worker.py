@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections import namedtuple
 
 from corefutures._isolated.frames import (
     ERROR,
@@ -28,37 +28,32 @@ from corefutures._isolated.frames import (
 )
 from corefutures._isolated.payload import Parcel, pack_error
 
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Protocol
 
     from corefutures._isolated.payload import Encoder
 
+    class Courier(Protocol):
+        """Carries parcels between a pool and one worker; the backend's own."""
 
-class TicketEnds(NamedTuple):
+        def fetch(self, number: int) -> Any:
+            """Returns the decoded parcel of call `number`, which has been asked for with WANTED."""
+
+        def ship(self, number: int, parcel: Parcel) -> None:
+            """Sends the result of call `number`; the frame that announces it follows."""
+
+
+class TicketEnds(namedtuple("TicketEnds", "tickets frames memory memory_size board_size berth lifeline parcels")):
     """The worker's ends of everything; the descriptors stay the pool's.
 
-    Besides what `worker.serve_tickets` takes: `memory` and its sizes, of which arena and board are mapped, and
-    `lifeline`, the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
+    Besides what `serve_tickets` takes: `memory` and its sizes, of which arena and board are mapped, and `lifeline`,
+    the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
     """
 
-    tickets: int
-    frames: int
-    memory: int
-    memory_size: int
-    board_size: int
-    berth: int
-    lifeline: int
-    parcels: Any
-
-
-class Courier(Protocol):
-    """Carries parcels between a pool and one worker; the backend's own."""
-
-    def fetch(self, number: int) -> Any:
-        """Returns the decoded parcel of call `number`, which has been asked for with WANTED."""
-
-    def ship(self, number: int, parcel: Parcel) -> None:
-        """Sends the result of call `number`; the frame that announces it follows."""
+    __slots__ = ()
 
 
 class Reporter:

@@ -101,9 +101,7 @@ class Backend:
             )
         if isinstance(self.factory, str):
             if not is_target(self.factory):
-                raise ValueError(
-                    f"a factory given as text must be 'package.module:attr', not {self.factory!r}"
-                )
+                raise ValueError(f"a factory given as text must be 'package.module:attr', not {self.factory!r}")
         elif not callable(self.factory):
             raise TypeError(f"factory must be a callable or a str, not {type(self.factory).__name__}")
         if not isinstance(self.capabilities, Capabilities):
@@ -115,9 +113,7 @@ class Backend:
         _check_contract(self.contract)
         reason = self.unavailable_reason
         if not (reason is None or isinstance(reason, str) or callable(reason)):
-            raise TypeError(
-                f"unavailable_reason must be a str, a callable or None, not {type(reason).__name__}"
-            )
+            raise TypeError(f"unavailable_reason must be a str, a callable or None, not {type(reason).__name__}")
         if reason == "":
             raise ValueError("unavailable_reason must say why, or be None")
 

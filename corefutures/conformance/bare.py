@@ -1,5 +1,4 @@
-"""The test class of a target that is named on the command line; run by pytest in the examinee, imported by
-nobody.
+"""The test class of a target named on the command line; pytest runs it in the examinee, nobody imports it.
 
 The target comes in the environment variable COREFUTURES_CONFORMANCE_TARGET.
 """

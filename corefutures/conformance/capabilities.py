@@ -6,6 +6,7 @@ deadline.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor
@@ -14,7 +15,6 @@ from dataclasses import asdict, dataclass, field, fields
 from corefutures.backend import Capabilities
 from corefutures.conformance.patience import Overdue, finishes, result_of
 from corefutures.conformance.worker import calls, hostile
-import contextlib
 
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(Capabilities))
 """What `Capabilities` describes."""

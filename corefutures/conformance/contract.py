@@ -1,5 +1,6 @@
-"""Writes CONTRACT.md from the rules: `python -m corefutures.conformance.contract CONTRACT.md` (`--check`:
-is it current?).
+"""Writes CONTRACT.md from the rules: `python -m corefutures.conformance.contract CONTRACT.md`.
+
+With `--check` it writes nothing and tells whether the file is current.
 """
 
 from __future__ import annotations

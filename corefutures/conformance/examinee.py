@@ -46,7 +46,8 @@ def main(settings: dict[str, Any]) -> int:
 _PYTEST = [
     "-p", "corefutures.conformance.fixtures",
     "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:timeout", "-p", "no:unraisableexception",
-    "-p", "no:threadexception", "-p", "no:warnings", "-p", "no:randomly", "--capture=no", "--tb=short", "--strict-config",
+    "-p", "no:threadexception", "-p", "no:warnings", "-p", "no:randomly",
+    "--capture=no", "--tb=short", "--strict-config",
     "-o", "python_functions=test probe_", "-o", "addopts=", "-o", "console_output_style=classic",
 ]  # fmt: skip
 

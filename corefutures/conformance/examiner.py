@@ -131,9 +131,7 @@ class _Examinee:
         self._files = tempfile.TemporaryDirectory(prefix="corefutures-examinee-", ignore_cleanup_errors=True)
         self._stacks = os.path.join(self._files.name, "stacks")
         self._noise = os.path.join(self._files.name, "noise")
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))
-        }
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
         own_group: dict[str, Any] = {}
         if sys.platform == "win32":
             own_group["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
@@ -175,9 +173,7 @@ class _Examinee:
             self._process.stdin.write(json.dumps(command) + "\n")
             self._process.stdin.flush()
 
-    def run(
-        self, key: str, next_key: str | None, deadline: float, taking_down: float
-    ) -> tuple[Record, bool]:
+    def run(self, key: str, next_key: str | None, deadline: float, taking_down: float) -> tuple[Record, bool]:
         """Run one rule; also say whether the process is fit to run another.
 
         Args:
@@ -240,9 +236,7 @@ class _Examinee:
         while True:
             with contextlib.suppress(queue.Empty):
                 return self._records.get(timeout=max(0.0, min(0.25, end - time.monotonic())))
-            if (
-                self._process.poll() is not None
-            ):  # a worker may hold the pipe open, so its end alone is not enough
+            if self._process.poll() is not None:  # a worker may hold the pipe open, so its end alone is not enough
                 with contextlib.suppress(queue.Empty):
                     return self._records.get(timeout=0.1)
                 return None

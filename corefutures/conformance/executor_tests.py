@@ -54,9 +54,7 @@ class ExecutorTests(*CHAPTERS, Probing):  # type: ignore[misc]
             **options: what the rule asks for besides: `initializer` and `initargs`; raise TypeError if
             unsupported.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must define make_executor(self, max_workers, **options)"
-        )
+        raise NotImplementedError(f"{type(self).__name__} must define make_executor(self, max_workers, **options)")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the subclass, and let pytest collect it."""

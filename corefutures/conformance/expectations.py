@@ -1,5 +1,4 @@
-"""What `concurrent.futures` itself does differently from one Python version to the next: data, each with
-its issue.
+"""What `concurrent.futures` itself does differently from version to version: data, each with its issue.
 
 Rules ask `expected(…)`, so that an executor modelled on the running Python's own is not accused.
 """
@@ -30,9 +29,7 @@ class Expectation:
 
 
 MAP_BUFFERSIZE = Expectation("map() takes buffersize", (3, 14), "gh-74028")
-MAP_CONTINUES_AFTER_ERROR = Expectation(
-    "map's iterator goes on after an error of a call", (3, 16), "gh-108518"
-)
+MAP_CONTINUES_AFTER_ERROR = Expectation("map's iterator goes on after an error of a call", (3, 16), "gh-108518")
 MAP_CLOSE = Expectation("map's iterator has close()", (3, 16), "gh-108518")
 MAP_CALLS_OWN_TIMEOUT = Expectation("map tells a call's own TimeoutError from its own", (3, 16), "gh-155852")
 FALSY_EXCEPTIONS = Expectation("an exception that is false is raised", (3, 14), "gh-132063")

@@ -23,9 +23,7 @@ _PROCESS = "concurrent.futures:ProcessPoolExecutor"
 _INTERPRETER = "concurrent.futures:InterpreterPoolExecutor"
 
 _SELF_JOIN = "gh-131598: shutdown() in a callback or a call joins the thread that it runs in"
-_NO_CAUSE = (
-    "the broken-pool error says that an initializer failed and not why: the error is logged and dropped"
-)
+_NO_CAUSE = "the broken-pool error says that an initializer failed and not why: the error is logged and dropped"
 _NO_EXIT_CODE = "gh-139462: the broken-pool error does not say how the worker ended"
 _UNPICKLING_BREAKS = "gh-103061, gh-79492: what fails at unpickling breaks the process pool"
 _NOT_SHAREABLE = "the interpreter pool's NotShareableError hides why pickling failed"
@@ -58,9 +56,7 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
         _SELF_JOIN,
     ),
     KnownFailure((_THREAD,), "shutting_down.shutdown_that_waits_returns_in_a_call", _SELF_JOIN),
-    KnownFailure(
-        (_THREAD, _PROCESS, _INTERPRETER), "initializing.failing_initializer_is_the_cause", _NO_CAUSE
-    ),
+    KnownFailure((_THREAD, _PROCESS, _INTERPRETER), "initializing.failing_initializer_is_the_cause", _NO_CAUSE),
     KnownFailure(
         (_THREAD, _PROCESS, _INTERPRETER),
         "initializing.failing_initializer_is_the_cause_in_submit",

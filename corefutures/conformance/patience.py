@@ -28,9 +28,7 @@ def limit() -> float:
 
 
 def short_limit() -> float:
-    """Seconds for what is promised beyond the manual, and often missing: an advisory should not cost a long
-    wait.
-    """
+    """Seconds for what is promised beyond the manual, and often missing: advice should not cost a long wait."""
     return _limit / 4
 
 

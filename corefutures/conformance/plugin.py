@@ -37,9 +37,7 @@ class Examination:
         strict = self.tests.strict
         hung = sum(result.outcome == "overdue" and result.decides(strict=strict) for result in self.results)
         if hung >= MOST_OVERDUE:
-            result = not_run(
-                rule, f"{MOST_OVERDUE} rules were overdue: the rest are not run", contract=contract
-            )
+            result = not_run(rule, f"{MOST_OVERDUE} rules were overdue: the rest are not run", contract=contract)
         else:
             examiner = self._ready()
             # what both share is kept by the examinee, unless the same rule comes again or another class is
@@ -47,9 +45,7 @@ class Examination:
             follows = next_item.nodeid if next_item is not None and next_item is not item else None
             key = self._keys[item.name]
             next_key = self._keys.get(next_item.name) if follows and next_item is not None else None
-            record = examiner.examine(
-                key, patience=rule.patience, next_key=None if next_key == key else next_key
-            )
+            record = examiner.examine(key, patience=rule.patience, next_key=None if next_key == key else next_key)
             result = judge(rule, record, contract=contract, expected_failures=self.tests.expected_failures)
         self.results.append(result)
         return result

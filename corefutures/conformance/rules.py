@@ -1,5 +1,4 @@
-"""A rule: a test method whose docstring is the demand; this module reads it and holds the marks that rules
-carry.
+"""A rule: a test method whose docstring is the demand; this module reads it and holds the marks of rules.
 
 The docstring's first paragraph is one sentence with exactly one of MUST, SHOULD, MAY, and ends with the
 place it comes from in parentheses: `(manual: Future.cancel)`, `(PEP 3148)`, `(DESIGN E3)`. Imports no pytest.
@@ -82,17 +81,11 @@ def read_rule(function: Callable[..., object], chapter: str) -> Rule:
     source = _SOURCE.search(statement)
     rule_id = f"{chapter}.{name.removeprefix('test_')}"
     if len(levels) != 1:
-        raise RuleError(
-            f"rule {rule_id}: the docstring must have exactly one of MUST, SHOULD, MAY; it has {levels}"
-        )
+        raise RuleError(f"rule {rule_id}: the docstring must have exactly one of MUST, SHOULD, MAY; it has {levels}")
     if source is None:
-        raise RuleError(
-            f"rule {rule_id}: the docstring must end with its source, such as '(manual: Future.cancel)'"
-        )
+        raise RuleError(f"rule {rule_id}: the docstring must end with its source, such as '(manual: Future.cancel)'")
     if source[1].startswith("DESIGN") and levels[0] == "MUST":
-        raise RuleError(
-            f"rule {rule_id}: what DESIGN promises is SHOULD; MUST comes from the manual or the PEP"
-        )
+        raise RuleError(f"rule {rule_id}: what DESIGN promises is SHOULD; MUST comes from the manual or the PEP")
     requirement = Requirement(
         getattr(function, "__required_capabilities__", {}),
         tuple(getattr(function, "__reasons_against__", ())),
@@ -120,9 +113,7 @@ def rules_of(chapters: Iterable[type]) -> dict[str, Rule]:
         for name, function in vars(chapter).items():
             if name.startswith("test_"):
                 if name in found:
-                    raise RuleError(
-                        f"two rules are called {name}: in {found[name].chapter} and {chapter.__module__}"
-                    )
+                    raise RuleError(f"two rules are called {name}: in {found[name].chapter} and {chapter.__module__}")
                 found[name] = read_rule(function, chapter.__module__.rpartition(".")[2])
     return found
 
@@ -143,9 +134,7 @@ def requires(*names: str, **capabilities: bool) -> Callable[[F], F]:
 
 
 def only_where(condition: bool, reason: str) -> Callable[[F], F]:
-    """Mark a rule: it applies only where `condition` holds; `reason` names the platform or version it
-    needs.
-    """
+    """Mark a rule: it applies only where `condition` holds; `reason` names the platform or version it needs."""
 
     def mark(function: F) -> F:
         if not condition:

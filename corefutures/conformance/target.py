@@ -1,6 +1,4 @@
-"""A target: what is certified, from a backend's name or `package.module:attr`, with options for its
-factory.
-"""
+"""A target: what is certified, a backend's name or `package.module:attr`, with options for its factory."""
 
 from __future__ import annotations
 
@@ -78,9 +76,7 @@ class Target:
         try:
             found = load_target(self.name)
         except Exception as error:  # an import may raise anything
-            raise TargetError(
-                f"cannot load the target {self.name!r}: {type(error).__name__}: {error}"
-            ) from error
+            raise TargetError(f"cannot load the target {self.name!r}: {type(error).__name__}: {error}") from error
         if not callable(found):
             raise TargetError(f"the target {self.name!r} is a {type(found).__name__}, which is not callable")
         return found  # type: ignore[no-any-return]

@@ -82,9 +82,7 @@ def test_check_loads_each_in_a_process_of_its_own(run, site):
     site("failing", "import no_such_module_at_all")
     site("elsewhere", reason="this is not a Tuesday")
     site("off")
-    done = run(
-        "backends", "--check", "--json", "--timeout", "8", env={**os.environ, "COREFUTURES_DISABLE": "off"}
-    )
+    done = run("backends", "--check", "--json", "--timeout", "8", env={**os.environ, "COREFUTURES_DISABLE": "off"})
     assert (done.returncode, done.stderr) == (1, "")
     found = states(done)
     expected = {

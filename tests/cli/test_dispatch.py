@@ -50,7 +50,5 @@ def test_a_spawned_worker_pays_nothing_for_the_main_module():
         "import sys, corefutures.__main__; "
         "print([name for name in sys.modules if name.startswith('corefutures._cli') or name == 'argparse'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "[]\n"

@@ -19,9 +19,7 @@ from corefutures.conformance.executor_tests import RULES
 from corefutures.conformance.target import Target
 
 EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
-START_METHODS = (
-    get_all_start_methods() if EVERYTHING else [os.environ.get("COREFUTURES_TEST_START_METHOD") or "spawn"]
-)
+START_METHODS = get_all_start_methods() if EVERYTHING else [os.environ.get("COREFUTURES_TEST_START_METHOD") or "spawn"]
 KIT = str(Path(__file__).parents[1] / "kit")
 
 
@@ -39,9 +37,7 @@ def kept(name: str, **options: Any) -> None:
         for result in report.results
         if result.bad and result.decides(strict=False)
     ]
-    assert report.verdict in ("conformant", "conformant-with-exceptions"), "\n".join(
-        [report.verdict, *broken]
-    )
+    assert report.verdict in ("conformant", "conformant-with-exceptions"), "\n".join([report.verdict, *broken])
 
 
 @pytest.mark.timeout(240)

@@ -26,9 +26,7 @@ def readme_figures() -> ModuleType:
 
 
 def test_the_readme_has_the_figures_of_the_committed_results() -> None:
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=50, check=False
-    )
+    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
 
 

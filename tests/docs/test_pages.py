@@ -71,9 +71,7 @@ def install_files(page: Path, folder: Path) -> None:
             name, version = project["name"], project.get("version", "1.0")
             information = folder / f"{name.replace('-', '_')}-{version}.dist-info"
             information.mkdir()
-            (information / "METADATA").write_text(
-                f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-            )
+            (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
             lines = [
                 line
                 for group, entries in project["entry-points"].items()
@@ -84,9 +82,7 @@ def install_files(page: Path, folder: Path) -> None:
 
 def environment(cwd: Path) -> dict[str, str]:
     """The environment of a command: this interpreter first on PATH, what lies in its folder importable."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"
-    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
     return inherited | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": str(cwd),
@@ -116,24 +112,18 @@ def run(command: str | list[str], cwd: Path) -> str:
 def assert_prints(expected: str, printed: str) -> None:
     checker, options = doctest.OutputChecker(), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     example = doctest.Example("", expected)
-    assert checker.check_output(expected, printed, options), checker.output_difference(
-        example, printed, options
-    )
+    assert checker.check_output(expected, printed, options), checker.output_difference(example, printed, options)
 
 
 def commands(text: str) -> list[tuple[str, str]]:
     """The commands of a console block, each with what is shown as its output (empty: not shown)."""
     prompt, *parts = re.split(r"^\$ ", text, flags=re.M)
     assert not prompt.strip(), f"a console block begins with a command after '$ ', not with {prompt!r}"
-    return [
-        (head.split("#")[0].strip(), shown) for head, _, shown in (part.partition("\n") for part in parts)
-    ]
+    return [(head.split("#")[0].strip(), shown) for head, _, shown in (part.partition("\n") for part in parts)]
 
 
 @pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize(
-    "block", [block for block in ALL if block.language == "python" and not block.title], ids=str
-)
+@pytest.mark.parametrize("block", [block for block in ALL if block.language == "python" and not block.title], ids=str)
 def test_python_blocks_run_and_print_what_is_shown(block: Block, tmp_path: Path) -> None:
     install_files(block.page, tmp_path)
     script = tmp_path / "example.py"
@@ -167,9 +157,7 @@ def test_every_block_says_what_it_is(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     prose = FENCE.sub("", page.read_text(encoding="utf-8"))
-    targets = [
-        target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target
-    ]
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target]
     assert [target for target in targets if target and not (page.parent / target).exists()] == []
 
 
@@ -181,9 +169,7 @@ def test_the_index_lists_every_page() -> None:
 
 def test_the_runner_tells_a_wrong_output(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(
-        '```python\nprint("one")\n```\n\n```text\ntwo\n```\n\n```console\n$ echo 1  # one\n1\n```\n'
-    )
+    page.write_text('```python\nprint("one")\n```\n\n```text\ntwo\n```\n\n```console\n$ echo 1  # one\n1\n```\n')
     python, _, console = blocks(page)
     assert (python.prints, python.line, console.line) == ("two\n", 1, 9)
     assert commands(console.text) == [("echo 1", "1\n")]

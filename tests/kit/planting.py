@@ -1,4 +1,4 @@
-"""How a defect is declared: the rule that must catch it, the phrase its message must contain, what else it may break."""
+"""How a defect is declared: the rule that must catch it, a phrase its message contains, what else it may break."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def planted(
     Args:
         caught_by: id of the rule that must catch it.
         says: a phrase that the rule's message must contain.
-        also: ids of the other rules that the same defect breaks, which must fail too; and patterns such as "chapter.*" of
-            rules that may fail. No other may.
+        also: ids of the other rules that the same defect breaks, which must fail too; and patterns such as
+            "chapter.*" of rules that may fail. No other may.
         deadline: seconds for each rule; a defect that hangs should have a short one.
         **options: options for the executor.
     """

@@ -1,5 +1,7 @@
-"""Two small executors written from the manual alone: the correct ones that the kit must not accuse, and that faulty ones
-are made from by overriding one step. Threads call; for processes each thread owns one worker process and one pipe.
+"""Two small executors written from the manual alone: correct ones, that the kit must not accuse.
+
+Faulty ones are made from them by overriding one step. Threads call; for processes each thread owns one worker
+process and one pipe.
 """
 
 from __future__ import annotations
@@ -125,9 +127,7 @@ class ThreadExecutor(Executor):
     def staff(self) -> None:
         """Start a worker if one is needed and allowed."""
         if self.pool.idle < len(self.pool.jobs) and len(self.pool.threads) < self.max_workers:
-            thread = threading.Thread(
-                target=self.work, args=(self.pool,), name=f"reference-{len(self.pool.threads)}"
-            )
+            thread = threading.Thread(target=self.work, args=(self.pool,), name=f"reference-{len(self.pool.threads)}")
             self.pool.threads.append(thread)
             thread.start()
 
@@ -328,9 +328,7 @@ class ProcessExecutor(ThreadExecutor):
             reply = cls.receive(connection, process)
         except (OSError, EOFError):
             process.join(5)
-            cls.lose_worker(
-                pool, job, EOFError(f"the worker process ended with exit code {process.exitcode}")
-            )
+            cls.lose_worker(pool, job, EOFError(f"the worker process ended with exit code {process.exitcode}"))
             return
         cls.release(job)
         try:
@@ -396,9 +394,7 @@ def pack_error(error: BaseException) -> bytes:
         packed = pickle.dumps((False, error, trace))
         pickle.loads(packed)
     except BaseException:
-        stand_in = RuntimeError(
-            f"{type(error).__name__}: {error} (which does not cross the process boundary)"
-        )
+        stand_in = RuntimeError(f"{type(error).__name__}: {error} (which does not cross the process boundary)")
         packed = pickle.dumps((False, stand_in, trace))
     return packed
 

@@ -45,15 +45,9 @@ def test_after_ten_hangs_the_rest_is_not_run() -> None:
     assert {result.outcome for result in report.results[-2:]} == {"not-run"}
 
 
-@pytest.mark.parametrize(
-    ("name", "ending"), [("wild:Leaving", "exit status 17"), ("wild:Crashing", "SIGSEGV")]
-)
+@pytest.mark.parametrize(("name", "ending"), [("wild:Leaving", "exit status 17"), ("wild:Crashing", "SIGSEGV")])
 def test_a_crash_fails_the_rule_that_was_running(name: str, ending: str) -> None:
-    rules = [
-        rule
-        for rule in SUBMITTING
-        if rule.method in ("test_executor_is_an_executor", "test_passes_no_arguments")
-    ]
+    rules = [rule for rule in SUBMITTING if rule.method in ("test_executor_is_an_executor", "test_passes_no_arguments")]
     report = certified(name, rules)
     by_id = {result.rule.id: result for result in report.results}
     assert by_id["submitting.executor_is_an_executor"].outcome == "passed"
@@ -98,18 +92,14 @@ def test_a_probe_that_hangs_is_reported_as_such() -> None:
 
 def test_expected_failures_are_strict() -> None:
     rules = [rule for rule in SUBMITTING if rule.method == "test_passes_no_arguments"]
-    report = certified(
-        "reference:ThreadExecutor", rules, expected_failures={rules[0].id: "it was broken once"}
-    )
+    report = certified("reference:ThreadExecutor", rules, expected_failures={rules[0].id: "it was broken once"})
     assert report.verdict == "nonconformant"
     assert "expected to fail (it was broken once), but passed" in report.results[0].message
 
 
 def test_an_expected_failure_is_an_exception_to_the_verdict() -> None:
     rules = [
-        rule
-        for rule in SUBMITTING
-        if rule.method in ("test_passes_a_keyword_called_fn", "test_passes_no_arguments")
+        rule for rule in SUBMITTING if rule.method in ("test_passes_a_keyword_called_fn", "test_passes_no_arguments")
     ]
     report = certified(
         "wild:HangingOnce",
@@ -122,9 +112,7 @@ def test_an_expected_failure_is_an_exception_to_the_verdict() -> None:
 
 
 def test_a_contract_is_declared_by_the_backend() -> None:
-    report = certify(
-        Target("thread"), [rule for rule in RULES.values() if rule.source.startswith("DESIGN")][:2]
-    )
+    report = certify(Target("thread"), [rule for rule in RULES.values() if rule.source.startswith("DESIGN")][:2])
     assert report.contract is True
     assert {result.level for result in report.results} == {"MUST"}
     assert report.origins["pickles"] == "declared"

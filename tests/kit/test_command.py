@@ -59,9 +59,7 @@ def test_several_targets_side_by_side() -> None:
     done = run("reference:ThreadExecutor", "faulty.cancelling:CancelOfRunningSaysTrue", "-k", TWO)
     assert done.returncode == 1
     assert "A = reference:ThreadExecutor" in done.stdout
-    row = re.search(
-        r"^cancelling.cancel_returns_false_once_running +(\S+) +(\S+)$", done.stdout, re.MULTILINE
-    )
+    row = re.search(r"^cancelling.cancel_returns_false_once_running +(\S+) +(\S+)$", done.stdout, re.MULTILINE)
     assert row is not None
     assert row.groups() == ("passed", "failed")
 
@@ -108,9 +106,7 @@ def test_without_pytest_it_says_what_to_install(tmp_path: Path) -> None:
         "u.find_spec = lambda name, *a: None if name in ('pytest', 'hypothesis') else find(name, *a)\n"
         "from corefutures.__main__ import main; sys.argv[1:] = ['conformance', 'thread']; sys.exit(main())"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=55, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=55, check=False)
     assert done.returncode == 2
     assert "install corefutures[conformance]" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -194,9 +190,7 @@ def test_the_schema_refuses(spoil: Any) -> None:
 
 
 def schema() -> dict[str, Any]:
-    text = (
-        resources.files("corefutures.conformance.reporting").joinpath("report.schema.json").read_text("utf-8")
-    )
+    text = resources.files("corefutures.conformance.reporting").joinpath("report.schema.json").read_text("utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 

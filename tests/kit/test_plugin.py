@@ -21,9 +21,7 @@ class TestMine(ExecutorTests):
 TWO = "passes_no_arguments or passes_a_keyword_called_fn"
 
 
-def run(
-    folder: Path, text: str, *arguments: str, name: str = "test_mine.py"
-) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, text: str, *arguments: str, name: str = "test_mine.py") -> subprocess.CompletedProcess[str]:
     (folder / name).write_text(text, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
@@ -52,9 +50,7 @@ def test_importing_the_base_class_collects_nothing(tmp_path: Path) -> None:
 
 
 def test_a_broken_rule_is_a_failed_test(tmp_path: Path) -> None:
-    text = SIX_LINES.replace(
-        "from reference import ThreadExecutor", "from wild import Leaving as ThreadExecutor"
-    )
+    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import Leaving as ThreadExecutor")
     done = run(tmp_path, text, "-k", "test_passes_no_arguments")
     assert done.returncode == 1
     assert "rule submitting.passes_no_arguments (MUST, failed)" in done.stdout
@@ -64,9 +60,7 @@ def test_a_broken_rule_is_a_failed_test(tmp_path: Path) -> None:
 
 
 def test_a_hang_is_a_failed_test(tmp_path: Path) -> None:
-    text = SIX_LINES.replace(
-        "from reference import ThreadExecutor", "from wild import HangingOnce as ThreadExecutor"
-    )
+    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import HangingOnce as ThreadExecutor")
     done = run(tmp_path, f"{text}\n    deadline = 2.0\n", "-k", TWO)
     assert done.returncode == 1
     assert "(MUST, overdue)" in done.stdout
@@ -75,12 +69,8 @@ def test_a_hang_is_a_failed_test(tmp_path: Path) -> None:
 
 
 def test_expected_failures(tmp_path: Path) -> None:
-    text = SIX_LINES.replace(
-        "from reference import ThreadExecutor", "from wild import HangingOnce as ThreadExecutor"
-    )
-    expected = (
-        '    deadline = 2.0\n    expected_failures = {"submitting.passes_a_keyword_called_fn": "it hangs"}\n'
-    )
+    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import HangingOnce as ThreadExecutor")
+    expected = '    deadline = 2.0\n    expected_failures = {"submitting.passes_a_keyword_called_fn": "it hangs"}\n'
     done = run(tmp_path, f"{text}\n{expected}", "-k", TWO)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
@@ -132,9 +122,7 @@ def test_a_rule_that_does_not_apply_is_a_skip_with_its_reason(tmp_path: Path) ->
         "serialises_arguments_at_submit",
     )
     assert done.returncode == 0, done.stdout
-    assert "not-applicable: the rule is for executors with the capability 'pickles'" in " ".join(
-        done.stdout.split()
-    )
+    assert "not-applicable: the rule is for executors with the capability 'pickles'" in " ".join(done.stdout.split())
 
 
 def test_fixtures_and_other_tests_of_the_class_work(tmp_path: Path) -> None:

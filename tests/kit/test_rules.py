@@ -116,12 +116,12 @@ def test_a_method_name_in_two_chapters_is_refused() -> None:
 
 
 def test_overriding_a_rule_is_refused() -> None:
-    with pytest.raises(RuleError, match="overrides the rule submitting.submit_returns_a_future"):
+    with pytest.raises(RuleError, match=r"overrides the rule submitting\.submit_returns_a_future"):
         type("Mine", (ExecutorTests,), {"test_submit_returns_a_future": lambda self: None})
 
 
 def test_expecting_an_unknown_rule_to_fail_is_refused() -> None:
-    with pytest.raises(RuleError, match="'submitting.no_such', which is no rule"):
+    with pytest.raises(RuleError, match=r"'submitting\.no_such', which is no rule"):
         type("Mine", (ExecutorTests,), {"expected_failures": {"submitting.no_such": "because"}})
 
 
@@ -143,9 +143,7 @@ def test_expecting_a_failure_without_a_reason_is_refused() -> None:
 )
 def test_rules_are_selected_as_pytest_does(expression: str, expected: set[str]) -> None:
     matches = matcher(expression)
-    assert {
-        rule for rule in ("mapping.order", "mapping.timeout", "waiting.timeout") if matches(rule)
-    } == expected
+    assert {rule for rule in ("mapping.order", "mapping.timeout", "waiting.timeout") if matches(rule)} == expected
 
 
 @pytest.mark.parametrize("expression", ["a and", "(a", "a b", "a; b", "a['x']", "not"])
@@ -162,22 +160,16 @@ def test_what_runs_in_workers_imports_nothing_heavy() -> None:
         "heavy = {'pytest', '_pytest', 'hypothesis', 'pluggy', 'importlib_metadata', 'multiprocessing'}\n"
         "print(sorted(heavy & set(sys.modules)), sorted(m for m in sys.modules if m.startswith('corefutures._reg')))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[] []"
 
 
 def test_the_door_is_imported_without_pytest() -> None:
     code = "import sys, corefutures.conformance, corefutures.conformance.examinee; print('pytest' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_the_contract_is_current() -> None:
     file = Path(__file__).parents[2] / "CONTRACT.md"
-    assert file.read_text(encoding="utf-8") == contract(), (
-        "run python -m corefutures.conformance.contract CONTRACT.md"
-    )
+    assert file.read_text(encoding="utf-8") == contract(), "run python -m corefutures.conformance.contract CONTRACT.md"

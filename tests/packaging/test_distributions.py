@@ -16,9 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = "corefutures"
-FOLDERS = {CORE: ROOT} | {
-    f"{CORE}-{path.parent.name}": path.parent for path in ROOT.glob("plugins/*/pyproject.toml")
-}
+FOLDERS = {CORE: ROOT} | {f"{CORE}-{path.parent.name}": path.parent for path in ROOT.glob("plugins/*/pyproject.toml")}
 PLUGINS = sorted(FOLDERS.keys() - {CORE})
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(300)]

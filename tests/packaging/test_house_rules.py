@@ -41,9 +41,7 @@ def repository_files() -> tuple[Path, ...]:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, timeout=30,
     ).stdout  # fmt: skip
-    return tuple(
-        path for name in listed.split(b"\0") if name and (path := ROOT / os.fsdecode(name)).is_file()
-    )
+    return tuple(path for name in listed.split(b"\0") if name and (path := ROOT / os.fsdecode(name)).is_file())
 
 
 def python_files() -> Iterator[tuple[Path, ast.Module]]:
@@ -78,9 +76,7 @@ def test_no_file_names_a_place_of_this_machine() -> None:
 
 
 def test_no_file_names_the_host_of_a_package_registry() -> None:
-    configured = {
-        os.environ.get(name, "") for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL")
-    }
+    configured = {os.environ.get(name, "") for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL")}
     hosts = {host for url in configured for part in url.split() if (host := urlsplit(part).hostname)}
     assert lines_that_match("|".join([REGISTRY_HOSTS, *map(re.escape, sorted(hosts))])) == []
 

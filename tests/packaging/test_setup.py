@@ -19,9 +19,7 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 FINAL = sys.version_info.releaselevel == "final" and not FREE_THREADED
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-posix = pytest.mark.skipif(
-    os.name == "nt", reason="on Windows tools/select-python needs a shell from elsewhere"
-)
+posix = pytest.mark.skipif(os.name == "nt", reason="on Windows tools/select-python needs a shell from elsewhere")
 final = pytest.mark.skipif(not FINAL, reason="a pre-release or free-threaded Python is taken by name only")
 
 

@@ -183,15 +183,11 @@ def test_the_door_alone_imports_no_registry(statement):
         "print([name for name in sys.modules if name.partition('.')[0] in "
         "('pluggy', 'importlib_metadata', 'pytest', 'multiprocessing') or name == 'corefutures._registry'])"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True
-    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
     assert told.stdout == "[]\n"
 
 
 def test_listing_imports_no_pluggy():
     program = "import sys, corefutures; corefutures.backends(); print('pluggy' in sys.modules)"
-    told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True
-    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
     assert told.stdout == "False\n"

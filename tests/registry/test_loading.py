@@ -101,9 +101,7 @@ def test_a_conflict_is_an_error_when_the_name_is_used(site, registry):
 def test_a_disabled_backend_is_not_imported(site, registry, monkeypatch):
     module = site.add("good")
     monkeypatch.setenv("COREFUTURES_DISABLE", "good")
-    with pytest.raises(
-        corefutures.BackendDisabledError, match=r"fake-good 1.0.*remove it from COREFUTURES_DISABLE"
-    ):
+    with pytest.raises(corefutures.BackendDisabledError, match=r"fake-good 1.0.*remove it from COREFUTURES_DISABLE"):
         registry.create("good", {})
     assert module not in sys.modules
     monkeypatch.setenv("COREFUTURES_DISABLE", "")
@@ -117,9 +115,7 @@ def test_a_disabled_backend_is_not_imported(site, registry, monkeypatch):
 def test_an_unavailable_backend_says_why(site, registry, reason):
     site.add("here", hook(f"Backend('here', {FACTORY}, unavailable_reason={reason})"))
     for use in (registry.get, registry.factory, lambda name: registry.create(name, {})):
-        with pytest.raises(
-            corefutures.BackendUnavailableError, match=r"fake-here 1.0.*no such device; use another"
-        ):
+        with pytest.raises(corefutures.BackendUnavailableError, match=r"fake-here 1.0.*no such device; use another"):
             use("here")
     assert registry.check("here").state == "unavailable"
     assert registry.check("here").reason == "no such device"
@@ -145,9 +141,7 @@ def test_whether_it_can_run_is_asked_each_time(site, registry, monkeypatch):
         registry.get("kite")
 
 
-@pytest.mark.parametrize(
-    ("reason", "phrase"), [("lambda: 1 / 0", "ZeroDivisionError"), ("lambda: 7", "an int")]
-)
+@pytest.mark.parametrize(("reason", "phrase"), [("lambda: 1 / 0", "ZeroDivisionError"), ("lambda: 7", "an int")])
 def test_a_wrong_answer_to_whether_it_can_run_is_broken(site, registry, reason, phrase):
     site.add("odd", hook(f"Backend('odd', {FACTORY}, unavailable_reason={reason})"))
     with pytest.raises(corefutures.BackendBrokenError, match=phrase):
@@ -239,9 +233,7 @@ class TestNotFound:
         from corefutures._registry import Registry
 
         bare = Registry(Scan)
-        with pytest.raises(
-            corefutures.BackendNotFoundError, match=r"pip install corefutures-process .installed: none"
-        ):
+        with pytest.raises(corefutures.BackendNotFoundError, match=r"pip install corefutures-process .installed: none"):
             bare.get("process")
         with pytest.raises(
             corefutures.BackendNotFoundError, match=r"did you mean 'dask' .pip install corefutures-dask"

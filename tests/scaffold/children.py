@@ -46,9 +46,7 @@ def in_fork(check: Callable[[], object]) -> None:
         status = 1
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(
-                int(LIMIT / 2)
-            )  # a child that hangs is killed; pytest's watchdog stayed with the parent
+            signal.alarm(int(LIMIT / 2))  # a child that hangs is killed; pytest's watchdog stayed with the parent
             check()
             status = 0
         except BaseException:

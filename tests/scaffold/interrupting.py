@@ -70,9 +70,7 @@ class Interruption:
         return follow
 
 
-def everywhere(
-    scenario: Callable[[Callable[[Callable[[], object]], Interruption]], None], *modules: Any
-) -> int:
+def everywhere(scenario: Callable[[Callable[[Callable[[], object]], Interruption]], None], *modules: Any) -> int:
     """Plays `scenario` again and again, interrupting it one point later each time; returns how many points.
 
     The scenario gets a function that makes an `Interruption` of a handler.

@@ -26,8 +26,7 @@ def together(*functions: Callable[[], Any]) -> list[Any]:
             errors.append(exc)
 
     threads = [
-        threading.Thread(target=run, args=(index, function), daemon=True)
-        for index, function in enumerate(functions)
+        threading.Thread(target=run, args=(index, function), daemon=True) for index, function in enumerate(functions)
     ]
     for thread in threads:
         thread.start()

@@ -1,6 +1,4 @@
-"""The report as one self-contained page: verdicts, a matrix of rules and targets, a filter, light and
-dark.
-"""
+"""The report as one self-contained page: verdicts, a matrix of rules and targets, a filter, light and dark."""
 
 from __future__ import annotations
 
@@ -32,8 +30,7 @@ def page(reports: Sequence[Report]) -> str:
             if any(report.count(outcome) for report in reports)
         ),
         chapters="".join(
-            _chapter(name, list(group), reports, found)
-            for name, group in groupby(rules, key=lambda rule: rule.chapter)
+            _chapter(name, list(group), reports, found) for name, group in groupby(rules, key=lambda rule: rule.chapter)
         ),
     )
 
@@ -55,9 +52,7 @@ def _card(report: Report) -> str:
             for name, value in report.capabilities.items()
         },
     }
-    terms = "".join(
-        f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items() if value
-    )
+    terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items() if value)
     return (
         f'<article class="card"><h2><code>{escape(report.target)}</code></h2>'
         f'<div class="verdict {report.verdict}">{report.verdict}</div>'
@@ -92,8 +87,6 @@ def _cell(result: Result | None) -> str:
         return "<td></td>"
     message = f'<div class="message">{escape(result.message)}</div>' if result.message else ""
     details = (
-        f"<details><summary>details</summary><pre>{escape(result.details)}</pre></details>"
-        if result.details
-        else ""
+        f"<details><summary>details</summary><pre>{escape(result.details)}</pre></details>" if result.details else ""
     )
     return f'<td><span class="outcome {result.outcome}">{result.outcome}</span>{message}{details}</td>'

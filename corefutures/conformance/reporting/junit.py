@@ -35,15 +35,11 @@ def document(reports: Sequence[Report]) -> str:
                 time=f"{result.seconds:.3f}",
             )
             if result in broken:
-                failure = ET.SubElement(
-                    case, "failure", type=result.outcome, message=_printable(result.message)
-                )
+                failure = ET.SubElement(case, "failure", type=result.outcome, message=_printable(result.message))
                 failure.text = _printable(result.details)
             elif result.outcome != "passed":
                 advice = "advisory: " if result.bad else ""
-                ET.SubElement(
-                    case, "skipped", message=_printable(f"{advice}{result.outcome}: {result.message}")
-                )
+                ET.SubElement(case, "skipped", message=_printable(f"{advice}{result.outcome}: {result.message}"))
     return ET.tostring(root, encoding="unicode", xml_declaration=True)
 
 

@@ -93,9 +93,7 @@ def matrix(reports: Sequence[Report]) -> str:
     width = max([len("verdict"), *(len(rule_id) for rule_id in differing)])
     columns = [f"{chr(ord('A') + number)}" for number in range(len(names))]
     lines = [f"{column} = {name}" for column, name in zip(columns, names, strict=True)]
-    lines.append(
-        f"{'rules on which they differ':<{width}}  " + " ".join(f"{column:<16}" for column in columns)
-    )
+    lines.append(f"{'rules on which they differ':<{width}}  " + " ".join(f"{column:<16}" for column in columns))
     for rule_id in differing:
         cells = [results[rule_id].outcome if rule_id in results else "" for results in found]
         lines.append(f"{rule_id:<{width}}  " + " ".join(f"{cell:<16}" for cell in cells))

@@ -40,4 +40,3 @@ CHAPTERS: tuple[type, ...] = (
     Stateful,
 )
 """Every chapter, in reading order."""
-

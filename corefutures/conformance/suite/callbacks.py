@@ -106,9 +106,7 @@ class Callbacks:
         future.add_done_callback(look)
         gate.open()
         self._called(seen)
-        assert seen == [(True, False, False, 42)], (
-            f"in the callback done, running, cancelled, result: {brief(seen[0])}"
-        )
+        assert seen == [(True, False, False, 42)], f"in the callback done, running, cancelled, result: {brief(seen[0])}"
 
     def test_callback_sees_the_exception(self, executor: Executor, gate: Gate) -> None:
         """In a callback the exception of the call MUST be there. (manual: Future.add_done_callback)"""
@@ -153,9 +151,7 @@ class Callbacks:
     def _immediately(self, future: Future[Any]) -> None:
         seen: list[Any] = []
         finishes(lambda: future.add_done_callback(seen.append), "add_done_callback() on a finished future")
-        assert seen == [future], (
-            f"a callback added to a finished future was called with {brief(seen)} by the return"
-        )
+        assert seen == [future], f"a callback added to a finished future was called with {brief(seen)} by the return"
 
     # How often and in which order
 
@@ -169,9 +165,7 @@ class Callbacks:
         self._called(seen, 20)
         assert seen == list(range(20)), f"callbacks added as 0 to 19 were called as {seen}"
 
-    def test_callbacks_of_a_cancelled_call_run_in_the_order_added(
-        self, executor: Executor, gate: Gate
-    ) -> None:
+    def test_callbacks_of_a_cancelled_call_run_in_the_order_added(self, executor: Executor, gate: Gate) -> None:
         """Callbacks of a cancelled call MUST be called in the order that they were added. (manual:
         Future.add_done_callback)
         """
@@ -235,9 +229,7 @@ class Callbacks:
         all_done(futures)
         self._called(seen, 600)
         finishes(executor.shutdown, "shutdown()")
-        assert len(seen) == 600, (
-            f"600 callbacks added beside the end of their calls were called {len(seen)} times"
-        )
+        assert len(seen) == 600, f"600 callbacks added beside the end of their calls were called {len(seen)} times"
 
     # Where, and what may be one
 
@@ -264,9 +256,7 @@ class Callbacks:
         gate.open()
         self._called(seen)
         got = [one.seen, two.seen, three.seen, seen]
-        assert got == [[future]] * 4, (
-            f"of four kinds of callables these were called: {[len(each) for each in got]}"
-        )
+        assert got == [[future]] * 4, f"of four kinds of callables these were called: {[len(each) for each in got]}"
 
     def test_what_a_callback_returns_is_ignored(self, executor: Executor, gate: Gate) -> None:
         """What a callback returns MUST NOT change the result. (manual: Future.result)"""
@@ -308,9 +298,7 @@ class Callbacks:
             self._called(seen)
         assert self._logged(caplog), f"the exception of a callback was not logged; there is {caplog.messages}"
 
-    def test_a_late_raising_callback_is_logged(
-        self, executor: Executor, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_late_raising_callback_is_logged(self, executor: Executor, caplog: pytest.LogCaptureFixture) -> None:
         """An Exception in a callback that is called immediately MUST be logged, not raised. (manual:
         Future.add_done_callback)
         """
@@ -321,9 +309,7 @@ class Callbacks:
                 future.add_done_callback(_fail)
             except Exception as error:
                 pytest.fail(f"add_done_callback() raised the callback's own {type(error).__name__}")
-        assert self._logged(caplog), (
-            f"the exception of a late callback was not logged; there is {caplog.messages}"
-        )
+        assert self._logged(caplog), f"the exception of a late callback was not logged; there is {caplog.messages}"
 
     def test_a_raising_callback_does_not_reach_cancel(self, executor: Executor, gate: Gate) -> None:
         """An Exception in a callback MUST NOT come out of cancel(). (manual: Future.add_done_callback)"""

@@ -96,9 +96,7 @@ class Cancelling:
         future = self._waiting(executor, gate)
         assert future.cancel() is True, "cancel() did not return True for a waiting call"
 
-    def test_the_next_waiting_call_can_be_cancelled(
-        self, executor: Executor, gate: Gate, journal: Journal
-    ) -> None:
+    def test_the_next_waiting_call_can_be_cancelled(self, executor: Executor, gate: Gate, journal: Journal) -> None:
         """A call that has not started SHOULD be cancellable, also when it was sent ahead to a worker. (DESIGN
         E3)
         """
@@ -117,9 +115,7 @@ class Cancelling:
         """cancelled() MUST be True after the call was cancelled. (manual: Future.cancelled)"""
         future = self._waiting(executor, gate)
         future.cancel()
-        assert future.cancelled() is True, (
-            f"cancelled() was {brief(future.cancelled())} after cancel() returned True"
-        )
+        assert future.cancelled() is True, f"cancelled() was {brief(future.cancelled())} after cancel() returned True"
 
     def test_done_is_true_after_cancel(self, executor: Executor, gate: Gate) -> None:
         """done() MUST be True after the call was cancelled. (manual: Future.done)"""
@@ -131,9 +127,7 @@ class Cancelling:
         """running() MUST be False after the call was cancelled. (manual: Future.running)"""
         future = self._waiting(executor, gate)
         future.cancel()
-        assert future.running() is False, (
-            f"running() was {brief(future.running())} after cancel() returned True"
-        )
+        assert future.running() is False, f"running() was {brief(future.running())} after cancel() returned True"
 
     def test_result_raises_cancelled_error(self, executor: Executor, gate: Gate) -> None:
         """result() MUST raise CancelledError after the call was cancelled. (manual: Future.result)"""
@@ -272,9 +266,7 @@ class Cancelling:
         waiting.wait(10)
         assert future.cancel() is True, "cancel() did not return True for a waiting call"
         until(lambda: not thread.is_alive(), f"a thread in {what} to be woken by cancel()")
-        assert [type(error) for error in box] == [CancelledError], (
-            f"a thread in {what} got {brief(box)} from cancel()"
-        )
+        assert [type(error) for error in box] == [CancelledError], f"a thread in {what} got {brief(box)} from cancel()"
 
     def test_wait_sees_a_cancelled_future(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST count a cancelled future as done once the executor has come to it. (manual: wait)"""
@@ -291,9 +283,7 @@ class Cancelling:
         future = self._waiting(executor, gate)
         future.cancel()
         gate.open()
-        found = finishes(
-            lambda: list(standard.as_completed([future])), "as_completed() of a cancelled future"
-        )
+        found = finishes(lambda: list(standard.as_completed([future])), "as_completed() of a cancelled future")
         assert found == [future], f"as_completed() yielded {brief(found)}"
 
     def test_wait_sees_a_cancellation_at_once(self, executor: Executor, gate: Gate) -> None:
@@ -350,16 +340,12 @@ class Cancelling:
         ran = [int(entry) for entry in journal.entries]
         assert len(ran) == len(set(ran)), "a call ran twice in a race of cancel() with its start"
         for number, (future, cancelled) in enumerate(zip(futures, said, strict=True)):
-            assert future.cancelled() is cancelled, (
-                f"cancel() said {cancelled}, cancelled() says {future.cancelled()}"
-            )
+            assert future.cancelled() is cancelled, f"cancel() said {cancelled}, cancelled() says {future.cancelled()}"
             assert (number in ran) is not cancelled, (
                 f"cancel() said {cancelled} for a call that {'ran' if number in ran else 'did not run'}"
             )
             if not cancelled:
-                assert future.result(timeout=0) == number, (
-                    "a call that could not be cancelled lost its result"
-                )
+                assert future.result(timeout=0) == number, "a call that could not be cancelled lost its result"
 
     def _raises_cancelled(self, call: Any, what: str) -> None:
         try:
@@ -367,7 +353,5 @@ class Cancelling:
         except CancelledError:
             return
         except BaseException as error:
-            pytest.fail(
-                f"{what} of a cancelled future raised {type(error).__name__} instead of CancelledError"
-            )
+            pytest.fail(f"{what} of a cancelled future raised {type(error).__name__} instead of CancelledError")
         pytest.fail(f"{what} of a cancelled future returned {brief(got)} instead of raising CancelledError")

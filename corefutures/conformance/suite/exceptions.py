@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from concurrent.futures import CancelledError, Executor
+from concurrent.futures import CancelledError, Executor, Future
 from typing import Any
 
 import pytest
@@ -58,9 +58,7 @@ class Exceptions:
         given = ValueError("this one")
         future = executor.submit(calls.raise_error, given)
         assert error_of(future) is given, "exception() returned another object than the call raised"
-        assert self._raised_by(lambda: result_of(future), "result()") is given, (
-            "result() raised another object"
-        )
+        assert self._raised_by(lambda: result_of(future), "result()") is given, "result() raised another object"
 
     def test_raised_exception_of_own_class_arrives(self, executor: Executor) -> None:
         """An exception of a user's own class MUST arrive as that class. (manual: Future.result)"""
@@ -74,16 +72,12 @@ class Exceptions:
         """
         error = error_of(executor.submit(calls.raise_new, OSError, 2, "gone", "the file"))
         assert isinstance(error, FileNotFoundError), f"OSError(2, …) arrived as {brief(error)}"
-        assert (error.errno, error.filename) == (2, "the file"), (
-            f"fields: {brief((error.errno, error.filename))}"
-        )
+        assert (error.errno, error.filename) == (2, "the file"), f"fields: {brief((error.errno, error.filename))}"
 
     def test_raised_exception_keeps_its_attributes(self, executor: Executor) -> None:
         """The same exception MUST arrive, with the attributes that the call gave it. (manual: Future.result)"""
         error = error_of(executor.submit(calls.raise_with_attribute, "detail", [1, 2]))
-        assert getattr(error, "detail", None) == [1, 2], (
-            f"the attribute set by the call is {brief(vars(error))}"
-        )
+        assert getattr(error, "detail", None) == [1, 2], f"the attribute set by the call is {brief(vars(error))}"
 
     def test_raised_unicode_error_arrives(self, executor: Executor) -> None:
         """An exception whose class takes many arguments MUST arrive. (manual: Future.result)"""
@@ -106,17 +100,13 @@ class Exceptions:
     def test_raised_stop_iteration_arrives(self, executor: Executor) -> None:
         """A StopIteration that the call raised MUST arrive as such. (manual: Future.result)"""
         error = error_of(executor.submit(calls.raise_new, StopIteration, 42))
-        assert type(error) is StopIteration and error.value == 42, (
-            f"StopIteration(42) arrived as {brief(error)}"
-        )
+        assert type(error) is StopIteration and error.value == 42, f"StopIteration(42) arrived as {brief(error)}"
 
     def test_raised_timeout_error_arrives(self, executor: Executor) -> None:
         """A TimeoutError that the call raised MUST be its outcome. (manual: Future.result)"""
         future = executor.submit(calls.raise_new, TimeoutError, "of the call")
         done(future)
-        error = self._raised_by(
-            lambda: future.result(timeout=0), "result() of a call that raised TimeoutError"
-        )
+        error = self._raised_by(lambda: future.result(timeout=0), "result() of a call that raised TimeoutError")
         assert type(error) is TimeoutError and error.args == ("of the call",), f"it arrived as {brief(error)}"
 
     def test_raised_cancelled_error_is_no_cancellation(self, executor: Executor) -> None:
@@ -126,9 +116,7 @@ class Exceptions:
         future = executor.submit(calls.raise_new, CancelledError, "of the call")
         done(future)
         assert future.cancelled() is False, "a call that raised CancelledError counts as cancelled"
-        error = self._raised_by(
-            lambda: future.result(timeout=0), "result() of a call that raised CancelledError"
-        )
+        error = self._raised_by(lambda: future.result(timeout=0), "result() of a call that raised CancelledError")
         assert isinstance(error, CancelledError), f"CancelledError arrived as {brief(error)}"
 
     @only_where(FALSY_EXCEPTIONS.here, FALSY_EXCEPTIONS.absence)
@@ -142,27 +130,21 @@ class Exceptions:
     def test_raised_empty_exception_arrives(self, executor: Executor) -> None:
         """An exception of length 0 MUST be raised like any other. (manual: Future.result)"""
         future = executor.submit(hostile.raise_empty)
-        error = self._raised_by(
-            lambda: result_of(future), "result() of a call that raised an empty exception"
-        )
+        error = self._raised_by(lambda: result_of(future), "result() of a call that raised an empty exception")
         assert type(error) is hostile.EmptyError, f"an EmptyError arrived as {brief(error)}"
 
     def test_raised_exception_is_not_compared(self, executor: Executor) -> None:
         """An exception that claims to equal everything MUST be raised like any other. (manual: Future.result)"""
         future = executor.submit(calls.raise_new, hostile.EqualToAllError, "equal")
         error = self._raised_by(lambda: result_of(future), "result()")
-        assert type(error) is hostile.EqualToAllError, (
-            f"an EqualToAllError arrived as a {type(error).__name__}"
-        )
+        assert type(error) is hostile.EqualToAllError, f"an EqualToAllError arrived as a {type(error).__name__}"
 
     def test_raised_exception_is_not_shown(self, executor: Executor) -> None:
         """An exception whose repr and str fail MUST be raised like any other. (manual: Future.result)"""
         future = executor.submit(calls.raise_new, hostile.NoReprError, "unspeakable")
         error = error_of(future)
         assert type(error) is hostile.NoReprError, f"a NoReprError arrived as a {type(error).__name__}"
-        assert result_of(executor.submit(calls.echo, 1)) == 1, (
-            "the executor did not go on after an odd exception"
-        )
+        assert result_of(executor.submit(calls.echo, 1)) == 1, "the executor did not go on after an odd exception"
 
     # What is no Exception
 
@@ -185,10 +167,7 @@ class Exceptions:
         """After calls that raised SystemExit or KeyboardInterrupt, others MUST still be executed. (manual:
         Executor.submit)
         """
-        ended = [
-            executor.submit(calls.raise_new, kind, "x")
-            for kind in (SystemExit, KeyboardInterrupt, GeneratorExit)
-        ]
+        ended = [executor.submit(calls.raise_new, kind, "x") for kind in (SystemExit, KeyboardInterrupt, GeneratorExit)]
         all_done(ended)
         got = result_of(executor.submit(calls.echo, 42), "a call after one that raised SystemExit")
         assert got == 42, f"a call after one that raised SystemExit gave {brief(got)}"
@@ -204,7 +183,7 @@ class Exceptions:
     def test_exceptions_do_not_touch_neighbours(self, make: Maker) -> None:
         """A call that raises MUST have no effect on the outcome of others. (manual: Future.result)"""
         executor = make(max_workers=2)
-        futures = [
+        futures: list[Future[Any]] = [
             executor.submit(calls.raise_new, ValueError, number)
             if number % 3 == 0
             else executor.submit(calls.echo, number)
@@ -213,13 +192,9 @@ class Exceptions:
         for number, future in enumerate(futures):
             if number % 3 == 0:
                 args = error_of(future).args
-                assert args == (number,), (
-                    f"call {number} raised ValueError({number}), but {brief(args)} arrived"
-                )
+                assert args == (number,), f"call {number} raised ValueError({number}), but {brief(args)} arrived"
             else:
-                assert result_of(future) == number, (
-                    f"call {number}, beside calls that raised, lost its result"
-                )
+                assert result_of(future) == number, f"call {number}, beside calls that raised, lost its result"
 
     def test_states_after_an_exception(self, executor: Executor) -> None:
         """After a call raised, done() MUST be True, running() and cancelled() False. (manual: Future.done)"""
@@ -242,9 +217,7 @@ class Exceptions:
                 got.append(error.args)
 
         threads = [threading.Thread(target=in_result, daemon=True) for _ in range(2)]
-        threads += [
-            threading.Thread(target=lambda: got.append(error_of(future).args), daemon=True) for _ in range(2)
-        ]
+        threads += [threading.Thread(target=lambda: got.append(error_of(future).args), daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
         gate.await_arrivals()
@@ -256,9 +229,7 @@ class Exceptions:
         """The traceback of the exception SHOULD show where in the call it was raised. (DESIGN E7)"""
         error = error_of(executor.submit(calls.raise_deeply, 2, "deep down"))
         text = "".join(traceback.format_exception(error))
-        assert "raise_deeply" in text, (
-            f"the printed exception does not show the function that raised: {brief(text)}"
-        )
+        assert "raise_deeply" in text, f"the printed exception does not show the function that raised: {brief(text)}"
 
     def test_cause_of_an_exception_is_shown(self, executor: Executor) -> None:
         """The exception that a call's exception was raised from SHOULD be shown with it. (DESIGN E7)"""

@@ -22,9 +22,7 @@ class Results:
         """result() MUST return the value that the call returned. (manual: Future.result)"""
         for value in (42, 1.5, "text", b"bytes", (1, (2, [3])), {"a": [1]}, {1, 2}, 1 + 2j, 1 << 200):
             got = result_of(executor.submit(calls.echo, value))
-            assert got == value and type(got) is type(value), (
-                f"the call returned {brief(value)}, result() {brief(got)}"
-            )
+            assert got == value and type(got) is type(value), f"the call returned {brief(value)}, result() {brief(got)}"
 
     def test_result_may_be_none(self, executor: Executor) -> None:
         """result() MUST return None when the call returned None. (manual: Future.result)"""
@@ -36,9 +34,7 @@ class Results:
         falsy: tuple[Any, ...] = (0, "", (), [], False, 0.0)
         for value in falsy:
             got = result_of(executor.submit(calls.echo, value))
-            assert got == value and type(got) is type(value), (
-                f"the call returned {value!r}, result() {brief(got)}"
-            )
+            assert got == value and type(got) is type(value), f"the call returned {value!r}, result() {brief(got)}"
 
     def test_result_may_be_an_exception(self, executor: Executor) -> None:
         """An exception that the call returned, and did not raise, MUST be the result. (manual: Future.result)"""
@@ -89,9 +85,7 @@ class Results:
         """Every thread that waits in result() MUST get the result. (manual: Future.result)"""
         future = executor.submit(calls.pass_gate, gate, "for all")
         got: list[Any] = []
-        threads = [
-            threading.Thread(target=lambda: got.append(result_of(future)), daemon=True) for _ in range(4)
-        ]
+        threads = [threading.Thread(target=lambda: got.append(result_of(future)), daemon=True) for _ in range(4)]
         for thread in threads:
             thread.start()
         gate.await_arrivals()
@@ -209,9 +203,7 @@ class Results:
         futures = [executor.submit(calls.pass_gate, gate) for _ in range(10)]
         gate.await_arrivals()
         states = [futures[-1].running(), futures[-1].done(), futures[-1].cancelled()]
-        assert states == [False] * 3, (
-            f"the last of ten calls on one worker said running, done, cancelled: {states}"
-        )
+        assert states == [False] * 3, f"the last of ten calls on one worker said running, done, cancelled: {states}"
 
     def test_running_is_true_only_for_calls_that_run(self, executor: Executor, gate: Gate) -> None:
         """running() SHOULD be False for calls that were only sent ahead. (DESIGN E3)"""

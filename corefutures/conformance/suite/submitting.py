@@ -29,9 +29,7 @@ class Submitting:
     def test_submit_returns_a_future(self, executor: Executor) -> None:
         """submit() MUST return a Future. (manual: Executor.submit)"""
         future = executor.submit(calls.nothing)
-        assert isinstance(future, Future), (
-            f"submit() returned {brief(future)}, which is no concurrent.futures.Future"
-        )
+        assert isinstance(future, Future), f"submit() returned {brief(future)}, which is no concurrent.futures.Future"
 
     def test_each_submit_returns_a_new_future(self, executor: Executor) -> None:
         """submit() MUST return a future of its own for each call, also for equal calls. (manual:
@@ -105,12 +103,8 @@ class Submitting:
 
     def test_passes_keywords_that_executors_like(self, executor: Executor) -> None:
         """Every keyword argument MUST reach the call, whatever it is called. (manual: Executor.submit)"""
-        names = (
-            "args kwargs func function task callback future executor priority retries resources workers pure"
-        )
-        names += (
-            " callable name block wait chunksize initializer context job work_item item result loop daemon"
-        )
+        names = "args kwargs func function task callback future executor priority retries resources workers pure"
+        names += " callable name block wait chunksize initializer context job work_item item result loop daemon"
         given = {name: number for number, name in enumerate(names.split())}
         got = result_of(executor.submit(calls.arguments, **given))
         assert got == ((), given), f"of the keywords {brief(given)} the call got {brief(got)}"
@@ -124,9 +118,7 @@ class Submitting:
         """Any number of arguments MUST reach the call. (manual: Executor.submit)"""
         keywords = {f"key{number}": number for number in range(300)}
         got = result_of(executor.submit(calls.arguments, *range(1000), **keywords))
-        assert got == (tuple(range(1000)), keywords), (
-            "1000 positional and 300 keyword arguments arrived changed"
-        )
+        assert got == (tuple(range(1000)), keywords), "1000 positional and 300 keyword arguments arrived changed"
 
     def test_passes_a_cyclic_argument(self, executor: Executor) -> None:
         """An argument that contains itself MUST reach the call. (manual: Executor.submit)"""
@@ -310,9 +302,7 @@ class Submitting:
             f"a call whose future was dropped did not run: {journal.entries}"
         )
 
-    def test_calls_start_in_the_order_submitted(
-        self, executor: Executor, journal: Journal, gate: Gate
-    ) -> None:
+    def test_calls_start_in_the_order_submitted(self, executor: Executor, journal: Journal, gate: Gate) -> None:
         """Calls SHOULD start in the order submitted. (DESIGN E2)"""
         first = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
@@ -356,9 +346,7 @@ class Submitting:
         """A call SHOULD be able to submit another to its own executor. (DESIGN F3)"""
         executor = make(max_workers=1)
         inner = result_of(executor.submit(lambda: executor.submit(calls.echo, 42)))
-        assert result_of(inner, "the result of a call that was submitted by a call") == 42, (
-            "the inner call gave no 42"
-        )
+        assert result_of(inner, "the result of a call that was submitted by a call") == 42, "the inner call gave no 42"
 
     def test_submit_after_shutdown_raises(self, executor: Executor) -> None:
         """submit() after shutdown() MUST raise RuntimeError. (manual: Executor.shutdown)"""

@@ -91,9 +91,7 @@ def raise_at_pickling(act: Callable[[], object]) -> NoReturn:
 
 
 class ClumsyError(Exception):
-    """Pickles, but does not unpickle: its `__init__` wants two arguments, `args` has one (as in many
-    libraries).
-    """
+    """Pickles, but does not unpickle: `__init__` wants two arguments, `args` has one (as in many libraries)."""
 
     def __init__(self, code: int, text: str) -> None:
         """Keep both, and hand only the text to `Exception`."""

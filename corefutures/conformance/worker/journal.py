@@ -25,9 +25,7 @@ class Journal:
         line = f"{entry}\n".encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            if (
-                sys.platform == "win32"
-            ):  # O_APPEND seeks and writes in two steps there: lock a byte far beyond the end
+            if sys.platform == "win32":  # O_APPEND seeks and writes in two steps there: lock a byte far beyond the end
                 import msvcrt
 
                 os.lseek(descriptor, 1 << 30, os.SEEK_SET)

@@ -147,7 +147,7 @@ def test_pools_that_break_in_every_state(make_pool, method, way, tmp_path):
         futures = []
         try:
             for number in range(1500):
-                futures.append(pool.submit(work, journal, number, "tiny"))
+                futures.append(pool.submit(work, journal, number, "tiny"))  # noqa: PERF401 - kept when it raises
         except BrokenProcessPool:
             pass
         for future in futures:

@@ -139,7 +139,6 @@ class DoesNotWaitByDefault(ThreadExecutor):
     says="cancelled",
     also=(
         "shutting_down.shutdown_waits_for_calls_that_wait",
-        "shutting_down.shutdown_right_after_many_calls_completes_them",
         "shutting_down.exit_waits_for_the_calls_after_shutdown",
         "shutting_down.with_waits_for_its_calls",
         ANY,

@@ -75,9 +75,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         if serializer not in ("pickle", "cloudpickle"):
             raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
         if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-            raise ValueError(
-                "serializer='cloudpickle' needs cloudpickle: install corefutures-interpreter[cloudpickle]"
-            )
+            raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-interpreter[cloudpickle]")
         if _worker_interpreter.importing_main:
             raise RuntimeError(
                 "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"

@@ -14,8 +14,8 @@ def _unavailable_reason() -> str | None:
             " that import datetime at once crash Python itself"
         )
     try:
-        import _interpqueues
-        import _interpreters  # noqa: F401 - whether this build can have other interpreters
+        import _interpqueues  # noqa: F401 - whether this build can have other interpreters
+        import _interpreters  # noqa: F401
     except ImportError:
         return "this build of Python has no concurrent.interpreters"
     return None

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
 
 from corefutures._isolated.payload import Encoder
 from corefutures._isolated.worker import TicketEnds, serve_tickets
 
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
 _F_SETSIG = 10  # Linux's number; the module `fcntl` has no name for it on every Python
 
