@@ -351,7 +351,7 @@ def _settled(count: Callable[[], int]) -> int:
 
     def calm() -> bool:
         found.append(count())
-        return len(found) >= 20 and len(set(found[-20:])) == 1
+        return len(found) >= 8 and len(set(found[-8:])) == 1
 
     until(calm, "what is counted to settle")
     return found[-1]
