@@ -271,7 +271,7 @@ _kept: list[Any] = []
 @planted(
     "resources.callable_is_released",
     says="a finished call's callable",
-    also=("resources.arguments_are_released", "resources.arguments_of_a_failed_call_are_released"),
+    also=("resources.arguments_are_released", "resources.arguments_of_a_failed_call_are_released", "resources.*"),
 )
 class FuturesKeepTheirCalls(ThreadExecutor):
     """A future refers to its callable and arguments; a worker remembers its last call."""
