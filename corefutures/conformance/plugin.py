@@ -46,7 +46,7 @@ class Examination:
             key = self._keys[item.name]
             next_key = self._keys.get(next_item.name) if follows and next_item is not None else None
             record = examiner.examine(key, patience=rule.patience, next_key=None if next_key == key else next_key)
-            result = judge(rule, record, contract=contract, expected_failures=self.tests.expected_failures)
+            result = judge(rule, record, contract=contract, reason=self.tests.expected_failures.get(rule.id))
         self.results.append(result)
         return result
 

@@ -6,7 +6,7 @@ expected. Only MUST decides, unless the examination is strict.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -61,17 +61,16 @@ class Result:
         }
 
 
-def judge(rule: Rule, record: Record, *, contract: bool, expected_failures: Mapping[str, str]) -> Result:
+def judge(rule: Rule, record: Record, *, contract: bool, reason: str | None = None) -> Result:
     """Say what a record means.
 
     Args:
         rule: the rule that was run.
         record: what became of it.
         contract: whether the target declares the current contract.
-        expected_failures: rule id → reason.
+        reason: why the rule is expected to fail, if it is.
     """
     level = rule.level(contract=contract)
-    reason = expected_failures.get(rule.id)
     if reason is not None and record.outcome in ("failed", "overdue"):
         message = f"{reason} [{record.message}]"
         return Result(rule, level, "expected-failure", message, record.seconds, record.details)
