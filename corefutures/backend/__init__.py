@@ -1,16 +1,32 @@
 """The backend authors' door: names only, each imported when it is first asked for.
 
-A plugin module takes `Backend`, `Capabilities` and `hookimpl` from here, an executor its base
-classes. Workers may pass through this file: it imports neither pluggy nor the registry.
+A plugin module takes `Backend`, `Capabilities` and `hookimpl` from here, an executor its base classes; a backend
+whose workers are isolated also what all such backends share. Workers pass through this file: it imports nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._executor import Executor as Executor
-    from corefutures._future import Future as Future, PoolFuture as PoolFuture
+    from corefutures._executor import Executor as Executor, ResultIterator as ResultIterator
+    from corefutures._future import LOGGER as LOGGER, Future as Future, PoolFuture as PoolFuture
+    from corefutures._isolated.chunks import chunked_map as chunked_map
+    from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
+    from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
+    from corefutures._isolated.pairs import PairPool as PairPool
+    from corefutures._isolated.pairwork import serve_pair as serve_pair
+    from corefutures._isolated.payload import Encoder as Encoder
+    from corefutures._isolated.pool import BREAK as BREAK, REPLACE as REPLACE, Pool as Pool
+    from corefutures._isolated.ways import has_fast_path as has_fast_path
+    from corefutures._isolated.worker import (
+        Reporter as Reporter,
+        TicketEnds as TicketEnds,
+        describe as describe,
+        serve_tickets as serve_tickets,
+    )
     from corefutures.backend._description import (
         CONTRACT as CONTRACT,
         Backend as Backend,
@@ -18,25 +34,59 @@ if TYPE_CHECKING:
     )
     from corefutures.backend._hook import hookimpl as hookimpl
 
+    if sys.platform == "linux":
+        from corefutures._isolated.courier import (
+            DescriptorCourier as DescriptorCourier,
+            DescriptorRoute as DescriptorRoute,
+        )
+        from corefutures._isolated.tickets import TicketPool as TicketPool
+
 _HOMES = {
+    # every backend
     "Backend": "corefutures.backend._description",
     "CONTRACT": "corefutures.backend._description",
     "Capabilities": "corefutures.backend._description",
     "Executor": "corefutures._executor",
     "Future": "corefutures._future",
+    "LOGGER": "corefutures._future",
     "PoolFuture": "corefutures._future",
+    "ResultIterator": "corefutures._executor",
     "hookimpl": "corefutures.backend._hook",
+    # isolated workers, the caller's side
+    "BREAK": "corefutures._isolated.pool",
+    "Pool": "corefutures._isolated.pool",
+    "REPLACE": "corefutures._isolated.pool",
+    "PairPool": "corefutures._isolated.pairs",
+    "Recruiter": "corefutures._isolated.crew",
+    "Route": "corefutures._isolated.crew",
+    "Worker": "corefutures._isolated.crew",
+    "chunked_map": "corefutures._isolated.chunks",
+    "has_fast_path": "corefutures._isolated.ways",
+    # isolated workers, both sides
+    "ERROR": "corefutures._isolated.frames",
+    "Encoder": "corefutures._isolated.payload",
+    "FRAME": "corefutures._isolated.frames",
+    "STOP": "corefutures._isolated.frames",
+    "TicketEnds": "corefutures._isolated.worker",
+    "UNFIT": "corefutures._isolated.frames",
+    # isolated workers, their own side
+    "Reporter": "corefutures._isolated.worker",
+    "describe": "corefutures._isolated.worker",
+    "serve_pair": "corefutures._isolated.pairwork",
+    "serve_tickets": "corefutures._isolated.worker",
 }
+if sys.platform == "linux":  # the fast path
+    _HOMES["DescriptorCourier"] = _HOMES["DescriptorRoute"] = "corefutures._isolated.courier"
+    _HOMES["TicketPool"] = "corefutures._isolated.tickets"
 
-__all__ = ["CONTRACT", "Backend", "Capabilities", "Executor", "Future", "PoolFuture", "hookimpl"]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # here for start-up time only
-
-    value: object = getattr(import_module(_HOMES[name]), name)
+    # Not by `importlib`: a worker interpreter would have to import that first.
+    value: object = getattr(__import__(_HOMES[name], fromlist=(name,)), name)
     globals()[name] = value
     return value
 

@@ -53,6 +53,17 @@ def test_everything_the_door_names_at_once_brings_no_tool_either() -> None:
     assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
 
 
+def test_a_worker_may_pass_the_backend_authors_door() -> None:
+    brought = modules_after("from corefutures.backend import Encoder, TicketEnds, serve_pair, serve_tickets")
+    assert "corefutures._isolated.worker" in brought
+    assert not top_level(brought) & {*FAR_TOO_MUCH_FOR_A_WORKER, "typing", "threading"}
+    assert not brought & {"corefutures._registry", "corefutures._future"}
+
+
+def test_everything_at_the_backend_authors_door_can_be_had() -> None:
+    modules_after("import corefutures.backend as door; [getattr(door, name) for name in door.__all__]")
+
+
 def test_the_thread_backend_runs_calls_without_tools() -> None:
     brought = modules_after(
         "from corefutures_thread import ThreadPoolExecutor as T; e = T(1); e.submit(abs, 1).result()"
