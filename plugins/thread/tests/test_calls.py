@@ -348,8 +348,7 @@ def test_context_variables_are_as_in_the_standard_pool() -> None:
             return [first, second, pool.submit(read_variable).result(LIMIT), read_variable()]
 
     ours, theirs = (
-        contextvars.Context().run(seen, pool_class)
-        for pool_class in (ThreadPoolExecutor, standard.ThreadPoolExecutor)
+        contextvars.Context().run(seen, pool_class) for pool_class in (ThreadPoolExecutor, standard.ThreadPoolExecutor)
     )
     assert ours == theirs
 

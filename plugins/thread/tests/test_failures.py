@@ -37,9 +37,7 @@ class Unready(Exception):
 
 
 @pytest.mark.parametrize("error", [Unready, KeyboardInterrupt, SystemExit])
-def test_a_failing_initializer_breaks_the_pool(
-    error: type[BaseException], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_initializer_breaks_the_pool(error: type[BaseException], caplog: pytest.LogCaptureFixture) -> None:
     """E5: what waits and what comes later fails, each with an exception of its own, and with the cause."""
     gate = threading.Event()
 
@@ -198,9 +196,7 @@ def test_a_pool_without_any_thread_refuses(monkeypatch: pytest.MonkeyPatch) -> N
         assert pool.submit(int).result(LIMIT) == 0
 
 
-def test_a_pool_that_has_a_thread_goes_on(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pool_that_has_a_thread_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     gate = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         busy = pool.submit(gate.wait, LIMIT)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from _thread import get_ident
+from _thread import LockType, get_ident
 from collections import deque
+from itertools import count
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +51,8 @@ class Crew:
     """
 
     __slots__ = (
-        "__weakref__", "_hiring", "_initargs", "_initializer", "_name_prefix", "broken_error", "calls", "closed",
-        "idle", "max_workers", "refusal", "running", "threads",
+        "__weakref__", "_hiring", "_initargs", "_initializer", "_name_prefix", "_numbers", "_wake", "broken_error",
+        "calls", "closed", "idle", "max_workers", "refusal", "running", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +71,10 @@ class Crew:
         self.calls = Calls()
         # The turnstiles of idle workers: each sleeps in acquire() on its own, which is locked while it is here.
         self.idle: deque[Any] = deque()
+        self._numbers = count()  # for the names of the workers
+        # Takes a turnstile out of `idle` and releases it, in one step of the interpreter: a signal handler that
+        # came between the two, and shut the pool down, would wait for a worker that nobody wakes.
+        self._wake = map(LockType.release, iter(self.idle.pop, None)).__next__
         self.threads: dict[Thread, int] = {}  # worker → the thread that started it
         self.running: dict[int, list[PoolFuture[Any]]] = {}  # worker's ident → the call it is busy with
         self.closed = False
@@ -81,10 +86,9 @@ class Crew:
     def wake_one(self) -> bool:
         """Wakes the worker that went idle last; returns False if none is idle."""
         try:
-            turnstile = self.idle.pop()
+            self._wake()
         except IndexError:
             return False
-        turnstile.release()
         return True
 
     def staff(self) -> None:
@@ -97,13 +101,14 @@ class Crew:
             return
         thread = Thread(target=work, args=(self, self._initializer, self._initargs))
         starter = get_ident()
-        with self._hiring:
-            number = len(self.threads)
-            if number >= self.max_workers:
-                return
-            self.threads[thread] = starter
-        thread.name = f"{self._name_prefix}_{number}"
         try:
+            with self._hiring:
+                # Entered first, counted then: a handler that comes between the two and hires sees this one.
+                self.threads[thread] = starter
+                if len(self.threads) > self.max_workers:
+                    del self.threads[thread]
+                    return
+            thread.name = f"{self._name_prefix}_{next(self._numbers)}"
             thread.start()
         except BaseException as exc:
             if not thread.is_alive():  # not interrupted while it waited for the thread to run

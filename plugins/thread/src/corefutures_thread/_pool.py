@@ -124,9 +124,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             crew.join()
 
     def _assemble(self) -> Crew:
-        crew = Crew(
-            self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN
-        )
+        crew = Crew(self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN)
         # A pool that is dropped without a shutdown runs the calls it has, and ends.
         weakref.finalize(self, crew.close, RuntimeError("the executor was dropped")).atexit = False
         return crew

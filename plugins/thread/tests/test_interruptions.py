@@ -1,0 +1,194 @@
+"""F8 for pools: submit, map, cancel, shutdown and drop, each interrupted by each at every point of its way."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from interrupting import everywhere
+from racing import LIMIT, elsewhere
+
+from corefutures import CancelledError, Future, _executor, _future, wait
+from corefutures_thread import ThreadPoolExecutor, _crew, _pool
+
+
+class Subject:
+    """A pool, what can be done with it, and an account of what became of its calls."""
+
+    def __init__(self, workers: int = 2) -> None:
+        self.pool = ThreadPoolExecutor(workers)
+        self.futures: list[Future[Any]] = []
+        self.ran: list[int] = []
+        self.submitted = 0
+        self.threads: set[threading.Thread] = set()
+
+    def submit(self) -> None:
+        number = self.submitted
+        self.submitted += 1
+        try:
+            future = self.pool.submit(self.ran.append, number)
+        except RuntimeError:
+            assert self.pool._shutdown
+            return
+        self.futures.append(future)
+
+    def map(self) -> None:
+        try:
+            results = self.pool.map(abs, range(3))
+        except RuntimeError:
+            assert self.pool._shutdown
+            return
+        try:
+            assert list(results) == [0, 1, 2]
+        except CancelledError:
+            assert self.pool._shutdown
+
+    def cancel(self) -> None:
+        for future in list(self.futures):
+            future.cancel()
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False)
+
+    def close_and_cancel(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def end(self) -> None:
+        self.pool.shutdown()
+
+    def settle(self) -> None:
+        """Every call ran once or was cancelled, and every thread ends."""
+        threads = list(self.pool._threads)
+        assert wait(self.futures, LIMIT).not_done == set()
+        elsewhere(self.pool.shutdown)
+        assert not any(thread.is_alive() for thread in threads)
+        assert len(threads) <= self.pool._max_workers
+        assert not self.pool._crew._hiring._is_owned()  # type: ignore[attr-defined]
+        completed = [future for future in self.futures if not future.cancelled()]
+        assert all(future.exception(LIMIT) is None for future in completed)
+        assert sorted(self.ran) == sorted(set(self.ran)), "a call ran twice"
+        assert len(self.ran) == len(completed), "a call was lost, or a cancelled or refused one ran"
+
+
+#: All but `cancel` pass through the pool's own code.
+ACTIONS = ["submit", "map", "cancel", "close", "close_and_cancel", "end"]
+
+
+@pytest.mark.parametrize("handler", ACTIONS)
+@pytest.mark.parametrize("interrupted", ACTIONS)
+def test_each_method_interrupts_each(interrupted: str, handler: str) -> None:
+    def scenario(interrupt: Any) -> None:
+        subject = Subject()
+        subject.submit()
+        with interrupt(getattr(subject, handler)):
+            getattr(subject, interrupted)()
+        subject.settle()
+
+    # A handler that waits for calls must not come while the frame below it holds the lock of one of their
+    # futures: they need it to end. That is so for a few instructions of result() and cancel(), here as in the
+    # standard library, and no test of ours says otherwise.
+    waits = handler in ("end", "map")
+    points = everywhere(scenario, _pool, _crew, *(() if waits else (_executor, _future)))
+    assert points > 0 or (waits and interrupted == "cancel")
+
+
+def test_a_pool_is_finalised_anywhere() -> None:
+    """F8, gh-121649: the collector finds a pool while another one is used."""
+    threshold = gc.get_threshold()
+    for first in range(1, 40):
+        subject = Subject(1)
+        doomed = ThreadPoolExecutor(1)
+        future = doomed.submit(int)
+        threads = list(doomed._threads)
+        cycle: list[Any] = [doomed]
+        cycle.append(cycle)
+        weakref.finalize(doomed, subject.submit).atexit = False
+        gc.set_threshold(first)
+        try:
+            del doomed, cycle
+            subject.submit()
+            subject.cancel()
+        finally:
+            gc.set_threshold(*threshold)
+        gc.collect()
+        assert future.result(LIMIT) == 0
+        for thread in threads:
+            thread.join(LIMIT)
+            assert not thread.is_alive()
+        subject.settle()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
+def test_real_signals_interrupt_real_calls() -> None:
+    """F8: a timer's signals hit submit, map, cancel and shutdown at random."""
+    subjects = [Subject()]
+    actions = ["submit", "submit", "cancel", "close"]
+    hits = 0
+
+    def handler(signum: int, frame: object) -> None:
+        nonlocal hits
+        hits += 1
+        getattr(subjects[-1], actions[hits % len(actions)])()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+    try:
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end or hits < 20:
+            subject = subjects[-1]
+            for action in ("submit", "submit", "map", "cancel", "end"):
+                getattr(subject, action)()
+            subjects.append(Subject())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    for subject in subjects:
+        subject.settle()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
+def test_a_handler_submits_while_its_thread_waits() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        done: Future[int] = Future()
+
+        def handler(signum: int, frame: object) -> None:
+            if not done.done():
+                done.set_result(pool.submit(int, "7").result(LIMIT))
+
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.05)
+        try:
+            assert done.result(LIMIT) == 7
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_every_submit_that_is_interrupted_by_an_error_leaves_a_working_pool() -> None:
+    """Ctrl-C at each point of submit: the call may be lost to the caller, the pool goes on."""
+
+    class Interrupt(BaseException):
+        pass
+
+    def fail() -> None:
+        raise Interrupt
+
+    def scenario(interrupt: Callable[..., Any]) -> None:
+        pool = ThreadPoolExecutor(1)
+        try:
+            with interrupt(fail):
+                pool.submit(int)
+        except Interrupt:
+            pass
+        assert pool.submit(int).result(LIMIT) == 0
+        threads = list(pool._threads)
+        pool.shutdown()
+        assert not any(thread.is_alive() for thread in threads)
+
+    assert everywhere(scenario, _pool, _crew) > 5
