@@ -1,10 +1,12 @@
 """`ChunkIterator`: the results of a `map` in chunks, one by one.
 
-Touches the core's `ResultIterator`, and behaves as it does (E9).
+Touches the core's `ResultIterator`, and behaves as it does (E9). Guarantees: a result that was handed out is not kept
+alive.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corefutures._executor import ResultIterator
@@ -17,84 +19,116 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class ChunkIterator(ResultIterator[_T]):
-    """See `ResultIterator`.
+class ChunkIterator(chain[_T]):
+    """The results, as `ResultIterator` gives them.
+
+    What is done for each result is left to `chain`, in C. It goes on after an error that one of its parts raises,
+    but not after one of their source: so the source raises none, and gives a part that does.
+    """
+
+    _chunks: _Chunks
+
+    def close(self) -> None:
+        """Ends the iteration: cancels the chunks that have not started; nothing more is yielded."""
+        self._chunks.close()
+
+
+def iterate(
+    submissions: Iterator[Future[Any]],
+    deadline: float | None,
+    buffersize: int | None,
+    sizes: list[int],
+    note: Callable[[float, int], None],
+    remote_traceback: Callable[[str], BaseException],
+) -> ChunkIterator[Any]:
+    """Returns the iterator over the results.
 
     Args:
         submissions: Yields the futures of chunks (`chunks.run_chunk`).
         deadline: As of `ResultIterator`.
         buffersize: As of `ResultIterator`, in chunks.
         sizes: The numbers of items in the chunks, appended to by `submissions`.
+        note: Told of each chunk the seconds that it took, and the number of its items.
         remote_traceback: Makes the cause of an exception of its traceback as text.
     """
+    chunks = _Chunks(ResultIterator(submissions, deadline, buffersize), sizes, note, remote_traceback)
+    results: ChunkIterator[Any] = ChunkIterator.from_iterable(chunks)  # type: ignore[assignment]
+    results._chunks = chunks
+    return results
+
+
+class _Chunks:
+    """The source: gives an iterator over each chunk's results."""
 
     def __init__(
         self,
-        submissions: Iterator[Future[Any]],
-        deadline: float | None,
-        buffersize: int | None,
+        chunks: ResultIterator[Any],
         sizes: list[int],
+        note: Callable[[float, int], None],
         remote_traceback: Callable[[str], BaseException],
     ) -> None:
+        self._note = note
+        self._chunks = chunks
         self._sizes = sizes
-        self._taken = 0  # chunks
         self._remote_traceback = remote_traceback
-        self._items: list[Any] = []  # of the chunk at hand, last first
-        self._errors: dict[int, str] = {}  # its tracebacks, by position from the end
-        self._failure: BaseException | None = None  # of the chunk as such
-        self._failed = 0  # for how many items it is still to be raised
-        super().__init__(submissions, deadline, buffersize)
+        self._taken = 0
+        self._results: list[Any] = []  # of the chunk at hand, last first
 
-    def __next__(self) -> _T:
-        while True:
-            if self._items:
-                text = self._errors.pop(len(self._items), None)
-                item: Any = self._items.pop()
-                if text is None:
-                    return item  # type: ignore[no-any-return]
-                item.__cause__ = self._remote_traceback(f'\n"""\n{text}"""')
-                try:
-                    raise item
-                finally:
-                    del item
-            if self._failed:
-                self._failed -= 1
-                failure = self._failure
-                if not self._failed:
-                    self._failure = None
-                assert failure is not None
-                try:
-                    raise failure
-                finally:
-                    del failure
-            self._open_next()
+    def __iter__(self) -> Iterator[Iterator[Any]]:
+        return self
 
-    def _open_next(self) -> None:
-        """Waits for the next chunk."""
-        ahead = bool(self._futures)
+    def __next__(self) -> Iterator[Any]:
+        number, self._taken = self._taken, self._taken + 1
         try:
-            _, results, errors = super().__next__()  # type: ignore[misc]
+            seconds, results, errors = next(self._chunks)
         except StopIteration:
             raise
-        except Exception as exc:
-            if not ahead or self._taken >= len(self._sizes) or self._over(exc):
-                raise
-            self._failure, self._failed = exc, self._sizes[self._taken]
-            self._taken += 1
-            return
-        self._taken += 1
-        count = len(results)
+        except BaseException as exc:
+            # Of a chunk as such: each of its items fails. Of the input, or of the time limit: it comes once.
+            count = 1
+            if number < len(self._sizes) and not isinstance(exc, TimeoutError):
+                count = self._sizes[number]
+            self._results = [exc] * count
+            return _Mixed(self._results, dict.fromkeys(range(count), ""), self._remote_traceback)
+        self._note(seconds, len(results))
         results.reverse()
-        self._items = results
-        self._errors = {count - index: text for index, text in errors.items()}
-
-    def _over(self, exc: BaseException) -> bool:
-        """Returns whether that was the iteration's own end: its time is up."""
-        return isinstance(exc, TimeoutError) and not self._futures and self._submissions is None
+        self._results = results
+        return _Mixed(results, errors, self._remote_traceback) if errors else _emptying(results)
 
     def close(self) -> None:
-        """Ends the iteration: cancels the chunks that have not started; nothing more is yielded."""
-        self._items = []
-        self._failed = 0
-        self._failure = None
-        super().close()
+        self._chunks.close()
+        self._results.clear()
+
+
+def _emptying(results: list[Any]) -> Iterator[Any]:
+    while results:
+        yield results.pop()
+
+
+class _Mixed:
+    """Gives results and raises exceptions in turn; unlike a generator, it goes on after one."""
+
+    def __init__(
+        self, results: list[Any], errors: dict[int, str], remote_traceback: Callable[[str], BaseException]
+    ) -> None:
+        self._results = results  # last first
+        self._errors = {len(results) - index: text for index, text in errors.items()}  # by what is left
+        self._remote_traceback = remote_traceback
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        left = len(self._results)
+        if not left:
+            raise StopIteration
+        result = self._results.pop()
+        text = self._errors.get(left)
+        if text is None:
+            return result
+        if text:
+            result.__cause__ = self._remote_traceback(f'\n"""\n{text}"""')
+        try:
+            raise result
+        finally:
+            del result  # the traceback refers to this frame: no cycle

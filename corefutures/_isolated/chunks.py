@@ -7,16 +7,20 @@ Touches the core's `ResultIterator`; `run_chunk` runs in the worker. Guarantees:
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakKeyDictionary
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, Final, TypeVar
 
-    from corefutures._executor import ResultIterator
+    from corefutures._isolated.chunked_results import ChunkIterator
     from corefutures._future import Future
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
 AUTO: Final = "auto"
 
@@ -24,14 +28,20 @@ AUTO: Final = "auto"
 _WORTH: Final = 0.002
 #: Seconds to wait for the first measurement at most.
 _PATIENCE: Final = 0.001
+#: So many chunks are looked at while others are being submitted.
+_WATCHED: Final = 4
 #: While nothing is measured, each worker gets so many chunks.
 _UNMEASURED: Final = 16
 #: However short the calls, each worker gets so many chunks of those that are left.
 _SHARE: Final = 4
 
 
-def run_chunk(fn: Callable[..., Any], items: list[tuple[Any, ...]]) -> tuple[float, list[Any], dict[int, str]]:
+def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[Any], dict[int, str]]:
     """Runs a chunk's calls, in the worker.
+
+    Args:
+        fn: Called with an item of each column.
+        columns: The first arguments, the second ones, and so on.
 
     Returns:
         The seconds that it took, a result or an exception for each item, and for those that are exceptions
@@ -40,15 +50,19 @@ def run_chunk(fn: Callable[..., Any], items: list[tuple[Any, ...]]) -> tuple[flo
     began = time.perf_counter()
     results: list[Any] = []
     errors: dict[int, str] = {}
-    for args in items:
+    outcomes = map(fn, *columns)
+    append = results.append
+    while True:
         try:
-            results.append(fn(*args))
-        except BaseException as exc:
+            for result in outcomes:
+                append(result)
+            break
+        except BaseException as exc:  # of one call: the map goes on with the next
             from corefutures._isolated.worker import describe
 
             errors[len(results)] = describe(exc)
             exc.__traceback__ = None
-            results.append(exc)
+            append(exc)
     return time.perf_counter() - began, results, errors
 
 
@@ -61,8 +75,9 @@ def chunked_map(
     chunksize: int | str,
     buffersize: int | None,
     workers: int,
+    pace: Pace,
     remote_traceback: Callable[[str], BaseException],
-) -> ResultIterator[_T]:
+) -> ChunkIterator[_T]:
     """Returns the results of `fn` over the items, of which `chunksize` at a time make a call.
 
     Args:
@@ -73,13 +88,15 @@ def chunked_map(
         chunksize: A positive number, or AUTO.
         buffersize: As of `Executor.map`, in chunks.
         workers: How many workers share the chunks.
+        pace: What is known of the functions of earlier maps.
         remote_traceback: Makes the cause of an exception of its traceback as text.
 
     Raises:
         ValueError: `chunksize` or `buffersize` is not positive.
         TypeError: One of them is of the wrong type.
     """
-    from corefutures._executor import check_buffersize
+    from corefutures._executor import check_buffersize  # workers pass through this module, and don't need these
+    from corefutures._isolated.chunked_results import iterate
 
     check_buffersize(buffersize)
     if isinstance(chunksize, str):
@@ -88,87 +105,121 @@ def chunked_map(
     elif chunksize < 1:
         raise ValueError("chunksize must be >= 1.")
     deadline = None if timeout is None else time.monotonic() + timeout
-    items = zip(*iterables, strict=False)
     sizes: list[int] = []
+    # One iterable, as a rule, is a column as it is: no item need be wrapped.
+    items: Iterator[Any] = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
+    transpose = _as_it_is if len(iterables) == 1 else _transposed
+
+    def submit_chunk(chunk: list[Any]) -> Future[Any]:
+        future = submit(run_chunk, fn, *transpose(chunk))
+        sizes.append(len(chunk))
+        return future
+
     if isinstance(chunksize, str):
         if buffersize is None:
-            submissions = _measured(submit, fn, list(items), workers, sizes)
+            submissions = _measured(submit_chunk, list(items), workers, pace.of(fn))
         else:
-            submissions = _growing(submit, fn, items, workers, sizes)
+            submissions = _growing(submit_chunk, items, pace.of(fn))
     else:
-        submissions = _equal(submit, fn, items, chunksize, sizes)
-    return _iterator_class()(submissions, deadline, buffersize, sizes, remote_traceback)
+        submissions = _equal(submit_chunk, items, chunksize)
+    note = partial(pace.note, fn)
+    return iterate(submissions, deadline, buffersize, sizes, note, remote_traceback)
+
+
+def _as_it_is(chunk: list[Any]) -> list[list[Any]]:
+    return [chunk]
+
+
+def _transposed(chunk: list[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*chunk, strict=True)]
 
 
 def _equal(
-    submit: Callable[..., Future[Any]], fn: Any, items: Iterator[tuple[Any, ...]], size: int, sizes: list[int]
+    submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], size: int
 ) -> Iterator[Future[Any]]:
     while chunk := list(islice(items, size)):
-        future = submit(run_chunk, fn, chunk)
-        sizes.append(len(chunk))
-        yield future
+        yield submit_chunk(chunk)
 
 
 def _measured(
-    submit: Callable[..., Future[Any]], fn: Any, items: list[tuple[Any, ...]], workers: int, sizes: list[int]
+    submit_chunk: Callable[[list[Any]], Future[Any]], items: list[Any], workers: int, known: float | None
 ) -> Iterator[Future[Any]]:
     """Submits all items: a few one by one, then chunks as large as what was measured until then says."""
-    meter = _Meter()
+    meter = _Meter(known)
+    probes = workers if meter.blank else 0
+    unmeasured = -(-len(items) // (_UNMEASURED * workers))
+    largest = -(-len(items) // (_SHARE * workers))
     position = 0
     while position < len(items):
-        left = len(items) - position
-        if position < workers:
-            size = 1
-        else:
-            if position == workers:
+        size = 1
+        if position >= probes:
+            if position == probes:
                 meter.wait()
-            size = meter.size(-(-left // (_UNMEASURED * workers)))
-            size = max(1, min(size, -(-left // (_SHARE * workers))))
-        future = submit(run_chunk, fn, items[position : position + size])
+            size = min(meter.size(unmeasured), largest)
+        future = submit_chunk(items[position : position + size])
         position += size
         meter.watch(future)
-        sizes.append(size)
         yield future
 
 
 def _growing(
-    submit: Callable[..., Future[Any]],
-    fn: Any,
-    items: Iterator[tuple[Any, ...]],
-    workers: int,
-    sizes: list[int],
+    submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], known: float | None
 ) -> Iterator[Future[Any]]:
     """The same where the end of the input is not known, and results are taken in between."""
-    meter = _Meter()
-    size = 1
+    meter = _Meter(known)
+    size = 1 if meter.blank else meter.size(1)
     while chunk := list(islice(items, size)):
-        future = submit(run_chunk, fn, chunk)
+        future = submit_chunk(chunk)
         meter.watch(future)
-        sizes.append(size := len(chunk))
         yield future
-        size = max(1, min(meter.size(1), 2 * size))
+        size = min(meter.size(1), 2 * size)
+
+
+class Pace:
+    """What an item takes of each function, as measured last; one for each executor.
+
+    Thread safety: a measurement may be lost to another.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
+    def note(self, fn: Any, seconds: float, items: int) -> None:
+        """Notes that `items` items took so many seconds."""
+        try:
+            self._seconds[fn] = seconds / items
+        except TypeError:  # neither can every callable be hashed, nor referred to weakly
+            pass
+
+    def of(self, fn: Any) -> float | None:
+        """Returns the seconds that an item takes, None if that is unknown."""
+        try:
+            return self._seconds.get(fn)
+        except TypeError:
+            return None
 
 
 class _Meter:
-    """Learns from the chunks that have ended what an item takes."""
+    """Says how many items are worth a chunk, as far as it is known from earlier ones, and learns from those that end."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: float | None) -> None:
+        self._known = known
         self._watched: list[Future[Any]] = []
-        self._seconds = 0.0
-        self._items = 0
+
+    @property
+    def blank(self) -> bool:
+        return self._known is None
 
     def watch(self, future: Future[Any]) -> None:
-        if len(self._watched) < 4:
+        if len(self._watched) < _WATCHED:
             self._watched.append(future)
 
     def wait(self) -> None:
         """Waits a moment for the first chunk to end."""
+        from corefutures._waiting import wait  # as in `chunked_map`
+
         if self._watched:
-            try:
-                self._watched[0].exception(_PATIENCE)
-            except BaseException as exc:
-                if not isinstance(exc, Exception):
-                    raise
+            wait(self._watched[:1], _PATIENCE)
 
     def size(self, unmeasured: int) -> int:
         """Returns how many items are worth a chunk; `unmeasured` while that is unknown."""
@@ -177,15 +228,7 @@ class _Meter:
                 self._watched.remove(future)
                 if not future.cancelled() and future.exception() is None:
                     seconds, results, _ = future.result()
-                    self._seconds += seconds
-                    self._items += len(results)
-        if not self._items:
+                    self._known = seconds / len(results)
+        if self._known is None:
             return unmeasured
-        return int(_WORTH * self._items / max(self._seconds, 1e-9)) or 1
-
-
-def _iterator_class() -> Any:
-    """Returns `ChunkIterator`; apart, because the workers pass through this module and don't need its base."""
-    from corefutures._isolated.chunked_results import ChunkIterator
-
-    return ChunkIterator
+        return int(_WORTH / max(self._known, 1e-9)) or 1

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from corefutures._executor import ResultIterator
+    from corefutures._isolated.chunked_results import ChunkIterator
     from corefutures.backend import Future
 
 _P = ParamSpec("_P")
@@ -112,6 +113,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]")
         self._serializer = serializer
         self._processes: dict[int, BaseProcess] = {}
+        self._pace = chunks.Pace()
         self._pool = self._make_pool()
         _executors.add(self)
 
@@ -173,7 +175,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         timeout: float | None = None,
         chunksize: int | str = 1,
         buffersize: int | None = None,
-    ) -> ResultIterator[_T]:
+    ) -> ResultIterator[_T] | ChunkIterator[_T]:
         """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
 
         Args:
@@ -201,6 +203,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             chunksize=chunksize,
             buffersize=buffersize,
             workers=self._max_workers,
+            pace=self._pace,
             remote_traceback=_standard._RemoteTraceback,  # type: ignore[attr-defined]
         )
 
