@@ -46,7 +46,7 @@ class OneWorkerTooMany(ThreadExecutor):
     says="ran at once with max_workers=2",
     also=("concurrency.*",),
 )
-class HelpersInACrowd(ThreadExecutor):
+class MoreWorkersInACrowd(ThreadExecutor):
     """When many calls wait, more workers are started than allowed."""
 
     def staff(self) -> None:

@@ -222,7 +222,7 @@ class MapLosesItemsOfLongInputs(Mapper):
         return islice(super().pair(*iterables), 256)
 
 
-class _Common(Results):
+class _InOneQueue(Results):
     common: ClassVar[deque[Future[Any]]] = deque()
 
     def fill(self, most: int | None) -> None:
@@ -234,7 +234,7 @@ class _Common(Results):
 class MapsShareTheirResults(Mapper):
     """All map() calls take their results from one queue."""
 
-    results = _Common
+    results = _InOneQueue
 
 
 @planted("mapping.map_calls_each_item_once", says="made calls for", also=("mapping.*",))
