@@ -38,9 +38,9 @@ def one_millisecond(item: object = None) -> object:
 
 
 def array(size: int) -> Any:
-    import numpy
+    import numpy as np
 
-    return numpy.ones(size // 8)
+    return np.ones(size // 8)
 
 
 # ── executors: each is made once, and warm ───────────────────────────────────────────────────────────────
@@ -328,20 +328,26 @@ def payloads() -> Iterator[Row]:
     )
 
 
+def chunked_row(calls: int, at_least: float) -> Row:
+    def auto(items: Any) -> Any:
+        pool: Any = ours()
+        return pool.map(nothing, items, chunksize="auto")
+
+    return Row(
+        what=f'map, chunksize="auto", {calls:,} tiny calls',
+        unit="µs a call",
+        ours=lambda: map_many(auto, calls),
+        against=lambda: map_many(lambda items: multiprocessing_pool().map(nothing, items), calls),
+        at_least=at_least,
+        others=where_installed(
+            mpire__map=lambda: map_many(lambda items: mpire().map(nothing, items, iterable_len=len(items)), calls),
+        ),
+    )
+
+
 def chunked() -> Iterator[Row]:
-    for calls, least in ((5_000, 1.0), (100_000, 1 / 1.5)):
-        yield Row(
-            what=f'map, chunksize="auto", {calls:,} tiny calls',
-            unit="µs a call",
-            ours=lambda calls=calls: map_many(lambda items: ours().map(nothing, items, chunksize="auto"), calls),
-            against=lambda calls=calls: map_many(lambda items: multiprocessing_pool().map(nothing, items), calls),
-            at_least=least,
-            others=where_installed(
-                mpire__map=lambda calls=calls: map_many(
-                    lambda items: mpire().map(nothing, items, iterable_len=len(items)), calls
-                ),
-            ),
-        )
+    yield chunked_row(5_000, 1.0)
+    yield chunked_row(100_000, 1 / 1.5)
 
 
 def sheets() -> Iterator[Sheet]:

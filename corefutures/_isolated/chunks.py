@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Final, TypeVar
 
-    from corefutures._isolated.chunked_results import ChunkIterator
+    from corefutures._executor import ResultIterator
     from corefutures._future import Future
 
     _T = TypeVar("_T")
@@ -77,7 +77,7 @@ def chunked_map(
     workers: int,
     pace: Pace,
     remote_traceback: Callable[[str], BaseException],
-) -> ChunkIterator[_T]:
+) -> ResultIterator[_T]:
     """Returns the results of `fn` over the items, of which `chunksize` at a time make a call.
 
     Args:
@@ -134,9 +134,7 @@ def _transposed(chunk: list[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*chunk, strict=True)]
 
 
-def _equal(
-    submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], size: int
-) -> Iterator[Future[Any]]:
+def _equal(submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], size: int) -> Iterator[Future[Any]]:
     while chunk := list(islice(items, size)):
         yield submit_chunk(chunk)
 
@@ -200,7 +198,7 @@ class Pace:
 
 
 class _Meter:
-    """Says how many items are worth a chunk, as far as it is known from earlier ones, and learns from those that end."""
+    """Says how many items are worth a chunk, as far as is known, and learns from the chunks that end."""
 
     def __init__(self, known: float | None) -> None:
         self._known = known

@@ -17,10 +17,12 @@ class Worker(Protocol):
     @property
     def name(self) -> str:
         """How errors call it."""
+        ...
 
     @property
     def pid(self) -> int | None:
         """Its process id, None if it has none of its own."""
+        ...
 
     def sentinels(self) -> Iterable[Any]:
         """Returns descriptors (or other waitable objects) that become readable when the worker has ended.
@@ -28,15 +30,19 @@ class Worker(Protocol):
         They are registered once, belong to the worker, and are closed by `reap`. There may be none: then the
         end of the worker is the end of its pipe of frames.
         """
+        ...
 
     def ended(self) -> bool:
         """Returns whether it has ended; asked after a sentinel spoke. Must not block."""
+        ...
 
     def terminate(self) -> None:
         """Asks it to end at once. A worker that can't be ended from outside ignores it."""
+        ...
 
     def kill(self) -> None:
         """Ends it without asking."""
+        ...
 
     def reap(self) -> int | None:
         """Frees what is left of a worker that has ended; called once.
@@ -44,6 +50,7 @@ class Worker(Protocol):
         Returns:
             Its exit code (negative: the signal that killed it), None if there is none.
         """
+        ...
 
 
 class Recruiter(Protocol):
@@ -55,6 +62,7 @@ class Recruiter(Protocol):
         Raises:
             BaseException: It could not be started; the pool does without it, or breaks if it has no other.
         """
+        ...
 
 
 class Route(Protocol):
@@ -63,9 +71,11 @@ class Route(Protocol):
     @property
     def far_end(self) -> Any:
         """The worker's end, for `ends`; closed here by `hand_over` once the worker has it."""
+        ...
 
     def hand_over(self) -> None:
         """Closes our copy of the worker's end."""
+        ...
 
     def send(self, number: int, parcel: Any) -> None:
         """Sends the arguments of call `number`, which the worker waits for. Must not block.
@@ -73,9 +83,11 @@ class Route(Protocol):
         Raises:
             OSError: It can't be sent; `refuse` tells the worker.
         """
+        ...
 
     def refuse(self, number: int) -> None:
         """Tells the worker that waits for the arguments of call `number` that they won't come."""
+        ...
 
     def receive(self, number: int) -> Any:
         """Returns the decoded result of call `number`, which the worker has sent before it said so.
@@ -83,6 +95,8 @@ class Route(Protocol):
         Raises:
             BaseException: Whatever decoding raises.
         """
+        ...
 
     def close(self) -> None:
         """Gives everything back."""
+        ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from corefutures._future import (
+from corefutures._future import (  # type: ignore[attr-defined]
     CANCELLED,
     CANCELLED_AND_NOTIFIED,
     DONE,
@@ -80,7 +80,7 @@ class CallFuture(Future[_T]):
         return super()._subscribe(waiter)
 
     @property
-    def _condition(self) -> Any:  # the standard library's `wait` subscribes under it
+    def _condition(self) -> Any:  # type: ignore[override]  # the standard library's `wait` subscribes under it
         pool = self._pool
         if pool is not None:
             pool.relieve()

@@ -192,12 +192,16 @@ class PairPool(Pool):
                 self._wake()
                 return None
             self._idle.append(station)
-            if self._backlog or self.defect is not None or (self.closing and not self.calls):
-                self._ring_one()  # whoever looked before we were there has not seen us
+            self._look_again()
             if station.alarm in self._wait(station, station.alarm):
                 station.alarm.recv_bytes()
             else:  # it has nothing to say while it has nothing to do
                 raise _Gone
+
+    def _look_again(self) -> None:
+        """For a thread that has just become idle: whoever looked for one before has not seen it."""
+        if self._backlog or self.defect is not None or (self.closing and not self.calls):
+            self._ring_one()
 
     def _wait(self, station: _Station, *others: Any) -> list[Any]:
         """Waits for the worker, or one of `others`; returns what of these is ready.
@@ -210,9 +214,9 @@ class PairPool(Pool):
         assert station.worker is not None
         sentinels = list(station.worker.sentinels())
         ready = wait([station.connection, *others, *sentinels])
-        if station.connection not in ready and any(sentinel in ready for sentinel in sentinels):
-            if not station.connection.poll(0):
-                raise _Gone
+        ended = station.connection not in ready and any(sentinel in ready for sentinel in sentinels)
+        if ended and not station.connection.poll(0):
+            raise _Gone
         return [other for other in others if other in ready]
 
     def _send(self, station: _Station, message: bytes) -> None:
@@ -252,7 +256,8 @@ class PairPool(Pool):
         if kind in (VALUE, VALUE_PARCEL, ERROR):
             self.finished += 1
             if kind == ERROR:
-                value, error = None, self._rebuild(body)
+                value: Any = None
+                error: BaseException | None = self._rebuild(body)
             else:
                 value, error = self._value(station, None if kind == VALUE_PARCEL else body)
             future = self.calls.pop(number, None)

@@ -154,7 +154,7 @@ class Pool(ABC):
         if self.closing:
             self._wake()
 
-    def attend(self, future: CallFuture[Any], timeout: float | None) -> float | None:  # noqa: ARG002
+    def attend(self, future: CallFuture[Any], timeout: float | None) -> float | None:
         """Called by a thread that is about to wait for `future`: it may do something for it.
 
         Returns:
@@ -163,7 +163,8 @@ class Pool(ABC):
         return timeout
 
     def relieve(self) -> None:
-        """Called by a thread that is about to wait for calls: ends what `attend` does in this thread, if we interrupt it."""
+        """Called by a thread that is about to wait for calls: ends what `attend` does in it, if we interrupt that."""
+        return
 
     # ── what carries the calls decides ───────────────────────────────────────────────────────────────────
 
@@ -227,6 +228,7 @@ class Pool(ABC):
         """
         while self._short_of_workers() and self._hiring.acquire(blocking=False):
             failure: BaseException | None = None
+            recruited = False
             try:
                 recruited = self._hire_all()
             except BaseException as exc:
@@ -324,7 +326,7 @@ class Pool(ABC):
         """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
         text, pickled = split_error(body)
         try:
-            error = self._decode(pickled)
+            error: BaseException = self._decode(pickled)
             if not isinstance(error, BaseException):
                 error = TypeError(f"unpickling an exception gave a {type(error).__name__}")
         except BaseException as exc:

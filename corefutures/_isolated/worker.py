@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from corefutures._isolated.payload import Encoder
-
     class Courier(Protocol):
         """Carries parcels between a pool and one worker; the backend's own."""
 
         def fetch(self, number: int) -> Any:
             """Returns the decoded parcel of call `number`, which has been asked for with WANTED."""
+            ...
 
         def ship(self, number: int, parcel: Parcel) -> None:
             """Sends the result of call `number`; the frame that announces it follows."""
+            ...
 
 
 class TicketEnds(namedtuple("TicketEnds", "tickets frames memory memory_size board_size berth lifeline parcels")):
@@ -59,7 +59,7 @@ class TicketEnds(namedtuple("TicketEnds", "tickets frames memory memory_size boa
 class Reporter:
     """Encodes what came of a call as the kind and body of a frame; never raises."""
 
-    def __init__(self, encode: Encoder) -> None:
+    def __init__(self, encode: Callable[[Any], Any]) -> None:
         self._encode = encode
         self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
 
@@ -94,7 +94,7 @@ class Reporter:
     def _dumps(self, error: BaseException) -> bytes:
         traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
         try:
-            body = self._encode(error)
+            body: bytes | Parcel = self._encode(error)
         finally:
             error.__traceback__ = traceback
         if isinstance(body, Parcel):  # large, and rare: in one piece
@@ -118,7 +118,7 @@ def serve_tickets(
     board: memoryview,
     berth: int,
     courier: Courier,
-    encode: Encoder,
+    encode: Callable[[Any], Any],
     prepare: Callable[[], object] | None,
     limit: int | None,
     alive: Callable[[], bool],

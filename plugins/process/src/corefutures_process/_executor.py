@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from corefutures._executor import ResultIterator
-    from corefutures._isolated.chunked_results import ChunkIterator
     from corefutures.backend import Future
 
 _P = ParamSpec("_P")
@@ -82,11 +81,11 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         self._max_workers: int = _checked_size(max_workers)
         if mp_context is None:
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
-        self._mp_context = mp_context
+        self._mp_context: BaseContext = mp_context
         method = mp_context.get_start_method(allow_none=False)
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        self._initializer = initializer
+        self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
         self._initargs = initargs
         if max_tasks_per_child is not None:
             if not isinstance(max_tasks_per_child, int):
@@ -112,7 +111,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
             raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]")
         self._serializer = serializer
-        self._processes: dict[int, BaseProcess] = {}
+        self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._pace = chunks.Pace()
         self._pool = self._make_pool()
         _executors.add(self)
@@ -133,7 +132,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             "encode": make_encoder(self._serializer, spool=fast),
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
-            "remote_traceback": _standard._RemoteTraceback,  # type: ignore[attr-defined]
+            "remote_traceback": _standard._RemoteTraceback,
             "on_loss": self._on_worker_loss,
             "hire_ahead": self._mp_context.get_start_method(allow_none=False) == "fork",
             "name": "process pool",
@@ -175,7 +174,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         timeout: float | None = None,
         chunksize: int | str = 1,
         buffersize: int | None = None,
-    ) -> ResultIterator[_T] | ChunkIterator[_T]:
+    ) -> ResultIterator[_T]:
         """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
 
         Args:
@@ -204,7 +203,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             buffersize=buffersize,
             workers=self._max_workers,
             pace=self._pace,
-            remote_traceback=_standard._RemoteTraceback,  # type: ignore[attr-defined]
+            remote_traceback=_standard._RemoteTraceback,  # type: ignore[arg-type]
         )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -234,19 +233,19 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
     # The standard names of what the world looks at, where we have the thing.
 
     @property
-    def _broken(self) -> bool | str:
+    def _broken(self) -> bool | str:  # type: ignore[override]
         return self._pool.defect or False
 
     @property
-    def _shutdown_thread(self) -> bool:
+    def _shutdown_thread(self) -> bool:  # type: ignore[override]
         return self._pool.closing
 
     @property
-    def _executor_manager_thread(self) -> threading.Thread | None:
+    def _executor_manager_thread(self) -> threading.Thread | None:  # type: ignore[override]
         return self._pool.thread
 
     @property
-    def _shutdown_lock(self) -> Any:
+    def _shutdown_lock(self) -> Any:  # type: ignore[override]
         return self._pool.lock
 
     @property

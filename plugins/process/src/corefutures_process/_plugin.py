@@ -6,11 +6,9 @@ from corefutures.backend import Backend, Capabilities, hookimpl
 
 
 def _unavailable_reason() -> str | None:
-    try:
-        import _multiprocessing  # noqa: F401 - whether this Python can have other processes at all
-    except ImportError:
-        return "this Python has no multiprocessing"
-    return None
+    from importlib.util import find_spec
+
+    return None if find_spec("_multiprocessing") else "this Python can't start other processes"
 
 
 @hookimpl

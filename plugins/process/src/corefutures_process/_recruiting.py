@@ -122,8 +122,8 @@ class ProcessWorker:
         if process is None:
             return None
         process.join()
-        if self._processes.get(process.pid) is process:
-            del self._processes[process.pid]
+        if self.pid is not None and self._processes.get(self.pid) is process:
+            del self._processes[self.pid]
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

@@ -52,10 +52,10 @@ def take_ends(*values: Any) -> TicketEnds:
     """Returns the ends that came along with this process; they arrive as `reduction.DupFd`."""
     ends = TicketEnds(*values)
     return ends._replace(
-        tickets=ends.tickets.detach(),  # type: ignore[attr-defined]
-        frames=ends.frames.detach(),  # type: ignore[attr-defined]
-        memory=ends.memory.detach(),  # type: ignore[attr-defined]
-        lifeline=ends.lifeline.detach(),  # type: ignore[attr-defined]
+        tickets=ends.tickets.detach(),
+        frames=ends.frames.detach(),
+        memory=ends.memory.detach(),
+        lifeline=ends.lifeline.detach(),
         parcels=ends.parcels.detach(),
     )
 
@@ -64,7 +64,7 @@ def make_encoder(serializer: str, *, spool: bool) -> Encoder:
     """Returns what encodes calls and results: with the reducers that multiprocessing adds, as between its processes."""
     if serializer == "pickle":
         return Encoder(_reducers, spool=spool)
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped]
 
     return Encoder(None, cloudpickle.CloudPickler, spool=spool)
 
