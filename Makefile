@@ -26,11 +26,12 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call set-up,GROUPS): the environment, with these dependency groups in it
 set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
 
-.PHONY: help demo test cpython check wheels bench chaos certify format clean
+.PHONY: help demo test cpython defects check wheels bench chaos certify format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
-	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), wheels (each one'
+	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), defects (each one'
+	@echo 'planted in an executor to prove the conformance kit), wheels (each one'
 	@echo 'alone in a clean environment), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
 demo:
@@ -44,6 +45,13 @@ test:
 cpython:
 	$(call set-up,$(GROUPS_FOR_TESTS))
 	$(RUN) -m pytest tests/cpython $(ARGS)
+
+# Every defect planted in an executor, each caught by its rule: two halves side by side. `make test` takes a tenth.
+defects:
+	$(call set-up,$(GROUPS_FOR_TESTS))
+	@COREFUTURES_KIT_SHARE=1/2 $(RUN) -m pytest tests/kit/test_faulty.py $(ARGS) >$(VENV)/defects-1.log 2>&1 & half=$$!; \
+	COREFUTURES_KIT_SHARE=2/2 $(RUN) -m pytest tests/kit/test_faulty.py $(ARGS); second=$$?; \
+	wait $$half; first=$$?; tail -n 40 $(VENV)/defects-1.log; exit $$((first + second))
 
 check:
 	$(call set-up,test check)

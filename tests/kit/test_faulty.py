@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import sys
 
 import faulty
 import pytest
@@ -17,6 +18,10 @@ from corefutures.conformance.target import Target
 
 for found in pkgutil.iter_modules(faulty.__path__):
     importlib.import_module(f"faulty.{found.name}")
+
+SHARE = os.environ.get("COREFUTURES_KIT_SHARE") or f"{sys.version_info[1]}/10"
+"""Which of the planted defects to run: "2/3" is the second third of them. Without it, a tenth, another one on each
+Python; `make defects` runs them all."""
 
 EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
 """Run every rule on each faulty executor (`make certify`), not only those that it breaks and some neighbours."""
@@ -31,8 +36,15 @@ def chosen(defect: Defect) -> list[Rule]:
     return [rule for rule in RULES.values() if rule.id in wanted]
 
 
+def share_of_defects() -> dict[str, Defect]:
+    """The defects that this run takes, spread over all chapters."""
+    share, shares = map(int, SHARE.split("/"))
+    names = list(DEFECTS)[share % shares :: shares]
+    return {name: DEFECTS[name] for name in names}
+
+
 @pytest.mark.timeout(900 if EVERYTHING else 150)
-@pytest.mark.parametrize("defect", DEFECTS.values(), ids=DEFECTS)
+@pytest.mark.parametrize("defect", share_of_defects().values(), ids=share_of_defects())
 def test_the_defect_is_caught(defect: Defect) -> None:
     target = Target(defect.target, defect.options)
     report = certify(target, chosen(defect), deadline=defect.deadline, given=defect.capabilities, expected_failures={})
