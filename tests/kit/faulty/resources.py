@@ -238,7 +238,8 @@ class ProcessesThatStay(ProcessExecutor):
 
     @classmethod
     def perform(cls, pool: Pool, station: Any, job: Job) -> None:
-        if len(_stations) < 60:
+        pool.opened = getattr(pool, "opened", 0) + 1  # type: ignore[attr-defined]
+        if pool.opened < 25:  # type: ignore[attr-defined]
             station = cls.open_station(pool)
             _stations.append(station)
         super().perform(pool, station, job)
@@ -358,10 +359,10 @@ def serve_and_remember(connection: Any) -> None:
             call = pickle.loads(parcel)
             result = call[0](*call[1], **call[2])
             reply = pickle.dumps((True, result, ""))
+            _last[:] = [(call, result)]
         except BaseException:
             reply = answer(parcel)
         connection.send_bytes(reply)
-        _last[:] = [(call, result)]
 
 
 @planted("resources.worker_releases_arguments", says="the worker kept", also=("resources.worker_releases_results",))

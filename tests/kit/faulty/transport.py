@@ -14,7 +14,7 @@ from reference import Job, Pool, ProcessExecutor, RemoteTraceback, ThreadExecuto
 # Values
 
 
-@planted("transport.values_arrive_as_they_are", says="came back as None", also=("transport.too_deep*",))
+@planted("transport.values_arrive_as_they_are", says="came back as None", also=("transport.too_deep*", "transport.*"))
 class FalsyResultIsNone(ThreadExecutor):
     """A result that is false becomes None."""
 
@@ -415,7 +415,7 @@ class UnreadableResultIsNone(ProcessExecutor):
 @planted(
     "transport.result_that_exits_at_unpickling_fails_alone",
     says="waited",
-    also=("transport.result_that_exits_at_unpickling_is_an_error",),
+    also=("transport.result_that_exits_at_unpickling_is_an_error", "transport.*"),
     deadline=3,
 )
 class ExitInAResultEndsTheThread(ProcessExecutor):
