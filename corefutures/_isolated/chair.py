@@ -21,12 +21,17 @@ _PATIENCE = 0.0001
 
 
 class Sitter:
-    """One turn of one thread in the chair."""
+    """One turn of one thread in the chair.
 
-    __slots__ = ("thread",)
+    Args:
+        sizes: How much to read; empty as soon as the turn is over, so that `map` over it reads no more.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("sizes", "thread")
+
+    def __init__(self, sizes: Iterable[int] = ()) -> None:
         self.thread = threading.get_ident()
+        self.sizes = list(sizes)
 
 
 class Chair:
@@ -52,6 +57,7 @@ class Chair:
         # Its first entry has the chair. A queue rather than a lock: each step is one operation that can't be
         # interrupted, and removing oneself twice does no harm.
         self._queue: deque[Sitter] = deque()
+        self._listeners: list[Sitter] = []  # those who may be asleep in `listen`: the bell is theirs
 
     def register(self, descriptor: int) -> None:
         """Has readers told when there is something to read."""
@@ -63,6 +69,8 @@ class Chair:
 
     def take(self, sitter: Sitter) -> bool:
         """Sits down if the chair is free. To be called within what ends with `leave`, whatever it returned."""
+        if sitter.sizes:
+            self._listeners.append(sitter)
         self._queue.append(sitter)
         return self.has(sitter)
 
@@ -82,10 +90,11 @@ class Chair:
 
     def leave(self, sitter: Sitter) -> None:
         """Stands up; does nothing if `sitter` has no turn any more."""
-        try:
-            self._queue.remove(sitter)
-        except ValueError:
-            pass
+        for where in (self._queue, self._listeners):
+            try:
+                where.remove(sitter)
+            except ValueError:
+                pass
 
     def mute(self, *, on: bool) -> None:
         """Has the collector sleep on when there is something to read, or not any more."""
@@ -103,18 +112,23 @@ class Chair:
         except IndexError:
             return
         if sitter.thread == threading.get_ident():
+            sitter.sizes.clear()
             self.mute(on=False)
-            self.leave(sitter)
+            try:
+                self._queue.remove(sitter)  # but it may go on listening when we return
+            except ValueError:
+                pass
 
-    def listen(self, timeout: float | None) -> Iterable[int]:
+    def listen(self, sitter: Sitter, timeout: float | None) -> Iterable[int]:
         """Returns the descriptors from which there is something to read, after waiting for one of them or `ring`."""
         found = [descriptor for descriptor, _ in self._inner.poll(timeout)]
         if self._bell in found:
             found.remove(self._bell)
-            try:
-                os.eventfd_read(self._bell)
-            except BlockingIOError:
-                pass
+            if sitter in self._listeners or not self._listeners:
+                try:
+                    os.eventfd_read(self._bell)
+                except BlockingIOError:
+                    pass
         return found
 
     def ring(self) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import threading
 import time
 from collections import deque
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
@@ -186,7 +186,13 @@ class TicketPool(Pool):
         station.worker = worker
         os.close(far_frames)
         route.hand_over()
-        self._chair.register(frames)  # type: ignore[union-attr]
+        try:
+            self._chair.register(frames)  # type: ignore[union-attr]
+        except BaseException:  # the pool has been closed by an error of ours
+            worker.kill()
+            worker.reap()
+            self._dismiss(station)
+            raise
         for sentinel in worker.sentinels():
             descriptor = sentinel if isinstance(sentinel, int) else sentinel.fileno()
             station.sentinels.append(descriptor)
@@ -254,7 +260,7 @@ class TicketPool(Pool):
             elif not chair.take(sitter):  # somebody reads, and leaves the rest to us
                 spoken = False
             if chair.has(sitter):
-                self._take_in(chair, spoken)
+                self._take_in(chair, sitter, spoken)
         finally:
             chair.leave(sitter)
         if self._backlog and len(desk.out) < 512:
@@ -262,13 +268,13 @@ class TicketPool(Pool):
         if self.defect is not None or self.closing:
             self._close_down()
 
-    def _take_in(self, chair: Chair, spoken: bool) -> None:
+    def _take_in(self, chair: Chair, sitter: Sitter, spoken: bool) -> None:
         """Takes in what was read by others, what workers have said (if they have `spoken`), and who has ended."""
         for station in list(self._stations):
             if station.heard:
                 self._digest_heard(station)
         if spoken:
-            for descriptor in chair.listen(0):
+            for descriptor in chair.listen(sitter, 0):
                 station_ = self._watched.get(descriptor)
                 if station_ is not None:
                     self._read(station_)
@@ -294,7 +300,7 @@ class TicketPool(Pool):
         if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
             return timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        sitter = Sitter()
+        sitter = Sitter((_READ_SIZE,))
         seated = False
         try:
             if chair.take(sitter):
@@ -305,7 +311,7 @@ class TicketPool(Pool):
                     left = None if deadline is None else deadline - time.monotonic()
                     if future._callbacks or future._listeners or (left is not None and left <= 0):
                         break
-                    if not self._overhear(chair, future, left):
+                    if not self._overhear(chair, sitter, future, left):
                         break
         except (ValueError, OSError):  # all was closed: the call has failed, or is about to
             if self._wake_up >= 0:
@@ -324,31 +330,49 @@ class TicketPool(Pool):
         if self._chair is not None:
             self._chair.relieve_own()
 
-    def _overhear(self, chair: Chair, future: CallFuture[Any], timeout: float | None) -> bool:
-        """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing."""
-        for descriptor in chair.listen(timeout):
+    def _overhear(
+        self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None
+    ) -> bool:
+        """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing.
+
+        A signal handler that interrupts this may relieve us, and then the collector reads. So each of these steps
+        either is one operation or works on what is ours alone:
+
+        1. reading and storing, if we have the chair;
+        2. looking at what is there, and taking it if it is nothing but the end of our call;
+        3. ending that call.
+        """
+        for descriptor in chair.listen(sitter, timeout):
             station = self._watched.get(descriptor)
             if station is None or station.rest or station.heard:
                 return False
-            # Read and stored in one step: an interrupting signal handler must not find it in neither place.
             try:
-                station.heard.extend(map(os.read, (station.frames,), (_READ_SIZE,)))
+                station.heard.extend(map(os.read, repeat(station.frames), sitter.sizes))
+                data = station.heard[0]
             except BlockingIOError:
                 continue
-            data = station.heard[0]
+            except IndexError:
+                return False
             if len(data) < FRAME.size:
                 return False
             size, kind, number = FRAME.unpack_from(data)
             if number != future._number or kind not in (VALUE, ERROR) or len(data) != FRAME.size + size:
                 return False
+            try:
+                station.heard.remove(data)
+            except ValueError:
+                return False
             future._unpark(chair)  # nobody need ring for us
-            self._digest_heard(station)
+            self._digest(station, data)
         return True
 
     def _digest_heard(self, station: _Station) -> None:
         while station.heard:
-            data = station.heard.popleft()
-            self._digest(station, station.rest + data if station.rest else data)
+            self._take_down(station, station.heard.popleft())
+
+    def _take_down(self, station: _Station, data: bytes) -> None:
+        """Takes in frames, of which the first may have begun before; for whoever has the chair."""
+        station.rest = self._digest(station, station.rest + data if station.rest else data)
 
     def _hush(self) -> None:
         try:
@@ -373,12 +397,12 @@ class TicketPool(Pool):
                 if not station.sentinels:
                     station.dead = True
                 return
-            self._digest(station, station.rest + data if station.rest else data)
+            self._take_down(station, data)
             if len(data) < _READ_SIZE:
                 return
 
-    def _digest(self, station: _Station, data: bytes) -> None:
-        """Takes in the frames in `data`, and keeps the part of a last one."""
+    def _digest(self, station: _Station, data: bytes) -> bytes:
+        """Takes in the frames in `data`, and returns the part of a last one."""
         position, end = 0, len(data)
         header, header_size = FRAME.unpack_from, FRAME.size
         calls, free, decode = self.calls, self._desk.free, self._decode  # type: ignore[union-attr]
@@ -405,7 +429,7 @@ class TicketPool(Pool):
                     future = None
             else:
                 self._take(station, kind, number, data[start:stop])
-        station.rest = data[position:]
+        return data[position:]
 
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
         """Takes in any frame but a plain value."""
