@@ -26,6 +26,10 @@ _PROTOCOL = 5
 _INLINE_LIMIT = 1 << 16
 _OUT_OF_BAND = _INLINE_LIMIT // 2
 
+#: Types of which every pickler makes the same.
+_SMALL = frozenset({int, float, bool, complex, type(None)})
+_PLAIN = _SMALL | {str, bytes}
+
 
 # ── functions by value ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -36,14 +40,17 @@ def _by_value(function: FunctionType) -> Any:
     That is what the interpreters let cross themselves: nested functions and lambdas without closure or globals. What
     is defined in `__main__` is among them, so that it works where there is no file to import it from.
     """
-    module = function.__module__
-    if module != "__main__":
-        owner = sys.modules.get(module)
-        if getattr(owner, function.__qualname__, None) is function:
-            return NotImplemented  # by its name
+    if _is_importable(function):
+        return NotImplemented  # by its name
     if function.__closure__ or function.__defaults__ or function.__kwdefaults__ or _uses_globals(function.__code__):
         return NotImplemented
     return _make_function, (marshal.dumps(function.__code__), function.__name__, function.__qualname__)
+
+
+def _is_importable(function: FunctionType) -> bool:
+    """Returns whether a function can be had by its name, in any interpreter and without running the main module."""
+    module = function.__module__
+    return module != "__main__" and getattr(sys.modules.get(module), function.__qualname__, None) is function
 
 
 def _make_function(code: bytes, name: str, qualname: str) -> FunctionType:
@@ -156,6 +163,7 @@ class Encoder:
     """
 
     def __init__(self, serializer: str) -> None:
+        self._plainly = serializer == "pickle"
         self._pickler = _PICKLERS[serializer]()
         # Picklers to be used again: making one costs more than a tiny call. Whoever takes one out owns it.
         self._idle: list[_Picklery] = []
@@ -166,7 +174,15 @@ class Encoder:
         Raises:
             NotShareableError: It can't cross; the cause says why.
         """
-        return self((fn, args, kwargs))
+        if not kwargs and self._plainly and type(fn) is FunctionType and _is_importable(fn):
+            for arg in args:
+                if type(arg) not in _PLAIN:
+                    break
+            else:  # tiny calls are many: nothing in them needs a pickler of ours
+                body = pickle.dumps((fn, args), _PROTOCOL)
+                if len(body) <= _INLINE_LIMIT:
+                    return body
+        return self((fn, args, kwargs) if kwargs else (fn, args))
 
     def __call__(self, obj: Any) -> bytes | Parcel:
         """Returns `obj` as a body.
@@ -174,6 +190,8 @@ class Encoder:
         Raises:
             NotShareableError: It can't cross; the cause says why.
         """
+        if type(obj) in _SMALL:
+            return pickle.dumps(obj, _PROTOCOL)
         try:
             picklery = self._idle.pop()
         except IndexError:

@@ -66,7 +66,7 @@ class InterpreterRecruiter:
     ) -> None:
         self._threads = threads
         self._prefix = prefix
-        self._initializer = None if initializer is None else (initializer, initargs, {})
+        self._initializer = None if initializer is None else (initializer, initargs)
         self._serializer = serializer
         self._started = 0
 
@@ -186,14 +186,14 @@ class _OwnTicketEnds:
         self._own: list[int] = []
         bell, queues = ends.parcels
         try:
-            for descriptor in (ends.tickets, ends.frames, bell):
+            for descriptor in (ends.tickets, ends.frames, ends.memory, bell):
                 self._own.append(os.dup(descriptor))
         except BaseException:
             self.close()
             raise
-        tickets, self._frames, bell = self._own
-        memory = ends.memory, ends.memory_size, ends.board_size
-        self.crossing = "tickets", tickets, self._frames, *memory, ends.berth, bell, queues
+        tickets, self._frames, memory, bell = self._own
+        sizes = ends.memory_size, ends.board_size
+        self.crossing = "tickets", tickets, self._frames, memory, *sizes, ends.berth, bell, queues
 
     def send(self, kind: int, body: bytes) -> None:
         """Sends a frame in place of the interpreter."""

@@ -43,7 +43,7 @@ def serve(
 
     def prepare() -> None:
         try:
-            function, arguments, _ = decoder.body(initializer)
+            function, arguments = decoder.body(initializer)
             function(*arguments)
         except BaseException as exc:
             failed.append(exc)
