@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 if TYPE_CHECKING:
     from corefutures._executor import Executor as Executor, ResultIterator as ResultIterator
     from corefutures._future import LOGGER as LOGGER, Future as Future, PoolFuture as PoolFuture
-    from corefutures._isolated.chunks import chunked_map as chunked_map
+    from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
     from corefutures._isolated.pairs import PairPool as PairPool
@@ -56,6 +56,7 @@ _HOMES = {
     "BREAK": "corefutures._isolated.pool",
     "Pool": "corefutures._isolated.pool",
     "REPLACE": "corefutures._isolated.pool",
+    "Pace": "corefutures._isolated.chunks",
     "PairPool": "corefutures._isolated.pairs",
     "Recruiter": "corefutures._isolated.crew",
     "Route": "corefutures._isolated.crew",

@@ -17,9 +17,7 @@ import weakref
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures._isolated import chunks
-from corefutures._isolated.pool import BREAK, REPLACE, Pool
-from corefutures.backend import Executor
+from corefutures.backend import BREAK, REPLACE, Executor, Pace, Pool, chunked_map, has_fast_path
 from corefutures_process._recruiting import ProcessRecruiter
 from corefutures_process._worker_process import make_encoder
 
@@ -28,8 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from corefutures._executor import ResultIterator
-    from corefutures.backend import Future
+    from corefutures.backend import Future, ResultIterator
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -112,7 +109,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]")
         self._serializer = serializer
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
-        self._pace = chunks.Pace()
+        self._pace = Pace()
         self._pool = self._make_pool()
         _executors.add(self)
 
@@ -125,7 +122,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             self._max_tasks_per_child,
             self._serializer,
         )
-        fast = _has_fast_path()
+        fast = has_fast_path()
         options: dict[str, Any] = {
             "size": self._max_workers,
             "recruiter": self._recruiter,
@@ -138,11 +135,10 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             "name": "process pool",
         }
         if fast:
-            from corefutures._isolated.courier import DescriptorRoute  # here for platforms that lack it
-            from corefutures._isolated.tickets import TicketPool
+            from corefutures.backend import DescriptorRoute, TicketPool  # here for platforms that lack them
 
             return TicketPool(make_route=DescriptorRoute, **options)
-        from corefutures._isolated.pairs import PairPool  # here for start-up time only
+        from corefutures.backend import PairPool  # here for start-up time only
 
         return PairPool(make_pair=self._mp_context.Pipe, **options)
 
@@ -194,7 +190,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         """
         if chunksize == 1:
             return super().map(fn, *iterables, timeout=timeout, buffersize=buffersize)
-        return chunks.chunked_map(
+        return chunked_map(
             self.submit,
             fn,
             iterables,
@@ -283,11 +279,3 @@ def _checked_size(max_workers: int | None) -> int:
     if sys.platform == "win32" and max_workers > _MOST_ON_WINDOWS:
         raise ValueError(f"max_workers must be <= {_MOST_ON_WINDOWS}")
     return max_workers
-
-
-def _has_fast_path() -> bool:
-    """Returns whether this platform has what `TicketPool` needs; COREFUTURES_PORTABLE=1 denies it."""
-    if os.environ.get("COREFUTURES_PORTABLE") == "1" or not sys.platform.startswith("linux"):
-        return False
-    needed = (hasattr(os, "memfd_create"), hasattr(os, "eventfd"), os.path.exists("/proc/self/fd"))
-    return all(needed)

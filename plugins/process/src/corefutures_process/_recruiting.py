@@ -13,7 +13,7 @@ from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
-from corefutures._isolated.worker import TicketEnds
+from corefutures.backend import TicketEnds
 from corefutures_process import _worker_process
 
 if TYPE_CHECKING:

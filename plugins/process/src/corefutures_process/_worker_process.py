@@ -10,8 +10,7 @@ import os
 import signal
 import sys
 
-from corefutures._isolated.payload import Encoder
-from corefutures._isolated.worker import TicketEnds, serve_tickets
+from corefutures.backend import Encoder, TicketEnds, serve_tickets
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -80,7 +79,7 @@ def _reducers() -> Mapping[type, Callable[[Any], Any]]:
 def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None) -> None:
     import mmap
 
-    from corefutures._isolated.courier import DescriptorCourier
+    from corefutures.backend import DescriptorCourier  # here for platforms that lack it
 
     _end_with(ends.lifeline)
     arena = memoryview(mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ))
@@ -120,7 +119,7 @@ def _serve_pair(connection: Any, encode: Encoder, prepare: Callable[[], object] 
     import threading
     from multiprocessing import parent_process
 
-    from corefutures._isolated.pairwork import serve_pair
+    from corefutures.backend import serve_pair
 
     parent = parent_process()
     assert parent is not None
@@ -139,6 +138,7 @@ def _serve_pair(connection: Any, encode: Encoder, prepare: Callable[[], object] 
 
 def _end_with(lifeline: int) -> None:
     """Has the kernel kill this process when the other end of `lifeline` goes: no thread, no polling, no GIL."""
+    assert sys.platform == "linux"  # as all of the fast path
     import fcntl
     import select
 
