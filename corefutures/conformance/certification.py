@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +33,7 @@ def certify(
     selection: str = "",
     expected_failures: Mapping[str, str] | None = None,
     progress: Callable[[Result], None] = lambda result: None,
+    examiner: Examiner | None = None,
 ) -> Report:
     """Run `rules` on `target`.
 
@@ -48,6 +48,7 @@ def certify(
         expected_failures: rule id → reason; one that passes is an error. By default, those that are known of the
             standard library: these may pass, since a later release may have mended them.
         progress: called with each result.
+        examiner: one to use again, made by `bare_examiner`; the caller closes it.
 
     Raises:
         ExaminationError: when the rules could not be run at all.
@@ -67,35 +68,40 @@ def certify(
         strict=strict,
         selection=selection,
     )
-    with tempfile.TemporaryDirectory(prefix="corefutures-") as folder:
-        examiner = Examiner(
-            [_BARE, "-c", os.devnull, "--rootdir", folder, "--import-mode=importlib"],
-            deadline=deadline,
-            environment={"COREFUTURES_CONFORMANCE_TARGET": target.to_text()},
+    own = bare_examiner() if examiner is None else None
+    used = examiner or own
+    assert used is not None
+    used.aim(target.to_text(), deadline)
+    try:
+        keys = {key.rpartition("::")[2]: key for key in used.collected()}
+        learn(used, keys, profile)
+        report.capabilities, report.origins = profile.values, profile.origins
+        run_rules(
+            used,
+            keys,
+            rules,
+            report,
+            contract=contract,
+            expected=expected,
+            exact=expected_failures is not None,
+            repeat=repeat,
+            progress=progress,
         )
-        try:
-            keys = {key.rpartition("::")[2]: key for key in examiner.collected()}
-            learn(examiner, keys, profile)
-            report.capabilities, report.origins = profile.values, profile.origins
-            run_rules(
-                examiner,
-                keys,
-                rules,
-                report,
-                contract=contract,
-                expected=expected,
-                exact=expected_failures is not None,
-                repeat=repeat,
-                progress=progress,
-            )
-        except KeyboardInterrupt:
-            examined = {result.rule.id for result in report.results}
-            report.results += [
-                not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in examined
-            ]
-        finally:
-            examiner.close()
+    except KeyboardInterrupt:
+        examined = {result.rule.id for result in report.results}
+        report.results += [not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in examined]
+    finally:
+        if own is not None:
+            own.close()
     return report
+
+
+def bare_examiner() -> Examiner:
+    """An examiner for targets that are named, not tested by a class; aim it before use."""
+    # rootdir: a folder without any settings of pytest's
+    return Examiner(
+        [_BARE, "-c", os.devnull, "--rootdir", os.path.dirname(_BARE), "--import-mode=importlib"], deadline=30.0
+    )
 
 
 def learn(examiner: Examiner, keys: Mapping[str, str], profile: Profile) -> None:

@@ -35,9 +35,7 @@ def main(settings: dict[str, Any]) -> int:
     faulthandler.enable(stacks, all_threads=True)
     pytest.register_assert_rewrite("corefutures.conformance.suite")
 
-    from corefutures.conformance import patience
-
-    patience.set_limit(0.6 * settings["deadline"])
+    _obey(settings)
     _quiet_hypothesis()
     plugin = _lockstep(commands, records, stacks, settings)
     return int(pytest.main([*_PYTEST, *settings["arguments"]], plugins=[plugin]))
@@ -50,6 +48,13 @@ _PYTEST = [
     "--capture=no", "--tb=short", "--strict-config",
     "-o", "python_functions=test probe_", "-o", "addopts=", "-o", "console_output_style=classic",
 ]  # fmt: skip
+
+
+def _obey(settings: dict[str, Any]) -> None:
+    from corefutures.conformance import patience, target
+
+    patience.set_limit(0.6 * settings["deadline"])
+    target.aim(settings["target"])
 
 
 def _quiet_hypothesis() -> None:
@@ -101,9 +106,10 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
             send({"ready": list(items), "problems": self.problems})
             for line in commands:
                 command = json.loads(line)
-                if "capabilities" in command:
-                    settings["capabilities"] = command["capabilities"]
-                    session.config.stash[CAPABILITIES] = command["capabilities"]
+                if "settings" in command:
+                    settings.update(command["settings"])
+                    session.config.stash[CAPABILITIES] = settings["capabilities"]
+                    _obey(settings)
                     continue
                 item = items[command["run"]]
                 self.record = {"outcome": "passed", "message": "", "details": "", "value": None}

@@ -52,7 +52,7 @@ class Examiner:
         arguments: Sequence[str],
         *,
         deadline: float,
-        environment: Mapping[str, str] | None = None,
+        target: str = "",
         folder: str | None = None,
     ) -> None:
         """Prepare; the examinee starts with the first rule.
@@ -60,12 +60,12 @@ class Examiner:
         Args:
             arguments: what pytest is to collect, and its settings.
             deadline: seconds for each rule.
-            environment: variables to add to the examinee's environment.
+            target: what a bare target's rules are run on, as `Target.to_text` says it.
             folder: where it runs; here by default.
         """
         self._arguments = list(arguments)
-        self._deadline = deadline
-        self._environment = dict(environment or {})
+        self.deadline = deadline
+        self._target = target
         self._folder = folder
         self._examinee: _Examinee | None = None
         self._capabilities: dict[str, bool] = {}
@@ -78,11 +78,23 @@ class Examiner:
         """
         return list(self._ready().keys)
 
+    def aim(self, target: str, deadline: float) -> None:
+        """Go on with another bare target, in the same examinee while it is fit."""
+        self._target = target
+        self.deadline = deadline
+        self._inform()
+
     def tell(self, capabilities: Mapping[str, bool]) -> None:
         """Tell the rules what the target can do."""
         self._capabilities = dict(capabilities)
+        self._inform()
+
+    def _inform(self) -> None:
         if self._examinee is not None:
-            self._examinee.command({"capabilities": self._capabilities})
+            self._examinee.command({"settings": self._settings()})
+
+    def _settings(self) -> dict[str, Any]:
+        return {"deadline": self.deadline, "capabilities": self._capabilities, "target": self._target}
 
     def examine(self, key: str, *, patience: float = 1.0, next_key: str | None = None) -> Record:
         """Run one rule and say what became of it.
@@ -96,7 +108,7 @@ class Examiner:
             ExaminationError: when no examinee could be started.
         """
         examinee = self._ready()
-        record, fit = examinee.run(key, next_key, self._deadline * patience, min(self._deadline, 5.0))
+        record, fit = examinee.run(key, next_key, self.deadline * patience, min(self.deadline, 5.0))
         if not fit:
             self._end(graceful=False)
         return record
@@ -112,22 +124,14 @@ class Examiner:
 
     def _ready(self) -> _Examinee:
         if self._examinee is None:
-            self._examinee = _Examinee(
-                {
-                    "arguments": self._arguments,
-                    "deadline": self._deadline,
-                    "capabilities": self._capabilities,
-                },
-                self._environment,
-                self._folder,
-            )
+            self._examinee = _Examinee({"arguments": self._arguments, **self._settings()}, self._folder)
         return self._examinee
 
 
 class _Examinee:
     """One examinee process, seen from outside."""
 
-    def __init__(self, settings: dict[str, Any], environment: dict[str, str], folder: str | None) -> None:
+    def __init__(self, settings: dict[str, Any], folder: str | None) -> None:
         self._files = tempfile.TemporaryDirectory(prefix="corefutures-examinee-", ignore_cleanup_errors=True)
         self._stacks = os.path.join(self._files.name, "stacks")
         self._noise = os.path.join(self._files.name, "noise")
@@ -148,7 +152,7 @@ class _Examinee:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=noise,
-                env={**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environment},
+                env={**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
                 cwd=folder,
                 encoding="utf-8",
                 **own_group,

@@ -19,6 +19,20 @@ class TargetError(ValueError):
     """The target does not exist, is not available, or is not what makes executors."""
 
 
+_aim = ""
+
+
+def aim(text: str) -> None:
+    """Say which target the rules of `bare` are run on: what `Target.to_text` gave."""
+    global _aim
+    _aim = text
+
+
+def aimed() -> Target:
+    """The target that was aimed at last."""
+    return Target.from_text(_aim)
+
+
 @dataclass(frozen=True)
 class Target:
     """What is certified.

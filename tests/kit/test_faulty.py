@@ -6,12 +6,14 @@ import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Iterator
 
 import faulty
 import pytest
 from planting import DEFECTS, Defect
 
-from corefutures.conformance.certification import certify
+from corefutures.conformance.certification import bare_examiner, certify
+from corefutures.conformance.examiner import Examiner
 from corefutures.conformance.executor_tests import RULES
 from corefutures.conformance.rules import Rule
 from corefutures.conformance.target import Target
@@ -43,11 +45,26 @@ def share_of_defects() -> dict[str, Defect]:
     return {name: DEFECTS[name] for name in names}
 
 
+@pytest.fixture(scope="module")
+def examiner() -> Iterator[Examiner]:
+    """One examinee for all of them, replaced when a defect left it unfit."""
+    made = bare_examiner()
+    yield made
+    made.close()
+
+
 @pytest.mark.timeout(900 if EVERYTHING else 150)
 @pytest.mark.parametrize("defect", share_of_defects().values(), ids=share_of_defects())
-def test_the_defect_is_caught(defect: Defect) -> None:
+def test_the_defect_is_caught(defect: Defect, examiner: Examiner) -> None:
     target = Target(defect.target, defect.options)
-    report = certify(target, chosen(defect), deadline=defect.deadline, given=defect.capabilities, expected_failures={})
+    report = certify(
+        target,
+        chosen(defect),
+        deadline=defect.deadline,
+        given=defect.capabilities,
+        expected_failures={},
+        examiner=examiner,
+    )
     accused = {result.rule.id: result.message for result in report.results if result.bad}
     outcomes = {result.rule.id: result for result in report.results}
     if outcomes[defect.caught_by].outcome == "not-applicable":
