@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections import deque
 
     from corefutures._isolated.future import CallFuture
+
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 #: Bytes: bodies that fit into a small cell lie in one, larger ones in a large cell, the largest are parcels.
 _SMALL: Final = 512

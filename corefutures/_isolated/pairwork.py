@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from typing import Any, Final
 
-    from corefutures._isolated.payload import Encoder, Parcel
+    from corefutures._isolated.payload import Parcel
 
 #: The head of a call: its number, and PARCEL_SIZE if its parcel follows; an inline body follows at once.
 CALL: Final = Struct("=QI")
@@ -40,7 +40,7 @@ _PART: Final = Struct("=QB")  # size, whether it may be written to
 def serve_pair(
     *,
     connection: Connection,
-    encode: Encoder,
+    encode: Callable[[Any], Any],
     prepare: Callable[[], object] | None,
     limit: int | None,
     decode: Callable[[Any], Any] = pickle.loads,
