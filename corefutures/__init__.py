@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     )
     from corefutures._executor import Executor as Executor
     from corefutures._future import Future as Future
-    from corefutures._waiting import (
-        ALL_COMPLETED as ALL_COMPLETED,
-        FIRST_COMPLETED as FIRST_COMPLETED,
-        FIRST_EXCEPTION as FIRST_EXCEPTION,
-        as_completed as as_completed,
-        wait as wait,
-    )
     from corefutures._registry import (
         BackendStatus as BackendStatus,
         backends as backends,
         create_executor as create_executor,
         get_backend as get_backend,
         register_backend as register_backend,
+    )
+    from corefutures._waiting import (
+        ALL_COMPLETED as ALL_COMPLETED,
+        FIRST_COMPLETED as FIRST_COMPLETED,
+        FIRST_EXCEPTION as FIRST_EXCEPTION,
+        as_completed as as_completed,
+        wait as wait,
     )
     from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
     from corefutures_thread import ThreadPoolExecutor as ThreadPoolExecutor

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 #: Seconds between two looks of the collector at a chair that it needs; whoever has it was told to leave.
 _PATIENCE = 0.0001

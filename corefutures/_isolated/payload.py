@@ -94,7 +94,8 @@ class Parcel:
             self.close()
 
     def _spool(self, segments: Sequence[tuple[Buffer, bool]]) -> None:
-        assert sys.platform == "linux"
+        if sys.platform != "linux":
+            raise OSError("only Linux has memory without a name")
         self.descriptor = descriptor = os.memfd_create("corefutures", os.MFD_CLOEXEC)
         _spooled.add(descriptor)
         offset = 0
@@ -110,7 +111,8 @@ class Parcel:
 
 def _write_all(descriptor: int, view: memoryview, offset: int) -> int:
     """Writes `view` at `offset` (pwrite: no page of ours is mapped, none faults in); returns where it ends."""
-    assert sys.platform == "linux"
+    if sys.platform != "linux":
+        raise OSError("only Linux has memory without a name")
     done = 0
     while done < len(view):
         done += os.pwrite(descriptor, view[done : done + _PAGE], offset + done)
@@ -118,7 +120,8 @@ def _write_all(descriptor: int, view: memoryview, offset: int) -> int:
 
 
 def _descriptors_abound() -> bool:
-    assert sys.platform == "linux"
+    if sys.platform != "linux":
+        return False
     import resource  # only large payloads need it, and only where there is a memfd
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -171,7 +174,7 @@ class Encoder:
         spool: bool = True,
     ) -> None:
         self._reducers = reducers
-        self._spool = spool and sys.platform == "linux" and hasattr(os, "memfd_create")
+        self._spool = spool and hasattr(os, "memfd_create")
         self._pickler = pickler
         # Picklers to be used again: making one costs more than a tiny call. Whoever takes one out owns it.
         self._idle: list[_Picklery] = []

@@ -52,7 +52,7 @@ class Pool(ABC):
     """
 
     #: Said of a worker that was lost before it was ready.
-    UNGUARDED: Final = (
+    UNGUARDED = (
         "It had not finished starting. Does it import a main module that makes the pool at import time?"
         " Then put that under `if __name__ == '__main__':`."
     )
@@ -301,9 +301,7 @@ class Pool(ABC):
             self.break_(f"the {self.name} was forcefully shut down", loss)
             return False
         if self._on_loss == BREAK:
-            self.break_(
-                f"a worker of the {self.name} was lost while the call was running or pending: {loss}", loss
-            )
+            self.break_(f"a worker of the {self.name} was lost while the call was running or pending: {loss}", loss)
             return False
         self._losses_in_a_row = 1 if self.finished else self._losses_in_a_row + 1
         self.finished = 0
