@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
@@ -16,7 +17,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
-from corefutures._future import PENDING
+from corefutures._future import LOGGER, PENDING
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
     from corefutures._isolated.future import CallFuture
+
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
@@ -233,7 +236,10 @@ class TicketPool(Pool):
             self._end_workers("kill")
             for station in list(self._stations):
                 if station.worker is not None:
-                    station.worker.reap()
+                    try:
+                        station.worker.reap()
+                    except Exception:
+                        LOGGER.exception("a worker of the %s could not be reaped", self.name)
         finally:
             self._ended = True
             self._close_ours()
@@ -330,9 +336,7 @@ class TicketPool(Pool):
         if self._chair is not None:
             self._chair.relieve_own()
 
-    def _overhear(
-        self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None
-    ) -> bool:
+    def _overhear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> bool:
         """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing.
 
         A signal handler that interrupts this may relieve us, and then the collector reads. So each of these steps

@@ -1,0 +1,173 @@
+"""`TicketDesk`: tickets go to one reader, in order, or come back; cells are given back (E1–E3)."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path needs Linux")
+
+if sys.platform == "linux":
+    from corefutures._isolated.desk import TicketDesk
+    from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
+    from corefutures._isolated.future import CallFuture
+    from corefutures._isolated.payload import Parcel
+
+
+@pytest.fixture
+def desk():
+    desk = TicketDesk(2)
+    yield desk
+    desk.close()
+
+
+def call(number: int, body: Any = b"body") -> Any:
+    future: Any = CallFuture(None, body)
+    future._number = number
+    return future
+
+
+def post(desk: Any, *futures: Any) -> deque[Any]:
+    backlog = deque(futures)
+    desk.post(backlog)
+    return backlog
+
+
+def claim(desk: Any) -> tuple[int, bytes]:
+    """Does what a worker does first."""
+    number, offset, size = TICKET.unpack(os.read(desk.tickets, TICKET.size))
+    return number, b"" if size == PARCEL_SIZE else desk._map[offset : offset + size]
+
+
+def test_tickets_in_order_with_their_bodies(desk):
+    futures = [call(n, bytes([n]) * size) for n, size in enumerate([1, 512, 513, 60_000], 1)]
+    assert not post(desk, *futures)
+    assert [claim(desk) for _ in futures] == [(n, bytes([n]) * size) for n, size in enumerate([1, 512, 513, 60_000], 1)]
+    assert all(future._sent and future._body is None for future in futures)
+
+
+def test_parcels_stay_with_their_future(desk):
+    parcel = Parcel([b"large"], spool=False)
+    future = call(7, parcel)
+    post(desk, future)
+    assert claim(desk) == (7, b"")
+    assert future._body is parcel
+
+
+def test_a_claimed_call_can_not_be_taken_back(desk):
+    first, second = call(1), call(2)
+    post(desk, first, second)
+    assert claim(desk)[0] == 1
+    assert not desk.take_back(first)
+    assert desk.take_back(second)
+    assert second.cancelled() and not first.cancelled()
+    assert desk.claimed() == {1}
+
+
+def test_taking_back_keeps_the_order_of_the_others(desk):
+    futures = [call(n) for n in range(1, 11)]
+    post(desk, *futures)
+    assert desk.take_back(futures[4])
+    desk.send_all(STOP, 1)
+    assert [claim(desk)[0] for _ in range(10)] == [1, 2, 3, 4, 6, 7, 8, 9, 10, STOP]
+
+
+def test_a_cancelled_call_gets_no_ticket_and_keeps_no_cell(desk):
+    futures = [call(n) for n in range(1, 4)]
+    assert futures[1].cancel()
+    post(desk, *futures)
+    assert [claim(desk)[0] for _ in range(2)] == [1, 3]
+    assert set(desk.out) == {1, 3}
+
+
+def test_no_more_tickets_than_room_and_all_in_the_end(desk):
+    """Far more calls than cells or than a pipe holds: what does not fit waits, and nothing is lost or doubled."""
+    futures = [call(n, b"x" * (n % 700)) for n in range(1, 5001)]
+    backlog = deque(futures)
+    seen = []
+    while len(seen) < 5000:
+        desk.post(backlog)
+        assert len(desk.out) <= 5000 - len(seen)
+        number, body = claim(desk)
+        assert len(body) == number % 700
+        seen.append(number)
+        desk.free(number)
+    assert seen == list(range(1, 5001))
+    assert not desk.out
+
+
+def test_large_cells_are_given_back(desk):
+    for number in range(1, 200):
+        backlog = post(desk, call(number, b"y" * 50_000))
+        assert not backlog
+        assert claim(desk)[0] == number
+        desk.free(number)
+
+
+def test_a_full_pipe_loses_no_ticket(desk, monkeypatch):
+    """What can't be written waits in order before what comes later, and can be taken back from there."""
+    real_write = os.write
+    full = True
+
+    def write(descriptor: int, data: bytes) -> int:
+        if full and descriptor == desk._inlet:
+            raise BlockingIOError
+        return real_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    first, second, third = call(1), call(2), call(3)
+    post(desk, first, second)
+    assert desk.take_back(first)
+    full = False
+    post(desk, third)
+    assert [claim(desk)[0] for _ in range(2)] == [2, 3]
+
+
+def test_one_roll_call_at_a_time(desk):
+    word = ROLL_CALL | 1
+    desk.call_roll(word, 2)
+    desk.call_roll(word, 2)
+    assert [claim(desk)[0] for _ in range(2)] == [word, word]
+    assert desk._drain() == []
+
+
+def test_readers_takers_and_writers_race(desk):
+    """Each ticket has one owner: a reader, or the one that took it back."""
+    futures = [call(n) for n in range(1, 3001)]
+    read: list[int] = []
+    ends = threading.Event()
+
+    def worker() -> None:
+        while (number := claim(desk)[0]) != STOP:
+            read.append(number)
+            desk.free(number)
+
+    def taker() -> None:
+        while not ends.is_set():
+            for future in futures[::7]:
+                if future._sent and not future.done():
+                    desk.take_back(future)
+
+    workers = [threading.Thread(target=worker) for _ in range(2)]
+    takers = [threading.Thread(target=taker) for _ in range(2)]
+    for thread in workers + takers:
+        thread.start()
+    backlog = deque(futures)
+    while backlog:
+        desk.post(backlog)
+    ends.set()
+    for thread in takers:
+        thread.join()
+    desk.send_all(STOP, 2)
+    for thread in workers:
+        thread.join()
+    cancelled = {future._number for future in futures if future.cancelled()}
+    assert len(read) == len(set(read))
+    assert set(read) | cancelled == set(range(1, 3001))
+    assert not set(read) & cancelled
+    assert not desk.out
