@@ -104,6 +104,7 @@ class Future(_standard.Future[_T], Generic[_T]):
     _watched: bool = False  # somebody may have to be told of the end
     _parked: list[Any] | None = None  # a locked lock for each thread that blocks in result() or exception()
     _listeners: list[Any] | None = None  # behind `_waiters`
+    _to_tell: list[Any] | None = None  # those of them that wait for the end, once it has come
     _callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _callbacks_forks: int = 0  # the process that `_callbacks` belongs to
     _own_condition: Condition | None = None  # behind `_condition`
@@ -241,6 +242,7 @@ class Future(_standard.Future[_T], Generic[_T]):
                 return True
             if state == CANCELLED:
                 self._state = CANCELLED_AND_NOTIFIED
+                self._close_list()
         if state == CANCELLED:
             self._tell_waiters()
             return False
@@ -261,6 +263,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             if state not in DONE:
                 self._result = result
                 self._state = FINISHED  # F2: after the outcome
+                self._close_list()
         if state in DONE:
             raise InvalidStateError(f"{state}: {self!r}")
         if self._watched:
@@ -280,6 +283,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             if state not in DONE:
                 self._exception = exception
                 self._state = FINISHED  # F2: after the outcome
+                self._close_list()
         if state in DONE:
             raise InvalidStateError(f"{state}: {self!r}")
         if self._watched:
@@ -363,12 +367,18 @@ class Future(_standard.Future[_T], Generic[_T]):
         self._wake_parked()
         self._invoke_callbacks()
 
+    def _close_list(self) -> None:
+        """Notes who is to be told of the end: under `_lock`, in the block that brings a state of `ENDED`.
+
+        The standard library's `wait` puts its waiter on the list of finished futures as well, and miscounts
+        if one of these tells it.
+        """
+        if self._listeners:
+            self._to_tell = [*self._listeners]
+
     def _tell_waiters(self) -> None:
-        if self._listeners is None:
-            return
-        with self._lock:
-            listeners = tuple(self._listeners)
-        for waiter in listeners:
+        listeners, self._to_tell = self._to_tell, None
+        for waiter in listeners or ():
             if self._state == CANCELLED_AND_NOTIFIED:
                 waiter.add_cancelled(self)
             elif self._exception is not None:
@@ -487,6 +497,7 @@ class PoolFuture(Future[_T]):
             if state != PENDING:
                 return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
             self._state = CANCELLED_AND_NOTIFIED
+            self._close_list()
         self._forget_call()
         if self._watched:
             self._announce()
@@ -519,7 +530,9 @@ class PoolFuture(Future[_T]):
             else:
                 self._exception = exception
             self._state = FINISHED
-        return self._watched
+            if watched := self._watched:
+                self._close_list()
+        return watched
 
     def _announce_in_worker(self) -> None:
         """`_announce` for a pool's own threads: a callback's BaseException is logged, not raised (F4)."""
@@ -539,6 +552,7 @@ class PoolFuture(Future[_T]):
                 return False
             self._exception = exception
             self._state = FINISHED
+            self._close_list()
         self._forget_call()
         if self._watched:
             self._announce_in_worker()

@@ -55,6 +55,7 @@ class CallFuture(Future[_T]):
             state, pool, sent = self._state, self._pool, self._sent
             if state == PENDING and not sent:
                 self._state = CANCELLED_AND_NOTIFIED
+                self._close_list()
         if state != PENDING:
             return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
         if sent and (pool is None or not pool.take_back(self)):
@@ -121,6 +122,7 @@ class CallFuture(Future[_T]):
             if self._state != PENDING:
                 return False
             self._state = CANCELLED_AND_NOTIFIED
+            self._close_list()
             return True
 
     def _settle(self, result: Any, exception: BaseException | None) -> bool:
@@ -135,6 +137,7 @@ class CallFuture(Future[_T]):
             self._result = result
             self._exception = exception
             self._state = FINISHED  # F2: after the outcome
+            self._close_list()
         self._body = self._pool = None
         if self._watched:
             try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from interrupting import everywhere
 from racing import LIMIT, Parking, frequent_switches, together
 
 from corefutures import (
@@ -19,10 +20,12 @@ from corefutures import (
     FIRST_EXCEPTION,
     CancelledError,
     Future,
+    _future,
     _waiting,
     as_completed,
     wait,
 )
+from corefutures.backend import PoolFuture
 
 
 class Foreign:
@@ -364,14 +367,79 @@ def test_the_standard_library_waits_for_ours() -> None:
                 futures[3].set_result(2)
 
             results = together(
-                lambda futures=futures: standard.wait(futures, LIMIT).done,
+                lambda futures=futures: standard.wait(futures, LIMIT),
                 lambda futures=futures: set(standard.as_completed(futures, LIMIT)),
-                lambda futures=futures: standard.wait(futures, LIMIT, FIRST_EXCEPTION).done,
+                lambda futures=futures: standard.wait(futures, LIMIT, FIRST_EXCEPTION),
                 end,
             )
-            assert results[0] == results[1] == set(futures)
-            assert futures[1] in results[2]
+            assert results[0].done == results[1] == set(futures)
+            assert futures[1] in results[2].done
             assert not any(future._waiters for future in futures)
+
+
+def finish(future: Any) -> None:
+    future.set_result(1)
+
+
+def fail(future: Any) -> None:
+    future.set_exception(OSError())
+
+
+def cancel(future: Any) -> None:
+    if future.cancel() and future._state == "CANCELLED":
+        future.set_running_or_notify_cancel()
+
+
+def settle(future: Any) -> None:
+    if isinstance(future, PoolFuture):
+        assert future._begin()
+        assert future._settle(1, None)
+        future._announce_in_worker()
+    else:
+        future.set_result(1)
+
+
+def abandon(future: Any) -> None:
+    if isinstance(future, PoolFuture):
+        assert future._abandon(OSError())
+    else:
+        future.set_exception(OSError())
+
+
+@pytest.mark.parametrize("pool", [False, True], ids=["bare", "pool"])
+@pytest.mark.parametrize("end", [finish, fail, cancel, settle, abandon])
+def test_the_standard_library_may_subscribe_while_a_future_ends(end: Callable[[Any], None], pool: bool) -> None:
+    """Its `wait` counts the pending futures and puts its waiter on all of them, also on the finished:
+
+    1. A ends one of two futures, and stops at any point of that.
+    2. B waits for both: where the first one has ended for it already, it wants to hear of the second only.
+    3. A goes on. Being told of the first, B would take it for the second, and wake.
+    """
+
+    def scenario(interrupt: Any) -> None:
+        first: Any = PoolFuture(int, (), None) if pool else Future()
+        second: Future[int] = Future()
+        first.add_done_callback(lambda _: None)
+        waited: list[Any] = []
+        waiting = threading.Thread(target=lambda: waited.append(standard.wait([first, second], LIMIT)), daemon=True)
+
+        def start() -> None:
+            if not first._lock._is_owned():  # nobody could subscribe
+                waiting.start()
+                Parking.until(lambda: len(second._waiters) == 1)
+
+        with interrupt(start):
+            end(first)
+        if waiting.ident is None:
+            waiting.start()
+            Parking.until(lambda: len(second._waiters) == 1)
+        assert second._waiters
+        assert not second._waiters[0].event.is_set()
+        second.set_result(2)
+        waiting.join(LIMIT)
+        assert waited[0].done == {first, second}
+
+    assert everywhere(scenario, _future) > 3
 
 
 def test_the_standard_library_s_conditions_work() -> None:

@@ -62,7 +62,6 @@ class Interruption:
                     if self._left < 0:
                         self.happened = True
                         self.where = f"{frame.f_code.co_qualname}:{frame.f_lineno}"
-                        sys.settrace(None)
                         self._handler()
                 previous = _opname(frame.f_code, frame.f_lasti)
             return follow
