@@ -18,6 +18,9 @@ class TestMine(ExecutorTests):
     def make_executor(self, max_workers, **options):
         return ThreadExecutor(max_workers, **options)
 """
+STANDARD = SIX_LINES.replace(
+    "reference import ThreadExecutor", "concurrent.futures import ThreadPoolExecutor as ThreadExecutor"
+)
 TWO = "passes_no_arguments or passes_a_keyword_called_fn"
 
 
@@ -40,7 +43,6 @@ def test_a_conformant_executor(tmp_path: Path) -> None:
     done = run(tmp_path, SIX_LINES, "-k", "cancelling or test_passes_no_arguments or cancel_returns")
     assert done.returncode == 0, done.stdout
     assert re.search(r"\b\d+ passed", done.stdout)
-    assert "failed" not in done.stdout
     assert "test_mine.py::TestMine: conformant" in done.stdout
 
 
@@ -103,14 +105,14 @@ def test_misuse_is_an_error(tmp_path: Path, line: str, complaint: str) -> None:
 
 
 def test_an_advisory_does_not_fail(tmp_path: Path) -> None:
-    done = run(tmp_path, SIX_LINES, "-k", "test_wait_sees_a_cancellation_at_once")
+    done = run(tmp_path, STANDARD, "-k", "test_wait_sees_a_cancellation_at_once")
     assert done.returncode == 0, done.stdout
     assert "advisory: cancelling.wait_sees_a_cancellation_at_once (SHOULD)" in done.stdout
 
 
 @pytest.mark.parametrize("line", ["    strict = True\n", "    declares_contract = True\n"])
 def test_an_advisory_can_be_made_to_count(tmp_path: Path, line: str) -> None:
-    done = run(tmp_path, f"{SIX_LINES}\n{line}", "-k", "test_wait_sees_a_cancellation_at_once")
+    done = run(tmp_path, f"{STANDARD}\n{line}", "-k", "test_wait_sees_a_cancellation_at_once")
     assert done.returncode == 1, done.stdout
 
 
