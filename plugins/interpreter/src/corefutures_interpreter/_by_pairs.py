@@ -9,6 +9,7 @@ from multiprocessing import Pipe
 from typing import Any
 
 from corefutures._isolated.pairs import PairPool
+from corefutures._isolated.pairwork import ConnectionLost
 from corefutures_interpreter._handing import receive
 from corefutures_interpreter._pools import InterpreterPool
 
@@ -21,6 +22,11 @@ class InterpreterPairPool(InterpreterPool, PairPool):
 
     def _send_parcel(self, station: Any, parcel: Any) -> None:
         station.worker.counter.put(parcel)
+        station.connection.send_bytes(b"")  # the bell
 
     def _receive_parcel(self, station: Any) -> Any:
+        try:
+            station.connection.recv_bytes()
+        except (EOFError, OSError) as exc:
+            raise ConnectionLost from exc
         return receive(station.worker.counter)

@@ -81,8 +81,9 @@ def _reduce(pickler: Any, obj: Any) -> Any:
     """Reduces what needs more than pickling, for the pickler's `reducer_override`."""
     kind = type(obj)
     if kind is memoryview:
-        buffer = pickle.PickleBuffer(obj)
-        pickler.shared.append(buffer)
+        # Stands for it in the pickle: only what is contiguous could do that itself.
+        buffer = pickle.PickleBuffer(b"" if obj.readonly else bytearray())
+        pickler.shared.append((buffer, obj))
         return memoryview, (buffer,)
     if kind is array:
         return _make_array, (obj.typecode, pickle.PickleBuffer(obj))
@@ -227,7 +228,7 @@ class _Picklery:
     def __init__(self, make: Callable[..., Any]) -> None:
         self._pieces: list[bytes] = []
         self._buffers: list[memoryview] = []
-        self._shared: list[pickle.PickleBuffer] = []
+        self._shared: list[tuple[pickle.PickleBuffer, memoryview]] = []
         self._pickler = make(self, _PROTOCOL, buffer_callback=self._keep_in_band)
         self._pickler.shared = self._shared
 
@@ -243,9 +244,10 @@ class _Picklery:
         self._pieces.append(piece if type(piece) is bytes else bytes(piece))
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
-        if any(buffer is shared for shared in self._shared):
-            self._buffers.append(memoryview(buffer))
-            return False
+        for stand_in, view in self._shared:
+            if buffer is stand_in:
+                self._buffers.append(view)
+                return False
         try:
             raw = buffer.raw()
         except BufferError:  # not contiguous

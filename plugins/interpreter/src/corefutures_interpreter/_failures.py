@@ -42,10 +42,6 @@ class FailureReporter(Reporter):
         except BaseException:
             return ERROR, self._no_memory
 
-    def unfit(self, error: BaseException) -> bytes:
-        """Returns the body of UNFIT; the worker's thread logs it, in the caller's interpreter."""
-        return self.error(error)[1]
-
     def _dumps(self, error: BaseException) -> bytes:
         traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
         try:

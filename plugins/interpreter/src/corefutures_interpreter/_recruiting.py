@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from corefutures._future import LOGGER
 from corefutures._isolated.frames import FRAME, UNFIT
 from corefutures._isolated.worker import TicketEnds
-from corefutures_interpreter._crossing import Encoder
-from corefutures_interpreter._failures import FailureReporter
+from corefutures_interpreter._crossing import Encoder, decode_result
+from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> None:
+def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> Any:
     """The worker thread's first call in its interpreter; it crosses as code, so everything is imported there."""
     import sys
 
@@ -31,7 +31,7 @@ def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> None:
     sys.argv[:] = argv
     from corefutures_interpreter._worker_interpreter import serve
 
-    serve(*rest)
+    return serve(*rest)
 
 
 def main_module() -> tuple[str | None, str | None]:
@@ -134,15 +134,11 @@ class InterpreterWorker:
         """The thread of this worker."""
         try:
             try:
-                try:
-                    body = None if initializer is None else _encoded_inline(initializer, serializer)
-                except Exception as exc:
-                    self._ends.send(UNFIT, FailureReporter(Encoder("pickle")).unfit(exc))
-                    raise
-                path = tuple(entry for entry in sys.path if isinstance(entry, str))
-                argv = tuple(entry for entry in sys.argv if isinstance(entry, str))
-                interpreter.call(_enter, path, argv, self._ends.crossing, body, serializer, main_module())
-            except Exception:  # an initializer that failed, as a rule: the pool knows
+                unfit = self._inhabit(interpreter, initializer, serializer)
+                if unfit is not None:
+                    LOGGER.critical("Exception in initializer:", exc_info=rebuild(unfit, decode_result))
+                    self._ends.send(UNFIT, unfit)
+            except Exception:  # the pool finds its worker lost
                 LOGGER.critical("Exception in a worker interpreter:", exc_info=True)
             finally:
                 self._ends.close()
@@ -153,6 +149,19 @@ class InterpreterWorker:
                 LOGGER.critical("A worker interpreter could not be destroyed:", exc_info=True)
         finally:
             self._threads.discard(threading.current_thread())
+
+    def _inhabit(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> bytes | None:
+        """Runs the interpreter until it is told to stop; returns the body of UNFIT if the initializer failed."""
+        try:
+            body = None if initializer is None else _encoded_inline(initializer, serializer)
+        except Exception as exc:
+            return FailureReporter(Encoder("pickle")).error(exc)[1]
+        path = tuple(entry for entry in sys.path if isinstance(entry, str))
+        argv = tuple(entry for entry in sys.argv if isinstance(entry, str))
+        unfit: bytes | None = interpreter.call(
+            _enter, path, argv, self._ends.crossing, body, serializer, main_module()
+        )
+        return unfit
 
     def sentinels(self) -> Iterable[Any]:
         return ()  # its end is the end of its voice

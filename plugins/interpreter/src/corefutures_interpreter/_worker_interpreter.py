@@ -26,7 +26,7 @@ def serve(
     initializer: bytes | None,
     serializer: str,
     main: tuple[str | None, str | None],
-) -> None:
+) -> bytes | None:
     """Serves a pool until it ends.
 
     Args:
@@ -35,34 +35,24 @@ def serve(
         serializer: Results are serialised with it.
         main: The name and the file of the caller's main module.
 
-    Raises:
-        BaseException: What the initializer raised, after the pool was told.
+    Returns:
+        What is to be said of the initializer if it failed, as the body of UNFIT.
     """
     decoder = _Decoder(*main)
-    failed: list[BaseException] = []
-
-    def prepare() -> None:
+    encode = Encoder(serializer)
+    if initializer is not None:
         try:
             function, arguments = decoder.body(initializer)
             function(*arguments)
         except BaseException as exc:
-            failed.append(exc)
-            raise
-
+            return FailureReporter(encode).error(exc)[1]
     way, *rest = ends
-    common = {
-        "encode": Encoder(serializer),
-        "prepare": None if initializer is None else prepare,
-        "limit": None,
-        "decode": decoder.body,
-        "reporter": FailureReporter,
-    }
+    common = {"encode": encode, "prepare": None, "limit": None, "decode": decoder.body, "reporter": FailureReporter}
     if way == "tickets":
         _serve_tickets(*rest, decoder, common)
     else:
         _serve_pair(*rest, decoder, common)
-    if failed:
-        raise failed.pop()
+    return None
 
 
 def _serve_tickets(
@@ -102,13 +92,17 @@ def _serve_pair(handle: int, queues: tuple[int, int], decoder: _Decoder, common:
     kind = connections.PipeConnection if sys.platform == "win32" else connections.Connection
     counter = Counter(*queues)
     connection = kind(handle)
+
+    def fetch(_: Any) -> Any:
+        connection.recv_bytes()  # the bell
+        return decoder.parcel(counter.take())
+
+    def ship(_: Any, parcel: Any) -> None:
+        counter.put(parcel)
+        connection.send_bytes(b"")
+
     try:
-        serve_pair(
-            connection=connection,
-            fetch=lambda _: decoder.parcel(counter.take()),
-            ship=lambda _, parcel: counter.put(parcel),
-            **common,
-        )
+        serve_pair(connection=connection, fetch=fetch, ship=ship, **common)
     finally:
         connection._handle = None  # type: ignore[attr-defined]  # the worker's thread closes it
 

@@ -1,0 +1,200 @@
+"""What crosses between interpreters, how, and what is said of what doesn't."""
+
+from __future__ import annotations
+
+from array import array
+from concurrent import interpreters
+from concurrent.interpreters import ExecutionFailed, NotShareableError
+
+import errands
+import pytest
+
+BIG = 1 << 20
+
+
+class HasMethod:
+    def method(self):
+        return 1
+
+
+def of_this_module():
+    return __name__
+
+
+def test_functions_that_need_nothing_cross_by_value(pool):
+    def nested(a, b):
+        inner = [len(part) for part in (a, b)]
+        return sum(inner)
+
+    assert pool.submit(nested, "ab", "c").result() == 3
+    assert pool.submit(lambda x: x * 2, 4).result() == 8
+    assert pool.submit(sorted, [3, 1, 2], key=lambda x: -x).result() == [3, 2, 1]
+
+
+def test_functions_of_modules_cross_by_name(pool):
+    assert pool.submit(errands.touch, "there").result() == "there"
+    assert pool.submit(errands.read_state).result() == "there"
+    assert errands.read_state() == "untouched"
+
+
+@pytest.mark.parametrize("what", ["closure", "default", "global", "method"])
+def test_functions_that_need_more_do_not(pool, what):
+    free = 1
+    functions = {
+        "closure": lambda: free,
+        "default": lambda x=free: x,
+        "global": lambda: BIG,
+        "method": type("Local", (HasMethod,), {})().method,
+    }
+    error = pool.submit(functions[what]).exception()
+    assert type(error) is NotShareableError
+    assert error.__cause__ is not None
+    assert pool.submit(errands.echo, 1).result() == 1
+
+
+def test_closures_cross_with_cloudpickle(make_pool):
+    pytest.importorskip("cloudpickle")
+    free = 40
+    executor = make_pool(serializer="cloudpickle")
+    assert executor.submit(lambda x: x + free, 2).result() == 42
+    content = bytearray(8)
+    executor.submit(errands.write_into, memoryview(content), 3, 9).result()
+    assert content[3] == 9
+
+
+def test_an_unknown_serializer_is_refused(make_pool):
+    with pytest.raises(ValueError, match="serializer must be"):
+        make_pool(serializer="marshal")
+
+
+def test_scripts_are_refused(pool):
+    with pytest.raises(TypeError, match="scripts not supported"):
+        pool.submit("print(1)")
+
+
+@pytest.mark.parametrize("size", [3, BIG])
+def test_a_memoryview_shows_the_same_memory(pool, size):
+    content = bytearray(size)
+    pool.submit(errands.write_into, memoryview(content), size - 1, 7).result()
+    assert content[-1] == 7
+
+
+def test_a_memoryview_keeps_its_shape_and_its_protection(pool):
+    square = memoryview(bytearray(48)).cast("i", [3, 4])
+    assert pool.submit(lambda view: (view.shape, view.format, view.readonly), square).result() == ((3, 4), "i", False)
+    assert pool.submit(lambda view: view.readonly, memoryview(bytes(4))).result() is True
+    assert pool.submit(bytes, memoryview(bytearray(b"abcdef"))[::2]).result() == b"ace"
+
+
+@pytest.mark.parametrize("size", [3, BIG])
+def test_a_memoryview_that_comes_back_outlives_its_interpreter(make_pool, size):
+    with make_pool() as executor:
+        view = executor.submit(lambda n: memoryview(bytearray(n)), size).result()
+        fixed = executor.submit(lambda n: memoryview(bytes(n)), size).result()
+    view[0] = 1
+    assert len(view) == len(fixed) == size
+    assert not view.readonly
+    assert fixed.readonly
+
+
+@pytest.mark.parametrize("size", [10, 40_000, 70_000, BIG])
+@pytest.mark.parametrize("kind", [bytes, bytearray, "str", "array", "list", "ints"])
+def test_payloads_of_all_sizes_come_back_as_they_were(pool, kind, size):
+    values = {
+        bytes: bytes(size), bytearray: bytearray(size), "str": "é" * size, "array": array("d", range(size // 8)),
+        "list": [b"x" * size, bytearray(size), "y" * size, 3], "ints": list(range(size // 10)),
+    }  # fmt: skip
+    value = values[kind]
+    future = pool.submit(errands.echo, value)
+    if kind is bytearray:
+        value[0] = 1  # a snapshot was taken
+        assert future.result() == bytearray(size)
+        return
+    assert future.result() == value
+    assert type(future.result()) is type(value)
+
+
+def test_queues_cross(pool):
+    queue = interpreters.create_queue()
+    pool.submit(queue.put, "from there").result()
+    assert queue.get_nowait() == "from there"
+
+
+def test_what_cannot_be_pickled_fails_its_own_call(pool):
+    error = pool.submit(errands.echo, errands.Undumpable()).exception()
+    assert type(error) is NotShareableError
+    assert type(error.__cause__) is ValueError
+    assert pool.submit(errands.echo, 1).result() == 1
+
+
+@pytest.mark.parametrize("size", [0, BIG])
+def test_what_cannot_be_unpickled_there_fails_its_own_call(pool, size):
+    error = pool.submit(errands.echo, [bytes(size), errands.Unloadable()]).exception()
+    assert type(error) is NotShareableError
+    assert "args not shareable" in str(error)
+    assert "not to be unpickled" in str(error.__cause__)
+    assert pool.submit(errands.echo, 1).result() == 1
+
+
+def test_a_result_that_cannot_cross_fails_its_own_call(pool):
+    for kind in (errands.Undumpable, errands.Unloadable):
+        error = pool.submit(errands.make, kind).exception()
+        assert type(error) is NotShareableError
+        assert error.__cause__ is not None
+    assert pool.submit(errands.echo, 1).result() == 1
+
+
+def test_an_exception_arrives_as_it_was_caused_by_its_summary(pool):
+    error = pool.submit(errands.fail, KeyError, "missing").exception()
+    assert type(error) is KeyError
+    assert error.args == ("missing",)
+    cause = error.__cause__
+    assert type(cause) is ExecutionFailed
+    assert cause.excinfo.type.__qualname__ == "KeyError"
+    assert cause.excinfo.type.__module__ == "builtins"
+    assert cause.excinfo.msg == "'missing'"
+    assert "in fail" in str(cause)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException])
+def test_exceptions_that_end_programs_end_their_call_only(pool, kind):
+    error = pool.submit(errands.fail, kind, 3).exception()
+    assert type(error) is kind
+    assert error.args == (3,)
+    assert pool.submit(errands.echo, 1).result() == 1
+
+
+def test_an_exception_that_cannot_be_kept_arrives_as_its_summary(pool):
+    error = pool.submit(errands.raise_local).exception()
+    assert type(error) is ExecutionFailed
+    assert error.excinfo.type.__name__ == "Local"
+    assert error.excinfo.msg == "made in the call"
+    error = pool.submit(errands.raise_stubborn).exception()
+    assert type(error) is ExecutionFailed
+    assert error.excinfo.type.__qualname__ == "Stubborn"
+    assert error.excinfo.msg == "one two"
+    assert "unpickled" in error.__notes__[0]
+
+
+def test_a_module_that_is_not_there_is_named(pool):
+    error = pool.submit(__import__, "no_such_module_anywhere").exception()
+    assert type(error) is ModuleNotFoundError
+    assert error.name == "no_such_module_anywhere"
+    assert not getattr(error, "__notes__", [])
+
+
+def test_an_extension_module_that_refuses_comes_with_advice(pool):
+    error = pool.submit(__import__, "_tracemalloc").exception()
+    assert type(error) is ImportError
+    assert 'create_executor("process")' in error.__notes__[0]
+    assert pool.submit(errands.echo, 1).result() == 1
+
+
+def test_numpy_loads_or_says_what_to_do(pool):
+    pytest.importorskip("numpy")
+    error = pool.submit(__import__, "numpy").exception()
+    # A module object never crosses; what matters is the import.
+    assert type(error) in (ImportError, NotShareableError)
+    if type(error) is ImportError:
+        assert any('create_executor("process")' in note for note in error.__notes__)
+    assert pool.submit(errands.echo, 1).result() == 1

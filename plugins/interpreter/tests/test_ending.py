@@ -1,0 +1,222 @@
+"""A pool ends cleanly in every order: no interpreter, no thread, no warning, no crash is left (see `nothing_left`)."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent import interpreters
+from concurrent.futures.interpreter import BrokenInterpreterPool
+
+import errands
+import pytest
+
+
+@pytest.fixture
+def gate():
+    """Two descriptors: what is written to the second lets a call that waits for the first go on."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_shutdown_waits_for_calls_and_interpreters(pool, gate):
+    running = pool.submit(errands.wait_for, gate[0])
+    pool.shutdown(wait=False)
+    assert not running.done()
+    os.write(gate[1], b"x")
+    pool.shutdown()
+    assert running.result() == b"x"
+    assert interpreters.list_all()[1:] == []
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(errands.echo)
+
+
+def test_shutdown_cancels_what_has_not_started(pool, gate):
+    running = pool.submit(errands.wait_for, gate[0])
+    while not running.running():
+        assert not running.done()
+    waiting = [pool.submit(errands.echo, number) for number in range(50)]
+    assert not any(future.running() for future in waiting)
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert all(future.cancelled() for future in waiting)
+    os.write(gate[1], b"x")
+    assert running.result() == b"x"
+
+
+def test_a_dropped_pool_finishes_its_calls(make_pool):
+    from corefutures_interpreter import InterpreterPoolExecutor
+
+    executor = InterpreterPoolExecutor(2)
+    futures = [executor.submit(errands.echo, number) for number in range(20)]
+    del executor
+    gc.collect()
+    assert [future.result() for future in futures] == list(range(20))
+
+
+def test_shutdown_in_a_callback_does_not_wait(pool):
+    ended = threading.Event()
+    future = pool.submit(errands.echo)
+    future.add_done_callback(lambda _: (pool.shutdown(wait=True), ended.set()))
+    assert ended.wait(30)
+
+
+def test_a_failing_initializer_breaks_the_pool(make_pool, caplog):
+    executor = make_pool(2, initializer=errands.fail, initargs=(ZeroDivisionError, "at the start"))
+    futures = [executor.submit(errands.echo) for _ in range(4)]
+    errors = [future.exception() for future in futures]
+    assert {type(error) for error in errors} == {BrokenInterpreterPool}
+    assert len(set(map(id, errors))) == 4
+    assert type(errors[0].__cause__) is ZeroDivisionError
+    assert "ExecutionFailed: ZeroDivisionError: at the start" in caplog.text
+    with pytest.raises(BrokenInterpreterPool, match="initializer"):
+        executor.submit(errands.echo)
+
+
+def test_an_initializer_that_fails_in_one_of_several_workers(make_pool, tmp_path):
+    mark = tmp_path / "first"
+
+    def fail_unless_first(path):
+        import os
+
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+
+    executor = make_pool(2, initializer=fail_unless_first, initargs=(str(mark),))
+    futures = [executor.submit(errands.echo, number) for number in range(50)]
+    outcomes = [future.exception() for future in futures]
+    assert {type(error) for error in outcomes} <= {BrokenInterpreterPool, type(None)}
+
+
+def test_an_initializer_that_cannot_cross_breaks_the_pool(make_pool, caplog):
+    free = []
+    executor = make_pool(1, initializer=lambda: free)
+    error = executor.submit(errands.echo).exception()
+    assert type(error) is BrokenInterpreterPool
+    assert type(error.__cause__) is interpreters.NotShareableError
+    assert "NotShareableError" in caplog.text
+
+
+def test_no_interpreter_can_be_made(make_pool, monkeypatch):
+    def create():
+        raise interpreters.InterpreterError("out of memory")
+
+    executor = make_pool(2)
+    monkeypatch.setattr(interpreters, "create", create)
+    with pytest.raises(interpreters.InterpreterError, match="out of memory"):
+        executor.submit(errands.echo)
+    monkeypatch.undo()
+    assert make_pool(2).submit(errands.echo, 3).result() == 3
+
+
+def test_no_second_interpreter_can_be_made(make_pool, monkeypatch):
+    executor = make_pool(2)
+    assert executor.submit(errands.echo, 1).result() == 1
+
+    def create():
+        raise interpreters.InterpreterError("out of memory")
+
+    monkeypatch.setattr(interpreters, "create", create)
+    futures = [executor.submit(errands.echo, number) for number in range(20)]
+    assert [future.result() for future in futures] == list(range(20))
+    assert len(executor._threads) == 1
+
+
+def test_no_thread_can_be_started(make_pool, monkeypatch):
+    executor = make_pool(1)
+
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        executor.submit(errands.echo)
+
+
+def test_a_thread_left_by_a_call_is_waited_for(pool, gate):
+    pool.submit(errands.leave_thread, gate[0]).result()
+    os.write(gate[1], b"x")
+    pool.shutdown()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="children are ended with a POSIX signal")
+def test_a_child_left_by_a_call_keeps_nobody(pool):
+    number = pool.submit(errands.leave_child).result()
+    pool.shutdown()
+    os.kill(number, 9)
+    os.waitpid(number, 0)
+
+
+def test_names_that_the_world_reads(make_pool):
+    executor = make_pool(2, "prefix", errands.touch, (1,))
+    assert executor._max_workers == 2
+    assert executor._thread_name_prefix == "prefix"
+    assert executor._initializer is errands.touch
+    assert executor._initargs == (1,)
+    assert (executor._shutdown, executor._broken) == (False, False)
+    executor.submit(errands.echo).result()
+    assert {thread.name for thread in executor._threads} == {"prefix_0"}
+    executor.shutdown()
+    assert executor._shutdown is True
+    assert executor._threads == set()
+    assert make_pool()._thread_name_prefix.startswith("InterpreterPoolExecutor-")
+
+
+@pytest.mark.parametrize("bad", [{"max_workers": 0}, {"max_workers": -1}])
+def test_bad_sizes_are_refused(make_pool, bad):
+    with pytest.raises(ValueError, match="max_workers"):
+        make_pool(**bad)
+
+
+def test_an_initializer_must_be_callable(make_pool):
+    with pytest.raises(TypeError, match="initializer"):
+        make_pool(initializer=3)
+
+
+def test_no_method_of_the_standard_pool_is_inherited():
+    from corefutures_interpreter import InterpreterPoolExecutor as Ours
+
+    standard = concurrent.futures.InterpreterPoolExecutor.__mro__[:-1]
+    inert = {"_adjust_thread_count", "_initializer_failed", "prepare_context"}  # nothing of ours calls them
+    for base in standard:
+        for name, member in vars(base).items():
+            if callable(member) or isinstance(member, classmethod):
+                owner = next(kind for kind in Ours.__mro__ if name in vars(kind))
+                assert owner.__module__.startswith("corefutures") or name in inert, name
+
+
+PROGRAMS = {
+    "calls run at the end": "executor.submit(time.sleep, 0.1)",
+    "calls wait at the end": "[executor.submit(time.sleep, 0.01) for _ in range(20)]",
+    "dropped": "executor.submit(time.sleep, 0.05); del executor",
+    "dropped at once": "del executor",
+    "shut down without waiting": "executor.submit(time.sleep, 0.05); executor.shutdown(wait=False)",
+    "in a cycle": "cycle = [executor.submit(time.sleep, 0.05), executor]; cycle.append(cycle); del executor, cycle",
+    "an exception ends the program": "executor.submit(time.sleep, 0.05); sys.exit(0)",
+    "large results on the way": "[executor.submit(bytes, 1 << 20) for _ in range(10)]",
+    "a result kept to the end": "keep = executor.submit(memoryview, b'x' * (1 << 20)).result(); import builtins; builtins.keep = keep",
+    "in a thread at the end": "threading.Thread(target=lambda: executor.submit(time.sleep, 0.05).result()).start()",
+    "from atexit": "import atexit; atexit.register(lambda: executor.shutdown())",
+}
+
+
+@pytest.mark.parametrize("order", PROGRAMS)
+def test_the_end_of_the_program(order, way):
+    program = "import sys, threading, time\nfrom corefutures_interpreter import InterpreterPoolExecutor\n" + textwrap.dedent(
+        f"""
+        executor = InterpreterPoolExecutor(2)
+        executor.submit(int).result()
+        {PROGRAMS[order]}
+        """
+    )
+    environment = {**os.environ, "COREFUTURES_PORTABLE": "1" if way == "pairs" else "0"}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-W", "default", "-X", "faulthandler", "-c", program], env=environment,
+            capture_output=True, text=True, timeout=40,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
