@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -19,18 +20,18 @@ class TargetError(ValueError):
     """The target does not exist, is not available, or is not what makes executors."""
 
 
-_aim = ""
+_AIM = "COREFUTURES_CONFORMANCE_TARGET"
+"""The environment variable that says the target, so that programs which a rule starts know it too."""
 
 
 def aim(text: str) -> None:
     """Say which target the rules of `bare` are run on: what `Target.to_text` gave."""
-    global _aim
-    _aim = text
+    os.environ[_AIM] = text
 
 
 def aimed() -> Target:
     """The target that was aimed at last."""
-    return Target.from_text(_aim)
+    return Target.from_text(os.environ[_AIM])
 
 
 @dataclass(frozen=True)
