@@ -13,6 +13,7 @@ import importlib.util
 import multiprocessing
 import multiprocessing.pool
 import os
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -203,6 +204,8 @@ def bytes_for_a_pending_call(pool_class: Callable[[int], standard.Executor], cal
 
 def pipe_round_trip(items: int = 2_000) -> float:
     """The raw limit of submitting one call and waiting for it: a byte to a process and back."""
+    if sys.platform == "win32":
+        raise NotImplementedError("needs fork")
     there, theirs_ = os.pipe()
     theirs_back, back = os.pipe()
     process = multiprocessing.get_context("fork").Process(target=_echo, args=(there, back), daemon=True)

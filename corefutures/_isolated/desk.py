@@ -11,16 +11,19 @@ import mmap
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from corefutures._future import PENDING
 from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
 
 if TYPE_CHECKING:
-    from collections import deque
+    from collections.abc import Callable
 
     from corefutures._isolated.future import CallFuture
+
+_T = TypeVar("_T")
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -40,12 +43,13 @@ class TicketDesk:
 
     Args:
         berths: How many workers there may be at a time.
+        backlog: The calls that are to be sent, in order; taken out at the left here, and added to at the right elsewhere.
 
     Thread safety: `post` and `take_back` may be called from any thread, also by a signal handler that interrupts
     one of them.
     """
 
-    def __init__(self, berths: int) -> None:
+    def __init__(self, berths: int, backlog: deque[CallFuture[Any]]) -> None:
         board_size = -(-8 * berths // mmap.PAGESIZE) * mmap.PAGESIZE
         small = _AHEAD + berths
         large = _LARGE_AHEAD + 2 * berths
@@ -68,78 +72,101 @@ class TicketDesk:
         capacity = fcntl.fcntl(self._inlet, getattr(fcntl, "F_GETPIPE_SZ", 1032))
         self._most = min(small, capacity // TICKET.size // 2)
         # Held by whoever writes or takes back tickets, never while anything blocks or foreign code runs: the
-        # pipe's ends are non-blocking. Writers who find it taken leave; its holder looks again when done.
-        self._seat = threading.Lock()
-        self._seated = 0
-        self._unwritten = b""  # tickets that the pipe had no room for; guarded by the seat
+        # pipe's ends are non-blocking. Who finds it taken leaves; its holder looks again when done. Reentrant
+        # for one reason: it can be asked whether this very thread holds it, which then is a signal handler.
+        self._seat = threading.RLock()
+        # Where a ticket is that workers can't read. A signal handler may raise at any point, in the middle of
+        # any step: so each ticket is in exactly one place at all times, which whoever sits next finds. What must
+        # not come apart is done in C (`extend(map(…))`), or by one assignment to several names.
+        self._backlog = backlog  # no ticket was made yet
+        self._batch: dict[int, bytes] = {}  # made, of calls that are on their way out of the backlog
+        self._unwritten = b""  # to be written next
+        self._written: deque[int] = deque()  # bytes of that which were written since
+        self._drained: deque[bytes] = deque()  # read back, to be written before that
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def post(self, backlog: deque[CallFuture[Any]]) -> None:
-        """Writes tickets for what is in `backlog`, as far as there is room."""
-        while backlog and self._seat.acquire(blocking=False):
-            self._seated = threading.get_ident()
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to be written."""
+        return bool(self._backlog or self._unwritten or self._batch or self._drained)
+
+    def post(self) -> None:
+        """Writes tickets for what is in the backlog, as far as there is room."""
+        while self.waiting and not self._is_interrupted():
+            progress = False
             try:
-                progress = self._post_some(backlog)
+                if self._seat.acquire(blocking=False):
+                    progress = self._post_some()
             finally:
-                self._seated = 0
-                self._seat.release()
+                self._stand_up()
             if not progress:
                 return
 
-    def _post_some(self, backlog: deque[CallFuture[Any]]) -> bool:
-        if self._inlet < 0 or (self._unwritten and not self._write(b"")):
+    def _post_some(self) -> bool:
+        """Returns whether there may be more to be written."""
+        if self._inlet < 0 or not self._flush():
             return False
-        out, pack = self.out, TICKET.pack
+        self._fill_batch()
+        made = b"".join(self._batch.values())
+        self._unwritten, self._batch = self._unwritten + made, {}
+        return bool(made) and self._flush()
+
+    def _fill_batch(self) -> None:
+        """Makes tickets; an interrupted one is gone on with where it was."""
+        batch, backlog, out, pack = self._batch, self._backlog, self.out, TICKET.pack
         small_cells, arena = self._small_cells, self._map
         room = min(self._most - len(out), _ATOMIC // TICKET.size)
-        tickets = []
         while room > 0:
             try:
-                future = backlog.popleft()
+                future = backlog[0]
             except IndexError:
-                break
-            body = future._body
-            if body is None:  # cancelled, or its pool is broken
-                continue
-            number = future._number
-            if type(body) is not bytes:
-                offset, size = 0, PARCEL_SIZE
-            else:
-                size = len(body)
-                cells = small_cells if size <= _SMALL else self._large_cells
-                if not cells:
-                    backlog.appendleft(future)
-                    break
-                offset = cells.pop()
-                arena[offset : offset + size] = body
+                return
+            number, body = future._number, future._body
+            if number not in batch and body is not None:  # or else it is cancelled, or its pool is broken
+                if type(body) is not bytes:
+                    offset, size = 0, PARCEL_SIZE
+                else:
+                    size = len(body)
+                    cells = small_cells if size <= _SMALL else self._large_cells
+                    if not cells:
+                        return
+                    offset = cells.pop()
+                    arena[offset : offset + size] = body
+                out[number] = offset
+                batch[number] = pack(number, offset, size)
             # A cancellation at this point:
             # 1. it finds the call not sent: it cancels it, and we find out here and write no ticket; or
-            # 2. it finds it sent: it waits for our seat, and then finds the ticket in the pipe.
-            out[number] = offset
+            # 2. it finds it sent: it waits for our seat, and then finds the ticket.
             with future._lock:
                 if waiting := future._state == PENDING:
                     future._sent = True
             if not waiting:
+                batch.pop(number, None)
                 self.free(number)
-                continue
-            if offset:
+            elif type(body) is bytes:
                 future._body = None
-            tickets.append(pack(number, offset, size))
+            try:
+                if backlog[0] is future:
+                    backlog.popleft()
+            except IndexError:  # the pool broke
+                return
             room -= 1
-        return bool(tickets) and self._write(b"".join(tickets))
 
-    def _write(self, tickets: bytes) -> bool:
-        """Writes tickets after those still unwritten; returns whether all could be written."""
-        pending = self._unwritten + tickets
-        done = 0
-        try:
-            while done < len(pending) and self._inlet >= 0:
-                done += os.write(self._inlet, pending[done : done + _ATOMIC])
-        except BlockingIOError:
-            pass
-        self._unwritten = pending[done:]
-        return not self._unwritten
+    def _flush(self) -> bool:
+        """Writes what is to be written next; returns whether all of it could be."""
+        while True:
+            self._tidy_up()
+            if not self._unwritten or self._inlet < 0:
+                return True
+            try:
+                self._written.extend(map(os.write, (self._inlet,), (self._unwritten[:_ATOMIC],)))
+            except BlockingIOError:
+                return False
+
+    def _tidy_up(self) -> None:
+        rest = b"".join(self._drained) + self._unwritten[sum(self._written) :]
+        self._unwritten, self._drained, self._written = rest, deque(), deque()
 
     def free(self, number: int) -> None:
         """Gives back the cell of a call that has ended."""
@@ -149,77 +176,98 @@ class TicketDesk:
 
     def send_all(self, word: int, times: int) -> None:
         """Writes STOP, or a roll call, for so many workers."""
-        with self._seat:
-            self._seated = threading.get_ident()
-            self._write(TICKET.pack(word, 0, 0) * times)
-            self._seated = 0
+        self._sit(lambda: self._add_words(word, times))
 
     def call_roll(self, word: int, workers: int) -> None:
         """Writes a roll call for so many workers, unless it is still there to be read."""
-        with self._seat:
-            self._seated = threading.get_ident()
-            tickets = self._drain()
-            missing = 0 if any(t[0] == word for t in tickets) else workers
-            self._unwritten = b""
-            self._write(b"".join([TICKET.pack(*t) for t in tickets]) + TICKET.pack(word, 0, 0) * missing)
-            self._seated = 0
+
+        def work() -> None:
+            if not any(ticket[0] == word for ticket in self._take_all()):
+                self._add_words(word, workers)
+
+        self._sit(work)
+
+    def _add_words(self, word: int, times: int) -> None:
+        self._unwritten += TICKET.pack(word, 0, 0) * times
 
     # ── taking back ──────────────────────────────────────────────────────────────────────────────────────
 
     def take_back(self, future: CallFuture[Any]) -> bool:
         """Cancels a call if no worker has its ticket, nor will ever have; returns whether it did.
 
-        Whoever else wants the same meanwhile waits for the seat, and finds the call cancelled then.
+        Whoever else wants the same meanwhile waits for the seat, and finds the call cancelled then. A signal handler
+        that interrupts the holder of the seat is told that it can't be done: nothing can be said for sure.
         """
-        if self._seated == threading.get_ident():
-            return False  # we are a signal handler that interrupts the holder: nothing can be said for sure
-        with self._seat:
-            self._seated = threading.get_ident()
-            tickets = self._drain()
-            kept = [t for t in tickets if t[0] != future._number]
-            self._unwritten = b""
-            self._write(b"".join([TICKET.pack(*t) for t in kept]))
-            found = len(kept) < len(tickets)
-            if found:
-                self.free(future._number)
-                found = future._revoke()
-            self._seated = 0
-        return found
+
+        def work() -> bool:
+            if self._batch:
+                self._post_some()
+            tickets = self._take_all()
+            kept = b"".join([TICKET.pack(*ticket) for ticket in tickets if ticket[0] != future._number])
+            if len(kept) == len(self._unwritten) or not future._revoke():
+                return False
+            self._unwritten = kept
+            self.free(future._number)
+            return True
+
+        return self._sit(work) or False
 
     def take_back_all(self) -> list[int]:
         """Takes back the tickets of all calls that no worker has; returns their numbers."""
-        if self._seated == threading.get_ident():
-            return []
-        with self._seat:
-            self._seated = threading.get_ident()
-            tickets = self._drain()
-            words = [t for t in tickets if t[0] == STOP or t[0] & ROLL_CALL]
-            self._unwritten = b""
-            self._write(b"".join([TICKET.pack(*t) for t in words]))
-            self._seated = 0
-        return [t[0] for t in tickets if t[0] != STOP and not t[0] & ROLL_CALL]
+
+        def work() -> list[int]:
+            numbers = []
+            words = []
+            for ticket in self._take_all():
+                if ticket[0] == STOP or ticket[0] & ROLL_CALL:
+                    words.append(TICKET.pack(*ticket))
+                else:
+                    numbers.append(ticket[0])
+            self._unwritten = b"".join(words)
+            return numbers
+
+        return self._sit(work) or []
 
     def claimed(self) -> set[int]:
         """Returns the calls whose tickets workers have read, as of one moment between this call's begin and end."""
-        with self._seat:
-            self._seated = threading.get_ident()
-            tickets = self._drain()
-            claimed = set(self.out).difference([t[0] for t in tickets])
-            self._unwritten = b""
-            self._write(b"".join([TICKET.pack(*t) for t in tickets]))
-            self._seated = 0
-        return claimed
 
-    def _drain(self) -> list[tuple[int, int, int]]:
-        """Takes every ticket that nobody has read, in order."""
-        parts = []
+        def work() -> set[int]:
+            unread = [ticket[0] for ticket in self._take_all()]
+            return set(self.out).difference(unread, self._batch)
+
+        return self._sit(work) or set()
+
+    def _take_all(self) -> list[tuple[int, int, int]]:
+        """Takes every ticket that nobody has read; they are what is to be written next then. Returns them in order."""
+        self._tidy_up()
         try:
-            while self._outlet >= 0 and (part := os.read(self._outlet, 1 << 16)):
-                parts.append(part)
+            while self._outlet >= 0:
+                self._drained.extend(map(os.read, (self._outlet,), (1 << 16,)))
         except BlockingIOError:
             pass
-        parts.append(self._unwritten)
-        return list(TICKET.iter_unpack(b"".join(parts)))
+        self._tidy_up()
+        return list(TICKET.iter_unpack(self._unwritten))
+
+    # ── the seat ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _sit(self, work: Callable[[], _T]) -> _T | None:
+        """Does something in the seat, after waiting for it; nothing if this thread has it, and is interrupted."""
+        if self._is_interrupted():
+            return None
+        try:
+            self._seat.acquire()
+            return work()
+        finally:
+            self._stand_up()
+            self.post()
+
+    def _is_interrupted(self) -> bool:
+        """Returns whether this thread has the seat: then it is a signal handler or finaliser that asks."""
+        return self._seat._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+    def _stand_up(self) -> None:
+        if self._is_interrupted():  # not if the seat was taken, or we were interrupted before we had it
+            self._seat.release()
 
     # ── the board ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -250,7 +298,7 @@ class TicketDesk:
 
     def disown(self) -> None:
         """In a forked child: as `close_ours`, whoever had the seat in the parent."""
-        self._seat = threading.Lock()
+        self._seat = threading.RLock()
         self.close_ours()
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ by themselves; a worker that is stuck, stopped or dead keeps nobody waiting but 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,14 @@ from corefutures._isolated.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
 
     from corefutures._isolated.crew import Recruiter, Worker
     from corefutures._isolated.future import CallFuture
+
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection as Connection
+    else:
+        from multiprocessing.connection import Connection
 
 
 class _Station:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from struct import Struct
 
 from corefutures._isolated.frames import (
@@ -26,10 +27,14 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.connection import Connection
     from typing import Any, Final
 
     from corefutures._isolated.payload import Parcel
+
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection as Connection
+    else:
+        from multiprocessing.connection import Connection
 
 #: The head of a call: its number, and PARCEL_SIZE if its parcel follows; an inline body follows at once.
 CALL: Final = Struct("=QI")

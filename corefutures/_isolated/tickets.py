@@ -16,6 +16,8 @@ from collections import deque
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
+
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER, PENDING
 from corefutures._isolated.chair import Chair, Sitter
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
     from corefutures._isolated.future import CallFuture
-
-assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
@@ -112,11 +112,24 @@ class TicketPool(Pool):
         self.relieve()
         out = len(desk.out)
         if out < 2 * len(self._crew) or (len(self._backlog) >= _BURST and out < 512):
-            desk.post(self._backlog)
+            self._post(desk)
+
+    def _post(self, desk: TicketDesk) -> None:
+        try:
+            desk.post()
+        except BaseException:  # of a signal handler: what was not done, our thread does
+            self._wake()
+            raise
 
     def take_back(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
-        return desk is not None and desk.take_back(future)
+        if desk is None:
+            return False
+        try:
+            return desk.take_back(future)
+        except BaseException:
+            self._wake()
+            raise
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
@@ -142,7 +155,7 @@ class TicketPool(Pool):
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _open(self) -> None:
-        self._desk = TicketDesk(self.size)
+        self._desk = TicketDesk(self.size, self._backlog)
         # Nothing is written to it, ever: it ends when we do, and with it our workers.
         self._lifeline, self._lifeline_ours = os.pipe()
         self._poll = select.epoll()
@@ -269,8 +282,8 @@ class TicketPool(Pool):
                 self._take_in(chair, sitter, spoken)
         finally:
             chair.leave(sitter)
-        if self._backlog and len(desk.out) < 512:
-            desk.post(self._backlog)
+        if desk.waiting and len(desk.out) < 512:
+            desk.post()
         if self.defect is not None or self.closing:
             self._close_down()
 
@@ -286,8 +299,8 @@ class TicketPool(Pool):
                     self._read(station_)
         desk = self._desk
         assert desk is not None
-        if self._backlog and len(desk.out) < 512:  # before what may take longer
-            desk.post(self._backlog)
+        if desk.waiting and len(desk.out) < 512:  # before what may take longer
+            desk.post()
         for station in [s for s in self._stations if s.dead]:
             self._bury(station)
         if self._doubts:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
     from corefutures._isolated.pairs import PairPool as PairPool
-    from corefutures._isolated.pairwork import serve_pair as serve_pair
+    from corefutures._isolated.pairwork import ConnectionLost as ConnectionLost, serve_pair as serve_pair
     from corefutures._isolated.payload import Encoder as Encoder
     from corefutures._isolated.pool import BREAK as BREAK, REPLACE as REPLACE, Pool as Pool
     from corefutures._isolated.ways import has_fast_path as has_fast_path
@@ -54,6 +54,7 @@ _HOMES = {
     "hookimpl": "corefutures.backend._hook",
     # isolated workers, the caller's side
     "BREAK": "corefutures._isolated.pool",
+    "ConnectionLost": "corefutures._isolated.pairwork",
     "Pool": "corefutures._isolated.pool",
     "REPLACE": "corefutures._isolated.pool",
     "Pace": "corefutures._isolated.chunks",

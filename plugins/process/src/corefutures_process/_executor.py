@@ -134,7 +134,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             "hire_ahead": self._mp_context.get_start_method(allow_none=False) == "fork",
             "name": "process pool",
         }
-        if fast:
+        if sys.platform == "linux" and fast:
             from corefutures.backend import DescriptorRoute, TicketPool  # here for platforms that lack them
 
             return TicketPool(make_route=DescriptorRoute, **options)

@@ -65,7 +65,7 @@ class _TravellingEnds(TicketEnds):
     __slots__ = ()
 
     def __reduce__(self) -> Any:
-        if get_spawning_popen() is None:
+        if sys.platform == "win32" or get_spawning_popen() is None:
             raise TypeError("the ends of a worker can only be sent to a process that is being started")
         passed = self._replace(
             tickets=reduction.DupFd(self.tickets),

@@ -77,6 +77,8 @@ def _reducers() -> Mapping[type, Callable[[Any], Any]]:
 
 
 def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None) -> None:
+    if sys.platform != "linux":
+        raise OSError("only Linux has tickets")
     import mmap
 
     from corefutures.backend import DescriptorCourier  # here for platforms that lack it
@@ -139,6 +141,8 @@ def _serve_pair(connection: Any, encode: Encoder, prepare: Callable[[], object] 
 def _end_with(lifeline: int) -> None:
     """Has the kernel kill this process when the other end of `lifeline` goes: no thread, no polling, no GIL."""
     assert sys.platform == "linux"  # as all of the fast path
+    if sys.platform != "linux":
+        raise OSError("only Linux sends a signal when a pipe ends")
     import fcntl
     import select
 

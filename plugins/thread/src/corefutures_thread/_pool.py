@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures.thread as _standard
 import itertools
 import os
+import sys
 import threading
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
@@ -68,7 +69,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             raise TypeError("initializer must be a callable")
         self._max_workers = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
-        self._initializer = initializer
+        self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment, unused-ignore]
         self._initargs = tuple(initargs)
         self._crew = self._assemble()
         if _exiting:
@@ -173,7 +174,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
 def _process_cpu_count() -> int | None:
     """Returns the number of CPUs that this process may use, if the system tells."""
-    if hasattr(os, "process_cpu_count"):  # 3.13
+    if sys.version_info >= (3, 13):
         return os.process_cpu_count()
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
