@@ -17,7 +17,8 @@ WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]
 #: The only module whose tests run on every Python.
 EVERYWHERE = "test_availability.py"
 
-collect_ignore = [] if HERE else [n for n in os.listdir(os.path.dirname(__file__)) if n.startswith("test_") and n != EVERYWHERE]
+TESTS = [name for name in os.listdir(os.path.dirname(__file__)) if name.startswith("test_")]
+collect_ignore = [] if HERE else [name for name in TESTS if name != EVERYWHERE]
 
 
 def pytest_generate_tests(metafunc):

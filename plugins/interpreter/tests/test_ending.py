@@ -198,7 +198,7 @@ PROGRAMS = {
     "in a cycle": "cycle = [executor.submit(time.sleep, 0.05), executor]; cycle.append(cycle); del executor, cycle",
     "an exception ends the program": "executor.submit(time.sleep, 0.05); sys.exit(0)",
     "large results on the way": "[executor.submit(bytes, 1 << 20) for _ in range(10)]",
-    "a result kept to the end": "keep = executor.submit(memoryview, b'x' * (1 << 20)).result(); import builtins; builtins.keep = keep",
+    "a result kept to the end": "keep = executor.submit(memoryview, b'x' * (1 << 20)).result(); sys.keep = keep",
     "in a thread at the end": "threading.Thread(target=lambda: executor.submit(time.sleep, 0.05).result()).start()",
     "from atexit": "import atexit; atexit.register(lambda: executor.shutdown())",
 }
@@ -206,8 +206,10 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("order", PROGRAMS)
 def test_the_end_of_the_program(order, way):
-    program = "import sys, threading, time\nfrom corefutures_interpreter import InterpreterPoolExecutor\n" + textwrap.dedent(
+    program = textwrap.dedent(
         f"""
+        import sys, threading, time
+        from corefutures_interpreter import InterpreterPoolExecutor
         executor = InterpreterPoolExecutor(2)
         executor.submit(int).result()
         {PROGRAMS[order]}

@@ -11,9 +11,10 @@ import builtins
 import marshal
 import pickle
 import sys
-from _interpreters import NotShareableError
 from array import array
 from types import FunctionType
+
+from _interpreters import NotShareableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _uses_globals(code: CodeType) -> bool:
     names, extended = code.co_names, 0
     raw = code.co_code
     for operation, argument in zip(raw[::2], raw[1::2], strict=True):
-        argument |= extended << 8  # noqa: PLW2901 - as the format has it
+        argument |= extended << 8
         extended = argument if operation == EXTENDED_ARG else 0
         if operation in shifts and not hasattr(builtins, names[argument >> shifts[operation]]):
             return True
@@ -100,7 +101,7 @@ def _plain_pickler() -> type[pickle.Pickler]:
 
 
 def _cloud_pickler() -> Any:
-    import cloudpickle
+    import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc, unused-ignore]
         def reducer_override(self, obj: Any) -> Any:
@@ -132,7 +133,8 @@ class Parcel:
 
     def __init__(self, pickled: list[bytes], buffers: list[memoryview]) -> None:
         # Bytes would be copied by the interpreter that receives them; views of them are not.
-        self._manifest = (len(pickled), *map(memoryview, pickled), *buffers)
+        views: list[memoryview] = [memoryview(piece) for piece in pickled]
+        self._manifest: tuple[Any, ...] = (len(pickled), *views, *buffers)
 
     def manifest(self) -> tuple[Any, ...]:
         """Returns what a queue between interpreters is to carry: the count of the pickle's pieces, then all views."""

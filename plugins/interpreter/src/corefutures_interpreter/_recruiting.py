@@ -115,9 +115,7 @@ class InterpreterWorker:
         interpreter = None
         try:
             interpreter = interpreters.create()
-            thread = threading.Thread(
-                target=self._live, args=(interpreter, initializer, serializer), name=name
-            )
+            thread = threading.Thread(target=self._live, args=(interpreter, initializer, serializer), name=name)
             threads.add(thread)
             try:
                 thread.start()
@@ -156,11 +154,9 @@ class InterpreterWorker:
             body = None if initializer is None else _encoded_inline(initializer, serializer)
         except Exception as exc:
             return FailureReporter(Encoder("pickle")).error(exc)[1]
-        path = tuple(entry for entry in sys.path if isinstance(entry, str))
-        argv = tuple(entry for entry in sys.argv if isinstance(entry, str))
-        unfit: bytes | None = interpreter.call(
-            _enter, path, argv, self._ends.crossing, body, serializer, main_module()
-        )
+        path = tuple(map(str, sys.path))
+        argv = tuple(map(str, sys.argv))
+        unfit: bytes | None = interpreter.call(_enter, path, argv, self._ends.crossing, body, serializer, main_module())
         return unfit
 
     def sentinels(self) -> Iterable[Any]:

@@ -46,12 +46,12 @@ def serve(
             function(*arguments)
         except BaseException as exc:
             return FailureReporter(encode).error(exc)[1]
-    way, *rest = ends
+    way = ends[0]
     common = {"encode": encode, "prepare": None, "limit": None, "decode": decoder.body, "reporter": FailureReporter}
     if way == "tickets":
-        _serve_tickets(*rest, decoder, common)
+        _serve_tickets(*ends[1:], decoder=decoder, common=common)
     else:
-        _serve_pair(*rest, decoder, common)
+        _serve_pair(*ends[1:], decoder=decoder, common=common)
     return None
 
 
@@ -64,6 +64,7 @@ def _serve_tickets(
     berth: int,
     bell: int,
     queues: tuple[int, int],
+    *,
     decoder: _Decoder,
     common: dict[str, Any],
 ) -> None:
@@ -83,15 +84,18 @@ def _serve_tickets(
     )
 
 
-def _serve_pair(handle: int, queues: tuple[int, int], decoder: _Decoder, common: dict[str, Any]) -> None:
+def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, common: dict[str, Any]) -> None:
     from multiprocessing import connection as connections
 
     from corefutures._isolated.pairwork import serve_pair
     from corefutures_interpreter._handing import Counter
 
-    kind = connections.PipeConnection if sys.platform == "win32" else connections.Connection
     counter = Counter(*queues)
-    connection = kind(handle)
+    connection: Any
+    if sys.platform == "win32":
+        connection = connections.PipeConnection(handle)
+    else:
+        connection = connections.Connection(handle)
 
     def fetch(_: Any) -> Any:
         connection.recv_bytes()  # the bell
@@ -104,7 +108,7 @@ def _serve_pair(handle: int, queues: tuple[int, int], decoder: _Decoder, common:
     try:
         serve_pair(connection=connection, fetch=fetch, ship=ship, **common)
     finally:
-        connection._handle = None  # type: ignore[attr-defined]  # the worker's thread closes it
+        connection._handle = None  # the worker's thread closes it
 
 
 class _Courier:

@@ -1,0 +1,157 @@
+"""The picture of docs/threads-processes-interpreters.md: measured on the three backends, drawn from the JSON.
+
+`python -m benchmarks.choosing measure FILE.json` and `python -m benchmarks.choosing draw FILE.json FILE.svg`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import corefutures
+from benchmarks import tiny
+from benchmarks.measuring import seconds
+
+BACKENDS = ("thread", "process", "interpreter")
+COLOURS = {"thread": "#4477aa", "process": "#ee8866", "interpreter": "#44aa77"}
+ROUNDS = 5
+PAYLOAD = 16 << 20
+
+
+def workers(name: str, count: int = 2) -> Executor:
+    """Returns an executor whose workers have all started and imported the calls."""
+    executor: Executor = corefutures.create_executor(name, max_workers=count)
+    for _ in range(2):
+        for future in [executor.submit(tiny.pause, 0.05) for _ in range(count)]:
+            future.result()
+    return executor
+
+
+def start(name: str) -> float:
+    def run() -> None:
+        with corefutures.create_executor(name, max_workers=2) as executor:
+            executor.submit(tiny.nothing).result()
+
+    return seconds(run) * 1e3
+
+
+def call(name: str) -> float:
+    def run() -> None:
+        for future in [executor.submit(tiny.nothing) for _ in range(2_000)]:
+            future.result()
+
+    with workers(name) as executor:
+        return seconds(run) / 2_000 * 1e6
+
+
+def payload(name: str) -> float:
+    content = bytes(PAYLOAD)
+    with workers(name) as executor:
+        return seconds(lambda: executor.submit(tiny.nothing, content).result()) * 1e3
+
+
+def compute(name: str) -> float:
+    def run() -> None:
+        for future in [executor.submit(tiny.compute, 1_000_000) for _ in range(2)]:
+            future.result()
+
+    with workers(name) as executor:
+        return seconds(run) * 1e3
+
+
+def wait(name: str) -> float:
+    def run() -> None:
+        for future in [executor.submit(tiny.pause, 0.02) for _ in range(32)]:
+            future.result()
+
+    with workers(name, 8) as executor:
+        return seconds(run) * 1e3
+
+
+MEASURES: list[tuple[str, str, Callable[[str], float]]] = [
+    ("start the pool, one call, stop it", "ms", start),
+    ("one of many tiny calls", "µs", call),
+    ("send 16 MB of bytes there and back", "ms", payload),
+    ("two CPU-bound calls, two workers", "ms", compute),
+    ("32 calls that wait 20 ms, eight workers", "ms", wait),
+]
+
+
+def measured() -> dict[str, Any]:
+    """Returns the median of each measure on each backend, and what it depends on."""
+    from benchmarks.__main__ import surroundings
+
+    panels = []
+    for title, unit, measure in MEASURES:
+        costs: dict[str, list[float]] = {name: [] for name in BACKENDS}
+        for number in range(ROUNDS):  # in turn, so that what drifts falls on all alike
+            for name in BACKENDS[:: 1 if number % 2 == 0 else -1]:
+                costs[name].append(measure(name))
+        medians = {name: statistics.median(found) for name, found in costs.items()}
+        print(title, medians, file=sys.stderr, flush=True)
+        panels.append({"title": title, "unit": unit, "medians": medians})
+    return {"surroundings": surroundings(), "rounds": ROUNDS, "panels": panels}
+
+
+def figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
+
+
+def drawn(document: dict[str, Any]) -> str:
+    """Returns the SVG: a panel for each measure, a bar for each backend, shorter is better."""
+    return "\n".join(lines(document)) + "\n"
+
+
+def lines(document: dict[str, Any]) -> Iterator[str]:
+    panels = document["panels"]
+    height = 44 + 96 * len(panels) + 24
+    yield (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}" font-family="sans-serif"'
+        ' font-size="13" role="img" aria-label="What threads, processes and interpreters cost; shorter is better">'
+    )
+    yield f'<rect width="640" height="{height}" fill="white"/>'
+    yield '<text x="16" y="26" font-size="15" fill="#222">What each backend takes (shorter is better)</text>'
+    top = 44
+    for panel in panels:
+        longest = max(panel["medians"].values())
+        yield f'<text x="16" y="{top + 16}" fill="#222">{escape(panel["title"])}, {escape(panel["unit"])}</text>'
+        for row, (name, value) in enumerate(panel["medians"].items()):
+            y = top + 24 + 21 * row
+            width = max(1.0, 420 * value / longest)
+            yield f'<text x="100" y="{y + 13}" text-anchor="end" fill="#444">{escape(name)}</text>'
+            yield f'<rect x="108" y="{y}" width="{width:.1f}" height="16" fill="{COLOURS[name]}"/>'
+            yield f'<text x="{114 + width:.1f}" y="{y + 13}" fill="#222">{figure(value)}</text>'
+        top += 96
+    around = document["surroundings"]
+    caption = f"{around['implementation']} {around['python']}, {around['system']}, {around['cpus']} CPUs"
+    caption += f", medians of {document['rounds']}"
+    yield f'<text x="16" y="{top + 12}" font-size="11" fill="#666">{escape(caption)}</text>'
+    yield "</svg>"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.choosing", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    measuring = commands.add_parser("measure")
+    measuring.add_argument("json", type=Path)
+    drawing = commands.add_parser("draw")
+    drawing.add_argument("json", type=Path)
+    drawing.add_argument("svg", type=Path)
+    options = parser.parse_args()
+    if options.command == "measure":
+        text = json.dumps(measured(), indent=1, ensure_ascii=False) + "\n"
+        options.json.write_text(text, encoding="utf-8")
+    else:
+        options.svg.write_text(drawn(json.loads(options.json.read_text(encoding="utf-8"))), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Calls for workers that import this module anew: it imports nothing itself."""
+
+from __future__ import annotations
+
+
+def nothing(item: object = None) -> object:
+    return item
+
+
+def interpreter_number(seconds: float = 0) -> int:
+    """Stays for a moment, so that others take the next call; returns the number of its interpreter."""
+    import time
+    from concurrent import interpreters
+
+    time.sleep(seconds)
+    return interpreters.get_current().id
+
+
+def compute(steps: int) -> int:
+    total = 0
+    for step in range(steps):
+        total += step * step % 7
+    return total
+
+
+def pause(seconds: float) -> None:
+    import time
+
+    time.sleep(seconds)
