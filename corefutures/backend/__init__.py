@@ -81,7 +81,7 @@ if sys.platform == "linux":  # the fast path
     _HOMES["DescriptorCourier"] = _HOMES["DescriptorRoute"] = "corefutures._isolated.courier"
     _HOMES["TicketPool"] = "corefutures._isolated.tickets"
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the table says it once
 
 
 def __getattr__(name: str) -> object:
