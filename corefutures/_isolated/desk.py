@@ -98,8 +98,11 @@ class TicketDesk:
             try:
                 if self._seat.acquire(blocking=False):
                     progress = self._post_some()
-            finally:
-                self._stand_up()
+            finally:  # by one call in C: a handler that raises can only come before or after it
+                try:
+                    self._seat.release()
+                except RuntimeError:  # it was taken, or we were interrupted before we had it
+                    pass
             if not progress:
                 return
 
@@ -256,18 +259,18 @@ class TicketDesk:
             return None
         try:
             self._seat.acquire()
-            return work()
-        finally:
-            self._stand_up()
+            result = work()
+        finally:  # as in `post`
+            try:
+                self._seat.release()
+            except RuntimeError:
+                pass
             self.post()
+        return result
 
     def _is_interrupted(self) -> bool:
         """Returns whether this thread has the seat: then it is a signal handler or finaliser that asks."""
         return self._seat._is_owned()  # type: ignore[attr-defined, no-any-return]
-
-    def _stand_up(self) -> None:
-        if self._is_interrupted():  # not if the seat was taken, or we were interrupted before we had it
-            self._seat.release()
 
     # ── the board ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -21,7 +21,7 @@ if sys.platform == "linux":
 
 @pytest.fixture
 def desk():
-    desk = TicketDesk(2)
+    desk = TicketDesk(2, deque())
     yield desk
     desk.close()
 
@@ -33,8 +33,9 @@ def call(number: int, body: Any = b"body") -> Any:
 
 
 def post(desk: Any, *futures: Any) -> deque[Any]:
-    backlog = deque(futures)
-    desk.post(backlog)
+    backlog: deque[Any] = desk._backlog
+    backlog.extend(futures)
+    desk.post()
     return backlog
 
 
@@ -88,10 +89,10 @@ def test_a_cancelled_call_gets_no_ticket_and_keeps_no_cell(desk):
 def test_no_more_tickets_than_room_and_all_in_the_end(desk):
     """Far more calls than cells or than a pipe holds: what does not fit waits, and nothing is lost or doubled."""
     futures = [call(n, b"x" * (n % 700)) for n in range(1, 5001)]
-    backlog = deque(futures)
-    seen = []
+    seen: list[int] = []
+    post(desk, *futures)
     while len(seen) < 5000:
-        desk.post(backlog)
+        desk.post()
         assert len(desk.out) <= 5000 - len(seen)
         number, body = claim(desk)
         assert len(body) == number % 700
@@ -133,7 +134,7 @@ def test_one_roll_call_at_a_time(desk):
     desk.call_roll(word, 2)
     desk.call_roll(word, 2)
     assert [claim(desk)[0] for _ in range(2)] == [word, word]
-    assert desk._drain() == []
+    assert desk._take_all() == []
 
 
 def test_readers_takers_and_writers_race(desk):
@@ -157,12 +158,13 @@ def test_readers_takers_and_writers_race(desk):
     takers = [threading.Thread(target=taker) for _ in range(2)]
     for thread in workers + takers:
         thread.start()
-    backlog = deque(futures)
-    while backlog:
-        desk.post(backlog)
+    for future in futures:  # whoever has the seat then, nobody but him need look again
+        post(desk, future)
     ends.set()
     for thread in takers:
         thread.join()
+    while desk.waiting:  # beyond what there was room for
+        desk.post()
     desk.send_all(STOP, 2)
     for thread in workers:
         thread.join()
@@ -171,3 +173,45 @@ def test_readers_takers_and_writers_race(desk):
     assert set(read) | cancelled == set(range(1, 3001))
     assert not set(read) & cancelled
     assert not desk.out
+
+
+def test_a_handler_that_raises_loses_and_doubles_no_ticket(desk):
+    """At each point at which a signal handler could raise, in posting and in taking back: the next one goes on."""
+    from interrupting import Interruption
+
+    import corefutures._isolated.desk as module
+
+    class Raised(BaseException):
+        pass
+
+    def handler() -> None:
+        raise Raised
+
+    number = 0
+    for step in range(10_000):
+        futures = [call(number + n) for n in (1, 2, 3)]
+        number += 3
+        happened = False
+        try:
+            with Interruption(step, handler, module) as interruption:
+                post(desk, futures[0], futures[1])
+                desk.take_back(futures[0])
+                post(desk, futures[2])
+        except Raised:
+            happened = True
+        assert happened == interruption.happened
+        for future in futures:
+            if not future._sent and not future.done() and future not in desk._backlog:
+                desk._backlog.append(future)  # the handler came before the test itself had added it
+        desk.post()
+        assert not desk.waiting, (step, interruption.where, desk._seat, len(desk._batch), len(desk._backlog))
+        expected = [future._number for future in futures if not future.cancelled()]
+        read = [ticket[0] for ticket in desk._take_all()]
+        desk._unwritten = b""
+        assert [n for n in read if n in expected] == expected, interruption.where
+        assert len(read) == len(set(read)), interruption.where
+        for n in read:
+            desk.free(n)
+        if not happened:
+            break
+    assert step > 50
