@@ -43,7 +43,7 @@ class TicketDesk:
 
     Args:
         berths: How many workers there may be at a time.
-        backlog: The calls that are to be sent, in order; taken out at the left here, and added to at the right elsewhere.
+        backlog: The calls that are to be sent, in order; taken out at the left here, added at the right elsewhere.
 
     Thread safety: `post` and `take_back` may be called from any thread, also by a signal handler that interrupts
     one of them.

@@ -19,6 +19,8 @@ except ImportError:
 sys.path.insert(0, os.path.dirname(__file__))  # workers import `process_errands` from there
 
 QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"]
+#: Where it matters how a worker was started; elsewhere, spawn comes with COREFUTURES_TEST_START_METHOD only.
+SLOW_TOO = {"test_ending", "test_limits"}
 METHODS = os.environ.get("COREFUTURES_TEST_START_METHOD", "").split(",")
 METHODS = [m for m in (METHODS if METHODS != [""] else QUICK) if m in multiprocessing.get_all_start_methods()]
 WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]
@@ -33,6 +35,8 @@ def pytest_generate_tests(metafunc):
     if "make_pool" not in metafunc.fixturenames:
         return
     methods = METHODS
+    if "COREFUTURES_TEST_START_METHOD" not in os.environ and metafunc.module.__name__.split(".")[-1] not in SLOW_TOO:
+        methods = [m for m in METHODS if m != "spawn"] or METHODS
     if "any_method" in metafunc.fixturenames:
         methods = [m for m in METHODS if m != "fork"] or ["spawn"]
     if "one_method" in metafunc.fixturenames:
