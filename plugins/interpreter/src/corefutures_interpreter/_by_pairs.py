@@ -8,8 +8,7 @@ from __future__ import annotations
 from multiprocessing import Pipe
 from typing import Any
 
-from corefutures._isolated.pairs import PairPool
-from corefutures._isolated.pairwork import ConnectionLost
+from corefutures.backend import ConnectionLost, PairPool
 from corefutures_interpreter._handing import receive
 from corefutures_interpreter._pools import InterpreterPool
 

@@ -5,12 +5,14 @@ Touches `_pools`, `_handing` and the shared machinery.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from corefutures._isolated.frames import STOP
-from corefutures._isolated.tickets import TicketPool
+from corefutures.backend import STOP, TicketPool
 from corefutures_interpreter._handing import ParcelRoute
 from corefutures_interpreter._pools import InterpreterPool
+
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 
 class InterpreterTicketPool(InterpreterPool, TicketPool):

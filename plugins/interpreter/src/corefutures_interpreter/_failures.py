@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import pickle
 
-from corefutures._isolated.frames import ERROR
-from corefutures._isolated.worker import Reporter, describe
+from corefutures.backend import ERROR, Reporter, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,23 +6,23 @@ its call is done; the pool has ended only when the threads of its interpreters h
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from corefutures._isolated.pool import Pool
-from corefutures._isolated.ways import has_fast_path
+from corefutures.backend import Pool, has_fast_path
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import rebuild
 
 if TYPE_CHECKING:
-    from corefutures._isolated.crew import Recruiter
+    from corefutures.backend import Recruiter
 
 
 def make_pool(
     size: int, recruiter: Recruiter, threads: set[threading.Thread], serializer: str, broken: type[Any]
 ) -> Pool:
     """Returns a pool of interpreters; `threads` are those of its workers."""
-    if has_fast_path():
+    if sys.platform == "linux" and has_fast_path():
         from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it
     else:
         from corefutures_interpreter._by_pairs import InterpreterPairPool as Kind  # type: ignore[assignment]

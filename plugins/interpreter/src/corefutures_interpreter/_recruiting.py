@@ -12,9 +12,7 @@ import threading
 from concurrent import interpreters
 from typing import TYPE_CHECKING, Any
 
-from corefutures._future import LOGGER
-from corefutures._isolated.frames import FRAME, UNFIT
-from corefutures._isolated.worker import TicketEnds
+from corefutures.backend import FRAME, LOGGER, UNFIT, TicketEnds
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter

@@ -70,7 +70,7 @@ def _serve_tickets(
 ) -> None:
     import mmap
 
-    from corefutures._isolated.worker import serve_tickets
+    from corefutures.backend import serve_tickets
 
     serve_tickets(
         tickets=tickets,
@@ -87,7 +87,7 @@ def _serve_tickets(
 def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, common: dict[str, Any]) -> None:
     from multiprocessing import connection as connections
 
-    from corefutures._isolated.pairwork import serve_pair
+    from corefutures.backend import serve_pair
     from corefutures_interpreter._handing import Counter
 
     counter = Counter(*queues)
@@ -118,13 +118,19 @@ class _Courier:
         self._rest = bell, queues, decode
         self._courier: Any = None
 
-    def __getattr__(self, name: str) -> Any:
+    def fetch(self, number: int) -> Any:
+        return self._made().fetch(number)
+
+    def ship(self, number: int, parcel: Any) -> None:
+        self._made().ship(number, parcel)
+
+    def _made(self) -> Any:
         if self._courier is None:
             from corefutures_interpreter._handing import Counter, ParcelCourier
 
             bell, queues, decode = self._rest
             self._courier = ParcelCourier(bell, Counter(*queues), decode)
-        return getattr(self._courier, name)
+        return self._courier
 
 
 class _Decoder:
