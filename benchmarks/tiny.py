@@ -9,11 +9,15 @@ def nothing(item: object = None) -> object:
 
 def interpreter_number(seconds: float = 0) -> int:
     """Stays for a moment, so that others take the next call; returns the number of its interpreter."""
-    import time
-    from concurrent import interpreters
+    import sys
 
-    time.sleep(seconds)
-    return interpreters.get_current().id
+    if sys.version_info >= (3, 14):
+        import time
+        from concurrent import interpreters
+
+        time.sleep(seconds)
+        return interpreters.get_current().id
+    raise NotImplementedError("needs Python 3.14")
 
 
 def compute(steps: int) -> int:
