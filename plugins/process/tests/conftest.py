@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc):
     if "COREFUTURES_TEST_START_METHOD" not in os.environ and metafunc.module.__name__.split(".")[-1] not in SLOW_TOO:
         methods = [m for m in METHODS if m != "spawn"] or METHODS
     if "any_method" in metafunc.fixturenames:
-        methods = [m for m in METHODS if m != "fork"] or ["spawn"]
+        methods = [m for m in methods if m != "fork"] or ["spawn"]
     if "one_method" in metafunc.fixturenames:
         methods = methods[:1]
     kinds = [(method, "tickets") for method in methods if "tickets" in WAYS]
