@@ -29,7 +29,10 @@ _OUT_OF_BAND = _INLINE_LIMIT // 2
 
 #: Types of which every pickler makes the same.
 _SMALL = frozenset({int, float, bool, complex, type(None)})
-_PLAIN = _SMALL | {str, bytes}
+#: The same holds for text and bytes; no longer ones than this are pickled without asking whether all will fit.
+_SHORT = 1 << 12
+#: Bytes; from this size on a snapshot is in huge pages, which have 2 MB each as a rule.
+_HUGE = 1 << 22
 
 
 # ── functions by value ───────────────────────────────────────────────────────────────────────────────────────
@@ -131,7 +134,7 @@ class Parcel:
 
     __slots__ = ("_manifest",)
 
-    def __init__(self, pickled: list[bytes], buffers: list[memoryview]) -> None:
+    def __init__(self, pickled: list[bytes | memoryview], buffers: list[memoryview]) -> None:
         # Bytes would be copied by the interpreter that receives them; views of them are not.
         views: list[memoryview] = [memoryview(piece) for piece in pickled]
         self._manifest: tuple[Any, ...] = (len(pickled), *views, *buffers)
@@ -179,7 +182,8 @@ class Encoder:
         """
         if not kwargs and self._plainly and type(fn) is FunctionType and _is_importable(fn):
             for arg in args:
-                if type(arg) not in _PLAIN:
+                kind = type(arg)
+                if kind not in _SMALL and not ((kind is str or kind is bytes) and len(arg) <= _SHORT):
                     break
             else:  # tiny calls are many: nothing in them needs a pickler of ours
                 body = pickle.dumps((fn, args), _PROTOCOL)
@@ -206,7 +210,7 @@ class Encoder:
         self._idle.append(picklery)
         if not buffers:
             if len(pickled) == 1 and len(pickled[0]) <= _INLINE_LIMIT:
-                return pickled[0]
+                return bytes(pickled[0])
             if sum(map(len, pickled)) <= _INLINE_LIMIT:
                 return b"".join(pickled)
         return Parcel(pickled, buffers)
@@ -228,13 +232,13 @@ class _Picklery:
     """
 
     def __init__(self, make: Callable[..., Any]) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._buffers: list[memoryview] = []
         self._shared: list[tuple[pickle.PickleBuffer, memoryview]] = []
         self._pickler = make(self, _PROTOCOL, buffer_callback=self._keep_in_band)
         self._pickler.shared = self._shared
 
-    def dump(self, obj: Any) -> tuple[list[bytes], list[memoryview]]:
+    def dump(self, obj: Any) -> tuple[list[bytes | memoryview], list[memoryview]]:
         self._pickler.dump(obj)
         self._pickler.clear_memo()
         pieces, self._pieces = self._pieces, []
@@ -243,7 +247,7 @@ class _Picklery:
         return pieces, buffers
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
-        self._pieces.append(piece if type(piece) is bytes else bytes(piece))
+        self._pieces.append(piece if type(piece) is bytes else _snapshot(memoryview(piece)))
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
         for stand_in, view in self._shared:
@@ -256,8 +260,27 @@ class _Picklery:
             return True
         if raw.nbytes < _OUT_OF_BAND:
             return True
-        self._buffers.append(memoryview(bytes(raw) if raw.readonly else bytearray(raw)))
+        copy = _snapshot(raw)
+        self._buffers.append(copy.toreadonly() if raw.readonly else copy)
         return False
+
+
+def _snapshot(content: memoryview) -> memoryview:
+    """Returns a copy, which may be written to; in huge pages if it is large: filling small ones takes far longer."""
+    if content.nbytes < _HUGE:
+        return memoryview(bytearray(content))
+    import mmap
+
+    if not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux has it
+        return memoryview(bytearray(content))
+    copy = mmap.mmap(-1, content.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        copy.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a kernel that was built without them
+        pass
+    view = memoryview(copy)
+    view[:] = content
+    return view
 
 
 # ── decoding ─────────────────────────────────────────────────────────────────────────────────────────────────
