@@ -46,7 +46,10 @@ if TYPE_CHECKING:
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
-_READ_SIZE: Final = 1 << 18
+#: Bytes: all that a pipe holds, as a rule. More would have each buffer mapped and unmapped by the C library.
+_READ_SIZE: Final = 1 << 16
+#: What a waiting thread reads: there is room for the one result that it takes in.
+_SHORT_READ: Final = 1 << 12
 #: Seconds between asking the workers of a broken pool to end, and making them.
 _GRACE: Final = 1.0
 
@@ -319,7 +322,7 @@ class TicketPool(Pool):
         if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
             return timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        sitter = Sitter((_READ_SIZE,))
+        sitter = Sitter((_SHORT_READ,))
         seated = False
         try:
             if chair.take(sitter):
