@@ -54,7 +54,7 @@ def call(name: str) -> float:
 def payload(name: str) -> float:
     content = bytes(PAYLOAD)
     with workers(name) as executor:
-        return seconds(lambda: executor.submit(tiny.nothing, content).result()) * 1e3
+        return seconds(lambda: executor.submit(tiny.echo, content).result()) * 1e3
 
 
 def compute(name: str) -> float:

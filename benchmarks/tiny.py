@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 
-def nothing(item: object = None) -> object:
+def nothing() -> None:
+    pass
+
+
+def echo(item: object) -> object:
     return item
 
 
