@@ -349,11 +349,12 @@ class PairPool(Pool):
 
     def join(self) -> None:
         while True:
-            threads = [station.thread for station in list(self._stations) if station.thread is not None]
             if self._is_ours(threading.current_thread()):
                 return
+            threads = [thread for station in list(self._stations) if (thread := station.thread) is not None]
+            threads = [thread for thread in threads if thread.ident is not None]
             if not threads:
-                with self._hiring:
+                with self._hiring:  # whoever starts a worker has started its thread when this is free
                     if not self._stations:
                         return
                 continue
