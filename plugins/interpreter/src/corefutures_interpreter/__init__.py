@@ -5,8 +5,10 @@ Resolved on first use: worker interpreters pass through this file and need nothi
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False  # as the type checkers know it: `typing` takes longer to import than an interpreter to make
-if TYPE_CHECKING:
+if TYPE_CHECKING and sys.version_info >= (3, 14):
     from corefutures_interpreter._executor import InterpreterPoolExecutor as InterpreterPoolExecutor
 
 __all__ = ["InterpreterPoolExecutor"]
@@ -14,8 +16,10 @@ __all__ = ["InterpreterPoolExecutor"]
 
 def __getattr__(name: str) -> object:
     if name == "InterpreterPoolExecutor":
-        from corefutures_interpreter._executor import InterpreterPoolExecutor  # here for start-up time only
+        if sys.version_info >= (3, 14):
+            from corefutures_interpreter._executor import InterpreterPoolExecutor  # here for start-up time only
 
-        globals()[name] = InterpreterPoolExecutor
-        return InterpreterPoolExecutor
+            globals()[name] = InterpreterPoolExecutor
+            return InterpreterPoolExecutor
+        raise ImportError("InterpreterPoolExecutor needs Python 3.14 or newer")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,10 @@ Touches `_pools`, `_handing` and the shared machinery.
 
 from __future__ import annotations
 
+import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
 from multiprocessing import Pipe
 from typing import Any
 

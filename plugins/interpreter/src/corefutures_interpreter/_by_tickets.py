@@ -6,6 +6,9 @@ Touches `_pools`, `_handing` and the shared machinery.
 from __future__ import annotations
 
 import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
 from typing import Any
 
 from corefutures.backend import STOP, TicketPool

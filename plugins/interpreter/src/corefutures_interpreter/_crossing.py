@@ -7,10 +7,13 @@ copied out of its memory when it is received, because that memory goes when its 
 
 from __future__ import annotations
 
+import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
 import builtins
 import marshal
 import pickle
-import sys
 from array import array
 from types import FunctionType
 
@@ -267,12 +270,10 @@ class _Picklery:
 
 def _snapshot(content: memoryview) -> memoryview:
     """Returns a copy, which may be written to; in huge pages if it is large: filling small ones takes far longer."""
-    if content.nbytes < _HUGE:
+    if sys.platform != "linux" or content.nbytes < _HUGE:
         return memoryview(bytearray(content))
     import mmap
 
-    if not hasattr(mmap, "MADV_HUGEPAGE"):  # Linux has it
-        return memoryview(bytearray(content))
     copy = mmap.mmap(-1, content.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
         copy.madvise(mmap.MADV_HUGEPAGE)

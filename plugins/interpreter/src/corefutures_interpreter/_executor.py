@@ -6,11 +6,14 @@ the call; the keyword-only addition changes nothing unless it is used.
 
 from __future__ import annotations
 
+import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
 import concurrent.futures.interpreter as _standard
 import importlib.util
 import itertools
 import os
-import sys
 import threading
 import weakref
 from concurrent.futures.interpreter import BrokenInterpreterPool

@@ -6,6 +6,10 @@ still arrives as its summary; an extension module that refuses to load here is a
 
 from __future__ import annotations
 
+import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
 import pickle
 
 from corefutures.backend import ERROR, Reporter, describe

@@ -6,6 +6,10 @@ that the worker waits at. Guarantees: what is under way belongs to the queues, a
 
 from __future__ import annotations
 
+import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
 import os
 from concurrent import interpreters
 from struct import Struct

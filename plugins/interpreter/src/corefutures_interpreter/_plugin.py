@@ -8,17 +8,17 @@ from corefutures.backend import Backend, Capabilities, hookimpl
 
 
 def _unavailable_reason() -> str | None:
-    if sys.version_info < (3, 14):
-        return (
-            "it needs Python 3.14 or newer: there is no concurrent.interpreters before, and on 3.13 two interpreters"
-            " that import datetime at once crash Python itself"
-        )
-    try:
-        import _interpqueues  # noqa: F401 - whether this build can have other interpreters
-        import _interpreters  # noqa: F401
-    except ImportError:
-        return "this build of Python has no concurrent.interpreters"
-    return None
+    if sys.version_info >= (3, 14):
+        try:
+            import _interpqueues  # noqa: F401 - whether this build
+            import _interpreters  # noqa: F401 - can have other interpreters
+        except ImportError:
+            return "this build of Python has no concurrent.interpreters"
+        return None
+    return (
+        "it needs Python 3.14 or newer: there is no concurrent.interpreters before, and on 3.13 two interpreters"
+        " that import datetime at once crash Python itself"
+    )
 
 
 @hookimpl

@@ -7,6 +7,9 @@ its call is done; the pool has ended only when the threads of its interpreters h
 from __future__ import annotations
 
 import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
 import threading
 from typing import TYPE_CHECKING, Any
 

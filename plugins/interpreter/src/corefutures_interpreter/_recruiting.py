@@ -6,8 +6,11 @@ destroyed, but not before the pool has taken everything out of its memory.
 
 from __future__ import annotations
 
-import os
 import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
+import os
 import threading
 from concurrent import interpreters
 from typing import TYPE_CHECKING, Any

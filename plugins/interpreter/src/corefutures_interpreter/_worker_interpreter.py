@@ -6,8 +6,11 @@ because each interpreter imports it anew. Guarantees: as the shared loops do; it
 
 from __future__ import annotations
 
-import pickle
 import sys
+
+assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+
+import pickle
 
 from corefutures_interpreter._crossing import Encoder, undecodable, unload
 from corefutures_interpreter._failures import FailureReporter
