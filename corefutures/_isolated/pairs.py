@@ -6,6 +6,7 @@ by themselves; a worker that is stuck, stopped or dead keeps nobody waiting but 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections import deque
@@ -348,6 +349,9 @@ class PairPool(Pool):
                 getattr(station.worker, how)()
 
     def join(self) -> None:
+        if not self._stations and self.calls and not self._is_ours(threading.current_thread()):
+            with contextlib.suppress(Exception):  # whoever submitted them may not have come to start a worker
+                self._hire()
         while True:
             if self._is_ours(threading.current_thread()):
                 return

@@ -205,7 +205,7 @@ class Encoder:
         """
         if not kwargs and type(fn) is FunctionType and self._pickler is None:
             for arg in args:
-                if type(arg) not in _PLAIN:
+                if type(arg) not in _SMALL and (type(arg) not in _PLAIN or len(arg) > INLINE_LIMIT):
                     break
             else:  # tiny calls are many, of few functions
                 body = pickle.dumps((fn, args), _PROTOCOL)

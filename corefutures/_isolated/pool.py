@@ -7,6 +7,7 @@ runs under a lock, and no lock is held while a worker is written to (E10).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -102,6 +103,7 @@ class Pool(ABC):
         # Held by the one thread that starts workers. Never waited for by those who find it taken: its holder
         # looks again afterwards, whether more workers are needed. Only the end of the pool waits for it.
         self._hiring = threading.Lock()
+        self._hirer = 0  # the ident of that thread
         self._opened = False
         self.thread: threading.Thread | None = None
         _pools.add(self)
@@ -230,10 +232,12 @@ class Pool(ABC):
             failure: BaseException | None = None
             recruited = False
             try:
+                self._hirer = threading.get_ident()
                 recruited = self._hire_all()
             except BaseException as exc:
                 failure = exc
             finally:
+                self._hirer = 0
                 self._hiring.release()
             if failure is not None:
                 self._cope(failure)
@@ -354,11 +358,17 @@ class Pool(ABC):
     def join(self) -> None:
         """Waits for the end of the pool, except in one of its own threads."""
         current = threading.current_thread()
-        if self.thread is None and self._opened:
-            with self._hiring:  # about to be started
+        if self._is_ours(current):
+            return
+        if self.thread is None and self.calls:
+            # Whoever submitted them may not have come to start a worker, and with it our thread, or is at it.
+            with contextlib.suppress(Exception):  # who submitted is told, and so are the futures
+                self._hire()
+        if self.thread is None and self._hirer != threading.get_ident():
+            with self._hiring:  # about to be started, unless this is a handler that interrupted just that
                 pass
         thread = self.thread
-        if thread is not None and thread is not current and not self._is_ours(current):
+        if thread is not None:
             thread.join()
 
     def _is_ours(self, thread: threading.Thread) -> bool:
@@ -397,6 +407,7 @@ class Pool(ABC):
         """In a forked child (E11): the calls belong to the parent; here, their futures fail."""
         self.lock = threading.RLock()
         self._hiring = threading.Lock()
+        self._hirer = 0
         self._close_ours(in_child=True)
         self.thread = None
         self._ended = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -288,3 +289,28 @@ def test_submit_in_a_signal_handler(make_pool):
     assert futures
     for future in futures:
         assert future.cancelled() or future.result(30) in (9, 16)
+
+
+def test_shutdown_waits_for_calls_whose_worker_is_yet_to_be_started(make_pool, any_method):
+    """Calls that were accepted while the first worker is being started by another thread end before shutdown does."""
+    for _ in range(20):
+        pool = make_pool(1)
+        accepted = []
+        ready = threading.Barrier(4)
+
+        def submit(pool=pool, accepted=accepted, ready=ready):
+            ready.wait(20)
+            with contextlib.suppress(RuntimeError):
+                for number in range(50):
+                    accepted.append(pool.submit(errands.square, number))
+
+        threads = [threading.Thread(target=submit) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        ready.wait(20)
+        while not accepted and any(thread.is_alive() for thread in threads):
+            pass
+        pool.shutdown(wait=True)
+        assert all(future.done() for future in list(accepted))
+        for thread in threads:
+            thread.join(20)
