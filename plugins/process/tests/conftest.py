@@ -28,7 +28,7 @@ WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]
 
 def pytest_generate_tests(metafunc):
     """Runs a test for each start method and way; with `any_method`, only where workers can be replaced,
-    and with `one_method`, for one start method.
+    and with `one_method`, for one such start method.
 
     The portable way doesn't care how its workers started: one start method will do.
     """
@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc):
     if "any_method" in metafunc.fixturenames:
         methods = [m for m in methods if m != "fork"] or ["spawn"]
     if "one_method" in metafunc.fixturenames:
-        methods = methods[:1]
+        methods = [m for m in methods if m != "fork"][:1] or ["spawn"]
     kinds = [(method, "tickets") for method in methods if "tickets" in WAYS]
     kinds += [(method, "pairs") for method in methods[:1]]
     metafunc.parametrize(("method", "way"), kinds)
