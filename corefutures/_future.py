@@ -258,16 +258,7 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             InvalidStateError: The future has already ended.
         """
-        with self._lock:
-            state = self._state
-            if state not in DONE:
-                self._result = result
-                self._state = FINISHED  # F2: after the outcome
-                self._close_list()
-        if state in DONE:
-            raise InvalidStateError(f"{state}: {self!r}")
-        if self._watched:
-            self._announce()
+        self._finish(result, None)
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Ends the future with an exception. For executors and tests.
@@ -278,9 +269,13 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             InvalidStateError: The future has already ended.
         """
+        self._finish(None, exception)
+
+    def _finish(self, result: _T | None, exception: BaseException | None) -> None:
         with self._lock:
             state = self._state
             if state not in DONE:
+                self._result = result
                 self._exception = exception
                 self._state = FINISHED  # F2: after the outcome
                 self._close_list()
