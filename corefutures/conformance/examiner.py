@@ -23,6 +23,9 @@ from typing import Any
 START_SECONDS = 90.0
 """How long an examinee may take to import, collect and say that it is ready."""
 
+TRACKER_SECONDS = 1.0
+"""How long what is to be killed may take to clean up after itself."""
+
 
 class ExaminationError(RuntimeError):
     """No examinee could be started, or it found no rules: nothing can be said about the target."""
@@ -268,5 +271,13 @@ def _kill_tree(process: subprocess.Popen[str]) -> None:
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
         return
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left, or zombies alone
+        # multiprocessing's resource trackers ignore SIGTERM: they unlink the shared memory and the semaphores that
+        # those who die leave behind, and end when all have died.
+        os.killpg(process.pid, signal.SIGTERM)
+        end = time.monotonic() + TRACKER_SECONDS
+        while time.monotonic() < end:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.002)
         os.killpg(process.pid, signal.SIGKILL)

@@ -112,21 +112,31 @@ def all_done(futures: Iterable[Future[Any]], what: str = "every future to end") 
     until(lambda: all(future.done() for future in waiting), what)
 
 
+class _Woken:
+    """A block in which a thread waits for a future: it must be woken before its time is over."""
+
+    def __init__(self, future: Future[Any], what: str, method: str) -> None:
+        self._future = future
+        self._what = what
+        self._method = method
+
+    def __enter__(self) -> None:
+        self._end = time.monotonic() + _limit
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, TimeoutError) and not self._future.done():
+            raise Overdue(f"waited {_limit:g} s for {self._what}") from None
+        if time.monotonic() >= self._end:  # it ended, but its end woke nobody
+            raise Overdue(f"waited {_limit:g} s for {self._what}: nothing woke {self._method}") from None
+
+
 def result_of(future: Future[T], what: str = "the result of the call") -> T:
     """`future.result()`, or `Overdue` if the future does not end.
 
     It waits inside `result(timeout=…)`, as users do. Everything that the call raised comes through as it is.
     """
-    end = time.monotonic() + _limit
-    try:
-        found = future.result(timeout=_limit)
-    except TimeoutError:
-        if future.done():
-            raise
-        raise Overdue(f"waited {_limit:g} s for {what}") from None
-    if time.monotonic() >= end:  # it ended, but its end woke nobody
-        raise Overdue(f"waited {_limit:g} s for {what}: nothing woke result()")
-    return found
+    with _Woken(future, what, "result()"):
+        return future.result(timeout=_limit)
 
 
 def error_of(future: Future[Any], what: str = "the call's exception") -> BaseException:
@@ -137,10 +147,8 @@ def error_of(future: Future[Any], what: str = "the call's exception") -> BaseExc
         Overdue: when the future does not end.
         concurrent.futures.CancelledError: when it was cancelled.
     """
-    try:
+    with _Woken(future, what, "exception()"):
         error = future.exception(timeout=_limit)
-    except TimeoutError:
-        raise Overdue(f"waited {_limit:g} s for {what}") from None
     assert error is not None, f"the call should have failed, but returned {brief(future.result(timeout=0))}"
     return error
 

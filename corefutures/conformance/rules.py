@@ -106,15 +106,21 @@ def rules_of(chapters: Iterable[type]) -> dict[str, Rule]:
     """The rules of `chapters`, by method name, in the order written.
 
     Raises:
-        RuleError: when a rule is written wrongly or a method name occurs twice.
+        RuleError: when a rule is written wrongly, or two chapters have a name in common: all are composed into one
+            class, in which one chapter would use what is another's.
     """
     found: dict[str, Rule] = {}
+    owners: dict[str, type] = {}
     for chapter in chapters:
-        for name, function in vars(chapter).items():
+        for name, value in vars(chapter).items():
+            if name.startswith("__"):
+                continue
+            owner = owners.setdefault(name, chapter)
+            if owner is not chapter:
+                what = "rules" if name.startswith("test_") else "things"
+                raise RuleError(f"two {what} are called {name}: in {owner.__module__} and {chapter.__module__}")
             if name.startswith("test_"):
-                if name in found:
-                    raise RuleError(f"two rules are called {name}: in {found[name].chapter} and {chapter.__module__}")
-                found[name] = read_rule(function, chapter.__module__.rpartition(".")[2])
+                found[name] = read_rule(value, chapter.__module__.rpartition(".")[2])
     return found
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from multiprocessing.shared_memory import SharedMemory
+from uuid import uuid4
+
 import pytest
 
 from corefutures.conformance.certification import MOST_OVERDUE, certify
@@ -43,6 +46,14 @@ def test_after_ten_hangs_the_rest_is_not_run() -> None:
     assert report.count("overdue") == MOST_OVERDUE
     assert report.count("not-run") >= 1
     assert {result.outcome for result in report.results[-2:]} == {"not-run"}
+
+
+def test_a_killed_executor_leaves_no_shared_memory() -> None:
+    name = f"corefutures_{uuid4().hex[:12]}"
+    report = certify(Target("wild:HangingWithSharedMemory", {"name": name}), SUBMITTING[1:2], given=KNOWN, deadline=3)
+    assert {result.outcome for result in report.results} == {"overdue"}
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(name)
 
 
 @pytest.mark.parametrize(("name", "ending"), [("wild:Leaving", "exit status 17"), ("wild:Crashing", "SIGSEGV")])

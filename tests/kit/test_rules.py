@@ -115,6 +115,12 @@ def test_a_method_name_in_two_chapters_is_refused() -> None:
         rules_of([one, two])
 
 
+def test_a_private_name_in_two_chapters_is_refused() -> None:
+    one, two = type("One", (), {"_waiting": staticmethod(int)}), type("Two", (), {"_waiting": staticmethod(float)})
+    with pytest.raises(RuleError, match="two things are called _waiting"):
+        rules_of([one, two])
+
+
 def test_overriding_a_rule_is_refused() -> None:
     with pytest.raises(RuleError, match=r"overrides the rule submitting\.submit_returns_a_future"):
         type("Mine", (ExecutorTests,), {"test_submit_returns_a_future": lambda self: None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.shared_memory
 import os
 import signal
 import sys
@@ -44,6 +45,21 @@ class HangingOnce(ThreadExecutor):
         if "fn" in kwargs:
             threading.Event().wait()
         return super().submit(fn, *args, **kwargs)
+
+
+class HangingWithSharedMemory(ThreadExecutor):
+    """submit() makes shared memory and semaphores, and never returns."""
+
+    def __init__(self, max_workers: int, name: str) -> None:
+        super().__init__(max_workers)
+        self.name = name
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        held = multiprocessing.shared_memory.SharedMemory(self.name, create=True, size=1)
+        lock = multiprocessing.get_context("spawn").Lock()
+        print(held, lock)
+        threading.Event().wait()
+        raise AssertionError("unreachable")
 
 
 class Refusing(ThreadExecutor):

@@ -38,7 +38,7 @@ class Collector:
 class Callbacks:
     """Rules on `Future.add_done_callback`."""
 
-    def _waiting(self, executor: Executor, gate: Gate) -> Future[Any]:
+    def _behind_others(self, executor: Executor, gate: Gate) -> Future[Any]:
         for _ in range(10):
             executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
@@ -74,7 +74,7 @@ class Callbacks:
     def test_callback_runs_after_a_cancellation(self, executor: Executor, gate: Gate) -> None:
         """A callback MUST be called when the call is cancelled. (manual: Future.add_done_callback)"""
         seen: list[Any] = []
-        future = self._waiting(executor, gate)
+        future = self._behind_others(executor, gate)
         future.add_done_callback(lambda it: seen.append((it, it.cancelled())))
         assert future.cancel() is True, "cancel() did not return True for a waiting call"
         self._called(seen)
@@ -144,7 +144,7 @@ class Callbacks:
         """A callback added after the call was cancelled MUST be called immediately. (manual:
         Future.add_done_callback)
         """
-        future = self._waiting(executor, gate)
+        future = self._behind_others(executor, gate)
         assert future.cancel() is True, "cancel() did not return True for a waiting call"
         self._immediately(future)
 
@@ -170,7 +170,7 @@ class Callbacks:
         Future.add_done_callback)
         """
         seen: list[int] = []
-        future = self._waiting(executor, gate)
+        future = self._behind_others(executor, gate)
         for number in range(20):
             future.add_done_callback(lambda _, number=number: seen.append(number))  # type: ignore[misc]
         assert future.cancel() is True, "cancel() did not return True for a waiting call"
@@ -195,7 +195,7 @@ class Callbacks:
         F4)
         """
         seen: list[Any] = []
-        future = self._waiting(executor, gate)
+        future = self._behind_others(executor, gate)
         future.add_done_callback(seen.append)
         future.cancel()
         future.cancel()
@@ -313,7 +313,7 @@ class Callbacks:
 
     def test_a_raising_callback_does_not_reach_cancel(self, executor: Executor, gate: Gate) -> None:
         """An Exception in a callback MUST NOT come out of cancel(). (manual: Future.add_done_callback)"""
-        future = self._waiting(executor, gate)
+        future = self._behind_others(executor, gate)
         future.add_done_callback(_fail)
         try:
             said = future.cancel()
