@@ -91,8 +91,8 @@ class AsCompleted:
     def test_as_completed_gives_failed_futures(self, executor: Executor, gate: Gate) -> None:
         """as_completed() MUST give the futures of calls that raised. (manual: as_completed)"""
         future = executor.submit(calls.pass_gate_and_raise, gate, ValueError("x"))
-        taking = following(concurrent.futures.as_completed([future]))
         gate.await_arrivals()
+        taking = following(concurrent.futures.as_completed([future]))
         assert taking.goes_on(), "as_completed() gave a future whose call was running"
         gate.open()
         assert taking.outcome() is future, "as_completed() did not give the future of a call that raised"
@@ -160,8 +160,8 @@ class AsCompleted:
     def test_as_completed_with_enough_time_gives_everything(self, executor: Executor, gate: Gate) -> None:
         """as_completed() with a timeout that is not reached MUST give every future. (manual: as_completed)"""
         future = executor.submit(calls.pass_gate, gate)
-        taking = following(concurrent.futures.as_completed([future], timeout=1000.5))
         gate.await_arrivals()
+        taking = following(concurrent.futures.as_completed([future], timeout=1000.5))
         assert taking.goes_on(), "as_completed() with a timeout did not wait for the call"
         gate.open()
         assert taking.outcome() is future, "as_completed() with a timeout did not give the future"

@@ -288,11 +288,12 @@ class Initializing:
     def test_failing_initializer_ends_the_with_block(self, make: Maker) -> None:
         """A `with` block whose pool's initializer failed SHOULD be left without another error. (DESIGN E6)"""
 
-        def block() -> Future[Any]:
+        def block() -> None:
             with make(max_workers=1, initializer=memory.fail_to_start, initargs=(REASON,)) as executor:
-                return attempt(executor, calls.nothing)
+                future = attempt(executor, calls.nothing)
+                broken_error_of(future, "a call whose worker's initializer failed")
 
-        broken_error_of(finishes(block, "leaving the with block"), "a call whose worker's initializer failed")
+        finishes(block, "leaving the with block")
 
     @requires("accepts_initializer")
     def test_failing_initializer_during_shutdown_fails_the_pending_calls(self, make: Maker, gate: Gate) -> None:

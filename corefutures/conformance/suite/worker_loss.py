@@ -13,6 +13,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, as_completed, w
 from typing import Any
 
 from corefutures.conformance.fixtures import GateMaker, Maker
+from corefutures.conformance.meanwhile import Meanwhile
 from corefutures.conformance.patience import (
     Overdue,
     all_done,
@@ -278,17 +279,21 @@ class WorkerLoss:
     @requires(same_process=False)
     def test_wait_wakes_at_a_loss(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST return when the calls it waits for end because a worker was lost. (manual: wait)"""
-        lost, waiting = _break(executor, gate)
-        found = finishes(lambda: wait([lost, *waiting]), "wait() for calls whose worker was lost")
+        futures = _doomed(executor, gate)
+        waits = Meanwhile(lambda: wait(futures), "wait() for calls whose worker was lost")
+        assert waits.goes_on(), "wait() returned before the worker was lost"
+        gate.open()
+        found = waits.outcome()
         assert not found.not_done, f"wait() for calls whose worker was lost left {len(found.not_done)} of them"
 
     @requires(same_process=False)
     def test_as_completed_ends_at_a_loss(self, executor: Executor, gate: Gate) -> None:
         """as_completed() MUST yield the calls that end because a worker was lost. (manual: as_completed)"""
-        lost, waiting = _break(executor, gate)
-        found = finishes(
-            lambda: list(as_completed([lost, *waiting])), "as_completed() over calls whose worker was lost"
-        )
+        futures = _doomed(executor, gate)
+        takes = Meanwhile(lambda: list(as_completed(futures)), "as_completed() over calls whose worker was lost")
+        assert takes.goes_on(), "as_completed() ended before the worker was lost"
+        gate.open()
+        found = takes.outcome()
         assert len(found) == 9, f"as_completed() yielded {len(found)} of 9 calls after a loss"
 
     @requires(same_process=False)
@@ -483,11 +488,17 @@ def _not_stuck(make: Maker, fn: Callable[..., Any], *args: object) -> None:
     error_of(executor.submit(fn, *args), "the future of a call that failed outside its function")
 
 
+def _doomed(executor: Executor, gate: Gate) -> list[Future[Any]]:
+    """A call that loses the one worker when the gate opens, and eight that wait behind it."""
+    lost = executor.submit(carrying.at_gate, gate, calls.kill_process)
+    waiting: list[Future[Any]] = [executor.submit(calls.echo, number) for number in range(8)]
+    gate.await_arrivals()
+    return [lost, *waiting]
+
+
 def _break(executor: Executor, gate: Gate) -> tuple[Future[Any], list[Future[Any]]]:
     """Lose the one worker while eight calls wait; the call that was lost, and those that waited."""
-    lost = executor.submit(carrying.at_gate, gate, calls.kill_process)
-    waiting = [executor.submit(calls.echo, number) for number in range(8)]
-    gate.await_arrivals()
+    lost, *waiting = _doomed(executor, gate)
     gate.open()
     return lost, waiting
 
