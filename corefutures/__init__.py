@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     if sys.version_info >= (3, 14):
         from concurrent.futures import InterpreterPoolExecutor as InterpreterPoolExecutor
 
+    from corefutures._adapting import adapt as adapt
+    from corefutures._comparing.compare import compare as compare
+    from corefutures._comparing.report import Comparison as Comparison, Trial as Trial
     from corefutures._exceptions import (
         BackendBrokenError as BackendBrokenError,
         BackendConflictError as BackendConflictError,
@@ -61,13 +64,17 @@ _HOMES = {
     "BackendUnavailableError": "_exceptions",
     "BrokenExecutor": "_exceptions",
     "CancelledError": "_exceptions",
+    "Comparison": "_comparing.report",
     "Executor": "_executor",
     "Future": "_future",
     "InvalidStateError": "_exceptions",
     "TimeoutError": "_exceptions",
+    "Trial": "_comparing.report",
     "WorkerLostError": "_exceptions",
+    "adapt": "_adapting",
     "as_completed": "_waiting",
     "backends": "_registry",
+    "compare": "_comparing.compare",
     "create_executor": "_registry",
     "get_backend": "_registry",
     "register_backend": "_registry",

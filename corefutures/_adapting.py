@@ -1,0 +1,556 @@
+"""`adapt`: gives an executor that has only `submit` and `shutdown` what of the contract can be added from outside.
+
+Touches `_executor`, `_future` and the foreign executor's public methods. Guarantees: no lock of ours is held while
+foreign code runs; a call that the foreign executor has neither started nor pickled can be cancelled; every future
+ends when the foreign one does.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as _standard
+import functools
+import inspect
+import os
+import threading
+import weakref
+from _thread import allocate_lock
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
+
+from corefutures._exceptions import BrokenExecutor, CancelledError
+from corefutures._executor import Executor
+from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
+from corefutures.backend._description import Capabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_AFTER_SHUTDOWN: Final = "cannot schedule new futures after shutdown"
+_AFTER_EXIT: Final = "cannot schedule new futures after interpreter shutdown"
+_FORKED: Final = "the process was forked, and the workers of an adapted executor stay with the parent"
+
+
+class Adaptable(Protocol):
+    """What `adapt` needs of an executor; whatever else it has is not asked for."""
+
+    @property
+    def submit(self) -> Callable[..., Any]: ...
+
+    @property
+    def shutdown(self) -> Callable[..., Any]: ...
+
+
+def adapt(executor: Adaptable, /, *, capabilities: Capabilities | None = None) -> AdaptedExecutor:
+    """Wraps an executor of any origin, so that it keeps as much of the contract as can be added from outside.
+
+    Args:
+        executor: Anything with `submit(fn)`, whose futures have `add_done_callback` or at least `result`, and
+            `shutdown()`, with or without the arguments `wait` and `cancel_futures`.
+        capabilities: What it can do. None: what its own attribute `capabilities` says or, for the standard
+            library's pools, is known; of others nothing is promised.
+
+    Returns:
+        An executor whose `shutdown` shuts `executor` down; dropping it does not. One that has been adapted already
+        is returned as it is.
+
+    Raises:
+        TypeError: `executor` is a class, lacks one of the two methods, or `capabilities` are none.
+
+    Thread safety: may be called from any thread.
+    """
+    if capabilities is not None and not isinstance(capabilities, Capabilities):
+        raise TypeError(f"capabilities must be a Capabilities or None, not {type(capabilities).__name__}")
+    if isinstance(executor, AdaptedExecutor) and capabilities is None:
+        return executor
+    if isinstance(executor, type):
+        raise TypeError(f"adapt() takes an executor, not its class: adapt({executor.__name__}(...))")
+    for verb in ("submit", "shutdown"):
+        if not callable(getattr(executor, verb, None)):
+            raise TypeError(f"adapt() takes an executor; {type(executor).__name__} has no {verb}()")
+    return AdaptedExecutor(executor, capabilities or _known_capabilities(executor))
+
+
+def _known_capabilities(executor: Adaptable) -> Capabilities:
+    own = getattr(executor, "capabilities", None)
+    if isinstance(own, Capabilities):
+        return own
+    if isinstance(executor, getattr(_standard, "InterpreterPoolExecutor", ())):  # a thread pool by type, so it is first
+        return Capabilities(same_process=True, pickles=True)
+    if isinstance(executor, _standard.ThreadPoolExecutor):
+        return Capabilities(same_process=True, shares_memory=True)
+    if isinstance(executor, _standard.ProcessPoolExecutor):
+        return Capabilities(pickles=True)
+    return Capabilities()
+
+
+class _Whereabouts(threading.local):
+    """The adapted executors that the current thread is inside of: in `submit`, in a call or in a callback."""
+
+    executors: tuple[AdaptedExecutor, ...] = ()
+
+
+_here = _Whereabouts()
+
+#: Every living adapter, for the end of the interpreter and for forked children.
+_adapters: dict[int, weakref.ref[AdaptedExecutor]] = {}
+
+
+class AdaptedExecutor(Executor):
+    """What `adapt` returns: another executor behind our `submit`, `map`, `shutdown` and futures.
+
+    Attributes:
+        capabilities: What is known of the executor; false means not promised.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(self, executor: Adaptable, capabilities: Capabilities) -> None:
+        self.capabilities: Final = capabilities
+        self._adapted = executor
+        # Where functions travel without memory being shared they may travel as code, but not as parts of an object.
+        self._sends_bare = capabilities.same_process and not capabilities.shares_memory
+        # Guards the six below: a call is entered only while the executor is open, and nobody waits for the last
+        # call after it has gone. No other lock is taken and no foreign code runs under it; reentrant, as a signal
+        # handler may interrupt its holder.
+        self._lock = threading.RLock()
+        self._refusal: str | None = None  # why submit raises, once it does
+        self._calls: dict[AdaptedFuture[Any], None] = {}  # those that have not ended, in the order submitted
+        self._turnstiles: list[Any] = []  # a locked lock for each thread that waits for the last call to end
+        self._watchers: list[threading.Thread] = []  # for futures that can't tell of their end
+        self._closes_later = False
+        self._closing: _Closing | None = None
+        self._inherited = False  # in a forked child
+        key = id(self)
+        _adapters[key] = weakref.ref(self, lambda _: _adapters.pop(key, None))
+
+    def __repr__(self) -> str:
+        return f"<adapted {self._adapted!r}>"
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Has the adapted executor run `fn(*args, **kwargs)`.
+
+        Args:
+            fn: What to call.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments, of any names, also those that the adapted executor would keep.
+
+        Returns:
+            The future of the call.
+
+        Raises:
+            TypeError: `fn` is not callable, or the adapted executor returned what is no future.
+            RuntimeError: The executor has been shut down, or is broken (`BrokenExecutor`).
+            BaseException: Whatever else the adapted executor's `submit` raised.
+        """
+        if not callable(fn):
+            raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
+        future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs)
+        future._travelled = self._sends_bare
+        before, _here.executors = _here.executors, (*_here.executors, self)
+        try:
+            with self._lock:
+                refusal = self._refusal
+                if refusal is None:
+                    self._calls[future] = None
+            if refusal is not None:
+                raise BrokenExecutor(refusal) if self._inherited else RuntimeError(refusal)
+            if self._sends_bare:
+                future._follow(self._adapted.submit(fn, *args, **kwargs))
+            else:
+                future._follow(self._adapted.submit(_Call(future)))
+        except BaseException:
+            self._strike(future)
+            raise
+        finally:
+            _here.executors = before
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls, and shuts the adapted executor down once those it has are done.
+
+        Args:
+            wait: Whether to return only when that has happened. Called from a call, a callback or a signal handler
+                that interrupts `submit`, it does not wait.
+            cancel_futures: Whether to cancel the calls that have not started.
+
+        Raises:
+            BaseException: Whatever the adapted executor's `shutdown` raised, the first time; a thread that nobody
+                waits for logs it.
+        """
+        self._end(_AFTER_SHUTDOWN, wait and self not in _here.executors, cancel_futures)
+
+    def _end(self, refusal: str, wait: bool, cancel_futures: bool) -> None:
+        with self._lock:
+            self._refusal = self._refusal or refusal
+        try:
+            if cancel_futures:
+                self._cancel_all()
+        finally:
+            if wait:
+                self._await_calls()
+                self._close()
+            else:
+                self._close_later()
+
+    def _cancel_all(self) -> None:
+        """Cancels the calls that have not started; what their callbacks raise is raised at the end (F4)."""
+        with self._lock:
+            futures = list(self._calls)
+        raised: BaseException | None = None
+        for future in futures:
+            try:
+                future.cancel()
+            except BaseException as exc:
+                raised = raised or exc
+        if raised is not None:
+            raise raised
+
+    def _await_calls(self) -> None:
+        """Returns when no call is left: the adapted executor is shut down with nothing that it could lose."""
+        turnstile = allocate_lock()
+        turnstile.acquire()
+        with self._lock:
+            if waits := bool(self._calls):
+                self._turnstiles.append(turnstile)
+        if waits:
+            turnstile.acquire()
+
+    def _strike(self, future: AdaptedFuture[Any]) -> None:
+        """Takes a call off the list, and lets those pass who wait for the last one."""
+        turnstiles: list[Any] = []
+        with self._lock:
+            self._calls.pop(future, None)
+            if not self._calls:
+                turnstiles, self._turnstiles = self._turnstiles, turnstiles
+        for turnstile in turnstiles:
+            turnstile.release()
+
+    def _close(self) -> None:
+        """Shuts the adapted executor down: one thread does it, the others wait for that."""
+        closing = _Closing()
+        with self._lock:
+            if mine := self._closing is None:
+                self._closing = closing
+            else:
+                closing = self._closing
+        if not mine:
+            if closing.thread != threading.get_ident():  # not from within the foreign shutdown, which it would wait for
+                closing.over.wait()
+            return
+        try:
+            with self._lock:
+                watchers = self._watchers[:]
+            for watcher in watchers:
+                watcher.join()
+            if not self._inherited:
+                self._shut_adapted_down(wait=True)
+        except Exception:
+            raise
+        except BaseException:
+            self._closing = None  # interrupted: the next shutdown tries again
+            raise
+        finally:
+            closing.over.set()
+
+    def _close_later(self) -> None:
+        """Shuts the adapted executor down when its calls are done, in a thread of its own; does not wait for it."""
+        with self._lock:
+            known, self._closes_later = self._closes_later, True
+        if known:
+            return
+
+        def close() -> None:
+            try:
+                self._await_calls()
+                self._close()
+            except Exception:
+                LOGGER.exception("shutting down %r failed", self)
+
+        try:
+            # A daemon: at the end of the interpreter `_close_all` waits for the calls; it waits for nothing more.
+            threading.Thread(target=close, name="corefutures-closing", daemon=True).start()
+        except RuntimeError:  # no thread can be started, as at the end of the interpreter
+            if not self._inherited:
+                self._shut_adapted_down(wait=False)
+
+    def _shut_adapted_down(self, wait: bool) -> None:
+        shutdown = self._adapted.shutdown
+        if _takes_wait(shutdown):
+            shutdown(wait=wait)
+        elif wait:
+            shutdown()
+
+    def _close_at_exit(self) -> None:
+        try:
+            self._end(_AFTER_EXIT, wait=True, cancel_futures=False)
+        except Exception:
+            LOGGER.exception("shutting down %r failed", self)
+
+    def _continue_in_child(self) -> None:
+        """In a forked child (E11): the calls stay with the parent; that the workers are missing is said at once."""
+        if isinstance(self._adapted, Executor):  # ours: it goes on by itself
+            refusal = self._refusal
+        else:
+            self._inherited = True
+            refusal = self._refusal or _FORKED
+        self._lock = threading.RLock()
+        self._refusal = refusal
+        self._turnstiles, self._watchers, self._closing = [], [], None
+        calls, self._calls = list(self._calls), {}
+        for future in calls:
+            future._renew_lock()
+            future._abandon(BrokenExecutor(f"{_FORKED}: this call, pending then, runs there only"))
+            future._let_go()
+
+
+class _Closing:
+    """One shutdown of an adapted executor: who does it, and when it is over."""
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.over = threading.Event()
+
+
+class AdaptedFuture(PoolFuture[_T]):
+    """The future of a call that another executor runs, fed by that executor's own future."""
+
+    # True once somebody else may have a copy of the call: it was pickled, or went out bare. Guarded by `_lock`.
+    _travelled = False
+    _foreign: Any = None  # the other executor's future, until this one has ended
+    _recalled_in = 0  # the thread that asks it to cancel, and ends this one itself if that succeeds
+    _executor: AdaptedExecutor | None  # keeps it alive while the call is pending
+
+    def __init__(
+        self, executor: AdaptedExecutor, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Makes a pending future for `fn(*args, **kwargs)`."""
+        super().__init__(fn, args, kwargs)
+        self._executor = executor
+
+    # A waiting call is cancelled in one of two ways. While this future alone has it, here: the foreign executor's
+    # workers find nothing to call. Once a copy has been made, only the foreign executor can say whether it has
+    # started, and `_foreign.cancel()` decides.
+
+    def cancel(self) -> bool:
+        """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
+
+        Returns:
+            True if the call is cancelled now, False if it runs, has finished, or is past recall.
+        """
+        if self._state in DONE:
+            return self.cancelled()
+        with self._lock:
+            travelled = self._travelled
+            if cancels := self._state == PENDING and not travelled:
+                self._state = CANCELLED_AND_NOTIFIED
+                self._close_list()
+        if cancels:
+            self._end_cancelled()
+        elif travelled and (foreign := self._foreign) is not None and not _asked(foreign, "running"):
+            self._recalled_in = threading.get_ident()
+            if _asked(foreign, "cancel") or _asked(foreign, "cancelled"):
+                self._cancel_as_told()
+        return self.cancelled()
+
+    def running(self) -> bool:
+        """Returns True while the call is known to run: its start was seen, or the foreign future says so."""
+        if self._state == PENDING and self._travelled and (foreign := self._foreign) is not None:
+            return bool(_asked(foreign, "running")) and self._state not in DONE
+        return self._state == RUNNING
+
+    def _start(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any]] | None:
+        """Marks the call as running and returns it; None if it has been cancelled.
+
+        An executor may call it again, to repeat what has failed: the call is kept until the future ends.
+        """
+        with self._lock:
+            if self._state in DONE:
+                return None
+            self._state = RUNNING
+            return self._fn, self._args, self._kwargs  # type: ignore[return-value]
+
+    def _copy(self) -> tuple[Any, ...]:
+        """Returns how to pickle the call: as the standard library's `partial`, which any worker can import."""
+        with self._lock:
+            if self._state in DONE:
+                return functools.partial, (bool,)  # cancelled: whoever unpickles and calls it does nothing
+            self._travelled = True
+            fn, args, kwargs = self._fn, self._args, self._kwargs
+        return functools.partial(fn, *args, **kwargs).__reduce__()  # type: ignore[arg-type, misc, return-value]
+
+    def _follow(self, foreign: Any) -> None:
+        """Takes over the outcome of `foreign` when it has one."""
+        self._foreign = foreign
+        if self._state in DONE:  # cancelled before it was known whom to tell
+            self._let_go()
+            _asked(foreign, "cancel")
+            return
+        subscribe = getattr(foreign, "add_done_callback", None)
+        if callable(subscribe):
+            subscribe(self._take_over)
+        elif callable(getattr(foreign, "result", None)):
+            self._watch(foreign)
+        else:
+            raise TypeError(
+                f"submit() of the adapted executor returned {foreign!r:.80}, which is no future: it has neither "
+                "add_done_callback() nor result()"
+            )
+
+    def _watch(self, foreign: Any) -> None:
+        """Has a thread wait for the end of a future that can't tell of it."""
+        executor = self._executor
+        if executor is None:
+            return
+        # A daemon: whether the process may end is for the executor to say.
+        watcher = threading.Thread(target=self._take_over, args=(foreign,), name="corefutures-watching", daemon=True)
+        with executor._lock:
+            executor._watchers = [thread for thread in executor._watchers if thread.is_alive()]
+        watcher.start()
+        with executor._lock:
+            executor._watchers.append(watcher)
+
+    def _take_over(self, foreign: Any) -> None:
+        """Ends as `foreign` has ended; runs in a thread of the foreign executor, or in one that waits for it."""
+        executor = self._executor
+        if executor is None:
+            return
+        before, _here.executors = _here.executors, (*_here.executors, executor)
+        error: BaseException | None = None
+        try:
+            cancelled, result, error = _outcome(foreign)
+            if cancelled and self._recalled_in == threading.get_ident():
+                return
+            if cancelled:
+                self._cancel_as_told()
+            elif self._settle(result, error):
+                self._announce_in_worker()
+            self._let_go()
+        except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
+            LOGGER.exception("exception calling callback for %r", self)
+        finally:
+            _here.executors = before
+            del error, executor, before  # no cycle from an error's traceback to this frame
+
+    def _cancel_as_told(self) -> None:
+        """Ends because the foreign future was cancelled; if the call had started, with that as its error (F1)."""
+        with self._lock:
+            if cancels := self._state == PENDING:
+                self._state = CANCELLED_AND_NOTIFIED
+                self._close_list()
+        if cancels:
+            self._end_cancelled()
+        else:
+            self._abandon(CancelledError("the executor gave the call up while it ran"))
+            self._let_go()
+
+    def _end_cancelled(self) -> None:
+        foreign = self._foreign
+        self._let_go()
+        try:
+            if self._watched:
+                self._announce()
+        finally:
+            if foreign is not None:
+                _asked(foreign, "cancel")  # so that it drops what it holds
+
+    def _let_go(self) -> None:
+        """Drops whatever the ended future holds, and tells the executor."""
+        self._forget_call()
+        executor, self._executor, self._foreign = self._executor, None, None
+        if executor is not None:
+            executor._strike(self)
+
+
+class _Call:
+    """What the foreign executor gets to call, without arguments.
+
+    Where it arrives as it is, it tells its future of the start. Where it is pickled, the bare call travels.
+    """
+
+    __slots__ = ("_future",)
+
+    def __init__(self, future: AdaptedFuture[Any]) -> None:
+        self._future = future
+
+    @property
+    def __name__(self) -> str:
+        """What listings and keys of the foreign executor may show."""
+        fn = self._future._fn
+        return str(getattr(fn, "__name__", type(fn).__name__))
+
+    def __call__(self) -> Any:
+        future = self._future
+        executor = future._executor
+        call = future._start()
+        if call is None or executor is None:
+            raise CancelledError("the call was cancelled before it started")
+        fn, args, kwargs = call
+        before, _here.executors = _here.executors, (*_here.executors, executor)
+        del call, future, executor
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            _here.executors = before
+            del self, fn, args, kwargs, before  # an error's traceback refers to this frame: no cycle (F6)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._future._copy()
+
+
+def _outcome(foreign: Any) -> tuple[bool, Any, BaseException | None]:
+    """Whether a foreign future was cancelled, what its call returned, what it raised: by public methods alone."""
+    try:
+        if _asked(foreign, "cancelled"):
+            return True, None, None
+        # Not by result() alone: raising a stored exception would lengthen its traceback.
+        ask = getattr(foreign, "exception", None)
+        error = ask() if callable(ask) else None
+        return False, (foreign.result() if error is None else None), error
+    except BaseException as exc:
+        exc.__traceback__ = exc.__traceback__ and exc.__traceback__.tb_next  # without this frame
+        return bool(_asked(foreign, "cancelled")), None, exc
+
+
+def _asked(foreign: Any, question: str) -> Any:
+    """What a method of a foreign future answers; None if it has none, or fails."""
+    method = getattr(foreign, question, None)
+    if not callable(method):
+        return None
+    try:
+        return method()
+    except NotImplementedError:
+        return None
+    except Exception:
+        LOGGER.exception("%s() of %s failed", question, type(foreign).__name__)
+        return None
+
+
+def _takes_wait(shutdown: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(shutdown).parameters
+    except (TypeError, ValueError):  # one that can't be looked into
+        return False
+    return "wait" in parameters or any(given.kind is given.VAR_KEYWORD for given in parameters.values())
+
+
+def _living_adapters() -> list[AdaptedExecutor]:
+    return [adapter for reference in list(_adapters.values()) if (adapter := reference()) is not None]
+
+
+def _close_all() -> None:
+    """At the end of the interpreter: pending calls run to their end, as those of the standard pools do."""
+    for adapter in _living_adapters():
+        adapter._close_at_exit()
+
+
+def _continue_all_in_child() -> None:
+    for adapter in _living_adapters():
+        adapter._continue_in_child()
+
+
+# Before the non-daemon threads are joined, among which may be the adapted executor's.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_continue_all_in_child)
