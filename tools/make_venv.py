@@ -48,12 +48,15 @@ def environment_python(folder: Path) -> Path:
 def install(python: Path, groups: set[str]) -> None:
     """Installs the dependency groups, then the workspace's distributions, editable."""
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    editable = [word for folder in distributions() for word in ("--editable", str(folder))]
+    core, *plugins = distributions()
+    editable = [word for folder in plugins for word in ("--editable", str(folder))]
     grouped = [word for group in sorted({"build", *groups}) for word in ("--group", group)]
     subprocess.run([*pip, "install", "--upgrade", "pip>=25.1"], cwd=ROOT, check=True)
     # an older release with a wheel is better than a newer one that this machine would have to compile
     subprocess.run([*pip, "install", "--prefer-binary", *grouped], cwd=ROOT, check=True)
-    subprocess.run([*pip, "install", "--no-build-isolation", *editable], cwd=ROOT, check=True)
+    subprocess.run([*pip, "install", "--no-build-isolation", "--editable", str(core)], cwd=ROOT, check=True)
+    # What a plugin depends on besides the core is in a dependency group: without it, its backend is unavailable.
+    subprocess.run([*pip, "install", "--no-build-isolation", "--no-deps", *editable], cwd=ROOT, check=True)
 
 
 def make(folder: Path, groups: set[str]) -> str:

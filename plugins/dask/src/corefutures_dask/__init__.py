@@ -1,0 +1,25 @@
+"""The Dask backend of corefutures: `DaskExecutor`.
+
+Resolved on first use: Dask's workers pass through this file and need nothing of the caller's side.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as in `corefutures`
+
+if TYPE_CHECKING:
+    from corefutures_dask._executor import DaskExecutor as DaskExecutor
+    from corefutures_dask._failures import BrokenDaskPool as BrokenDaskPool
+
+_HOMES = {"BrokenDaskPool": "_failures", "DaskExecutor": "_executor"}
+__all__ = ["BrokenDaskPool", "DaskExecutor"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # here for start-up time only
+
+    value: object = getattr(import_module(f"corefutures_dask.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,131 @@
+"""The thread that ends a pool's futures and runs their callbacks, so that Dask's loop runs no foreign code.
+
+Touches `_wire` and `_future`. Guarantees: it notices within a second that the client has lost the scheduler or was
+closed; it ends last, and closes what the pool has opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from corefutures_dask import _wire
+from corefutures_dask._failures import RemoteTraceback
+from corefutures_dask._future import never_waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures_dask._future import DaskFuture, Pack
+
+LOGGER = logging.getLogger("concurrent.futures")
+
+#: Seconds between two looks at the client.
+PULSE: Final = 0.5
+
+
+class Delivery(threading.Thread):
+    """Ends futures.
+
+    Args:
+        pool: The pool's name.
+        close: Called at the end; may take a moment.
+        is_lost: Asked now and then whether the connection is lost.
+        lose: Called if so.
+
+    Thread safety: every method may be called from any thread.
+    """
+
+    def __init__(
+        self, pool: str, close: Callable[[], None], is_lost: Callable[[], bool], lose: Callable[[], None]
+    ) -> None:
+        super().__init__(name=f"{pool} delivery", daemon=True)
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._close = close
+        self._is_lost = is_lost
+        self._lose = lose
+        self._in_hand: list[DaskFuture[Any]] = []  # taken over, and not settled yet: for a forked child
+
+    def settle(self, pack: Pack, first: int, outcomes: list[bytes]) -> None:
+        """Ends the futures of `pack` from `first` on."""
+        futures = pack.futures[first : first + len(outcomes)]
+        self._in_hand.extend(futures)
+        self._orders.put(lambda: self._settle(pack, futures, outcomes))
+
+    def abandon(self, futures: list[DaskFuture[Any]], error: Callable[[], Exception]) -> None:
+        """Ends futures with an error each."""
+
+        def order() -> None:
+            for future in futures:
+                future._abandon(error())
+
+        self._orders.put(order)
+
+    def cancel(self, futures: list[DaskFuture[Any]]) -> None:
+        """Cancels calls that somebody wanted to be cancelled while they were out."""
+
+        def order() -> None:
+            for future in futures:
+                try:
+                    future._cancel_waiting()
+                except BaseException:
+                    LOGGER.exception("exception calling callback for %r", future)
+
+        self._orders.put(order)
+
+    def end(self) -> None:
+        """Closes and ends, after all that was ordered before."""
+        self._orders.put(None)
+
+    def undelivered(self) -> list[DaskFuture[Any]]:
+        """Returns the futures whose outcome is here, and not settled yet."""
+        return list(self._in_hand)
+
+    def run(self) -> None:
+        """Carries out orders until the end."""
+        never_waits.yes = True
+        try:
+            while True:
+                try:
+                    order = self._orders.get(timeout=PULSE)
+                except queue.Empty:
+                    if self._is_lost():
+                        self._lose()
+                    continue
+                if order is None:
+                    break
+                try:
+                    order()
+                except BaseException:
+                    LOGGER.critical("Exception in the delivery of results", exc_info=True)
+                del order
+        finally:
+            self._close()
+
+    def _settle(self, pack: Pack, futures: list[DaskFuture[Any]], outcomes: list[bytes]) -> None:
+        # All of them first: a callback of the first may ask about the last.
+        watched = []
+        try:
+            for future, body in zip(futures, outcomes, strict=True):
+                result, error, text = _wire.outcome(body)
+                if error is not None and text:
+                    try:
+                        error.__cause__ = RemoteTraceback(text)
+                    except Exception:  # not every class allows it
+                        pass
+                if future._settle(result, error):
+                    watched.append(future)
+        except BaseException as exc:  # E8
+            for future in futures:
+                future._abandon(RuntimeError(f"the outcome of the call could not be delivered: {exc!r}"))
+            raise
+        finally:
+            for future in futures:
+                future._pack = None
+            del self._in_hand[: len(futures)]
+            pack.decided.set()
+        result = error = None
+        for future in watched:
+            future._announce_in_worker()

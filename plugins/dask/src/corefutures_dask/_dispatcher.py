@@ -1,0 +1,499 @@
+"""The calls of one pool between `submit` and the cluster: who waits, what leaves together, what came back.
+
+Touches Dask's client and the files beside it. Guarantees: at most as many packs are out as there are workers' threads;
+a failure of its own breaks the pool, and leaves no future pending (E8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import pickle
+import secrets
+import threading
+import time
+from array import array
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from distributed import CancelledError as DaskCancelledError
+from distributed.scheduler import KilledWorker
+
+from corefutures_dask import _station
+from corefutures_dask._delivery import Delivery
+from corefutures_dask._failures import broken, worker_lost
+from corefutures_dask._future import DaskFuture, Pack, never_waits
+from corefutures_dask._station import PATIENCE, CallFailed, Station
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from corefutures_dask._cluster import Connection
+
+#: Seconds of work that a pack is to hold: much more than its way costs, and half of what a worker is patient for.
+WORTH: Final = 0.05
+#: How many times as many calls a pack may hold as the one before, of a function of which little is known.
+_GROWTH: Final = 8
+#: Bytes that a pack may hold, unless a single call is larger.
+_FULL: Final = 1 << 20
+#: Bytes from which a pack is stored at a worker beforehand, and not made part of the graph.
+SCATTER: Final = 1 << 18
+#: Seconds between two looks at the size of the cluster, while calls wait.
+_LOOK: Final = 1.0
+#: So many kinds of calls are remembered.
+_KINDS: Final = 10_000
+
+
+class Wishes(NamedTuple):
+    """What Dask is asked for with a call: see `DaskExecutor.options`."""
+
+    resources: tuple[tuple[str, float], ...] = ()
+    retries: int = 0
+    priority: int = 0
+    workers: tuple[str, ...] = ()
+
+    @property
+    def restricting(self) -> bool:
+        """Whether not every worker will do."""
+        return bool(self.resources or self.workers)
+
+
+class Window:
+    """Counts the packs that are out: in Dask's loop only."""
+
+    __slots__ = ("out",)
+
+    def __init__(self) -> None:
+        self.out = 0
+
+
+class Lane:
+    """The calls with the same wishes, oldest first: submitters append, Dask's loop takes."""
+
+    __slots__ = ("calls", "window", "wishes")
+
+    def __init__(self, wishes: Wishes, window: Window) -> None:
+        self.wishes = wishes
+        self.window = window
+        self.calls: deque[DaskFuture[Any]] = deque()
+
+    def head(self) -> DaskFuture[Any] | None:
+        """Returns the oldest call that was not cancelled."""
+        while self.calls:
+            if not self.calls[0].done():
+                return self.calls[0]
+            self.calls.popleft()
+        return None
+
+
+class Dispatcher:
+    """Brings calls to the cluster and their results back.
+
+    Args:
+        connection: To the cluster; closed when the last call has ended.
+        limit: How many calls may run at once; None for as many as the cluster has threads.
+        preparation: The initializer, pickled; None if there is none.
+
+    Thread safety: `take`, `lane`, `close` and `fail` are for every thread; what is private runs in Dask's loop.
+    """
+
+    def __init__(self, connection: Connection, limit: int | None, preparation: bytes | None) -> None:
+        self.pool = f"corefutures-{secrets.token_hex(8)}"
+        self._connection = connection
+        self._client = connection.client
+        self._loop: Any = connection.client.loop
+        self._limit = limit
+        # Guards `_refusal` together with `_lanes` and what is appended to them: no call is taken after the end.
+        # Reentrant: a signal handler that submits may interrupt its holder.
+        self._lock = threading.RLock()
+        self._refusal: Exception | None = None
+        self._broken = False
+        self._closed = False
+        self._ended = False
+        self._shared = Window()
+        self._lanes: dict[Wishes, Lane] = {}
+        self._numbers = itertools.count().__next__
+        self._out: dict[int, Pack] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps none alive
+        self._rung = False
+        self._pace: dict[int, float] = {}  # kind → seconds that a call took, as measured last
+        self._sizes: dict[int, int] = {}  # kind → the largest pack of such calls that has come back
+        self._slots = 1
+        self._looked = 0.0
+        self.delivery = Delivery(self.pool, partial(connection.close, self.pool), self._is_lost, self._lose_scheduler)
+        self._client.register_plugin(Station(self.pool, preparation), name=self.pool)
+        self._client.subscribe_topic(self.pool, self._on_split)
+        self.slots = sum(self._client.nthreads().values())
+        self.delivery.start()
+
+    # ── for every thread ─────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def slots(self) -> int:
+        """How many packs may be out."""
+        return self._slots
+
+    @slots.setter
+    def slots(self, capacity: int) -> None:
+        self._slots = max(1, capacity if self._limit is None else min(capacity, self._limit))
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Why no more calls are taken; None while they are."""
+        return self._refusal
+
+    def lane(self, wishes: Wishes) -> Lane:
+        """Returns the lane for calls with these wishes."""
+        with self._lock:
+            lane = self._lanes.get(wishes)
+            if lane is None:
+                # Calls that only some workers may run wait in Dask, and must not take the others' places (E2).
+                # Where the number of calls is limited, that comes first.
+                own = wishes.restricting and self._limit is None
+                lane = self._lanes[wishes] = Lane(wishes, Window() if own else self._shared)
+                self._rung = False  # there may be room
+            return lane
+
+    def take(self, lane: Lane, body: bytes, name: str, kind: int) -> DaskFuture[Any]:
+        """Takes a call.
+
+        Raises:
+            RuntimeError: No more calls are taken.
+        """
+        with self._lock:
+            if self._refusal is not None:
+                raise self.refuse()
+            future: DaskFuture[Any] = DaskFuture(body, self._numbers(), name, kind)
+            lane.calls.append(future)
+        # The loop clears `_rung`, then looks for calls; this appends, then looks at `_rung`: one sees the other.
+        if not self._rung:
+            self._ring()
+        return future
+
+    def refuse(self) -> Exception:
+        """Returns an exception of its own for each call that is turned down (E5)."""
+        refusal = self._refusal
+        assert refusal is not None
+        own = type(refusal)(*refusal.args)
+        own.__cause__ = refusal.__cause__
+        return own
+
+    def close(self, refusal: Exception) -> None:
+        """Takes no more calls, and ends when those that were taken have."""
+        with self._lock:
+            if self._refusal is None:
+                self._refusal = refusal
+            self._closed = True
+        self._ring()
+
+    def cancel_waiting(self) -> None:
+        """Cancels the calls that have not started; what callbacks raise is raised at the end (F4)."""
+        with self._lock:
+            waiting = [future for lane in self._lanes.values() for future in list(lane.calls)]
+        raised: BaseException | None = None
+        for pack in list(self._out.values()):
+            for future in list(pack.futures):
+                future._unwanted = True  # when it is given back
+        for future in waiting:
+            try:
+                future._cancel_waiting()
+            except BaseException as exc:
+                raised = raised or exc
+        self._ring()
+        if raised is not None:
+            raise raised
+
+    def fail(self, message: str, cause: BaseException | None) -> None:
+        """Breaks the pool: all that is pending fails, each with an error of its own, and so does what is submitted."""
+        with self._lock:
+            first, self._broken = not self._broken, True
+            if first:
+                self._refusal = broken(message, cause)
+            pending = [future for pack in self._out.values() for future in pack.futures]
+            for lane in self._lanes.values():
+                pending += lane.calls
+                lane.calls.clear()
+            packs = list(self._out.values())
+        self.delivery.abandon(pending, self.refuse)
+        for pack in packs:
+            pack.decided.set()
+        self._end()
+
+    def leave_to_parent(self, error: Callable[[], Exception]) -> None:
+        """In a forked child (E11): the calls and the connection stay with the parent."""
+        self._connection.leave_to_parent()
+        futures = [future for pack in self._out.values() for future in pack.futures]
+        futures += [future for lane in self._lanes.values() for future in lane.calls]
+        futures += self.delivery.undelivered()
+        for future in futures:
+            future._renew_lock()
+            future._abandon(error())
+
+    def _is_lost(self) -> bool:
+        return self._client.status not in ("running", "newly-created") and not self._ended
+
+    def _lose_scheduler(self) -> None:
+        self.fail("the connection to Dask's scheduler was lost: the calls that were pending are lost with it", None)
+
+    def _ring(self) -> None:
+        self._rung = True
+        try:
+            self._loop.add_callback(self._dispatch)
+        except RuntimeError as exc:  # the loop is closed
+            if not self._ended:
+                self.fail("Dask's client was closed", exc)
+
+    # ── in Dask's loop ───────────────────────────────────────────────────────────────────────────────────
+
+    def _dispatch(self) -> None:
+        """Sends what may be sent."""
+        never_waits.yes = True
+        try:
+            self._rung = False
+            while (lane := self._next_lane()) is not None:
+                self._send(self._fill(lane))
+            # Who frees a place comes here by himself: until then there is no need to ring.
+            self._rung = all(lane.window.out >= self._slots for lane in list(self._lanes.values()))
+            if any(lane.calls for lane in list(self._lanes.values())):
+                self._look()
+            elif self._closed and not self._out:
+                self._end()
+        except BaseException as exc:
+            self.fail("the dispatcher failed", exc)
+            raise
+
+    def _next_lane(self) -> Lane | None:
+        """Returns the lane whose turn it is: by priority, then by age."""
+        best, turn = None, (0, 0)
+        for lane in list(self._lanes.values()):
+            if lane.window.out < self._slots and (head := lane.head()) is not None:
+                own = (-lane.wishes.priority, head.number)
+                if best is None or own < turn:
+                    best, turn = lane, own
+        return best
+
+    def _fill(self, lane: Lane) -> Pack:
+        """Takes calls that are worth a pack out of a lane; calls of which nothing is known go alone."""
+        pack = Pack(self._numbers(), lane)
+        calls = lane.calls
+        most = 1 if lane.wishes.retries else -(-len(calls) // (2 * self._slots))
+        expected = size = 0.0
+        while calls and len(pack.futures) < most:
+            try:
+                future = calls[0]
+            except IndexError:  # the pool broke
+                break
+            seconds = self._pace.get(future.kind)
+            if pack.futures:
+                if seconds is None or future.alone or expected + seconds > WORTH or size > _FULL:
+                    break
+                if len(pack.futures) >= _GROWTH * self._sizes.get(future.kind, 1):
+                    break
+            calls.popleft()
+            if future._unwanted:
+                self.delivery.cancel([future])
+                continue
+            body = future._leave(pack)
+            if body is None:
+                continue
+            pack.futures.append(future)
+            pack.bodies.append(body)
+            if seconds is None or future.alone:
+                break
+            expected += seconds
+            size += len(body)
+        return pack
+
+    def _send(self, pack: Pack) -> None:
+        if not pack.futures:  # all were cancelled
+            return
+        pack.futures[0]._start()
+        pack.lane.window.out += 1
+        with self._lock:
+            self._out[pack.number] = pack
+            if self._broken:  # while the pack was being filled
+                self.delivery.abandon(pack.futures, self.refuse)
+        self._begin(self._follow(pack))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self, pack: Pack) -> None:
+        """Has Dask run a pack, and hands on what came of it."""
+        try:
+            try:
+                report = await self._run(pack)
+            except KilledWorker as exc:
+                self._lose(pack, exc)
+            except CallFailed as exc:
+                self.delivery.settle(pack, 0, [exc.args[0]])
+            except (DaskCancelledError, asyncio.CancelledError) as exc:
+                self.fail("Dask has given up the pool's calls: its scheduler or its client has ended", exc)
+            except Exception as exc:
+                self._refuse_pack(pack, exc)
+            else:
+                self._accept(pack, report)
+        except BaseException as exc:
+            self.fail("the dispatcher failed", exc)
+            raise
+        finally:
+            self._out.pop(pack.number, None)
+            pack.lane.window.out -= 1
+            self._dispatch()
+
+    async def _run(self, pack: Pack) -> bytes:
+        client, wishes = self._client, pack.lane.wishes
+        count = len(pack.bodies)
+        payload: Any = pack.bodies[0] if count == 1 else pickle.dumps(pack.bodies)
+        if len(payload) >= SCATTER:
+            payload = await client.scatter(payload, hash=False, asynchronous=True)
+        future = client.submit(
+            _station.run_pack,
+            self.pool,
+            pack.number,
+            count,
+            payload,
+            bool(wishes.retries),
+            key=f"{pack.futures[0].name}-{self.pool}-{pack.number}",
+            pure=False,
+            retries=wishes.retries,
+            priority=wishes.priority,
+            resources=dict(wishes.resources) or None,
+            workers=list(wishes.workers) or None,
+        )
+        del payload
+        try:
+            return await client.gather(future, asynchronous=True)  # type: ignore[no-any-return]
+        finally:
+            future.release()
+
+    def _accept(self, pack: Pack, report: bytes) -> None:
+        fault, first, outcomes, clock = pickle.loads(report)
+        if fault is not None:
+            from corefutures_dask._wire import outcome  # a failing initializer is rare
+
+            _, error, text = outcome(fault)
+            self.fail(f"an initializer failed, the pool is not usable any more\n{text}", error)
+            return
+        seconds = array("f")
+        seconds.frombytes(clock)
+        self._note(pack, seconds)
+        self.delivery.settle(pack, first, outcomes)
+
+    def _note(self, pack: Pack, seconds: array[float]) -> None:
+        """Remembers how long the calls took, by kind."""
+        if len(self._pace) > _KINDS:
+            self._pace.clear()
+            self._sizes.clear()
+        kinds: dict[int, tuple[float, int]] = {}
+        for future, took in zip(pack.futures, seconds, strict=False):
+            total, count = kinds.get(future.kind, (0.0, 0))
+            kinds[future.kind] = total + took, count + 1
+        for kind, (total, count) in kinds.items():
+            self._pace[kind] = total / count
+            self._sizes[kind] = max(count, self._sizes.get(kind, 1))
+
+    def _lose(self, pack: Pack, error: KilledWorker) -> None:
+        """Fails the call whose workers died; of several, which one it was shows when each runs alone."""
+        if len(pack.futures) == 1:
+            self.delivery.abandon(pack.futures, lambda: worker_lost(error))
+            return
+        for future in pack.futures:
+            future.alone = True
+        self._take_back(pack, 0)
+
+    def _refuse_pack(self, pack: Pack, error: Exception) -> None:
+        """Fails the calls of a pack that Dask could not run at all."""
+
+        def own() -> Exception:
+            wrapped = RuntimeError(f"Dask could not run the call: {type(error).__name__}: {error}")
+            wrapped.__cause__ = error
+            return wrapped
+
+        self.delivery.abandon(pack.futures, own)
+
+    def _on_split(self, event: tuple[float, Any]) -> None:
+        """A worker tells that a call takes long: those behind it have not started, and wait again."""
+        try:
+            message = event[1]
+            pack = self._out.get(message["pack"])
+            if pack is None:
+                return
+            kept: int = message["kept"]
+            if len(pack.futures) > kept:
+                self._take_back(pack, kept)
+            for future in pack.futures:
+                future._start()
+            pack.decided.set()
+            slow = pack.futures[-1].kind
+            self._pace[slow] = max(PATIENCE, self._pace.get(slow, 0.0))
+            if kept > 1:
+                self._begin(self._fetch(pack, message["worker"]))
+            self._dispatch()
+        except Exception as exc:
+            self.fail("the dispatcher failed", exc)
+
+    def _take_back(self, pack: Pack, kept: int) -> None:
+        """Puts the calls from `kept` on to the front of their lane again."""
+        wanted: list[DaskFuture[Any]] = []
+        unwanted: list[DaskFuture[Any]] = []
+        with self._lock:
+            returned, bodies = pack.futures[kept:], pack.bodies[kept:]
+            del pack.futures[kept:], pack.bodies[kept:]
+            for future, body in zip(returned, bodies, strict=True):
+                future._return(body)
+                (unwanted if future._unwanted else wanted).append(future)
+            if self._broken:
+                self.delivery.abandon(returned, self.refuse)
+            else:
+                pack.lane.calls.extendleft(reversed(wanted))
+        self.delivery.cancel(unwanted)
+        pack.decided.set()
+
+    async def _fetch(self, pack: Pack, worker: str) -> None:
+        """Fetches the results that a pack has while one of its calls takes long."""
+        try:
+            found = await self._client.run(_station.fetch, self.pool, pack.number, workers=[worker], on_error="ignore")
+        except Exception:  # the worker is gone, and what becomes of the pack is for Dask to say
+            return
+        for fetched in found.values():
+            if fetched is not None:
+                self.delivery.settle(pack, *fetched)
+
+    def _look(self) -> None:
+        """Sees now and then, while calls wait, how large the cluster is."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK and not self._ended:
+            self._looked = now
+            self._begin(self._count_threads())
+
+    async def _count_threads(self) -> None:
+        try:
+            before = self._slots
+            self.slots = sum((await self._client.nthreads()).values())
+        except Exception:  # told by other means
+            return
+        if self._slots > before:
+            self._dispatch()
+        else:
+            await asyncio.sleep(_LOOK)
+            self._dispatch()
+
+    def _end(self) -> None:
+        """Lets go: everything has ended."""
+        with self._lock:
+            ended, self._ended = self._ended, True
+        if ended:
+            return
+        try:
+            self._loop.add_callback(self._cancel_tasks)
+        except RuntimeError:  # the loop is closed, and they are gone
+            pass
+        self.delivery.end()
+
+    def _cancel_tasks(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()

@@ -1,0 +1,397 @@
+"""`DaskExecutor`: the executor of the manual on Dask's scheduler; its end at exit, when dropped, and after a fork.
+
+Touches the door, `_cluster` and `_dispatcher`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from corefutures.backend import Executor, Pace, chunked_map
+from corefutures_dask import _cluster, _station, _wire
+from corefutures_dask._dispatcher import Dispatcher, Wishes
+from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
+from corefutures_dask._future import DaskFuture, never_waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from corefutures.backend import Future, ResultIterator
+    from corefutures_dask._cluster import Connection
+    from corefutures_dask._dispatcher import Lane
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
+_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+
+#: Every living pool, for forked children; and every dispatcher that has not ended, for the end of the interpreter.
+_pools: weakref.WeakSet[DaskExecutor] = weakref.WeakSet()
+_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+_exiting = False
+
+
+class _Submitter(Executor):
+    """What a pool and its views have in common: calls with certain wishes go into a lane."""
+
+    _wishes: Wishes
+
+    @property
+    def _pool(self) -> DaskExecutor:
+        raise NotImplementedError
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Has `fn(*args, **kwargs)` run by one of the workers.
+
+        Args:
+            fn: What to call.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments, of any names.
+
+        Returns:
+            The future of the call. What can't be pickled fails it at once.
+
+        Raises:
+            TypeError: `fn` is not callable.
+            BrokenDaskPool: The scheduler is gone, or an initializer has failed.
+            RuntimeError: The pool has been shut down, or the interpreter ends.
+        """
+        pool = self._pool
+        dispatcher = pool._dispatcher or pool._connect()
+        if dispatcher.refusal is not None:
+            raise dispatcher.refuse()
+        if not callable(fn):  # an annotation is no proof
+            raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
+        try:
+            body = _wire.dumps((fn, args, kwargs))
+        except Exception as exc:
+            return _failed(exc)
+        kind = _kind_of(fn)
+        return dispatcher.take(self._lane(dispatcher), body, getattr(kind, "__name__", "") or "call", id(kind))
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | str = 1,
+        buffersize: int | None = None,
+    ) -> ResultIterator[_T]:
+        """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
+
+        Args:
+            fn: Called with one item of each iterable; pickled once.
+            *iterables: Collected at once without `buffersize`, as results are taken with it.
+            timeout: Seconds, from this call on, in which each result is to be had; None sets no limit.
+            chunksize: How many items make one call; "auto" for as many as pays, as measured. Calls that are
+                short travel together in any case.
+            buffersize: How many calls may be under way or waiting to be taken; None sets no limit.
+
+        Returns:
+            An iterator as of `Executor.map`. A chunk's items fail one by one.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: `chunksize` or `buffersize` is not positive.
+            RuntimeError: The executor has been shut down, or is broken.
+        """
+        if not callable(fn):
+            raise TypeError(f"map() takes a callable, not {type(fn).__name__}")
+        if chunksize == 1:
+            carried: Callable[..., _T] = fn
+            try:
+                carried = _wire.Carried(fn)
+            except Exception:  # each call fails with the reason
+                pass
+            return super().map(carried, *iterables, timeout=timeout, buffersize=buffersize)
+        return chunked_map(
+            self.submit,
+            fn,
+            iterables,
+            timeout=timeout,
+            chunksize=chunksize,
+            buffersize=buffersize,
+            workers=self._pool._max_workers,
+            pace=self._pool._pace,
+            remote_traceback=RemoteTraceback,
+        )
+
+    def _lane(self, dispatcher: Dispatcher) -> Lane:
+        return dispatcher.lane(self._wishes)
+
+
+class DaskExecutor(_Submitter):
+    """Runs calls on Dask's distributed scheduler.
+
+    Without `address`, `scheduler_file` or `client` it starts a cluster of its own on this machine, worker processes
+    with one thread each, and stops it at shutdown. With one of them it uses the cluster that is there, and leaves
+    it running.
+
+    Args:
+        max_workers: How many calls run at once, at most; None for as many as the cluster has threads, and that is
+            as many as there are CPUs where it is started here.
+        initializer: Called in each worker before its first call, also in those that join later. If it fails, the
+            pool is broken.
+        initargs: The arguments for `initializer`.
+        address: Of a scheduler that runs, such as "tcp://10.0.0.1:8786".
+        scheduler_file: A file in which a scheduler that runs has written its address.
+        client: A `distributed.Client` that is connected.
+        resources: What each call needs of a worker, as Dask counts it: {"GPU": 1}.
+        retries: How often a call that raises is tried again.
+        priority: Calls with a higher one go first.
+        security: A `distributed.Security`, for clusters that use TLS.
+        timeout: Seconds that joining may take; None for what Dask is configured to.
+        check_versions: Whether to refuse a cluster with another Python or another version of `distributed`.
+        **cluster: Options of `distributed.LocalCluster`, where a cluster is started.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument has a value that makes no sense, or they contradict each other.
+        BackendUnavailableError: There is no scheduler, or one of another version.
+
+    Thread safety: every method may be called from any thread.
+    """
+
+    BROKEN = BrokenDaskPool
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        address: str | None = None,
+        scheduler_file: str | None = None,
+        client: Any = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int = 0,
+        priority: int = 0,
+        security: Any = None,
+        timeout: float | None = None,
+        check_versions: bool = True,
+        **cluster: Any,
+    ) -> None:
+        if max_workers is not None and not isinstance(max_workers, int):
+            raise TypeError(f"max_workers must be an int or None, not {type(max_workers).__name__}")
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        places = {"address": address, "scheduler_file": scheduler_file, "client": client}
+        given = [name for name, place in places.items() if place is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} can't be given together")
+        if given and cluster:
+            raise TypeError(f"{given[0]} names a cluster that runs: it takes no option {sorted(cluster)[0]!r}")
+        self._limit = max_workers
+        self._initializer = initializer
+        self._initargs = tuple(initargs)
+        self._preparation = None if initializer is None else _wire.dumps((initializer, self._initargs))
+        self._wishes = _wishes(resources, retries, priority, None)
+        self._pace = Pace()
+        self._fork_refusal: str | None = None
+        # Guards the making of a dispatcher, in a forked child: one only.
+        self._connecting = threading.RLock()
+        self._dispatcher: Dispatcher | None = None
+        if client is not None:
+            self._open: Callable[[], Connection] = lambda: _cluster.given_client(client)
+            self._fork_refusal = "the client belongs to the process that was forked"
+        elif given:
+            where = {given[0]: places[given[0]]}
+            if security is not None:
+                where["security"] = security
+            if timeout is not None:
+                where["timeout"] = timeout
+            self._open = lambda: _cluster.joined_cluster(where, check_versions)
+        else:
+            if security is not None:
+                cluster["security"] = security
+            self._open = lambda: _cluster.own_cluster(max_workers, cluster)
+        self._connect()
+        _pools.add(self)
+
+    def options(
+        self,
+        *,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int | None = None,
+        workers: Sequence[str] | None = None,
+    ) -> OptionsView:
+        """Returns a view of this pool whose calls have wishes of their own.
+
+        Args:
+            resources: What each call needs of a worker; None for what the pool was made with.
+            retries: How often a call that raises is tried again; None as before.
+            priority: Calls with a higher one go first; None as before.
+            workers: The addresses or host names of the workers that may run the calls; None for all.
+
+        Returns:
+            An executor with the same workers, whose `shutdown` does nothing: it is the pool's.
+
+        Raises:
+            TypeError: A value is of the wrong type.
+            ValueError: A value makes no sense.
+        """
+        own = self._wishes
+        return OptionsView(
+            self,
+            _wishes(
+                dict(own.resources) if resources is None else resources,
+                own.retries if retries is None else retries,
+                own.priority if priority is None else priority,
+                workers,
+            ),
+        )
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Takes no more calls, and lets go of the cluster, or stops it, once those it has are done.
+
+        Args:
+            wait: Whether to return only when that has happened. A callback or one of the pool's own calls never
+                waits.
+            cancel_futures: Whether to cancel the calls that have not started.
+        """
+        with self._connecting:
+            dispatcher = self._dispatcher
+            if dispatcher is None:  # in a forked child, before its first call
+                self._fork_refusal = _AFTER_SHUTDOWN
+                return
+        dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
+        if cancel_futures:
+            dispatcher.cancel_waiting()
+        own = getattr(_station.current, "pool", None) == dispatcher.pool
+        if wait and not own and not getattr(never_waits, "yes", False):
+            dispatcher.delivery.join()
+
+    def _connect(self) -> Dispatcher:
+        with self._connecting:
+            if self._dispatcher is None:
+                if self._fork_refusal is not None and os.getpid() != getattr(self, "_pid", os.getpid()):
+                    raise RuntimeError(self._fork_refusal)
+                self._pid = os.getpid()
+                connection = self._open()
+                try:
+                    dispatcher = Dispatcher(connection, self._limit, self._preparation)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._dispatcher = dispatcher
+                _dispatchers.add(dispatcher)
+                # A pool that is dropped without a shutdown runs the calls it has, and ends.
+                weakref.finalize(self, dispatcher.close, RuntimeError("the executor was dropped")).atexit = False
+                if _exiting:
+                    dispatcher.close(RuntimeError(_AFTER_EXIT))
+            return self._dispatcher
+
+    def _continue_in_child(self) -> None:
+        """In a forked child (E11): the calls stay with the parent; a new submit starts or joins a cluster anew."""
+        dispatcher, self._dispatcher = self._dispatcher, None
+        self._connecting = threading.RLock()
+        if dispatcher is None:
+            return
+        if dispatcher.refusal is not None:
+            self._fork_refusal = str(dispatcher.refusal)
+        dispatcher.leave_to_parent(
+            lambda: BrokenDaskPool("the process was forked while this call was pending; it is the parent's only")
+        )
+
+    @property
+    def _pool(self) -> DaskExecutor:
+        return self
+
+    # The standard names of private parts that the world reads.
+
+    @property
+    def _max_workers(self) -> int:
+        dispatcher = self._dispatcher
+        return self._limit or (dispatcher.slots if dispatcher is not None else 1)
+
+    @property
+    def _shutdown(self) -> bool:
+        dispatcher = self._dispatcher
+        return dispatcher is not None and dispatcher.refusal is not None and not self._broken
+
+    @property
+    def _broken(self) -> bool | str:
+        refusal = None if self._dispatcher is None else self._dispatcher.refusal
+        return str(refusal) if isinstance(refusal, BrokenDaskPool) else False
+
+
+class OptionsView(_Submitter):
+    """A pool, seen with other wishes: made by `DaskExecutor.options`."""
+
+    def __init__(self, pool: DaskExecutor, wishes: Wishes) -> None:
+        self._viewed = pool
+        self._wishes = wishes
+
+    @property
+    def _pool(self) -> DaskExecutor:
+        return self._viewed
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Does nothing: the pool is its maker's to shut down.
+
+        Args:
+            wait: Without effect.
+            cancel_futures: Without effect.
+        """
+
+
+def _wishes(
+    resources: Mapping[str, float] | None, retries: int, priority: int, workers: Sequence[str] | None
+) -> Wishes:
+    for name, value in (("retries", retries), ("priority", priority)):
+        if not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if retries < 0:
+        raise ValueError("retries must not be negative")
+    if isinstance(workers, str):
+        raise TypeError("workers must be a sequence of addresses, not one str")
+    if not all(amount > 0 for amount in (resources or {}).values()):
+        raise ValueError("resources must be positive amounts")
+    return Wishes(tuple(sorted((resources or {}).items())), retries, priority, tuple(workers or ()))
+
+
+def _failed(error: Exception) -> Future[Any]:
+    """Returns a future that has failed: its call could not be pickled."""
+    future: DaskFuture[Any] = DaskFuture(b"", 0, "", 0)
+    future._abandon(error.with_traceback(None))
+    return future
+
+
+def _kind_of(fn: Any) -> Any:
+    """Returns what calls that are expected to take equally long have in common."""
+    fn = getattr(fn, "carried", fn)
+    fn = getattr(fn, "func", fn)  # of a partial
+    fn = getattr(fn, "__func__", fn)  # of a method
+    if hasattr(fn, "__code__"):
+        return fn.__code__ if fn.__name__ == "<lambda>" else fn
+    return fn if hasattr(fn, "__name__") else type(fn)
+
+
+def _close_all() -> None:
+    """At the end of the interpreter: the clusters end once their calls are done."""
+    global _exiting
+    _exiting = True
+    living = list(_dispatchers)
+    for dispatcher in living:
+        dispatcher.close(RuntimeError(_AFTER_EXIT))
+    for dispatcher in living:
+        dispatcher.delivery.join()
+
+
+def _continue_all_in_child() -> None:
+    for pool in list(_pools):
+        pool._continue_in_child()
+    _dispatchers.clear()
+
+
+# Before the non-daemon threads are joined, and so before any `atexit` handler of Dask's runs.
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_continue_all_in_child)

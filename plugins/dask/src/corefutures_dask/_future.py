@@ -1,0 +1,135 @@
+"""`DaskFuture`: a call on its way to a cluster; and `Pack`, the calls that are on their way together.
+
+Touches the door. Guarantees: a call that is asked about while its pack is out answers when it is known whether it
+has started (E3), which the worker tells soon.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from corefutures.backend import PoolFuture
+
+if TYPE_CHECKING:
+    from corefutures_dask._dispatcher import Lane
+
+_T = TypeVar("_T")
+
+#: Seconds that `cancel` and `running` wait for a worker to tell whether a call has started, at most.
+_LIMIT: Final = 5.0
+
+#: `yes`: this thread settles futures or carries messages: it must not wait for what only it can bring.
+never_waits = threading.local()
+
+
+class Pack:
+    """Calls that travel as one task.
+
+    Args:
+        number: Its number in the pool.
+        lane: Where the calls waited, and go back to.
+    """
+
+    __slots__ = ("bodies", "decided", "futures", "lane", "number")
+
+    def __init__(self, number: int, lane: Lane) -> None:
+        self.number = number
+        self.lane = lane
+        self.futures: list[DaskFuture[Any]] = []
+        self.bodies: list[bytes] = []
+        self.decided = threading.Event()  # it is known which of the calls have started
+
+
+class DaskFuture(PoolFuture[_T]):
+    """The future of a call; until the call leaves it carries it, pickled.
+
+    Args:
+        body: The call.
+        number: Its place in the order of submission.
+        name: What Dask shows for it.
+        kind: Which calls are expected to take as long as this one.
+    """
+
+    _pack: Pack | None = None  # it has left in this pack, and nobody knows yet whether it has started
+    _unwanted = False  # cancelled meanwhile: not to be sent again
+    alone = False  # it may have ended a worker, and is sent in a pack of its own
+
+    def __init__(self, body: bytes, number: int, name: str, kind: int) -> None:
+        super().__init__(_never_called, (body,), None)
+        self.number = number
+        self.name = name
+        self.kind = kind
+
+    def cancel(self) -> bool:
+        """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
+
+        Where the call has left for a worker together with others, this waits until it is known whether it has
+        started: a tenth of a second.
+
+        Returns:
+            True if the call is cancelled now, False if it runs or has finished.
+        """
+        while not self._cancel_waiting():
+            pack = self._pack
+            if self._state != "PENDING":
+                return self.cancelled()
+            if pack is not None:
+                self._unwanted = True
+                if not self._is_decided(pack):
+                    self._unwanted = False
+                    return False
+        return True
+
+    def running(self) -> bool:
+        """Returns True while the call runs and can't be cancelled."""
+        pack = self._pack
+        if pack is not None and self._state == "PENDING":
+            self._is_decided(pack)
+        return self._state == "RUNNING"
+
+    def _cancel_waiting(self) -> bool:
+        """Cancels the call if it has not left; returns whether this did it."""
+        with self._lock:
+            waits = self._state == "PENDING" and self._pack is None
+            if waits:
+                self._state = "CANCELLED_AND_NOTIFIED"
+                self._close_list()
+        if waits:
+            self._forget_call()
+            if self._watched:
+                self._announce()
+        return waits
+
+    def _is_decided(self, pack: Pack) -> bool:
+        """Waits until it is known whether the call has started; False where this can't wait, or not so long."""
+        return not getattr(never_waits, "yes", False) and pack.decided.wait(_LIMIT)
+
+    def _leave(self, pack: Pack) -> bytes | None:
+        """Lets the call leave in `pack`; returns it, None if it was cancelled."""
+        with self._lock:
+            if self._state != "PENDING" and not (self.alone and self._state == "RUNNING"):
+                return None
+            args = self._args
+            assert args is not None
+            self._pack = pack
+        self._forget_call()
+        return args[0]  # type: ignore[no-any-return]
+
+    def _start(self) -> None:
+        """Marks the call as running."""
+        with self._lock:
+            if self._state == "PENDING":
+                self._state = "RUNNING"
+            self._pack = None
+
+    def _return(self, body: bytes) -> None:
+        """Takes the call back: it has not started, or is to be started again."""
+        with self._lock:
+            if self._state in ("PENDING", "RUNNING"):
+                self._args = (body,)
+            self._pack = None
+
+
+def _never_called(*_: Any) -> Any:
+    raise AssertionError("the call is run by a worker")

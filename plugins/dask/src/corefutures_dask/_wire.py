@@ -1,0 +1,104 @@
+"""Calls and what came of them, as bytes: used on both sides.
+
+Touches `pickle` and cloudpickle. Guarantees: what can't be pickled or unpickled fails its own call only (E4).
+"""
+
+from __future__ import annotations
+
+import pickle
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from corefutures.backend import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: The first byte of an outcome.
+VALUE: Final = b"v"
+ERROR: Final = b"e"
+
+_PROTOCOL: Final = 5
+#: An object of the caller's main program: the workers have another one, so these go by value.
+_OF_MAIN: Final = b"__main__"
+
+
+def dumps(obj: Any) -> bytes:
+    """Returns `obj` pickled: by reference where its parts can be imported, by value where they can't.
+
+    Raises:
+        Exception: Whatever pickling raises.
+    """
+    try:
+        body = pickle.dumps(obj, _PROTOCOL)
+    except Exception:
+        return cloudpickle.dumps(obj, _PROTOCOL)  # type: ignore[no-any-return]
+    return cloudpickle.dumps(obj, _PROTOCOL) if _OF_MAIN in body else body
+
+
+class Carried:
+    """A function that is pickled once for many calls, and unpickled once in each worker."""
+
+    __slots__ = ("_body", "carried")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.carried = fn
+        self._body = dumps(fn)
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls the function."""
+        return self.carried(*args)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _carry, (self._body,)
+
+
+@lru_cache(maxsize=128)
+def _carry(body: bytes) -> Any:
+    return pickle.loads(body)
+
+
+def run(body: bytes) -> bytes:
+    """Runs a call in the worker, and returns what came of it; never raises."""
+    try:
+        fn, args, kwargs = pickle.loads(body)
+        result = fn(*args, **kwargs)
+    except BaseException as exc:
+        return failure(exc)
+    try:
+        return VALUE + dumps(result)
+    except BaseException as exc:
+        return failure(exc)
+
+
+def failure(error: BaseException) -> bytes:
+    """Returns the outcome of a call that raised `error`."""
+    try:
+        text = describe(error)
+        error.__traceback__ = None
+        try:
+            return ERROR + pickle.dumps((text, dumps(error)))
+        except Exception as exc:  # the exception itself can't be pickled
+            return ERROR + pickle.dumps((f"{text}\n{describe(exc)}", dumps(exc.with_traceback(None))))
+    except BaseException as exc:
+        plain = RuntimeError(f"a {type(error).__name__} that can't be reported ({type(exc).__name__})")
+        return ERROR + pickle.dumps(("", pickle.dumps(plain)))
+
+
+def outcome(body: bytes) -> tuple[Any, BaseException | None, str]:
+    """Returns the result, or the exception and the traceback of the worker as text, of what `run` returned."""
+    try:
+        if body[:1] == VALUE:
+            return pickle.loads(memoryview(body)[1:]), None, ""
+        text, pickled = pickle.loads(memoryview(body)[1:])
+    except BaseException as exc:
+        return None, exc.with_traceback(None), ""
+    try:
+        error = pickle.loads(pickled)
+        if not isinstance(error, BaseException):
+            raise TypeError(f"what was raised is unpickled as a {type(error).__name__}, which is no exception")
+    except BaseException as exc:
+        error = exc.with_traceback(None)
+    return None, error, text
