@@ -1,7 +1,7 @@
 """The main job on real input: parse every module of the standard library on each local backend.
 
-Runs `corefutures map` as a user would, compares each answer with a plain loop's, prints the times.
-Exits with status 1 if an answer differs or no backend is there.
+Runs `corefutures map` as a user would, compares each answer with a plain loop's, prints the times. Then runs one
+program, log_analysis.py, on each. Exits with status 1 if an answer differs or no backend is there.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def main() -> int:
         rows.append((name, f"-j {JOBS}", f"{seconds:.2f} s", f"{loop_seconds / seconds:.2f}x", verdict))
     show(("executor", "workers", "time", "speed", "result"), rows)
     print("Times of backends include the start of `corefutures map` and of its workers.")
+    wrong += one_program(names)
     for line in left_out:
         print(line)
     if not names:
@@ -94,6 +95,24 @@ def on_backend(name: str, modules: list[str]) -> tuple[list[object], str]:
     if done.returncode != 0:
         return [], complaint or f"exit status {done.returncode}"
     return [json.loads(line) for line in done.stdout.splitlines()], complaint
+
+
+def one_program(names: list[str]) -> int:
+    """Runs log_analysis.py on each backend; how many of them went wrong."""
+    wrong = 0
+    answers = {}
+    for name in names:
+        print(f"\n$ python examples/log_analysis.py --check --backend {name}")
+        command = [sys.executable, str(HERE / "log_analysis.py"), "--check", "--backend", name]
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        *answer, seconds, comparison = done.stdout.splitlines() or ["", "", ""]
+        if not answers:
+            print(*answer, sep="\n")
+        answers[name] = answer
+        right = done.returncode == 0 and answer == answers[names[0]]
+        wrong += not right
+        print(seconds, comparison if right else f"WRONG: {done.stderr or done.stdout}", sep="\n")
+    return wrong
 
 
 def show(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

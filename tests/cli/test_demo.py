@@ -22,6 +22,7 @@ def demo(monkeypatch):
     assert not any("site-packages" in module for module in modules)
     monkeypatch.setattr(demo, "standard_library", lambda: modules[:5])
     monkeypatch.setattr(demo, "local_backends", lambda: (["thread"], []))
+    monkeypatch.setattr(demo, "one_program", lambda names: 0)  # tests/cli/test_log_analysis.py
     yield demo
     for name in ("demo", "parse_module"):
         sys.modules.pop(name, None)
