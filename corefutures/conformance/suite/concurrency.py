@@ -76,6 +76,22 @@ class Concurrency:
             most = max(most, running)
         assert most <= 2, f"{most} calls ran at once with max_workers=2"
 
+    def test_never_more_than_max_workers_after_failures(self, make: Maker, gates: GateMaker) -> None:
+        """Never more calls than max_workers MUST run at once, also after calls failed or were cancelled. (manual:
+        ThreadPoolExecutor)
+        """
+        executor = make(max_workers=2)
+        all_done([executor.submit(calls.raise_new, kind) for kind in (ValueError, SystemExit, KeyboardInterrupt) * 2])
+        gate = gates()
+        blockers: list[Future[Any]] = [executor.submit(calls.pass_gate, gate) for _ in range(2)]
+        gate.await_arrivals(2)
+        waiting = [executor.submit(calls.nothing) for _ in range(12)]
+        for future in waiting:
+            future.cancel()
+        gate.open()
+        all_done([*blockers, *waiting])
+        _never_more(executor, gates, 2)
+
     # Nobody waits beside an idle worker
 
     def test_idle_worker_takes_the_next_call(self, make: Maker, gate: Gate) -> None:

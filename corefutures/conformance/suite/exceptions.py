@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
+import queue
 import threading
 import traceback
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, InvalidStateError
 from typing import Any
 
 import pytest
@@ -15,6 +18,19 @@ from corefutures.conformance.patience import all_done, brief, done, error_of, jo
 from corefutures.conformance.rules import only_where, requires
 from corefutures.conformance.worker import calls, hostile
 from corefutures.conformance.worker.gates import Gate
+
+_MET_INSIDE: tuple[type[Exception], ...] = (
+    EOFError,
+    OSError,
+    BrokenPipeError,
+    ConnectionResetError,
+    queue.Empty,
+    queue.Full,
+    pickle.PicklingError,
+    AttributeError,
+    InvalidStateError,
+    RuntimeError,
+)
 
 
 class Exceptions:
@@ -118,6 +134,35 @@ class Exceptions:
         assert future.cancelled() is False, "a call that raised CancelledError counts as cancelled"
         error = self._raised_by(lambda: future.result(timeout=0), "result() of a call that raised CancelledError")
         assert isinstance(error, CancelledError), f"CancelledError arrived as {brief(error)}"
+
+    def test_raised_cancellation_of_asyncio_is_no_cancellation(self, executor: Executor) -> None:
+        """An asyncio.CancelledError that the call raised MUST be its exception; cancelled() stays False. (manual:
+        Future.cancelled)
+        """
+        future = executor.submit(calls.raise_new, asyncio.CancelledError, "of the call")
+        done(future)
+        assert future.cancelled() is False, "a call that raised asyncio.CancelledError counts as cancelled"
+        error = self._raised_by(lambda: future.result(timeout=0), "result() of a call that raised CancelledError")
+        assert isinstance(error, asyncio.CancelledError), f"asyncio.CancelledError arrived as {brief(error)}"
+
+    def test_raised_broken_executor_breaks_nothing(self, executor: Executor) -> None:
+        """A BrokenExecutor that the call raised MUST be its exception, and other calls still be executed. (manual:
+        Future.result)
+        """
+        error = error_of(executor.submit(calls.raise_new, BrokenExecutor, "of the call"))
+        assert type(error) is BrokenExecutor, f"a BrokenExecutor arrived as {brief(error)}"
+        got = result_of(executor.submit(calls.echo, 42), "a call after one that raised BrokenExecutor")
+        assert got == 42, f"a call after one that raised BrokenExecutor gave {brief(got)}"
+
+    def test_raised_errors_that_executors_catch_arrive(self, executor: Executor) -> None:
+        """An exception of a kind that executors meet inside, EOFError or queue.Empty say, MUST arrive when a call
+        raises it. (manual: Future.result)
+        """
+        for kind in _MET_INSIDE:
+            error = error_of(executor.submit(calls.raise_new, kind, "of the call"), f"a call that raised {kind}")
+            assert type(error) is kind and error.args == ("of the call",), f"{kind} arrived as {brief(error)}"
+        got = result_of(executor.submit(calls.echo, 42), "a call after those")
+        assert got == 42, f"a call after those gave {brief(got)}"
 
     @only_where(FALSY_EXCEPTIONS.here, FALSY_EXCEPTIONS.absence)
     def test_raised_falsy_exception_arrives(self, executor: Executor) -> None:

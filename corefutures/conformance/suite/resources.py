@@ -6,6 +6,7 @@ service that an executor shares between its instances is no leak; what is counte
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -27,7 +28,7 @@ from corefutures.conformance.patience import (
     result_of,
     until,
 )
-from corefutures.conformance.rules import only_where, patient, requires
+from corefutures.conformance.rules import from_python, only_where, patient, requires
 from corefutures.conformance.worker import calls, carrying, hostile
 from corefutures.conformance.worker.gates import Gate
 
@@ -155,6 +156,12 @@ class Resources:
         gc.collect()
         left = _files_of_size(size) - before
         assert len(left) < 3, f"shared memory was left: {brief(sorted(left))}"
+
+    @requires("same_process")
+    @from_python(3, 14)
+    def test_interpreters_end_at_shutdown(self, make: Maker) -> None:
+        """shutdown() SHOULD leave no interpreter of the executor. (DESIGN E6)"""
+        _no_growth(lambda: _use(make), _interpreters, "interpreter(s) left by executors that were shut down")
 
     def test_executor_is_freed_after_shutdown(self, make: Maker) -> None:
         """An executor that was shut down SHOULD be freed when nobody refers to it. (DESIGN E6)"""
@@ -301,6 +308,18 @@ class Resources:
         del future
         _until_or_say(lambda: _is_gone(reference), "an exception was still referred to after its future was dropped")
 
+    def test_raising_leaves_no_cycle(self, executor: Executor) -> None:
+        """result() that raises SHOULD leave no reference cycle: future and exception are freed at once. (DESIGN F6)"""
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            reference = _raised_and_forgotten(executor)
+            result_of(executor.submit(calls.nothing))  # the worker has turned to another call
+            _until_or_say(lambda: reference() is None, "a future whose result() raised was part of a reference cycle")
+        finally:
+            if collecting:
+                gc.enable()
+
     def test_future_is_released(self, executor: Executor) -> None:
         """A finished future SHOULD be freed when nobody refers to it; the executor keeps none. (DESIGN F6)"""
         future = executor.submit(calls.echo, 1)
@@ -324,6 +343,16 @@ class Resources:
         result_of(executor.submit(carrying.make_tracked))
         found, _ = result_of(executor.submit(carrying.living))
         assert found == before, f"the worker kept {found - before} result(s) of the call before"
+
+
+def _raised_and_forgotten(executor: Executor) -> weakref.ref[Future[Any]]:
+    future: Future[Any] = executor.submit(calls.raise_new, hostile.HostileError, "to be freed")
+    done(future)
+    with contextlib.suppress(hostile.HostileError):
+        future.result(timeout=0)
+    reference = weakref.ref(future)
+    del future  # the exception's traceback refers to this frame
+    return reference
 
 
 def _use(make: Maker, *, wait: bool = True) -> None:
@@ -376,6 +405,12 @@ def _blocks() -> int:
 def _descriptors() -> int:
     gc.collect()
     return len(os.listdir(DESCRIPTORS))
+
+
+def _interpreters() -> int:
+    from concurrent import interpreters  # since Python 3.14
+
+    return len(interpreters.list_all())
 
 
 def _files_of_size(size: int) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
+import time
 from concurrent.futures import CancelledError, Executor, Future, InvalidStateError
 from typing import Any
 
@@ -13,6 +15,9 @@ from corefutures.conformance.patience import all_done, brief, done, finishes, jo
 from corefutures.conformance.rules import requires
 from corefutures.conformance.worker import calls, hostile
 from corefutures.conformance.worker.gates import Gate
+
+LONG_ENOUGH = 0.2
+"""Seconds: a timeout that is long enough to tell it from one that was taken for milliseconds, or was over before."""
 
 
 class Results:
@@ -67,6 +72,13 @@ class Results:
         value: Future[int] = Future()
         got = result_of(executor.submit(calls.echo, value))
         assert got is value, f"the call returned a future, result() {brief(got)}"
+
+    @requires("shares_memory")
+    def test_result_may_be_awaitable(self, executor: Executor) -> None:
+        """A coroutine that the call returned MUST be the result itself, not awaited. (manual: Future.result)"""
+        got = result_of(executor.submit(calls.coroutine, 42))
+        assert inspect.iscoroutine(got), f"the call returned a coroutine, result() {brief(got)}"
+        got.close()
 
     def test_results_belong_to_their_calls(self, make: Maker) -> None:
         """Each future MUST give the result of its own call. (manual: Executor.submit)"""
@@ -168,6 +180,28 @@ class Results:
         gate.open()
         got = result_of(future)
         assert got == 42, f"after a timeout, result() gave {brief(got)}"
+
+    def test_result_does_not_time_out_early(self, executor: Executor, gate: Gate) -> None:
+        """result(timeout) MUST wait for as many seconds, counted from its own call. (manual: Future.result)"""
+        future = executor.submit(calls.pass_gate, gate, 42)
+        gate.await_arrivals()
+        for _ in range(2):  # the second time, the call has been running for longer than that
+            self._waits_long_enough(future.result, "result")
+
+    def test_exception_does_not_time_out_early(self, executor: Executor, gate: Gate) -> None:
+        """exception(timeout) MUST wait for as many seconds, counted from its own call. (manual:
+        Future.exception)
+        """
+        future = executor.submit(calls.pass_gate, gate, 42)
+        gate.await_arrivals()
+        for _ in range(2):
+            self._waits_long_enough(future.exception, "exception")
+
+    def _waits_long_enough(self, method: Any, name: str) -> None:
+        started = time.monotonic()
+        self._times_out(lambda: method(timeout=LONG_ENOUGH), f"{name}(timeout={LONG_ENOUGH}) of a running call")
+        waited = time.monotonic() - started
+        assert waited > LONG_ENOUGH / 2, f"{name}(timeout={LONG_ENOUGH}) of a running call waited {waited:.3f} s"
 
     def _times_out(self, call: Any, what: str) -> None:
         try:

@@ -608,6 +608,21 @@ class ShuttingDown:
         assert journal.entries == ["waited"], "leaving the with block by an exception lost a waiting call"
         refuses(executor, "the with block")
 
+    def test_with_passes_on_what_is_no_exception(self, make: Maker) -> None:
+        """A KeyboardInterrupt or SystemExit in the `with` block MUST get out of it. (manual: Executor.shutdown)"""
+        for kind in (KeyboardInterrupt, SystemExit, GeneratorExit):
+            executor = make(max_workers=1)
+
+            def block() -> None:
+                with executor:  # noqa: B023
+                    raise kind("from the block")  # noqa: B023
+
+            try:
+                finishes(block, "leaving the with block")
+            except kind:
+                continue
+            raise AssertionError(f"the with block swallowed {kind.__name__}")
+
     def test_with_after_shutdown_is_harmless(self, make: Maker) -> None:
         """A `with` block whose executor was shut down inside SHOULD be left without an error. (DESIGN E6)"""
         executor = make(max_workers=1)

@@ -157,6 +157,14 @@ class Submitting:
         got = result_of(executor.submit(calls.echo, given))
         assert got is given, f"a future given as argument arrived as {brief(got)}"
 
+    def test_does_not_evaluate_arguments(self, executor: Executor) -> None:
+        """An argument that looks like a call, a callable and its arguments in a tuple, MUST reach the call as it is.
+        (manual: Executor.submit)
+        """
+        for given in ((len, "three"), [(len, "three")], {"key": (calls.nothing,)}):
+            got = result_of(executor.submit(calls.echo, given))
+            assert got == given, f"the argument {brief(given)} arrived as {brief(got)}"
+
     @requires("pickles")
     def test_serialises_arguments_at_submit(self, executor: Executor, gate: Gate) -> None:
         """Arguments SHOULD be serialised when submit() is called: later changes are not seen. (DESIGN E4)"""

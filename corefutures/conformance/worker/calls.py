@@ -27,6 +27,11 @@ def nothing() -> None:
     """Return None."""
 
 
+async def coroutine(value: T) -> T:
+    """Return the argument, if awaited."""
+    return value
+
+
 def add(a: Any, b: Any) -> Any:
     """Return `a + b`."""
     return a + b

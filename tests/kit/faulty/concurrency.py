@@ -347,3 +347,31 @@ class CancelWaitsForTheCall(ThreadExecutor):
     """cancel() of a running call waits until it ends."""
 
     future_type = _Patient
+
+
+@planted("concurrency.never_more_than_max_workers_after_failures", says="calls ran at once")
+class ReplacesWorkersThatLive(ThreadExecutor):
+    """A worker whose call raises is replaced, and goes on as well."""
+
+    @classmethod
+    def call(cls, pool: Pool, station: Any, job: Job) -> Any:
+        try:
+            return super().call(pool, station, job)
+        except BaseException:
+            thread = threading.Thread(target=cls.work, args=(pool,))
+            pool.threads.append(thread)
+            thread.start()
+            raise
+
+
+@planted("concurrency.never_more_than_max_workers_after_failures", says="calls ran at once")
+class CancelledCallsMakeRoom(ThreadExecutor):
+    """Each cancelled call makes room for one more worker."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        future.add_done_callback(self.count)
+        return future
+
+    def count(self, future: Future[Any]) -> None:
+        self.max_workers += future.cancelled()

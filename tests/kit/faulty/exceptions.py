@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from concurrent.futures import Future, wait
+import queue
+from concurrent.futures import BrokenExecutor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from planting import planted
-from reference import Job, Pool, PromptFuture, ThreadExecutor
+from reference import Job, Pool, ProcessExecutor, PromptFuture, ThreadExecutor
 
 
 @planted(
@@ -209,3 +212,52 @@ class FailedCountsAsCancelled(ThreadExecutor):
     """cancelled() is True for a call that raised."""
 
     future_type = _FailedIsCancelled
+
+
+@planted("exceptions.raised_cancellation_of_asyncio_is_no_cancellation", says="counts as cancelled")
+class AsyncioCancelsCalls(ThreadExecutor):
+    """A call that raises asyncio.CancelledError is cancelled."""
+
+    @classmethod
+    def settle_error(cls, future: Future[Any], error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            future._state = "PENDING"
+            future.cancel()
+        else:
+            super().settle_error(future, error)
+
+
+@planted("exceptions.raised_broken_executor_breaks_nothing", says="BrokenThreadPool")
+class BrokenErrorsBreakThePool(ThreadExecutor):
+    """A call that raises BrokenExecutor breaks the pool."""
+
+    @classmethod
+    def call(cls, pool: Pool, station: Any, job: Job) -> Any:
+        try:
+            return super().call(pool, station, job)
+        except BrokenExecutor as error:
+            cls.break_pool(pool, error)
+            raise
+
+
+@planted("exceptions.raised_errors_that_executors_catch_arrive", says="waited", deadline=2)
+class EmptyMeansThatNothingWaits(ThreadExecutor):
+    """A worker takes queue.Empty, which a call raised, for an empty queue."""
+
+    @classmethod
+    def settle_error(cls, future: Future[Any], error: BaseException) -> None:
+        if not isinstance(error, queue.Empty):
+            super().settle_error(future, error)
+
+
+@planted(
+    "exceptions.raised_errors_that_executors_catch_arrive",
+    says="BrokenProcessPool",
+    also=("transport.exceptions_keep_type_and_arguments", "transport.memory_error_arrives"),
+)
+class EofMeansThatTheWorkerIsLost(ProcessExecutor):
+    """The caller's side takes EOFError, which a call raised, for the end of the pipe."""
+
+    @classmethod
+    def settle_error(cls, future: Future[Any], error: BaseException) -> None:
+        super().settle_error(future, BrokenProcessPool("lost") if isinstance(error, EOFError) else error)

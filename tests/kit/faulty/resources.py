@@ -10,7 +10,7 @@ from multiprocessing import shared_memory
 from typing import Any
 
 from planting import planted
-from reference import Job, Pool, ProcessExecutor, ThreadExecutor, answer
+from reference import Job, Pool, ProcessExecutor, PromptFuture, ThreadExecutor, answer
 
 
 def _idle_for_ever() -> None:
@@ -370,3 +370,35 @@ class WorkerRemembersItsLastCall(ProcessExecutor):
     """A worker process keeps the last call until the next has ended."""
 
     serve = staticmethod(serve_and_remember)
+
+
+@planted("resources.interpreters_end_at_shutdown", says="interpreter(s) left", also=("resources.*",))
+class LeavesInterpreters(ThreadExecutor):
+    """Each worker makes an interpreter and leaves it."""
+
+    @classmethod
+    def open_station(cls, pool: Pool) -> Any:
+        from concurrent import interpreters  # type: ignore[attr-defined,unused-ignore] # since Python 3.14
+
+        left.append(interpreters.create())
+        return super().open_station(pool)
+
+
+left: list[Any] = []
+
+
+class _Cyclic(PromptFuture):
+    """Raises with itself in the traceback."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        error = self.exception(timeout)
+        if error is not None:
+            raise error
+        return super().result(timeout)
+
+
+@planted("resources.raising_leaves_no_cycle", says="part of a reference cycle")
+class RaisingMakesACycle(ThreadExecutor):
+    """The traceback of what result() raises refers to the future."""
+
+    future_type = _Cyclic

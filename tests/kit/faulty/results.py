@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import inspect
 import json
+import time
 from concurrent.futures import Future
 from typing import Any
 
@@ -463,3 +466,41 @@ class OverwritesResults(ThreadExecutor):
     """A finished future takes another result."""
 
     future_type = _Overwritable
+
+
+@planted("results.result_may_be_awaitable", says="returned a coroutine")
+class AwaitsCoroutines(ThreadExecutor):
+    """A coroutine that a call returns is run."""
+
+    @classmethod
+    def call(cls, pool: Pool, station: Any, job: Job) -> Any:
+        result = super().call(pool, station, job)
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+
+class _OnOneClock(PromptFuture):
+    """Its timeouts are counted from when it was made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = time.monotonic()
+
+    def left(self, timeout: float | None) -> float | None:
+        return None if timeout is None else max(0.0, self.made + timeout - time.monotonic())
+
+    def result(self, timeout: float | None = None) -> Any:
+        return super().result(self.left(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        return super().exception(self.left(timeout))
+
+
+@planted(
+    "results.result_does_not_time_out_early",
+    says="of a running call waited 0.0",
+    also=("results.exception_does_not_time_out_early",),
+)
+class TimeoutsCountFromSubmit(ThreadExecutor):
+    """The timeout of result() and exception() is counted from submit()."""
+
+    future_type = _OnOneClock

@@ -600,3 +600,20 @@ class StaysAfterCancelling(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
         if cancel_futures and not wait:
             threading.Thread(target=threading.Event().wait).start()
+
+
+@planted("shutting_down.with_passes_on_what_is_no_exception", says="swallowed KeyboardInterrupt")
+class WithSwallowsInterrupts(ThreadExecutor):
+    """The with block swallows what is no Exception."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:  # type: ignore[override]
+        super().__exit__(kind, error, trace)
+        return kind is not None and not issubclass(kind, Exception)
+
+
+@planted("shutting_down.with_passes_on_an_exception", says="call(s) to start", deadline=3)
+class WithCancelsAtAnException(ThreadExecutor):
+    """A with block that is left by an exception cancels what waits."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:  # type: ignore[override]
+        self.shutdown(cancel_futures=kind is not None)
