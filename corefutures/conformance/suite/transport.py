@@ -6,8 +6,10 @@ ends in an error (MUST), of that one call, with the pool usable afterwards (SHOU
 
 from __future__ import annotations
 
+import signal
 import threading
 import traceback
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from datetime import date
@@ -26,6 +28,7 @@ VALUES: tuple[Any, ...] = (
     True, -1, 1 << 4000, 1.5e300, 2j, "ü\ud800\0", b"\0\xff", bytearray(b"ab"), range(3), ...,
     (True, "result", ""), {"future": None, "error": ValueError}, [[[[]]]], {1: {2: {3: (4, {5})}}},
     date(2020, 2, 29), Decimal("1.10"), Fraction(1, 3), int, len, hostile.Adder,
+    signal.SIGINT, OrderedDict(b=1, a=2), defaultdict(list, {1: [2]}), hostile.Point(1, 2), hostile.Word("word"),
 )  # fmt: skip
 """Values of every kind that pickle carries, also falsy ones and ones like a protocol's own."""
 

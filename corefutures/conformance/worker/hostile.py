@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 
 class HostileError(Exception):
@@ -180,6 +180,19 @@ class FalsyCallable:
     def __call__(self, value: Any) -> Any:
         """Return the argument."""
         return value
+
+
+class Word(str):
+    """A kind of str."""
+
+    __slots__ = ()
+
+
+class Point(NamedTuple):
+    """A kind of tuple."""
+
+    x: int
+    y: int
 
 
 class Adder:

@@ -513,3 +513,18 @@ class UntransportableExceptionSaysNothing(ProcessExecutor):
         if "does not cross" in str(error):
             error = RuntimeError("the call failed")
         super().settle_error(future, error)
+
+
+@planted("transport.values_arrive_as_they_are", says="came back as", also=("transport.*",))
+class KnowsBasicTypesOnly(ProcessExecutor):
+    """What is a kind of number, text or collection arrives as just that."""
+
+    def pack(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+        return super().pack(fn, tuple(map(self.basic, args)), kwargs)
+
+    @staticmethod
+    def basic(value: Any) -> Any:
+        for kind in (int, str, tuple, dict):
+            if isinstance(value, kind) and not isinstance(value, bool):
+                return kind(value)
+        return value

@@ -288,7 +288,6 @@ class _OwnState(Future[Any]):
     "waiting.wait_returns_at_once_when_all_have_ended_before",
     says="waited",
     also=(
-        "waiting.wait_reports_a_duplicate_once",
         "as_completed.as_completed_gives_the_ended_ones_first",
         "waiting.*",
         "as_completed.*",
