@@ -66,7 +66,7 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
         workers: How many calls are to run at once; None for one on each CPU.
         options: Of `LocalCluster`.
     """
-    settings: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": None, **options}
+    settings: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", **options}
     if "n_workers" not in settings:
         threads = settings["threads_per_worker"] or 1
         settings["n_workers"] = -(-(workers or _cpu_count()) // threads)

@@ -39,7 +39,7 @@ _GROWTH: Final = 8
 _FULL: Final = 1 << 20
 #: Bytes from which a pack is stored at a worker beforehand, and not made part of the graph.
 SCATTER: Final = 1 << 18
-#: Seconds between two looks at the size of the cluster, while calls wait.
+#: Seconds between two looks at the size of the cluster, while there are calls.
 _LOOK: Final = 1.0
 #: So many kinds of calls are remembered.
 _KINDS: Final = 10_000
@@ -255,9 +255,9 @@ class Dispatcher:
                 self._send(self._fill(lane))
             # Who frees a place comes here by himself: until then there is no need to ring.
             self._rung = all(lane.window.out >= self._slots for lane in list(self._lanes.values()))
-            if any(lane.calls for lane in list(self._lanes.values())):
+            if self._out or any(lane.calls for lane in list(self._lanes.values())):
                 self._look()
-            elif self._closed and not self._out:
+            elif self._closed:
                 self._end()
         except BaseException as exc:
             self.fail("the dispatcher failed", exc)
@@ -464,7 +464,7 @@ class Dispatcher:
                 self.delivery.settle(pack, *fetched)
 
     def _look(self) -> None:
-        """Sees now and then, while calls wait, how large the cluster is."""
+        """Sees now and then, while there are calls, how large the cluster is."""
         now = time.monotonic()
         if now - self._looked >= _LOOK and not self._ended:
             self._looked = now

@@ -1,0 +1,140 @@
+"""Fixtures of the Dask backend's tests: a real scheduler and real workers, each a process of its own on loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # workers import `dask_errands` from there
+
+if importlib.util.find_spec("distributed") is None:
+    collect_ignore_glob = ["test_[!a]*.py"]  # all but test_availability, which says what is missing
+
+#: Seconds in which a process has to come up on a busy machine.
+PATIENCE = 40.0
+
+
+class Cluster:
+    """A scheduler and its workers as processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scheduler_file = str(folder / "scheduler.json")
+        self.folder = folder
+        self.log = open(folder / "log.txt", "w")  # noqa: SIM115 - open as long as the processes
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        self.address = ""
+        self._await(self._read_address, "the scheduler's file")
+
+    def _read_address(self) -> bool:
+        try:
+            self.address = json.loads(Path(self.scheduler_file).read_text())["address"]
+        except (OSError, ValueError):  # not there, or not whole
+            return False
+        return True
+
+    def add_worker(self, *options: str) -> subprocess.Popen[bytes]:
+        worker = self._start(
+            "dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", *options
+        )
+        self.workers.append(worker)
+        return worker
+
+    def await_workers(self, count: int) -> None:
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(count, timeout=PATIENCE)
+
+    def stop(self) -> None:
+        for process in [*self.workers, self.scheduler]:
+            process.kill()
+        for process in [*self.workers, self.scheduler]:
+            process.wait(timeout=PATIENCE)
+        self.log.close()
+
+    def _start(self, tool: str, *options: str) -> subprocess.Popen[bytes]:
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+        return subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{tool}", "--scheduler-file", self.scheduler_file, *options],
+            cwd=self.folder,
+            env={**inherited, "PYTHONPATH": str(HERE)},
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
+
+    @staticmethod
+    def _await(condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"{what} did not come"
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two workers that no test may hurt."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.add_worker("--resources", "LICENCE=1", "--name", "licensed")
+        cluster.add_worker()
+        cluster.await_workers(2)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def make_cluster(tmp_path: Path) -> Iterator[Callable[[int], Cluster]]:
+    """Makes clusters of so many workers, which a test may treat as it likes."""
+    made: list[Cluster] = []
+
+    def make(workers: int) -> Cluster:
+        folder = tmp_path / f"cluster-{len(made)}"
+        folder.mkdir()
+        cluster = Cluster(folder)
+        made.append(cluster)
+        for _ in range(workers):
+            cluster.add_worker()
+        if workers:
+            cluster.await_workers(workers)
+        return cluster
+
+    try:
+        yield make
+    finally:
+        for cluster in made:
+            cluster.stop()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "gate")
+
+
+class Gate:
+    """Holds calls up until it is opened: files, so that it works between any processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        path.mkdir()
+
+    def arrivals(self) -> list[str]:
+        return [name for name in os.listdir(self.path) if name != "open"]
+
+    def await_arrivals(self, count: int) -> list[str]:
+        Cluster._await(lambda: len(self.arrivals()) >= count, f"{count} calls at the gate")
+        return self.arrivals()
+
+    def open(self) -> None:
+        Path(self.path, "open").touch()

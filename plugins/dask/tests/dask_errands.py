@@ -1,0 +1,88 @@
+"""What the tests have workers do. Workers import this module, so it imports next to nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+prepared: list[Any] = []
+
+
+def pid(*_: object) -> int:
+    return os.getpid()
+
+
+def add(one: Any, other: Any) -> Any:
+    return one + other
+
+
+def pass_gate(path: str, value: Any = None) -> Any:
+    """Notes its arrival with the worker's process id, waits until the gate is open (or gone), returns `value`."""
+    arrived = os.path.join(path, f"{os.getpid()}-{time.monotonic_ns()}")
+    with open(arrived, "w"):
+        pass
+    give_up = time.monotonic() + 25
+    while os.path.exists(arrived) and not os.path.exists(os.path.join(path, "open")):
+        if time.monotonic() > give_up:
+            raise TimeoutError("nobody opened the gate")
+        time.sleep(0.005)
+    return value
+
+
+def pass_if(number: int, stops: int, path: str) -> int:
+    """Returns `number`; the call with the number `stops` waits at the gate first."""
+    if number == stops:
+        pass_gate(path)
+    return number
+
+
+def note(path: str, number: int) -> int:
+    """Appends a line to a file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, b"%d\n" % number)
+    os.close(descriptor)
+    return number
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def fail_at_first(path: str) -> int:
+    """Fails twice, and returns the number of the attempt."""
+    note(path, 0)
+    attempt = os.path.getsize(path) // 2
+    if attempt < 3:
+        raise ValueError(f"attempt {attempt}")
+    return attempt
+
+
+def prepare(*values: Any) -> None:
+    prepared.append(values)
+
+
+def what_was_prepared() -> list[Any]:
+    return prepared
+
+
+def die() -> None:
+    if sys.platform == "win32":
+        os._exit(9)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise TypeError("not to be pickled")
+
+
+def make_unpicklable() -> Unpicklable:
+    return Unpicklable()
+
+
+class Unloadable:
+    def __reduce__(self) -> Any:
+        return fail, ("not to be unpickled",)

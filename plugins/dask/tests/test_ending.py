@@ -1,0 +1,205 @@
+"""E6, E11: the ends of a pool, in every order, and what is left of it; a cluster of its own, and others' clusters."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask_errands as errands
+import psutil
+import pytest
+from children import in_fork, run_script
+from distributed import Client
+
+import corefutures as futures
+from corefutures_dask import BrokenDaskPool, DaskExecutor
+
+
+def test_a_cluster_of_its_own_is_started_with_its_options_and_stopped() -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with futures.create_executor("dask", n_workers=1, threads_per_worker=3, name="named") as pool:
+        assert isinstance(pool, DaskExecutor)
+        assert pool._max_workers == 3
+        cluster = pool._connect()._connection.cluster
+        assert cluster.name == "named"
+        assert pool.submit(errands.pid).result(50) != os.getpid()
+    assert cluster.status.name == "closed"
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert [process for process in left if "resource_tracker" not in " ".join(process.cmdline())] == []
+
+
+def test_workers_may_be_threads_of_this_process() -> None:
+    with DaskExecutor(2, processes=False) as pool:
+        assert pool.submit(os.getpid).result(30) == os.getpid()
+        inside = pool.submit(pool.shutdown)  # from one of its own workers: does not wait
+        assert isinstance(inside.exception(30), Exception) or inside.result(30) is None
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("corefutures-")]
+
+
+def test_a_cluster_that_was_joined_goes_on(shared_cluster: Any) -> None:
+    with DaskExecutor(scheduler_file=shared_cluster.scheduler_file) as pool:
+        assert pool.submit(errands.add, 1, 1).result(30) == 2
+        name = pool._connect().pool
+    with Client(shared_cluster.address, set_as_default=False) as client:
+        assert len(client.scheduler_info()["workers"]) == 2
+        assert not any(client.run(_has_plugin, name).values())
+
+
+def _has_plugin(name: str, dask_worker: Any) -> bool:
+    return name in dask_worker.plugins
+
+
+_has_plugin.__module__ = "__main__"  # goes by value: the workers can't import this file
+
+
+def test_a_given_client_goes_on(shared_cluster: Any) -> None:
+    with Client(shared_cluster.address, set_as_default=False) as client:
+        with DaskExecutor(client=client) as pool:
+            assert pool.submit(errands.add, 1, 1).result(30) == 2
+        assert client.submit(errands.add, 1, 2).result(30) == 3
+
+
+def test_a_given_client_that_is_closed_breaks_the_pool(shared_cluster: Any, gate: Any) -> None:
+    client = Client(shared_cluster.address, set_as_default=False)
+    pool = DaskExecutor(client=client)
+    calls = [pool.submit(errands.pass_gate, gate.path) for _ in range(4)]
+    gate.await_arrivals(2)
+    client.close()
+    gate.open()
+    assert all(isinstance(call.exception(30), BrokenDaskPool) for call in calls)
+    pool.shutdown()
+    with pytest.raises(ValueError, match="connected"):
+        DaskExecutor(client=client)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+@pytest.mark.parametrize("cancel", [True, False])
+def test_every_kind_of_shutdown(shared_cluster: Any, wait: bool, cancel: bool) -> None:
+    pool = DaskExecutor(1, address=shared_cluster.address)
+    calls = [pool.submit(errands.add, number, 1) for number in range(20)]
+    pool.shutdown(wait=wait, cancel_futures=cancel)
+    if wait:
+        assert all(call.done() for call in calls)
+    for number, call in enumerate(calls):
+        assert (cancel and call.cancelled()) or call.result(30) == number + 1
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(errands.pid)
+    pool.shutdown()
+    assert not pool._connect().delivery.is_alive()
+
+
+def test_shutdown_from_a_callback_does_not_wait(shared_cluster: Any) -> None:
+    pool = DaskExecutor(address=shared_cluster.address)
+    ended = threading.Event()
+
+    def end(_: Any) -> None:
+        pool.shutdown(wait=True)
+        ended.set()
+
+    pool.submit(errands.add, 1, 1).add_done_callback(end)
+    assert ended.wait(30)
+    pool.shutdown()
+
+
+def test_shutdown_from_dasks_own_loop_does_not_wait(shared_cluster: Any) -> None:
+    pool = DaskExecutor(address=shared_cluster.address)
+    pool.submit(errands.add, 1, 1).result(30)
+    ended = threading.Event()
+    pool._connect()._loop.add_callback(lambda: (pool.shutdown(wait=True), ended.set()))
+    assert ended.wait(30)
+    pool.shutdown()
+
+
+def test_a_pool_that_is_dropped_runs_its_calls_and_ends(shared_cluster: Any) -> None:
+    pool = DaskExecutor(address=shared_cluster.address)
+    calls = [pool.submit(errands.add, number, 1) for number in range(50)]
+    delivery = pool._connect().delivery
+    del pool
+    gc.collect()
+    assert [call.result(30) for call in calls] == list(range(1, 51))
+    delivery.join(30)
+    assert not delivery.is_alive()
+
+
+def test_at_the_end_of_the_interpreter_calls_are_done_and_processes_gone(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    script = """
+        import sys
+        from dask_errands import note
+        from corefutures import create_executor
+        if __name__ == "__main__":
+            executor = create_executor("dask", max_workers=1)
+            for number in range(30):
+                executor.submit(note, sys.argv[1], number)
+            print("leaving")
+    """
+    path = tmp_path / "script.py"
+    import textwrap
+
+    path.write_text(textwrap.dedent(script))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path), str(journal)],
+        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+        capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "leaving\n"), done.stderr
+    assert done.stderr == ""
+    assert sorted(map(int, journal.read_text().split())) == list(range(30))
+
+
+@pytest.fixture
+def _forking_with_threads_is_what_is_tested() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+        yield
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.usefixtures("_forking_with_threads_is_what_is_tested")
+def test_in_a_forked_child(shared_cluster: Any, gate: Any) -> None:
+    with DaskExecutor(1, address=shared_cluster.address) as pool:
+        calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(3)]
+        gate.await_arrivals(1)
+
+        def child() -> None:
+            errors = [call.exception(5) for call in calls]
+            assert all(isinstance(error, BrokenDaskPool) for error in errors), errors
+            assert all("forked" in str(error) for error in errors)
+            assert pool.submit(errands.add, 1, 1).result(15) == 2
+            pool.shutdown()
+
+        in_fork(child)
+        gate.open()
+        assert [call.result(30) for call in calls] == [0, 1, 2]
+
+
+def test_nobody_answers_at_an_address() -> None:
+    with pytest.raises(futures.BackendUnavailableError, match="tcp://127.0.0.1:1"):
+        DaskExecutor(address="tcp://127.0.0.1:1", timeout=0.5)
+
+
+def test_another_version_is_refused_with_a_clear_message(shared_cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = Client.get_versions
+
+    def older(self: Any, *args: Any, **options: Any) -> Any:
+        found = versions(self, *args, **options)
+        found["scheduler"]["packages"]["distributed"] = "2020.1.0"
+        return found
+
+    monkeypatch.setattr(Client, "get_versions", older)
+    with pytest.raises(futures.BackendUnavailableError, match=r"the scheduler has distributed 2020\.1\.0"):
+        DaskExecutor(address=shared_cluster.address)
+    with DaskExecutor(address=shared_cluster.address, check_versions=False) as pool:
+        assert pool.submit(errands.add, 1, 1).result(30) == 2
+
+
+def test_a_worker_without_the_backend_is_told_of(shared_cluster: Any) -> None:
+    run = run_script("import corefutures_dask, sys; print('distributed' in sys.modules)")
+    assert run.out == "False\n"
