@@ -35,7 +35,7 @@ State: TypeAlias = Literal["installed", "available", "unavailable", "broken", "c
 DISABLE_VARIABLE: Final = "COREFUTURES_DISABLE"
 
 #: The backends of this project: what to install for each.
-_OWN_DISTRIBUTIONS: Final = {
+OWN_DISTRIBUTIONS: Final = {
     "thread": "corefutures-thread",
     "process": "corefutures-process",
     "interpreter": "corefutures-interpreter",
@@ -283,15 +283,15 @@ class Registry:
             registered = list(self._loaded)
         installed = sorted({*registered, *(claim.name for claim in scan.claims)})
         sentence = f"backend {name!r} not found: "
-        if name in _OWN_DISTRIBUTIONS:
-            sentence += f"it is not installed; install it with: pip install {_OWN_DISTRIBUTIONS[name]}"
+        if name in OWN_DISTRIBUTIONS:
+            sentence += f"it is not installed; install it with: pip install {OWN_DISTRIBUTIONS[name]}"
         else:
             sentence += "no installed distribution brings it and nobody registered it"
-            meant = _close(name, [*installed, *_OWN_DISTRIBUTIONS])
+            meant = _close(name, [*installed, *OWN_DISTRIBUTIONS])
             if meant in installed:
                 sentence += f"; did you mean {meant!r}?"
             elif meant:
-                sentence += f"; did you mean {meant!r} (pip install {_OWN_DISTRIBUTIONS[meant]})?"
+                sentence += f"; did you mean {meant!r} (pip install {OWN_DISTRIBUTIONS[meant]})?"
             elif "." in name:
                 sentence += "; an executor that is not a backend is named 'package.module:attr'"
         sentence += f" (installed: {', '.join(installed) or 'none'})"
