@@ -84,6 +84,10 @@ def gone(watch: weakref.ref[Any]) -> bool:
     return watch() is None
 
 
+TIMEOUT_SECONDS = 0.2
+"""A timeout that is long enough to tell it from one that was taken for milliseconds."""
+
+
 class Mapping:
     """Rules on `Executor.map`."""
 
@@ -366,6 +370,18 @@ class Mapping:
         except TimeoutError:
             return
         raise AssertionError(f"map's iterator gave {brief(found)}: it did not count its timeout from the call of map()")
+
+    def test_map_does_not_time_out_early(self, executor: Executor, gate: Gate) -> None:
+        """map's iterator MUST wait for a result for as many seconds as its timeout says. (manual: Executor.map)"""
+        called = time.monotonic()
+        results = executor.map(calls.pass_gate, [gate], timeout=TIMEOUT_SECONDS)
+        try:
+            found = finishes(lambda: next(results), "next() of map's iterator")
+        except TimeoutError:
+            waited = time.monotonic() - called
+            assert waited > TIMEOUT_SECONDS / 2, f"map(timeout={TIMEOUT_SECONDS}) timed out after {waited:.3f} s"
+            return
+        raise AssertionError(f"map's iterator gave {brief(found)} while the call was blocked")
 
     def test_map_gives_available_results_after_its_time(self, executor: Executor, journal: Journal) -> None:
         """map's iterator MUST give results that are available, also after its time. (manual: Executor.map)"""

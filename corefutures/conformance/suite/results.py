@@ -16,8 +16,8 @@ from corefutures.conformance.rules import requires
 from corefutures.conformance.worker import calls, hostile
 from corefutures.conformance.worker.gates import Gate
 
-LONG_ENOUGH = 0.2
-"""Seconds: a timeout that is long enough to tell it from one that was taken for milliseconds, or was over before."""
+TIMEOUT_SECONDS = 0.2
+"""A timeout that is long enough to tell it from one that was taken for milliseconds, or was over before."""
 
 
 class Results:
@@ -199,9 +199,11 @@ class Results:
 
     def _waits_long_enough(self, method: Any, name: str) -> None:
         started = time.monotonic()
-        self._times_out(lambda: method(timeout=LONG_ENOUGH), f"{name}(timeout={LONG_ENOUGH}) of a running call")
+        self._times_out(lambda: method(timeout=TIMEOUT_SECONDS), f"{name}(timeout={TIMEOUT_SECONDS}) of a running call")
         waited = time.monotonic() - started
-        assert waited > LONG_ENOUGH / 2, f"{name}(timeout={LONG_ENOUGH}) of a running call waited {waited:.3f} s"
+        assert waited > TIMEOUT_SECONDS / 2, (
+            f"{name}(timeout={TIMEOUT_SECONDS}) of a running call waited {waited:.3f} s"
+        )
 
     def _times_out(self, call: Any, what: str) -> None:
         try:

@@ -919,3 +919,11 @@ class MapKeepsItsResults(Mapper):
     """map's iterator keeps what it has given."""
 
     results = _Keeps
+
+
+@planted("mapping.map_does_not_time_out_early", says="timed out after 0.0", also=("mapping.*",))
+class MapCountsMilliseconds(Mapper):
+    """map() takes its timeout for milliseconds."""
+
+    def gather(self, fn: Any, items: Iterator[Any], timeout: Any, chunksize: int, buffersize: Any) -> Any:
+        return super().gather(fn, items, timeout and timeout / 1000, chunksize, buffersize)
