@@ -20,8 +20,10 @@ INTERRUPTED: Final = 130
 #: Every command: the module that runs it and what it is for.
 COMMANDS: Final = {
     "map": ("corefutures._cli.map", "run a Python function over many items"),
+    "compare": ("corefutures._cli.compare", "try a function on every backend, and recommend one"),
     "backends": ("corefutures._cli.backends", "list the installed backends and their states"),
     "conformance": ("corefutures._cli.conformance", "certify an executor, rule by rule"),
+    "new-backend": ("corefutures._cli.new_backend", "write the skeleton of a backend of your own"),
 }
 
 
