@@ -27,13 +27,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call set-up,GROUPS): the environment, with these dependency groups in it
 set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
 
-.PHONY: help demo test cpython defects check wheels bench chaos certify format clean
+.PHONY: help demo test cpython defects check docs wheels bench chaos certify format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
 	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), defects (each one'
 	@echo 'planted in an executor to prove the conformance kit), wheels (each one'
-	@echo 'alone in a clean environment), bench, chaos (long), certify (every Python, every start method), format, clean.'
+	@echo 'alone in a clean environment), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
 demo:
 	$(call set-up,)
@@ -64,6 +64,11 @@ check:
 	$(RUN) -m pyright --pythonpath $(RUN) $(CHECKED)
 	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 
+docs:
+	$(call set-up,docs)
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+	@echo 'The site is in site/: open site/index.html'
+
 wheels:
 	$(call set-up,test)
 	$(RUN) -m pytest tests/packaging -m wheel $(ARGS)
@@ -85,4 +90,4 @@ format:
 	$(RUN) -m ruff format .
 
 clean:
-	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* dist build site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,6 +1,6 @@
-"""Writes the figures of benchmarks/results/*.json into README.md, between two marks; `--check` only compares.
+"""Writes the figures of benchmarks/results/*.json into README.md and docs/, between two marks; `--check` only compares.
 
-Touches nothing but README.md. The files are what `python -m benchmarks --json` wrote, unchanged.
+Touches nothing but `PAGES`. The files are what `python -m benchmarks --json` wrote, unchanged.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "figures.md")
 BEGIN, END = "<!-- figures: tools/readme_figures.py -->\n", "<!-- end of figures -->\n"
 
 
@@ -60,32 +61,32 @@ def figures(results: Path) -> str:
     return "\n".join(lines or ["No figures are committed; `make bench` measures.", ""])
 
 
-def with_figures(readme: str, results: Path) -> str:
-    """The text of the README with the figures in their place.
+def with_figures(page: str, results: Path) -> str:
+    """The text of a page with the figures in their place.
 
     Raises:
-        ValueError: The README lacks one of the two marks.
+        ValueError: The page lacks one of the two marks.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"README.md lacks a line {BEGIN!r} or {END!r}")
+        raise ValueError(f"the page lacks a line {BEGIN!r} or {END!r}")
     return f"{before}{begin}\n{figures(results)}\n{end}{after}"
 
 
 def main() -> int:
-    """Returns the exit status: 1 if --check finds the README out of date."""
-    parser = argparse.ArgumentParser(description="Write the benchmark's figures into README.md.")
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if the README is out of date")
+    """Returns the exit status: 1 if --check finds a page out of date."""
+    parser = argparse.ArgumentParser(description="Write the benchmark's figures into README.md and docs/.")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is out of date")
     check = parser.parse_args().check
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    wanted = with_figures(text, ROOT / "benchmarks" / "results")
-    if check and text != wanted:
-        print("README.md is out of date: run `python tools/readme_figures.py`", file=sys.stderr)
-        return 1
-    if not check:
-        readme.write_text(wanted, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        wanted = with_figures(text, ROOT / "benchmarks" / "results")
+        if check and text != wanted:
+            print(f"{page.name} is out of date: run `python tools/readme_figures.py`", file=sys.stderr)
+            return 1
+        if not check:
+            page.write_text(wanted, encoding="utf-8")
     return 0
 
 

@@ -1,0 +1,86 @@
+"""What `make docs` adds to docs/: CHANGELOG.md and CONTRACT.md as pages, and links out of docs/ that lead somewhere.
+
+A hook of mkdocs. The pages in docs/ link to the repository's files as they lie there, so that they can be read without
+the site; here such a link becomes one to the page made of that file, or to the repository.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Files of the repository that are pages of the site.
+PAGES = {"CHANGELOG.md": "changelog.md", "CONTRACT.md": "contract.md"}
+
+LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s:]+)(?P<anchor>#[^)\s]*)?(?=\))")
+FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+
+
+def on_config(config: Any) -> Any:
+    """Puts pages that the menu does not name at its end, so that none is forgotten."""
+    named = set(_named(config.nav))
+    docs = Path(config.docs_dir)
+    pages = sorted(page.relative_to(docs).as_posix() for page in docs.glob("**/*.md"))
+    if rest := [page for page in pages if page not in named]:
+        config.nav.append({"More": rest})
+    return config
+
+
+def _named(menu: Any) -> Iterator[str]:
+    if isinstance(menu, str):
+        yield menu
+    else:
+        for part in menu.values() if isinstance(menu, dict) else menu:
+            yield from _named(part)
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Adds the pages that are made of the repository's files."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=_as_page(source)))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
+    """Leads links out of docs/ to where the site has what they name."""
+    folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+    return with_links(markdown, folder, config.repo_url)
+
+
+def with_links(markdown: str, folder: str, repository: str) -> str:
+    """The text with each link out of docs/ led elsewhere; what is in code blocks stays.
+
+    Args:
+        markdown: The text of a page.
+        folder: Where the page lies in the repository.
+        repository: The address of the repository.
+    """
+
+    def led(link: re.Match[str]) -> str:
+        place = posixpath.normpath(posixpath.join(folder, link["target"]))
+        anchor = link["anchor"] or ""
+        if place.startswith("docs/"):
+            return posixpath.relpath(place, folder) + anchor
+        if place in PAGES:
+            return posixpath.relpath(f"docs/{PAGES[place]}", folder) + anchor
+        kind = "tree" if (ROOT / place).is_dir() else "blob"
+        return f"{repository}/{kind}/main/{place}{anchor}"
+
+    parts, end = [], 0
+    for fence in FENCE.finditer(markdown):
+        parts += [LINK.sub(led, markdown[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, LINK.sub(led, markdown[end:])])
+
+
+def _as_page(source: str) -> str:
+    """A file of the root with links as if it lay in docs/."""
+    text = (ROOT / source).read_text(encoding="utf-8")
+    return LINK.sub(lambda link: posixpath.join("..", link["target"]) + (link["anchor"] or ""), text)
