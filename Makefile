@@ -70,7 +70,7 @@ docs:
 	@echo 'The site is in site/: open site/index.html'
 
 wheels:
-	$(call set-up,test)
+	$(call set-up,test release)
 	$(RUN) -m pytest tests/packaging -m wheel $(ARGS)
 
 bench:

@@ -18,9 +18,9 @@ from xml.sax.saxutils import escape
 import corefutures
 from benchmarks import tiny
 from benchmarks.measuring import seconds
+from corefutures._comparing.picture import COLOURS, STYLE
 
 BACKENDS = ("thread", "process", "interpreter")
-COLOURS = {"thread": "#4477aa", "process": "#ee8866", "interpreter": "#44aa77"}
 ROUNDS = 5
 PAYLOAD = 16 << 20
 
@@ -116,23 +116,23 @@ def lines(document: dict[str, Any]) -> Iterator[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}" font-family="sans-serif"'
         ' font-size="13" role="img" aria-label="What threads, processes and interpreters cost; shorter is better">'
     )
-    yield f'<rect width="640" height="{height}" fill="white"/>'
-    yield '<text x="16" y="26" font-size="15" fill="#222">What each backend takes (shorter is better)</text>'
+    yield STYLE
+    yield '<text x="16" y="26" font-size="15">What each backend takes (shorter is better)</text>'
     top = 44
     for panel in panels:
         longest = max(panel["medians"].values())
-        yield f'<text x="16" y="{top + 16}" fill="#222">{escape(panel["title"])}, {escape(panel["unit"])}</text>'
+        yield f'<text x="16" y="{top + 16}">{escape(panel["title"])}, {escape(panel["unit"])}</text>'
         for row, (name, value) in enumerate(panel["medians"].items()):
             y = top + 24 + 21 * row
             width = max(1.0, 420 * value / longest)
-            yield f'<text x="100" y="{y + 13}" text-anchor="end" fill="#444">{escape(name)}</text>'
+            yield f'<text x="100" y="{y + 13}" text-anchor="end" class="quiet">{escape(name)}</text>'
             yield f'<rect x="108" y="{y}" width="{width:.1f}" height="16" fill="{COLOURS[name]}"/>'
-            yield f'<text x="{114 + width:.1f}" y="{y + 13}" fill="#222">{figure(value)}</text>'
+            yield f'<text x="{114 + width:.1f}" y="{y + 13}">{figure(value)}</text>'
         top += 96
     around = document["surroundings"]
     caption = f"{around['implementation']} {around['python']}, {around['system']}, {around['cpus']} CPUs"
     caption += f", medians of {document['rounds']}"
-    yield f'<text x="16" y="{top + 12}" font-size="11" fill="#666">{escape(caption)}</text>'
+    yield f'<text x="16" y="{top + 12}" font-size="11" class="quiet">{escape(caption)}</text>'
     yield "</svg>"
 
 

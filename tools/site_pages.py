@@ -6,13 +6,12 @@ the site; here such a link becomes one to the page made of that file, or to the 
 
 from __future__ import annotations
 
+import importlib
 import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,14 +40,15 @@ def _named(menu: Any) -> Iterator[str]:
             yield from _named(part)
 
 
-def on_files(files: Files, *, config: Any) -> Files:
+def on_files(files: Any, *, config: Any) -> Any:
     """Adds the pages that are made of the repository's files."""
+    generated = importlib.import_module("mkdocs.structure.files").File.generated  # types are checked without mkdocs
     for source, page in PAGES.items():
-        files.append(File.generated(config, page, content=_as_page(source)))
+        files.append(generated(config, page, content=_as_page(source)))
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
     """Leads links out of docs/ to where the site has what they name."""
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
     return with_links(markdown, folder, config.repo_url)

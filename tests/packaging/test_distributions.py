@@ -122,7 +122,15 @@ def test_the_metadata_is_complete(built: Path, distribution: str) -> None:
     assert facts["License-Expression"] == "MIT"
     assert facts.get_all("License-File") == ["LICENSE"]
     assert facts["Summary"]
+    assert {url.partition(",")[0] for url in facts.get_all("Project-URL", [])} >= {"Homepage", "Changelog"}
     assert str(facts.get_payload()).startswith(f"# {distribution}\n")
+
+
+def test_an_index_would_take_the_files(built: Path) -> None:
+    pytest.importorskip("twine", reason="twine is in the dependency group release, which `make wheels` installs")
+    files = sorted(built.glob("corefutures*"))
+    assert len(files) == 2 * len(FOLDERS)
+    run(sys.executable, "-m", "twine", "check", "--strict", *files)
 
 
 def test_the_core_needs_two_distributions_and_offers_six_extras(built: Path) -> None:

@@ -1,0 +1,121 @@
+"""The site of docs/: its menu, its links, and that reference and tables name everything that there is to name."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import corefutures
+import corefutures.backend
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+#: The reference names these in its text: they are the standard library's own objects or mere values.
+IN_WORDS = {
+    "FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED", "CancelledError", "InvalidStateError", "TimeoutError",
+    "BrokenExecutor",
+}  # fmt: skip
+
+
+@pytest.fixture
+def site_pages() -> ModuleType:
+    path = ROOT / "tools" / "site_pages.py"
+    specification = importlib.util.spec_from_file_location("site_pages", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def entries(menu: Any) -> list[str]:
+    if isinstance(menu, str):
+        return [menu]
+    return [entry for part in (menu.values() if isinstance(menu, dict) else menu) for entry in entries(part)]
+
+
+def test_the_menu_names_pages_that_exist(site_pages: ModuleType) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not in the free-threaded dependency group")
+    configuration = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    named = entries(configuration["nav"])
+    assert len(named) == len(set(named))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.glob("**/*.md")} | set(site_pages.PAGES.values())
+    assert set(named) - pages == set()
+    for hook in configuration["hooks"]:
+        assert (ROOT / hook).is_file()
+
+
+def test_pages_that_the_menu_forgot_are_put_at_its_end(site_pages: ModuleType, tmp_path: Path) -> None:
+    class Configuration:
+        docs_dir = str(tmp_path)
+        nav: list[Any] = [{"Home": "index.md"}, {"How to": [{"One": "deep/one.md"}]}]  # noqa: RUF012
+
+    for name in ("index.md", "deep/one.md", "new.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert site_pages.on_config(Configuration).nav[2:] == [{"More": ["new.md"]}]
+
+
+def test_links_out_of_the_folder_lead_somewhere_on_the_site(site_pages: ModuleType) -> None:
+    def led(text: str, folder: str = "docs") -> str:
+        found: str = site_pages.with_links(text, folder, "https://example.invalid/r")
+        return found
+
+    assert led("[a](../CHANGELOG.md) [b](page.md#x)") == "[a](changelog.md) [b](page.md#x)"
+    assert led("[a](../../CONTRACT.md#y)", "docs/deep") == "[a](../contract.md#y)"
+    assert led("[a](../README.md#top)") == "[a](https://example.invalid/r/blob/main/README.md#top)"
+    assert led("[a](../benchmarks/results)") == "[a](https://example.invalid/r/tree/main/benchmarks/results)"
+    assert led("[a](#here) [b](https://example.org/x.md)") == "[a](#here) [b](https://example.org/x.md)"
+    assert led("```python\nf[0](../x)\n```") == "```python\nf[0](../x)\n```"
+
+
+def test_the_way_from_the_standard_library_names_everything_it_has() -> None:
+    page = (DOCS / "migrate.md").read_text(encoding="utf-8")
+    missing = {name for name in concurrent.futures.__all__ if f"`{name}`" not in page}
+    for kind in (concurrent.futures.Future, concurrent.futures.Executor):
+        methods = [name for name in vars(kind) if not name.startswith("_")]
+        missing |= {f"{kind.__name__}.{name}" for name in methods if f"`{kind.__name__}.{name}`" not in page}
+    pool = concurrent.futures.ProcessPoolExecutor
+    own = {name for name in vars(pool) if not name.startswith("_")} - {"submit", "map", "shutdown"}
+    missing |= {name for name in own if f"`ProcessPoolExecutor.{name}`" not in page}
+    assert missing == set()
+
+
+def test_the_reference_names_every_public_name_of_the_users_door() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("**/*.md"))
+    named = set(re.findall(r"^::: corefutures\w*\.(?:[a-z_]+\.)*(\w+)$", pages, re.M))
+    words = (DOCS / "reference.md").read_text(encoding="utf-8")
+    assert {name for name in corefutures.__all__ if name not in named} - IN_WORDS == set()
+    assert {name for name in IN_WORDS if f"`{name}`" not in words} == set()
+
+
+def test_the_reference_names_nothing_that_is_not_there() -> None:
+    missing = []
+    for page in DOCS.glob("**/*.md"):
+        for path in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.M):
+            module, _, name = path.rpartition(".")
+            if module == "corefutures_interpreter" and sys.version_info < (3, 14):
+                continue  # it is for Python 3.14 and newer
+            if module == "corefutures.conformance" and importlib.util.find_spec("pytest") is None:
+                continue
+            if importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), name):
+                missing.append(f"{page.name}: {path}")
+    assert missing == []
+
+
+def test_pictures_are_well_formed_and_fit_light_and_dark_pages() -> None:
+    pictures = sorted(DOCS.glob("**/*.svg"))
+    assert pictures
+    for picture in pictures:
+        root = ET.parse(picture).getroot()
+        assert root.get("aria-label"), picture
+        text = picture.read_text(encoding="utf-8")
+        assert "prefers-color-scheme: dark" in text, picture
