@@ -159,7 +159,8 @@ class AdaptedExecutor(Executor):
             if self._sends_bare:
                 future._follow(self._adapted.submit(fn, *args, **kwargs))
             else:
-                future._follow(self._adapted.submit(_Call(future)))
+                future._call = _Call(future)
+                future._follow(self._adapted.submit(future._call))
         except BaseException:
             self._strike(future)
             raise
@@ -318,6 +319,7 @@ class AdaptedFuture(PoolFuture[_T]):
 
     # True once somebody else may have a copy of the call: it was pickled, or went out bare. Guarded by `_lock`.
     _travelled = False
+    _call: _Call | None = None  # what the other executor has of it
     _foreign: Any = None  # the other executor's future, until this one has ended
     _recalled_in = 0  # the thread that asks it to cancel, and ends this one itself if that succeeds
     _executor: AdaptedExecutor | None  # keeps it alive while the call is pending
@@ -371,11 +373,15 @@ class AdaptedFuture(PoolFuture[_T]):
             self._state = RUNNING
             return self._fn, self._args, self._kwargs  # type: ignore[return-value]
 
-    def _copy(self) -> tuple[Any, ...]:
-        """Returns how to pickle the call: as the standard library's `partial`, which any worker can import."""
+    def _copy(self) -> tuple[Any, ...] | None:
+        """Returns how to pickle the call: as the standard library's `partial`, which any worker can import.
+
+        Returns:
+            What `__reduce__` returns; None if the call was cancelled.
+        """
         with self._lock:
             if self._state in DONE:
-                return functools.partial, (bool,)  # cancelled: whoever unpickles and calls it does nothing
+                return None
             self._travelled = True
             fn, args, kwargs = self._fn, self._args, self._kwargs
         return functools.partial(fn, *args, **kwargs).__reduce__()  # type: ignore[arg-type, misc, return-value]
@@ -459,6 +465,9 @@ class AdaptedFuture(PoolFuture[_T]):
         """Drops whatever the ended future holds, and tells the executor."""
         self._forget_call()
         executor, self._executor, self._foreign = self._executor, None, None
+        call, self._call = self._call, None
+        if call is not None:
+            call.future = None  # frames in the traceback of an error may refer to the call: no cycle (F6)
         if executor is not None:
             executor._strike(self)
 
@@ -469,21 +478,22 @@ class _Call:
     Where it arrives as it is, it tells its future of the start. Where it is pickled, the bare call travels.
     """
 
-    __slots__ = ("_future",)
+    __slots__ = ("future",)
 
     def __init__(self, future: AdaptedFuture[Any]) -> None:
-        self._future = future
+        self.future: AdaptedFuture[Any] | None = future  # None once it has ended
 
     @property
     def __name__(self) -> str:
         """What listings and keys of the foreign executor may show."""
-        fn = self._future._fn
+        future = self.future
+        fn = None if future is None else future._fn
         return str(getattr(fn, "__name__", type(fn).__name__))
 
     def __call__(self) -> Any:
-        future = self._future
-        executor = future._executor
-        call = future._start()
+        future = self.future
+        executor = None if future is None else future._executor
+        call = None if future is None else future._start()
         if call is None or executor is None:
             raise CancelledError("the call was cancelled before it started")
         fn, args, kwargs = call
@@ -496,7 +506,10 @@ class _Call:
             del self, fn, args, kwargs, before  # an error's traceback refers to this frame: no cycle (F6)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._future._copy()
+        future = self.future
+        # One that was cancelled does nothing, wherever it is unpickled and called.
+        copy = None if future is None else future._copy()
+        return copy or (functools.partial, (bool,))
 
 
 def _outcome(foreign: Any) -> tuple[bool, Any, BaseException | None]:
