@@ -27,13 +27,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call set-up,GROUPS): the environment, with these dependency groups in it
 set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
 
-.PHONY: help demo test cpython defects check docs wheels bench chaos certify format clean
+.PHONY: help demo test cpython defects check api docs wheels bench chaos certify format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
 	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), defects (each one'
 	@echo 'planted in an executor to prove the conformance kit), wheels (each one'
-	@echo 'alone in a clean environment), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
+	@echo 'alone in a clean environment), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
 demo:
 	$(call set-up,)
@@ -63,6 +63,10 @@ check:
 	$(RUN) -m mypy --platform win32 --no-warn-unused-ignores $(CHECKED)
 	$(RUN) -m pyright --pythonpath $(RUN) $(CHECKED)
 	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+api:
+	$(call set-up,test)
+	$(RUN) tools/api_surface.py
 
 docs:
 	$(call set-up,docs)
