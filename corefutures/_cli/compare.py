@@ -162,7 +162,9 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except UnicodeEncodeError:  # a terminal or a file that knows no µ
-        print(text.replace("µ", "u").replace("×", "x").encode("ascii", "replace").decode(), flush=True)
+        print(
+            text.replace("µ", "u").replace("×", "x").replace("≥", ">=").encode("ascii", "replace").decode(), flush=True
+        )
 
 
 def _write(file: str, text: str) -> None:

@@ -27,8 +27,8 @@ class Trial:
         speedup: How many times as fast as the loop it was; None where either is unknown.
         startup: Seconds to make the executor and run one empty call on each worker.
         transport: Seconds that carrying one argument there and one result back costs, the call itself left out.
-        memory: Bytes that all processes of the trial took at most; None where that can't be known.
-        memory_source: `"psutil"` (sampled), or `"rusage"` (this process, and its largest child times the workers).
+        memory: The most bytes that the trial's processes took together; None where that can't be known.
+        memory_source: `"psutil"`, or `"rusage"`, which does not count worker processes.
         failed: How many calls raised.
         failure: What the first of them raised.
         agrees: Whether every outcome equals the loop's; the loop is compared with itself. None where unknown.
@@ -133,14 +133,14 @@ def cells(trial: Trial) -> tuple[str, ...]:
         outcome = "failed"
     elif trial.failed:
         outcome = f"{trial.failed} raised" + (", agree" if trial.agrees else "")
-    estimated = "up to " if trial.memory_source == "rusage" and trial.backend != LOOP else ""
+    at_least = "≥ " if trial.memory_source == "rusage" and trial.backend != LOOP else ""
     return (
         trial.backend,
         duration(trial.seconds),
         "-" if trial.speedup is None else times(trial.speedup),
         duration(trial.startup),
         duration(trial.transport),
-        "-" if trial.memory is None else estimated + size(trial.memory),
+        "-" if trial.memory is None else at_least + size(trial.memory),
         outcome,
     )
 

@@ -114,7 +114,7 @@ def run(channel: Connection, work: Work, plan: Plan) -> None:
         channel.send({"error": str(error)})
     except BaseException as error:
         channel.send({"error": told(error)})
-    channel.send(_memory(plan))
+    channel.send(_memory())
     channel.close()
 
 
@@ -127,11 +127,6 @@ def _stand_alone() -> None:
     if sys.platform != "win32":
         os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):  # closed, or none at all
-            pass
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
@@ -339,13 +334,11 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _memory(plan: Plan) -> dict[str, Any]:
-    """The most that this process and, in the worst case, its workers took, where the system counts it."""
+def _memory() -> dict[str, Any]:
+    """The most that this process took, where the system counts it; worker processes are not in it."""
     if sys.platform == "win32":
         return {}
     import resource  # here: Windows has none
 
     unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"memory": (own + largest_child * plan.max_workers) * unit, "memory_source": "rusage"}
+    return {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "memory_source": "rusage"}

@@ -20,7 +20,9 @@ sys.path.append(str(Path(__file__).parent))  # the trials' processes find the fu
 
 import sampled
 
-QUICK: dict[str, Any] = {"max_workers": 2, "seconds": 0.01, "timeout": 30.0, "backends": ["thread"]}
+pytestmark = pytest.mark.timeout(150)  # each comparison starts several processes
+
+QUICK: dict[str, Any] = {"max_workers": 2, "seconds": 0.01, "timeout": 50.0, "backends": ["thread"]}
 HANGS: dict[str, Any] = QUICK | {"timeout": 1.0}
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows: processes can't be forked")

@@ -112,5 +112,5 @@ def test_the_table_lines_up_and_tells_every_error() -> None:
     assert "dask: 2 calls raised, first OSError: full" in lines
     assert "cannot be pickled: results (TypeError: no)" in lines
     assert lines[-1].startswith("recommended: thread. ")
-    assert "up to 1.0 GB" in lines[6]
+    assert "≥ 1.0 GB" in lines[6]
     assert "< 0.01 ×" in lines[6]
