@@ -273,7 +273,10 @@ class TheNextCallCountsAsRunning(ThreadExecutor):
     @staticmethod
     def mark(pool: Pool) -> None:
         if pool.jobs and not hasattr(pool.jobs[0], "begun"):
-            pool.jobs[0].begun = pool.jobs[0].future.set_running_or_notify_cancel()  # type: ignore[attr-defined]
+            future = pool.jobs[0].future
+            with future._condition:  # it is not cancelled in between
+                if not future.cancelled():
+                    pool.jobs[0].begun = future.set_running_or_notify_cancel()  # type: ignore[attr-defined]
 
     @classmethod
     def begin(cls, job: Job) -> bool:
