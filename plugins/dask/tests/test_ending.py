@@ -181,7 +181,7 @@ def test_in_a_forked_child(shared_cluster: Any, gate: Any) -> None:
 
 
 def test_nobody_answers_at_an_address() -> None:
-    with pytest.raises(futures.BackendUnavailableError, match="tcp://127.0.0.1:1"):
+    with pytest.raises(futures.BackendUnavailableError, match=r"tcp://127\.0\.0\.1:1"):
         DaskExecutor(address="tcp://127.0.0.1:1", timeout=0.5)
 
 

@@ -11,6 +11,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import dask
 import distributed
 from distributed.versions import VersionMismatchWarning
 
@@ -25,6 +26,9 @@ LocalCluster: Any = distributed.LocalCluster
 
 #: Seconds that the end of a client whose scheduler is gone may take.
 _FAREWELL = 2.0
+
+#: Messages that a client of ours keeps for debugging.
+_MESSAGES_KEPT = 4
 
 #: In a forked child: what belongs to the parent, kept from finalisers that would talk to the parent's cluster.
 _of_the_parent: list[object] = []
@@ -72,7 +76,7 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
         settings["n_workers"] = -(-(workers or _cpu_count()) // threads)
     cluster = LocalCluster(asynchronous=False, **settings)
     try:
-        client = Client(cluster, set_as_default=False, asynchronous=False, direct_to_workers=True)
+        client = _connect(address=cluster, direct_to_workers=True)
     except BaseException:
         cluster.close()
         raise
@@ -91,7 +95,7 @@ def joined_cluster(where: Mapping[str, Any], check_versions: bool) -> Connection
     """
     place = where.get("address") or where.get("scheduler_file")
     try:
-        client = Client(set_as_default=False, asynchronous=False, **where)
+        client = _connect(**where)
     except VersionMismatchWarning as exc:  # where warnings are errors
         raise _mismatch(place, str(exc)) from exc
     except (OSError, TimeoutError, ImportError) as exc:
@@ -123,6 +127,12 @@ def given_client(client: Any) -> Connection:
     if client.status != "running":
         raise ValueError(f"client must be connected, and is {client.status}")
     return Connection(client, None, False)
+
+
+def _connect(**options: Any) -> Any:
+    # Dask's client keeps its last 1,000 messages for debugging, and with them the arguments of finished calls.
+    with dask.config.set({"distributed.admin.low-level-log-length": _MESSAGES_KEPT}):
+        return Client(set_as_default=False, asynchronous=False, **options)
 
 
 def check_same_versions(place: object, found: Mapping[str, Any]) -> None:

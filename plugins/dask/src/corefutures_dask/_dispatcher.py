@@ -78,6 +78,13 @@ class Lane:
         self.window = window
         self.calls: deque[DaskFuture[Any]] = deque()
 
+    def put_back(self, futures: list[DaskFuture[Any]]) -> None:
+        """Has calls wait again, in their old places."""
+        while futures and self.calls and self.calls[0].number < futures[-1].number:  # put back by others
+            futures.append(self.calls.popleft())
+            futures.sort(key=lambda future: future.number)
+        self.calls.extendleft(reversed(futures))
+
     def head(self) -> DaskFuture[Any] | None:
         """Returns the oldest call that was not cancelled."""
         while self.calls:
@@ -449,7 +456,7 @@ class Dispatcher:
             if self._broken:
                 self.delivery.abandon(returned, self.refuse)
             else:
-                pack.lane.calls.extendleft(reversed(wanted))
+                pack.lane.put_back(wanted)
         self.delivery.cancel(unwanted)
         pack.decided.set()
 

@@ -5,7 +5,10 @@ Touches `pickle` and cloudpickle. Guarantees: what can't be pickled or unpickled
 
 from __future__ import annotations
 
+import copyreg
+import io
 import pickle
+from collections import ChainMap
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,17 +28,45 @@ _PROTOCOL: Final = 5
 _OF_MAIN: Final = b"__main__"
 
 
+class _Reducers(dict[type, Any]):
+    """copyreg's table without what Dask has others put there for exceptions, which would lose their attributes."""
+
+    def __missing__(self, kind: type) -> Any:
+        if issubclass(kind, BaseException):
+            raise KeyError(kind)
+        return copyreg.dispatch_table[kind]
+
+
+_reducers: Final = _Reducers()
+
+
+class _ByReference(pickle.Pickler):
+    dispatch_table = _reducers
+
+
+class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+    dispatch_table = ChainMap(cloudpickle.Pickler._dispatch_table, _reducers)
+
+
 def dumps(obj: Any) -> bytes:
     """Returns `obj` pickled: by reference where its parts can be imported, by value where they can't.
 
     Raises:
         Exception: Whatever pickling raises.
     """
+    out = io.BytesIO()
     try:
-        body = pickle.dumps(obj, _PROTOCOL)
+        _ByReference(out, _PROTOCOL).dump(obj)
+        body = out.getvalue()
     except Exception:
-        return cloudpickle.dumps(obj, _PROTOCOL)  # type: ignore[no-any-return]
-    return cloudpickle.dumps(obj, _PROTOCOL) if _OF_MAIN in body else body
+        return _by_value(obj)
+    return _by_value(obj) if _OF_MAIN in body else body
+
+
+def _by_value(obj: Any) -> bytes:
+    out = io.BytesIO()
+    _ByValue(out, _PROTOCOL).dump(obj)
+    return out.getvalue()
 
 
 class Carried:
