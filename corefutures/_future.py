@@ -1,6 +1,6 @@
 """`Future`: its states, its waiters, its callbacks (promises F1-F8 of the design).
 
-Touches nothing but the standard library's type, for `isinstance`. Guarantees: the outcome is stored before
+Touches the standard library's type, for `isinstance`, and `_spinning`. Guarantees: the outcome is stored before
 the final state can be seen; whoever subscribes before the end is told exactly once; no foreign code runs
 under a lock of ours; reading a finished future takes no lock at all.
 """
@@ -17,6 +17,7 @@ from threading import TIMEOUT_MAX, Condition
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from corefutures._exceptions import CancelledError, InvalidStateError
+from corefutures._spinning import spin_until
 
 try:
     from _thread import RLock
@@ -304,17 +305,18 @@ class Future(_standard.Future[_T], Generic[_T]):
             CancelledError: It was cancelled.
             TimeoutError: The time is up.
         """
-        turnstile = allocate_lock()
-        turnstile.acquire()
-        fresh: list[Any] = []
-        with self._lock:
-            if self._parked is None:
-                self._parked = fresh
-            self._watched = True
-            if waits := self._state not in DONE:
-                self._parked.append(turnstile)
-        if waits and not self._pass(turnstile, timeout):
-            raise TimeoutError
+        if (timeout is not None and timeout <= 0) or not spin_until(self.done):
+            turnstile = allocate_lock()
+            turnstile.acquire()
+            fresh: list[Any] = []
+            with self._lock:
+                if self._parked is None:
+                    self._parked = fresh
+                self._watched = True
+                if waits := self._state not in DONE:
+                    self._parked.append(turnstile)
+            if waits and not self._pass(turnstile, timeout):
+                raise TimeoutError
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             raise CancelledError
 
@@ -497,16 +499,6 @@ class PoolFuture(Future[_T]):
         if self._watched:
             self._announce()
         return True
-
-    def _begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
-        """Marks the call as running and takes it out of the future; None if it was cancelled."""
-        with self._lock:
-            if self._state != PENDING:
-                return None
-            self._state = RUNNING
-            call = self._fn, self._args, self._kwargs
-        self._fn = self._args = self._kwargs = None
-        return call  # type: ignore[return-value]
 
     def _forget_call(self) -> None:
         self._fn = self._args = self._kwargs = None

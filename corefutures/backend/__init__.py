@@ -12,13 +12,21 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from corefutures._executor import Executor as Executor, ResultIterator as ResultIterator
-    from corefutures._future import LOGGER as LOGGER, Future as Future, PoolFuture as PoolFuture
+    from corefutures._future import (
+        FINISHED as FINISHED,
+        LOGGER as LOGGER,
+        PENDING as PENDING,
+        RUNNING as RUNNING,
+        Future as Future,
+        PoolFuture as PoolFuture,
+    )
     from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
     from corefutures._isolated.pairs import PairPool as PairPool
     from corefutures._isolated.pairwork import ConnectionLost as ConnectionLost, serve_pair as serve_pair
     from corefutures._isolated.payload import Encoder as Encoder
+    from corefutures._isolated.plain import plain_call as plain_call
     from corefutures._isolated.pool import BREAK as BREAK, REPLACE as REPLACE, Pool as Pool
     from corefutures._isolated.ways import has_fast_path as has_fast_path
     from corefutures._isolated.worker import (
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
         describe as describe,
         serve_tickets as serve_tickets,
     )
+    from corefutures._spinning import spin_until as spin_until
     from corefutures.backend._description import (
         CONTRACT as CONTRACT,
         Backend as Backend,
@@ -47,11 +56,15 @@ _HOMES = {
     "CONTRACT": "corefutures.backend._description",
     "Capabilities": "corefutures.backend._description",
     "Executor": "corefutures._executor",
+    "FINISHED": "corefutures._future",
     "Future": "corefutures._future",
     "LOGGER": "corefutures._future",
+    "PENDING": "corefutures._future",
     "PoolFuture": "corefutures._future",
+    "RUNNING": "corefutures._future",
     "ResultIterator": "corefutures._executor",
     "hookimpl": "corefutures.backend._hook",
+    "spin_until": "corefutures._spinning",
     # isolated workers, the caller's side
     "BREAK": "corefutures._isolated.pool",
     "ConnectionLost": "corefutures._isolated.pairwork",
@@ -71,6 +84,7 @@ _HOMES = {
     "STOP": "corefutures._isolated.frames",
     "TicketEnds": "corefutures._isolated.worker",
     "UNFIT": "corefutures._isolated.frames",
+    "plain_call": "corefutures._isolated.plain",
     # isolated workers, their own side
     "Reporter": "corefutures._isolated.worker",
     "describe": "corefutures._isolated.worker",

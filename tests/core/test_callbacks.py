@@ -107,7 +107,7 @@ def test_a_pool_thread_survives_a_base_exception(caplog: pytest.LogCaptureFixtur
     calls: list[object] = []
     future.add_done_callback(stop)
     future.add_done_callback(calls.append)
-    assert future._begin() == (int, (), None)
+    assert future.set_running_or_notify_cancel()
     assert future._settle(0, None) is True
     future._announce_in_worker()
     assert calls == [future]

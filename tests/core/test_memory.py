@@ -90,20 +90,14 @@ def test_a_time_limit_leaves_nothing_in_the_future() -> None:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("end", ["cancel", "begin", "abandon"])
-def test_the_call_goes_with_its_start_or_its_end(end: str) -> None:
+@pytest.mark.parametrize("end", ["cancel", "abandon"])
+def test_the_call_goes_with_its_end(end: str) -> None:
     things = [Thing() for _ in range(3)]
     references = [weakref.ref(thing) for thing in things]
     future: PoolFuture[None] = PoolFuture(things[0], (things[1],), {"key": things[2]})
     del things
     if end == "cancel":
         assert future.cancel()
-        assert future._begin() is None
-    elif end == "begin":
-        call = future._begin()
-        assert call is not None
-        assert call[1][0] is references[1]()
-        del call
     else:
         assert future._abandon(Wrong())
         assert not future._abandon(Wrong())

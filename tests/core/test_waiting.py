@@ -392,7 +392,7 @@ def cancel(future: Any) -> None:
 
 def settle(future: Any) -> None:
     if isinstance(future, PoolFuture):
-        assert future._begin()
+        assert future.set_running_or_notify_cancel()
         assert future._settle(1, None)
         future._announce_in_worker()
     else:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import logging
 from _thread import allocate_lock, get_ident
+from functools import partial
 from threading import current_thread
 from typing import TYPE_CHECKING, Any
+
+from corefutures.backend import FINISHED, PENDING, RUNNING, spin_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +56,7 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
     idle = crew.idle
     turnstile = allocate_lock()
     turnstile.acquire()
+    woken = partial(turnstile.acquire, False)
     listed = False  # whether this worker has entered itself into `idle`
     while True:
         if listed:
@@ -61,7 +65,7 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
                 take()
             except IndexError:
                 if not closed:
-                    turnstile.acquire()  # sleeps; whoever wakes it has taken it out of `idle`
+                    spin_until(woken) or turnstile.acquire()  # whoever wakes it has taken it out of `idle`
                     listed = False
                 elif _leave(idle, turnstile):
                     return
@@ -77,34 +81,50 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
                 listed = True
                 continue
 
+        # What `PoolFuture._begin` and `_settle` do, written out: without the two calls a worker is a quarter
+        # faster, with and without the GIL.
         future = current[0]
-        call = future._begin()
-        if call is None:  # cancelled
+        lock = future._lock
+        with lock:
+            if begun := future._state == PENDING:
+                future._state = RUNNING
+                fn, args, kwargs = future._fn, future._args, future._kwargs
+        if not begun:  # cancelled
             listed = False
             current.clear()
-            del future
+            del future, lock
             continue
-        fn, args, kwargs = call
+        future._fn = future._args = future._kwargs = None
         result = error = None
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
         except BaseException as exc:
             # Without this frame, which outlives the call, in the traceback (F6).
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
-        del call, fn, args, kwargs
+        fn = args = kwargs = None
 
         # Whoever sees the result shall find this worker idle already, and not start another one for the next
         # call. That is true unless callbacks are still to be run: then it takes itself off the list again.
         if listed := not calls:
             idle.append(turnstile)
-        if future._settle(result, error):
+        watched = False
+        with lock:
+            if future._state == RUNNING:  # not abandoned meanwhile
+                if error is None:
+                    future._result = result
+                else:
+                    future._exception = error
+                future._state = FINISHED
+                if watched := future._watched:
+                    future._close_list()
+        if watched:
             if listed and future._callbacks:
                 listed = False
                 if not _leave(idle, turnstile):
                     crew.staff()  # somebody counts on this worker
             future._announce_in_worker()
         current.clear()
-        del future, result, error
+        del future, lock, result, error
 
 
 def _leave(idle: Any, turnstile: Any) -> bool:
