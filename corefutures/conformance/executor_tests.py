@@ -52,7 +52,7 @@ class ExecutorTests(*CHAPTERS, Probing):  # type: ignore[misc]
         Args:
             max_workers: how many calls it runs at once.
             **options: what the rule asks for besides: `initializer` and `initargs`; raise TypeError if
-            unsupported.
+                unsupported.
         """
         raise NotImplementedError(f"{type(self).__name__} must define make_executor(self, max_workers, **options)")
 
