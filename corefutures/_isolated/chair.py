@@ -125,9 +125,12 @@ class Chair:
     def listen(self, sitter: Sitter, timeout: float | None) -> Iterable[int]:
         """Returns the descriptors from which there is something to read, after waiting for one of them or `ring`."""
         found = [descriptor for descriptor, _ in self._inner.poll(timeout)]
+        if not found:
+            return found
         if self._bell in found:
             found.remove(self._bell)
-            if sitter in self._listeners or not self._listeners:
+            # Another listener may be one that we interrupted, just before it went to sleep: it may have rung for that.
+            if not self._listeners or self._listeners == [sitter]:
                 try:
                     os.eventfd_read(self._bell)
                 except BlockingIOError:

@@ -36,6 +36,7 @@ WANTED: Final = 4  # the worker has claimed the call and asks for its parcel
 PRESENT: Final = 5  # the answer to a roll call
 LEAVING: Final = 6  # the worker's last word: it holds no call and takes no more
 UNFIT: Final = 7  # the initializer failed; body as for ERROR; the worker ends
+PLAIN: Final = 8  # body: see `plain.plain_result`
 
 #: Or-ed to the kind of a result where one call at a time is sent: the worker takes no more.
 LAST: Final = 0x80

@@ -7,6 +7,7 @@ by themselves; a worker that is stuck, stopped or dead keeps nobody waiting but 
 from __future__ import annotations
 
 import contextlib
+import marshal
 import sys
 import threading
 from collections import deque
@@ -19,6 +20,7 @@ from corefutures._isolated.frames import (
     LAST,
     LEAVING,
     PARCEL_SIZE,
+    PLAIN,
     READY,
     STOP,
     UNFIT,
@@ -259,13 +261,14 @@ class PairPool(Pool):
         if kind & LAST:
             station.leaving = True
             kind &= ~LAST
-        if kind in (VALUE, VALUE_PARCEL, ERROR):
+        if kind in (PLAIN, VALUE, VALUE_PARCEL, ERROR):
             self.finished += 1
             if kind == ERROR:
                 value: Any = None
                 error: BaseException | None = self._rebuild(body)
             else:
-                value, error = self._value(station, None if kind == VALUE_PARCEL else body)
+                decode = marshal.loads if kind == PLAIN else self._decode
+                value, error = self._value(station, decode, None if kind == VALUE_PARCEL else body)
             future = self.calls.pop(number, None)
             if future is not None:
                 future._settle(value, error)
@@ -278,14 +281,16 @@ class PairPool(Pool):
         if self.closing and not self.calls:
             self._wake()
 
-    def _value(self, station: _Station, body: memoryview | None) -> tuple[Any, BaseException | None]:
+    def _value(
+        self, station: _Station, decode: Callable[[Any], Any], body: memoryview | None
+    ) -> tuple[Any, BaseException | None]:
         """Returns a result, or what decoding it raised; without `body`, it comes as a parcel.
 
         Raises:
             _Gone: The worker has ended before all of it was sent.
         """
         try:
-            return (self._receive_parcel(station) if body is None else self._decode(body)), None
+            return (self._receive_parcel(station) if body is None else decode(body)), None
         except ConnectionLost:
             raise _Gone from None
         except BaseException as exc:

@@ -1,7 +1,7 @@
 """The worker's side of the portable way: one connection, one call at a time; and how parcels cross it.
 
 Runs in the worker; `send_parcel` and `receive_parcel` also in the caller's process. Touches `frames`, `payload`,
-`worker`. Guarantees: as `worker`; a parcel is never in anything with a name, so nothing can be left behind.
+`plain`, `worker`. Guarantees: as `worker`; a parcel is never in anything with a name, so nothing can be left behind.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from corefutures._isolated.frames import (
     UNFIT,
     VALUE_PARCEL,
 )
+from corefutures._isolated.plain import CallReader
 from corefutures._isolated.worker import Reporter
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -66,6 +67,7 @@ def serve_pair(
         ship: Sends a parcel that was announced; through the connection if None.
     """
     report = reporter(encode)
+    take = CallReader(decode)
     fetch = fetch or receive_parcel
     ship = ship or send_parcel
     process = os.getpid()
@@ -95,7 +97,7 @@ def serve_pair(
             if size == PARCEL_SIZE:
                 fn, args, *kwargs = fetch(connection)
             else:
-                fn, args, *kwargs = decode(memoryview(message)[CALL.size :])
+                fn, args, *kwargs = take(message[CALL.size :])
             message = b""
             result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
         except ConnectionLost:

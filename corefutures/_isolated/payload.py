@@ -1,7 +1,7 @@
 """Objects as bytes: pickle protocol 5, with large buffers kept out of band in a parcel.
 
-Touches `pickle` and nothing of the pool; used on both sides. Guarantees: a parcel has no name anywhere (a memfd
-or plain memory), so a killed process leaves nothing behind; what was encoded is a snapshot.
+Touches `pickle`, `plain` and nothing of the pool; used on both sides. Guarantees: a parcel has no name anywhere (a
+memfd or plain memory), so a killed process leaves nothing behind; what was encoded is a snapshot.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import pickle
 import sys
 from struct import Struct
 from types import FunctionType
+
+from corefutures._isolated.plain import plain_call
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -151,11 +153,6 @@ def open_parcel(descriptor: int, count: int, table: int) -> Any:
     return pickle.loads(parts[0], buffers=parts[1:])
 
 
-#: Types of which a value is small, and pickled in the same way by every pickler.
-_SMALL: Final = frozenset({int, float, bool, complex, type(None)})
-_PLAIN: Final = _SMALL | {str, bytes}
-
-
 class Encoder:
     """Makes bodies of objects.
 
@@ -185,8 +182,6 @@ class Encoder:
         Raises:
             BaseException: Whatever pickling raises.
         """
-        if type(obj) in _SMALL:  # nothing that a reducer could be asked about
-            return pickle.dumps(obj, _PROTOCOL)
         try:
             picklery = self._idle.pop()
         except IndexError:
@@ -198,19 +193,15 @@ class Encoder:
         return Parcel([body, *buffers], spool=self._spool)
 
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Parcel:
-        """Returns a call as a body or parcel: a tuple of function and arguments, and of keywords if there are any.
+        """Returns a call as a body or parcel for `CallReader`: function and arguments, and keywords if there are any.
 
         Raises:
             BaseException: Whatever pickling raises.
         """
         if not kwargs and type(fn) is FunctionType and self._pickler is None:
-            for arg in args:
-                if type(arg) not in _SMALL and (type(arg) not in _PLAIN or len(arg) > INLINE_LIMIT):
-                    break
-            else:  # tiny calls are many, of few functions
-                body = pickle.dumps((fn, args), _PROTOCOL)
-                if len(body) <= INLINE_LIMIT:
-                    return body
+            body = plain_call(fn, args, INLINE_LIMIT)
+            if body is not None:
+                return body
         return self((fn, args, kwargs) if kwargs else (fn, args))
 
 

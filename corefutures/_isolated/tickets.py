@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from itertools import repeat
+from marshal import loads
 from typing import TYPE_CHECKING, Any, Final
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
@@ -26,6 +27,7 @@ from corefutures._isolated.frames import (
     ERROR,
     FRAME,
     LEAVING,
+    PLAIN,
     PRESENT,
     READY,
     ROLL_CALL,
@@ -39,7 +41,7 @@ from corefutures._isolated.pool import Pool
 from corefutures._isolated.worker import TicketEnds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
     from corefutures._isolated.future import CallFuture
@@ -50,6 +52,8 @@ _BURST: Final = 32
 _READ_SIZE: Final = 1 << 16
 #: What a waiting thread reads: there is room for the one result that it takes in.
 _SHORT_READ: Final = 1 << 12
+#: Seconds that a thread waits awake for a worker's answer.
+_BRIEF: Final = 0.00005
 #: Seconds between asking the workers of a broken pool to end, and making them.
 _GRACE: Final = 1.0
 
@@ -104,6 +108,7 @@ class TicketPool(Pool):
         self._rolls = 0
         self._doubts: list[_Doubt] = []
         self._stopping = False
+        self._brief = True  # the last answer that a thread waited for came soon
         self._kill_at: float | None = None
 
     # ── the caller's side of sending ─────────────────────────────────────────────────────────────────────
@@ -333,6 +338,8 @@ class TicketPool(Pool):
                     left = None if deadline is None else deadline - time.monotonic()
                     if future._callbacks or future._listeners or (left is not None and left <= 0):
                         break
+                    if any(station.heard for station in list(self._stations)):  # by a thread that was interrupted
+                        break
                     if not self._overhear(chair, sitter, future, left):
                         break
         except (ValueError, OSError):  # all was closed: the call has failed, or is about to
@@ -341,8 +348,9 @@ class TicketPool(Pool):
         finally:
             if seated:
                 future._unpark(chair)
-                if chair.has(sitter):  # or else we were interrupted and relieved
-                    chair.mute(on=False)
+                # Also if we were interrupted and relieved: that may have been just before the collector was muted.
+                # If somebody else sits by now, the collector looks in vain, and takes the chair next.
+                chair.mute(on=False)
             chair.leave(sitter)
             if self.closing or self._backlog or any(station.heard for station in list(self._stations)):
                 self._wake()
@@ -362,7 +370,7 @@ class TicketPool(Pool):
         2. looking at what is there, and taking it if it is nothing but the end of our call;
         3. ending that call.
         """
-        for descriptor in chair.listen(sitter, timeout):
+        for descriptor in self._hear(chair, sitter, future, timeout):
             station = self._watched.get(descriptor)
             if station is None or station.rest or station.heard:
                 return False
@@ -376,15 +384,42 @@ class TicketPool(Pool):
             if len(data) < FRAME.size:
                 return False
             size, kind, number = FRAME.unpack_from(data)
-            if number != future._number or kind not in (VALUE, ERROR) or len(data) != FRAME.size + size:
+            if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
                 return False
             try:
-                station.heard.remove(data)
-            except ValueError:
-                return False
-            future._unpark(chair)  # nobody need ring for us
-            self._digest(station, data)
+                try:
+                    station.heard.remove(data)
+                except ValueError:
+                    return False
+                future._unpark(chair)  # nobody need ring for us
+                self._digest(station, data)
+            except BaseException:  # of a signal handler: what was not done, the collector does, or does again
+                if future._state == PENDING:
+                    self.calls[number] = future
+                    if data not in station.heard:
+                        station.heard.appendleft(data)
+                else:
+                    future._announce()
+                raise
         return True
+
+    def _hear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> Iterable[int]:
+        """Listens as `Chair.listen` does, but awake at first if workers were quick to answer the last time.
+
+        To be put to sleep and woken takes longer than a tiny call.
+        """
+        began = time.perf_counter()
+        heard: Iterable[int] = ()
+        if self._brief:
+            until = began + _BRIEF if timeout is None else began + min(_BRIEF, timeout)
+            while not heard and time.perf_counter() < until:
+                os.sched_yield()
+                heard = chair.listen(sitter, 0)  # which may have heard the bell
+                if future._state != PENDING or not chair.has(sitter, alone=True):
+                    return heard
+        heard = heard or chair.listen(sitter, timeout)
+        self._brief = time.perf_counter() - began < 2 * _BRIEF
+        return heard
 
     def _digest_heard(self, station: _Station) -> None:
         while station.heard:
@@ -425,7 +460,7 @@ class TicketPool(Pool):
         """Takes in the frames in `data`, and returns the part of a last one."""
         position, end = 0, len(data)
         header, header_size = FRAME.unpack_from, FRAME.size
-        calls, free, decode = self.calls, self._desk.free, self._decode  # type: ignore[union-attr]
+        calls, free, finished = self.calls, self._desk.free, 0  # type: ignore[union-attr]
         while end - position >= header_size:
             size, kind, number = header(data, position)
             start = position + header_size
@@ -433,27 +468,21 @@ class TicketPool(Pool):
             if stop > end:
                 break
             position = stop
-            if kind == VALUE:
+            if kind == PLAIN:
                 free(number)
-                self.finished += 1
+                finished += 1
                 future = calls.pop(number, None)
-                if future is not None:
-                    try:
-                        value = decode(data[start:stop])
-                    except BaseException as exc:
-                        exc.add_note("raised while the result of a call was unpickled")
-                        future._settle(None, exc)
-                    else:
-                        future._settle(value, None)
-                        value = None
+                if future is not None:  # or else the pool broke
+                    future._settle(loads(data[start:stop]), None)
                     future = None
             else:
                 self._take(station, kind, number, data[start:stop])
+        self.finished += finished
         return data[position:]
 
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
-        """Takes in any frame but a plain value."""
-        if kind in (ERROR, VALUE_PARCEL):
+        """Takes in any frame but a plain result."""
+        if kind in (VALUE, ERROR, VALUE_PARCEL):
             self._desk.free(number)  # type: ignore[union-attr]
             self.finished += 1
             future = self.calls.pop(number, None)
@@ -461,10 +490,13 @@ class TicketPool(Pool):
                 if future is not None:
                     self._settle_error(future, body)
                 return
+            if kind == VALUE and future is None:
+                return
             try:
-                value = station.route.receive(number)
+                value = self._decode(body) if kind == VALUE else station.route.receive(number)
             except BaseException as exc:
-                exc.add_note("raised while the result of a call was received")
+                done = "unpickled" if kind == VALUE else "received"
+                exc.add_note(f"raised while the result of a call was {done}")
                 if future is not None:
                     future._settle(None, exc)
             else:

@@ -16,6 +16,7 @@ from corefutures._isolated.frames import (
     FRAME,
     LEAVING,
     PARCEL_SIZE,
+    PLAIN,
     PRESENT,
     READY,
     ROLL_CALL,
@@ -27,11 +28,13 @@ from corefutures._isolated.frames import (
     WANTED,
 )
 from corefutures._isolated.payload import Parcel, pack_error
+from corefutures._isolated.plain import CallReader, plain_result
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from mmap import mmap
     from typing import Any, Protocol
 
     class Courier(Protocol):
@@ -64,8 +67,11 @@ class Reporter:
         self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
 
     def value(self, result: Any) -> tuple[int, bytes | Parcel]:
-        """Returns VALUE with the result, or ERROR with what pickling it raised."""
+        """Returns PLAIN or VALUE with the result, or ERROR with what encoding it raised."""
         try:
+            body = plain_result(result)
+            if body is not None:
+                return PLAIN, body
             return VALUE, self._encode(result)
         except BaseException as exc:
             return self.error(exc)
@@ -114,7 +120,7 @@ def serve_tickets(
     *,
     tickets: int,
     frames: int,
-    arena: memoryview,
+    arena: mmap,
     board: memoryview,
     berth: int,
     courier: Courier,
@@ -149,7 +155,7 @@ def serve_tickets(
     """
     report = reporter(encode)
     header, unpack = FRAME.pack, TICKET.unpack
-    loads, read, size_of_ticket = decode, os.read, TICKET.size
+    take, read, size_of_ticket = CallReader(decode), os.read, TICKET.size
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
         frame = header(len(body), kind, number) + body
@@ -183,7 +189,7 @@ def serve_tickets(
                 send(WANTED, number)
                 fn, args, *kwargs = courier.fetch(number)
             else:
-                fn, args, *kwargs = loads(arena[offset : offset + size])
+                fn, args, *kwargs = take(arena[offset : offset + size])
             result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
         except BaseException as exc:
             kind, body = report.error(exc)

@@ -1,7 +1,7 @@
 """How objects cross between interpreters: pickled, but for what the interpreters can share as it is.
 
-Used on both sides; touches `pickle`, and `concurrent.interpreters` for parcels only. Guarantees: what was encoded
-is a snapshot, except for a memoryview, which shows the very memory that it showed before; what a worker sent is
+Used on both sides; touches the door, `pickle`, and `concurrent.interpreters` for parcels only. Guarantees: what was
+encoded is a snapshot, except for a memoryview, which shows the very memory that it showed before; what a worker sent is
 copied out of its memory when it is received, because that memory goes when its interpreter does.
 """
 
@@ -19,6 +19,8 @@ from types import FunctionType
 
 from _interpreters import NotShareableError
 
+from corefutures.backend import plain_call
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,10 +32,6 @@ _PROTOCOL = 5
 _INLINE_LIMIT = 1 << 16
 _OUT_OF_BAND = _INLINE_LIMIT // 2
 
-#: Types of which every pickler makes the same.
-_SMALL = frozenset({int, float, bool, complex, type(None)})
-#: The same holds for text and bytes; no longer ones than this are pickled without asking whether all will fit.
-_SHORT = 1 << 12
 #: Bytes; from this size on a snapshot is in huge pages, which have 2 MB each as a rule.
 _HUGE = 1 << 22
 
@@ -183,15 +181,10 @@ class Encoder:
         Raises:
             NotShareableError: It can't cross; the cause says why.
         """
-        if not kwargs and self._plainly and type(fn) is FunctionType and _is_importable(fn):
-            for arg in args:
-                kind = type(arg)
-                if kind not in _SMALL and not ((kind is str or kind is bytes) and len(arg) <= _SHORT):
-                    break
-            else:  # tiny calls are many: nothing in them needs a pickler of ours
-                body = pickle.dumps((fn, args), _PROTOCOL)
-                if len(body) <= _INLINE_LIMIT:
-                    return body
+        if not kwargs and self._plainly and type(fn) is FunctionType and fn.__module__ != "__main__":
+            body = plain_call(fn, args, _INLINE_LIMIT)
+            if body is not None:
+                return body
         return self((fn, args, kwargs) if kwargs else (fn, args))
 
     def __call__(self, obj: Any) -> bytes | Parcel:
@@ -200,8 +193,6 @@ class Encoder:
         Raises:
             NotShareableError: It can't cross; the cause says why.
         """
-        if type(obj) in _SMALL:
-            return pickle.dumps(obj, _PROTOCOL)
         try:
             picklery = self._idle.pop()
         except IndexError:

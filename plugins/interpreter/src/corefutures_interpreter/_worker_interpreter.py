@@ -78,7 +78,7 @@ def _serve_tickets(
     serve_tickets(
         tickets=tickets,
         frames=frames,
-        arena=memoryview(mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ)),
+        arena=mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ),
         board=memoryview(mmap.mmap(memory, board_size)).cast("Q"),
         berth=berth,
         courier=_Courier(bell, queues, decoder.parcel),

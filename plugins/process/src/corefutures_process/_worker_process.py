@@ -84,7 +84,7 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
     from corefutures.backend import DescriptorCourier  # here for platforms that lack it
 
     _end_with(ends.lifeline)
-    arena = memoryview(mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ))
+    arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
     courier = DescriptorCourier(ends.parcels)
     process = os.getpid()
