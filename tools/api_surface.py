@@ -60,7 +60,11 @@ def _door_lines(door: Any, places: dict[int, str], public: set[int]) -> Iterator
 def _class_lines(path: str, kind: type, public: set[int]) -> Iterator[tuple[str, str]]:
     """The class, and what it does not have from a class that is described itself."""
     bases = ", ".join(base.__qualname__ for base in kind.__bases__ if base is not object)
-    yield path, f"class({bases})" + (f" made{_signature(kind)}" if inspect.isfunction(kind.__init__) else "")
+    yield (
+        path,
+        f"class({bases})"
+        + (f" made{_signature(kind)}" if inspect.isfunction(inspect.getattr_static(kind, "__init__")) else ""),
+    )
     fields = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
     own = [one for one in kind.__mro__ if one.__module__.startswith("corefutures")]
     own = [one for one in own if one is kind or id(one) not in public]
@@ -101,8 +105,7 @@ def _signature(function: Any) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
-    text = stars + parameter.name
+    text = str(parameter).partition(":")[0].partition("=")[0].strip()  # the name, with its stars
     if parameter.annotation is not parameter.empty:
         text += f": {_annotation(parameter.annotation)}"
     if parameter.default is not parameter.empty:
@@ -111,7 +114,7 @@ def _parameter(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(annotation: Any) -> str:
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return annotation if isinstance(annotation, str) else str(inspect.formatannotation(annotation))
 
 
 def as_text(api: dict[str, str]) -> str:
