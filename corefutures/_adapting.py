@@ -332,8 +332,9 @@ class AdaptedFuture(PoolFuture[_T]):
         self._executor = executor
 
     # A waiting call is cancelled in one of two ways. While this future alone has it, here: the foreign executor's
-    # workers find nothing to call. Once a copy has been made, only the foreign executor can say whether it has
-    # started, and `_foreign.cancel()` decides.
+    # workers find nothing to do, and its own future is left alone, because there are workers that don't survive the end
+    # of a future before their own. Once a copy has been made, only the foreign executor can say whether it has started,
+    # and `_foreign.cancel()` decides.
 
     def cancel(self) -> bool:
         """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
@@ -389,9 +390,8 @@ class AdaptedFuture(PoolFuture[_T]):
     def _follow(self, foreign: Any) -> None:
         """Takes over the outcome of `foreign` when it has one."""
         self._foreign = foreign
-        if self._state in DONE:  # cancelled before it was known whom to tell
-            self._let_go()
-            _asked(foreign, "cancel")
+        if self._state in DONE:  # cancelled meanwhile
+            self._foreign = None
             return
         subscribe = getattr(foreign, "add_done_callback", None)
         if callable(subscribe):
@@ -452,14 +452,9 @@ class AdaptedFuture(PoolFuture[_T]):
             self._let_go()
 
     def _end_cancelled(self) -> None:
-        foreign = self._foreign
         self._let_go()
-        try:
-            if self._watched:
-                self._announce()
-        finally:
-            if foreign is not None:
-                _asked(foreign, "cancel")  # so that it drops what it holds
+        if self._watched:
+            self._announce()
 
     def _let_go(self) -> None:
         """Drops whatever the ended future holds, and tells the executor."""
@@ -495,7 +490,7 @@ class _Call:
         executor = None if future is None else future._executor
         call = None if future is None else future._start()
         if call is None or executor is None:
-            raise CancelledError("the call was cancelled before it started")
+            return None  # cancelled; an error might be logged, or the call repeated
         fn, args, kwargs = call
         before, _here.executors = _here.executors, (*_here.executors, executor)
         del call, future, executor
@@ -519,7 +514,7 @@ def _outcome(foreign: Any) -> tuple[bool, Any, BaseException | None]:
             return True, None, None
         # Not by result() alone: raising a stored exception would lengthen its traceback.
         ask = getattr(foreign, "exception", None)
-        error = ask() if callable(ask) else None
+        error: BaseException | None = ask() if callable(ask) else None
         return False, (foreign.result() if error is None else None), error
     except BaseException as exc:
         exc.__traceback__ = exc.__traceback__ and exc.__traceback__.tb_next  # without this frame

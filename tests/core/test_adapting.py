@@ -173,11 +173,13 @@ def test_map_has_time_limits_and_a_bounded_buffer_and_can_be_closed(executor, ma
     assert next(results) == 0
     assert taken == [0, 1, 2]
     results.close()
-    manual.run(1)
-    assert all(future.cancelled() for future in manual.futures[1:])
+    limited = executor.map(taken.append, [9], timeout=0)
     with pytest.raises(TimeoutError):
-        next(executor.map(int, "1", timeout=0))
-    assert manual.futures[-1].cancelled()
+        next(limited)
+    for index in (1, 2, 3):
+        manual.run(index)
+        assert manual.futures[index].result() is None
+    assert taken == [0, 1, 2]
 
 
 def test_futures_can_be_waited_for_and_mixed(bare):
@@ -261,11 +263,10 @@ def test_a_waiting_call_is_cancelled_at_once(future_type):
     assert wait([future], 0).done == {future}
     gc.collect()
     assert gone() is None
-    with pytest.raises(CancelledError):
-        manual.calls[0]()
+    assert manual.calls[0]() is None
     assert ran == []
     if future_type is standard.Future:
-        assert manual.futures[0].cancelled()
+        manual.futures[0].set_result(None)  # a naive worker's, which never asks whether it was cancelled
     else:
         manual.futures[0].end()  # the thread that waits for it may go
 
@@ -355,7 +356,6 @@ def test_a_callbacks_exit_is_logged_in_a_worker_and_raised_to_who_cancels(execut
         with pytest.raises(SystemExit):
             future.cancel()
         assert future.cancelled()
-    assert manual.futures[1].cancelled()
 
 
 def test_cancelling_races_the_start_of_thousands_of_calls():

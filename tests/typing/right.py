@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures as standard
 from typing import assert_type
 
 import corefutures as futures
-from corefutures import Executor, Future, ThreadPoolExecutor, as_completed, create_executor, wait
+from corefutures import Executor, Future, ThreadPoolExecutor, adapt, as_completed, create_executor, wait
+from corefutures.backend import Capabilities
 
 
 def scale(value: int, /, factor: float, *, name: str = "") -> float:
@@ -60,6 +61,27 @@ def make() -> None:
         assert_type(pool.submit(scale, 1, 2.0), Future[float])
 
 
+class Bare:
+    """As little as `adapt` needs."""
+
+    def submit(self, call: Callable[[], object]) -> standard.Future[object]:
+        future: standard.Future[object] = standard.Future()
+        future.set_result(call())
+        return future
+
+    def shutdown(self) -> None: ...
+
+
+def adapted() -> None:
+    with adapt(Bare()) as executor:
+        submit(executor)
+        map_over(executor)
+        assert_type(executor.submit(scale, 1, 2.0), Future[float])
+        assert_type(executor.capabilities, Capabilities)
+    anybody: Executor = adapt(standard.ThreadPoolExecutor(1), capabilities=Capabilities(same_process=True))
+    adapt(anybody).shutdown(cancel_futures=True)
+
+
 def callbacks(future: Future[int]) -> None:
     def called(ended: Future[int]) -> None:
         ended.result()
@@ -83,4 +105,5 @@ if __name__ == "__main__":
         map_over(threads)
         wait_for([threads.submit(int, "1")])
     make()
+    adapted()
     pass_ours()
