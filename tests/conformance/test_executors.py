@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from corefutures import backends
 from corefutures.conformance.certification import certify
 from corefutures.conformance.executor_tests import RULES
+from corefutures.conformance.rules import Rule
 from corefutures.conformance.target import Target
 
 EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
@@ -29,9 +31,9 @@ def installed(name: str) -> pytest.MarkDecorator:
     )
 
 
-def kept(name: str, **options: Any) -> None:
+def kept(name: str, rules: Sequence[Rule] = tuple(RULES.values()), **options: Any) -> None:
     """Certify a target and fail with all that it broke."""
-    report = certify(Target(name, options), list(RULES.values()))
+    report = certify(Target(name, options), rules)
     broken = [
         f"{result.rule.id}: {result.message}"
         for result in report.results
@@ -62,6 +64,20 @@ def test_our_interpreter_backend() -> None:
     if sys.version_info < (3, 14):
         pytest.skip(f"needs Python 3.14: the backend is {status.state}")
     kept("interpreter")
+
+
+@pytest.mark.timeout(2400)
+@installed("dask")
+def test_our_dask_backend() -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the capability to import distributed")
+    # Rules on workers that are new or lost need a cluster each: seconds. The others share one.
+    own = [rule for rule in RULES.values() if rule.chapter in ("initializing", "worker_loss")]
+    shared = [rule for rule in RULES.values() if rule not in own]
+    if not EVERYTHING:
+        own, shared = own[::40], shared[::16]
+    with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        kept("dask", shared, address=cluster.scheduler_address)
+    kept("dask", own)
 
 
 @pytest.mark.timeout(240)

@@ -296,7 +296,7 @@ class WorkerLoss:
         found = takes.outcome()
         assert len(found) == 9, f"as_completed() yielded {len(found)} of 9 calls after a loss"
 
-    @requires(same_process=False)
+    @requires(same_process=False, remote=False)
     def test_lost_call_runs_once(self, executor: Executor, journal: Journal) -> None:
         """A call whose worker was lost SHOULD not be run again. (DESIGN E1)"""
         future = executor.submit(carrying.note_and_act, journal, "ran", calls.kill_process)
@@ -359,13 +359,13 @@ class WorkerLoss:
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
         assert isinstance(error, BrokenExecutor), f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
 
-    @requires(same_process=False)
+    @requires(same_process=False, remote=False)
     def test_exit_code_is_told(self, executor: Executor) -> None:
         """The error of a lost worker's call SHOULD tell the exit code. (DESIGN E5)"""
         error = error_of(executor.submit(calls.leave_process, 93), "the future of a call whose worker ended")
         assert "93" in _told(error), f"the error does not tell the exit code 93: {brief(_told(error))}"
 
-    @requires(same_process=False)
+    @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "signals end processes on POSIX only")
     def test_signal_is_told(self, executor: Executor) -> None:
         """The error of a killed worker's call SHOULD tell the signal. (DESIGN E5)"""

@@ -60,15 +60,24 @@ class Cluster:
             process.kill()
         for process in [*self.workers, self.scheduler]:
             process.wait(timeout=PATIENCE)
+            assert process.stdin is not None
+            process.stdin.close()
         self.log.close()
 
     def _start(self, tool: str, *options: str) -> subprocess.Popen[bytes]:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
         return subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.{tool}", "--scheduler-file", self.scheduler_file, *options],
+            [
+                sys.executable,
+                str(HERE / "cluster_process.py"),
+                f"distributed.cli.{tool}",
+                "--scheduler-file",
+                self.scheduler_file,
+                *options,
+            ],
             cwd=self.folder,
             env={**inherited, "PYTHONPATH": str(HERE)},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends with us, however we end
             stdout=self.log,
             stderr=self.log,
         )

@@ -10,7 +10,7 @@ import io
 import pickle
 from collections import ChainMap
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cloudpickle  # type: ignore[import-untyped]
 
@@ -41,11 +41,11 @@ _reducers: Final = _Reducers()
 
 
 class _ByReference(pickle.Pickler):
-    dispatch_table = _reducers
+    dispatch_table: ClassVar[Any] = _reducers
 
 
 class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
-    dispatch_table = ChainMap(cloudpickle.Pickler._dispatch_table, _reducers)
+    dispatch_table: ClassVar[Any] = ChainMap(cloudpickle.Pickler._dispatch_table, _reducers)
 
 
 def dumps(obj: Any) -> bytes:

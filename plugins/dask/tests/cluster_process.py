@@ -1,0 +1,19 @@
+"""A scheduler or worker of a test: `cluster_process.py MODULE OPTION...`; ends when its standard input does."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import threading
+
+
+def end_with_the_tests() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with_the_tests, daemon=True).start()
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
