@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import socket
 import threading
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,10 +58,6 @@ def nested(number: int) -> Any:
     return lambda: number
 
 
-def not_a_number(_: Any) -> float:
-    return float("nan")
-
-
 class Plain:
     """Equal to nothing but itself."""
 
@@ -68,8 +65,9 @@ class Plain:
         self.number = number
 
 
-def plain(number: int) -> Plain:
-    return Plain(number)
+def peculiar(number: int) -> Any:
+    """Values that equal nothing, or tell of equality in a way of their own."""
+    return [float("nan"), Plain(3), [array("d", [1.0]), {2, 1}]][number]
 
 
 def grow(numbers: list[int]) -> int:
