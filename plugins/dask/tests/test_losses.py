@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dask_errands as errands
 import pytest
 
 import corefutures as futures
-from corefutures_dask import BrokenDaskPool, DaskExecutor
+from corefutures_dask import BrokenDaskPool, DaskExecutor, _dispatcher
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +34,28 @@ def test_a_killed_workers_call_runs_again_elsewhere(make_cluster: Callable[[int]
         gate.open()
         assert [call.result(50) for call in calls] == [0, 1, 2, 3]
         assert pool.submit(errands.pid).result(30) == cluster.workers[1].pid
+
+
+def test_calls_given_back_do_not_run_again_when_their_first_worker_dies(
+    make_cluster: Callable[[int], Any], gate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = make_cluster(2)
+    journal = str(tmp_path / "journal")
+    with DaskExecutor(2, address=cluster.address) as pool:
+        futures.wait([pool.submit(errands.note_or_wait, journal, -1, -2, gate.path) for _ in range(200)])
+        # every pack is taken for one that may have run before
+        monkeypatch.setattr(_dispatcher, "time", SimpleNamespace(time=lambda: 0.0, monotonic=time.monotonic))
+        calls = [pool.submit(errands.note_or_wait, journal, number, 5, gate.path) for number in range(100)]
+        (arrived,) = gate.await_arrivals(1)
+        futures.wait([call for number, call in enumerate(calls) if number != 5], timeout=40)
+        (busy,) = (worker for worker in cluster.workers if worker.pid == int(arrived.partition("-")[0]))
+        busy.kill()
+        gate.await_arrivals(2)  # the other has it now, and perhaps what came with it before the long call
+        gate.open()
+        assert calls[5].result(40) == 5
+    noted = [number for line in Path(journal).read_text().split() if (number := int(line)) >= 0]
+    assert set(noted) == set(range(100))
+    assert len([number for number in noted if number > 5]) == 94
 
 
 def test_calls_that_are_lost_for_good(make_cluster: Callable[[int], Any]) -> None:

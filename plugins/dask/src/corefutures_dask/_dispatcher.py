@@ -364,6 +364,7 @@ class Dispatcher:
             count,
             payload,
             bool(wishes.retries),
+            time.time(),
             key=f"{pack.futures[0].name}-{self.pool}-{pack.number}",
             pure=False,
             retries=wishes.retries,

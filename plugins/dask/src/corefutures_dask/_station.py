@@ -14,7 +14,7 @@ from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from distributed import get_worker
+from distributed import get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from corefutures_dask import _wire
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 #: Seconds after which a pack that has not ended gives back the calls that have not started.
 PATIENCE: Final = 0.1
+
+#: Seconds after which a pack is not taken for new: Dask may have run it before, at a worker that died. The clocks of
+#: two machines may differ by as much.
+_FRESH: Final = 1.0
 
 #: `pool`: whose call this thread runs, for pools whose workers are threads of the same process.
 current = threading.local()
@@ -67,8 +71,10 @@ class Station(WorkerPlugin):
         # Held while the initializer runs: a call that comes meanwhile waits for it.
         self._preparing = threading.Lock()
 
-    def run(self, number: int, bodies: list[bytes], retried: bool) -> bytes:
+    def run(self, number: int, bodies: list[bytes], retried: bool, sent: float) -> bytes:
         """Runs a pack's calls; returns what came of those that were neither given back nor fetched."""
+        if len(bodies) > 1 and time.time() - sent > _FRESH:
+            del bodies[self._kept(number, len(bodies)) :]
         with self._preparing:
             self._prepare()
         if self._fault is not None:
@@ -113,6 +119,11 @@ class Station(WorkerPlugin):
             pack.outcomes[first : pack.fetched] = [b""] * len(found)
             return first, found
 
+    def _kept(self, number: int, size: int) -> int:
+        """Returns how many calls of a pack were not given back by a worker that had it before, and died."""
+        told = get_client().get_events(self.name)
+        return min([size, *(message["kept"] for _, message in told if message["pack"] == number)])
+
     def _prepare(self) -> None:
         preparation, self._preparation = self._preparation, None
         if preparation is None:
@@ -142,10 +153,10 @@ class Station(WorkerPlugin):
         )
 
 
-def run_pack(pool: str, number: int, count: int, payload: bytes, retried: bool) -> bytes:
+def run_pack(pool: str, number: int, count: int, payload: bytes, retried: bool, sent: float) -> bytes:
     """The task that Dask runs: `count` calls in one payload."""
     station: Any = get_worker().plugins[pool]
-    return station.run(number, [payload] if count == 1 else pickle.loads(payload), retried)  # type: ignore[no-any-return]
+    return station.run(number, [payload] if count == 1 else pickle.loads(payload), retried, sent)  # type: ignore[no-any-return]
 
 
 def fetch(pool: str, number: int, dask_worker: Any) -> tuple[int, list[bytes]] | None:
