@@ -27,6 +27,11 @@ class Concurrency:
         executor = make(max_workers=3)
         _run_at_once(executor, gate, 3)
 
+    @patient(2)
+    def test_many_workers_run_at_once(self, make: Maker, gate: Gate) -> None:
+        """As many calls as there are workers SHOULD run at once, also when these are many. (DESIGN E2)"""
+        _run_at_once(make(max_workers=7), gate, 7)
+
     def test_max_workers_calls_run_at_once_after_idling(self, make: Maker, gates: GateMaker) -> None:
         """As many calls as there are workers SHOULD run at once again after the workers were idle.
         (DESIGN E2)
@@ -182,6 +187,24 @@ class Concurrency:
         all_done([blocker, *futures])
         found = [int(entry) for entry in journal.entries]
         assert found == list(range(50)), f"calls that waited started in the order {brief(found)}"
+
+    @requires("shares_memory")
+    def test_call_of_a_call_waits_its_turn(self, executor: Executor, gate: Gate, journal: Journal) -> None:
+        """A call that is submitted by a call SHOULD start after those that were submitted before. (DESIGN E2)"""
+        submitted: list[Future[Any]] = []
+
+        def submitting() -> None:
+            gate.enter()
+            submitted.append(executor.submit(calls.note, journal, "late"))
+
+        submitted.append(executor.submit(submitting))
+        gate.await_arrivals()
+        submitted.append(executor.submit(calls.note, journal, "early"))
+        gate.open()
+        until(lambda: len(submitted) == 3, "a call to submit another")
+        all_done(submitted)
+        found = journal.entries
+        assert found == ["early", "late"], f"the call that was submitted last, by a call, started first: {found}"
 
     def test_second_worker_starts_calls_in_order(self, make: Maker, gate: Gate, journal: Journal) -> None:
         """Calls SHOULD start in order also where one worker holds a long call. (DESIGN E2)"""

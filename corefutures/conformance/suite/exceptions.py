@@ -217,6 +217,20 @@ class Exceptions:
         got = result_of(executor.submit(calls.echo, 42), "a call after one that raised SystemExit")
         assert got == 42, f"a call after one that raised SystemExit gave {brief(got)}"
 
+    def test_waiting_calls_outlive_base_exceptions(self, executor: Executor, gate: Gate) -> None:
+        """Calls that wait behind one that raises SystemExit or KeyboardInterrupt MUST be executed. (manual:
+        Executor.submit)
+        """
+        executor.submit(calls.pass_gate, gate)
+        gate.await_arrivals()
+        for kind in (SystemExit, KeyboardInterrupt, GeneratorExit):
+            executor.submit(calls.raise_new, kind, "x")
+        behind = [executor.submit(calls.echo, number) for number in range(3)]
+        gate.open()
+        all_done(behind, "calls behind one that raised KeyboardInterrupt")
+        lost = sum(future.cancelled() or future.exception() is not None for future in behind)
+        assert not lost, f"{lost} of 3 calls behind one that raised KeyboardInterrupt were not executed"
+
     # Beside the exception
 
     def test_workers_outlive_exceptions(self, executor: Executor) -> None:

@@ -75,6 +75,11 @@ class Submitting:
         got = result_of(executor.submit(calls.arguments, 0, first=1, second="two"))
         assert got == ((0,), {"first": 1, "second": "two"}), f"the call got {brief(got)}"
 
+    def test_keyword_arguments_keep_their_order(self, executor: Executor) -> None:
+        """Keyword arguments MUST reach the call in their order, as in fn(**kwargs). (manual: Executor.submit)"""
+        _, kwargs = result_of(executor.submit(calls.arguments, z=1, a=2, m=3))
+        assert list(kwargs) == ["z", "a", "m"], f"the keyword arguments z, a, m arrived as {', '.join(kwargs)}"
+
     def test_passes_no_arguments(self, executor: Executor) -> None:
         """submit(fn) MUST execute fn(). (manual: Executor.submit)"""
         got = result_of(executor.submit(calls.arguments))

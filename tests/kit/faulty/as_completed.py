@@ -97,7 +97,17 @@ class FuturesAreWaitedForOnce(ThreadExecutor):
     future_type = _Once
 
 
-@planted("as_completed.as_completed_lets_new_calls_be_submitted", says="RuntimeError", also=("as_completed.*",))
+@planted(
+    "as_completed.as_completed_lets_new_calls_be_submitted",
+    says="RuntimeError",
+    also=(
+        "submitting.*",
+        "exceptions.*",
+        "concurrency.*",
+        "resources.*",
+        "as_completed.*",
+    ),
+)
 class RefusesCallsAfterAResult(ThreadExecutor):
     """Once a call has ended, no other is taken."""
 
@@ -141,7 +151,12 @@ class DroppedWaitersSpoilTheFuture(ThreadExecutor):
     future_type = _BadAtLeaving
 
 
-@planted("as_completed.as_completed_futures_are_freed", says="an ended future to be freed", deadline=2)
+@planted(
+    "as_completed.as_completed_futures_are_freed",
+    says="an ended future to be freed",
+    deadline=2,
+    also=("resources.raising_leaves_no_cycle*",),
+)
 class KeepsEveryFuture(ThreadExecutor):
     """The executor keeps every future that it has made."""
 

@@ -378,3 +378,22 @@ class CancelledCallsMakeRoom(ThreadExecutor):
 
     def count(self, future: Future[Any]) -> None:
         self.max_workers += future.cancelled()
+
+
+@planted("concurrency.many_workers_run_at_once", says="7 call(s) to start", deadline=3)
+class AtMostFourWorkers(ThreadExecutor):
+    """However many workers are asked for, there are four at most."""
+
+    def __init__(self, max_workers: int = 2, **options: Any) -> None:
+        super().__init__(min(max_workers, 4), **options)
+
+
+@planted("concurrency.call_of_a_call_waits_its_turn", says="started first: ['late', 'early']")
+class CallsOfCallsGoFirst(ThreadExecutor):
+    """What a worker's thread submits is put before what waits."""
+
+    def enqueue(self, job: Job) -> None:
+        if threading.current_thread() in self.pool.threads:
+            self.pool.jobs.appendleft(job)
+        else:
+            super().enqueue(job)

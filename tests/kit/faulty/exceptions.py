@@ -261,3 +261,18 @@ class EofMeansThatTheWorkerIsLost(ProcessExecutor):
     @classmethod
     def settle_error(cls, future: Future[Any], error: BaseException) -> None:
         super().settle_error(future, BrokenProcessPool("lost") if isinstance(error, EOFError) else error)
+
+
+@planted("exceptions.waiting_calls_outlive_base_exceptions", says="3 of 3 calls behind")
+class InterruptCancelsWhatWaits(ThreadExecutor):
+    """A call that raises KeyboardInterrupt cancels those that wait."""
+
+    @classmethod
+    def call(cls, pool: Pool, station: Any, job: Job) -> Any:
+        try:
+            return super().call(pool, station, job)
+        except KeyboardInterrupt:
+            with pool.changed:
+                for waiting in pool.jobs:
+                    waiting.future.cancel()
+            raise

@@ -231,7 +231,10 @@ class CallsInThreadsThatStay(ThreadExecutor):
 @planted(
     "resources.never_more_processes_than_workers",
     says="more than max_workers processes",
-    also=("resources.*",),
+    also=(
+        "concurrency.never_more_than_max_workers_after_failures*",
+        "resources.*",
+    ),
 )
 class ProcessesThatStay(ProcessExecutor):
     """Each call runs in a process of its own, which stays."""

@@ -271,7 +271,10 @@ class DoesNotWaitWhenItCancels(ThreadExecutor):
 @planted(
     "shutting_down.shutdown_with_cancel_without_waiting_lets_the_running_call_end",
     says="ended the running call",
-    also=(ANY,),
+    also=(
+        "resources.raising_leaves_no_cycle*",
+        ANY,
+    ),
 )
 class CancelsWhatRuns(ThreadExecutor):
     """shutdown(cancel_futures=True) ends the future of a running call."""
@@ -312,7 +315,10 @@ class SparesTheNextInLine(ThreadExecutor):
 @planted(
     "shutting_down.shutdown_with_cancel_leaves_finished_calls_alone",
     says="cancelled a finished call",
-    also=(ANY,),
+    also=(
+        "resources.raising_leaves_no_cycle*",
+        ANY,
+    ),
 )
 class CancelsFinishedCalls(ThreadExecutor):
     """shutdown(cancel_futures=True) turns finished futures into cancelled ones."""
@@ -424,6 +430,7 @@ class LetsTheSecondOfTwoShutdownsGo(ThreadExecutor):
     "shutting_down.shutdown_during_submit_loses_no_call",
     says="every future that submit() returned",
     also=(
+        "resources.interpreters_*",
         "shutting_down.shutdown_right_after_many_calls_completes_them",
         "shutting_down.shutdown_waits_for_calls_that_wait",
         "shutting_down.shutdown_without_waiting_completes_the_calls",

@@ -64,7 +64,14 @@ class RarelyLosesACall(ThreadExecutor):
             super().enqueue(job)
 
 
-@planted("stress.maps_from_many_threads", says="mixed their results", also=("stress.*",))
+@planted(
+    "stress.maps_from_many_threads",
+    says="mixed their results",
+    also=(
+        "mapping.map_does_not_time_out_early*",
+        "stress.*",
+    ),
+)
 class OneMapAtATime(ThreadExecutor):
     """The iterators of all maps share their state."""
 
@@ -111,7 +118,15 @@ class CallsWhatCallbacksCancelled(CallsSomeOfTheCancelled):
         return False
 
 
-@planted("stress.submit_races_shutdown", says="", also=("stress.*",), deadline=4)
+@planted(
+    "stress.submit_races_shutdown",
+    says="",
+    also=(
+        "resources.interpreters_*",
+        "stress.*",
+    ),
+    deadline=4,
+)
 class ShutdownForgetsWhatWaits(ThreadExecutor):
     """shutdown() throws away what waits."""
 
@@ -151,7 +166,14 @@ class SecondShutdownDoesNotWait(ThreadExecutor):
         return super().begin(job)
 
 
-@planted("stress.executors_in_quick_succession", says="before the call had ended", also=("stress.*",))
+@planted(
+    "stress.executors_in_quick_succession",
+    says="before the call had ended",
+    also=(
+        "resources.interpreters_*",
+        "stress.*",
+    ),
+)
 class WorkersLookAtTheEndFirst(ThreadExecutor):
     """A worker that finds the executor shut down ends, even if calls wait."""
 

@@ -425,3 +425,11 @@ class EvaluatesTasks(ThreadExecutor):
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         return super().submit(fn, *map(evaluated, args), **kwargs)
+
+
+@planted("submitting.keyword_arguments_keep_their_order", says="z, a, m arrived as a, m, z")
+class SortsKeywords(ThreadExecutor):
+    """Keyword arguments are sorted by name."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(fn, *args, **dict(sorted(kwargs.items())))

@@ -415,7 +415,11 @@ class UnreadableResultIsNone(ProcessExecutor):
 @planted(
     "transport.result_that_exits_at_unpickling_fails_alone",
     says="waited",
-    also=("transport.result_that_exits_at_unpickling_is_an_error", "transport.*"),
+    also=(
+        "concurrency.never_more_than_max_workers_after_failures*",
+        "transport.result_that_exits_at_unpickling_is_an_error",
+        "transport.*",
+    ),
     deadline=3,
 )
 class ExitInAResultEndsTheThread(ProcessExecutor):

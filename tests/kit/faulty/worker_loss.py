@@ -166,7 +166,11 @@ def serve_until_exit(connection: Any) -> None:
 @planted(
     "worker_loss.system_exit_while_running",
     says="SystemExit arrived as",
-    also=("worker_loss.system_exit_loses_no_worker",),
+    also=(
+        "exceptions.raised_cancellation_of_asyncio_*",
+        "concurrency.never_more_than_max_workers_after_failures*",
+        "worker_loss.system_exit_loses_no_worker",
+    ),
 )
 class SystemExitEndsTheWorker(ProcessExecutor):
     """A call that raises SystemExit ends its worker process."""
@@ -177,7 +181,10 @@ class SystemExitEndsTheWorker(ProcessExecutor):
 @planted(
     "worker_loss.system_exit_loses_no_worker",
     says="waited",
-    also=("worker_loss.system_exit_while_running",),
+    also=(
+        "concurrency.never_more_than_max_workers_after_failures*",
+        "worker_loss.system_exit_while_running",
+    ),
     deadline=3,
 )
 class SystemExitEndsTheThread(ThreadExecutor):
