@@ -514,7 +514,7 @@ def _outcome(foreign: Any) -> tuple[bool, Any, BaseException | None]:
             return True, None, None
         # Not by result() alone: raising a stored exception would lengthen its traceback.
         ask = getattr(foreign, "exception", None)
-        error: BaseException | None = ask() if callable(ask) else None
+        error: Any = ask() if callable(ask) else None
         return False, (foreign.result() if error is None else None), error
     except BaseException as exc:
         exc.__traceback__ = exc.__traceback__ and exc.__traceback__.tb_next  # without this frame

@@ -100,7 +100,7 @@ def on_backend(name: str, modules: list[str]) -> tuple[list[object], str]:
 def one_program(names: list[str]) -> int:
     """Runs log_analysis.py on each backend; how many of them went wrong."""
     wrong = 0
-    answers = {}
+    answers: dict[str, list[str]] = {}
     for name in names:
         print(f"\n$ python examples/log_analysis.py --check --backend {name}")
         command = [sys.executable, str(HERE / "log_analysis.py"), "--check", "--backend", name]

@@ -33,7 +33,7 @@ LINE = re.compile(
 ROUTES = ["/", "/search", "/login", "/cart", "/cart/checkout", "/items/{}", "/users/{}/orders", "/static/{}.css"]
 STATUSES = [200, 200, 200, 200, 200, 200, 200, 304, 302, 404, 500, 503]
 NUMBER = re.compile(r"\d+")
-SLOW = [2**power for power in range(15)]  # milliseconds: what the times are sorted into
+SLOW = [1 << power for power in range(15)]  # milliseconds: what the times are sorted into
 
 
 def write_log(path: Path, lines: int, seed: str) -> None:
