@@ -23,8 +23,10 @@ from corefutures._comparing.trial import Plan, Work, run
 #: The error of a trial that took too long; the time limit goes in.
 NO_END: Final = "no end within {:g} s"
 
-#: Seconds between two looks at the memory.
-_PAUSE: Final = 0.02
+#: Seconds between two looks at the channel, and at the memory; the latter at most this part of the time, because
+#: the trial may need this processor too.
+_PAUSE: Final = 0.05
+_SHARE: Final = 0.02
 
 #: Seconds that a process gets to be gone after it was killed, or has told all it has to tell.
 _GRACE: Final = 5.0
@@ -128,7 +130,7 @@ class _Memory:
 
     def __init__(self, pid: int) -> None:
         self.peak = 0
-        self._looked_at = 0.0
+        self._look_at = 0.0
         self._process: Any = None
         self._psutil: Any = None
         if importlib.util.find_spec("psutil") is not None:
@@ -139,11 +141,10 @@ class _Memory:
                 pass
 
     def look(self) -> None:
-        """Takes a sample, if the last one is old enough."""
-        now = time.monotonic()
-        if self._process is None or now - self._looked_at < _PAUSE:
+        """Takes a sample, if it is time for one."""
+        begun = time.monotonic()
+        if self._process is None or begun < self._look_at:
             return
-        self._looked_at = now
         total = 0
         try:
             for process in (self._process, *self._process.children(recursive=True)):
@@ -154,3 +155,5 @@ class _Memory:
         except self._psutil.Error:
             self._process = None
         self.peak = max(self.peak, total)
+        now = time.monotonic()
+        self._look_at = now + max(_PAUSE, (now - begun) / _SHARE)
