@@ -350,7 +350,14 @@ class NoticesFailuresWhenIdle(ThreadExecutor):
         super().break_pool(pool, cause)
 
 
-@planted("initializing.failing_initializer_leaves_finished_calls_alone", says="had ended before", also=(ANY,))
+@planted(
+    "initializing.failing_initializer_leaves_finished_calls_alone",
+    says="had ended before",
+    also=(
+        "resources.raising_leaves_no_cycle*",
+        ANY,
+    ),
+)
 class SpoilsFinishedCalls(ThreadExecutor):
     """A failed initializer also fails what has ended."""
 

@@ -498,7 +498,10 @@ class _OnOneClock(PromptFuture):
 @planted(
     "results.result_does_not_time_out_early",
     says="of a running call waited 0.0",
-    also=("results.exception_does_not_time_out_early",),
+    also=(
+        "resources.raising_leaves_no_cycle*",
+        "results.exception_does_not_time_out_early",
+    ),
 )
 class TimeoutsCountFromSubmit(ThreadExecutor):
     """The timeout of result() and exception() is counted from submit()."""

@@ -359,6 +359,7 @@ class _Respawning(ProcessExecutor):
             cls.settle(job.future, cls.unpack(reply))
         except BaseException as error:
             cls.settle_error(job.future, error)
+            job.future = None  # type: ignore[assignment] # no cycle from the error's traceback to the future
 
     @classmethod
     def outlive(cls, pool: Pool, station: Any, job: Job, exitcode: int) -> None:
