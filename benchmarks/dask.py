@@ -7,9 +7,9 @@ calls is minutes: it is measured with fewer, and told for each call.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from benchmarks import tiny
@@ -20,6 +20,7 @@ TINY = 100_000
 TINY_BY_DASK = 5_000
 MEDIUM = 1_000
 PAUSE = 0.01  # seconds that a medium call takes
+ALONE = 300
 MEGABYTES = 64
 
 Pool = Callable[[Any], Any]
@@ -76,17 +77,17 @@ def carry(client: Any, pool: Pool) -> float:
         return seconds(lambda: executor.submit(len, content).result()) * 1e3
 
 
-def spent_by_client(client: Any, calls: int) -> float:
-    """The time of this process's CPU that a tiny call costs, the scheduler's included, which runs in it."""
+def spent(pool: Any, process: Any, calls: int) -> float:
+    """The time of its CPU that a process spends for a tiny call."""
 
-    def run(executor: Any) -> None:
-        for future in [executor.submit(tiny.nothing) for _ in range(calls)]:
-            future.result()
+    def total() -> float:
+        times = process.cpu_times()
+        return float(times.user + times.system)
 
-    with ours(client) as executor:
-        began = time.process_time()
-        run(executor)
-        return (time.process_time() - began) / calls * 1e6
+    before = total()
+    for future in [pool.submit(tiny.nothing) for _ in range(calls)]:
+        future.result()
+    return (total() - before) / calls * 1e6
 
 
 def rows() -> Iterator[Row]:
@@ -147,13 +148,36 @@ def rows() -> Iterator[Row]:
             against=lambda: carry(client, dasks),
             rounds=3,
         )
-        yield Row(
-            what="CPU time of client and scheduler for a tiny call",
-            unit="µs a call",
-            ours=lambda: spent_by_client(client, TINY),
-            rounds=3,
-        )
+
+
+def spent_rows() -> Iterator[Row]:
+    """What the client and the scheduler, each a process of its own, spend for a call: the limits of a large cluster."""
+    try:
+        import psutil  # type: ignore[import-untyped, unused-ignore]
+        from distributed.deploy.subprocess import SubprocessCluster
+
+        from corefutures_dask import DaskExecutor
+    except ImportError:
+        return
+    os.environ.setdefault("PYTHONPATH", os.getcwd())
+    with (
+        SubprocessCluster(
+            worker_class="distributed.Worker", n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        DaskExecutor(address=cluster.scheduler_address) as pool,
+    ):
+        scheduler = psutil.Process(cluster.scheduler.process.pid)
+        alone = pool.options(retries=1)  # what Dask is to try again travels alone
+        for way, view, calls in (("with others", pool, TINY), ("alone", alone, ALONE)):
+            for who, process in (("client", psutil.Process()), ("scheduler", scheduler)):
+                yield Row(
+                    what=f"a tiny call that travels {way}: the {who}'s CPU",
+                    unit="µs a call",
+                    ours=partial(spent, view, process, calls),
+                    rounds=3,
+                )
 
 
 def sheets() -> Iterator[Sheet]:
     yield Sheet(title="Dask: what a call costs", rows=rows)
+    yield Sheet(title="Dask: what client and scheduler spend", rows=spent_rows)

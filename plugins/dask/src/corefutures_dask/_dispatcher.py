@@ -24,15 +24,17 @@ from corefutures_dask import _station
 from corefutures_dask._delivery import Delivery
 from corefutures_dask._failures import broken, worker_lost
 from corefutures_dask._future import DaskFuture, Pack, never_waits
-from corefutures_dask._station import PATIENCE, CallFailed, Station
+from corefutures_dask._station import CallFailed, Station, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from corefutures_dask._cluster import Connection
 
-#: Seconds of work that a pack is to hold: much more than its way costs, and half of what a worker is patient for.
-WORTH: Final = 0.05
+#: A pack is to hold so many times as much work as its way costs, but so many seconds at least and at most.
+_WORTH: Final = 10
+_LEAST: Final = 0.05
+_MOST: Final = 0.2
 #: How many times as many calls a pack may hold as the one before, of a function of which little is known.
 _GROWTH: Final = 8
 #: Bytes that a pack may hold, unless a single call is larger.
@@ -126,6 +128,7 @@ class Dispatcher:
         self._rung = False
         self._pace: dict[int, float] = {}  # kind → seconds that a call took, as measured last
         self._sizes: dict[int, int] = {}  # kind → the largest pack of such calls that has come back
+        self._way = 0.0  # seconds that a pack's way to the worker and back takes, measured lately
         self._slots = 1
         self._looked = 0.0
         self.delivery = Delivery(self.pool, partial(connection.close, self.pool), self._is_lost, self._lose_scheduler)
@@ -285,6 +288,7 @@ class Dispatcher:
         pack = Pack(self._numbers(), lane)
         calls = lane.calls
         most = 1 if lane.wishes.retries else -(-len(calls) // (2 * self._slots))
+        worth = min(max(_WORTH * self._way, _LEAST), _MOST)
         expected = size = 0.0
         while calls and len(pack.futures) < most:
             try:
@@ -293,7 +297,7 @@ class Dispatcher:
                 break
             seconds = self._pace.get(future.kind)
             if pack.futures:
-                if seconds is None or future.alone or expected + seconds > WORTH or size > _FULL:
+                if seconds is None or future.alone or expected + seconds > worth or size > _FULL:
                     break
                 if len(pack.futures) >= _GROWTH * self._sizes.get(future.kind, 1):
                     break
@@ -310,6 +314,7 @@ class Dispatcher:
                 break
             expected += seconds
             size += len(body)
+        pack.expected = expected
         return pack
 
     def _send(self, pack: Pack) -> None:
@@ -357,14 +362,12 @@ class Dispatcher:
         payload: Any = pack.bodies[0] if count == 1 else pickle.dumps(pack.bodies)
         if len(payload) >= SCATTER:
             payload = await client.scatter(payload, hash=False, asynchronous=True)
+        terms = Terms(self.pool, pack.number, count, bool(wishes.retries), time.time(), pack.expected)
+        pack.sent = time.monotonic()
         future = client.submit(
             _station.run_pack,
-            self.pool,
-            pack.number,
-            count,
+            tuple(terms),
             payload,
-            bool(wishes.retries),
-            time.time(),
             key=f"{pack.futures[0].name}-{self.pool}-{pack.number}",
             pure=False,
             retries=wishes.retries,
@@ -388,6 +391,8 @@ class Dispatcher:
             return
         seconds = array("f")
         seconds.frombytes(clock)
+        way = time.monotonic() - pack.sent - sum(seconds)
+        self._way = way if not self._way else min(0.8 * self._way + 0.2 * way, 2 * self._way)
         self._note(pack, seconds)
         self.delivery.settle(pack, first, outcomes)
 
@@ -437,7 +442,7 @@ class Dispatcher:
                 future._start()
             pack.decided.set()
             slow = pack.futures[-1].kind
-            self._pace[slow] = max(PATIENCE, self._pace.get(slow, 0.0))
+            self._pace[slow] = max(_MOST, self._pace.get(slow, 0.0))
             if kept > 1:
                 self._begin(self._fetch(pack, message["worker"]))
             self._dispatch()

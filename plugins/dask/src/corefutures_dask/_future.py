@@ -31,13 +31,15 @@ class Pack:
         lane: Where the calls waited, and go back to.
     """
 
-    __slots__ = ("bodies", "decided", "futures", "lane", "number")
+    __slots__ = ("bodies", "decided", "expected", "futures", "lane", "number", "sent")
 
     def __init__(self, number: int, lane: Lane) -> None:
         self.number = number
         self.lane = lane
         self.futures: list[DaskFuture[Any]] = []
         self.bodies: list[bytes] = []
+        self.expected = 0.0  # seconds that the calls will take
+        self.sent = 0.0  # when, by `time.monotonic`
         self.decided = threading.Event()  # it is known which of the calls have started
 
 
@@ -65,7 +67,7 @@ class DaskFuture(PoolFuture[_T]):
         """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
 
         Where the call has left for a worker together with others, this waits until it is known whether it has
-        started: a tenth of a second.
+        started: a third of a second at most.
 
         Returns:
             True if the call is cancelled now, False if it runs or has finished.

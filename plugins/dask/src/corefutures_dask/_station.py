@@ -12,7 +12,7 @@ import threading
 import time
 from array import array
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from distributed import get_client, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -22,7 +22,7 @@ from corefutures_dask import _wire
 if TYPE_CHECKING:
     from distributed import Worker
 
-#: Seconds after which a pack that has not ended gives back the calls that have not started.
+#: Seconds by which a pack may take longer than expected before it gives back the calls that have not started.
 PATIENCE: Final = 0.1
 
 #: Seconds after which a pack is not taken for new: Dask may have run it before, at a worker that died. The clocks of
@@ -31,6 +31,17 @@ _FRESH: Final = 1.0
 
 #: `pool`: whose call this thread runs, for pools whose workers are threads of the same process.
 current = threading.local()
+
+
+class Terms(NamedTuple):
+    """What a worker has to know of a pack: plain values, since it travels with each."""
+
+    pool: str
+    number: int
+    calls: int
+    retried: bool  # Dask is to try it again if it fails
+    sent: float  # when, by the sender's clock
+    expected: float  # seconds that it will take
 
 
 class CallFailed(Exception):
@@ -71,9 +82,10 @@ class Station(WorkerPlugin):
         # Held while the initializer runs: a call that comes meanwhile waits for it.
         self._preparing = threading.Lock()
 
-    def run(self, number: int, bodies: list[bytes], retried: bool, sent: float) -> bytes:
+    def run(self, terms: Terms, bodies: list[bytes]) -> bytes:
         """Runs a pack's calls; returns what came of those that were neither given back nor fetched."""
-        if len(bodies) > 1 and time.time() - sent > _FRESH:
+        number = terms.number
+        if len(bodies) > 1 and time.time() - terms.sent > _FRESH:
             del bodies[self._kept(number, len(bodies)) :]
         with self._preparing:
             self._prepare()
@@ -85,7 +97,7 @@ class Station(WorkerPlugin):
             self._packs[number] = pack
         if pack.size > 1:
             loop = self._worker.loop
-            loop.add_callback(loop.call_later, PATIENCE, self._split, number)
+            loop.add_callback(loop.call_later, terms.expected + PATIENCE, self._split, number)
         seconds = array("f")
         current.pool = self.name
         try:
@@ -98,7 +110,7 @@ class Station(WorkerPlugin):
                 outcome = _wire.run(body)
                 del body
                 seconds.append(time.perf_counter() - began)
-                if retried and outcome[:1] == _wire.ERROR:
+                if terms.retried and outcome[:1] == _wire.ERROR:
                     raise CallFailed(outcome)
                 pack.outcomes.append(outcome)
                 del outcome
@@ -121,8 +133,8 @@ class Station(WorkerPlugin):
 
     def _kept(self, number: int, size: int) -> int:
         """Returns how many calls of a pack were not given back by a worker that had it before, and died."""
-        told = get_client().get_events(self.name)
-        return min([size, *(message["kept"] for _, message in told if message["pack"] == number)])
+        told: Any = get_client().get_events(self.name)
+        return min([size, *(int(message["kept"]) for _, message in told if message["pack"] == number)])
 
     def _prepare(self) -> None:
         preparation, self._preparation = self._preparation, None
@@ -153,10 +165,13 @@ class Station(WorkerPlugin):
         )
 
 
-def run_pack(pool: str, number: int, count: int, payload: bytes, retried: bool, sent: float) -> bytes:
-    """The task that Dask runs: `count` calls in one payload."""
-    station: Any = get_worker().plugins[pool]
-    return station.run(number, [payload] if count == 1 else pickle.loads(payload), retried, sent)  # type: ignore[no-any-return]
+def run_pack(terms: tuple[Any, ...], payload: bytes) -> bytes:
+    """The task that Dask runs: the calls of a pack, in one payload."""
+    known = Terms(*terms)
+    station: Any = get_worker().plugins[known.pool]
+    bodies = [payload] if known.calls == 1 else pickle.loads(payload)
+    del payload
+    return station.run(known, bodies)  # type: ignore[no-any-return]
 
 
 def fetch(pool: str, number: int, dask_worker: Any) -> tuple[int, list[bytes]] | None:

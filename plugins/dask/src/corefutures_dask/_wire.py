@@ -41,7 +41,7 @@ _reducers: Final = _Reducers()
 
 
 class _ByReference(pickle.Pickler):
-    dispatch_table: ClassVar[Any] = _reducers
+    dispatch_table = _reducers
 
 
 class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
