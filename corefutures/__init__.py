@@ -26,12 +26,16 @@ if TYPE_CHECKING:
         BackendUnavailableError as BackendUnavailableError,
         BrokenExecutor as BrokenExecutor,
         CancelledError as CancelledError,
+        DeadlockError as DeadlockError,
         InvalidStateError as InvalidStateError,
+        PoolFullError as PoolFullError,
         TimeoutError as TimeoutError,
+        UnsupportedError as UnsupportedError,
         WorkerLostError as WorkerLostError,
     )
     from corefutures._executor import Executor as Executor
     from corefutures._future import Future as Future
+    from corefutures._hosting import cancel_requested as cancel_requested
     from corefutures._registry import (
         BackendStatus as BackendStatus,
         backends as backends,
@@ -65,15 +69,19 @@ _HOMES = {
     "BrokenExecutor": "_exceptions",
     "CancelledError": "_exceptions",
     "Comparison": "_comparing.report",
+    "DeadlockError": "_exceptions",
     "Executor": "_executor",
     "Future": "_future",
     "InvalidStateError": "_exceptions",
     "TimeoutError": "_exceptions",
+    "PoolFullError": "_exceptions",
     "Trial": "_comparing.report",
+    "UnsupportedError": "_exceptions",
     "WorkerLostError": "_exceptions",
     "adapt": "_adapting",
     "as_completed": "_waiting",
     "backends": "_registry",
+    "cancel_requested": "_hosting",
     "compare": "_comparing.compare",
     "create_executor": "_registry",
     "get_backend": "_registry",

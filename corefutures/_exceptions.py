@@ -23,8 +23,11 @@ __all__ = [
     "BackendUnavailableError",
     "BrokenExecutor",
     "CancelledError",
+    "DeadlockError",
     "InvalidStateError",
+    "PoolFullError",
     "TimeoutError",
+    "UnsupportedError",
     "WorkerLostError",
 ]
 
@@ -51,6 +54,18 @@ class BackendConflictError(BackendError):
 
 class BackendDisabledError(BackendError):
     """The environment variable COREFUTURES_DISABLE names the backend."""
+
+
+class UnsupportedError(BackendError, ValueError):
+    """The backend can't do what was asked for; the message names one that can."""
+
+
+class DeadlockError(RuntimeError):
+    """Calls wait for each other in a circle; the message draws it."""
+
+
+class PoolFullError(RuntimeError):
+    """As many calls as `max_pending` allows are waiting, and the pool was made with `when_full="raise"`."""
 
 
 class WorkerLostError(BrokenExecutor):

@@ -1,6 +1,6 @@
 """`Future`: its states, its waiters, its callbacks (promises F1-F8 of the design).
 
-Touches the standard library's type, for `isinstance`, and `_spinning`. Guarantees: the outcome is stored before
+Touches the standard library's type, for `isinstance`, `_hosting`, `_spinning`. Guarantees: the outcome is stored before
 the final state can be seen; whoever subscribes before the end is told exactly once; no foreign code runs
 under a lock of ours; reading a finished future takes no lock at all.
 """
@@ -12,11 +12,13 @@ import logging
 import os
 import types
 import weakref
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from threading import TIMEOUT_MAX, Condition
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from corefutures._exceptions import CancelledError, InvalidStateError
+from corefutures._hosting import hosts
 from corefutures._spinning import spin_until
 
 try:
@@ -109,6 +111,8 @@ class Future(_standard.Future[_T], Generic[_T]):
     _callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _callbacks_forks: int = 0  # the process that `_callbacks` belongs to
     _own_condition: Condition | None = None  # behind `_condition`
+    _name: str | None = None  # given with `Executor.options`
+    _cancel_requested: bool = False  # the call was asked to stop
 
     def __init__(self) -> None:
         """Makes a pending future."""
@@ -117,6 +121,8 @@ class Future(_standard.Future[_T], Generic[_T]):
     def __repr__(self) -> str:
         state = self._state
         text = f"<{type(self).__name__} at {id(self):#x} state={_DESCRIPTIONS.get(state, state)}"
+        if self._name is not None:
+            text = f"{text} name={self._name!r}"
         if state == FINISHED:
             if self._exception is not None:
                 return f"{text} raised {type(self._exception).__name__}>"
@@ -499,6 +505,30 @@ class PoolFuture(Future[_T]):
         if self._watched:
             self._announce()
         return True
+
+    def _begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
+        """Marks the call as running and takes it out of the future; None if it was cancelled."""
+        with self._lock:
+            if self._state != PENDING:
+                return None
+            self._state = RUNNING
+            call = self._fn, self._args, self._kwargs
+        self._forget_call()
+        return call  # type: ignore[return-value]
+
+    def _await_end(self, timeout: float | None) -> None:
+        host = hosts.get(get_ident())
+        if host is None or (timeout is not None and timeout <= 0):
+            super()._await_end(timeout)
+            return
+        timed, deadline = timeout is not None, monotonic() + (timeout or 0)
+        while self._state not in DONE and host.run_one((self,), timed=timed):
+            pass
+        host.expect((self,), firm=not timed)
+        try:
+            super()._await_end(deadline - monotonic() if timed else None)
+        finally:
+            host.wake()
 
     def _forget_call(self) -> None:
         self._fn = self._args = self._kwargs = None

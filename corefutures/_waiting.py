@@ -1,7 +1,7 @@
 """`wait` and `as_completed`, over our futures, the standard library's and foreign ones in any mixture.
 
-Touches `_future`. Guarantees: each future is reported once; nothing is left subscribed afterwards; a future
-that was handed out is not kept alive; what is said of time limits counts from the call.
+Touches `_future` and `_hosting`. Guarantees: each future is reported once; nothing is left subscribed afterwards; a
+future that was handed out is not kept alive; what is said of time limits counts from the call.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import concurrent.futures as _standard
 import time
 import weakref
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections import deque
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from corefutures._future import ENDED, Future, Waiter
+from corefutures._hosting import hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -49,7 +50,7 @@ class Collector:
     """The waiter of one `wait` or `as_completed`: collects the futures that end, wakes the one thread.
 
     Wakes it once `wanted` futures have ended, or at the first exception if `until_exception` says so. Every
-    method but `park` may be called by any thread, also by a signal handler that interrupts `park`.
+    method but `sleep` may be called by any thread, also by a signal handler that interrupts `sleep`.
     """
 
     __slots__ = ("_turnstile", "_until_exception", "_wanted", "ended")
@@ -74,8 +75,31 @@ class Collector:
 
     add_cancelled = add_result
 
-    def park(self, deadline: float | None) -> bool:
-        """Sleeps until woken; returns False if `deadline` (of `time.monotonic`) came first."""
+    def sleep(self, pending: Iterable[Any], deadline: float | None, *, firm: bool = False) -> bool:
+        """Sleeps until woken; returns False if `deadline` (of `time.monotonic`) came first.
+
+        In a call of a pool, runs those of `pending` in place that have not started.
+
+        Args:
+            pending: What is waited for.
+            deadline: When to give up; None for never.
+            firm: Whether all of `pending` are needed.
+
+        Raises:
+            DeadlockError: One of them waits for the call that runs here.
+        """
+        host = hosts.get(get_ident())
+        if host is None:
+            return self._park(deadline)
+        while self._turnstile.locked() and host.run_one(pending, timed=deadline is not None):
+            pass
+        host.expect(tuple(pending), firm=firm and deadline is None)
+        try:
+            return self._park(deadline)
+        finally:
+            host.wake()
+
+    def _park(self, deadline: float | None) -> bool:
         if deadline is None:
             return self._turnstile.acquire()
         remaining = deadline - time.monotonic()
@@ -240,7 +264,7 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
         for future in pending:
             subscribed.append(future)
             _subscribe(future, collector)
-        collector.park(deadline)
+        collector.sleep(pending, deadline, firm=return_when == ALL_COMPLETED)
     finally:
         for future in subscribed:
             _unsubscribe(future, collector)
@@ -295,7 +319,7 @@ def _yield_completed(
             try:
                 future = collector.ended.popleft()
             except IndexError:
-                if not collector.park(deadline) and not collector.ended:
+                if not collector.sleep(pending, deadline) and not collector.ended:
                     raise TimeoutError(f"{len(pending)} (of {total}) futures unfinished") from None
                 continue
             del pending[future]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Future as Future,
         PoolFuture as PoolFuture,
     )
+    from corefutures._hosting import Host as Host, hosts as hosts, runners as runners
     from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
@@ -58,12 +59,15 @@ _HOMES = {
     "Executor": "corefutures._executor",
     "FINISHED": "corefutures._future",
     "Future": "corefutures._future",
+    "Host": "corefutures._hosting",
     "LOGGER": "corefutures._future",
     "PENDING": "corefutures._future",
     "PoolFuture": "corefutures._future",
     "RUNNING": "corefutures._future",
     "ResultIterator": "corefutures._executor",
     "hookimpl": "corefutures.backend._hook",
+    "hosts": "corefutures._hosting",
+    "runners": "corefutures._hosting",
     "spin_until": "corefutures._spinning",
     # isolated workers, the caller's side
     "BREAK": "corefutures._isolated.pool",

@@ -15,12 +15,13 @@ from itertools import count
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
 
+from corefutures.backend import PENDING
 from corefutures_thread._worker import work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import PoolFuture
+    from corefutures.backend import Host, PoolFuture
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -52,7 +53,7 @@ class Crew:
 
     __slots__ = (
         "__weakref__", "_hiring", "_initargs", "_initializer", "_name_prefix", "_numbers", "_wake", "broken_error",
-        "calls", "closed", "idle", "max_workers", "refusal", "running", "threads",
+        "calls", "closed", "hosts", "idle", "max_workers", "refusal", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +77,7 @@ class Crew:
         # came between the two, and shut the pool down, would wait for a worker that nobody wakes.
         self._wake = map(LockType.release, iter(self.idle.pop, None)).__next__
         self.threads: dict[Thread, int] = {}  # worker → the thread that started it
-        self.running: dict[int, list[PoolFuture[Any]]] = {}  # worker's ident → the call it is busy with
+        self.hosts: dict[int, Host] = {}  # worker's ident → the calls it is busy with
         self.closed = False
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         # Guards the count of workers against `max_workers`; nothing else is done under it. Reentrant, because a
@@ -166,9 +167,21 @@ class Crew:
                 break
         return taken
 
+    def claim(self, future: PoolFuture[Any]) -> bool:
+        """Takes a call that waits out of the queue, for a thread that waits for it; False if it is not there."""
+        while future._state == PENDING:
+            try:
+                self.calls.remove(future)
+                return True
+            except ValueError:
+                return False
+            except IndexError:  # somebody appended or took a call meanwhile
+                continue
+        return False
+
     def employs_current_thread(self) -> bool:
         """Returns whether this is called by one of the workers."""
-        return get_ident() in self.running
+        return get_ident() in self.hosts
 
     def join(self) -> None:
         """Waits until all workers have left. Not for workers."""

@@ -141,7 +141,11 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def _continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent, the pool gets new workers."""
         crew = self._crew
-        inherited = [*crew.take_calls(), *itertools.chain.from_iterable(crew.running.values())]
+        inherited = crew.take_calls()
+        for host in crew.hosts.values():
+            inherited += host.calls
+            if host.taking is not None:
+                inherited.append(host.taking)
         self._crew = self._assemble()
         if crew.closed:
             self._crew.close(crew.refuse())

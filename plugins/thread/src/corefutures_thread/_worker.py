@@ -12,7 +12,7 @@ from functools import partial
 from threading import current_thread
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import FINISHED, PENDING, RUNNING, spin_until
+from corefutures.backend import FINISHED, PENDING, RUNNING, Host, hosts, runners, spin_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,9 @@ LOGGER = logging.getLogger("concurrent.futures")
 
 def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
     """The life of a worker: initialises, then runs calls until the crew is closed."""
-    current: list[PoolFuture[Any]] = []  # the one that it is busy with
-    crew.running[get_ident()] = current
+    current: list[PoolFuture[Any]] = []  # the one that it is busy with, and those that this runs in place
+    host = Host(current, crew.claim, partial(_run_in_place, current), crew.hosts.values)
+    crew.hosts[get_ident()] = hosts[get_ident()] = host
     crew.enlist(current_thread())
     try:
         if initializer is not None:
@@ -45,7 +46,8 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
             if not future._abandon(crew.refuse()):
                 future._announce_in_worker()  # it had ended, but perhaps nobody was told
     finally:
-        crew.running.pop(get_ident(), None)
+        crew.hosts.pop(get_ident(), None)
+        hosts.pop(get_ident(), None)
 
 
 def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
@@ -97,7 +99,7 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
         future._fn = future._args = future._kwargs = None
         result = error = None
         try:
-            result = fn(*args, **kwargs) if kwargs else fn(*args)
+            result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[misc]
         except BaseException as exc:
             # Without this frame, which outlives the call, in the traceback (F6).
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
@@ -125,6 +127,26 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
             future._announce_in_worker()
         current.clear()
         del future, lock, result, error
+
+
+def _run_in_place(current: list[PoolFuture[Any]], future: PoolFuture[Any]) -> None:
+    """Runs a call, entered into `current` already, while another one waits for it in this thread."""
+    result = error = None
+    call = future._begin()
+    if call is not None:
+        fn, args, kwargs = call
+        del call
+        try:
+            result = fn(*args, **kwargs) if kwargs else fn(*args)
+        except BaseException as exc:
+            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+        del fn, args, kwargs
+    current.pop()
+    if future._settle(result, error):
+        future._announce_in_worker()
+
+
+runners.update((_run_calls.__code__, _run_in_place.__code__))
 
 
 def _leave(idle: Any, turnstile: Any) -> bool:

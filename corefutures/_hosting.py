@@ -1,0 +1,195 @@
+"""Threads that host calls of a pool, and what a hosted call may do: wait for other calls, learn that it should stop.
+
+Touches `_exceptions`. Guarantees: a call that waits for one that has not started runs it in place of sleeping; a
+cycle of calls that wait for each other raises in one of them. Costs nothing to threads that host no calls.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import get_ident
+from typing import TYPE_CHECKING, Any
+
+from corefutures._exceptions import DeadlockError
+
+try:
+    from _thread import RLock
+except ImportError:  # an interpreter without the C lock
+    from threading import RLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import CodeType
+
+#: Thread ident → what hosts calls there.
+hosts: dict[int, Host] = {}
+
+#: The code of functions that run calls: what they call is a call. For the names in a `DeadlockError`.
+runners: set[CodeType] = set()
+
+# Guards `Host.awaited` against the search for a cycle, so that of two threads that close one together, the later
+# one sees it. No other lock is taken and no foreign code runs under it. Reentrant, because a finaliser that
+# interrupts its holder may wait for a call.
+_edges = RLock()
+
+
+class Host:
+    """A worker thread of a pool.
+
+    Args:
+        calls: The futures of the calls that it runs: more than one if it runs some in place, innermost last.
+        claim: Takes a call that has not started out of the pool's queue; returns False if it is not there.
+        run: Runs a call that was claimed, in this thread.
+        crew: Returns the hosts of the same pool.
+    """
+
+    __slots__ = ("_claim", "_crew", "_firm", "_run", "awaited", "calls", "taking")
+
+    def __init__(
+        self,
+        calls: list[Any],
+        claim: Callable[[Any], bool],
+        run: Callable[[Any], None],
+        crew: Callable[[], Iterable[Host]],
+    ) -> None:
+        self.calls = calls
+        self._claim = claim
+        self._run = run
+        self._crew = crew
+        self.taking: Any = None  # the call that is on its way from the queue to `calls`, for a forked child (E11)
+        self.awaited: tuple[Any, ...] = ()  # what the innermost call sleeps for
+        self._firm = False  # whether it needs all of that, without a time limit
+
+    def run_one(self, awaited: Iterable[Any], *, timed: bool = False) -> bool:
+        """Runs a call in place of sleeping; returns False if there is none to be run.
+
+        That is one of those awaited that has not started; if all threads of the pool sleep, also one that a call of
+        theirs is waiting for. A thread that has a time limit sleeps instead, unless all others do.
+        """
+        if not self.calls:  # not in a call: in its initializer, for instance
+            return False
+        alone = all(host is self or host.awaited for host in list(self._crew()))
+        if timed and not alone:
+            return False
+        for future in awaited:
+            for wanted in _leaves(future) if alone else (future,):
+                if self._take(wanted):
+                    del awaited, future
+                    self._run(wanted)
+                    return True
+        return False
+
+    def _take(self, future: Any) -> bool:
+        self.taking = future
+        try:
+            if not self._claim(future):
+                return False
+            self.calls.append(future)
+            return True
+        finally:
+            self.taking = None
+
+    def expect(self, awaited: tuple[Any, ...], *, firm: bool) -> None:
+        """Notes that the innermost call sleeps until some of `awaited` end, or, if that is `firm`, until all do.
+
+        Raises:
+            DeadlockError: It would sleep for ever: one of them belongs to a call that waits for this one.
+        """
+        cycle: list[tuple[Any, Host]] = []
+        with _edges:
+            self.awaited, self._firm = awaited, firm
+            if firm and self.calls:
+                cycle = self._cycle(awaited)
+        if cycle:
+            self.wake()
+            told = [_name_call(future, host) for future, host in cycle]
+            raise DeadlockError("these calls wait for each other: " + " → ".join([*told, told[0]]))
+
+    def wake(self) -> None:
+        """Takes back `expect`."""
+        self.awaited, self._firm = (), False
+
+    def _cycle(self, awaited: tuple[Any, ...]) -> list[tuple[Any, Host]]:
+        """Returns the chain of calls from one of `awaited` to one of this thread's own, if there is one."""
+        paths = [[(future, host)] for future in awaited if (host := _host_of(future)) is not None]
+        seen: set[Host] = set()
+        while paths:
+            path = paths.pop()
+            host = path[-1][1]
+            if host is self:
+                return path
+            if host not in seen and host._firm:
+                seen.add(host)
+                paths += [
+                    [*path, (future, runner)] for future in host.awaited if (runner := _host_of(future)) is not None
+                ]
+        return []
+
+
+def _host_of(future: Any) -> Host | None:
+    """Returns the host that runs the call of `future`; does nothing with a future that is not ours."""
+    for host in list(hosts.values()):
+        for running in list(host.calls):
+            if running is future:
+                return None if running.done() else host
+    return None
+
+
+def _leaves(future: Any) -> Iterator[Any]:
+    """Yields what `future` is waiting for in the end: those that no thread runs."""
+    left, seen = [future], set[Host]()
+    while left:
+        future = left.pop()
+        host = _host_of(future)
+        if host is None:
+            yield future
+        elif host not in seen:
+            seen.add(host)
+            left.extend(host.awaited)
+
+
+def cancel_requested() -> bool:
+    """Returns whether somebody asked the call that runs here to stop: see `Executor.request_cancel`.
+
+    For functions that run in an executor, which call it now and then. False outside of a call.
+
+    Thread safety: may be called from any thread.
+    """
+    host = hosts.get(get_ident())
+    if host is not None:
+        return bool(host.calls) and host.calls[-1]._cancel_requested
+    return request_probe is not None and request_probe()
+
+
+#: In a worker process or interpreter: tells whether its call should stop.
+request_probe: Callable[[], bool] | None = None
+
+
+def _name_call(future: Any, host: Host) -> str:
+    """Returns how a message calls a call that runs: its name or its function's, and the thread."""
+    ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
+    names = []
+    frame = sys._current_frames().get(ident) if ident is not None else None
+    while frame is not None:
+        if frame.f_back is not None and frame.f_back.f_code in runners:
+            names.append(frame.f_code.co_qualname)
+        frame = frame.f_back
+    names.reverse()
+    position = host.calls.index(future) if future in host.calls else 0
+    function = names[position] if position < len(names) else "a call"
+    name = future._name
+    return f"{function} (named {name!r})" if name else function
+
+
+def _continue_in_child() -> None:
+    global _edges
+    _edges = RLock()
+    own = hosts.get(get_ident())
+    hosts.clear()
+    if own is not None:
+        hosts[get_ident()] = own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_continue_in_child)
