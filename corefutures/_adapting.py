@@ -111,14 +111,15 @@ class AdaptedExecutor(Executor):
         self._adapted = executor
         # Where functions travel without memory being shared they may travel as code, but not as parts of an object.
         self._sends_bare = capabilities.same_process and not capabilities.shares_memory
-        # Guards the six below: a call is entered only while the executor is open, and nobody waits for the last
+        # Guards the seven below: a call is entered only while the executor is open, and nobody waits for the last
         # call after it has gone. No other lock is taken and no foreign code runs under it; reentrant, as a signal
         # handler may interrupt its holder.
         self._lock = threading.RLock()
         self._refusal: str | None = None  # why submit raises, once it does
         self._calls: dict[AdaptedFuture[Any], None] = {}  # those that have not ended, in the order submitted
         self._turnstiles: list[Any] = []  # a locked lock for each thread that waits for the last call to end
-        self._watchers: list[threading.Thread] = []  # for futures that can't tell of their end
+        self._watchers: list[threading.Thread] = []  # for futures that can't tell of their end; some have done it
+        self._most_watchers = 16
         self._closes_later = False
         self._closing: _Closing | None = None
         self._inherited = False  # in a forked child
@@ -411,11 +412,14 @@ class AdaptedFuture(PoolFuture[_T]):
             return
         # A daemon: whether the process may end is for the executor to say.
         watcher = threading.Thread(target=self._take_over, args=(foreign,), name="corefutures-watching", daemon=True)
-        with executor._lock:
-            executor._watchers = [thread for thread in executor._watchers if thread.is_alive()]
         watcher.start()
         with executor._lock:
             executor._watchers.append(watcher)
+            if (
+                len(executor._watchers) > executor._most_watchers
+            ):  # looked through seldom: many calls cost the same each
+                executor._watchers = [thread for thread in executor._watchers if thread.is_alive()]
+                executor._most_watchers = 2 * len(executor._watchers) + 16
 
     def _take_over(self, foreign: Any) -> None:
         """Ends as `foreign` has ended; runs in a thread of the foreign executor, or in one that waits for it."""

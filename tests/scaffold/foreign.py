@@ -21,9 +21,12 @@ class MuteFuture:
     def result(self) -> Any:
         self._ended.wait()
         result, error = self._outcome
-        if error is not None:
-            raise error
-        return result
+        try:
+            if error is not None:
+                raise error
+            return result
+        finally:
+            del error, self  # no cycle from the traceback
 
     def end(self, result: Any = None, error: BaseException | None = None) -> None:
         self._outcome = result, error
