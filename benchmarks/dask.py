@@ -17,7 +17,7 @@ from benchmarks.measuring import Row, Sheet, seconds
 
 WORKERS = 2
 TINY = 100_000
-TINY_BY_DASK = 5_000
+TINY_BY_DASK = 2_000
 MEDIUM = 1_000
 PAUSE = 0.01  # seconds that a medium call takes
 ALONE = 300
@@ -108,7 +108,6 @@ def rows() -> Iterator[Row]:
             ours=lambda: submit_many(client, ours, TINY, tiny.nothing),
             against=lambda: submit_many(client, dasks, TINY_BY_DASK, tiny.nothing),
             at_least=1,
-            rounds=3,
         )
         yield Row(
             what=f"map over {TINY:,} tiny calls, beside Client.map",
@@ -116,7 +115,6 @@ def rows() -> Iterator[Row]:
             ours=lambda: map_many(client, tiny.echo, list(range(TINY))),
             against=lambda: map_by_client(client, tiny.echo, list(range(TINY_BY_DASK))),
             at_least=1 / 1.3,
-            rounds=3,
         )
         yield Row(
             what=f"submit {MEDIUM:,} calls of {PAUSE * 1e3:.0f} ms, beside Client.get_executor()",
@@ -124,7 +122,6 @@ def rows() -> Iterator[Row]:
             ours=lambda: submit_many(client, ours, MEDIUM, tiny.pause, PAUSE),
             against=lambda: submit_many(client, dasks, MEDIUM, tiny.pause, PAUSE),
             at_least=1,
-            rounds=3,
         )
         yield Row(
             what=f"map over {MEDIUM:,} calls of {PAUSE * 1e3:.0f} ms, beside Client.map",
@@ -132,21 +129,18 @@ def rows() -> Iterator[Row]:
             ours=lambda: map_many(client, tiny.pause, [PAUSE] * MEDIUM),
             against=lambda: map_by_client(client, tiny.pause, [PAUSE] * MEDIUM),
             at_least=1 / 1.3,
-            rounds=3,
         )
         yield Row(
             what="submit one, wait for it, repeat",
             unit="ms a call",
             ours=lambda: submit_and_wait(client, ours, 50),
             against=lambda: submit_and_wait(client, dasks, 50),
-            rounds=3,
         )
         yield Row(
             what=f"send {MEGABYTES} MB of bytes",
             unit="ms",
             ours=lambda: carry(client, ours),
             against=lambda: carry(client, dasks),
-            rounds=3,
         )
 
 
@@ -174,7 +168,6 @@ def spent_rows() -> Iterator[Row]:
                     what=f"a tiny call that travels {way}: the {who}'s CPU",
                     unit="µs a call",
                     ours=partial(spent, view, process, calls),
-                    rounds=3,
                 )
 
 

@@ -43,6 +43,8 @@ _FULL: Final = 1 << 20
 SCATTER: Final = 1 << 18
 #: Seconds between two looks at the size of the cluster, while there are calls.
 _LOOK: Final = 1.0
+#: Seconds in which Dask is told to forget a result that was fetched.
+_RELEASE: Final = 0.05
 #: So many kinds of calls are remembered.
 _KINDS: Final = 10_000
 
@@ -128,6 +130,7 @@ class Dispatcher:
         self._rung = False
         self._pace: dict[int, float] = {}  # kind → seconds that a call took, as measured last
         self._sizes: dict[int, int] = {}  # kind → the largest pack of such calls that has come back
+        self._spent: list[Any] = []  # packs that have come back, and that Dask has to be told to forget
         self._way = 0.0  # seconds that a pack's way to the worker and back takes, measured lately
         self._slots = 1
         self._looked = 0.0
@@ -376,9 +379,18 @@ class Dispatcher:
             workers=list(wishes.workers) or None,
         )
         del payload
+        self._release()
         try:
             return await client.gather(future, asynchronous=True)  # type: ignore[no-any-return]
         finally:
+            # Dask's client sends at most every 10 ms: told at once, this would make the next pack wait.
+            self._spent.append(future)
+            self._loop.call_later(_RELEASE, self._release)
+
+    def _release(self) -> None:
+        """Has Dask forget the packs that have come back."""
+        spent, self._spent = self._spent, []
+        for future in spent:
             future.release()
 
     def _accept(self, pack: Pack, report: bytes) -> None:
