@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from corefutures._adapting import adapt as adapt
     from corefutures._comparing.compare import compare as compare
     from corefutures._comparing.report import Comparison as Comparison, Trial as Trial
+    from corefutures._control import Stats as Stats
     from corefutures._exceptions import (
         BackendBrokenError as BackendBrokenError,
         BackendConflictError as BackendConflictError,
@@ -75,6 +76,7 @@ _HOMES = {
     "InvalidStateError": "_exceptions",
     "TimeoutError": "_exceptions",
     "PoolFullError": "_exceptions",
+    "Stats": "_control",
     "Trial": "_comparing.report",
     "UnsupportedError": "_exceptions",
     "WorkerLostError": "_exceptions",

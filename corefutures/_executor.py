@@ -1,6 +1,6 @@
 """`Executor`: submit is abstract; map, shutdown and `with` are built on it (promises E6, E9 of the design).
 
-Touches `_future`. Guarantees: `map` behaves on every Python as in 3.16, and leaves nothing running that it
+Touches `_exceptions`. Guarantees: `map` behaves on every Python as in 3.16, and leaves nothing running that it
 could cancel, whichever way it ends.
 """
 
@@ -12,11 +12,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from corefutures._exceptions import UnsupportedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
+    from corefutures._control import Stats
     from corefutures._future import Future
 
 _P = ParamSpec("_P")
@@ -95,6 +98,88 @@ class Executor(_standard.Executor):
         does not wait.
         """
 
+    def options(self, *, timeout: float | None = None, name: str | None = None) -> Executor:
+        """Returns a view of this executor with options for the calls that are submitted through it.
+
+        Args:
+            timeout: Seconds that each call may run. One that runs longer is stopped, and its future fails with
+                `TimeoutError`.
+            name: What the calls are called in `repr` and in messages.
+
+        Returns:
+            An executor with the same workers, whose `shutdown` does nothing.
+
+        Raises:
+            TypeError: An option is of the wrong type.
+            ValueError: `timeout` is not positive.
+            UnsupportedError: `timeout` is given, and calls can't be stopped here.
+        """
+        from corefutures._control import OptionsView  # here for start-up time only
+
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+                raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+            if not timeout > 0:
+                raise ValueError("timeout must be greater than 0")
+            if not self._limits_calls:
+                raise unsupported(self, "limit how long a call runs")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str, not {type(name).__name__}")
+        return OptionsView(self, timeout=timeout, name=name)
+
+    #: Whether `options` takes a `timeout`.
+    _limits_calls = False
+
+    def _submit_with(
+        self,
+        timeout: float | None,
+        name: str | None,
+        fn: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Future[_T]:
+        """`submit` for views: `timeout` is None unless `_limits_calls` says that it is understood."""
+        future = self.submit(fn, *args, **kwargs)
+        future._name = name
+        return future
+
+    def kill(self, future: Future[Any]) -> bool:
+        """Stops a call, even if it runs.
+
+        Args:
+            future: What `submit` returned. If the call waits it is cancelled; if it runs, the future fails with
+                `WorkerLostError`.
+
+        Returns:
+            Whether the call was stopped; False if it had ended.
+
+        Raises:
+            UnsupportedError: Running calls can't be stopped here.
+        """
+        raise unsupported(self, "stop a call that runs")
+
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """Asks a call to stop: in it, `corefutures.cancel_requested()` is true from now on.
+
+        Args:
+            future: What `submit` returned. If the call waits it is cancelled.
+
+        Returns:
+            Whether the call was cancelled or asked; False if it had ended.
+
+        Raises:
+            UnsupportedError: Running calls can't be asked here.
+        """
+        raise unsupported(self, "ask a call to stop")
+
+    def stats(self) -> Stats:
+        """Returns how many calls wait, run, and have ended how.
+
+        Raises:
+            UnsupportedError: They are not counted here.
+        """
+        raise unsupported(self, "count its calls")
+
     def __enter__(self) -> Self:
         return self
 
@@ -105,6 +190,11 @@ class Executor(_standard.Executor):
         exc_tb: TracebackType | None,
     ) -> None:
         self.shutdown(wait=True)
+
+
+def unsupported(executor: object, what: str) -> UnsupportedError:
+    """Returns the error that refuses what this executor can't do."""
+    return UnsupportedError(f"{type(executor).__name__} can't {what}; create_executor('process') makes a pool that can")
 
 
 def check_buffersize(buffersize: int | None) -> None:

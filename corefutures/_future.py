@@ -479,6 +479,7 @@ class PoolFuture(Future[_T]):
     _fn: Callable[..., _T] | None
     _args: tuple[Any, ...] | None
     _kwargs: dict[str, Any] | None
+    _on_departure: Callable[[], object] | None = None  # called once when the call starts or is dropped
 
     def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Makes a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
@@ -532,6 +533,9 @@ class PoolFuture(Future[_T]):
 
     def _forget_call(self) -> None:
         self._fn = self._args = self._kwargs = None
+        on_departure, self._on_departure = self._on_departure, None
+        if on_departure is not None:
+            on_departure()
 
     def _settle(self, result: _T | None, exception: BaseException | None) -> bool:
         """Stores the outcome of the call, if the future has not been abandoned meanwhile.

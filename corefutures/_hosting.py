@@ -44,7 +44,7 @@ class Host:
         crew: Returns the hosts of the same pool.
     """
 
-    __slots__ = ("_claim", "_crew", "_firm", "_run", "awaited", "calls", "taking")
+    __slots__ = ("_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "taking")
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Host:
         self.taking: Any = None  # the call that is on its way from the queue to `calls`, for a forked child (E11)
         self.awaited: tuple[Any, ...] = ()  # what the innermost call sleeps for
         self._firm = False  # whether it needs all of that, without a time limit
+        self.finished = self.failed = self.cancelled = 0  # calls so far; for the statistics
 
     def run_one(self, awaited: Iterable[Any], *, timed: bool = False) -> bool:
         """Runs a call in place of sleeping; returns False if there is none to be run.
@@ -166,20 +167,25 @@ def cancel_requested() -> bool:
 request_probe: Callable[[], bool] | None = None
 
 
-def _name_call(future: Any, host: Host) -> str:
-    """Returns how a message calls a call that runs: its name or its function's, and the thread."""
+def call_names(host: Host) -> list[str]:
+    """Returns how messages call the calls that a host runs: their names or their functions', innermost last."""
     ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
-    names = []
+    functions = []
     frame = sys._current_frames().get(ident) if ident is not None else None
     while frame is not None:
         if frame.f_back is not None and frame.f_back.f_code in runners:
-            names.append(frame.f_code.co_qualname)
+            functions.append(frame.f_code.co_qualname)
         frame = frame.f_back
-    names.reverse()
-    position = host.calls.index(future) if future in host.calls else 0
-    function = names[position] if position < len(names) else "a call"
-    name = future._name
-    return f"{function} (named {name!r})" if name else function
+    names = []
+    for future in list(host.calls):
+        function = functions.pop() if functions else "a call"
+        names.append(f"{function} (named {future._name!r})" if future._name else function)
+    return names
+
+
+def _name_call(future: Any, host: Host) -> str:
+    names, calls = call_names(host), list(host.calls)
+    return names[calls.index(future)] if future in calls and len(names) == len(calls) else "a call"
 
 
 def _continue_in_child() -> None:

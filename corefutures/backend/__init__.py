@@ -11,7 +11,19 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._executor import Executor as Executor, ResultIterator as ResultIterator
+    from corefutures._control import (
+        AtExit as AtExit,
+        Room as Room,
+        Stats as Stats,
+        WhenFull as WhenFull,
+        check_choice as check_choice,
+        make_room as make_room,
+    )
+    from corefutures._executor import (
+        Executor as Executor,
+        ResultIterator as ResultIterator,
+        unsupported as unsupported,
+    )
     from corefutures._future import (
         FINISHED as FINISHED,
         LOGGER as LOGGER,
@@ -20,7 +32,7 @@ if TYPE_CHECKING:
         Future as Future,
         PoolFuture as PoolFuture,
     )
-    from corefutures._hosting import Host as Host, hosts as hosts, runners as runners
+    from corefutures._hosting import Host as Host, call_names as call_names, hosts as hosts, runners as runners
     from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
@@ -53,6 +65,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     # every backend
+    "AtExit": "corefutures._control",
     "Backend": "corefutures.backend._description",
     "CONTRACT": "corefutures.backend._description",
     "Capabilities": "corefutures.backend._description",
@@ -65,10 +78,17 @@ _HOMES = {
     "PoolFuture": "corefutures._future",
     "RUNNING": "corefutures._future",
     "ResultIterator": "corefutures._executor",
+    "Room": "corefutures._control",
+    "Stats": "corefutures._control",
+    "WhenFull": "corefutures._control",
+    "call_names": "corefutures._hosting",
+    "check_choice": "corefutures._control",
     "hookimpl": "corefutures.backend._hook",
     "hosts": "corefutures._hosting",
+    "make_room": "corefutures._control",
     "runners": "corefutures._hosting",
     "spin_until": "corefutures._spinning",
+    "unsupported": "corefutures._executor",
     # isolated workers, the caller's side
     "BREAK": "corefutures._isolated.pool",
     "ConnectionLost": "corefutures._isolated.pairwork",

@@ -15,13 +15,13 @@ from itertools import count
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import PENDING
+from corefutures.backend import PENDING, RUNNING, Stats, call_names
 from corefutures_thread._worker import work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import Host, PoolFuture
+    from corefutures.backend import Host, PoolFuture, Room
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -52,8 +52,8 @@ class Crew:
     """
 
     __slots__ = (
-        "__weakref__", "_hiring", "_initargs", "_initializer", "_name_prefix", "_numbers", "_wake", "broken_error",
-        "calls", "closed", "hosts", "idle", "max_workers", "refusal", "threads",
+        "__weakref__", "_hiring", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
+        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "refusal", "room", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,7 @@ class Crew:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         broken_error: type[Exception],
+        room: Room | None = None,
     ) -> None:
         self.max_workers = max_workers
         self._name_prefix = name_prefix
@@ -83,6 +84,10 @@ class Crew:
         # Guards the count of workers against `max_workers`; nothing else is done under it. Reentrant, because a
         # signal handler that submits may interrupt its holder.
         self._hiring = RLock()
+        self.room = room
+        self._made = time.monotonic()
+        # How many calls finished, failed or were cancelled elsewhere than in a worker that is still here.
+        self._past: deque[tuple[int, int, int]] = deque()
 
     def wake_one(self) -> bool:
         """Wakes the worker that went idle last; returns False if none is idle."""
@@ -130,7 +135,8 @@ class Crew:
         for future in self.take_calls():
             stranded = RuntimeError(f"no worker thread could be started: {cause}")
             stranded.__cause__ = cause
-            future._abandon(stranded)
+            failed = future._abandon(stranded)
+            self.record(failed=failed, cancelled=not failed)
 
     def close(self, refusal: Exception) -> None:
         """Lets the workers leave once the calls are done; submitters get a copy of `refusal` from now on."""
@@ -139,6 +145,8 @@ class Crew:
         self.closed = True
         while self.wake_one():
             pass
+        if self.room is not None:
+            self.room.close()
 
     def fail(self, message: str, cause: BaseException) -> None:
         """Breaks the pool: what waits fails with `cause` as the cause, and so does what is submitted later."""
@@ -147,7 +155,8 @@ class Crew:
         self.refusal = broken
         self.close(broken)
         for future in self.take_calls():
-            future._abandon(self.refuse())
+            failed = future._abandon(self.refuse())
+            self.record(failed=failed, cancelled=not failed)
 
     def refuse(self) -> Exception:
         """Returns an exception of its own for each submitter or future that is turned down (E5)."""
@@ -183,14 +192,68 @@ class Crew:
         """Returns whether this is called by one of the workers."""
         return get_ident() in self.hosts
 
-    def join(self) -> None:
-        """Waits until all workers have left. Not for workers."""
+    def dismiss(self, ident: int) -> None:
+        """Forgets a worker that leaves, but not what it did."""
+        host = self.hosts.pop(ident, None)
+        if host is not None:
+            self.record(host.finished, host.failed, host.cancelled)
+
+    def record(self, finished: int = 0, failed: int = 0, cancelled: int = 0) -> None:
+        """Counts calls that ended elsewhere than in a worker that is still here. Takes no lock: see `Crew`."""
+        self._past.append((finished, failed, cancelled))
+        if len(self._past) > 64:
+            taken = [self._past.popleft() for _ in range(32)]
+            self._past.append(tuple(map(sum, zip(*taken, strict=True))))  # type: ignore[arg-type]
+
+    def stats(self) -> Stats:
+        """Returns what became of the calls."""
+        while True:
+            before = self._count()
+            if (after := self._count()) == before:
+                return Stats(**after, uptime=time.monotonic() - self._made)
+
+    def _count(self) -> dict[str, int]:
+        waiting = running = 0
+        past = [*self._past.copy(), (0, 0, 0)]
+        counts = dict(zip(("finished", "failed", "cancelled"), map(sum, zip(*past, strict=True)), strict=True))
+        for future in self.calls.copy():
+            if future._state == PENDING:
+                waiting += 1
+            else:
+                counts["cancelled"] += 1
+        for host in list(self.hosts.values()):
+            running += sum(call._state == RUNNING for call in list(host.calls))
+            counts["finished"] += host.finished
+            counts["failed"] += host.failed
+            counts["cancelled"] += host.cancelled
+        return {
+            **counts,
+            "submitted": waiting + running + sum(counts.values()),
+            "waiting": waiting,
+            "running": running,
+            "workers": len(self.threads),
+            "lost_workers": 0,
+        }
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits until all workers have left. Not for workers.
+
+        Raises:
+            TimeoutError: They have not after `timeout` seconds; the message lists what runs.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
         for thread, starter in list(self.threads.items()):
             while thread in self.threads:  # it is not if it could not be started
                 try:
-                    thread.join()
+                    thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                    if deadline is not None and thread.is_alive():
+                        raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
                     break
                 except RuntimeError:  # it is being started, by another thread …
                     if starter == get_ident():  # … or by the frame that this one interrupted
                         break
                     time.sleep(0.001)
+
+    def _running_calls(self) -> str:
+        names = [name for host in list(self.hosts.values()) for name in call_names(host)]
+        return ", ".join(names) or "nothing"

@@ -12,15 +12,16 @@ import sys
 import threading
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
-from corefutures.backend import Executor, PoolFuture
+from corefutures.backend import AtExit, Executor, PoolFuture, check_choice, make_room, unsupported
 from corefutures_thread._crew import Calls, Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import Future
+    from corefutures.backend import Future, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -42,10 +43,18 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called in each thread before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
+        context: "copy" has each call run in a copy of its submitter's context variables; None leaves that to
+            the running Python, as the standard library does.
+        max_pending: How many calls may wait to be started; None for any number.
+        when_full: What `submit` does beyond that: "block" until there is room (a call of the pool itself runs the
+            new one instead), "raise" a `PoolFullError`, or "caller_runs" it in the submitter's thread.
+        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, or "cancel" those that wait
+            and ask those that run (see `cancel_requested`).
 
     Raises:
-        ValueError: `max_workers` is not positive.
-        TypeError: `max_workers` is no number, or `initializer` is not callable.
+        ValueError: `max_workers` or `max_pending` is not positive, or an option is none of those named.
+        TypeError: `max_workers` or `max_pending` is no number, or `initializer` is not callable.
+        UnsupportedError: `at_exit` is "kill": threads can't be killed.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -60,6 +69,11 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        *,
+        context: Literal["copy"] | None = None,
+        max_pending: int | None = None,
+        when_full: WhenFull = "block",
+        at_exit: AtExit = "wait",
     ) -> None:
         if max_workers is None:
             max_workers = min(32, (_process_cpu_count() or 1) + 4)
@@ -67,6 +81,15 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if context is not None:
+            check_choice("context", context, ("copy",))
+        check_choice("at_exit", at_exit, get_args(AtExit))
+        if at_exit == "kill":
+            raise unsupported(self, "kill its threads at exit")
+        self._copies_context = context is not None
+        self._room_options = (max_pending, when_full)
+        self._is_special = context is not None or max_pending is not None
+        self._at_exit = at_exit
         self._max_workers = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment, unused-ignore]
@@ -99,6 +122,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if not callable(fn):  # an annotation is no proof
             raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
+        if self._is_special and self._has_run_here(future, crew):
+            return future
         crew.calls.append(future)
         if crew.idle or len(crew.threads) < crew.max_workers:
             try:
@@ -110,22 +135,66 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             self._withdraw(future, crew)
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls and lets the threads end once those it has are done.
 
         Args:
             wait: Whether to return only when that has happened. One of the pool's own threads never waits.
             cancel_futures: Whether to cancel the calls that have not started.
+            timeout: Seconds to wait at most; None waits without limit.
+
+        Raises:
+            TimeoutError: Calls still ran after `timeout` seconds; the message names them. The pool stays shut down.
         """
         crew = self._crew
+        if timeout is not None:
+            timeout = float(timeout)
         crew.close(RuntimeError("cannot schedule new futures after shutdown"))
         if cancel_futures:
-            _cancel_all(crew.take_calls())
+            _cancel_waiting(crew)
         if wait and not crew.employs_current_thread():
-            crew.join()
+            crew.join(timeout)
+
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """Asks a call to stop: see `Executor.request_cancel`."""
+        if not isinstance(future, PoolFuture):
+            raise TypeError(f"request_cancel() takes a future of this pool, not {type(future).__name__}")
+        if future.done():
+            return False
+        if not future.cancel():
+            future._cancel_requested = True
+        return not future.done() or future.cancelled()
+
+    def stats(self) -> Stats:
+        """Returns how many calls wait, run, and have ended how: see `Stats`."""
+        return self._crew.stats()
+
+    def _has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
+        """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
+        if self._copies_context:
+            assert future._args is not None
+            future._fn, future._args = copy_context().run, (future._fn, *future._args)
+        if crew.room is None:
+            return False
+        if crew.room.enter(may_block=not crew.employs_current_thread()):
+            future._on_departure = crew.room.leave
+            return False
+        call = future._begin()
+        assert call is not None
+        fn, args, kwargs = call
+        try:
+            future.set_result(fn(*args, **(kwargs or {})))
+            crew.record(finished=1)
+        except BaseException as exc:
+            crew.record(failed=1)
+            future.set_exception(exc)
+            if not isinstance(exc, Exception):  # meant for this thread
+                raise
+        return True
 
     def _assemble(self) -> Crew:
-        crew = Crew(self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN)
+        room = make_room(*self._room_options)
+        crew = Crew(self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN, room)
         # A pool that is dropped without a shutdown runs the calls it has, and ends.
         weakref.finalize(self, crew.close, RuntimeError("the executor was dropped")).atexit = False
         return crew
@@ -185,10 +254,11 @@ def _process_cpu_count() -> int | None:
     return os.cpu_count()
 
 
-def _cancel_all(futures: list[PoolFuture[Any]]) -> None:
-    """Cancels all of them; what their callbacks raise is raised at the end (F4)."""
+def _cancel_waiting(crew: Crew) -> None:
+    """Cancels all calls that wait; what their callbacks raise is raised at the end (F4)."""
     raised: BaseException | None = None
-    for future in futures:
+    for future in crew.take_calls():
+        crew.record(cancelled=1)
         try:
             future.cancel()
         except BaseException as exc:
@@ -208,6 +278,11 @@ def _close_all() -> None:
     pools = _living_pools()
     for pool in pools:
         pool._crew.close(RuntimeError(_AFTER_EXIT))
+        if pool._at_exit == "cancel":
+            _cancel_waiting(pool._crew)
+            for host in list(pool._crew.hosts.values()):
+                for future in list(host.calls):
+                    future._cancel_requested = True
     for pool in pools:
         pool._crew.join()
 

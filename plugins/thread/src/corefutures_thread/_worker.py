@@ -26,7 +26,7 @@ LOGGER = logging.getLogger("concurrent.futures")
 def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
     """The life of a worker: initialises, then runs calls until the crew is closed."""
     current: list[PoolFuture[Any]] = []  # the one that it is busy with, and those that this runs in place
-    host = Host(current, crew.claim, partial(_run_in_place, current), crew.hosts.values)
+    host: Host = Host(current, crew.claim, lambda call: _run_in_place(host, call), crew.hosts.values)
     crew.hosts[get_ident()] = hosts[get_ident()] = host
     crew.enlist(current_thread())
     try:
@@ -38,7 +38,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
                 crew.fail("A thread initializer failed, the thread pool is not usable anymore", exc)
                 return
         del initializer, initargs
-        _run_calls(crew, current)
+        _run_calls(crew, host)
     except BaseException as exc:
         LOGGER.critical("Exception in worker", exc_info=True)
         crew.fail("A worker thread died of an unexpected error", exc)
@@ -46,12 +46,12 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
             if not future._abandon(crew.refuse()):
                 future._announce_in_worker()  # it had ended, but perhaps nobody was told
     finally:
-        crew.hosts.pop(get_ident(), None)
+        crew.dismiss(get_ident())
         hosts.pop(get_ident(), None)
 
 
-def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
-    calls = crew.calls
+def _run_calls(crew: Crew, host: Host) -> None:
+    calls, current = crew.calls, host.calls
     # Takes the oldest call out of `calls` into `current`, in one step of the interpreter: no fork (E11), no
     # error of ours (E8) can come when it is in neither. Raises IndexError if there is none.
     take = map(current.append, iter(calls.popleft, None)).__next__
@@ -92,17 +92,22 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
                 future._state = RUNNING
                 fn, args, kwargs = future._fn, future._args, future._kwargs
         if not begun:  # cancelled
+            host.cancelled += 1
             listed = False
             current.clear()
             del future, lock
             continue
         future._fn = future._args = future._kwargs = None
+        if future._on_departure is not None:
+            future._forget_call()
         result = error = None
         try:
-            result = fn(*args, **kwargs) if kwargs else fn(*args)  # type: ignore[misc]
+            result = fn(*args, **kwargs) if kwargs else fn(*args)
+            host.finished += 1
         except BaseException as exc:
             # Without this frame, which outlives the call, in the traceback (F6).
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            host.failed += 1
         fn = args = kwargs = None
 
         # Whoever sees the result shall find this worker idle already, and not start another one for the next
@@ -129,8 +134,8 @@ def _run_calls(crew: Crew, current: list[PoolFuture[Any]]) -> None:
         del future, lock, result, error
 
 
-def _run_in_place(current: list[PoolFuture[Any]], future: PoolFuture[Any]) -> None:
-    """Runs a call, entered into `current` already, while another one waits for it in this thread."""
+def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
+    """Runs a call, entered into `host.calls` already, while another one waits for it in this thread."""
     result = error = None
     call = future._begin()
     if call is not None:
@@ -138,10 +143,14 @@ def _run_in_place(current: list[PoolFuture[Any]], future: PoolFuture[Any]) -> No
         del call
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
+            host.finished += 1
         except BaseException as exc:
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            host.failed += 1
         del fn, args, kwargs
-    current.pop()
+    else:
+        host.cancelled += 1
+    host.calls.pop()
     if future._settle(result, error):
         future._announce_in_worker()
 

@@ -1,0 +1,156 @@
+"""What may be asked of a pool beyond the interface: views with options, counts, room for calls that wait.
+
+Touches `_executor`, `_future` and `_exceptions`. Guarantees: none of it costs a pool anything that does not use it.
+"""
+
+from __future__ import annotations
+
+import queue
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, get_args
+
+from corefutures._exceptions import PoolFullError
+from corefutures._executor import Executor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures._future import Future
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+WhenFull = Literal["block", "raise", "caller_runs"]
+AtExit = Literal["wait", "cancel", "kill"]
+
+
+class Stats(NamedTuple):
+    """What became of the calls of a pool; exact whenever nothing moves. `submitted` is the sum of the five after it.
+
+    Attributes:
+        submitted: Calls that were taken.
+        waiting: Those that have not started.
+        running: Those that run.
+        finished: Those that returned.
+        failed: Those that raised, or were lost with a worker or the pool.
+        cancelled: Those that were cancelled.
+        workers: Workers that live.
+        lost_workers: Workers that ended unasked.
+        uptime: Seconds since the pool was made.
+    """
+
+    submitted: int
+    waiting: int
+    running: int
+    finished: int
+    failed: int
+    cancelled: int
+    workers: int
+    lost_workers: int
+    uptime: float
+
+
+class OptionsView(Executor):
+    """A pool, seen with options for the calls submitted through here: made by `Executor.options`.
+
+    Its `shutdown` does nothing: the pool is ended where it was made.
+
+    Thread safety: as the pool.
+    """
+
+    def __init__(self, executor: Executor, *, timeout: float | None, name: str | None) -> None:
+        self._viewed = executor
+        self._timeout = timeout
+        self._name = name
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Has `fn(*args, **kwargs)` run by the pool, with the options; see `Executor.submit`."""
+        return self._viewed._submit_with(self._timeout, self._name, fn, args, kwargs)
+
+    def options(self, *, timeout: float | None = None, name: str | None = None) -> Executor:
+        """Returns a view with these options, and this one's where they are not given."""
+        return self._viewed.options(
+            timeout=self._timeout if timeout is None else timeout, name=self._name if name is None else name
+        )
+
+    def kill(self, future: Future[Any]) -> bool:
+        """See `Executor.kill`."""
+        return self._viewed.kill(future)
+
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """See `Executor.request_cancel`."""
+        return self._viewed.request_cancel(future)
+
+    def stats(self) -> Stats:
+        """See `Executor.stats`."""
+        return self._viewed.stats()
+
+
+class Room:
+    """Room for `max_pending` calls that wait to be started; submitters beyond that are held up.
+
+    A token for each place, in a queue whose methods may be called from anywhere, also from finalisers and signal
+    handlers that interrupt them.
+    """
+
+    def __init__(self, places: int, when_full: str) -> None:
+        self._places = places
+        self._when_full = when_full
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        for _ in range(places):
+            self._tokens.put(_PLACE)
+
+    def enter(self, may_block: bool = True) -> bool:
+        """Takes a place; returns False if the caller is to run the call.
+
+        Args:
+            may_block: Whether the thread may be held up: one of the pool's own may not, and runs the call.
+
+        Raises:
+            PoolFullError: There is no place, and `when_full` says so.
+        """
+        try:
+            token = self._tokens.get_nowait()
+        except queue.Empty:
+            if self._when_full == "raise":
+                raise PoolFullError(f"{self._places} calls are waiting already (max_pending)") from None
+            if self._when_full == "caller_runs" or not may_block:
+                return False
+            token = self._tokens.get()
+        if token is _CLOSED:
+            self._tokens.put(_CLOSED)
+        return True
+
+    def leave(self) -> None:
+        """Gives a place back."""
+        self._tokens.put(_PLACE)
+
+    def close(self) -> None:
+        """Lets everybody in who is held up, and who comes later: the pool takes no calls any more."""
+        self._tokens.put(_CLOSED)
+
+
+_PLACE: Final = True
+_CLOSED: Final = False
+
+
+def make_room(max_pending: int | None, when_full: str) -> Room | None:
+    """Checks the two options of a pool and returns its `Room`, None if there is no limit.
+
+    Raises:
+        TypeError: `max_pending` is no int.
+        ValueError: `max_pending` is not positive, or `when_full` none of the three.
+    """
+    check_choice("when_full", when_full, get_args(WhenFull))
+    if max_pending is None:
+        return None
+    if not isinstance(max_pending, int):
+        raise TypeError(f"max_pending must be an integer or None, not {type(max_pending).__name__}")
+    if max_pending < 1:
+        raise ValueError("max_pending must be greater than 0")
+    return Room(max_pending, when_full)
+
+
+def check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raises ValueError if `value` is none of the `choices` for `option`."""
+    if value not in choices:
+        raise ValueError(f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}")
