@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from corefutures._executor import Executor as Executor
     from corefutures._future import Future as Future
     from corefutures._hosting import cancel_requested as cancel_requested
+    from corefutures._observing import add_observer as add_observer, remove_observer as remove_observer
     from corefutures._registry import (
         BackendStatus as BackendStatus,
         backends as backends,
@@ -81,6 +82,7 @@ _HOMES = {
     "UnsupportedError": "_exceptions",
     "WorkerLostError": "_exceptions",
     "adapt": "_adapting",
+    "add_observer": "_observing",
     "as_completed": "_waiting",
     "backends": "_registry",
     "cancel_requested": "_hosting",
@@ -88,6 +90,7 @@ _HOMES = {
     "create_executor": "_registry",
     "get_backend": "_registry",
     "register_backend": "_registry",
+    "remove_observer": "_observing",
     "wait": "_waiting",
 }
 _POOLS = {

@@ -111,6 +111,7 @@ class Future(_standard.Future[_T], Generic[_T]):
     _callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _callbacks_forks: int = 0  # the process that `_callbacks` belongs to
     _own_condition: Condition | None = None  # behind `_condition`
+    _observed: Any = None  # what observers know of the call: see `_audience`
     _name: str | None = None  # given with `Executor.options`
     _cancel_requested: bool = False  # the call was asked to stop
 

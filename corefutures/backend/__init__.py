@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
+    from corefutures._audience import audience as audience
     from corefutures._control import (
         AtExit as AtExit,
         Room as Room,
@@ -70,6 +71,7 @@ _HOMES = {
     "CONTRACT": "corefutures.backend._description",
     "Capabilities": "corefutures.backend._description",
     "Executor": "corefutures._executor",
+    "audience": "corefutures._audience",
     "FINISHED": "corefutures._future",
     "Future": "corefutures._future",
     "Host": "corefutures._hosting",

@@ -53,7 +53,7 @@ class Crew:
 
     __slots__ = (
         "__weakref__", "_hiring", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
-        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "refusal", "room", "threads",
+        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "room", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,7 @@ class Crew:
         self.hosts: dict[int, Host] = {}  # worker's ident → the calls it is busy with
         self.closed = False
         self.refusal: Exception | None = None  # what submitters are told once it is closed
+        self.owner: Callable[[], object] = lambda: None  # returns the pool as long as there is one, for observers
         # Guards the count of workers against `max_workers`; nothing else is done under it. Reentrant, because a
         # signal handler that submits may interrupt its holder.
         self._hiring = RLock()

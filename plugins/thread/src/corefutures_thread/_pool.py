@@ -15,7 +15,7 @@ from concurrent.futures.thread import BrokenThreadPool
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
 
-from corefutures.backend import AtExit, Executor, PoolFuture, check_choice, make_room, unsupported
+from corefutures.backend import AtExit, Executor, PoolFuture, audience, check_choice, make_room, unsupported
 from corefutures_thread._crew import Calls, Crew
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             self._crew.close(RuntimeError(_AFTER_EXIT))
         key = id(self)
         _pools[key] = weakref.ref(self, lambda _: _pools.pop(key, None))
+        if audience.present:
+            audience.executor_created(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run in one of the threads.
@@ -124,6 +126,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
         if self._is_special and self._has_run_here(future, crew):
             return future
+        if audience.present:
+            audience.watch(self, fn, future)
         crew.calls.append(future)
         if crew.idle or len(crew.threads) < crew.max_workers:
             try:
@@ -149,6 +153,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         crew = self._crew
         if timeout is not None:
             timeout = float(timeout)
+        if audience.present:
+            audience.executor_shut_down(self)
         crew.close(RuntimeError("cannot schedule new futures after shutdown"))
         if cancel_futures:
             _cancel_waiting(crew)
@@ -195,6 +201,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def _assemble(self) -> Crew:
         room = make_room(*self._room_options)
         crew = Crew(self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN, room)
+        crew.owner = weakref.ref(self)
         # A pool that is dropped without a shutdown runs the calls it has, and ends.
         weakref.finalize(self, crew.close, RuntimeError("the executor was dropped")).atexit = False
         return crew
@@ -205,6 +212,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             crew.calls.remove(future)
         except ValueError:
             return
+        future.cancel()  # for observers: nobody else has it
         raise crew.refuse()
 
     def _continue_in_child(self) -> None:

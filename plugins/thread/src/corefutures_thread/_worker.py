@@ -10,9 +10,10 @@ import logging
 from _thread import allocate_lock, get_ident
 from functools import partial
 from threading import current_thread
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import FINISHED, PENDING, RUNNING, Host, hosts, runners, spin_until
+from corefutures.backend import FINISHED, PENDING, RUNNING, Host, audience, hosts, runners, spin_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +39,12 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
                 crew.fail("A thread initializer failed, the thread pool is not usable anymore", exc)
                 return
         del initializer, initargs
+        if audience.present:
+            audience.worker_started(crew.owner(), current_thread().name)
         _run_calls(crew, host)
     except BaseException as exc:
         LOGGER.critical("Exception in worker", exc_info=True)
+        audience.worker_lost(crew.owner(), current_thread().name, exc)
         crew.fail("A worker thread died of an unexpected error", exc)
         for future in current:
             if not future._abandon(crew.refuse()):
@@ -100,6 +104,9 @@ def _run_calls(crew: Crew, host: Host) -> None:
         future._fn = future._args = future._kwargs = None
         if future._on_departure is not None:
             future._forget_call()
+        observed = future._observed
+        if observed is not None:
+            observed.begin(current_thread().name)
         result = error = None
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
@@ -108,7 +115,9 @@ def _run_calls(crew: Crew, host: Host) -> None:
             # Without this frame, which outlives the call, in the traceback (F6).
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
             host.failed += 1
-        fn = args = kwargs = None
+        if observed is not None:
+            observed.finished = perf_counter()
+        fn = args = kwargs = observed = None
 
         # Whoever sees the result shall find this worker idle already, and not start another one for the next
         # call. That is true unless callbacks are still to be run: then it takes itself off the list again.
@@ -141,12 +150,16 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
     if call is not None:
         fn, args, kwargs = call
         del call
+        if future._observed is not None:
+            future._observed.begin(current_thread().name)
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
             host.finished += 1
         except BaseException as exc:
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
             host.failed += 1
+        if future._observed is not None:
+            future._observed.finished = perf_counter()
         del fn, args, kwargs
     else:
         host.cancelled += 1

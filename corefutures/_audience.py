@@ -1,0 +1,219 @@
+"""What executors tell whoever listens: `audience`, and `Call`, all that is known of one call.
+
+Touches nothing of corefutures; `_observing` puts the listeners there. Guarantees: telling takes no lock, never blocks
+and runs no foreign code, so that it may be done anywhere; with nobody there, `audience.present` is all that is asked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from concurrent.futures import BrokenExecutor
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor, Future
+
+CREATED: Final = "corefutures_executor_created"
+SHUT_DOWN: Final = "corefutures_executor_shut_down"
+WORKER_STARTED: Final = "corefutures_worker_started"
+WORKER_LOST: Final = "corefutures_worker_lost"
+SUBMITTED: Final = "corefutures_call_submitted"
+STARTED: Final = "corefutures_call_started"
+FINISHED: Final = "corefutures_call_finished"
+CANCELLED: Final = "corefutures_call_cancelled"
+
+_numbers = itertools.count(1)
+_names: dict[str, itertools.count[int]] = {}
+
+
+class Origin:
+    """The executor that something is told of; it is not kept alive by that."""
+
+    __slots__ = ("_executor", "name", "shut")
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = weakref.ref(executor)
+        self.shut = False
+        prefix = getattr(executor, "_thread_name_prefix", None)
+        kind = prefix if isinstance(prefix, str) and prefix else type(executor).__name__
+        number = next(_names.setdefault(kind, itertools.count()))
+        self.name = (kind if not number else f"{kind} ({number + 1})") if kind == prefix else f"{kind}-{number}"
+
+    @property
+    def executor(self) -> Any:
+        """The executor, None once nobody refers to it."""
+        return self._executor()
+
+
+class Call:
+    """What is known of one call; it grows while the call goes its way.
+
+    Attributes:
+        number: Counts the calls that were observed in this process.
+        function: The name of its function.
+        submitted: When it was submitted. Times are seconds by `time.perf_counter`, which is one clock for all
+            processes of a machine.
+        started: When a worker began with it; None before that, or where that can't be known.
+        finished: When the worker was done with it, or it was cancelled or lost.
+        worker: The name of the worker; None where `started` is.
+        outcome: "returned", "raised", "cancelled" or "lost" (with its worker or pool); None before that.
+        error: The name of the exception's type, if it raised or was lost.
+        size: Bytes of the serialised arguments; None where nothing is serialised.
+        result_size: The same of the result.
+    """
+
+    __slots__ = (
+        "_future", "_given", "error", "finished", "function", "number", "origin", "outcome", "result_size", "size",
+        "started", "submitted", "worker",
+    )  # fmt: skip
+
+    def __init__(self, origin: Origin, function: str, future: Any, size: int | None) -> None:
+        self.number: int = next(_numbers)
+        self.function = function
+        self._given: str | None = None
+        self.origin = origin
+        self.size = size
+        self.started: float | None = None
+        self.finished: float | None = None
+        self.worker: str | None = None
+        self.outcome: str | None = None
+        self.error: str | None = None
+        self.result_size: int | None = None
+        self._future = weakref.ref(future)
+        self.submitted: float = perf_counter()
+
+    def __repr__(self) -> str:
+        return f"<call {self.number} of {self.origin.name}: {self.name} {self.outcome or 'has not ended'}>"
+
+    @property
+    def name(self) -> str:
+        """The name that the call was given with `Executor.options`, or else its function's."""
+        return self._given or getattr(self._future(), "_name", None) or self.function
+
+    @property
+    def executor(self) -> Executor | None:
+        """The executor, None once nobody refers to it."""
+        executor: Executor | None = self.origin.executor
+        return executor
+
+    @property
+    def future(self) -> Future[Any] | None:
+        """The future, None once nobody refers to it."""
+        future: Future[Any] | None = self._future()
+        return future
+
+    def begin(self, worker: str, when: float | None = None) -> None:
+        """A worker begins with the call: now, or `when` it said it did. For executors."""
+        self.started = when = perf_counter() if when is None else when
+        self.worker = worker
+        audience.tell(STARTED, self.origin, when, self, worker)
+
+    def end(self, future: Any) -> None:
+        """The future has ended. For executors, as the first of its callbacks."""
+        self._given = getattr(future, "_name", None)
+        told = self.finished is not None  # by the worker
+        if not told:
+            self.finished = perf_counter()
+        assert self.finished is not None
+        if future.cancelled():
+            self.outcome = "cancelled"
+            audience.tell(CANCELLED, self.origin, self.finished, self)
+            return
+        error = future.exception()
+        if error is None:
+            self.outcome = "returned"
+        else:
+            self.error = type(error).__name__
+            self.outcome = "lost" if isinstance(error, BrokenExecutor) and not told else "raised"
+        audience.tell(FINISHED, self.origin, self.finished, self, self.worker)
+
+
+class Told(NamedTuple):
+    """Something that happened: `hook` is the name of what is to be called."""
+
+    hook: str
+    origin: Origin
+    time: float
+    call: Call | None
+    worker: str | None
+    error: BaseException | None
+
+
+class Audience:
+    """Whoever listens; there is one object of this class.
+
+    Attributes:
+        present: Whether anybody does: what executors look at before anything else.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    __slots__ = ("post", "present")
+
+    def __init__(self) -> None:
+        self.present = False
+        self.post: Callable[[Any], object] = _drop
+
+    def tell(
+        self,
+        hook: str,
+        origin: Origin,
+        time: float,
+        call: Call | None = None,
+        worker: str | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Says that something has happened, to whoever listens."""
+        self.post(Told(hook, origin, time, call, worker, error))
+
+    def watch(self, executor: Any, fn: Any, future: Any, size: int | None = None) -> None:
+        """A call was submitted: observes it from now on. Called before anybody else can have the future."""
+        future._observed = call = Call(origin_of(executor), _name_of(fn), future, size)
+        self.tell(SUBMITTED, call.origin, call.submitted, call)
+        future.add_done_callback(call.end)
+
+    def executor_created(self, executor: Any) -> None:
+        """An executor has been made."""
+        self.tell(CREATED, origin_of(executor), perf_counter())
+
+    def executor_shut_down(self, executor: Any) -> None:
+        """An executor has been asked to shut down; only the first time counts."""
+        origin = origin_of(executor)
+        if not origin.shut:
+            origin.shut = True
+            self.tell(SHUT_DOWN, origin, perf_counter())
+
+    def worker_started(self, executor: Any, worker: str) -> None:
+        """A worker is ready; `executor` is None if nobody refers to it any more."""
+        if executor is not None:
+            self.tell(WORKER_STARTED, origin_of(executor), perf_counter(), None, worker)
+
+    def worker_lost(self, executor: Any, worker: str, error: BaseException) -> None:
+        """A worker has ended that should not have."""
+        if executor is not None:
+            self.tell(WORKER_LOST, origin_of(executor), perf_counter(), None, worker, error)
+
+
+def origin_of(executor: Any) -> Origin:
+    """Returns the one `Origin` of an executor."""
+    known: Origin | None = executor.__dict__.get("_origin")
+    if known is None:
+        known = executor.__dict__.setdefault("_origin", Origin(executor))
+    return known
+
+
+def _drop(_: object) -> None:
+    """Nobody listens, or does any more."""
+
+
+def _name_of(fn: Any) -> str:
+    while (inner := getattr(fn, "func", None)) is not None and not hasattr(fn, "__qualname__"):  # functools.partial
+        fn = inner
+    name = getattr(fn, "__qualname__", None)
+    return name if isinstance(name, str) else type(fn).__name__
+
+
+audience: Final = Audience()
