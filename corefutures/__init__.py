@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from corefutures._future import Future as Future
     from corefutures._hosting import cancel_requested as cancel_requested
     from corefutures._observing import add_observer as add_observer, remove_observer as remove_observer
+    from corefutures._progress import progress as progress, track as track
     from corefutures._registry import (
         BackendStatus as BackendStatus,
         backends as backends,
@@ -89,8 +90,10 @@ _HOMES = {
     "compare": "_comparing.compare",
     "create_executor": "_registry",
     "get_backend": "_registry",
+    "progress": "_progress",
     "register_backend": "_registry",
     "remove_observer": "_observing",
+    "track": "_progress",
     "wait": "_waiting",
 }
 _POOLS = {

@@ -113,22 +113,31 @@ class Call:
 
     def end(self, future: Any) -> None:
         """The future has ended. For executors, as the first of its callbacks."""
+        self.note_end(future)
+        assert self.finished is not None
+        if self.outcome == "cancelled":
+            audience.tell(CANCELLED, self.origin, self.finished, self)
+        else:
+            audience.tell(FINISHED, self.origin, self.finished, self, self.worker)
+
+    def note_end(self, future: Any = None) -> bool:
+        """Notes how the future has ended, if it has; returns whether it has. For who can't wait to be told of it."""
+        if self.outcome is not None:
+            return True
+        if future is None and ((future := self._future()) is None or not future.done()):
+            return False
         self._given = getattr(future, "_name", None)
         told = self.finished is not None  # by the worker
         if not told:
             self.finished = perf_counter()
-        assert self.finished is not None
         if future.cancelled():
             self.outcome = "cancelled"
-            audience.tell(CANCELLED, self.origin, self.finished, self)
-            return
-        error = future.exception()
-        if error is None:
+        elif (error := future.exception()) is None:
             self.outcome = "returned"
         else:
             self.error = type(error).__name__
             self.outcome = "lost" if isinstance(error, BrokenExecutor) and not told else "raised"
-        audience.tell(FINISHED, self.origin, self.finished, self, self.worker)
+        return True
 
 
 class Told(NamedTuple):
