@@ -133,16 +133,16 @@ def test_an_index_would_take_the_files(built: Path) -> None:
     run(sys.executable, "-m", "twine", "check", "--strict", *files)
 
 
-def test_the_core_needs_two_distributions_and_offers_six_extras(built: Path) -> None:
+def test_the_core_needs_two_distributions_and_offers_its_extras(built: Path) -> None:
     facts = metadata(built, CORE)
     required = facts.get_all("Requires-Dist", [])
     assert sorted(one for one in required if "extra ==" not in one) == [
         "importlib-metadata>=8",
         "pluggy>=1.5",
     ]
-    assert set(facts.get_all("Provides-Extra", [])) == {
-        "thread", "process", "interpreter", "dask", "all", "conformance",
-    }  # fmt: skip
+    extras = set(facts.get_all("Provides-Extra", []))
+    assert extras >= {"thread", "process", "interpreter", "dask", "all", "conformance", "progress"}
+    assert extras == set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
 @pytest.mark.parametrize("distribution", PLUGINS)
