@@ -42,9 +42,17 @@ class Cluster:
             return False
         return True
 
-    def add_worker(self, *options: str) -> subprocess.Popen[bytes]:
+    def add_worker(self, *options: str, lacks: str = "-") -> subprocess.Popen[bytes]:
         worker = self._start(
-            "dask_worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", *options
+            "dask_worker",
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--host",
+            "127.0.0.1",
+            *options,
+            lacks=lacks,
         )
         self.workers.append(worker)
         return worker
@@ -64,12 +72,13 @@ class Cluster:
             process.stdin.close()
         self.log.close()
 
-    def _start(self, tool: str, *options: str) -> subprocess.Popen[bytes]:
+    def _start(self, tool: str, *options: str, lacks: str = "-") -> subprocess.Popen[bytes]:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
         return subprocess.Popen(
             [
                 sys.executable,
                 str(HERE / "cluster_process.py"),
+                lacks,
                 f"distributed.cli.{tool}",
                 "--scheduler-file",
                 self.scheduler_file,

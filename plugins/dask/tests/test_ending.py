@@ -8,14 +8,14 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dask_errands as errands
 import psutil
 import pytest
-from children import in_fork, run_script
+from children import in_fork
 from distributed import Client
 
 import corefutures as futures
@@ -200,6 +200,9 @@ def test_another_version_is_refused_with_a_clear_message(shared_cluster: Any, mo
         assert pool.submit(errands.add, 1, 1).result(30) == 2
 
 
-def test_a_worker_without_the_backend_is_told_of(shared_cluster: Any) -> None:
-    run = run_script("import corefutures_dask, sys; print('distributed' in sys.modules)")
-    assert run.out == "False\n"
+def test_workers_without_the_backend_are_told_of(make_cluster: Callable[[int], Any]) -> None:
+    cluster = make_cluster(0)
+    cluster.add_worker(lacks="corefutures_dask")
+    cluster.await_workers(1)
+    with pytest.raises(futures.BackendUnavailableError, match=r"corefutures_dask.*install corefutures-dask"):
+        DaskExecutor(address=cluster.address)

@@ -129,6 +129,14 @@ def given_client(client: Any) -> Connection:
     return Connection(client, None, False)
 
 
+def lacking(error: BaseException) -> BackendUnavailableError:
+    """Returns the error for a cluster whose workers can't import what they need."""
+    return BackendUnavailableError(
+        f"backend 'dask' (corefutures-dask) can't use the cluster, whose workers lack something: {error}; "
+        "install corefutures-dask, and what an initializer needs, for the scheduler and for every worker"
+    )
+
+
 def _connect(**options: Any) -> Any:
     # Dask's client keeps its last 1,000 messages for debugging, and with them the arguments of finished calls.
     with dask.config.set({"distributed.admin.low-level-log-length": _MESSAGES_KEPT}):

@@ -277,8 +277,10 @@ class DaskExecutor(_Submitter):
                 connection = self._open()
                 try:
                     dispatcher = Dispatcher(connection, self._limit, self._preparation)
-                except BaseException:
+                except BaseException as exc:
                     connection.close()
+                    if "ModuleNotFoundError" in f"{type(exc)} {exc}":  # the scheduler hands on the text only
+                        raise _cluster.lacking(exc) from exc
                     raise
                 self._dispatcher = dispatcher
                 _dispatchers.add(dispatcher)
