@@ -240,6 +240,16 @@ def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any],
         DaskExecutor(**options)
 
 
+def test_views_add_up_and_name_their_calls(pool: DaskExecutor) -> None:
+    view = pool.options(priority=2, name="first").options(retries=1)
+    assert view._wishes == _dispatcher.Wishes(retries=1, priority=2)
+    future = view.submit(errands.add, 1, 1)
+    assert "first" in repr(future)
+    assert future.result(30) == 2
+    with pytest.raises(RuntimeError, match="limit how long"):
+        pool.options(timeout=1)
+
+
 def test_a_call_that_is_none_is_refused(pool: DaskExecutor) -> None:
     with pytest.raises(TypeError, match="callable"):
         pool.submit(3)  # type: ignore[arg-type]

@@ -371,7 +371,7 @@ class Dispatcher:
             _station.run_pack,
             tuple(terms),
             payload,
-            key=f"{pack.futures[0].name}-{self.pool}-{pack.number}",
+            key=f"{pack.futures[0].shown}-{self.pool}-{pack.number}",
             pure=False,
             retries=wishes.retries,
             priority=wishes.priority,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from corefutures.backend import Future, ResultIterator
     from corefutures_dask._cluster import Connection
-    from corefutures_dask._dispatcher import Lane
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -39,6 +38,7 @@ class _Submitter(Executor):
     """What a pool and its views have in common: calls with certain wishes go into a lane."""
 
     _wishes: Wishes
+    _label: str | None = None
 
     @property
     def _pool(self) -> DaskExecutor:
@@ -71,7 +71,12 @@ class _Submitter(Executor):
         except Exception as exc:
             return _failed(exc)
         kind = _kind_of(fn)
-        return dispatcher.take(self._lane(dispatcher), body, getattr(kind, "__name__", "") or "call", id(kind))
+        label = self._label
+        shown = label or getattr(kind, "__name__", None) or "call"
+        future = dispatcher.take(dispatcher.lane(self._wishes), body, shown, id(kind))
+        if label is not None:
+            future._name = label
+        return future
 
     def map(
         self,
@@ -120,8 +125,45 @@ class _Submitter(Executor):
             remote_traceback=RemoteTraceback,
         )
 
-    def _lane(self, dispatcher: Dispatcher) -> Lane:
-        return dispatcher.lane(self._wishes)
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        name: str | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int | None = None,
+        workers: Sequence[str] | None = None,
+    ) -> DaskView:
+        """Returns a view of the pool with options for the calls that are submitted through it.
+
+        What is not given is as in the pool or the view that this is called on.
+
+        Args:
+            timeout: Not to be had: running calls can't be stopped.
+            name: What the calls are called in `repr`, in messages and in Dask's dashboard.
+            resources: What each call needs of a worker: {"GPU": 1}.
+            retries: How often a call that raises is tried again.
+            priority: Calls with a higher one go first.
+            workers: The addresses or names of the workers that may run the calls.
+
+        Returns:
+            An executor with the same workers, whose `shutdown` does nothing.
+
+        Raises:
+            TypeError: A value is of the wrong type.
+            ValueError: A value makes no sense.
+            UnsupportedError: `timeout` is given.
+        """
+        super().options(timeout=timeout, name=name)  # for its checks
+        own = self._wishes
+        wishes = _wishes(
+            dict(own.resources) if resources is None else resources,
+            own.retries if retries is None else retries,
+            own.priority if priority is None else priority,
+            own.workers if workers is None else workers,
+        )
+        return DaskView(self._pool, wishes, self._label if name is None else name)
 
 
 class DaskExecutor(_Submitter):
@@ -214,40 +256,6 @@ class DaskExecutor(_Submitter):
         self._connect()
         _pools.add(self)
 
-    def options(
-        self,
-        *,
-        resources: Mapping[str, float] | None = None,
-        retries: int | None = None,
-        priority: int | None = None,
-        workers: Sequence[str] | None = None,
-    ) -> OptionsView:
-        """Returns a view of this pool whose calls have wishes of their own.
-
-        Args:
-            resources: What each call needs of a worker; None for what the pool was made with.
-            retries: How often a call that raises is tried again; None as before.
-            priority: Calls with a higher one go first; None as before.
-            workers: The addresses or host names of the workers that may run the calls; None for all.
-
-        Returns:
-            An executor with the same workers, whose `shutdown` does nothing: it is the pool's.
-
-        Raises:
-            TypeError: A value is of the wrong type.
-            ValueError: A value makes no sense.
-        """
-        own = self._wishes
-        return OptionsView(
-            self,
-            _wishes(
-                dict(own.resources) if resources is None else resources,
-                own.retries if retries is None else retries,
-                own.priority if priority is None else priority,
-                workers,
-            ),
-        )
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls, and lets go of the cluster, or stops it, once those it has are done.
 
@@ -324,12 +332,13 @@ class DaskExecutor(_Submitter):
         return str(refusal) if isinstance(refusal, BrokenDaskPool) else False
 
 
-class OptionsView(_Submitter):
-    """A pool, seen with other wishes: made by `DaskExecutor.options`."""
+class DaskView(_Submitter):
+    """A pool, seen with options for the calls submitted through here: made by `DaskExecutor.options`."""
 
-    def __init__(self, pool: DaskExecutor, wishes: Wishes) -> None:
+    def __init__(self, pool: DaskExecutor, wishes: Wishes, label: str | None) -> None:
         self._viewed = pool
         self._wishes = wishes
+        self._label = label
 
     @property
     def _pool(self) -> DaskExecutor:

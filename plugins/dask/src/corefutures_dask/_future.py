@@ -60,7 +60,7 @@ class DaskFuture(PoolFuture[_T]):
     def __init__(self, body: bytes, number: int, name: str, kind: int) -> None:
         super().__init__(_never_called, (body,), None)
         self.number = number
-        self.name = name
+        self.shown = name
         self.kind = kind
 
     def cancel(self) -> bool:
