@@ -96,6 +96,8 @@ def test_a_correct_thread_executor(name: str, monkeypatch: pytest.MonkeyPatch) -
     ("name", "method"),
     [
         ("reference:ProcessExecutor", ""),
+        ("unusual:LastFirst", ""),
+        ("unusual:Late", ""),
         *(("concurrent.futures:ProcessPoolExecutor", method) for method in START_METHODS),
         *([("concurrent.futures:InterpreterPoolExecutor", "")] if sys.version_info >= (3, 14) else []),
     ],

@@ -62,8 +62,8 @@ class AsCompleted:
     def test_as_completed_gives_the_ended_ones_first(self, executor: Executor, gate: Gate) -> None:
         """as_completed() MUST give futures first that had ended before. (manual: as_completed)"""
         ended = [executor.submit(calls.echo, number) for number in range(3)]
-        running = executor.submit(calls.pass_gate, gate)
         all_done(ended)
+        running = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         iterator = concurrent.futures.as_completed([running, *ended])
         found = {following(iterator).outcome() for _ in ended}
@@ -101,8 +101,9 @@ class AsCompleted:
         """as_completed() MUST give cancelled futures, at the latest when their turn has come. (manual:
         as_completed)
         """
-        futures = [executor.submit(calls.pass_gate, gate) for _ in range(LONG_ENOUGH)]
+        first = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
+        futures = [first, *(executor.submit(calls.pass_gate, gate) for _ in range(LONG_ENOUGH))]
         taking = following(concurrent.futures.as_completed(futures[-1:]))
         assert taking.goes_on(), "as_completed() gave a future whose call was pending"
         assert futures[-1].cancel(), "a call that waited behind others could not be cancelled"
@@ -113,8 +114,9 @@ class AsCompleted:
 
     def test_as_completed_gives_a_duplicate_once(self, executor: Executor, gate: Gate) -> None:
         """as_completed() MUST give a future once that is given more than once. (manual: as_completed)"""
-        ended, running = executor.submit(calls.nothing), executor.submit(calls.pass_gate, gate)
+        ended = executor.submit(calls.nothing)
         result_of(ended)
+        running = executor.submit(calls.pass_gate, gate)
         given = [ended, running, ended, running]
         taking = Meanwhile(lambda: list(concurrent.futures.as_completed(iter(given))), "as_completed()")
         assert taking.goes_on(), "as_completed() ended while a call was running"
@@ -128,8 +130,9 @@ class AsCompleted:
         """as_completed() MUST raise TimeoutError when a future does not end in time. (manual:
         as_completed)
         """
-        ended, running = executor.submit(calls.nothing), executor.submit(calls.pass_gate, gate)
+        ended = executor.submit(calls.nothing)
         result_of(ended)
+        running = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         for timeout in (0, SHORT_SECONDS):
             iterator = concurrent.futures.as_completed([running, ended], timeout)
@@ -145,8 +148,8 @@ class AsCompleted:
         as_completed)
         """
         ended = [executor.submit(calls.nothing) for _ in range(2)]
-        running = [executor.submit(calls.pass_gate, gate) for _ in range(2)]
         all_done(ended)
+        running = [executor.submit(calls.pass_gate, gate) for _ in range(2)]
         gate.await_arrivals()
         for function in (concurrent.futures.as_completed, corefutures.as_completed):
             as_completed: Callable[..., Any] = function
@@ -226,8 +229,9 @@ class AsCompleted:
         """Futures MUST end well after an iterator of as_completed() over them was dropped. (manual:
         as_completed)
         """
-        ended, running = executor.submit(calls.nothing), executor.submit(calls.pass_gate, gate, "ran")
+        ended = executor.submit(calls.nothing)
         result_of(ended)
+        running = executor.submit(calls.pass_gate, gate, "ran")
         iterator = concurrent.futures.as_completed([ended, running])
         following(iterator).outcome()
         del iterator

@@ -246,8 +246,8 @@ class Concurrency:
         Future.cancel)
         """
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
-        futures = [executor.submit(calls.note, journal, number) for number in range(20)]
         gate.await_arrivals()
+        futures = [executor.submit(calls.note, journal, number) for number in range(20)]
         assert futures[-1].cancel() is True, "cancel() did not return True for the last of 20 waiting calls"
         gate.open()
         all_done([blocker, *futures])
@@ -328,12 +328,16 @@ def _run_at_once(executor: Executor, gate: Gate, count: int) -> None:
 
 
 def _never_more(executor: Executor, gates: GateMaker, workers: int) -> None:
-    """Let calls go one by one; at each step, no more may have arrived than ended or have a worker."""
+    """Let calls go one by one, in whatever order they start: at each step, no more may have started than have a
+    worker.
+    """
     entrances = [gates() for _ in range(4 * workers + 4)]
-    futures: list[Future[Any]] = [executor.submit(calls.pass_gate, gate) for gate in entrances]
-    for ended, gate in enumerate(entrances):
-        gate.await_arrivals()
-        arrived = sum(bool(each.arrived) for each in entrances)
-        assert arrived <= ended + workers, f"{arrived - ended} calls ran at once with max_workers={workers}"
+    waiting: list[tuple[Gate, Future[Any]]] = [(gate, executor.submit(calls.pass_gate, gate)) for gate in entrances]
+    while waiting:
+        until(lambda: any(gate.arrived for gate, _ in waiting), "one of the waiting calls to start")
+        running = [(gate, future) for gate, future in waiting if gate.arrived]
+        assert len(running) <= workers, f"{len(running)} calls ran at once with max_workers={workers}"
+        gate, future = running[0]
         gate.open()
-        done(futures[ended])
+        done(future)
+        waiting.remove((gate, future))

@@ -241,8 +241,8 @@ class Interoperation:
     def test_standard_errors_are_raised(self, executor: Executor, gate: Gate) -> None:
         """Futures MUST raise the standard TimeoutError and CancelledError. (manual: Future.result)"""
         held: Future[Any] = executor.submit(calls.pass_gate, gate)
-        waiting = [executor.submit(calls.nothing) for _ in range(6)]
         gate.await_arrivals()
+        waiting = [executor.submit(calls.nothing) for _ in range(6)]
         for ask in (held.result, held.exception):
             try:
                 finishes(partial(ask, timeout=0.01), "result(timeout=0.01)")

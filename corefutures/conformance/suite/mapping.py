@@ -210,8 +210,9 @@ class Mapping:
         gate.open()
         assert taken(results) == [1, 2], "two calls of map() side by side lost results"
 
-    def test_map_hands_out_a_result_while_later_calls_run(self, executor: Executor, gates: GateMaker) -> None:
+    def test_map_hands_out_a_result_while_later_calls_run(self, make: Maker, gates: GateMaker) -> None:
         """map's iterator MUST hand out a result without waiting for later calls. (manual: Executor.map)"""
+        executor = make(max_workers=2)
         opened, closed = gates(), gates()
         opened.open()
         results = executor.map(calls.pass_gate, [opened, closed], ["early", "late"])
@@ -330,10 +331,11 @@ class Mapping:
         results = executor.map(calls.pass_gate, [gate], ["late"], timeout=0)
         error_following(results, TimeoutError, "with timeout=0, while the call was blocked")
 
-    def test_map_gives_results_before_it_times_out(self, executor: Executor, gates: GateMaker) -> None:
+    def test_map_gives_results_before_it_times_out(self, make: Maker, gates: GateMaker) -> None:
         """map's iterator MUST give the results that came in time before it raises TimeoutError. (manual:
         Executor.map)
         """
+        executor = make(max_workers=2)
         opened = gates()
         opened.open()
         result_of(executor.submit(calls.nothing))  # the worker has started

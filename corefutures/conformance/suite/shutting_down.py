@@ -48,8 +48,8 @@ def occupied(executor: Executor, gate: Gate, journal: Journal) -> tuple[Future[A
     others.
     """
     running = executor.submit(calls.pass_gate_and_note, gate, journal, "running")
-    waiting = [executor.submit(calls.note_and_echo, journal, number) for number in range(LONG_ENOUGH)]
     gate.await_arrivals()
+    waiting = [executor.submit(calls.note_and_echo, journal, number) for number in range(LONG_ENOUGH)]
     return running, waiting
 
 

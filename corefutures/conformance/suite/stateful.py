@@ -218,7 +218,7 @@ class _History(RuleBasedStateMachine):
 
     def _look(self) -> None:
         """What must come about does: workers take the calls whose turn it is, released calls end."""
-        if not self.strict and not self.closed:
+        if not self.strict:  # in which order calls start is promised beyond the manual
             return
         going = [call for call in self.calls if not (call.cancelled or call.future.cancelled())]
         held = 0

@@ -108,8 +108,8 @@ class Stress:
         Future.cancel)
         """
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
-        futures = [executor.submit(calls.note_and_echo, journal, str(number)) for number in range(100)]
         gate.await_arrivals()
+        futures = [executor.submit(calls.note_and_echo, journal, str(number)) for number in range(100)]
         _all_at_once(lambda who: [future.cancel() for future in futures], 4)
         gate.open()
         all_done([blocker, *futures])

@@ -104,9 +104,10 @@ class Waiting:
         """wait(FIRST_COMPLETED) MUST return when one of the futures ends. (manual: wait)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
-        futures = [executor.submit(calls.pass_gate, gate) for gate in (first, second, second)]
+        futures = [executor.submit(calls.pass_gate, gate) for gate in (first, second)]
         first.await_arrivals()
         second.await_arrivals()
+        futures.append(executor.submit(calls.pass_gate, second))
         waits = waiting(futures, until=FIRST_COMPLETED)
         assert waits.goes_on(), "wait(FIRST_COMPLETED) returned before a call had ended"
         first.open()
@@ -116,8 +117,8 @@ class Waiting:
     def test_wait_returns_at_once_when_the_first_has_completed(self, executor: Executor, gate: Gate) -> None:
         """wait(FIRST_COMPLETED) MUST return at once when one future has ended before. (manual: wait)"""
         ended = executor.submit(calls.nothing)
-        running = executor.submit(calls.pass_gate, gate)
         result_of(ended)
+        running = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         done, rest = waited([running, ended], until=FIRST_COMPLETED)
         assert (done, rest) == ({ended}, {running}), (
@@ -185,8 +186,8 @@ class Waiting:
     def test_wait_returns_at_once_after_an_exception(self, executor: Executor, gate: Gate) -> None:
         """wait(FIRST_EXCEPTION) MUST return at once when a call has failed before. (manual: wait)"""
         failed = executor.submit(calls.raise_new, ValueError, "x")
-        running = executor.submit(calls.pass_gate, gate)
         all_done([failed])
+        running = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         done, rest = waited([running, failed], until=FIRST_EXCEPTION)
         assert (done, rest) == ({failed}, {running}), "wait(FIRST_EXCEPTION) did not report what had failed before"
@@ -195,12 +196,13 @@ class Waiting:
         """wait(FIRST_EXCEPTION) MUST not return for a call that was cancelled. (manual: wait)"""
         executor = make(max_workers=1)
         first, second = gates(), gates()
-        futures = [executor.submit(calls.pass_gate, gate) for gate in [first] * LONG_ENOUGH + [second]]
+        executor.submit(calls.pass_gate, first)
         first.await_arrivals()
+        futures = [executor.submit(calls.pass_gate, gate) for gate in [first] * LONG_ENOUGH + [second]]
         cancelled, running = futures[-2:]
         assert cancelled.cancel(), "a call that waited behind others could not be cancelled"
         first.open()
-        second.await_arrivals()  # the executor has gone past the cancelled call
+        second.await_arrivals()  # an executor that keeps the order has gone past the cancelled call
         waits = waiting([cancelled, running], until=FIRST_EXCEPTION)
         assert waits.goes_on(), "wait(FIRST_EXCEPTION) returned for a cancelled call"
         second.open()
@@ -212,9 +214,10 @@ class Waiting:
     def test_wait_times_out_with_what_is_done(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST return what is done and what is not when its timeout is over. (manual: wait)"""
         ended = executor.submit(calls.nothing)
-        running, pending = executor.submit(calls.pass_gate, gate), executor.submit(calls.nothing)
         result_of(ended)
+        running = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
+        pending = executor.submit(calls.nothing)
         for timeout in (0, SHORT_SECONDS):
             done, rest = waited([ended, running, pending], timeout)
             assert (done, rest) == ({ended}, {running, pending}), (
@@ -276,8 +279,9 @@ class Waiting:
         """wait() MUST report a cancelled future as done, at the latest when its turn has come.
         (manual: wait)
         """
-        futures = [executor.submit(calls.pass_gate, gate) for _ in range(LONG_ENOUGH)]
+        executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
+        futures = [executor.submit(calls.pass_gate, gate) for _ in range(LONG_ENOUGH)]
         assert futures[-1].cancel(), "a call that waited behind others could not be cancelled"
         last = executor.submit(calls.nothing)
         gate.open()
@@ -287,8 +291,9 @@ class Waiting:
 
     def test_wait_wakes_for_a_cancellation(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST return when the last future that it waits for is cancelled. (manual: wait)"""
-        futures = [executor.submit(calls.pass_gate, gate) for _ in range(LONG_ENOUGH)]
+        executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
+        futures = [executor.submit(calls.pass_gate, gate) for _ in range(LONG_ENOUGH)]
         waits = waiting([futures[-1]])
         assert waits.goes_on(), "wait() returned while the call was pending"
         assert futures[-1].cancel(), "a call that waited behind others could not be cancelled"

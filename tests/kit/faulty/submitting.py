@@ -357,7 +357,7 @@ class RunsTwice(ThreadExecutor):
 
 @planted(
     "submitting.calls_run_without_being_asked_for",
-    says="a call whose future was dropped did not run",
+    says="a call whose future was dropped to run",
     also=("*",),
 )
 class ForgetsDroppedFutures(ThreadExecutor):
