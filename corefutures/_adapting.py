@@ -14,8 +14,10 @@ import os
 import threading
 import weakref
 from _thread import allocate_lock
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
+from corefutures._audience import audience
 from corefutures._exceptions import BrokenExecutor, CancelledError
 from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
@@ -125,6 +127,8 @@ class AdaptedExecutor(Executor):
         self._inherited = False  # in a forked child
         key = id(self)
         _adapters[key] = weakref.ref(self, lambda _: _adapters.pop(key, None))
+        if audience.present:
+            audience.executor_created(self)
 
     def __repr__(self) -> str:
         return f"<adapted {self._adapted!r}>"
@@ -149,6 +153,8 @@ class AdaptedExecutor(Executor):
             raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
         future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs)
         future._travelled = self._sends_bare
+        if audience.present:
+            audience.watch(self, fn, future)
         before, _here.executors = _here.executors, (*_here.executors, self)
         try:
             with self._lock:
@@ -164,6 +170,8 @@ class AdaptedExecutor(Executor):
                 future._follow(self._adapted.submit(future._call))
         except BaseException:
             self._strike(future)
+            if future._observed is not None:
+                future._cancel_as_told()
             raise
         finally:
             _here.executors = before
@@ -181,6 +189,8 @@ class AdaptedExecutor(Executor):
             BaseException: Whatever the adapted executor's `shutdown` raised, the first time; a thread that nobody
                 waits for logs it.
         """
+        if audience.present:
+            audience.executor_shut_down(self)
         self._end(_AFTER_SHUTDOWN, wait and self not in _here.executors, cancel_futures)
 
     def _end(self, refusal: str, wait: bool, cancel_futures: bool) -> None:
@@ -496,13 +506,18 @@ class _Call:
         if call is None or executor is None:
             return None  # cancelled; an error might be logged, or the call repeated
         fn, args, kwargs = call
+        observed = future._observed  # type: ignore[union-attr]
+        if observed is not None:
+            observed.begin(threading.current_thread().name)
         before, _here.executors = _here.executors, (*_here.executors, executor)
         del call, future, executor
         try:
             return fn(*args, **kwargs)
         finally:
+            if observed is not None:
+                observed.finished = perf_counter()
             _here.executors = before
-            del self, fn, args, kwargs, before  # an error's traceback refers to this frame: no cycle (F6)
+            del self, fn, args, kwargs, before, observed  # an error's traceback refers to this frame: no cycle (F6)
 
     def __reduce__(self) -> tuple[Any, ...]:
         future = self.future

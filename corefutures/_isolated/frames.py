@@ -37,6 +37,13 @@ PRESENT: Final = 5  # the answer to a roll call
 LEAVING: Final = 6  # the worker's last word: it holds no call and takes no more
 UNFIT: Final = 7  # the initializer failed; body as for ERROR; the worker ends
 PLAIN: Final = 8  # body: see `plain.plain_result`
+BEGUN: Final = 9  # a worker begins with an observed call; body: MOMENT
+ENDED: Final = 10  # it has done so; body: MOMENT
+
+#: Or-ed to the number of a call that is observed: its worker sends BEGUN and ENDED.
+OBSERVED: Final = 1 << 62
+#: When something happened, by `time.perf_counter`, which all processes of a machine share; the size of the result.
+MOMENT: Final = Struct("=dQ")
 
 #: Or-ed to the kind of a result where one call at a time is sent: the worker takes no more.
 LAST: Final = 0x80

@@ -13,8 +13,11 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from corefutures._audience import audience
 from corefutures._exceptions import WorkerLostError
 from corefutures._isolated.frames import (
+    BEGUN,
+    ENDED,
     ERROR,
     FRAME,
     LAST,
@@ -258,6 +261,11 @@ class PairPool(Pool):
             raise _Gone from None
         _, kind, number = FRAME.unpack_from(message)
         body = memoryview(message)[FRAME.size :]
+        assert station.worker is not None
+        if kind in (BEGUN, ENDED):
+            self._tell_moment(kind, number, body, station.worker.name)
+            self._receive(station, call)
+            return
         if kind & LAST:
             station.leaving = True
             kind &= ~LAST
@@ -274,6 +282,8 @@ class PairPool(Pool):
                 future._settle(value, error)
         elif kind == READY:
             station.ready = True
+            if audience.present:
+                audience.worker_started(self.owner(), station.worker.name)
         elif kind == LEAVING:
             station.leaving = True
         elif kind == UNFIT:
@@ -335,6 +345,8 @@ class PairPool(Pool):
         if self.closing and not self.calls:
             return
         loss = WorkerLostError(pid=worker.pid, exitcode=code, worker=worker.name)
+        if audience.present:
+            audience.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:
             loss.add_note(self.UNGUARDED)
         if not self._mourn(loss):

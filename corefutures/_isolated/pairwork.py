@@ -10,11 +10,16 @@ import os
 import pickle
 import sys
 from struct import Struct
+from time import perf_counter
 
 from corefutures._isolated.frames import (
+    BEGUN,
+    ENDED,
     FRAME,
     LAST,
     LEAVING,
+    MOMENT,
+    OBSERVED,
     PARCEL_SIZE,
     READY,
     STOP,
@@ -92,6 +97,8 @@ def serve_pair(
         if number == STOP:
             send(LEAVING, 0)
             return
+        if number & OBSERVED:
+            send(BEGUN, number, MOMENT.pack(perf_counter(), 0))
         body: Any
         try:
             if size == PARCEL_SIZE:
@@ -109,6 +116,8 @@ def serve_pair(
         if os.getpid() != process:  # forked off by the call: the pool is not ours
             os._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
+        if number & OBSERVED:
+            send(ENDED, number, MOMENT.pack(perf_counter(), len(body)))
         last = limit == 1
         if isinstance(body, bytes):
             send(kind | last * LAST, number, body)

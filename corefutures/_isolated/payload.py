@@ -68,6 +68,9 @@ class Parcel:
                 self.close()
         self.segments = [(part if type(part) is bytes else bytearray(part), _writable(part)) for part in segments]
 
+    def __len__(self) -> int:
+        return self.table or sum(memoryview(part).nbytes for part, _ in self.segments)
+
     def spool(self) -> int:
         """Returns the descriptor of the memfd that holds everything, which stays the parcel's own.
 

@@ -15,7 +15,9 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from corefutures._audience import audience
 from corefutures._exceptions import BrokenExecutor, WorkerLostError
+from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
 from corefutures._isolated.payload import split_error
 
@@ -80,6 +82,7 @@ class Pool(ABC):
         self._on_loss = on_loss
         self._hire_ahead = hire_ahead
         self._recruiter = weakref.ref(recruiter, _retire_later(self))
+        self.owner: Callable[[], Any] = lambda: None  # returns the executor as long as there is one, for observers
 
         # Guards the states and the table below, as far as more than one step is needed. Reentrant, because a
         # signal handler or finaliser may interrupt its holder. Never held while foreign code runs, a worker is
@@ -122,16 +125,24 @@ class Pool(ABC):
             body = self._encode.call(fn, args, kwargs)
         except (Exception, SystemExit) as exc:
             failed: CallFuture[Any] = CallFuture()
+            if audience.present and (owner := self.owner()) is not None:
+                audience.watch(owner, fn, failed)
             failed._settle(None, exc)
             return failed
         future: CallFuture[Any] = CallFuture(self, body)
+        if audience.present and (owner := self.owner()) is not None:
+            audience.watch(owner, fn, future, len(body))
         with self.lock:
-            if self.closing:
-                self.check_open()
-            self._numbered = number = self._numbered + 1
-            future._number = number
-            self.calls[number] = future
-            self._backlog.append(future)
+            if not (refused := self.closing):
+                self._numbered = number = self._numbered + 1
+                if future._observed is not None:
+                    number |= OBSERVED
+                future._number = number
+                self.calls[number] = future
+                self._backlog.append(future)
+        if refused:
+            future.cancel()  # for observers: nobody else has it
+            self.check_open()
         if len(self._crew) < self.size and self._short_of_workers():
             try:
                 self._hire()
@@ -317,6 +328,19 @@ class Pool(ABC):
             )
             return False
         return True
+
+    # ── what observers are told ──────────────────────────────────────────────────────────────────────────
+
+    def _tell_moment(self, kind: int, number: int, body: Any, worker: str) -> None:
+        """Takes in a BEGUN or ENDED frame."""
+        future = self.calls.get(number)
+        call = None if future is None else future._observed
+        if call is not None:
+            moment, size = MOMENT.unpack(body)
+            if kind == BEGUN:
+                call.begin(worker, moment)
+            else:
+                call.finished, call.result_size = moment, size
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
+from corefutures._audience import audience
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER, PENDING
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
+    BEGUN,
+    ENDED,
     ERROR,
     FRAME,
     LEAVING,
@@ -506,8 +509,13 @@ class TicketPool(Pool):
             self._send_parcel(station, number)
         elif kind == PRESENT:
             station.present = max(station.present, number)
+        elif kind in (BEGUN, ENDED):
+            assert station.worker is not None
+            self._tell_moment(kind, number, body, station.worker.name)
         elif kind == READY:
             station.ready = True
+            if audience.present and station.worker is not None:
+                audience.worker_started(self.owner(), station.worker.name)
         elif kind == LEAVING:
             self._let_go(station)
         elif kind == UNFIT:
@@ -561,6 +569,8 @@ class TicketPool(Pool):
             self.break_(f"the initializer of a worker of the {self.name} failed", station.unfit)
             return
         loss = WorkerLostError(pid=station.worker.pid, exitcode=code, worker=station.worker.name)
+        if audience.present:
+            audience.worker_lost(self.owner(), station.worker.name, loss)
         if not station.ready:
             loss.add_note(self.UNGUARDED)
         if not self._mourn(loss):

@@ -10,11 +10,16 @@ from __future__ import annotations
 import os
 import pickle
 from collections import namedtuple
+from time import perf_counter
 
 from corefutures._isolated.frames import (
+    BEGUN,
+    ENDED,
     ERROR,
     FRAME,
     LEAVING,
+    MOMENT,
+    OBSERVED,
     PARCEL_SIZE,
     PLAIN,
     PRESENT,
@@ -183,6 +188,8 @@ def serve_tickets(
             send(PRESENT, number)
             continue
         board[berth] = number
+        if number & OBSERVED:
+            send(BEGUN, number, MOMENT.pack(perf_counter(), 0))
         body: Any
         try:
             if size == PARCEL_SIZE:
@@ -198,6 +205,8 @@ def serve_tickets(
         if not alive():
             os._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
+        if number & OBSERVED:
+            send(ENDED, number, MOMENT.pack(perf_counter(), len(body)))
         if type(body) is not bytes:
             try:
                 courier.ship(number, body)

@@ -10,7 +10,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import Executor, Pace, chunked_map
+from corefutures.backend import Executor, Pace, audience, chunked_map
 from corefutures_dask import _cluster, _station, _wire
 from corefutures_dask._dispatcher import Dispatcher, Wishes
 from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
@@ -76,6 +76,8 @@ class _Submitter(Executor):
         future = dispatcher.take(dispatcher.lane(self._wishes), body, shown, id(kind))
         if label is not None:
             future._name = label
+        if audience.present:
+            audience.watch(self._pool, fn, future, len(body))
         return future
 
     def map(
@@ -269,6 +271,8 @@ class DaskExecutor(_Submitter):
             if dispatcher is None:  # in a forked child, before its first call
                 self._fork_refusal = _AFTER_SHUTDOWN
                 return
+        if audience.present:
+            audience.executor_shut_down(self)
         dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
         if cancel_futures:
             dispatcher.cancel_waiting()

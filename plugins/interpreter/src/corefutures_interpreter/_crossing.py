@@ -140,6 +140,9 @@ class Parcel:
         views: list[memoryview] = [memoryview(piece) for piece in pickled]
         self._manifest: tuple[Any, ...] = (len(pickled), *views, *buffers)
 
+    def __len__(self) -> int:
+        return sum(view.nbytes for view in self._manifest[1:])
+
     def manifest(self) -> tuple[Any, ...]:
         """Returns what a queue between interpreters is to carry: the count of the pickle's pieces, then all views."""
         return self._manifest

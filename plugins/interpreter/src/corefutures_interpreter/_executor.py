@@ -19,7 +19,7 @@ import weakref
 from concurrent.futures.interpreter import BrokenInterpreterPool
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import Executor
+from corefutures.backend import Executor, audience
 from corefutures_interpreter import _worker_interpreter
 from corefutures_interpreter._pools import make_pool
 from corefutures_interpreter._recruiting import InterpreterRecruiter
@@ -94,6 +94,8 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
         self._start_over()
         _executors.add(self)
+        if audience.present:
+            audience.executor_created(self)
 
     def _start_over(self) -> None:
         self._threads = set()
@@ -101,6 +103,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._serializer
         )
         self._pool = make_pool(self._max_workers, self._recruiter, self._threads, self._serializer, self.BROKEN)
+        self._pool.owner = weakref.ref(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run in one of the interpreters.
@@ -135,6 +138,8 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
 
         Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
         """
+        if audience.present:
+            audience.executor_shut_down(self)
         self._pool.close(wait=wait, cancel_futures=cancel_futures)
 
     # The standard names of private parts that the world reads.

@@ -17,7 +17,7 @@ import weakref
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import BREAK, REPLACE, Executor, Pace, Pool, chunked_map, has_fast_path
+from corefutures.backend import BREAK, REPLACE, Executor, Pace, Pool, audience, chunked_map, has_fast_path
 from corefutures_process._recruiting import ProcessRecruiter
 from corefutures_process._worker_process import make_encoder
 
@@ -111,7 +111,10 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._pace = Pace()
         self._pool = self._make_pool()
+        self._pool.owner = weakref.ref(self)
         _executors.add(self)
+        if audience.present:
+            audience.executor_created(self)
 
     def _make_pool(self) -> Pool:
         self._recruiter = ProcessRecruiter(
@@ -211,6 +214,8 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
 
         Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
         """
+        if audience.present:
+            audience.executor_shut_down(self)
         self._pool.close(wait=wait, cancel_futures=cancel_futures)
 
     def terminate_workers(self) -> None:
@@ -257,6 +262,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         closed = self._pool.closed
         self._processes = {}
         self._pool = self._make_pool()
+        self._pool.owner = weakref.ref(self)
         if closed:
             self._pool.close(wait=False)
 
