@@ -154,8 +154,9 @@ def spent_rows() -> Iterator[Row]:
     except ImportError:
         return
     os.environ.setdefault("PYTHONPATH", os.getcwd())
+    make_cluster: Any = SubprocessCluster
     with (
-        SubprocessCluster(
+        make_cluster(
             worker_class="distributed.Worker", n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0"
         ) as cluster,
         DaskExecutor(address=cluster.scheduler_address) as pool,

@@ -11,7 +11,7 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import dask
+import dask.config
 import distributed
 from distributed.versions import VersionMismatchWarning
 
