@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         get_backend as get_backend,
         register_backend as register_backend,
     )
+    from corefutures._tracing.recording import trace as trace
     from corefutures._waiting import (
         ALL_COMPLETED as ALL_COMPLETED,
         FIRST_COMPLETED as FIRST_COMPLETED,
@@ -93,6 +94,7 @@ _HOMES = {
     "progress": "_progress",
     "register_backend": "_registry",
     "remove_observer": "_observing",
+    "trace": "_tracing.recording",
     "track": "_progress",
     "wait": "_waiting",
 }

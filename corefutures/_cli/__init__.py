@@ -21,6 +21,7 @@ INTERRUPTED: Final = 130
 COMMANDS: Final = {
     "map": ("corefutures._cli.map", "run a Python function over many items"),
     "compare": ("corefutures._cli.compare", "try a function on every backend, and recommend one"),
+    "trace": ("corefutures._cli.trace", "draw a recorded timeline as a page of HTML"),
     "backends": ("corefutures._cli.backends", "list the installed backends and their states"),
     "conformance": ("corefutures._cli.conformance", "certify an executor, rule by rule"),
     "new-backend": ("corefutures._cli.new_backend", "write the skeleton of a backend of your own"),

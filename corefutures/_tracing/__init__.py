@@ -1,0 +1,4 @@
+"""Timelines: `recording` writes them while a program runs, `reading` reads them, `page` draws them.
+
+Nothing is imported here.
+"""
