@@ -204,5 +204,5 @@ def test_workers_without_the_backend_are_told_of(make_cluster: Callable[[int], A
     cluster = make_cluster(0)
     cluster.add_worker(lacks="corefutures_dask")
     cluster.await_workers(1)
-    with pytest.raises(futures.BackendUnavailableError, match=r"corefutures_dask.*install corefutures-dask"):
+    with pytest.raises(futures.BackendUnavailableError, match=r"workers.*install corefutures-dask"):
         DaskExecutor(address=cluster.address)

@@ -132,7 +132,7 @@ def given_client(client: Any) -> Connection:
 def lacking(error: BaseException) -> BackendUnavailableError:
     """Returns the error for a cluster whose workers can't import what they need."""
     return BackendUnavailableError(
-        f"backend 'dask' (corefutures-dask) can't use the cluster, whose workers lack something: {error}; "
+        f"backend 'dask' (corefutures-dask) can't prepare the cluster's workers: {error}; "
         "install corefutures-dask, and what an initializer needs, for the scheduler and for every worker"
     )
 

@@ -291,7 +291,8 @@ class DaskExecutor(_Submitter):
                     dispatcher = Dispatcher(connection, self._limit, self._preparation)
                 except BaseException as exc:
                     connection.close()
-                    if "ModuleNotFoundError" in f"{type(exc)} {exc}":  # the scheduler hands on the text only
+                    # The scheduler hands on the text of what a worker raised, or can't do even that and hangs up.
+                    if isinstance(exc, OSError) or "ModuleNotFoundError" in f"{type(exc)} {exc}":
                         raise _cluster.lacking(exc) from exc
                     raise
                 self._dispatcher = dispatcher
