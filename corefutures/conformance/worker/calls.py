@@ -6,6 +6,7 @@ boundary. Whoever writes a rule that needs another one adds it here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -131,7 +132,8 @@ def crash_process() -> None:
     if sys.platform == "win32":
         os.abort()
     else:
-        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        with contextlib.suppress(ValueError):  # only a main thread may ask for that
+            signal.signal(signal.SIGSEGV, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGSEGV)
 
 

@@ -6,6 +6,7 @@ look harmless until they travel, values whose methods lie, and containers withou
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -36,7 +37,8 @@ def crash() -> None:
     """Crash the process."""
     if sys.platform == "win32":
         os.abort()
-    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    with contextlib.suppress(ValueError):  # only a main thread may ask for that
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
