@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from corefutures.conformance.fixtures import Maker
+from corefutures.conformance.meanwhile import Meanwhile
 from corefutures.conformance.patience import all_done, brief, error_of, finishes, result_of, until
 from corefutures.conformance.rules import patient, requires
 from corefutures.conformance.worker import calls, carrying, hostile
@@ -179,19 +180,22 @@ class Stress:
         expected = Counter(str(number) for number, future in enumerate(futures) if not future.cancelled())
         _compare(Counter(journal.entries), expected)
 
-    def test_shutdowns_race(self, make: Maker) -> None:
+    def test_shutdowns_race(self, make: Maker, gate: Gate) -> None:
         """shutdown() in several threads at once SHOULD return in each, when the calls are done.
         (DESIGN E6)
         """
         executor = make(max_workers=2)
-        futures = [executor.submit(calls.echo, number) for number in range(50)]
+        futures = [executor.submit(calls.pass_gate, gate, number) for number in range(50)]
         late: list[int] = []
 
         def end(who: int) -> None:
             executor.shutdown(wait=True)
             late.append(sum(not future.done() for future in futures))
 
-        _all_at_once(end, 5)
+        ending = Meanwhile(lambda: _all_at_once(end, 5), "shutdown() in five threads")
+        ending.goes_on()  # one that does not wait has returned by now
+        gate.open()
+        ending.outcome()
         assert late == [0] * 5, f"shutdown(wait=True) returned with {max(late)} calls unfinished"
 
     def test_executors_in_quick_succession(self, make: Maker, capabilities: Mapping[str, bool]) -> None:

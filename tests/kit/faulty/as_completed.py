@@ -155,7 +155,7 @@ class DroppedWaitersSpoilTheFuture(ThreadExecutor):
     "as_completed.as_completed_futures_are_freed",
     says="an ended future to be freed",
     deadline=2,
-    also=("resources.raising_leaves_no_cycle*",),
+    also=("resources.*",),
 )
 class KeepsEveryFuture(ThreadExecutor):
     """The executor keeps every future that it has made."""

@@ -173,7 +173,7 @@ class _NoneWhenCancelled(PromptFuture):
     "cancelling.result_raises_cancelled_error",
     says="returned None instead of raising CancelledError",
     also=(
-        "resources.raising_leaves_no_cycle*",
+        "resources.*",
         "cancelling.exception_raises_cancelled_error",
         "cancelling.a_cancelled_future_stays_cancelled",
         "cancelling.cancel_wakes_a_thread_in_result",
@@ -264,7 +264,7 @@ class CancelsTheNextToo(ThreadExecutor):
     "cancelling.the_executor_goes_on_after_cancellations",
     says="a call behind 30 cancelled ones",
     also=(
-        "concurrency.never_more_than_max_workers_after_failures*",
+        "concurrency.*",
         "cancelling.a_cancelled_call_never_runs",
         "cancelling.cancel_leaves_other_calls_alone",
         "cancelling.*",

@@ -354,7 +354,7 @@ class NoticesFailuresWhenIdle(ThreadExecutor):
     "initializing.failing_initializer_leaves_finished_calls_alone",
     says="had ended before",
     also=(
-        "resources.raising_leaves_no_cycle*",
+        "resources.*",
         ANY,
     ),
 )

@@ -232,7 +232,7 @@ class CallsInThreadsThatStay(ThreadExecutor):
     "resources.never_more_processes_than_workers",
     says="more than max_workers processes",
     also=(
-        "concurrency.never_more_than_max_workers_after_failures*",
+        "concurrency.*",
         "resources.*",
     ),
 )

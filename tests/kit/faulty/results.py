@@ -499,7 +499,7 @@ class _OnOneClock(PromptFuture):
     "results.result_does_not_time_out_early",
     says="of a running call waited 0.0",
     also=(
-        "resources.raising_leaves_no_cycle*",
+        "resources.*",
         "results.exception_does_not_time_out_early",
     ),
 )

@@ -272,7 +272,7 @@ class DoesNotWaitWhenItCancels(ThreadExecutor):
     "shutting_down.shutdown_with_cancel_without_waiting_lets_the_running_call_end",
     says="ended the running call",
     also=(
-        "resources.raising_leaves_no_cycle*",
+        "resources.*",
         ANY,
     ),
 )
@@ -316,7 +316,7 @@ class SparesTheNextInLine(ThreadExecutor):
     "shutting_down.shutdown_with_cancel_leaves_finished_calls_alone",
     says="cancelled a finished call",
     also=(
-        "resources.raising_leaves_no_cycle*",
+        "resources.*",
         ANY,
     ),
 )
@@ -430,7 +430,7 @@ class LetsTheSecondOfTwoShutdownsGo(ThreadExecutor):
     "shutting_down.shutdown_during_submit_loses_no_call",
     says="every future that submit() returned",
     also=(
-        "resources.interpreters_*",
+        "resources.*",
         "shutting_down.shutdown_right_after_many_calls_completes_them",
         "shutting_down.shutdown_waits_for_calls_that_wait",
         "shutting_down.shutdown_without_waiting_completes_the_calls",

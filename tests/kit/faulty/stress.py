@@ -122,7 +122,7 @@ class CallsWhatCallbacksCancelled(CallsSomeOfTheCancelled):
     "stress.submit_races_shutdown",
     says="",
     also=(
-        "resources.interpreters_*",
+        "resources.*",
         "stress.*",
     ),
     deadline=4,
@@ -170,7 +170,7 @@ class SecondShutdownDoesNotWait(ThreadExecutor):
     "stress.executors_in_quick_succession",
     says="before the call had ended",
     also=(
-        "resources.interpreters_*",
+        "resources.*",
         "stress.*",
     ),
 )

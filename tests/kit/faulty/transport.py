@@ -416,7 +416,7 @@ class UnreadableResultIsNone(ProcessExecutor):
     "transport.result_that_exits_at_unpickling_fails_alone",
     says="waited",
     also=(
-        "concurrency.never_more_than_max_workers_after_failures*",
+        "concurrency.*",
         "transport.result_that_exits_at_unpickling_is_an_error",
         "transport.*",
     ),
