@@ -22,6 +22,9 @@ from corefutures.conformance.target import Target
 
 EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
 START_METHODS = get_all_start_methods() if EVERYTHING else [os.environ.get("COREFUTURES_TEST_START_METHOD") or "spawn"]
+needs_time = pytest.mark.skipif(
+    not EVERYTHING, reason="needs the time of `make certify` (capability: COREFUTURES_KIT_EVERYTHING=1)"
+)
 KIT = str(Path(__file__).parents[1] / "kit")
 
 
@@ -67,14 +70,13 @@ def test_our_interpreter_backend() -> None:
 
 
 @pytest.mark.timeout(2400)
+@needs_time
 @installed("dask")
 def test_our_dask_backend() -> None:
     distributed = pytest.importorskip("distributed", reason="needs the capability to import distributed")
     # Rules on workers that are new or lost need a cluster each: seconds. The others share one.
     own = [rule for rule in RULES.values() if rule.chapter in ("initializing", "worker_loss")]
     shared = [rule for rule in RULES.values() if rule not in own]
-    if not EVERYTHING:
-        own, shared = own[::40], shared[::16]
     with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         kept("dask", shared, address=cluster.scheduler_address)
     kept("dask", own)
@@ -89,9 +91,7 @@ def test_a_correct_thread_executor(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.skipif(
-    not EVERYTHING, reason="needs the time of `make certify` (capability: COREFUTURES_KIT_EVERYTHING=1)"
-)
+@needs_time
 @pytest.mark.parametrize(
     ("name", "method"),
     [
