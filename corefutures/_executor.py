@@ -170,7 +170,7 @@ class Executor(_standard.Executor):
         Raises:
             UnsupportedError: Running calls can't be asked here.
         """
-        raise unsupported(self, "ask a call to stop")
+        raise unsupported(self, "ask a call to stop", by="thread")
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how.
@@ -192,9 +192,9 @@ class Executor(_standard.Executor):
         self.shutdown(wait=True)
 
 
-def unsupported(executor: object, what: str) -> UnsupportedError:
-    """Returns the error that refuses what this executor can't do."""
-    return UnsupportedError(f"{type(executor).__name__} can't {what}; create_executor('process') makes a pool that can")
+def unsupported(executor: object, what: str, by: str = "process") -> UnsupportedError:
+    """Returns the error that refuses what this executor can't do, and names a backend `by` which it can be done."""
+    return UnsupportedError(f"{type(executor).__name__} can't {what}; create_executor({by!r}) makes a pool that can")
 
 
 def check_buffersize(buffersize: int | None) -> None:
