@@ -12,6 +12,8 @@ import inspect
 import logging
 import os
 import threading
+from collections.abc import Callable
+from operator import attrgetter
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +23,6 @@ from corefutures._audience import Call, Told, _drop, audience
 from corefutures.backend._hook import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Executor, Future
 
 LOGGER = logging.getLogger("concurrent.futures")
@@ -90,6 +91,18 @@ class ObserverSpecification:
         """A call was cancelled."""
 
 
+#: What each argument of a hook is.
+_ARGUMENTS: Final[dict[str, Callable[[Told], object]]] = {
+    "call": attrgetter("call"),
+    "error": attrgetter("error"),
+    "executor": lambda told: told.origin.executor,
+    "future": lambda told: None if told.call is None else told.call.future,
+    "name": lambda told: told.origin.name,
+    "time": attrgetter("time"),
+    "worker": attrgetter("worker"),
+}
+
+
 class _Hooks(pluggy.PluginManager):
     """The hooks of one observer. A marker is not needed: the names are enough."""
 
@@ -104,10 +117,12 @@ class _Hooks(pluggy.PluginManager):
             self.check_pending()
         except pluggy.PluginValidationError as error:
             raise ValueError(f"{observer!r} can't observe: {error}") from error
-        self._called: dict[str, Callable[..., object]] = {
-            name: caller
+        # There is one implementation of each hook, so it is called without pluggy, which takes as long as all the rest.
+        self._called = {
+            name: (implementation.function, [_ARGUMENTS[argument] for argument in implementation.argnames])
             for name, caller in vars(self.hook).items()
-            if isinstance(caller, pluggy.HookCaller) and caller.get_hookimpls()
+            if isinstance(caller, pluggy.HookCaller)
+            for implementation in caller.get_hookimpls()
         }
         if not self._called:
             raise TypeError(f"{observer!r} has none of the hooks of an observer, such as corefutures_call_finished")
@@ -128,16 +143,9 @@ class _Hooks(pluggy.PluginManager):
         called = self._called.get(told.hook)
         if called is None or self.gone:
             return
-        call = told.call
-        origin = told.origin
-        arguments: dict[str, Any] = {"executor": origin.executor, "name": origin.name, "time": told.time}
-        if call is not None:
-            arguments["call"] = call
-            arguments["future"] = call.future
-        arguments["worker"] = told.worker
-        arguments["error"] = told.error
+        function, arguments = called
         try:
-            called(**arguments)
+            function(*[argument(told) for argument in arguments])
         except BaseException:
             if told.hook not in self._failed:
                 self._failed.add(told.hook)
