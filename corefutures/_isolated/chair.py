@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from corefutures._isolated.future import CallFuture
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -27,14 +29,18 @@ class Sitter:
     """One turn of one thread in the chair.
 
     Args:
-        sizes: How much to read; empty as soon as the turn is over, so that `map` over it reads no more.
+        sizes: How much to read; empty as soon as the turn is over, so that `map` over it reads no more. None at all for
+            the collector, which works in its turn also while it runs foreign code, and so is not to be relieved.
+        future: Of the call that a thread waits for.
     """
 
-    __slots__ = ("sizes", "thread")
+    __slots__ = ("ended", "future", "sizes", "thread")
 
-    def __init__(self, sizes: Iterable[int] = ()) -> None:
+    def __init__(self, sizes: Iterable[int] = (), future: CallFuture[Any] | None = None) -> None:
         self.thread = threading.get_ident()
         self.sizes = list(sizes)
+        self.future = future
+        self.ended: list[object] = []  # not empty: that call was, and nobody was told yet
 
 
 class Chair:
@@ -72,7 +78,7 @@ class Chair:
 
     def take(self, sitter: Sitter) -> bool:
         """Sits down if the chair is free. To be called within what ends with `leave`, whatever it returned."""
-        if sitter.sizes:
+        if sitter.future is not None:
             self._listeners.append(sitter)
         self._queue.append(sitter)
         return self.has(sitter)
@@ -92,12 +98,18 @@ class Chair:
             time.sleep(_PATIENCE)
 
     def leave(self, sitter: Sitter) -> None:
-        """Stands up; does nothing if `sitter` has no turn any more."""
-        for where in (self._queue, self._listeners):
-            try:
-                where.remove(sitter)
-            except ValueError:
-                pass
+        """Stands up; does nothing if `sitter` has no turn any more. A thread that waits has to `go` after that."""
+        try:
+            self._queue.remove(sitter)
+        except ValueError:
+            pass
+
+    def go(self, sitter: Sitter) -> None:
+        """Gives up the bell, once all that has been read is in other hands: until then we may have to be relieved."""
+        try:
+            self._listeners.remove(sitter)
+        except ValueError:
+            pass
 
     def mute(self, *, on: bool) -> None:
         """Has the collector sleep on when there is something to read, or not any more."""
@@ -106,21 +118,28 @@ class Chair:
         except (ValueError, OSError):  # closed
             pass
 
-    def relieve_own(self) -> None:
-        """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser."""
-        if not self._queue:
-            return
-        try:
-            sitter = self._queue[0]
-        except IndexError:
-            return
-        if sitter.thread == threading.get_ident():
-            sitter.sizes.clear()
-            self.mute(on=False)
-            try:
-                self._queue.remove(sitter)  # but it may go on listening when we return
-            except ValueError:
-                pass
+    @property
+    def taken(self) -> bool:
+        """Whether any thread that waits has the chair, or wants it."""
+        return bool(self._listeners)
+
+    def relieve_own(self) -> list[Sitter]:
+        """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser.
+
+        Returns:
+            Those who were relieved: they may have read what nobody knows of.
+        """
+        thread, relieved = threading.get_ident(), []
+        for sitter in self._listeners.copy():  # also one that only wants the chair: it would get it, and not know
+            if sitter.thread == thread:
+                sitter.sizes.clear()
+                self.mute(on=False)
+                try:
+                    self._queue.remove(sitter)  # but it may go on listening when we return
+                except ValueError:
+                    pass
+                relieved.append(sitter)
+        return relieved
 
     def listen(self, sitter: Sitter, timeout: float | None) -> Iterable[int]:
         """Returns the descriptors from which there is something to read, after waiting for one of them or `ring`."""

@@ -44,6 +44,8 @@ class CallFuture(Future[_T]):
     _number: int = 0
     _body: bytes | Parcel | None = None
     _pool: Pool | None = None
+    # Whoever set this tells of the end that finds its way in here: a thread that must not run callbacks of others.
+    _ended_for: list[Any] | None = None
 
     def cancel(self) -> bool:
         """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
@@ -86,6 +88,13 @@ class CallFuture(Future[_T]):
         if pool is not None:
             pool.relieve()
         return Future._condition.fget(self)  # type: ignore[attr-defined]
+
+    @property
+    def _done_callbacks(self) -> list[Any]:
+        pool = self._pool
+        if pool is not None:
+            pool.relieve()
+        return Future._done_callbacks.fget(self)  # type: ignore[attr-defined, no-any-return]
 
     def _park(self, bell: Any) -> None:
         """Has `bell.release()` called when the call ends, unless it has ended."""
@@ -138,12 +147,26 @@ class CallFuture(Future[_T]):
             self._exception = exception
             self._state = FINISHED  # F2: after the outcome
             self._close_list()
+            ended_for = self._ended_for
+            if ended_for is not None:
+                ended_for.append(self)
         self._body = self._pool = None
-        if self._watched:
-            try:
-                self._announce()
-            except BaseException:
-                LOGGER.exception("exception calling callback for %r", self)
+        if self._watched and ended_for is None:
+            self._announce_safely()
+        return True
+
+    def _announce_safely(self) -> None:
+        try:
+            self._announce()
+        except BaseException:
+            LOGGER.exception("exception calling callback for %r", self)
+
+    def _announce_to_threads(self) -> bool:
+        """Tells those who block in `result`; returns whether nobody else is to be told."""
+        if self._callbacks or self._to_tell or self._own_condition is not None:
+            return False
+        if self._parked:
+            self._release_parked()
         return True
 
     def _forget_call(self) -> None:

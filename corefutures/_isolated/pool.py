@@ -384,6 +384,7 @@ class Pool(ABC):
         current = threading.current_thread()
         if self._is_ours(current):
             return
+        self.relieve()
         if self.thread is None and self.calls:
             # Whoever submitted them may not have come to start a worker, and with it our thread, or is at it.
             with contextlib.suppress(Exception):  # who submitted is told, and so are the futures

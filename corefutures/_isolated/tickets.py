@@ -21,7 +21,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 
 from corefutures._audience import audience
 from corefutures._exceptions import WorkerLostError
-from corefutures._future import LOGGER, PENDING
+from corefutures._future import FINISHED, LOGGER, PENDING
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
@@ -57,6 +57,8 @@ _READ_SIZE: Final = 1 << 16
 _SHORT_READ: Final = 1 << 12
 #: Seconds that a thread waits awake for a worker's answer.
 _BRIEF: Final = 0.00005
+#: Seconds that the kernel can be asked to wait.
+_LONG: Final = 1e6
 #: Seconds between asking the workers of a broken pool to end, and making them.
 _GRACE: Final = 1.0
 
@@ -72,6 +74,7 @@ class _Station:
         self.sentinels: list[Any] = []
         self.heard: deque[bytes] = deque()  # what was read, and not taken in; for whoever has the chair
         self.rest = b""  # of a frame that has not come in full
+        self.hired = False  # its worker has started, and is watched
         self.ready = False
         self.present = 0  # the last roll call answered
         self.leaving = False  # said so itself
@@ -111,6 +114,7 @@ class TicketPool(Pool):
         self._rolls = 0
         self._doubts: list[_Doubt] = []
         self._stopping = False
+        self._untold: deque[CallFuture[Any]] = deque()  # ended by threads that waited; our thread tells of them
         self._brief = True  # the last answer that a thread waited for came soon
         self._kill_at: float | None = None
 
@@ -215,16 +219,20 @@ class TicketPool(Pool):
         route.hand_over()
         try:
             self._chair.register(frames)  # type: ignore[union-attr]
+            for sentinel in worker.sentinels():
+                descriptor = sentinel if isinstance(sentinel, int) else sentinel.fileno()
+                station.sentinels.append(descriptor)
+                self._watched[descriptor] = station
+                self._poll.register(descriptor, select.EPOLLIN)
         except BaseException:  # the pool has been closed by an error of ours
             worker.kill()
             worker.reap()
             self._dismiss(station)
             raise
-        for sentinel in worker.sentinels():
-            descriptor = sentinel if isinstance(sentinel, int) else sentinel.fileno()
-            station.sentinels.append(descriptor)
-            self._watched[descriptor] = station
-            self._poll.register(descriptor, select.EPOLLIN)
+        station.hired = True  # only from now on it may be buried, which closes the sentinels
+        if station.frames < 0 and not station.sentinels:
+            station.dead = True
+            self._wake()
 
     def _dismiss(self, station: _Station) -> None:
         """Forgets a station, and closes what leads to it."""
@@ -267,6 +275,11 @@ class TicketPool(Pool):
         finally:
             self._ended = True
             self._close_ours()
+            self._tell()
+
+    def _tell(self) -> None:
+        while self._untold:
+            self._untold.popleft()._announce_safely()
 
     def _turn(self) -> None:
         chair, desk = self._chair, self._desk
@@ -281,7 +294,7 @@ class TicketPool(Pool):
                 self._hush()
             else:
                 station = self._watched.get(descriptor)
-                if station is not None and station.worker is not None and station.worker.ended():
+                if station is not None and station.hired and station.worker.ended():  # type: ignore[union-attr]
                     station.dead = True
         sitter = Sitter()
         try:
@@ -295,6 +308,7 @@ class TicketPool(Pool):
             chair.leave(sitter)
         if desk.waiting and len(desk.out) < 512:
             desk.post()
+        self._tell()
         if self.defect is not None or self.closing:
             self._close_down()
 
@@ -326,15 +340,13 @@ class TicketPool(Pool):
         chair = self._chair
         if chair is None:
             return timeout
-        chair.relieve_own()
+        self.relieve()
         if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
             return timeout
         deadline = None if timeout is None else time.monotonic() + timeout
-        sitter = Sitter((_SHORT_READ,))
-        seated = False
+        sitter = Sitter((_SHORT_READ,), future)
         try:
             if chair.take(sitter):
-                seated = True
                 chair.mute(on=True)
                 future._park(chair)
                 while chair.has(sitter, alone=True) and future._state == PENDING:
@@ -345,23 +357,49 @@ class TicketPool(Pool):
                         break
                     if not self._overhear(chair, sitter, future, left):
                         break
-        except (ValueError, OSError):  # all was closed: the call has failed, or is about to
-            if self._wake_up >= 0:
-                raise
-        finally:
-            if seated:
-                future._unpark(chair)
-                # Also if we were interrupted and relieved: that may have been just before the collector was muted.
-                # If somebody else sits by now, the collector looks in vain, and takes the chair next.
-                chair.mute(on=False)
-            chair.leave(sitter)
-            if self.closing or self._backlog or any(station.heard for station in list(self._stations)):
-                self._wake()
+                self._stand_up(chair, sitter)
+            else:
+                chair.leave(sitter)
+                chair.go(sitter)
+        except BaseException as exc:  # of a signal handler; also while standing up, of which each step may be repeated
+            if future._state == FINISHED:
+                sitter.ended.append(future)
+            self._stand_up(chair, sitter)
+            self._wake()
+            if not isinstance(exc, (ValueError, OSError)) or self._wake_up >= 0:
+                raise  # or else all was closed: the call has failed, or is about to
         return None if deadline is None else deadline - time.monotonic()
 
+    def _stand_up(self, chair: Chair, sitter: Sitter) -> None:
+        self._pass_on(sitter)
+        future = sitter.future
+        if future is not None:
+            future._unpark(chair)
+        # Also if we were interrupted and relieved: that may have been just before the collector was muted.
+        # If somebody else sits by now, the collector looks in vain, and takes the chair next.
+        chair.mute(on=False)
+        chair.leave(sitter)
+        if self.closing or self._backlog or self._untold or any(station.heard for station in list(self._stations)):
+            self._wake()
+        chair.go(sitter)
+
+    def _pass_on(self, sitter: Sitter) -> None:
+        """Has everybody told of a call that was ended in the chair: threads here, anybody else by our thread."""
+        future = sitter.future
+        if future is None:
+            return
+        future._ended_for = None
+        if sitter.ended and not future._announce_to_threads():
+            self._untold.append(future)
+        sitter.ended.clear()
+
     def relieve(self) -> None:
-        if self._chair is not None:
-            self._chair.relieve_own()
+        chair = self._chair
+        relieved = () if chair is None or not chair.taken else chair.relieve_own()
+        for sitter in relieved:
+            self._pass_on(sitter)
+        if relieved:
+            self._wake()  # for what was read, and not taken in
 
     def _overhear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> bool:
         """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing.
@@ -371,7 +409,8 @@ class TicketPool(Pool):
 
         1. reading and storing, if we have the chair;
         2. looking at what is there, and taking it if it is nothing but the end of our call;
-        3. ending that call.
+        3. ending that call; only then is what was heard dropped: whoever relieves us has the collector do it again,
+           and of what two do here, only the first counts.
         """
         for descriptor in self._hear(chair, sitter, future, timeout):
             station = self._watched.get(descriptor)
@@ -389,21 +428,19 @@ class TicketPool(Pool):
             size, kind, number = FRAME.unpack_from(data)
             if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
                 return False
+            future._unpark(chair)  # nobody need ring for us
+            future._ended_for = sitter.ended
+            if kind == PLAIN:
+                future._settle(loads(data[FRAME.size :]), None)
+            else:
+                self._end_call(future, kind, data[FRAME.size :])
+            self._desk.free(number)  # type: ignore[union-attr]
+            if self.calls.pop(number, None) is not None:
+                self.finished += 1
             try:
-                try:
-                    station.heard.remove(data)
-                except ValueError:
-                    return False
-                future._unpark(chair)  # nobody need ring for us
-                self._digest(station, data)
-            except BaseException:  # of a signal handler: what was not done, the collector does, or does again
-                if future._state == PENDING:
-                    self.calls[number] = future
-                    if data not in station.heard:
-                        station.heard.appendleft(data)
-                else:
-                    future._announce()
-                raise
+                station.heard.remove(data)
+            except ValueError:
+                return False
         return True
 
     def _hear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> Iterable[int]:
@@ -420,7 +457,7 @@ class TicketPool(Pool):
                 heard = chair.listen(sitter, 0)  # which may have heard the bell
                 if future._state != PENDING or not chair.has(sitter, alone=True):
                     return heard
-        heard = heard or chair.listen(sitter, timeout)
+        heard = heard or chair.listen(sitter, timeout if timeout is None else min(timeout, _LONG))
         self._brief = time.perf_counter() - began < 2 * _BRIEF
         return heard
 
@@ -452,7 +489,7 @@ class TicketPool(Pool):
                 station.frames = -1
                 if not station.leaving and station.worker is not None:
                     station.worker.kill()  # if it has not ended, it has lost its voice: no call of it can end
-                if not station.sentinels:
+                if station.hired and not station.sentinels:
                     station.dead = True
                 return
             self._take_down(station, data)
@@ -489,17 +526,14 @@ class TicketPool(Pool):
             self._desk.free(number)  # type: ignore[union-attr]
             self.finished += 1
             future = self.calls.pop(number, None)
-            if kind == ERROR:
+            if kind != VALUE_PARCEL:
                 if future is not None:
-                    self._settle_error(future, body)
-                return
-            if kind == VALUE and future is None:
+                    self._end_call(future, kind, body)
                 return
             try:
-                value = self._decode(body) if kind == VALUE else station.route.receive(number)
+                value = station.route.receive(number)
             except BaseException as exc:
-                done = "unpickled" if kind == VALUE else "received"
-                exc.add_note(f"raised while the result of a call was {done}")
+                exc.add_note("raised while the result of a call was received")
                 if future is not None:
                     future._settle(None, exc)
             else:
@@ -522,6 +556,19 @@ class TicketPool(Pool):
             station.unfit = self._rebuild(body)
         else:
             raise RuntimeError(f"a worker sent a frame of the unknown kind {kind}")
+
+    def _end_call(self, future: CallFuture[Any], kind: int, body: bytes) -> None:
+        """Ends a call with what a VALUE or ERROR says."""
+        if kind == ERROR:
+            self._settle_error(future, body)
+            return
+        try:
+            value = self._decode(body)
+        except BaseException as exc:
+            exc.add_note("raised while the result of a call was unpickled")
+            future._settle(None, exc)
+        else:
+            future._settle(value, None)
 
     def _send_parcel(self, station: _Station, number: int) -> None:
         future = self.calls.get(number)

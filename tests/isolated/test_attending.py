@@ -88,13 +88,18 @@ def recruiter():
     return Recruiter()
 
 
-@pytest.fixture
-def pool(recruiter):
+def make(recruiter: Recruiter) -> Any:
     pool = tickets.TicketPool(
         make_route=DescriptorRoute, size=1, recruiter=recruiter, encode=Encoder(), decode=pickle.loads,
         broken=BrokenExecutor, remote_traceback=Exception,
     )  # fmt: skip
     assert pool.submit(abs, (1,), {}).result(30) == 1
+    return pool
+
+
+@pytest.fixture
+def pool(recruiter):
+    pool = make(recruiter)
     yield pool
     recruiter.may_answer.set()
     pool.close(wait=True)
@@ -110,13 +115,15 @@ def check(pool: Any) -> None:
     assert not pool.calls
 
 
+def answer_who_sits(pool: Any, may_answer: threading.Event, *others: threading.Event) -> None:
+    """Lets the worker answer once somebody has the chair, or one of `others` is set."""
+    while not (pool._chair._queue or any(other.is_set() for other in others)):
+        pass
+    may_answer.set()
+
+
 def interruptions(pool: Any, may_answer: threading.Event, handler: Any) -> int:
     """Waits for calls, interrupted by `handler` at each point in turn; returns how many points there were."""
-
-    def answer_who_sits(done: threading.Event) -> None:
-        while not (pool._chair._queue or done.is_set()):
-            pass
-        may_answer.set()
 
     def handle() -> None:
         may_answer.set()
@@ -126,7 +133,7 @@ def interruptions(pool: Any, may_answer: threading.Event, handler: Any) -> int:
         may_answer.clear()
         done = threading.Event()
         future = pool.submit(abs, (1,), {})
-        answering = threading.Thread(target=answer_who_sits, args=(done,))
+        answering = threading.Thread(target=answer_who_sits, args=(pool, may_answer, done))
         answering.start()
         try:
             with interrupt(handle):
@@ -165,3 +172,140 @@ def test_a_handler_raises(pool, recruiter):
         raise Raised
 
     assert interruptions(pool, recruiter.may_answer, handler) > 30
+
+
+def test_a_handler_shuts_down(recruiter):
+    def scenario(interrupt: Any) -> None:
+        pool = make(recruiter)
+        recruiter.may_answer.clear()
+        future = pool.submit(abs, (1,), {})
+        over = threading.Event()
+        answering = threading.Thread(target=answer_who_sits, args=(pool, recruiter.may_answer, over))
+        answering.start()
+
+        def handler() -> None:
+            over.set()
+            pool.close(wait=True)
+
+        with interrupt(handler):
+            assert future.result(30) == 2
+        answering.join()
+        pool.close(wait=True)
+
+    assert everywhere(scenario, tickets, chair) > 30
+
+
+def test_after_a_handler_raised_other_threads_have_the_pool(recruiter):
+    def scenario(interrupt: Any) -> None:
+        pool = make(recruiter)
+        recruiter.may_answer.clear()
+        future = pool.submit(abs, (1,), {})
+        over = threading.Event()
+        answering = threading.Thread(target=answer_who_sits, args=(pool, recruiter.may_answer, over))
+        answering.start()
+
+        def handler() -> None:
+            over.set()
+            raise Raised
+
+        try:
+            with interrupt(handler):
+                future.result(30)
+        except Raised:
+            pass
+        answering.join()
+        outcomes: list[Any] = []
+
+        def go_on() -> None:
+            check(pool)
+            pool.close(wait=True)
+            outcomes.append(future.result(30))
+
+        other = threading.Thread(target=go_on, daemon=True)
+        other.start()
+        other.join(30)
+        assert outcomes == [2]
+
+    assert everywhere(scenario, tickets, chair) > 30
+
+
+def test_a_handler_waits_for_what_was_read_together(pool, recruiter):
+    def scenario(interrupt: Any) -> None:
+        recruiter.may_answer.clear()
+        first = pool.submit(abs, (1,), {})
+        interrupted, over, both = threading.Event(), threading.Event(), threading.Event()
+        seconds = []
+
+        def submit_another() -> None:
+            answer_who_sits(pool, threading.Event(), interrupted, over)
+            seconds.append(pool.submit(abs, (1,), {}))
+            both.set()
+            recruiter.may_answer.set()
+
+        submitting = threading.Thread(target=submit_another)
+        submitting.start()
+
+        def handler() -> None:
+            interrupted.set()
+            assert both.wait(30)
+            assert seconds[0].result(30) == first._number + 1
+
+        with interrupt(handler):
+            assert first.result(30) == first._number
+        over.set()
+        submitting.join()
+        check(pool)
+
+    assert everywhere(scenario, tickets, chair) > 30
+
+
+def test_callbacks_do_not_run_in_a_thread_that_waits(pool, recruiter):
+    for _ in range(50):
+        recruiter.may_answer.clear()
+        future = pool.submit(abs, (1,), {})
+        over, told = threading.Event(), threading.Event()
+        threads = []
+
+        def tell(_: object, threads: Any = threads, told: threading.Event = told) -> None:
+            threads.append(threading.current_thread())
+            told.set()
+
+        def subscribe_and_answer(future: Any = future, over: threading.Event = over, tell: Any = tell) -> None:
+            while not (future._parked or over.is_set()):
+                pass
+            future.add_done_callback(tell)
+            recruiter.may_answer.set()
+
+        subscribing = threading.Thread(target=subscribe_and_answer)
+        subscribing.start()
+        try:
+            assert future.result(30) == future._number
+        finally:
+            over.set()
+        subscribing.join()
+        assert told.wait(30)
+        assert threads == [pool.thread]
+
+
+def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, recruiter):
+    bells = []
+    told = threading.Event()
+
+    def callback(_: object) -> None:
+        recruiter.may_answer.clear()
+        future = pool.submit(abs, (1,), {})
+        waiting = threading.Thread(target=future.result, args=(30,))
+        waiting.start()
+        while not future._parked:
+            pass
+        bells.extend(future._parked)
+        recruiter.may_answer.set()
+        told.set()
+
+    recruiter.may_answer.clear()
+    pool.submit(abs, (1,), {}).add_done_callback(callback)
+    recruiter.may_answer.set()
+    assert told.wait(30)
+    assert len(bells) == 1
+    assert bells[0] is not pool._chair
+    check(pool)
