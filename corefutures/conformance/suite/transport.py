@@ -35,6 +35,9 @@ VALUES: tuple[Any, ...] = (
 SIZES = tuple(sorted({2**power + step for power in (0, 7, 8, 12, 15, 16, 17, 20) for step in (-1, 0, 1)}))
 """Payload sizes around the limits that buffers, pipes and length fields like to have."""
 
+TOO_DEEP = 50_000
+"""So many lists in one another that pickle gives up; not more, for to say so may take long."""
+
 
 class Transport:
     """Rules on arguments, results and exceptions on their way."""
@@ -252,7 +255,7 @@ class Transport:
     def test_too_deep_argument_works_or_is_an_error(self, executor: Executor) -> None:
         """An argument nested too deeply for pickle MUST arrive or fail. (manual: ProcessPoolExecutor)"""
         try:
-            future = finishes(lambda: executor.submit(carrying.take, carrying.nested(200_000)), "submit()")
+            future = finishes(lambda: executor.submit(carrying.take, carrying.nested(TOO_DEEP)), "submit()")
         except AssertionError:
             raise
         except Exception:
@@ -382,7 +385,7 @@ class Transport:
     @requires("pickles")
     def test_too_deep_result_fails_alone(self, make: Maker) -> None:
         """A result nested too deeply for pickle SHOULD fail that one future. (DESIGN E4)"""
-        _fails_alone(make, carrying.nested, 200_000)
+        _fails_alone(make, carrying.nested, TOO_DEEP)
 
     @requires("pickles")
     def test_workers_outlive_what_cannot_cross(self, executor: Executor) -> None:
