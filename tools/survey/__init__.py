@@ -1,0 +1,1 @@
+"""How conformant is everybody? `python -m tools.survey NAME…` certifies, and writes docs/survey.md."""

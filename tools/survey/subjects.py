@@ -1,0 +1,191 @@
+"""Whose executors are surveyed: for each a name, what the kit is called with, and how its executors are made.
+
+The factories here stand in where making an executor takes more than calling a class with `max_workers`; each does as
+little as it can. Nothing is imported until it is surveyed.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from importlib import import_module, metadata
+from typing import Any
+
+HERE = __name__
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One executor in the survey.
+
+    Attributes:
+        name: What the page calls it.
+        target: What the kit is called with.
+        distribution: What it is installed as; empty for the standard library.
+        note: How it was made, where that needs saying.
+        arguments: Further arguments for the kit.
+    """
+
+    name: str
+    target: str
+    distribution: str = ""
+    note: str = ""
+    arguments: tuple[str, ...] = ()
+
+    def version(self) -> str:
+        """The distribution and its version; empty for the standard library."""
+        return f"{self.distribution} {metadata.version(self.distribution)}" if self.distribution else ""
+
+
+SUBJECTS: dict[str, Subject] = {
+    "stdlib-thread": Subject("concurrent.futures.ThreadPoolExecutor", "concurrent.futures:ThreadPoolExecutor"),
+    "stdlib-process": Subject("concurrent.futures.ProcessPoolExecutor", "concurrent.futures:ProcessPoolExecutor"),
+    "stdlib-interpreter": Subject(
+        "concurrent.futures.InterpreterPoolExecutor", "concurrent.futures:InterpreterPoolExecutor"
+    ),
+    "thread": Subject("corefutures thread", "thread", "corefutures-thread"),
+    "process": Subject("corefutures process", "process", "corefutures-process"),
+    "interpreter": Subject("corefutures interpreter", "interpreter", "corefutures-interpreter"),
+    "loky": Subject("loky.ProcessPoolExecutor", "loky:ProcessPoolExecutor", "loky"),
+    "loky-reusable": Subject(
+        "loky.get_reusable_executor",
+        f"{HERE}:loky_reusable",
+        "loky",
+        "one executor for the whole process, resized when the next is asked for; here each is made anew "
+        "(`reuse=False`), since the rules use several, and shut each down",
+    ),
+    "joblib": Subject(
+        "joblib's reusable executor",
+        f"{HERE}:joblib_reusable",
+        "joblib",
+        "`joblib.externals.loky.get_reusable_executor(reuse=False)`",
+    ),
+    "distributed": Subject(
+        "Dask's ClientExecutor",
+        f"{HERE}:dask_client_executor",
+        "distributed",
+        "`Client.get_executor(pure=False)`, on a local cluster of worker processes with one thread each, which the "
+        "executors share",
+        ("--capabilities", "remote=yes,survives_worker_loss=yes"),
+    ),
+    "mpi4py": Subject(
+        "mpi4py.futures.MPIPoolExecutor", "mpi4py.futures:MPIPoolExecutor", "mpi4py", "with MPICH, on one machine"
+    ),
+    "executorlib": Subject("executorlib.SingleNodeExecutor", "executorlib:SingleNodeExecutor", "executorlib"),
+    "executorlib-block": Subject(
+        "executorlib.SingleNodeExecutor, in blocks",
+        f"{HERE}:executorlib_in_blocks",
+        "executorlib",
+        "`block_allocation=True`: workers that stay, instead of a process for each call",
+    ),
+    "more-executors": Subject(
+        "more_executors.Executors.thread_pool", f"{HERE}:more_executors_threads", "more-executors"
+    ),
+    "more-executors-retry": Subject(
+        "more_executors, with_retry",
+        f"{HERE}:more_executors_with_retry",
+        "more-executors",
+        "`Executors.thread_pool(…).with_retry(max_attempts=1)`",
+    ),
+    "pebble-process": Subject(
+        "pebble.ProcessPool",
+        f"{HERE}:PebbleProcesses",
+        "pebble",
+        "its own interface is `schedule`, `close`, `stop` and `join`: an adapter of 20 lines gives it `submit` and "
+        "`shutdown`",
+    ),
+    "pebble-thread": Subject("pebble.ThreadPool", f"{HERE}:PebbleThreads", "pebble", "through the same adapter"),
+}
+"""Slug → subject, in the order of the page."""
+
+
+def loky_reusable(max_workers: int, **options: Any) -> Executor:
+    """loky's reusable executor, never the one of before."""
+    made: Executor = import_module("loky").get_reusable_executor(max_workers=max_workers, reuse=False, **options)
+    return made
+
+
+def joblib_reusable(max_workers: int, **options: Any) -> Executor:
+    """The copy of loky that joblib uses."""
+    made: Executor = import_module("joblib.externals.loky").get_reusable_executor(
+        max_workers=max_workers, reuse=False, **options
+    )
+    return made
+
+
+@functools.cache
+def dask_client(workers: int) -> Any:
+    """A client of a cluster with so many workers, for as long as the process lives."""
+    dask = import_module("distributed")
+    return dask.Client(dask.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
+
+
+def dask_client_executor(max_workers: int) -> Executor:
+    """Dask's executor; by default it takes equal calls for one (`pure`), which nobody expects of an executor."""
+    made: Executor = dask_client(max_workers).get_executor(pure=False)
+    return made
+
+
+def executorlib_in_blocks(max_workers: int) -> Executor:
+    """executorlib with workers that stay."""
+    made: Executor = import_module("executorlib").SingleNodeExecutor(max_workers=max_workers, block_allocation=True)
+    return made
+
+
+def more_executors_threads(max_workers: int, **options: Any) -> Executor:
+    """more-executors' thread pool."""
+    made: Executor = import_module("more_executors").Executors.thread_pool(max_workers=max_workers, **options)
+    return made
+
+
+def more_executors_with_retry(max_workers: int, **options: Any) -> Executor:
+    """The same with a layer of its own."""
+    made: Executor = (
+        import_module("more_executors")
+        .Executors.thread_pool(max_workers=max_workers, **options)
+        .with_retry(max_attempts=1)
+    )
+    return made
+
+
+class _Pebble(Executor):
+    """submit() is schedule(), shutdown() is close() and join(), in a thread of its own if nobody waits for it."""
+
+    kind: str
+
+    def __init__(self, max_workers: int, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:
+        self.pool = getattr(import_module("pebble"), self.kind)(max_workers, initializer=initializer, initargs=initargs)
+        self.futures: weakref.WeakSet[Future[Any]] = weakref.WeakSet()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Schedule the call."""
+        future: Future[Any] = self.pool.schedule(fn, args, kwargs)
+        self.futures.add(future)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Close the pool; `stop` would end calls that run as well."""
+        for future in list(self.futures) if cancel_futures else ():
+            if not future.running():
+                future.cancel()
+        self.pool.close()
+        joining = threading.Thread(target=self.pool.join)
+        joining.start()
+        if wait:
+            joining.join()
+
+
+class PebbleProcesses(_Pebble):
+    """pebble.ProcessPool as an executor."""
+
+    kind = "ProcessPool"
+
+
+class PebbleThreads(_Pebble):
+    """pebble.ThreadPool as an executor."""
+
+    kind = "ThreadPool"
