@@ -269,7 +269,8 @@ def test_calls_submitted_before_are_not_told_of() -> None:
         with observing(Diary()) as diary:
             second = executor.submit(pow, 2, 3)
             gate.set()
-            concurrent.futures.wait([first, second])
+            first.result()
+            second.result()
     assert {told["future"] for _, told in diary.entries if "future" in told} <= {second}
     assert len(diary.told("submitted")) == 1
 

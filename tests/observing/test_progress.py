@@ -59,13 +59,18 @@ def test_what_runs_and_what_waits_is_told_apart() -> None:
     with corefutures.create_executor("thread", max_workers=1) as executor:
         gate, begun = threading.Event(), threading.Event()
         with corefutures.progress(executor, total=10, file=io.StringIO()) as shown:
-            executor.submit(lambda: (begun.set(), gate.wait()))
+            executor.submit(_hold, begun, gate)
             executor.submit(pow, 2, 3)
             assert begun.wait(30)
             catch_up()
             assert (shown.tally.running, shown.tally.waiting, shown.tally.total) == (1, 1, 10)
             assert shown.tally.counts() == "0 of 10 done, 1 running, 1 waiting"
             gate.set()
+
+
+def _hold(begun: threading.Event, gate: threading.Event) -> None:
+    begun.set()
+    gate.wait()
 
 
 def test_several_executors_are_shown_at_once_each_with_its_own_calls() -> None:

@@ -33,7 +33,7 @@ def recorded(tmp_path: Path) -> Path:
             concurrent.futures.wait(futures)
         with corefutures.create_executor("process", max_workers=1) as executor:
             executor.submit(len, b"x" * 1000)
-        late.submit(lambda: (begun.set(), gate.wait()))
+        late.submit(_hold, begun, gate)
         waiting = late.submit(pow, 2, 3)
         assert waiting.cancel()
         assert begun.wait(30)
@@ -41,6 +41,11 @@ def recorded(tmp_path: Path) -> Path:
     late.shutdown()
     assert recording.calls == 24
     return file
+
+
+def _hold(begun: threading.Event, gate: threading.Event) -> None:
+    begun.set()
+    gate.wait()
 
 
 def test_the_file_is_what_perfetto_reads(recorded: Path) -> None:
