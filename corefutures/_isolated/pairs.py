@@ -349,7 +349,7 @@ class PairPool(Pool):
             audience.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:
             loss.add_note(self.UNGUARDED)
-        if not self._mourn(loss):
+        if not self._mourn(loss, ready=station.ready):
             return
         if call is not None and self.calls.pop(call._number, None) is not None:
             call._settle(None, loss)

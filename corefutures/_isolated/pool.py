@@ -56,8 +56,8 @@ class Pool(ABC):
 
     #: Said of a worker that was lost before it was ready.
     UNGUARDED = (
-        "It had not finished starting. Does it import a main module that makes the pool at import time?"
-        " Then put that under `if __name__ == '__main__':`."
+        "It had not finished starting. Does it import a main module that makes the pool at import time? Then put that"
+        " under `if __name__ == '__main__':`, in a file: a main module read from standard input can't be imported."
     )
 
     def __init__(
@@ -306,24 +306,27 @@ class Pool(ABC):
         elif self.forced and not len(self._crew) and self.calls:
             self.break_(f"the {self.name} was forcefully shut down", None)
 
-    def _mourn(self, loss: WorkerLostError) -> bool:
+    def _mourn(self, loss: WorkerLostError, *, ready: bool) -> bool:
         """Decides what the loss of a worker means; returns whether the pool goes on.
 
         Args:
             loss: Says which worker and how.
+            ready: Whether it had finished starting.
         """
+        hint = "" if ready else f". {self.UNGUARDED}"
         if self.forced:
             self.break_(f"the {self.name} was forcefully shut down", loss)
             return False
         if self._on_loss == BREAK:
-            self.break_(f"a worker of the {self.name} was lost while the call was running or pending: {loss}", loss)
+            message = f"a worker of the {self.name} was lost while the call was running or pending: {loss}{hint}"
+            self.break_(message, loss)
             return False
         self._losses_in_a_row = 1 if self.finished else self._losses_in_a_row + 1
         self.finished = 0
         if self._losses_in_a_row >= max(_CRASH_LOOP, 2 * self.size + 1):
             self.break_(
                 f"{self._losses_in_a_row} workers of the {self.name} in a row were lost before a call was finished,"
-                f" the last one like this: {loss}",
+                f" the last one like this: {loss}{hint}",
                 loss,
             )
             return False

@@ -620,7 +620,7 @@ class TicketPool(Pool):
             audience.worker_lost(self.owner(), station.worker.name, loss)
         if not station.ready:
             loss.add_note(self.UNGUARDED)
-        if not self._mourn(loss):
+        if not self._mourn(loss, ready=station.ready):
             return
         if shown in self.calls:  # step 2 of `serve_tickets`: it was running that
             self._lose(shown, loss)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -180,19 +181,32 @@ def test_after_exit_nothing_is_taken(method, way, make_pool):
     assert ended.out.strip() == "cannot schedule new futures after interpreter shutdown"
 
 
-def test_unguarded_main_module_is_an_error_and_no_bomb(tmp_path):
+@pytest.mark.parametrize("loss", ["break", "replace"])
+@pytest.mark.parametrize("start", sorted({"spawn", "forkserver"}.intersection(multiprocessing.get_all_start_methods())))
+@pytest.mark.parametrize("from_a_file", [True, False], ids=["file", "stdin"])
+def test_unguarded_main_module_is_an_error_and_no_bomb(tmp_path, from_a_file, start, loss):
     script = tmp_path / "unguarded.py"
     script.write_text(
         "import multiprocessing, os\n"
         "from corefutures_process import ProcessPoolExecutor\n"
-        "pool = ProcessPoolExecutor(2, multiprocessing.get_context('spawn'))\n"
-        "print(pool.submit(os.getpid).result())\n"
+        f"pool = ProcessPoolExecutor(2, multiprocessing.get_context({start!r}), on_worker_loss={loss!r})\n"
+        "print(pool.submit(os.getpid).result(20))\n"
     )
-    command = f"[sys.executable, {str(script)!r}]"
-    ended = run_script(f"import subprocess, sys; sys.exit(subprocess.run({command}).returncode)")
+    path = str(script)
+    argument = path if from_a_file else "-"
+    ended = run_script(
+        f"""
+        import subprocess, sys
+
+        with open({path!r}) as script:
+            done = subprocess.run([sys.executable, {argument!r}], stdin=script, timeout=50)
+        sys.exit(done.returncode)
+        """
+    )
     assert ended.status == 1
-    assert "BrokenProcessPool" in ended.err
-    assert "if __name__ == '__main__':" in ended.err
+    said = ended.err.strip().splitlines()[-1]
+    assert "RuntimeError: " in said or "BrokenProcessPool: " in said
+    assert "if __name__ == '__main__':" in said
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

@@ -48,13 +48,27 @@ class ProcessRecruiter:
         self._rest = (initializer, initargs, limit, serializer)
 
     def recruit(self, ends: Any) -> ProcessWorker:
-        """Starts a process that serves `ends`."""
+        """Starts a process that serves `ends`.
+
+        Raises:
+            RuntimeError: Whoever was to become the worker, or to fork it, ended instead.
+            BaseException: Whatever starting a process raises.
+        """
         if isinstance(ends, TicketEnds):
             ends = _TravellingEnds(*ends)
         process = self._context.Process(  # type: ignore[attr-defined]
             target=_worker_process.serve, args=(ends, *self._rest)
         )
-        process.start()
+        try:
+            process.start()
+        except (ConnectionError, EOFError) as exc:
+            from corefutures.backend import Pool  # here for start-up time only
+
+            method = self._context.get_start_method()
+            raise RuntimeError(
+                f"a worker process could not be started with {method!r}: what was to become one ended before that."
+                f" {Pool.UNGUARDED}"
+            ) from exc
         self._processes[process.pid] = process
         return ProcessWorker(process, self._processes)
 
