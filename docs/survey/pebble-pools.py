@@ -129,8 +129,8 @@ def fail():
 
 
 def broken_pool():
-    """pebble-process: initializing.failing_initializer_makes_submit_fail initializing.failing_initializer_makes_map_fail
-    initializing.failing_initializer_in_a_second_worker_breaks_the_pool
+    """pebble-process: initializing.failing_initializer_makes_submit_fail
+    initializing.failing_initializer_makes_map_fail initializing.failing_initializer_in_a_second_worker_breaks_the_pool
     """
     pool = pebble.ProcessPool(max_workers=1, initializer=fail)
     print("the first call ended in", type(pool.schedule(int).exception()))
@@ -147,8 +147,8 @@ def broken_pool():
 
 if __name__ == "__main__":
     for show in (
-        keyword_called_function, cancel_of_a_running_call, cancel_of_a_waiting_call, exit_status_zero, what_cannot_cross,
-        exit_of_the_program, broken_pool,
+        keyword_called_function, cancel_of_a_running_call, cancel_of_a_waiting_call, exit_status_zero,
+        what_cannot_cross, exit_of_the_program, broken_pool,
     ):  # fmt: skip
         print(f"--- {show.__name__}")
         show()
