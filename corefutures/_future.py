@@ -313,19 +313,23 @@ class Future(_standard.Future[_T], Generic[_T]):
             TimeoutError: The time is up.
         """
         if (timeout is not None and timeout <= 0) or not spin_until(self.done):
-            turnstile = allocate_lock()
-            turnstile.acquire()
-            fresh: list[Any] = []
-            with self._lock:
-                if self._parked is None:
-                    self._parked = fresh
-                self._watched = True
-                if waits := self._state not in DONE:
-                    self._parked.append(turnstile)
-            if waits and not self._pass(turnstile, timeout):
-                raise TimeoutError
+            self._sleep_until_end(timeout)
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             raise CancelledError
+
+    def _sleep_until_end(self, timeout: float | None) -> None:
+        """Blocks until the future is done; raises TimeoutError if the time is up."""
+        turnstile = allocate_lock()
+        turnstile.acquire()
+        fresh: list[Any] = []
+        with self._lock:
+            if self._parked is None:
+                self._parked = fresh
+            self._watched = True
+            if waits := self._state not in DONE:
+                self._parked.append(turnstile)
+        if waits and not self._pass(turnstile, timeout):
+            raise TimeoutError
 
     def _pass(self, turnstile: Any, timeout: float | None) -> bool:
         """Waits until the end releases `turnstile`; returns whether the future is done."""

@@ -70,9 +70,11 @@ class CallFuture(Future[_T]):
         return True
 
     def _await_end(self, timeout: float | None) -> None:
-        pool = self._pool
+        pool, waited = self._pool, False
         if pool is not None:
-            timeout = pool.attend(self, timeout)
+            timeout, waited = pool.attend(self, timeout)
+        if waited and self._state not in DONE:  # it was awake for long enough
+            self._sleep_until_end(timeout)
         if self._state != FINISHED:
             super()._await_end(timeout)
 

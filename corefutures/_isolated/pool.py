@@ -167,13 +167,13 @@ class Pool(ABC):
         if self.closing:
             self._wake()
 
-    def attend(self, future: CallFuture[Any], timeout: float | None) -> float | None:
+    def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
         """Called by a thread that is about to wait for `future`: it may do something for it.
 
         Returns:
-            What is left of `timeout`.
+            What is left of `timeout`, and whether it has waited.
         """
-        return timeout
+        return timeout, False
 
     def relieve(self) -> None:
         """Called by a thread that is about to wait for calls: ends what `attend` does in it, if we interrupt that."""

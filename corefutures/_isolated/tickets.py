@@ -331,7 +331,7 @@ class TicketPool(Pool):
         if self._doubts:
             self._weigh()
 
-    def attend(self, future: CallFuture[Any], timeout: float | None) -> float | None:
+    def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
         """Reads, in a thread that waits for the only call there is, until that has ended or others have a say.
 
         Foreign code is left to the collector, but for what decoding this call's result runs: callbacks of others
@@ -339,14 +339,16 @@ class TicketPool(Pool):
         """
         chair = self._chair
         if chair is None:
-            return timeout
+            return timeout, False
         self.relieve()
         if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
-            return timeout
+            return timeout, False
         deadline = None if timeout is None else time.monotonic() + timeout
         sitter = Sitter((_SHORT_READ,), future)
+        seated = False
         try:
             if chair.take(sitter):
+                seated = True
                 chair.mute(on=True)
                 future._park(chair)
                 while chair.has(sitter, alone=True) and future._state == PENDING:
@@ -368,7 +370,7 @@ class TicketPool(Pool):
             self._wake()
             if not isinstance(exc, (ValueError, OSError)) or self._wake_up >= 0:
                 raise  # or else all was closed: the call has failed, or is about to
-        return None if deadline is None else deadline - time.monotonic()
+        return None if deadline is None else deadline - time.monotonic(), seated
 
     def _stand_up(self, chair: Chair, sitter: Sitter) -> None:
         self._pass_on(sitter)
