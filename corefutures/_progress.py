@@ -489,8 +489,25 @@ def _table(tallies: list[Tally]) -> Any:
     for tally in tallies:
         bar = ProgressBar(total=tally.total, completed=tally.ended, width=16, pulse=tally.total is None)
         counts = Text(tally.counts(), style="red" if tally.failed else "", no_wrap=True, overflow="ellipsis")
-        table.add_row(Text(tally.description), bar, counts, Text(tally.speed(), style="dim", no_wrap=True))
+        told = [Text(tally.description)] if tally.description else []
+        table.add_row(*told, bar, counts, Text(tally.speed(), style="dim", no_wrap=True))
     return table
+
+
+def line(tally: Tally, file: TextIO, width: int) -> str:
+    """Returns a tally as one line for a terminal, for who draws it at a place of their own; needs rich.
+
+    Args:
+        tally: What to draw.
+        file: The terminal.
+        width: How many columns at most.
+    """
+    from rich.console import Console  # here: rich is optional
+
+    console = Console(file=file, width=width, force_terminal=True)
+    with console.capture() as captured:
+        console.print(_table([tally]))
+    return captured.get().partition("\n")[0].rstrip()
 
 
 class _Notebook:

@@ -353,6 +353,6 @@ def test_results_and_progress_share_a_terminal(monkeypatch):
         results.add(call)
     results.finish()
     lines = screen.getvalue().split("\n")
-    assert [line.rpartition("\r")[2] for line in lines] == ["result 1", "result 2", ""]
+    assert [line.rpartition("\r")[2].removeprefix("\x1b[K") for line in lines] == ["result 1", "result 2", ""]
     assert "1 of 2 done" in lines[1]
     assert "2 of 2 done" in lines[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
@@ -28,6 +29,7 @@ def clock(monkeypatch):
         now = 100.0
 
     monkeypatch.setattr(statusline.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(statusline, "has_rich", lambda: False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     return Clock
@@ -42,6 +44,19 @@ def test_tells_how_far_it_is(clock):
     clock.now += 2
     line.draw(20, 3)
     assert terminal.shown() == "20 of 40 done, 3 failed, 5.0/s"
+
+
+@pytest.mark.skipif(not statusline.has_rich(), reason="rich is not installed here")
+def test_rich_draws_a_bar_and_the_time_that_is_left(clock, monkeypatch):
+    monkeypatch.setattr(statusline, "has_rich", lambda: True)
+    terminal = Terminal()
+    line = StatusLine(terminal, 40)
+    clock.now += 2
+    line.draw(10, 3)
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert re.fullmatch(r"\r\S+ 10 of 40 done, 3 failed 5/s, 6.0 s left\x1b\[K", drawn)
+    line.erase()
+    assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 def test_of_an_unknown_number(clock):
