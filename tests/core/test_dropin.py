@@ -158,7 +158,11 @@ def test_the_parameters_are_the_standard_library_s(ours: Any, theirs: Any) -> No
         found = [parameter for parameter in found if parameter[0] != "buffersize"]
         expected = [parameter for parameter in expected if parameter[0] != "buffersize"]
     found = [parameter for parameter in found if parameter[1] is not inspect.Parameter.VAR_KEYWORD]
-    assert found == expected
+    # What we add is keyword-only, comes last and changes nothing unless it is given.
+    added = found[len(expected) :]
+    assert found[: len(expected)] == expected
+    assert all(kind is inspect.Parameter.KEYWORD_ONLY for _, kind, _ in added)
+    assert all(default is not inspect.Parameter.empty for _, _, default in added)
 
 
 def test_types_can_be_parameterised() -> None:
