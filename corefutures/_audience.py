@@ -209,9 +209,10 @@ class Audience:
 def origin_of(executor: Any) -> Origin:
     """Returns the one `Origin` of an executor."""
     known: Origin | None = executor.__dict__.get("_origin")
-    if known is None:
-        known = executor.__dict__.setdefault("_origin", Origin(executor))
-    return known
+    if known is not None:
+        return known
+    origin: Origin = executor.__dict__.setdefault("_origin", Origin(executor))
+    return origin
 
 
 def _drop(_: object) -> None:

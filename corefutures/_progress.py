@@ -93,7 +93,8 @@ def track(
     if known is None:
         known = len(calls._futures) if isinstance(calls, ResultIterator) and not calls._submissions else _length(calls)
     if isinstance(calls, (list, tuple, set, frozenset, dict)) and all(_is_future(item) for item in calls) and calls:
-        source = as_completed(calls)
+        futures: Any = calls
+        source = as_completed(futures)
     return Tracked(source, Tally(description or "calls", known), _checked_file(file))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib.util
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -19,9 +21,12 @@ import corefutures
 from corefutures._observing import ObserverSpecification, catch_up
 from corefutures.backend import audience, hookimpl
 
+with_processes = pytest.mark.skipif(
+    importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
+)
 BACKENDS = [
     "thread",
-    "process",
+    pytest.param("process", marks=with_processes),
     pytest.param(
         "interpreter",
         marks=pytest.mark.skipif(sys.version_info < (3, 14), reason="the interpreter backend needs Python 3.14"),
@@ -104,6 +109,7 @@ def test_a_call_is_followed_from_submission_to_its_end(backend: str) -> None:
     assert (returned.result_size is None) == (backend == "thread")
 
 
+@with_processes
 @pytest.mark.parametrize("portable", [False, True])
 def test_isolated_workers_take_the_times_themselves_whichever_way_they_are_reached(
     portable: bool, monkeypatch: pytest.MonkeyPatch
@@ -142,10 +148,13 @@ def test_a_call_that_is_cancelled_has_not_started(backend: str) -> None:
     assert len(diary.told("shut down")) == 1
 
 
+@with_processes
 def test_a_lost_worker_is_told_of_and_its_call_is_lost() -> None:
     with (
         observing(Diary()) as diary,
-        corefutures.create_executor("process", max_workers=1, on_worker_loss="replace") as executor,
+        corefutures.create_executor(
+            "process", max_workers=1, on_worker_loss="replace", mp_context=multiprocessing.get_context("spawn")
+        ) as executor,
     ):
         error = executor.submit(os._exit, 3).exception()
         assert executor.submit(pow, 2, 2).result() == 4
@@ -158,6 +167,7 @@ def test_a_lost_worker_is_told_of_and_its_call_is_lost() -> None:
     assert len(diary.told("worker started")) == 2
 
 
+@with_processes
 def test_what_cannot_be_sent_is_a_call_that_failed() -> None:
     with observing(Diary()) as diary, corefutures.create_executor("process", max_workers=1) as executor:
         executor.submit(lambda: None).exception()

@@ -190,7 +190,7 @@ def test_a_notebook_gets_html_that_replaces_itself(monkeypatch: pytest.MonkeyPat
         def display(picture: dict[str, str], *, raw: bool, display_id: bool) -> Output:
             return Output()
 
-    monkeypatch.setitem(sys.modules, "IPython.display", Display)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "IPython.display", Display)
     monkeypatch.setattr(_progress, "_surface", lambda file: _progress._Notebook())
     with (
         corefutures.create_executor("thread", max_workers=1) as executor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import importlib.util
 import itertools
 import json
 import os
@@ -18,6 +19,10 @@ from corefutures._cli import main
 from corefutures._observing import catch_up
 from corefutures._tracing.page import page
 from corefutures._tracing.reading import OUTCOMES, Timeline, read_trace
+
+with_processes = pytest.mark.skipif(
+    importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
+)
 
 
 @pytest.fixture
@@ -48,6 +53,7 @@ def _hold(begun: threading.Event, gate: threading.Event) -> None:
     gate.wait()
 
 
+@with_processes
 def test_the_file_is_what_perfetto_reads(recorded: Path) -> None:
     events = json.loads(recorded.read_text(encoding="utf-8"))
     assert {event["ph"] for event in events} == {"M", "X", "C", "i", "b", "e"}
@@ -67,6 +73,7 @@ def test_the_file_is_what_perfetto_reads(recorded: Path) -> None:
     assert all(count["running"] >= 0 and count["waiting"] >= 0 for count in counts)
 
 
+@with_processes
 def test_what_was_recorded_is_read_again(recorded: Path) -> None:
     timeline = read_trace(recorded)
     assert timeline.pools == ["quick", "ProcessPoolExecutor-0", "late"] or timeline.pools[0].startswith("quick")
@@ -96,6 +103,7 @@ def test_calls_whose_worker_nobody_knows_are_laid_side_by_side(tmp_path: Path) -
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(of_row))
 
 
+@with_processes
 def test_a_file_that_was_cut_off_is_read_up_to_there(recorded: Path) -> None:
     text = recorded.read_text(encoding="utf-8")
     recorded.write_text(text[: len(text) * 2 // 3], encoding="utf-8")
@@ -111,6 +119,7 @@ def test_what_is_no_trace_is_told_so(text: str, tmp_path: Path, capsys: pytest.C
     assert not file.with_suffix(".html").exists()
 
 
+@with_processes
 def test_files_that_cannot_be_read_or_written_are_told_of(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +144,7 @@ def test_what_a_call_is_named_cannot_break_the_page() -> None:
     assert "</script><b>" not in drawn
 
 
+@with_processes
 def test_the_page_asks_nobody_for_anything(recorded: Path) -> None:
     assert main(["trace", str(recorded)]) == 0
     text = recorded.with_suffix(".html").read_text(encoding="utf-8")
@@ -142,6 +152,7 @@ def test_the_page_asks_nobody_for_anything(recorded: Path) -> None:
     assert "https:" not in text
 
 
+@with_processes
 @pytest.mark.skipif(browser() is None, reason="there is no Chromium here")
 def test_a_person_can_use_the_page(recorded: Path, tmp_path: Path) -> None:
     assert main(["trace", str(recorded), "-o", str(tmp_path / "run.html"), "--title", "A <run>"]) == 0
