@@ -66,14 +66,14 @@ class Call:
     """
 
     __slots__ = (
-        "_future", "_given", "error", "finished", "function", "number", "origin", "outcome", "result_size", "size",
+        "_future", "error", "finished", "function", "given", "number", "origin", "outcome", "result_size", "size",
         "started", "submitted", "worker",
     )  # fmt: skip
 
     def __init__(self, origin: Origin, function: str, future: Any, size: int | None) -> None:
         self.number: int = next(_numbers)
         self.function = function
-        self._given: str | None = None
+        self.given: str | None = None  # the name that it was given, perhaps after it has ended
         self.origin = origin
         self.size = size
         self.started: float | None = None
@@ -91,7 +91,7 @@ class Call:
     @property
     def name(self) -> str:
         """The name that the call was given with `Executor.options`, or else its function's."""
-        return self._given or getattr(self._future(), "_name", None) or self.function
+        return self.given or getattr(self._future(), "_name", None) or self.function
 
     @property
     def executor(self) -> Executor | None:
@@ -126,7 +126,7 @@ class Call:
             return True
         if future is None and ((future := self._future()) is None or not future.done()):
             return False
-        self._given = getattr(future, "_name", None)
+        self.given = self.given or getattr(future, "_name", None)
         told = self.finished is not None  # by the worker
         if not told:
             self.finished = perf_counter()

@@ -141,6 +141,8 @@ class Executor(_standard.Executor):
         """`submit` for views: `timeout` is None unless `_limits_calls` says that it is understood."""
         future = self.submit(fn, *args, **kwargs)
         future._name = name
+        if (observed := getattr(future, "_observed", None)) is not None:
+            observed.given = name
         return future
 
     def kill(self, future: Future[Any]) -> bool:
