@@ -133,8 +133,13 @@ _PLACE: Final = True
 _CLOSED: Final = False
 
 
-def make_room(max_pending: int | None, when_full: str) -> Room | None:
+def make_room(max_pending: int | None, when_full: str, besides: int = 0) -> Room | None:
     """Checks the two options of a pool and returns its `Room`, None if there is no limit.
+
+    Args:
+        max_pending: How many calls may wait.
+        when_full: What becomes of submitters beyond that.
+        besides: How many more places there are, for calls that run.
 
     Raises:
         TypeError: `max_pending` is no int.
@@ -147,7 +152,7 @@ def make_room(max_pending: int | None, when_full: str) -> Room | None:
         raise TypeError(f"max_pending must be an integer or None, not {type(max_pending).__name__}")
     if max_pending < 1:
         raise ValueError("max_pending must be greater than 0")
-    return Room(max_pending, when_full)
+    return Room(max_pending + besides, when_full)
 
 
 def check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:

@@ -20,6 +20,8 @@ from corefutures._future import (  # type: ignore[attr-defined]
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from corefutures._isolated.payload import Parcel
     from corefutures._isolated.pool import Pool
 
@@ -46,6 +48,7 @@ class CallFuture(Future[_T]):
     _pool: Pool | None = None
     # Whoever set this tells of the end that finds its way in here: a thread that must not run callbacks of others.
     _ended_for: list[Any] | None = None
+    _on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
     def cancel(self) -> bool:
         """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
@@ -53,6 +56,13 @@ class CallFuture(Future[_T]):
         Returns:
             True if the call is cancelled now, False if it runs or has finished.
         """
+        pool = self._pool
+        if pool is not None and pool.kill_on_cancel and self.running():
+            pool.kill(self)
+        return self._cancel_waiting()
+
+    def _cancel_waiting(self) -> bool:
+        """Cancels the call unless it runs or has ended; returns whether it is cancelled now."""
         with self._lock:
             state, pool, sent = self._state, self._pool, self._sent
             if state == PENDING and not sent:
@@ -142,6 +152,9 @@ class CallFuture(Future[_T]):
         Returns:
             True if this ended it.
         """
+        pool = self._pool
+        if exception is not None and pool is not None and self._state not in DONE:
+            pool.count(failed=1)  # before it can be seen
         with self._lock:
             if self._state in DONE:
                 return False
@@ -153,6 +166,8 @@ class CallFuture(Future[_T]):
             if ended_for is not None:
                 ended_for.append(self)
         self._body = self._pool = None
+        if self._on_departure is not None:
+            self._depart()
         if self._watched and ended_for is None:
             self._announce_safely()
         return True
@@ -173,3 +188,20 @@ class CallFuture(Future[_T]):
 
     def _forget_call(self) -> None:
         self._body = self._pool = None
+        self._depart()
+
+    def _depart(self) -> None:
+        on_departure, self._on_departure = self._on_departure, None
+        if on_departure is not None:
+            on_departure()
+
+
+def check_call(future: object) -> CallFuture[Any]:
+    """Returns `future` if it is of a pool with isolated workers.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(future, CallFuture):
+        raise TypeError(f"this takes a future of the pool, not {type(future).__name__}")
+    return future

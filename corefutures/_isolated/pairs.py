@@ -58,6 +58,11 @@ class _Station:
         self.ready = False
         self.leaving = False
         self.unfit: BaseException | None = None
+        # Guards the next two: who kills the worker for its call does so while it has that call, and no other.
+        # Reentrant, because a signal handler may interrupt its holder. Nothing else is done under it.
+        self.lock = threading.RLock()
+        self.call: CallFuture[Any] | None = None
+        self.verdict: BaseException | None = None  # what that call fails with: the worker was killed for it
 
     def close(self) -> None:
         for end in (self.connection, self.alarm, self.bell):
@@ -174,10 +179,15 @@ class PairPool(Pool):
                         self._send(station, CALL.pack(STOP, 0))
                         self._receive(station)
                     else:
+                        station.call = call
                         self._send_call(station, call)
                         self._receive(station, call)
+                        with station.lock:
+                            station.call = None
                         self._running.discard(call)
                         call = None
+                        if station.verdict is not None:
+                            raise _Gone
             except _Gone:
                 pass
             self._bury(station, call)
@@ -339,6 +349,12 @@ class PairPool(Pool):
         self._dismiss(station)
         if call is not None:
             self._running.discard(call)
+        if station.verdict is not None and not self.forced:
+            if call is not None and self.calls.pop(call._number, None) is not None:
+                call._settle(None, station.verdict)
+            self._hire_in_place()
+            self._wake()
+            return
         if station.unfit is not None:
             self.break_(f"the initializer of a worker of the {self.name} failed", station.unfit)
             return
@@ -355,6 +371,15 @@ class PairPool(Pool):
             call._settle(None, loss)
         self._hire_in_place()
         self._wake()
+
+    def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+        for station in list(self._stations):
+            with station.lock:
+                if station.call is future and station.worker is not None and station.verdict is None:
+                    station.verdict = verdict
+                    station.worker.kill()
+                    return True
+        return False
 
     def break_(self, message: str, cause: BaseException | None) -> None:
         super().break_(message, cause)

@@ -10,20 +10,24 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
-from corefutures._exceptions import BrokenExecutor, WorkerLostError
+from corefutures._control import Stats
+from corefutures._exceptions import BrokenExecutor, UnsupportedError, WorkerLostError
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
+from corefutures._isolated.killing import Limits, kill
 from corefutures._isolated.payload import split_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from corefutures._control import Room
     from corefutures._isolated.crew import Recruiter
     from corefutures._isolated.payload import Encoder
 
@@ -48,6 +52,9 @@ class Pool(ABC):
         broken: The exception class of this backend's broken pools.
         remote_traceback: Makes the `__cause__` of an exception from a worker, of its traceback as text.
         on_loss: BREAK or REPLACE.
+        at_exit: What becomes of the calls when the interpreter ends: "wait", "cancel" or "kill".
+        kill_on_cancel: Whether cancelling a call that runs kills its worker.
+        room: Where calls are admitted, if the number of those that wait is limited.
         hire_ahead: Whether all workers start before the first thread of ours does, as fork needs it.
         name: How errors call the pool.
 
@@ -70,9 +77,19 @@ class Pool(ABC):
         broken: type[BrokenExecutor],
         remote_traceback: Callable[[str], BaseException],
         on_loss: str = BREAK,
+        at_exit: str = "wait",
+        kill_on_cancel: bool = False,
+        room: Room | None = None,
         hire_ahead: bool = False,
         name: str = "process pool",
     ) -> None:
+        self.at_exit = at_exit
+        self.kill_on_cancel = kill_on_cancel
+        self._room = room
+        self._limits: Limits | None = None
+        self._made = time.monotonic()
+        self._failed = self._cancelled = self._lost = 0  # calls, calls, workers; under `lock`
+        self._here = 0  # calls that never had a number: they could not be sent, or ran where they were submitted
         self.size = size
         self.name = name
         self._encode = encode
@@ -121,15 +138,22 @@ class Pool(ABC):
         """
         if self.closing:
             self.check_open()
+        if self._room is not None and not self._room.enter():
+            return self._run_here(fn, args, kwargs)
         try:
             body = self._encode.call(fn, args, kwargs)
         except (Exception, SystemExit) as exc:
+            self.count(here=1, failed=1)
             failed: CallFuture[Any] = CallFuture()
+            if self._room is not None:
+                failed._on_departure = self._room.leave
             if audience.present and (owner := self.owner()) is not None:
                 audience.watch(owner, fn, failed)
             failed._settle(None, exc)
             return failed
         future: CallFuture[Any] = CallFuture(self, body)
+        if self._room is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
+            future._on_departure = self._room.leave
         if audience.present and (owner := self.owner()) is not None:
             audience.watch(owner, fn, future, len(body))
         with self.lock:
@@ -152,6 +176,19 @@ class Pool(ABC):
         self._dispatch()
         return future
 
+    def _run_here(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
+        """Runs a call in the thread that submits it, because nothing more may wait."""
+        future: CallFuture[Any] = CallFuture()
+        try:
+            future._settle(fn(*args, **kwargs), None)
+            self.count(here=1)
+        except BaseException as exc:
+            self.count(here=1, failed=1)
+            future._settle(None, exc)
+            if not isinstance(exc, Exception):  # meant for this thread
+                raise
+        return future
+
     def check_open(self) -> None:
         """Raises what `submit` raises if no call can be taken: which is when the pool is closing."""
         if self.defect is not None:
@@ -163,7 +200,9 @@ class Pool(ABC):
 
     def forget(self, future: CallFuture[Any]) -> None:
         """Drops a cancelled call."""
-        self.calls.pop(future._number, None)
+        with self.lock:
+            if self.calls.pop(future._number, None) is not None:
+                self._cancelled += 1
         if self.closing:
             self._wake()
 
@@ -178,6 +217,62 @@ class Pool(ABC):
     def relieve(self) -> None:
         """Called by a thread that is about to wait for calls: ends what `attend` does in it, if we interrupt that."""
         return
+
+    # ── stopping calls, counting them ────────────────────────────────────────────────────────────────────
+
+    def kill(self, future: CallFuture[Any]) -> bool:
+        """Cancels the call, or kills the worker that runs it; returns False if the call had ended.
+
+        Raises:
+            UnsupportedError: The workers were forked: they can't be replaced.
+        """
+        if self._hire_ahead:
+            raise UnsupportedError(
+                f"a {self.name} made with fork can't replace a worker that it kills: use spawn or forkserver"
+            )
+        if self._is_ours(threading.current_thread()):  # in a callback: the worker's last words are ours to read
+            if future.done():
+                return False
+            threading.Thread(target=kill, args=(self, future), name=f"{self.name} killing").start()
+            return True
+        return kill(self, future)
+
+    def limit(self, future: CallFuture[Any], seconds: float) -> None:
+        """Kills the worker that runs the call for longer than `seconds`."""
+        with self.lock:
+            if self._limits is None:
+                self._limits = Limits(self)
+        self._limits.add(future, seconds)
+
+    @abstractmethod
+    def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+        """Kills the worker that runs the call, which fails with `verdict`; returns False if none was found."""
+
+    def stats(self) -> Stats:
+        """Returns what became of the calls."""
+        with self.lock:
+            calls = list(self.calls.values())
+            submitted, failed, cancelled = self._numbered + self._here, self._failed, self._cancelled
+        running = sum(call.running() for call in calls)
+        return Stats(
+            submitted=submitted,
+            waiting=len(calls) - running,
+            running=running,
+            finished=submitted - len(calls) - failed - cancelled,
+            failed=failed,
+            cancelled=cancelled,
+            workers=len(self._crew),
+            lost_workers=self._lost,
+            uptime=time.monotonic() - self._made,
+        )
+
+    def count(self, *, here: int = 0, failed: int = 0, cancelled: int = 0, lost: int = 0) -> None:
+        """Counts calls and workers that ended otherwise than by a result."""
+        with self.lock:
+            self._here += here
+            self._failed += failed
+            self._cancelled += cancelled
+            self._lost += lost
 
     # ── what carries the calls decides ───────────────────────────────────────────────────────────────────
 
@@ -314,6 +409,7 @@ class Pool(ABC):
             ready: Whether it had finished starting.
         """
         hint = "" if ready else f". {self.UNGUARDED}"
+        self.count(lost=1)
         if self.forced:
             self.break_(f"the {self.name} was forcefully shut down", loss)
             return False
@@ -367,20 +463,43 @@ class Pool(ABC):
 
     # ── the ends of a pool ───────────────────────────────────────────────────────────────────────────────
 
-    def close(self, *, wait: bool, cancel_futures: bool = False) -> None:
+    def close(self, *, wait: bool, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls; the pool ends once those it has are done.
 
         Args:
             wait: Whether to return only then; does nothing in a thread of the pool itself.
             cancel_futures: Whether to cancel the calls that have not started.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: The time is up; the message tells what runs.
         """
+        if timeout is not None:
+            timeout = float(timeout)
         with self.lock:
             self.closed = self.closing = True
+        if self._room is not None:
+            self._room.close()
         if cancel_futures:
             self._cancel_waiting()
         self._wake()
-        if wait:
+        if wait and timeout is None:
             self.join()
+        elif wait and timeout is not None and not self._is_ours(threading.current_thread()):
+            self._join_in_time(timeout)
+
+    def _join_in_time(self, timeout: float) -> None:
+        # `join` waits for several things one after the other: a thread does it that may be left to itself.
+        joiner = threading.Thread(target=self.join, name=f"{self.name} end", daemon=True)
+        joiner.start()
+        joiner.join(timeout)
+        if joiner.is_alive():
+            calls = list(self.calls.values())
+            running = [call._name or "a call" for call in calls if call.running()]
+            raise TimeoutError(
+                f"after {timeout} s there is still running: {', '.join(running) or 'nothing'};"
+                f" waiting: {len(calls) - len(running)} calls"
+            )
 
     def join(self) -> None:
         """Waits for the end of the pool, except in one of its own threads."""
@@ -467,7 +586,10 @@ def _end_with_interpreter() -> None:
     pools = list(_pools)
     for pool in pools:
         pool._exiting = True
-        pool.close(wait=False)
+        if pool.at_exit == "kill":
+            pool.force("kill")
+        else:
+            pool.close(wait=False, cancel_futures=pool.at_exit == "cancel")
     for pool in pools:
         pool.join()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -79,6 +80,7 @@ class _Station:
         self.present = 0  # the last roll call answered
         self.leaving = False  # said so itself
         self.unfit: BaseException | None = None  # the initializer's error
+        self.condemned: tuple[int, BaseException] | None = None  # a call, and what it fails with: killed for it
         self.dead = False
 
 
@@ -117,6 +119,8 @@ class TicketPool(Pool):
         self._untold: deque[CallFuture[Any]] = deque()  # ended by threads that waited; our thread tells of them
         self._brief = True  # the last answer that a thread waited for came soon
         self._kill_at: float | None = None
+        # Held by whoever stops a worker to kill it. Reentrant, because a signal handler may do so as well.
+        self._condemning = threading.RLock()
 
     # ── the caller's side of sending ─────────────────────────────────────────────────────────────────────
 
@@ -162,6 +166,7 @@ class TicketPool(Pool):
             future_ = self.calls.pop(number, None)
             if future_ is not None and future_._revoke():
                 revoked.append(future_)
+        self.count(cancelled=len(revoked))
         for future in revoked:
             future._forget_call()
             if future._watched:
@@ -614,6 +619,10 @@ class TicketPool(Pool):
         if station.leaving or self._stopping:
             self._hire_in_place()
             return
+        if station.condemned is not None and not self.forced:
+            self._lose(*station.condemned)
+            self._hire_in_place()
+            return
         if station.unfit is not None:
             self.break_(f"the initializer of a worker of the {self.name} failed", station.unfit)
             return
@@ -630,11 +639,47 @@ class TicketPool(Pool):
             self._doubt(loss)
         self._hire_in_place()
 
-    def _lose(self, number: int, loss: WorkerLostError) -> None:
+    def _lose(self, number: int, loss: BaseException) -> None:
         self._desk.free(number)  # type: ignore[union-attr]
         future = self.calls.pop(number, None)
         if future is not None:
             future._settle(None, loss)
+
+    def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+        desk, number = self._desk, future._number
+        if desk is None:
+            return False
+        for station in list(self._stations):
+            worker = station.worker
+            if worker is None or worker.pid is None or desk.shown(station.berth) != number:
+                continue
+            with self._condemning:
+                # A worker that shows the call may have written its result, and claimed another one since:
+                #
+                # 1. it is stopped: from here on it neither writes nor claims;
+                # 2. what it had written is taken in; if the call has no result then, the worker is in it.
+                if station.condemned is not None or not _stop(worker.pid):
+                    return False
+                try:
+                    if self._is_mute(station) and not future.done() and desk.shown(station.berth) == number:
+                        station.condemned = number, verdict
+                        worker.kill()
+                        return True
+                finally:
+                    _go_on(worker.pid)
+        return False
+
+    def _is_mute(self, station: _Station) -> bool:
+        """Waits until all is taken in that a stopped worker has said; False if that does not happen."""
+        deadline = time.monotonic() + _GRACE
+        while time.monotonic() < deadline:
+            if station.frames < 0 or station.dead:
+                return False
+            if not select.select([station.frames], [], [], 0)[0] and not station.heard:
+                return True
+            self._wake()
+            time.sleep(0.0005)
+        return False
 
     def _doubt(self, loss: WorkerLostError) -> None:
         """A worker was lost between steps 3 and 2: it may have claimed a call that nobody knows of."""
@@ -734,3 +779,29 @@ class TicketPool(Pool):
         if not (in_child and self.thread is None):  # a worker that was just forked needs the rest
             os.close(self._lifeline)
             desk.close()
+
+
+def _stop(pid: int) -> bool:
+    """Stops a process and returns once it has stopped; False if it has ended."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + _GRACE
+        while time.monotonic() < deadline:
+            with open(f"/proc/{pid}/stat", "rb") as stat:
+                state = stat.read().rpartition(b")")[2].split()[0]
+            if state in b"Tt":
+                return True
+            if state in b"ZX":
+                return False
+            time.sleep(0.0002)
+    except OSError:
+        return False
+    _go_on(pid)
+    return False
+
+
+def _go_on(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except OSError:  # it has ended
+        pass

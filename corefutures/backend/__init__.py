@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
+    from corefutures._isolated.future import check_call as check_call
     from corefutures._isolated.pairs import PairPool as PairPool
     from corefutures._isolated.pairwork import ConnectionLost as ConnectionLost, serve_pair as serve_pair
     from corefutures._isolated.payload import Encoder as Encoder
@@ -101,6 +102,7 @@ _HOMES = {
     "Recruiter": "corefutures._isolated.crew",
     "Route": "corefutures._isolated.crew",
     "Worker": "corefutures._isolated.crew",
+    "check_call": "corefutures._isolated.future",
     "chunked_map": "corefutures._isolated.chunks",
     "has_fast_path": "corefutures._isolated.ways",
     # isolated workers, both sides

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import sys
 import threading
@@ -408,8 +409,7 @@ def _descriptors() -> int:
 
 
 def _interpreters() -> int:
-    from concurrent import interpreters  # since Python 3.14
-
+    interpreters: Any = importlib.import_module("concurrent.interpreters")  # since Python 3.14
     return len(interpreters.list_all())
 
 

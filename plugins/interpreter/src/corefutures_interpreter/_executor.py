@@ -17,9 +17,16 @@ import os
 import threading
 import weakref
 from concurrent.futures.interpreter import BrokenInterpreterPool
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from corefutures.backend import Executor, audience
+from corefutures.backend import (
+    AtExit,
+    Executor,
+    audience,
+    check_choice,
+    make_room,
+    unsupported,
+)
 from corefutures_interpreter import _worker_interpreter
 from corefutures_interpreter._pools import make_pool
 from corefutures_interpreter._recruiting import InterpreterRecruiter
@@ -27,7 +34,7 @@ from corefutures_interpreter._recruiting import InterpreterRecruiter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import Future
+    from corefutures.backend import Future, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -47,6 +54,10 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         initargs: The arguments for `initializer`.
         serializer: "pickle", or "cloudpickle" (to be installed) for closures and functions that use globals of an
             interactive session.
+        max_pending: How many calls may wait to be started, besides those that run; None for any number.
+        when_full: What `submit` does beyond that: "block" until there is room, "raise" a `PoolFullError`, or
+            "caller_runs" it in the submitter's thread.
+        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, or "cancel" those that wait.
 
     Raises:
         ValueError: An argument has a value that makes no sense.
@@ -68,6 +79,9 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         initargs: tuple[Any, ...] = (),
         *,
         serializer: str = "pickle",
+        max_pending: int | None = None,
+        when_full: WhenFull = "block",
+        at_exit: AtExit = "wait",
     ) -> None:
         if max_workers is None:
             max_workers = min(32, (os.process_cpu_count() or 1) + 4)
@@ -84,6 +98,11 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
                 "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"
                 ' workers under `if __name__ == "__main__":`'
             )
+        check_choice("at_exit", at_exit, get_args(AtExit))
+        if at_exit == "kill":
+            raise unsupported(self, "kill its interpreters at exit")
+        self._at_exit = at_exit
+        self._room_options = (max_pending, when_full, max_workers)
         self._max_workers: int = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"InterpreterPoolExecutor-{self._counter()}"
         self._initializer = initializer
@@ -102,7 +121,15 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         self._recruiter = InterpreterRecruiter(
             self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._serializer
         )
-        self._pool = make_pool(self._max_workers, self._recruiter, self._threads, self._serializer, self.BROKEN)
+        self._pool = make_pool(
+            self._max_workers,
+            self._recruiter,
+            self._threads,
+            self._serializer,
+            self.BROKEN,
+            at_exit=self._at_exit,
+            room=make_room(*self._room_options),
+        )
         self._pool.owner = weakref.ref(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -129,18 +156,26 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             raise TypeError("scripts not supported: submit() takes a callable")
         return self._pool.submit(fn, args, kwargs)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def stats(self) -> Stats:
+        """Returns how many calls wait, run, and have ended how: see `Stats`."""
+        return self._pool.stats()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls and destroys the interpreters once the calls it has are done.
 
         Args:
             wait: Whether to return only when that has happened.
             cancel_futures: Whether to cancel the calls that have not started.
+            timeout: Seconds to wait at most; None waits without limit.
+
+        Raises:
+            TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
 
         Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
         """
         if audience.present:
             audience.executor_shut_down(self)
-        self._pool.close(wait=wait, cancel_futures=cancel_futures)
+        self._pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
 
     # The standard names of private parts that the world reads.
 

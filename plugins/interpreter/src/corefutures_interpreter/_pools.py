@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 
 def make_pool(
-    size: int, recruiter: Recruiter, threads: set[threading.Thread], serializer: str, broken: type[Any]
+    size: int,
+    recruiter: Recruiter,
+    threads: set[threading.Thread],
+    serializer: str,
+    broken: type[Any],
+    **options: Any,
 ) -> Pool:
-    """Returns a pool of interpreters; `threads` are those of its workers."""
+    """Returns a pool of interpreters; `threads` are those of its workers, the rest is for `Pool`."""
     if sys.platform == "linux" and has_fast_path():
         from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it
     else:
@@ -38,6 +43,7 @@ def make_pool(
         broken=broken,
         remote_traceback=RuntimeError,  # not used: `rebuild` makes the causes
         name="interpreter pool",
+        **options,
     )
 
 

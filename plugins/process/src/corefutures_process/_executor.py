@@ -15,9 +15,22 @@ import sys
 import threading
 import weakref
 from concurrent.futures.process import BrokenProcessPool
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from corefutures.backend import BREAK, REPLACE, Executor, Pace, Pool, audience, chunked_map, has_fast_path
+from corefutures.backend import (
+    BREAK,
+    REPLACE,
+    AtExit,
+    Executor,
+    Pace,
+    Pool,
+    audience,
+    check_call,
+    check_choice,
+    chunked_map,
+    has_fast_path,
+    make_room,
+)
 from corefutures_process._recruiting import ProcessRecruiter
 from corefutures_process._worker_process import make_encoder
 
@@ -26,7 +39,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from corefutures.backend import Future, ResultIterator
+    from corefutures.backend import Future, ResultIterator, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -56,6 +69,13 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             takes its place; unless several in a row are lost before they finish a call. Not to be had with fork.
         serializer: "pickle", or "cloudpickle" (to be installed) for lambdas, closures, and functions from an
             interactive session.
+        max_pending: How many calls may wait to be started, besides those that run; None for any number.
+        when_full: What `submit` does beyond that: "block" until there is room, "raise" a `PoolFullError`, or
+            "caller_runs" it in the submitter's thread.
+        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, "cancel" those that wait, or
+            "kill" the processes.
+        kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with
+            `WorkerLostError`. Not to be had with fork.
 
     Raises:
         ValueError: An argument has a value that makes no sense, or that doesn't go with another.
@@ -74,6 +94,10 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         max_tasks_per_child: int | None = None,
         on_worker_loss: str = BREAK,
         serializer: str = "pickle",
+        max_pending: int | None = None,
+        when_full: WhenFull = "block",
+        at_exit: AtExit = "wait",
+        kill_on_cancel: bool = False,
     ) -> None:
         self._max_workers: int = _checked_size(max_workers)
         if mp_context is None:
@@ -108,6 +132,16 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
             raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]")
         self._serializer = serializer
+        check_choice("at_exit", at_exit, get_args(AtExit))
+        if kill_on_cancel and method == "fork":
+            raise ValueError(
+                "kill_on_cancel is incompatible with the 'fork' multiprocessing start method: a process with threads"
+                " can't be forked safely; supply a different mp_context."
+            )
+        self._at_exit = at_exit
+        self._kill_on_cancel = bool(kill_on_cancel)
+        self._room_options = (max_pending, when_full, self._max_workers)
+        self._limits_calls = method != "fork"
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._pace = Pace()
         self._pool = self._make_pool()
@@ -134,6 +168,9 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             "broken": BrokenProcessPool,
             "remote_traceback": _standard._RemoteTraceback,
             "on_loss": self._on_worker_loss,
+            "at_exit": self._at_exit,
+            "kill_on_cancel": self._kill_on_cancel,
+            "room": make_room(*self._room_options),
             "hire_ahead": self._mp_context.get_start_method(allow_none=False) == "fork",
             "name": "process pool",
         }
@@ -205,18 +242,44 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             remote_traceback=_standard._RemoteTraceback,  # type: ignore[arg-type]
         )
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def _submit_with(
+        self,
+        timeout: float | None,
+        name: str | None,
+        fn: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Future[_T]:
+        future = self._pool.submit(fn, args, kwargs)
+        future._name = name
+        if timeout is not None:
+            self._pool.limit(future, timeout)
+        return future
+
+    def kill(self, future: Future[Any]) -> bool:
+        """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""
+        return self._pool.kill(check_call(future))
+
+    def stats(self) -> Stats:
+        """Returns how many calls wait, run, and have ended how: see `Stats`."""
+        return self._pool.stats()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls and ends the processes once the calls it has are done.
 
         Args:
             wait: Whether to return only when that has happened.
             cancel_futures: Whether to cancel the calls that have not started.
+            timeout: Seconds to wait at most; None waits without limit.
+
+        Raises:
+            TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
 
         Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
         """
         if audience.present:
             audience.executor_shut_down(self)
-        self._pool.close(wait=wait, cancel_futures=cancel_futures)
+        self._pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
 
     def terminate_workers(self) -> None:
         """Shuts down, cancels what waits, and terminates every process at once; calls that run fail."""

@@ -63,6 +63,9 @@ def _run_calls(crew: Crew, host: Host) -> None:
     turnstile = allocate_lock()
     turnstile.acquire()
     woken = partial(turnstile.acquire, False)
+    fn: Any = None
+    args: Any = None
+    kwargs: Any = None
     listed = False  # whether this worker has entered itself into `idle`
     while True:
         if listed:
@@ -71,7 +74,8 @@ def _run_calls(crew: Crew, host: Host) -> None:
                 take()
             except IndexError:
                 if not closed:
-                    spin_until(woken) or turnstile.acquire()  # whoever wakes it has taken it out of `idle`
+                    if not spin_until(woken):  # whoever wakes it has taken it out of `idle`
+                        turnstile.acquire()
                     listed = False
                 elif _leave(idle, turnstile):
                     return
