@@ -82,9 +82,7 @@ def _member(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return (
-        repr(value) if isinstance(value, (str, int, float, tuple, type(None))) else f"of {type(value).__name__}"
-    )
+    return repr(value) if isinstance(value, (str, int, float, tuple, type(None))) else f"of {type(value).__name__}"
 
 
 def _signature(function: Any) -> str:
