@@ -10,6 +10,7 @@ import concurrent.futures as _standard
 import sys
 import time
 from collections import deque
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from corefutures._exceptions import UnsupportedError
@@ -84,8 +85,9 @@ class Executor(_standard.Executor):
         """
         check_buffersize(buffersize)
         deadline = None if timeout is None else time.monotonic() + timeout
-        submit = self.submit
-        return ResultIterator((submit(fn, *args) for args in zip(*iterables, strict=False)), deadline, buffersize)
+        # Without iterables there is no item; `map` would take that for no end of them.
+        submissions = map(self.submit, repeat(fn), *iterables) if iterables else iter(())
+        return ResultIterator(submissions, deadline, buffersize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls and frees what the executor holds once those it has are done.
