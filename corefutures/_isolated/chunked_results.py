@@ -73,6 +73,7 @@ class _Chunks:
         self._remote_traceback = remote_traceback
         self._taken = 0
         self._results: list[Any] = []  # of the chunk at hand, last first
+        self._lasts: list[int] = []  # what to take them with, one by one, in C
 
     def __iter__(self) -> Iterator[Iterator[Any]]:
         return self
@@ -93,16 +94,15 @@ class _Chunks:
         self._note(seconds, len(results))
         results.reverse()
         self._results = results
-        return _Mixed(results, errors, self._remote_traceback) if errors else _emptying(results)
+        if errors:
+            return _Mixed(results, errors, self._remote_traceback)
+        self._lasts = [-1] * len(results)
+        return map(results.pop, self._lasts)
 
     def close(self) -> None:
         self._chunks.close()
         self._results.clear()
-
-
-def _emptying(results: list[Any]) -> Iterator[Any]:
-    while results:
-        yield results.pop()
+        self._lasts.clear()
 
 
 class _Mixed:

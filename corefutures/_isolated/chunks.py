@@ -32,7 +32,7 @@ _PATIENCE: Final = 0.001
 _WATCHED: Final = 4
 #: While nothing is measured, each worker gets so many chunks.
 _UNMEASURED: Final = 16
-#: However short the calls, each worker gets so many chunks of those that are left.
+#: However short the calls, each worker gets so many chunks, unless all of them together are hardly worth one.
 _SHARE: Final = 4
 
 
@@ -146,14 +146,15 @@ def _measured(
     meter = _Meter(known)
     probes = workers if meter.blank else 0
     unmeasured = -(-len(items) // (_UNMEASURED * workers))
-    largest = -(-len(items) // (_SHARE * workers))
     position = 0
     while position < len(items):
         size = 1
         if position >= probes:
             if position == probes:
                 meter.wait()
-            size = min(meter.size(unmeasured), largest)
+            worth = meter.size(unmeasured)
+            share = 1 if worth * workers >= len(items) else _SHARE
+            size = min(worth, -(-len(items) // (share * workers)))
         future = submit_chunk(items[position : position + size])
         position += size
         meter.watch(future)
