@@ -78,7 +78,7 @@ wheels:
 	$(RUN) -m pytest tests/packaging -m wheel $(ARGS)
 
 bench:
-	$(call set-up,test)
+	$(call set-up,test benchmark)
 	$(RUN) -m benchmarks
 
 chaos:

@@ -1,7 +1,7 @@
 """The process backend beside the standard library's, its peers where they are installed, and the raw limit of a pipe.
 
 Issue 4's table. Two workers, started before the clock is; calls that do nothing: what is measured is what the executor
-itself costs. The extra `benchmark` of this repository's development environment brings the peers.
+itself costs. The dependency group `benchmark` brings the peers.
 """
 
 from __future__ import annotations
