@@ -154,7 +154,7 @@ class CallFuture(Future[_T]):
         """
         pool = self._pool
         if exception is not None and pool is not None and self._state not in DONE:
-            pool.count(failed=1)  # before it can be seen
+            pool.count("failed")  # before it can be seen
         with self._lock:
             if self._state in DONE:
                 return False

@@ -88,8 +88,9 @@ class Pool(ABC):
         self._room = room
         self._limits: Limits | None = None
         self._made = time.monotonic()
-        self._failed = self._cancelled = self._lost = 0  # calls, calls, workers; under `lock`
-        self._here = 0  # calls that never had a number: they could not be sent, or ran where they were submitted
+        # What ended otherwise than by a result: (what, thread) → how many. Each thread counts for itself, without a
+        # lock: a signal handler may wait for an end that another thread counts.
+        self._tally: dict[tuple[str, int], int] = {}
         self.size = size
         self.name = name
         self._encode = encode
@@ -143,7 +144,7 @@ class Pool(ABC):
         try:
             body = self._encode.call(fn, args, kwargs)
         except (Exception, SystemExit) as exc:
-            self.count(here=1, failed=1)
+            self.count("unnumbered", "failed")
             failed: CallFuture[Any] = CallFuture()
             if self._room is not None:
                 failed._on_departure = self._room.leave
@@ -181,9 +182,9 @@ class Pool(ABC):
         future: CallFuture[Any] = CallFuture()
         try:
             future._settle(fn(*args, **kwargs), None)
-            self.count(here=1)
+            self.count("unnumbered")
         except BaseException as exc:
-            self.count(here=1, failed=1)
+            self.count("unnumbered", "failed")
             future._settle(None, exc)
             if not isinstance(exc, Exception):  # meant for this thread
                 raise
@@ -200,9 +201,8 @@ class Pool(ABC):
 
     def forget(self, future: CallFuture[Any]) -> None:
         """Drops a cancelled call."""
-        with self.lock:
-            if self.calls.pop(future._number, None) is not None:
-                self._cancelled += 1
+        if self.calls.pop(future._number, None) is not None:
+            self.count("cancelled")
         if self.closing:
             self._wake()
 
@@ -250,9 +250,9 @@ class Pool(ABC):
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
-        with self.lock:
-            calls = list(self.calls.values())
-            submitted, failed, cancelled = self._numbered + self._here, self._failed, self._cancelled
+        calls = list(self.calls.values())
+        failed, cancelled = self._counted("failed"), self._counted("cancelled")
+        submitted = self._numbered + self._counted("unnumbered")  # these could not be sent, or ran where they came from
         running = sum(call.running() for call in calls)
         return Stats(
             submitted=submitted,
@@ -262,17 +262,18 @@ class Pool(ABC):
             failed=failed,
             cancelled=cancelled,
             workers=len(self._crew),
-            lost_workers=self._lost,
+            lost_workers=self._counted("lost"),
             uptime=time.monotonic() - self._made,
         )
 
-    def count(self, *, here: int = 0, failed: int = 0, cancelled: int = 0, lost: int = 0) -> None:
-        """Counts calls and workers that ended otherwise than by a result."""
-        with self.lock:
-            self._here += here
-            self._failed += failed
-            self._cancelled += cancelled
-            self._lost += lost
+    def count(self, *whats: str) -> None:
+        """Counts something that ended otherwise than by a result."""
+        tally, thread = self._tally, threading.get_ident()
+        for what in whats:
+            tally[what, thread] = tally.get((what, thread), 0) + 1
+
+    def _counted(self, what: str) -> int:
+        return sum(number for (counted, _), number in list(self._tally.items()) if counted == what)
 
     # ── what carries the calls decides ───────────────────────────────────────────────────────────────────
 
@@ -409,7 +410,7 @@ class Pool(ABC):
             ready: Whether it had finished starting.
         """
         hint = "" if ready else f". {self.UNGUARDED}"
-        self.count(lost=1)
+        self.count("lost")
         if self.forced:
             self.break_(f"the {self.name} was forcefully shut down", loss)
             return False

@@ -166,8 +166,8 @@ class TicketPool(Pool):
             future_ = self.calls.pop(number, None)
             if future_ is not None and future_._revoke():
                 revoked.append(future_)
-        self.count(cancelled=len(revoked))
         for future in revoked:
+            self.count("cancelled")
             future._forget_call()
             if future._watched:
                 future._announce()
