@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import concurrent.futures
+import contextlib
 import gc
 import os
 import subprocess
@@ -71,8 +71,7 @@ def submit_until_broken(executor, count):
     """Submits `count` calls, fewer if an initializer has failed by then."""
     futures = []
     with contextlib.suppress(BrokenInterpreterPool):
-        for _ in range(count):
-            futures.append(executor.submit(errands.echo))
+        futures.extend(executor.submit(errands.echo) for _ in range(count))  # keeps those before an error
     return futures
 
 
