@@ -87,7 +87,9 @@ class Reporter:
             try:
                 return ERROR, pack_error(error, describe(error), self._dumps)
             except Exception as exc:  # the exception itself can't be pickled
-                return ERROR, pack_error(exc, describe(exc), self._dumps)
+                text = describe(exc)
+                exc.__cause__ = exc.__context__ = None  # that exception: some reducers take these along
+                return ERROR, pack_error(exc, text, self._dumps)
         except BaseException as exc:
             try:
                 plain = RuntimeError(f"a {type(error).__name__} that can't be reported ({type(exc).__name__})")
