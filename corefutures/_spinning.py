@@ -22,7 +22,7 @@ if sys.platform == "win32":
 else:
     from os import sched_yield as give_way
 
-LOOKS: Final = 5
+LOOKS: Final = 20
 #: Seconds for all of them, after which others are using the processor …
 SLOW: Final = 0.0005
 #: … and this many waits go to sleep at once.
