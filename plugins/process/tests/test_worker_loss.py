@@ -135,7 +135,8 @@ def test_crash_loop_breaks_the_pool(make_pool, any_method):
     assert any(isinstance(error, BrokenProcessPool) for error in errors)
     broken = next(error for error in errors if isinstance(error, BrokenProcessPool))
     assert "in a row" in str(broken)
-    assert broken.__cause__.exitcode == 7
+    # 255 is what multiprocessing says when the fork server, busy, has not passed a status on.
+    assert broken.__cause__.exitcode in ((7, 255) if any_method == "forkserver" else (7,))
 
 
 def test_many_losses_between_calls_that_end_are_no_crash_loop(make_pool, any_method):
