@@ -115,9 +115,12 @@ def check(pool: Any) -> None:
     assert not pool.calls
 
 
-def answer_who_sits(pool: Any, may_answer: threading.Event, *others: threading.Event) -> None:
-    """Lets the worker answer once somebody has the chair, or one of `others` is set."""
-    while not (pool._chair._queue or any(other.is_set() for other in others)):
+def answer_who_waits(pool: Any, future: Any, may_answer: threading.Event, *others: threading.Event) -> None:
+    """Lets the worker answer once somebody has the chair, or one of `others` is set.
+
+    Whoever finds the collector still in the chair waits for `future` as for any other.
+    """
+    while not (pool._chair._queue or future._parked or any(other.is_set() for other in others)):
         pass
     may_answer.set()
 
@@ -133,7 +136,7 @@ def interruptions(pool: Any, may_answer: threading.Event, handler: Any) -> int:
         may_answer.clear()
         done = threading.Event()
         future = pool.submit(abs, (1,), {})
-        answering = threading.Thread(target=answer_who_sits, args=(pool, may_answer, done))
+        answering = threading.Thread(target=answer_who_waits, args=(pool, future, may_answer, done))
         answering.start()
         try:
             with interrupt(handle):
@@ -180,7 +183,7 @@ def test_a_handler_shuts_down(recruiter):
         recruiter.may_answer.clear()
         future = pool.submit(abs, (1,), {})
         over = threading.Event()
-        answering = threading.Thread(target=answer_who_sits, args=(pool, recruiter.may_answer, over))
+        answering = threading.Thread(target=answer_who_waits, args=(pool, future, recruiter.may_answer, over))
         answering.start()
 
         def handler() -> None:
@@ -201,7 +204,7 @@ def test_after_a_handler_raised_other_threads_have_the_pool(recruiter):
         recruiter.may_answer.clear()
         future = pool.submit(abs, (1,), {})
         over = threading.Event()
-        answering = threading.Thread(target=answer_who_sits, args=(pool, recruiter.may_answer, over))
+        answering = threading.Thread(target=answer_who_waits, args=(pool, future, recruiter.may_answer, over))
         answering.start()
 
         def handler() -> None:
@@ -237,7 +240,7 @@ def test_a_handler_waits_for_what_was_read_together(pool, recruiter):
         seconds = []
 
         def submit_another() -> None:
-            answer_who_sits(pool, threading.Event(), interrupted, over)
+            answer_who_waits(pool, first, threading.Event(), interrupted, over)
             seconds.append(pool.submit(abs, (1,), {}))
             both.set()
             recruiter.may_answer.set()
