@@ -1,7 +1,8 @@
 """`Chair`: who reads what the workers of a pool say: its collector, or for a while the one thread that waits.
 
 Touches epoll (Linux). Guarantees: one reader at a time; a reader that a signal handler or finaliser interrupts can be
-relieved by it at any point, so that the handler may wait for calls itself (F8).
+relieved at any point, by that or by another thread, so that the handler may wait for calls, and for threads that wait
+for calls (F8).
 """
 
 from __future__ import annotations
@@ -10,37 +11,51 @@ import os
 import select
 import sys
 import threading
-import time
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from corefutures._isolated.future import CallFuture
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
-
-#: Seconds between two looks of the collector at a chair that it needs; whoever has it was told to leave.
-_PATIENCE = 0.0001
 
 
 class Sitter:
     """One turn of one thread in the chair.
 
     Args:
-        sizes: How much to read; empty as soon as the turn is over, so that `map` over it reads no more. None at all for
-            the collector, which works in its turn also while it runs foreign code, and so is not to be relieved.
+        size: How much to read, once. None for the collector, which works in its turn also while it runs foreign code,
+            and so is not to be relieved.
         future: Of the call that a thread waits for.
     """
 
-    __slots__ = ("ended", "future", "sizes", "thread")
+    __slots__ = ("ended", "future", "has_read", "source", "thread", "to_read")
 
-    def __init__(self, sizes: Iterable[int] = (), future: CallFuture[Any] | None = None) -> None:
+    def __init__(self, size: int | None = None, future: CallFuture[Any] | None = None) -> None:
         self.thread = threading.get_ident()
-        self.sizes = list(sizes)
+        # Who takes the size out of this may read, or has seen to it that nobody will: to take it, to read and to store
+        # what was read is one operation, which no signal handler comes between.
+        self.to_read = [] if size is None else [size]
+        self.source: deque[bytes] | None = None  # where that is stored
+        self.has_read = False  # that operation is over
         self.future = future
         self.ended: list[object] = []  # not empty: that call was, and nobody was told yet
+
+    @property
+    def reads(self) -> Iterator[int]:
+        """Yields the size, and takes it, if it is there; IndexError if not."""
+        return islice(iter(self.to_read.pop, None), 1)
+
+    def stop_reading(self) -> bool:
+        """Sees to it that this turn reads no more, from any thread; False if it is reading at this moment."""
+        try:
+            self.to_read.pop()
+        except IndexError:
+            return self.has_read or bool(self.source)
+        return True
 
 
 class Chair:
@@ -90,13 +105,6 @@ class Chair:
         except IndexError:
             return False
 
-    def claim(self, sitter: Sitter) -> None:
-        """Takes the chair, from whoever has it: for the collector, which may have to."""
-        self._queue.append(sitter)
-        while not self.has(sitter):
-            self.ring()
-            time.sleep(_PATIENCE)
-
     def leave(self, sitter: Sitter) -> None:
         """Stands up; does nothing if `sitter` has no turn any more. A thread that waits has to `go` after that."""
         try:
@@ -111,6 +119,12 @@ class Chair:
         except ValueError:
             pass
 
+    def unseat(self, sitter: Sitter) -> None:
+        """Ends a turn for good; only of a sitter that will read no more."""
+        self.leave(sitter)
+        self.mute(on=False)
+        self.ring()
+
     def mute(self, *, on: bool) -> None:
         """Has the collector sleep on when there is something to read, or not any more."""
         try:
@@ -123,6 +137,10 @@ class Chair:
         """Whether any thread that waits has the chair, or wants it."""
         return bool(self._listeners)
 
+    def sitters(self) -> list[Sitter]:
+        """Returns the turns of threads that wait, of which one may have the chair."""
+        return self._listeners.copy()
+
     def relieve_own(self) -> list[Sitter]:
         """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser.
 
@@ -130,9 +148,9 @@ class Chair:
             Those who were relieved: they may have read what nobody knows of.
         """
         thread, relieved = threading.get_ident(), []
-        for sitter in self._listeners.copy():  # also one that only wants the chair: it would get it, and not know
+        for sitter in self.sitters():  # also one that only wants the chair: it would get it, and not know
             if sitter.thread == thread:
-                sitter.sizes.clear()
+                sitter.to_read.clear()
                 self.mute(on=False)
                 try:
                     self._queue.remove(sitter)  # but it may go on listening when we return
@@ -155,6 +173,10 @@ class Chair:
                 except BlockingIOError:
                     pass
         return found
+
+    def has_news(self) -> bool:
+        """Returns whether there is something to read."""
+        return any(descriptor != self._bell for descriptor, _ in self._inner.poll(0))
 
     def ring(self) -> None:
         """Has whoever listens look around."""

@@ -6,6 +6,7 @@ then on (E3); a future that is done keeps neither its call nor its pool (F6).
 
 from __future__ import annotations
 
+from _thread import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corefutures._future import (  # type: ignore[attr-defined]
@@ -22,6 +23,7 @@ from corefutures._future import (  # type: ignore[attr-defined]
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from corefutures._isolated.chair import Sitter
     from corefutures._isolated.payload import Parcel
     from corefutures._isolated.pool import Pool
 
@@ -46,8 +48,7 @@ class CallFuture(Future[_T]):
     _number: int = 0
     _body: bytes | Parcel | None = None
     _pool: Pool | None = None
-    # Whoever set this tells of the end that finds its way in here: a thread that must not run callbacks of others.
-    _ended_for: list[Any] | None = None
+    _ended_for: Sitter | None = None  # what its thread ends itself others tell of: it must not run their callbacks
     _on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
     def cancel(self) -> bool:
@@ -162,13 +163,16 @@ class CallFuture(Future[_T]):
             self._exception = exception
             self._state = FINISHED  # F2: after the outcome
             self._close_list()
-            ended_for = self._ended_for
-            if ended_for is not None:
-                ended_for.append(self)
+            sitter = self._ended_for
+            if sitter is not None:
+                if sitter.thread == get_ident():
+                    sitter.ended.append(self)
+                else:
+                    sitter = None
         self._body = self._pool = None
         if self._on_departure is not None:
             self._depart()
-        if self._watched and ended_for is None:
+        if self._watched and sitter is None:
             self._announce_safely()
         return True
 
@@ -178,13 +182,9 @@ class CallFuture(Future[_T]):
         except BaseException:
             LOGGER.exception("exception calling callback for %r", self)
 
-    def _announce_to_threads(self) -> bool:
-        """Tells those who block in `result`; returns whether nobody else is to be told."""
-        if self._callbacks or self._to_tell or self._own_condition is not None:
-            return False
-        if self._parked:
-            self._release_parked()
-        return True
+    def _has_to_tell(self) -> bool:
+        """Returns whether anybody is to be told of the end."""
+        return bool(self._parked or self._callbacks or self._to_tell) or self._own_condition is not None
 
     def _forget_call(self) -> None:
         self._body = self._pool = None

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path n
 if sys.platform == "linux":
     from interrupting import everywhere
 
-    from corefutures._isolated import chair, tickets
+    from corefutures._isolated import attending, chair, tickets
     from corefutures._isolated.courier import DescriptorRoute
     from corefutures._isolated.frames import FRAME, LEAVING, PLAIN, READY, STOP, TICKET
     from corefutures._isolated.payload import Encoder
@@ -149,7 +149,7 @@ def interruptions(pool: Any, may_answer: threading.Event, handler: Any) -> int:
         assert future.result(30) == future._number
         check(pool)
 
-    return everywhere(scenario, tickets, chair)
+    return everywhere(scenario, attending, chair)
 
 
 def test_a_handler_waits_for_a_call(pool, recruiter):
@@ -157,6 +157,35 @@ def test_a_handler_waits_for_a_call(pool, recruiter):
         future = pool.submit(abs, (1,), {})
         assert future.result(30) == future._number
 
+    assert interruptions(pool, recruiter.may_answer, handler) > 30
+
+
+@pytest.mark.parametrize("of_whom", ["its own call", "the interrupted call", "the interrupted call, from a callback"])
+def test_a_handler_waits_for_a_thread_that_waits_for(of_whom, pool, recruiter, monkeypatch):
+    monkeypatch.setattr(attending, "LATE", 0.002)
+    monkeypatch.setattr(tickets, "LATE", 0.002)
+    interrupted: list[Any] = []
+
+    def wait_in_another_thread() -> None:
+        future = pool.submit(abs, (1,), {}) if of_whom == "its own call" else interrupted[0]
+        if of_whom.endswith("callback"):
+            told = threading.Event()
+            future.add_done_callback(lambda _: told.set())
+            assert told.wait(30)
+        assert future.result(30) == future._number
+        waited.append(future)
+
+    waited: list[Any] = []
+
+    def handler() -> None:
+        interrupted[:] = list(pool.calls.values()) or interrupted
+        another = threading.Thread(target=wait_in_another_thread)
+        another.start()
+        another.join()
+        assert waited, "the other thread failed"
+        waited.clear()
+
+    interrupted.append(pool.submit(abs, (1,), {}))
     assert interruptions(pool, recruiter.may_answer, handler) > 30
 
 
@@ -195,7 +224,7 @@ def test_a_handler_shuts_down(recruiter):
         answering.join()
         pool.close(wait=True)
 
-    assert everywhere(scenario, tickets, chair) > 30
+    assert everywhere(scenario, attending, chair) > 30
 
 
 def test_after_a_handler_raised_other_threads_have_the_pool(recruiter):
@@ -229,7 +258,7 @@ def test_after_a_handler_raised_other_threads_have_the_pool(recruiter):
         other.join(30)
         assert outcomes == [2]
 
-    assert everywhere(scenario, tickets, chair) > 30
+    assert everywhere(scenario, attending, chair) > 30
 
 
 def test_a_handler_waits_for_what_was_read_together(pool, recruiter):
@@ -259,7 +288,7 @@ def test_a_handler_waits_for_what_was_read_together(pool, recruiter):
         submitting.join()
         check(pool)
 
-    assert everywhere(scenario, tickets, chair) > 30
+    assert everywhere(scenario, attending, chair) > 30
 
 
 def test_callbacks_do_not_run_in_a_thread_that_waits(pool, recruiter):

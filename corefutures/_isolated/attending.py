@@ -1,0 +1,263 @@
+"""`AttendedPool`: has a thread that waits for the only call there is read what the workers say, in place of sleeping.
+
+Touches `chair` and `pool`, and what `tickets` keeps of each worker. Guarantees: a thread that a signal handler or
+finaliser interrupts at any point here holds nobody up, neither the handler nor other threads (F8).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from itertools import repeat
+from marshal import loads
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
+
+from corefutures._future import FINISHED, PENDING
+from corefutures._isolated.chair import Chair, Sitter
+from corefutures._isolated.frames import ERROR, FRAME, PLAIN, VALUE
+from corefutures._isolated.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from corefutures._isolated.desk import TicketDesk
+    from corefutures._isolated.future import CallFuture
+
+    class Station(Protocol):
+        """What this needs to know of a worker."""
+
+        frames: int  # the descriptor that it speaks through
+        heard: deque[bytes]  # what was read from there, and not taken in; for whoever has the chair
+        rest: bytes  # of a frame that has not come in full
+
+
+#: Bytes that a waiting thread reads: there is room for the one result that it takes in.
+_SHORT_READ: Final = 1 << 12
+#: Seconds that a thread waits awake for a worker's answer.
+_BRIEF: Final = 0.00005
+#: Seconds that the kernel can be asked to wait.
+_LONG: Final = 1e6
+#: Seconds between two looks of the collector at a chair that it needs; whoever has it was told to leave.
+_PATIENCE: Final = 0.0001
+#: Seconds that a thread may have the chair and not do what is to be done there, before others mind.
+LATE: Final = 0.05
+
+
+class AttendedPool(Pool):
+    """A pool whose workers may be heard by a thread that waits, in place of the collecting thread.
+
+    Args:
+        options: See `Pool`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._chair: Chair | None = None
+        self._desk: TicketDesk | None = None
+        self._wake_up = -1
+        self._stations: set[Any] = set()  # all workers that have not ended; changed under `lock`
+        self._watched: dict[int, Any] = {}  # stations by descriptor: of frames, or a sentinel
+        self._untold: deque[CallFuture[Any]] = deque()  # ended by threads that waited; the collector tells of them
+        self._brief = True  # the last answer that a thread waited for came soon
+        # A thread that has the chair may be interrupted by a signal handler, and that may wait for another thread.
+        # So whoever comes to the pool meanwhile has the collector look after those who sit, from time to time.
+        self._uneasy = False  # whether that is to begin
+        self._looked_after: dict[Sitter, float] = {}  # → since when; the collector's
+
+    # ── a thread that waits ──────────────────────────────────────────────────────────────────────────────
+
+    def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
+        """Reads, in a thread that waits for the only call there is, until that has ended or others have a say.
+
+        Foreign code is left to the collector, but for what decoding this call's result runs: callbacks of others
+        must not run in a thread that may hold any lock.
+        """
+        chair = self._chair
+        if chair is None:
+            return timeout, False
+        self.relieve()
+        if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
+            return timeout, False
+        deadline = None if timeout is None else time.monotonic() + timeout
+        sitter = Sitter(_SHORT_READ, future)
+        seated = False
+        try:
+            if chair.take(sitter):
+                seated = True
+                chair.mute(on=True)
+                future._park(chair)
+                if future._parked and len(future._parked) > 1:
+                    self._have_looked_after()
+                while chair.has(sitter, alone=True) and future._state == PENDING:
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if future._callbacks or future._listeners or (left is not None and left <= 0):
+                        break
+                    if any(station.heard for station in list(self._stations)):  # by a thread that was interrupted
+                        break
+                    if not self._overhear(chair, sitter, future, left):
+                        break
+                self._stand_up(chair, sitter)
+            else:
+                chair.leave(sitter)
+                chair.go(sitter)
+        except BaseException as exc:  # of a signal handler; also while standing up, of which each step may be repeated
+            if future._state == FINISHED:
+                sitter.ended.append(future)
+            self._stand_up(chair, sitter)
+            self._wake()
+            if not isinstance(exc, (ValueError, OSError)) or self._wake_up >= 0:
+                raise  # or else all was closed: the call has failed, or is about to
+        return None if deadline is None else deadline - time.monotonic(), seated
+
+    def _stand_up(self, chair: Chair, sitter: Sitter) -> None:
+        future = sitter.future
+        if future is not None:
+            future._unpark(chair)
+            if future._ended_for is sitter:
+                future._ended_for = None
+        self._pass_on(sitter)
+        # Also if we were interrupted and relieved: that may have been just before the collector was muted.
+        # If somebody else sits by now, the collector looks in vain, and takes the chair next.
+        chair.mute(on=False)
+        chair.leave(sitter)
+        if self.closing or self._backlog or self._untold or any(station.heard for station in list(self._stations)):
+            self._wake()
+        chair.go(sitter)
+
+    def _pass_on(self, sitter: Sitter) -> None:
+        """Has the collector tell everybody of a call that was ended in the chair, unless there is nobody."""
+        future = sitter.future
+        if future is None:
+            return
+        if sitter.ended and future._has_to_tell():
+            self._untold.append(future)
+        sitter.ended.clear()
+
+    def _overhear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> bool:
+        """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing.
+
+        Others may relieve us at any point, and then the collector reads. So each of these steps either is one operation
+        or works on what is ours alone:
+
+        1. reading and storing, if nobody has seen to it that we don't;
+        2. looking at what is there, and taking it if it is nothing but the end of our call;
+        3. ending that call; only then is what was heard dropped: whoever relieves us has the collector do it again,
+           and of what two do here, only the first counts.
+        """
+        for descriptor in self._hear(chair, sitter, future, timeout):
+            station: Station | None = self._watched.get(descriptor)
+            if station is None or station.rest or station.heard:
+                return False
+            sitter.source = station.heard
+            try:
+                station.heard.extend(map(os.read, repeat(station.frames), sitter.reads))
+                sitter.has_read = True
+                data = station.heard[0]
+            except (BlockingIOError, IndexError):  # somebody else has read it, or will
+                sitter.has_read = True
+                return False
+            if len(data) < FRAME.size:
+                return False
+            size, kind, number = FRAME.unpack_from(data)
+            if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
+                return False
+            future._unpark(chair)  # nobody need ring for us
+            future._ended_for = sitter
+            if kind == PLAIN:
+                future._settle(loads(data[FRAME.size :]), None)
+            else:
+                self._end_call(future, kind, data[FRAME.size :])
+            self._desk.free(number)  # type: ignore[union-attr]
+            if self.calls.pop(number, None) is not None:
+                self.finished += 1
+            try:
+                station.heard.remove(data)
+            except ValueError:
+                return False
+        return True
+
+    def _hear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> Iterable[int]:
+        """Listens as `Chair.listen` does, but awake at first if workers were quick to answer the last time.
+
+        To be put to sleep and woken takes longer than a tiny call.
+        """
+        began = time.perf_counter()
+        heard: Iterable[int] = ()
+        if self._brief:
+            until = began + _BRIEF if timeout is None else began + min(_BRIEF, timeout)
+            while not heard and time.perf_counter() < until:
+                os.sched_yield()
+                heard = chair.listen(sitter, 0)  # which may have heard the bell
+                if future._state != PENDING or not chair.has(sitter, alone=True):
+                    return heard
+        heard = heard or chair.listen(sitter, timeout if timeout is None else min(timeout, _LONG))
+        self._brief = time.perf_counter() - began < 2 * _BRIEF
+        return heard
+
+    def _end_call(self, future: CallFuture[Any], kind: int, body: bytes) -> None:
+        """Ends a call with what a VALUE or ERROR says."""
+        if kind == ERROR:
+            self._settle_error(future, body)
+            return
+        try:
+            value = self._decode(body)
+        except BaseException as exc:
+            exc.add_note("raised while the result of a call was unpickled")
+            future._settle(None, exc)
+        else:
+            future._settle(value, None)
+
+    # ── others ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def relieve(self) -> None:
+        chair = self._chair
+        if chair is None or not chair.taken:
+            return
+        relieved = chair.relieve_own()
+        for sitter in relieved:
+            self._pass_on(sitter)
+        if relieved:
+            self._wake()  # for what was read, and not taken in
+        self._have_looked_after()
+
+    def _have_looked_after(self) -> None:
+        if not self._uneasy:
+            self._uneasy = True
+            self._wake()
+
+    def _look_after(self, chair: Chair, *, wanted: bool = False) -> None:
+        """Ends turns in which a thread does not do what it should, because it was interrupted; for the collector.
+
+        Args:
+            chair: Ours.
+            wanted: Whether it has to leave the chair in any case.
+        """
+        sitters = chair.sitters()
+        now = time.monotonic()
+        if self._uneasy or wanted:
+            self._uneasy = False
+            for sitter in sitters:
+                self._looked_after.setdefault(sitter, now)
+        for sitter, since in list(self._looked_after.items()):
+            if sitter not in sitters:
+                del self._looked_after[sitter]
+            elif now - since >= LATE:
+                self._pass_on(sitter)
+                late = wanted or chair.has_news() or any(station.heard for station in list(self._stations))
+                if late and sitter.stop_reading():
+                    chair.unseat(sitter)
+                elif not chair.has(sitter):
+                    chair.mute(on=False)
+
+    def _claim(self, chair: Chair, sitter: Sitter) -> None:
+        """Takes the chair, from whoever has it; for the collector, which may have to."""
+        chair.take(sitter)
+        while not chair.has(sitter):
+            chair.ring()
+            time.sleep(_PATIENCE)
+            self._look_after(chair, wanted=True)
