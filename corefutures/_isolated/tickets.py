@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections import deque
-from itertools import repeat
 from marshal import loads
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +21,8 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 
 from corefutures._audience import audience
 from corefutures._exceptions import WorkerLostError
-from corefutures._future import FINISHED, LOGGER, PENDING
+from corefutures._future import LOGGER
+from corefutures._isolated.attending import LATE, AttendedPool
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
@@ -41,11 +41,10 @@ from corefutures._isolated.frames import (
     VALUE_PARCEL,
     WANTED,
 )
-from corefutures._isolated.pool import Pool
 from corefutures._isolated.worker import TicketEnds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
     from corefutures._isolated.future import CallFuture
@@ -54,12 +53,6 @@ if TYPE_CHECKING:
 _BURST: Final = 32
 #: Bytes: all that a pipe holds, as a rule. More would have each buffer mapped and unmapped by the C library.
 _READ_SIZE: Final = 1 << 16
-#: What a waiting thread reads: there is room for the one result that it takes in.
-_SHORT_READ: Final = 1 << 12
-#: Seconds that a thread waits awake for a worker's answer.
-_BRIEF: Final = 0.00005
-#: Seconds that the kernel can be asked to wait.
-_LONG: Final = 1e6
 #: Seconds between asking the workers of a broken pool to end, and making them.
 _GRACE: Final = 1.0
 
@@ -97,7 +90,7 @@ class _Doubt:
         self.losses = [loss]
 
 
-class TicketPool(Pool):
+class TicketPool(AttendedPool):
     """A pool over tickets; see `Pool` for the arguments.
 
     Args:
@@ -107,17 +100,10 @@ class TicketPool(Pool):
     def __init__(self, *, make_route: Callable[[], Route], **options: Any) -> None:
         super().__init__(**options)
         self._make_route = make_route
-        self._desk: TicketDesk | None = None
-        self._wake_up = -1
-        self._chair: Chair | None = None
-        self._stations: set[_Station] = set()  # all that have not ended; changed under `_lock`
-        self._watched: dict[int, _Station] = {}  # by descriptor: of frames, or a sentinel
         self._berths = list(range(self.size))
         self._rolls = 0
         self._doubts: list[_Doubt] = []
         self._stopping = False
-        self._untold: deque[CallFuture[Any]] = deque()  # ended by threads that waited; our thread tells of them
-        self._brief = True  # the last answer that a thread waited for came soon
         self._kill_at: float | None = None
         # Held by whoever stops a worker to kill it. Reentrant, because a signal handler may do so as well.
         self._condemning = threading.RLock()
@@ -291,6 +277,8 @@ class TicketPool(Pool):
         assert chair is not None
         assert desk is not None
         timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+        if self._uneasy or self._looked_after:
+            timeout = LATE if timeout is None else min(timeout, LATE)
         spoken = False
         for descriptor, _ in self._poll.poll(timeout):
             if descriptor == chair.number:
@@ -299,13 +287,16 @@ class TicketPool(Pool):
                 self._hush()
             else:
                 station = self._watched.get(descriptor)
-                if station is not None and station.hired and station.worker.ended():  # type: ignore[union-attr]
+                if station is not None and station.hired and station.worker.ended():
                     station.dead = True
+        if self._uneasy or self._looked_after:
+            self._look_after(chair)
         sitter = Sitter()
         try:
             if self._doubts or any(station.dead for station in self._stations):
-                chair.claim(sitter)
+                self._claim(chair, sitter)
             elif not chair.take(sitter):  # somebody reads, and leaves the rest to us
+                self._uneasy = self._uneasy or spoken
                 spoken = False
             if chair.has(sitter):
                 self._take_in(chair, sitter, spoken)
@@ -335,138 +326,6 @@ class TicketPool(Pool):
             self._bury(station)
         if self._doubts:
             self._weigh()
-
-    def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
-        """Reads, in a thread that waits for the only call there is, until that has ended or others have a say.
-
-        Foreign code is left to the collector, but for what decoding this call's result runs: callbacks of others
-        must not run in a thread that may hold any lock.
-        """
-        chair = self._chair
-        if chair is None:
-            return timeout, False
-        self.relieve()
-        if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
-            return timeout, False
-        deadline = None if timeout is None else time.monotonic() + timeout
-        sitter = Sitter((_SHORT_READ,), future)
-        seated = False
-        try:
-            if chair.take(sitter):
-                seated = True
-                chair.mute(on=True)
-                future._park(chair)
-                while chair.has(sitter, alone=True) and future._state == PENDING:
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if future._callbacks or future._listeners or (left is not None and left <= 0):
-                        break
-                    if any(station.heard for station in list(self._stations)):  # by a thread that was interrupted
-                        break
-                    if not self._overhear(chair, sitter, future, left):
-                        break
-                self._stand_up(chair, sitter)
-            else:
-                chair.leave(sitter)
-                chair.go(sitter)
-        except BaseException as exc:  # of a signal handler; also while standing up, of which each step may be repeated
-            if future._state == FINISHED:
-                sitter.ended.append(future)
-            self._stand_up(chair, sitter)
-            self._wake()
-            if not isinstance(exc, (ValueError, OSError)) or self._wake_up >= 0:
-                raise  # or else all was closed: the call has failed, or is about to
-        return None if deadline is None else deadline - time.monotonic(), seated
-
-    def _stand_up(self, chair: Chair, sitter: Sitter) -> None:
-        self._pass_on(sitter)
-        future = sitter.future
-        if future is not None:
-            future._unpark(chair)
-        # Also if we were interrupted and relieved: that may have been just before the collector was muted.
-        # If somebody else sits by now, the collector looks in vain, and takes the chair next.
-        chair.mute(on=False)
-        chair.leave(sitter)
-        if self.closing or self._backlog or self._untold or any(station.heard for station in list(self._stations)):
-            self._wake()
-        chair.go(sitter)
-
-    def _pass_on(self, sitter: Sitter) -> None:
-        """Has everybody told of a call that was ended in the chair: threads here, anybody else by our thread."""
-        future = sitter.future
-        if future is None:
-            return
-        future._ended_for = None
-        if sitter.ended and not future._announce_to_threads():
-            self._untold.append(future)
-        sitter.ended.clear()
-
-    def relieve(self) -> None:
-        chair = self._chair
-        relieved = () if chair is None or not chair.taken else chair.relieve_own()
-        for sitter in relieved:
-            self._pass_on(sitter)
-        if relieved:
-            self._wake()  # for what was read, and not taken in
-
-    def _overhear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> bool:
-        """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing.
-
-        A signal handler that interrupts this may relieve us, and then the collector reads. So each of these steps
-        either is one operation or works on what is ours alone:
-
-        1. reading and storing, if we have the chair;
-        2. looking at what is there, and taking it if it is nothing but the end of our call;
-        3. ending that call; only then is what was heard dropped: whoever relieves us has the collector do it again,
-           and of what two do here, only the first counts.
-        """
-        for descriptor in self._hear(chair, sitter, future, timeout):
-            station = self._watched.get(descriptor)
-            if station is None or station.rest or station.heard:
-                return False
-            try:
-                station.heard.extend(map(os.read, repeat(station.frames), sitter.sizes))
-                data = station.heard[0]
-            except BlockingIOError:
-                continue
-            except IndexError:
-                return False
-            if len(data) < FRAME.size:
-                return False
-            size, kind, number = FRAME.unpack_from(data)
-            if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
-                return False
-            future._unpark(chair)  # nobody need ring for us
-            future._ended_for = sitter.ended
-            if kind == PLAIN:
-                future._settle(loads(data[FRAME.size :]), None)
-            else:
-                self._end_call(future, kind, data[FRAME.size :])
-            self._desk.free(number)  # type: ignore[union-attr]
-            if self.calls.pop(number, None) is not None:
-                self.finished += 1
-            try:
-                station.heard.remove(data)
-            except ValueError:
-                return False
-        return True
-
-    def _hear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> Iterable[int]:
-        """Listens as `Chair.listen` does, but awake at first if workers were quick to answer the last time.
-
-        To be put to sleep and woken takes longer than a tiny call.
-        """
-        began = time.perf_counter()
-        heard: Iterable[int] = ()
-        if self._brief:
-            until = began + _BRIEF if timeout is None else began + min(_BRIEF, timeout)
-            while not heard and time.perf_counter() < until:
-                os.sched_yield()
-                heard = chair.listen(sitter, 0)  # which may have heard the bell
-                if future._state != PENDING or not chair.has(sitter, alone=True):
-                    return heard
-        heard = heard or chair.listen(sitter, timeout if timeout is None else min(timeout, _LONG))
-        self._brief = time.perf_counter() - began < 2 * _BRIEF
-        return heard
 
     def _digest_heard(self, station: _Station) -> None:
         while station.heard:
@@ -564,19 +423,6 @@ class TicketPool(Pool):
         else:
             raise RuntimeError(f"a worker sent a frame of the unknown kind {kind}")
 
-    def _end_call(self, future: CallFuture[Any], kind: int, body: bytes) -> None:
-        """Ends a call with what a VALUE or ERROR says."""
-        if kind == ERROR:
-            self._settle_error(future, body)
-            return
-        try:
-            value = self._decode(body)
-        except BaseException as exc:
-            exc.add_note("raised while the result of a call was unpickled")
-            future._settle(None, exc)
-        else:
-            future._settle(value, None)
-
     def _send_parcel(self, station: _Station, number: int) -> None:
         future = self.calls.get(number)
         parcel = None if future is None else future._body
@@ -649,6 +495,7 @@ class TicketPool(Pool):
         desk, number = self._desk, future._number
         if desk is None:
             return False
+        self.relieve()
         for station in list(self._stations):
             worker = station.worker
             if worker is None or worker.pid is None or desk.shown(station.berth) != number:
@@ -762,7 +609,9 @@ class TicketPool(Pool):
         assert chair is not None
         sitter = Sitter()
         if not in_child:
-            chair.claim(sitter)  # nobody listens any more
+            self._claim(chair, sitter)  # nobody listens any more
+            for listener in chair.sitters():
+                self._pass_on(listener)
         chair.close()
         os.close(wake_up)
         os.close(self._lifeline_ours)
