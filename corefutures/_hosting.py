@@ -1,6 +1,6 @@
 """Threads that host calls of a pool, and what a hosted call may do: wait for other calls, learn that it should stop.
 
-Touches `_exceptions`. Guarantees: a call that waits for one that has not started runs it in place of sleeping; a
+Touches `_exceptions` and `_stopping`. Guarantees: a call that waits for one that has not started runs it in place of sleeping; a
 cycle of calls that wait for each other raises in one of them. Costs nothing to threads that host no calls.
 """
 
@@ -11,6 +11,7 @@ import sys
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any
 
+from corefutures import _stopping
 from corefutures._exceptions import DeadlockError
 
 try:
@@ -153,18 +154,15 @@ def _leaves(future: Any) -> Iterator[Any]:
 def cancel_requested() -> bool:
     """Returns whether somebody asked the call that runs here to stop: see `Executor.request_cancel`.
 
-    For functions that run in an executor, which call it now and then. False outside of a call.
+    For functions that run in an executor, which call it now and then. False outside of a call. In a pool of threads
+    it is asked in the call's own thread; in a worker process or interpreter any thread may ask for the call there.
 
-    Thread safety: may be called from any thread.
+    Thread safety: may be called from any thread, signal handler or finaliser.
     """
     host = hosts.get(get_ident())
     if host is not None:
         return bool(host.calls) and host.calls[-1]._cancel_requested
-    return request_probe is not None and request_probe()
-
-
-#: In a worker process or interpreter: tells whether its call should stop.
-request_probe: Callable[[], bool] | None = None
+    return _stopping.probe is not None and _stopping.probe()
 
 
 def call_names(host: Host) -> list[str]:

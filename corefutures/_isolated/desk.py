@@ -50,7 +50,7 @@ class TicketDesk:
     """
 
     def __init__(self, berths: int, backlog: deque[CallFuture[Any]]) -> None:
-        board_size = -(-8 * berths // mmap.PAGESIZE) * mmap.PAGESIZE
+        board_size = -(-32 * berths // mmap.PAGESIZE) * mmap.PAGESIZE
         small = _AHEAD + berths
         large = _LARGE_AHEAD + 2 * berths
         large_start = board_size + -(-small * _SMALL // _LARGE) * _LARGE
@@ -64,7 +64,11 @@ class TicketDesk:
         self.memory = os.memfd_create("corefutures", os.MFD_CLOEXEC)
         os.ftruncate(self.memory, self.size)
         self._map = mmap.mmap(self.memory, self.size)
-        self._board = memoryview(self._map)[:board_size].cast("Q")
+        # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
+        # a number again: the worker that runs that call is asked to stop.
+        board = memoryview(self._map)[:board_size].cast("Q")
+        self._since = board[len(board) // 4 :]
+        self._board, self._asked = board[:berths], board[len(board) // 2 :]
         self.tickets, self._inlet = os.pipe()  # the workers' end; ours
         os.set_blocking(self._inlet, False)
         # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
@@ -278,9 +282,33 @@ class TicketDesk:
         """Returns the number of the call that the worker at `berth` has claimed last."""
         return self._board[berth]
 
+    def shown_since(self, berth: int) -> tuple[int, float]:
+        """Returns that number and when the call was claimed, by `time.monotonic`; 0 if all is over."""
+        try:
+            while True:
+                number, since = self._board[berth], self._since[berth]
+                if self._board[berth] == number:
+                    return number, since / 1e9
+        except ValueError:  # closed
+            return 0, 0.0
+
+    def body(self, number: int) -> bytes | None:
+        """Returns the beginning of the body of a call that was sent; None if it is not here."""
+        offset = self.out.get(number, 0)
+        body = self._map[offset : offset + _SMALL]
+        return body if offset and self.out.get(number) == offset else None
+
     def wipe(self, berth: int) -> None:
         """Makes the berth ready for another worker."""
-        self._board[berth] = 0
+        self._board[berth] = self._asked[berth] = 0
+
+    def ask(self, number: int) -> bool:
+        """Asks the worker that shows that number to stop its call; returns whether there is one."""
+        try:
+            self._asked[self._board.tolist().index(number)] = number
+        except ValueError:  # nobody does, or closed
+            return False
+        return True
 
     def on_board(self, number: int) -> bool:
         """Returns whether some worker shows that number."""
@@ -310,4 +338,6 @@ class TicketDesk:
         os.close(self.tickets)
         os.close(self.memory)
         self._board.release()
+        self._asked.release()
+        self._since.release()
         self._map.close()

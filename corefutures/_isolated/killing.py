@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Seconds between looks at the calls that have a time limit.
 _PERIOD: Final = 0.01
 #: Seconds between tries to find the worker of a call that is on its way.
-_PAUSE: Final = 0.001
+PAUSE: Final = 0.001
 
 
 def kill(pool: Pool, future: CallFuture[Any]) -> bool:
@@ -28,12 +28,13 @@ def kill(pool: Pool, future: CallFuture[Any]) -> bool:
     Returns:
         Whether this ended it; False if it had ended.
     """
+    pool.relieve()
     while not future.done():
         if future._cancel_waiting():
             return True
         if pool.condemn(future, WorkerLostError(f"{_described(future)} was killed on request, and its worker with it")):
             return True
-        time.sleep(_PAUSE)  # it has been claimed, and is not known to run; or it is about to end
+        time.sleep(PAUSE)  # it has been claimed, and is not known to run; or it is about to end
     return False
 
 

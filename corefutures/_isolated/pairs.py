@@ -10,6 +10,7 @@ import contextlib
 import marshal
 import sys
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,12 @@ from corefutures._isolated.frames import (
     VALUE,
     VALUE_PARCEL,
 )
-from corefutures._isolated.pairwork import CALL, ConnectionLost, receive_parcel, send_parcel
+from corefutures._isolated.looking import Occupation
+from corefutures._isolated.pairwork import CALL, REQUEST, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from corefutures._isolated.crew import Recruiter, Worker
     from corefutures._isolated.future import CallFuture
@@ -58,10 +60,14 @@ class _Station:
         self.ready = False
         self.leaving = False
         self.unfit: BaseException | None = None
-        # Guards the next two: who kills the worker for its call does so while it has that call, and no other.
-        # Reentrant, because a signal handler may interrupt its holder. Nothing else is done under it.
+        # Guards the rest: who kills the worker for its call, or asks that to stop, does so while the worker has that
+        # call, and no other. Reentrant, because a signal handler may interrupt its holder. Nothing else is done under
+        # it, but for writing a request: that can't block, since there is one for each call, read before the next.
         self.lock = threading.RLock()
         self.call: CallFuture[Any] | None = None
+        self.since = 0.0  # when it was sent, by `time.monotonic`
+        self.delivered = False  # it has been sent in full: a request may follow
+        self.asked = False  # that call has been asked to stop, or will be as soon as it is delivered
         self.verdict: BaseException | None = None  # what that call fails with: the worker was killed for it
 
     def close(self) -> None:
@@ -115,6 +121,11 @@ class PairPool(Pool):
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         return future in self._running
+
+    def occupations(self) -> Iterable[Occupation]:
+        stations = [station for station in list(self._stations) if station.worker is not None]
+        stations.sort(key=lambda station: station.worker.name)  # type: ignore[union-attr]
+        return [Occupation(s.worker, s.ready, s.call, s.since) for s in stations]  # type: ignore[arg-type]
 
     def _cancel_waiting(self) -> None:
         for future in list(self._backlog):
@@ -179,11 +190,17 @@ class PairPool(Pool):
                         self._send(station, CALL.pack(STOP, 0))
                         self._receive(station)
                     else:
+                        station.since = time.monotonic()
                         station.call = call
                         self._send_call(station, call)
+                        with station.lock:
+                            station.delivered = True
+                            if station.asked:
+                                self._send_request(station, call)
                         self._receive(station, call)
                         with station.lock:
                             station.call = None
+                            station.delivered = station.asked = False
                         self._running.discard(call)
                         call = None
                         if station.verdict is not None:
@@ -371,6 +388,20 @@ class PairPool(Pool):
             call._settle(None, loss)
         self._hire_in_place()
         self._wake()
+
+    def _ask(self, future: CallFuture[Any]) -> bool:
+        for station in list(self._stations):
+            with station.lock:
+                if station.call is future:
+                    if station.delivered and not station.asked:
+                        self._send_request(station, future)
+                    station.asked = True
+                    return True
+        return False
+
+    def _send_request(self, station: _Station, call: CallFuture[Any]) -> None:
+        with contextlib.suppress(OSError):  # it has ended, which its thread finds out
+            station.connection.send_bytes(CALL.pack(call._number, REQUEST))
 
     def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         for station in list(self._stations):

@@ -21,15 +21,17 @@ from corefutures._control import Stats
 from corefutures._exceptions import BrokenExecutor, UnsupportedError, WorkerLostError
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
-from corefutures._isolated.killing import Limits, kill
+from corefutures._isolated.killing import PAUSE, Limits, kill
 from corefutures._isolated.payload import split_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from corefutures._control import Room
     from corefutures._isolated.crew import Recruiter
+    from corefutures._isolated.looking import Occupation
     from corefutures._isolated.payload import Encoder
+    from corefutures._snapshots import Snapshot
 
 BREAK: Final = "break"
 REPLACE: Final = "replace"
@@ -180,14 +182,23 @@ class Pool(ABC):
     def _run_here(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Runs a call in the thread that submits it, because nothing more may wait."""
         future: CallFuture[Any] = CallFuture()
+        if audience.present and (owner := self.owner()) is not None:
+            audience.watch(owner, fn, future)
+            future._observed.begin(threading.current_thread().name)
         try:
-            future._settle(fn(*args, **kwargs), None)
+            result, error = fn(*args, **kwargs), None
             self.count("unnumbered")
         except BaseException as exc:
+            result, error = None, exc
             self.count("unnumbered", "failed")
-            future._settle(None, exc)
-            if not isinstance(exc, Exception):  # meant for this thread
-                raise
+        if future._observed is not None:
+            future._observed.finished = time.perf_counter()
+        try:
+            future._settle(result, error)
+            if error is not None and not isinstance(error, Exception):  # meant for this thread
+                raise error
+        finally:
+            del error
         return future
 
     def check_open(self) -> None:
@@ -244,6 +255,22 @@ class Pool(ABC):
                 self._limits = Limits(self)
         self._limits.add(future, seconds)
 
+    def request_cancel(self, future: CallFuture[Any]) -> bool:
+        """Cancels the call, or asks it to stop if it runs; returns False if it had ended."""
+        self.relieve()
+        while not future.done():
+            if future._cancel_waiting() or self._ask(future):
+                return True
+            if self._is_ours(threading.current_thread()):  # what became of the call is ours to read
+                threading.Thread(target=self.request_cancel, args=(future,), name=f"{self.name} asking").start()
+                return True
+            time.sleep(PAUSE)
+        return False
+
+    @abstractmethod
+    def _ask(self, future: CallFuture[Any]) -> bool:
+        """Asks the worker that runs the call to stop it; returns False if none is known to run it."""
+
     @abstractmethod
     def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         """Kills the worker that runs the call, which fails with `verdict`; returns False if none was found."""
@@ -265,6 +292,21 @@ class Pool(ABC):
             lost_workers=self._counted("lost"),
             uptime=time.monotonic() - self._made,
         )
+
+    def snapshot(self, name: str, timeout: float) -> Snapshot:
+        """Returns what the pool is busy with; see `Executor.snapshot`."""
+        from corefutures._isolated.looking import snapshot  # here for start-up time only
+
+        return snapshot(self, name, timeout)
+
+    @abstractmethod
+    def occupations(self) -> Iterable[Occupation]:
+        """Returns what the workers do, as far as it is known here; takes no lock."""
+
+    def body_of(self, future: CallFuture[Any]) -> Any:
+        """Returns the beginning of the serialised call, None if it has gone."""
+        body = future._body
+        return body if body is None or isinstance(body, bytes) else body.beginning()
 
     def count(self, *whats: str) -> None:
         """Counts something that ended otherwise than by a result."""
@@ -591,6 +633,9 @@ def _end_with_interpreter() -> None:
             pool.force("kill")
         else:
             pool.close(wait=False, cancel_futures=pool.at_exit == "cancel")
+            if pool.at_exit == "cancel":
+                for call in list(pool.calls.values()):
+                    pool._ask(call)
     for pool in pools:
         pool.join()
 

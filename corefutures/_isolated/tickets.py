@@ -140,6 +140,10 @@ class TicketPool(AttendedPool):
         desk = self._desk
         return desk is not None and desk.on_board(future._number)
 
+    def _ask(self, future: CallFuture[Any]) -> bool:
+        desk = self._desk
+        return desk is not None and desk.ask(future._number)
+
     def _cancel_waiting(self) -> None:
         for future in list(self._backlog):
             future.cancel()

@@ -1,7 +1,7 @@
 """The worker's side: takes calls, runs them, reports what came of them.
 
-Runs in another process or interpreter, so it touches `frames`, `payload` and what any Python start-up loads
-anyway. Guarantees: each result is written before the next call is claimed; nothing that a call does, raises
+Runs in another process or interpreter, so it touches `frames`, `payload`, `_stopping` and what any Python
+start-up loads anyway. Guarantees: each result is written before the next call is claimed; nothing that a call does, raises
 or returns ends the loop; a call's arguments and result are dropped before the next one.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import namedtuple
-from time import perf_counter
+from time import monotonic_ns, perf_counter
 
 from corefutures._isolated.frames import (
     BEGUN,
@@ -34,6 +34,7 @@ from corefutures._isolated.frames import (
 )
 from corefutures._isolated.payload import Parcel, pack_error
 from corefutures._isolated.plain import CallReader, plain_result
+from corefutures._stopping import ask_by
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -150,7 +151,8 @@ def serve_tickets(
         tickets: Descriptor of the pipe that all workers read tickets from.
         frames: Descriptor of this worker's own pipe back.
         arena: The memory in which inline bodies lie; read only.
-        board: One unsigned 64-bit number for each berth.
+        board: One unsigned 64-bit number for each berth: the call that it has claimed last. In its second quarter
+            another: when it did. In its second half another: the call there that was asked to stop.
         berth: The index of this worker's number on the board.
         courier: Carries parcels.
         encode: Encodes results.
@@ -170,6 +172,8 @@ def serve_tickets(
         while sent < len(frame):  # a signal came between
             sent += os.write(frames, memoryview(frame)[sent:])
 
+    since, asked = len(board) // 4 + berth, len(board) // 2 + berth
+    ask_by(lambda: 0 != board[asked] == board[berth])
     if prepare is not None:
         try:
             prepare()
@@ -189,6 +193,7 @@ def serve_tickets(
         if number & ROLL_CALL:
             send(PRESENT, number)
             continue
+        board[since] = monotonic_ns()
         board[berth] = number
         if number & OBSERVED:
             send(BEGUN, number, MOMENT.pack(perf_counter(), 0))

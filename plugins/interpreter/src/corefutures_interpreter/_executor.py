@@ -23,6 +23,7 @@ from corefutures.backend import (
     AtExit,
     Executor,
     audience,
+    check_call,
     check_choice,
     make_room,
     unsupported,
@@ -155,6 +156,10 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         if isinstance(fn, str):
             raise TypeError("scripts not supported: submit() takes a callable")
         return self._pool.submit(fn, args, kwargs)
+
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """Asks a call to stop: see `Executor.request_cancel`."""
+        return self._pool.request_cancel(check_call(future))
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""

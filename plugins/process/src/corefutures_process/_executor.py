@@ -260,6 +260,10 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""
         return self._pool.kill(check_call(future))
 
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """Asks a call to stop: see `Executor.request_cancel`."""
+        return self._pool.request_cancel(check_call(future))
+
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
         return self._pool.stats()
