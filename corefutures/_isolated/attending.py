@@ -45,7 +45,7 @@ _LONG: Final = 1e6
 #: Seconds between two looks of the collector at a chair that it needs; whoever has it was told to leave.
 _PATIENCE: Final = 0.0001
 #: Seconds that a thread may have the chair and not do what is to be done there, before others mind.
-LATE: Final = 0.05
+_LATE: Final = 0.05
 
 
 class AttendedPool(Pool):
@@ -66,7 +66,8 @@ class AttendedPool(Pool):
         self._brief = True  # the last answer that a thread waited for came soon
         # A thread that has the chair may be interrupted by a signal handler, and that may wait for another thread.
         # So whoever comes to the pool meanwhile has the collector look after those who sit, from time to time.
-        self._uneasy = False  # whether that is to begin
+        self._uneasy = False  # somebody came
+        self._next_look = 0.0  # when the collector looks again; 0 if it has to be woken for that
         self._looked_after: dict[Sitter, float] = {}  # → since when; the collector's
 
     # ── a thread that waits ──────────────────────────────────────────────────────────────────────────────
@@ -226,9 +227,27 @@ class AttendedPool(Pool):
         self._have_looked_after()
 
     def _have_looked_after(self) -> None:
-        if not self._uneasy:
-            self._uneasy = True
+        self._uneasy = True
+        if not self._next_look:
             self._wake()
+
+    def _look_now_and_then(self, chair: Chair) -> None:
+        """Looks after whoever sits, if it is time; for the collector, in every turn of its own."""
+        if (self._uneasy or self._next_look) and time.monotonic() >= self._next_look:
+            if self._uneasy or self._looked_after:
+                self._look_after(chair)
+                self._next_look = time.monotonic() + _LATE
+            else:
+                self._next_look = 0.0
+                if self._uneasy:  # somebody came just now, and did not wake us
+                    self._next_look = time.monotonic()
+
+    def _until_next_look(self, timeout: float | None) -> float | None:
+        """Returns how long the collector may sleep, if it would for `timeout`."""
+        if not self._uneasy and not self._next_look:
+            return timeout
+        left = max(0.0, self._next_look - time.monotonic())
+        return left if timeout is None else min(timeout, left)
 
     def _look_after(self, chair: Chair, *, wanted: bool = False) -> None:
         """Ends turns in which a thread does not do what it should, because it was interrupted; for the collector.
@@ -246,7 +265,7 @@ class AttendedPool(Pool):
         for sitter, since in list(self._looked_after.items()):
             if sitter not in sitters:
                 del self._looked_after[sitter]
-            elif now - since >= LATE:
+            elif now - since >= _LATE:
                 self._pass_on(sitter)
                 late = wanted or chair.has_news() or any(station.heard for station in list(self._stations))
                 if late and sitter.stop_reading():

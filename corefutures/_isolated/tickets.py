@@ -22,7 +22,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures._audience import audience
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER
-from corefutures._isolated.attending import LATE, AttendedPool
+from corefutures._isolated.attending import AttendedPool
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
@@ -139,10 +139,6 @@ class TicketPool(AttendedPool):
     def is_running(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
         return desk is not None and desk.on_board(future._number)
-
-    def _ask(self, future: CallFuture[Any]) -> bool:
-        desk = self._desk
-        return desk is not None and desk.ask(future._number)
 
     def _cancel_waiting(self) -> None:
         for future in list(self._backlog):
@@ -281,10 +277,8 @@ class TicketPool(AttendedPool):
         assert chair is not None
         assert desk is not None
         timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
-        if self._uneasy or self._looked_after:
-            timeout = LATE if timeout is None else min(timeout, LATE)
         spoken = False
-        for descriptor, _ in self._poll.poll(timeout):
+        for descriptor, _ in self._poll.poll(self._until_next_look(timeout)):
             if descriptor == chair.number:
                 spoken = True
             elif descriptor == self._wake_up:
@@ -293,8 +287,7 @@ class TicketPool(AttendedPool):
                 station = self._watched.get(descriptor)
                 if station is not None and station.hired and station.worker.ended():
                     station.dead = True
-        if self._uneasy or self._looked_after:
-            self._look_after(chair)
+        self._look_now_and_then(chair)
         sitter = Sitter()
         try:
             if self._doubts or any(station.dead for station in self._stations):

@@ -162,8 +162,7 @@ def test_a_handler_waits_for_a_call(pool, recruiter):
 
 @pytest.mark.parametrize("of_whom", ["its own call", "the interrupted call", "the interrupted call, from a callback"])
 def test_a_handler_waits_for_a_thread_that_waits_for(of_whom, pool, recruiter, monkeypatch):
-    monkeypatch.setattr(attending, "LATE", 0.002)
-    monkeypatch.setattr(tickets, "LATE", 0.002)
+    monkeypatch.setattr(attending, "_LATE", 0.002)
     interrupted: list[Any] = []
 
     def wait_in_another_thread() -> None:
