@@ -25,6 +25,7 @@ from corefutures._future import LOGGER
 from corefutures._isolated.attending import AttendedPool
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
+from corefutures._isolated.looking import Occupation
 from corefutures._isolated.frames import (
     BEGUN,
     ENDED,
@@ -139,6 +140,26 @@ class TicketPool(AttendedPool):
     def is_running(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
         return desk is not None and desk.on_board(future._number)
+
+    def _ask(self, future: CallFuture[Any]) -> bool:
+        desk = self._desk
+        return desk is not None and desk.ask(future._number)
+
+    def occupations(self) -> Iterable[Occupation]:
+        desk = self._desk
+        if desk is None:
+            return []
+        occupations = []
+        for station in sorted(self._stations, key=lambda station: station.berth, reverse=True):
+            worker = station.worker
+            if worker is not None:
+                number, since = desk.shown_since(station.berth) if station in self._crew else (0, 0.0)
+                occupations.append(Occupation(worker, station.ready, self.calls.get(number), since))
+        return occupations
+
+    def body_of(self, future: CallFuture[Any]) -> Any:
+        desk = self._desk
+        return super().body_of(future) or (None if desk is None else desk.body(future._number))
 
     def _cancel_waiting(self) -> None:
         for future in list(self._backlog):
