@@ -12,6 +12,13 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from corefutures._audience import audience as audience
+    from corefutures._context import (
+        CarryingEncoder as CarryingEncoder,
+        ContextOption as ContextOption,
+        Variables as Variables,
+        check_carried as check_carried,
+        check_context as check_context,
+    )
     from corefutures._control import (
         AtExit as AtExit,
         Room as Room,
@@ -71,6 +78,7 @@ _HOMES = {
     "Backend": "corefutures.backend._description",
     "CONTRACT": "corefutures.backend._description",
     "Capabilities": "corefutures.backend._description",
+    "ContextOption": "corefutures._context",
     "Executor": "corefutures._executor",
     "audience": "corefutures._audience",
     "FINISHED": "corefutures._future",
@@ -86,14 +94,17 @@ _HOMES = {
     "WhenFull": "corefutures._control",
     "call_names": "corefutures._hosting",
     "check_choice": "corefutures._control",
+    "check_context": "corefutures._context",
     "hookimpl": "corefutures.backend._hook",
     "hosts": "corefutures._hosting",
     "make_room": "corefutures._control",
     "runners": "corefutures._hosting",
     "spin_until": "corefutures._spinning",
     "unsupported": "corefutures._executor",
+    "Variables": "corefutures._context",
     # isolated workers, the caller's side
     "BREAK": "corefutures._isolated.pool",
+    "CarryingEncoder": "corefutures._context",
     "ConnectionLost": "corefutures._isolated.pairwork",
     "Pool": "corefutures._isolated.pool",
     "REPLACE": "corefutures._isolated.pool",
@@ -103,6 +114,7 @@ _HOMES = {
     "Route": "corefutures._isolated.crew",
     "Worker": "corefutures._isolated.crew",
     "check_call": "corefutures._isolated.future",
+    "check_carried": "corefutures._context",
     "chunked_map": "corefutures._isolated.chunks",
     "has_fast_path": "corefutures._isolated.ways",
     # isolated workers, both sides

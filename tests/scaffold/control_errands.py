@@ -71,3 +71,8 @@ def change(value: Any) -> Any:
     tenant.set(value)
     shade.set(value)
     return seen()
+
+
+def tenant_and(item: Any) -> tuple[Any, Any]:
+    """Returns what the call sees of the first, and its argument."""
+    return tenant.get(), item

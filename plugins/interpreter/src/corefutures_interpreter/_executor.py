@@ -24,6 +24,7 @@ from corefutures.backend import (
     Executor,
     audience,
     check_call,
+    check_carried,
     check_choice,
     make_room,
     unsupported,
@@ -58,7 +59,10 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         max_pending: How many calls may wait to be started, besides those that run; None for any number.
         when_full: What `submit` does beyond that: "block" until there is room, "raise" a `PoolFullError`, or
             "caller_runs" it in the submitter's thread.
-        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, or "cancel" those that wait.
+        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, or "cancel" those that wait and
+            ask those that run (see `cancel_requested`).
+        context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
+            sees the values that they had where it was submitted. They are pickled with it.
 
     Raises:
         ValueError: An argument has a value that makes no sense.
@@ -83,7 +87,9 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         max_pending: int | None = None,
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
+        context: ContextOption = None,
     ) -> None:
+        self._carried = check_carried(self, context)
         if max_workers is None:
             max_workers = min(32, (os.process_cpu_count() or 1) + 4)
         if max_workers <= 0:
@@ -130,6 +136,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             self.BROKEN,
             at_exit=self._at_exit,
             room=make_room(*self._room_options),
+            carried=self._carried,
         )
         self._pool.owner = weakref.ref(self)
 

@@ -13,12 +13,12 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 import threading
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import Pool, has_fast_path
+from corefutures.backend import CarryingEncoder, Pool, has_fast_path
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import rebuild
 
 if TYPE_CHECKING:
-    from corefutures.backend import Recruiter
+    from corefutures.backend import Recruiter, Variables
 
 
 def make_pool(
@@ -27,9 +27,11 @@ def make_pool(
     threads: set[threading.Thread],
     serializer: str,
     broken: type[Any],
+    carried: Variables | None,
     **options: Any,
 ) -> Pool:
-    """Returns a pool of interpreters; `threads` are those of its workers, the rest is for `Pool`."""
+    """Returns a pool of interpreters; `threads` are those of its workers, `carried` what calls take along; see `Pool`."""
+    encode: Any = Encoder(serializer)
     if sys.platform == "linux" and has_fast_path():
         from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it
     else:
@@ -38,7 +40,7 @@ def make_pool(
         size=size,
         recruiter=recruiter,
         threads=threads,
-        encode=Encoder(serializer),
+        encode=encode if carried is None else CarryingEncoder(encode, carried),
         decode=decode_result,
         broken=broken,
         remote_traceback=RuntimeError,  # not used: `rebuild` makes the causes

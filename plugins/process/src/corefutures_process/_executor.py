@@ -21,11 +21,13 @@ from corefutures.backend import (
     BREAK,
     REPLACE,
     AtExit,
+    CarryingEncoder,
     Executor,
     Pace,
     Pool,
     audience,
     check_call,
+    check_carried,
     check_choice,
     chunked_map,
     has_fast_path,
@@ -72,8 +74,10 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         max_pending: How many calls may wait to be started, besides those that run; None for any number.
         when_full: What `submit` does beyond that: "block" until there is room, "raise" a `PoolFullError`, or
             "caller_runs" it in the submitter's thread.
-        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, "cancel" those that wait, or
-            "kill" the processes.
+        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, "cancel" those that wait and
+            ask those that run (see `cancel_requested`), or "kill" the processes.
+        context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
+            sees the values that they had where it was submitted. They are pickled with it.
         kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with
             `WorkerLostError`. Not to be had with fork.
 
@@ -98,7 +102,9 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
         kill_on_cancel: bool = False,
+        context: ContextOption = None,
     ) -> None:
+        self._carried = check_carried(self, context)
         self._max_workers: int = _checked_size(max_workers)
         if mp_context is None:
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
@@ -160,10 +166,11 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             self._serializer,
         )
         fast = has_fast_path()
+        encode: Any = make_encoder(self._serializer, spool=fast)
         options: dict[str, Any] = {
             "size": self._max_workers,
             "recruiter": self._recruiter,
-            "encode": make_encoder(self._serializer, spool=fast),
+            "encode": encode if self._carried is None else CarryingEncoder(encode, self._carried),
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
             "remote_traceback": _standard._RemoteTraceback,

@@ -13,15 +13,25 @@ import threading
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from corefutures.backend import AtExit, Executor, PoolFuture, audience, check_choice, make_room, unsupported
+from corefutures.backend import (
+    AtExit,
+    Executor,
+    PoolFuture,
+    Variables,
+    audience,
+    check_choice,
+    check_context,
+    make_room,
+    unsupported,
+)
 from corefutures_thread._crew import Calls, Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import Future, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -43,8 +53,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called in each thread before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
-        context: "copy" has each call run in a copy of its submitter's context variables; None leaves that to
-            the running Python, as the standard library does.
+        context: "copy" has each call run in a copy of its submitter's context variables, a list of names such as
+            `["package.module:variable"]` in a context of only those; None leaves that to the running Python, as the
+            standard library does.
         max_pending: How many calls may wait to be started; None for any number.
         when_full: What `submit` does beyond that: "block" until there is room (a call of the pool itself runs the
             new one instead), "raise" a `PoolFullError`, or "caller_runs" it in the submitter's thread.
@@ -53,7 +64,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
     Raises:
         ValueError: `max_workers` or `max_pending` is not positive, or an option is none of those named.
-        TypeError: `max_workers` or `max_pending` is no number, or `initializer` is not callable.
+        TypeError: `max_workers` or `max_pending` is no number, `initializer` is not callable, or a name in `context`
+            is not that of a variable.
         UnsupportedError: `at_exit` is "kill": threads can't be killed.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
@@ -70,7 +82,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
-        context: Literal["copy"] | None = None,
+        context: ContextOption = None,
         max_pending: int | None = None,
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
@@ -81,8 +93,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if context is not None:
-            check_choice("context", context, ("copy",))
+        carried = check_context(context)
+        self._take_context = carried.context if isinstance(carried, Variables) else copy_context
         check_choice("at_exit", at_exit, get_args(AtExit))
         if at_exit == "kill":
             raise unsupported(self, "kill its threads at exit")
@@ -179,7 +191,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
         if self._copies_context:
             assert future._args is not None
-            future._fn, future._args = copy_context().run, (future._fn, *future._args)
+            future._fn, future._args = self._take_context().run, (future._fn, *future._args)
         if crew.room is None:
             return False
         if crew.room.enter(may_block=not crew.employs_current_thread()):

@@ -1,0 +1,200 @@
+"""Which context variables a call takes along, and how they travel to another process or interpreter.
+
+Touches `_exceptions`, when it refuses: a worker imports this with the first call that has some. Guarantees: a call sees the
+values of the moment in which it was submitted; what it sets itself no other call sees.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import Context, ContextVar, copy_context
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Final, Literal, TypeAlias
+
+    ContextOption: TypeAlias = Literal["copy"] | Iterable[str] | None
+
+COPY: Final = "copy"
+_UNSET: Final = object()
+
+#: Name → variable, for those that were asked for.
+_known: dict[str, ContextVar[Any]] = {}
+
+
+class Variables:
+    """Some context variables, known by their places: `"package.module:variable"`.
+
+    Args:
+        names: Their names.
+
+    Raises:
+        TypeError: A name is no str, or something else than a `ContextVar` is there.
+        ValueError: A name is malformed, or nothing is there.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._named = [(name, _checked(name)) for name in names]
+
+    def values(self) -> tuple[tuple[str, Any], ...]:
+        """Returns the names and values of those that are set here and now."""
+        found = [(name, variable.get(_UNSET)) for name, variable in self._named]
+        return tuple([(name, value) for name, value in found if value is not _UNSET])
+
+    def context(self) -> Context:
+        """Returns a context in which only they are set, as they are here and now."""
+        context = Context()
+        for name, value in self.values():
+            context.run(_known[name].set, value)
+        return context
+
+
+def check_context(context: ContextOption) -> Variables | Literal["copy"] | None:
+    """Checks a pool's option `context`, and returns what it means.
+
+    Raises:
+        TypeError: It is neither a str nor a collection of them, or one of them names no `ContextVar`.
+        ValueError: It is another str than "copy", or a name leads nowhere.
+    """
+    if context is None:
+        return None
+    if isinstance(context, str):
+        if context != COPY:
+            raise ValueError(
+                f"context must be 'copy' or a list of names such as ['package.module:variable'], not {context!r}"
+            )
+        return COPY
+    try:
+        names = list(context)
+    except TypeError:
+        raise TypeError(f"context must be 'copy' or a list of names, not {type(context).__name__}") from None
+    return Variables(names)
+
+
+def check_carried(executor: object, context: ContextOption) -> Variables | None:
+    """As `check_context`, for a pool whose calls take along only what is named.
+
+    Raises:
+        UnsupportedError: It is "copy".
+    """
+    checked = check_context(context)
+    if checked == COPY:
+        from corefutures._exceptions import UnsupportedError  # here for workers, which do without
+
+        raise UnsupportedError(
+            f"{type(executor).__name__} can't copy a whole context: name the variables that calls take along, as in"
+            " context=['package.module:variable'], or use create_executor('thread'), which can"
+        )
+    return checked  # type: ignore[return-value]
+
+
+def _checked(name: object) -> ContextVar[Any]:
+    if not isinstance(name, str):
+        raise TypeError(
+            f"a context variable is named by a str such as 'package.module:variable', not {type(name).__name__}"
+        )
+    try:
+        variable = _variable(name)
+    except (ImportError, AttributeError, ValueError) as exc:
+        raise ValueError(f"there is no context variable {name!r} ('package.module:variable'): {exc}") from exc
+    if not isinstance(variable, ContextVar):
+        del _known[name]
+        raise TypeError(f"{name!r} is a {type(variable).__name__}, not a ContextVar")
+    return variable
+
+
+def _variable(name: str) -> ContextVar[Any]:
+    """Returns the variable of that name.
+
+    Raises:
+        ImportError: Its module can't be imported.
+        AttributeError: It is not there.
+        ValueError: That is no such name.
+    """
+    variable = _known.get(name)
+    if variable is None:
+        module, colon, path = name.partition(":")
+        if not (module and colon and path):
+            raise ValueError("a colon is to stand between the module and the variable")
+        __import__(module)
+        found: Any = sys.modules[module]
+        for attribute in path.split("."):
+            found = getattr(found, attribute)
+        variable = _known[name] = found
+    return variable
+
+
+class CarriedCall:
+    """A callable that takes values of context variables along: pickled by their names, set around the call.
+
+    Attributes:
+        func: What is called.
+    """
+
+    __slots__ = ("_values", "func")
+
+    def __init__(self, func: Callable[..., Any], values: tuple[tuple[str, Any], ...]) -> None:
+        self.func = func
+        self._values = values
+
+    def __reduce__(self) -> Any:
+        return _arrive, (self.func, self._values)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        return copy_context().run(self._run, args, kwargs)
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for name, value in self._values:
+            _variable(name).set(value)
+        return self.func(*args, **kwargs)
+
+
+def _arrive(func: Callable[..., Any], values: tuple[tuple[str, Any], ...]) -> CarriedCall:
+    """Makes the call again where it is to run: what is not there fails it now, as a part of it that can't be decoded."""
+    for name, _ in values:
+        _variable(name)
+    return CarriedCall(func, values)
+
+
+class CarryingEncoder:
+    """An encoder that has calls take variables along.
+
+    Args:
+        encode: The encoder of the backend.
+        variables: Those that travel.
+    """
+
+    def __init__(self, encode: Any, variables: Variables) -> None:
+        self._encode = encode
+        self._variables = variables
+
+    def __call__(self, obj: Any) -> Any:
+        """Returns `obj` as the backend encodes it."""
+        return self._encode(obj)
+
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Returns a call as the backend encodes it, with the values of this moment.
+
+        Raises:
+            BaseException: Whatever encoding raises; a note names the variable if it is one's value that can't travel.
+        """
+        values = self._variables.values()
+        try:
+            return self._encode.call(CarriedCall(fn, values), args, kwargs)
+        except Exception as exc:
+            for name, value in values:
+                self._look_for_cause(exc, name, value)
+            raise
+
+    def _look_for_cause(self, error: Exception, name: str, value: Any) -> None:
+        try:
+            body = self._encode(value)
+        except Exception:
+            error.add_note(
+                f"the value of the context variable {name!r}, a {type(value).__name__}, can't travel to a worker"
+            )
+        else:
+            if hasattr(body, "close"):  # a parcel
+                body.close()
