@@ -80,8 +80,12 @@ def test_our_interpreter_backend() -> None:
 @installed("dask")
 def test_our_dask_backend() -> None:
     distributed = pytest.importorskip("distributed", reason="needs the capability to import distributed")
-    # Rules on workers that are new or lost need a cluster each: seconds. The others share one.
-    own = [rule for rule in RULES.values() if rule.chapter in ("initializing", "worker_loss")]
+    # Rules on workers that are new or lost, or many, need a cluster each: seconds. The others share one.
+    own = [
+        rule
+        for rule in RULES.values()
+        if rule.chapter in ("initializing", "worker_loss") or rule.method == "test_many_workers_run_at_once"
+    ]
     shared = [rule for rule in RULES.values() if rule not in own]
     with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         kept("dask", shared, address=cluster.scheduler_address)
@@ -96,6 +100,16 @@ def test_a_correct_thread_executor(name: str, monkeypatch: pytest.MonkeyPatch) -
     kept(name)
 
 
+@pytest.mark.timeout(100)
+def test_what_grows_up_to_a_limit_is_no_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", KIT)
+    monkeypatch.syspath_prepend(KIT)
+    rules = [rule for rule in RULES.values() if rule.method.startswith("test_memory_does_not_grow")]
+    report = certify(Target("unusual:KeepsALog"), rules)
+    assert {result.rule.id: result.message for result in report.results if result.bad} == {}
+    assert len(report.results) == 3
+
+
 @pytest.mark.timeout(400)
 @needs_time
 @pytest.mark.parametrize(
@@ -104,6 +118,7 @@ def test_a_correct_thread_executor(name: str, monkeypatch: pytest.MonkeyPatch) -
         ("reference:ProcessExecutor", ""),
         ("unusual:LastFirst", ""),
         ("unusual:Late", ""),
+        ("unusual:KeepsALog", ""),
         *(("concurrent.futures:ProcessPoolExecutor", method) for method in START_METHODS),
         *([("concurrent.futures:InterpreterPoolExecutor", "")] if sys.version_info >= (3, 14) else []),
     ],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from typing import Any, ClassVar
 
 from reference import Job, Pool, ThreadExecutor
 
@@ -22,3 +24,13 @@ class Late(ThreadExecutor):
     def work(cls, pool: Pool) -> None:
         threading.Event().wait(0.2)
         super().work(pool)
+
+
+class KeepsALog(ThreadExecutor):
+    """A log has the last calls, up to so many."""
+
+    log: ClassVar[deque[list[int]]] = deque(maxlen=900)
+
+    def make_job(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
+        self.log.append([len(args), len(kwargs)])
+        return super().make_job(fn, args, kwargs)

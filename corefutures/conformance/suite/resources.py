@@ -219,19 +219,19 @@ class Resources:
         _no_growth(call, _descriptors, "descriptor(s) more")
 
     @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
-    @patient(2)
+    @patient(4)
     def test_memory_does_not_grow_with_calls(self, executor: Executor) -> None:
         """The memory in use SHOULD not grow with the number of calls. (DESIGN F6)"""
         _no_leak(lambda: result_of(executor.submit(calls.echo, [1])))
 
     @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
-    @patient(2)
+    @patient(4)
     def test_memory_does_not_grow_with_failing_calls(self, executor: Executor) -> None:
         """The memory in use SHOULD not grow with the number of failing calls. (DESIGN F6)"""
         _no_leak(lambda: error_of(executor.submit(calls.raise_new, ValueError, "no")))
 
     @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
-    @patient(2)
+    @patient(4)
     def test_memory_does_not_grow_with_cancelled_calls(self, executor: Executor, gate: Gate) -> None:
         """The memory in use SHOULD not grow with the number of cancelled calls, once the queue is empty.
         (DESIGN F6)
@@ -387,15 +387,22 @@ def _settled(count: Callable[[], int]) -> int:
     return found[-1]
 
 
-def _no_leak(act: Callable[[], object], rounds: int = 400, most: float = 0.5) -> None:
-    """Act some times, count memory blocks, act `rounds` times more: there may be `most` more each time."""
+def _no_leak(act: Callable[[], object], rounds: int = 400, most: float = 0.5, stretches: int = 4) -> None:
+    """Act some times, count memory blocks, act `rounds` times more: there may be `most` more each time.
+
+    What grows up to a limit (caches, a log of the last events) is no leak: one of several stretches must be without.
+    """
     for _ in range(rounds // 4):
         act()
-    before = _blocks()
-    for _ in range(rounds):
-        act()
-    grown = _blocks() - before
-    assert grown < rounds * most, f"{grown} memory blocks more after {rounds} rounds"
+    grown = []
+    for _ in range(stretches):
+        before = _blocks()
+        for _ in range(rounds):
+            act()
+        grown.append(_blocks() - before)
+        if grown[-1] < rounds * most:
+            return
+    raise AssertionError(f"{grown[-1]} memory blocks more after {rounds} rounds, as in the stretches before: {grown}")
 
 
 def _blocks() -> int:
