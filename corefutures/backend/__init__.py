@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         describe as describe,
         serve_tickets as serve_tickets,
     )
+    from corefutures._processors import default_threads as default_threads, usable_processors as usable_processors
     from corefutures._spinning import spin_until as spin_until
     from corefutures.backend._description import (
         CONTRACT as CONTRACT,
@@ -94,6 +95,7 @@ _HOMES = {
     "WhenFull": "corefutures._control",
     "call_names": "corefutures._hosting",
     "check_choice": "corefutures._control",
+    "default_threads": "corefutures._processors",
     "check_context": "corefutures._context",
     "hookimpl": "corefutures.backend._hook",
     "hosts": "corefutures._hosting",
@@ -101,6 +103,7 @@ _HOMES = {
     "runners": "corefutures._hosting",
     "spin_until": "corefutures._spinning",
     "unsupported": "corefutures._executor",
+    "usable_processors": "corefutures._processors",
     "Variables": "corefutures._context",
     # isolated workers, the caller's side
     "BREAK": "corefutures._isolated.pool",

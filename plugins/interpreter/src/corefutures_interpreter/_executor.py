@@ -26,6 +26,7 @@ from corefutures.backend import (
     check_call,
     check_carried,
     check_choice,
+    default_threads,
     make_room,
     unsupported,
 )
@@ -36,7 +37,7 @@ from corefutures_interpreter._recruiting import InterpreterRecruiter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import Future, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -50,7 +51,8 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
     A subclass of the standard library's class by type only: no method is inherited.
 
     Args:
-        max_workers: How many interpreters at most; None for `min(32, (os.process_cpu_count() or 1) + 4)`.
+        max_workers: How many interpreters at most; None for `min(32, n + 4)`, where n is the number of processors
+            that this process may use, by its affinity and its container's limit.
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called in each interpreter before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
@@ -91,7 +93,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
     ) -> None:
         self._carried = check_carried(self, context)
         if max_workers is None:
-            max_workers = min(32, (os.process_cpu_count() or 1) + 4)
+            max_workers = default_threads()
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):

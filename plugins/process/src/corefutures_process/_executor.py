@@ -32,6 +32,7 @@ from corefutures.backend import (
     chunked_map,
     has_fast_path,
     make_room,
+    usable_processors,
 )
 from corefutures_process._recruiting import ProcessRecruiter
 from corefutures_process._worker_process import make_encoder
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from corefutures.backend import Future, ResultIterator, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, ResultIterator, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -60,7 +61,8 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
     A subclass of the standard library's class by type only: no method is inherited.
 
     Args:
-        max_workers: How many processes at most; None for as many as this process may use processors.
+        max_workers: How many processes at most; None for as many as this process may use processors, by its affinity
+            and its container's limit.
         mp_context: The multiprocessing context that the processes come from; None for the default one.
         initializer: Called in each process before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
@@ -352,7 +354,7 @@ if hasattr(os, "register_at_fork"):
 
 def _checked_size(max_workers: int | None) -> int:
     if max_workers is None:
-        count = getattr(os, "process_cpu_count", os.cpu_count)() or 1
+        count = usable_processors()
         return min(count, _MOST_ON_WINDOWS) if sys.platform == "win32" else count
     if max_workers <= 0:
         raise ValueError("max_workers must be greater than 0")

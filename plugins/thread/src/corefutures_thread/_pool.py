@@ -8,7 +8,6 @@ from __future__ import annotations
 import concurrent.futures.thread as _standard
 import itertools
 import os
-import sys
 import threading
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
@@ -23,6 +22,7 @@ from corefutures.backend import (
     audience,
     check_choice,
     check_context,
+    default_threads,
     make_room,
     unsupported,
 )
@@ -49,7 +49,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     A subclass of the standard library's class by type only: no method is inherited.
 
     Args:
-        max_workers: How many threads at most; None for `min(32, (os.process_cpu_count() or 1) + 4)`.
+        max_workers: How many threads at most; None for `min(32, n + 4)`, where n is the number of processors that
+            this process may use, by its affinity and its container's limit.
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called in each thread before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
@@ -88,7 +89,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         at_exit: AtExit = "wait",
     ) -> None:
         if max_workers is None:
-            max_workers = min(32, (_process_cpu_count() or 1) + 4)
+            max_workers = default_threads()
         if max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
@@ -263,15 +264,6 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def _broken(self) -> bool | str:  # type: ignore[override]
         refusal = self._crew.refusal
         return str(refusal) if isinstance(refusal, self.BROKEN) else False
-
-
-def _process_cpu_count() -> int | None:
-    """Returns the number of CPUs that this process may use, if the system tells."""
-    if sys.version_info >= (3, 13):
-        return os.process_cpu_count()
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _cancel_waiting(crew: Crew) -> None:
