@@ -122,10 +122,10 @@ class AttendedPool(Pool):
             if future._ended_for is sitter:
                 future._ended_for = None
         self._pass_on(sitter)
+        chair.leave(sitter)  # first: the collector may be there at once, and would find the chair taken
         # Also if we were interrupted and relieved: that may have been just before the collector was muted.
-        # If somebody else sits by now, the collector looks in vain, and takes the chair next.
+        # If somebody else sits by now, the collector looks in vain until they stand up.
         chair.mute(on=False)
-        chair.leave(sitter)
         if self.closing or self._backlog or self._untold or any(station.heard for station in list(self._stations)):
             self._wake()
         chair.go(sitter)
