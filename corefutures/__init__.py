@@ -46,6 +46,13 @@ if TYPE_CHECKING:
         get_backend as get_backend,
         register_backend as register_backend,
     )
+    from corefutures._snapshots import (
+        CallSnapshot as CallSnapshot,
+        Snapshot as Snapshot,
+        WorkerSnapshot as WorkerSnapshot,
+        dump as dump,
+        dump_on_signal as dump_on_signal,
+    )
     from corefutures._tracing.recording import trace as trace
     from corefutures._waiting import (
         ALL_COMPLETED as ALL_COMPLETED,
@@ -72,6 +79,7 @@ _HOMES = {
     "BackendUnavailableError": "_exceptions",
     "BrokenExecutor": "_exceptions",
     "CancelledError": "_exceptions",
+    "CallSnapshot": "_snapshots",
     "Comparison": "_comparing.report",
     "DeadlockError": "_exceptions",
     "Executor": "_executor",
@@ -79,9 +87,11 @@ _HOMES = {
     "InvalidStateError": "_exceptions",
     "TimeoutError": "_exceptions",
     "PoolFullError": "_exceptions",
+    "Snapshot": "_snapshots",
     "Stats": "_control",
     "Trial": "_comparing.report",
     "UnsupportedError": "_exceptions",
+    "WorkerSnapshot": "_snapshots",
     "WorkerLostError": "_exceptions",
     "adapt": "_adapting",
     "add_observer": "_observing",
@@ -90,6 +100,8 @@ _HOMES = {
     "cancel_requested": "_hosting",
     "compare": "_comparing.compare",
     "create_executor": "_registry",
+    "dump": "_snapshots",
+    "dump_on_signal": "_snapshots",
     "get_backend": "_registry",
     "progress": "_progress",
     "register_backend": "_registry",

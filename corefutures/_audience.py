@@ -180,7 +180,7 @@ class Audience:
 
     def watch(self, executor: Any, fn: Any, future: Any, size: int | None = None) -> None:
         """A call was submitted: observes it from now on. Called before anybody else can have the future."""
-        future._observed = call = Call(origin_of(executor), _name_of(fn), future, size)
+        future._observed = call = Call(origin_of(executor), name_of(fn), future, size)
         self.tell(SUBMITTED, call.origin, call.submitted, call)
         future.add_done_callback(call.end)
 
@@ -219,7 +219,8 @@ def _drop(_: object) -> None:
     """Nobody listens, or does any more."""
 
 
-def _name_of(fn: Any) -> str:
+def name_of(fn: Any) -> str:
+    """Returns what a function is called."""
     while (inner := getattr(fn, "func", None)) is not None and not hasattr(fn, "__qualname__"):  # functools.partial
         fn = inner
     name = getattr(fn, "__qualname__", None)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from corefutures._future import Future
+    from corefutures._snapshots import Snapshot
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -83,6 +84,10 @@ class OptionsView(Executor):
     def stats(self) -> Stats:
         """See `Executor.stats`."""
         return self._viewed.stats()
+
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """See `Executor.snapshot`."""
+        return self._viewed.snapshot(timeout=timeout)
 
 
 class Room:

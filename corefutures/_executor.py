@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from corefutures._control import Stats
     from corefutures._future import Future
+    from corefutures._snapshots import Snapshot
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -183,6 +184,19 @@ class Executor(_standard.Executor):
             UnsupportedError: They are not counted here.
         """
         raise unsupported(self, "count its calls")
+
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """Returns which calls run where, since when and at which line, and which wait.
+
+        Args:
+            timeout: Seconds to wait at most for workers to tell their stacks; those that have not are shown without.
+
+        Raises:
+            UnsupportedError: Nothing is known of the workers here.
+
+        Thread safety: may be called from any thread or signal handler, also while the pool hangs.
+        """
+        raise unsupported(self, "be looked into", by="thread")
 
     def __enter__(self) -> Self:
         return self

@@ -113,6 +113,7 @@ class Future(_standard.Future[_T], Generic[_T]):
     _own_condition: Condition | None = None  # behind `_condition`
     _observed: Any = None  # what observers know of the call: see `_audience`
     _name: str | None = None  # given with `Executor.options`
+    _seen: float | None = None  # when a snapshot first found the call running
     _cancel_requested: bool = False  # the call was asked to stop
 
     def __init__(self) -> None:

@@ -1,18 +1,20 @@
 """Threads that host calls of a pool, and what a hosted call may do: wait for other calls, learn that it should stop.
 
-Touches `_exceptions` and `_stopping`. Guarantees: a call that waits for one that has not started runs it in place of sleeping; a
+Touches `_exceptions`, `_stacks`, `_stopping`. Guarantees: a call that waits for one that has not started runs it in place of sleeping; a
 cycle of calls that wait for each other raises in one of them. Costs nothing to threads that host no calls.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from _thread import get_ident
+from itertools import pairwise
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from corefutures import _stopping
 from corefutures._exceptions import DeadlockError
+from corefutures._stacks import own_stacks
 
 try:
     from _thread import RLock
@@ -20,8 +22,10 @@ except ImportError:  # an interpreter without the C lock
     from threading import RLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import CodeType
+
+    from corefutures._stacks import Frame
 
 #: Thread ident → what hosts calls there.
 hosts: dict[int, Host] = {}
@@ -45,7 +49,9 @@ class Host:
         crew: Returns the hosts of the same pool.
     """
 
-    __slots__ = ("_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "taking")
+    __slots__ = (
+        "_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "taking", "woken",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class Host:
         self.awaited: tuple[Any, ...] = ()  # what the innermost call sleeps for
         self._firm = False  # whether it needs all of that, without a time limit
         self.finished = self.failed = self.cancelled = 0  # calls so far; for the statistics
+        self.woken = (monotonic(), 0)  # when it began with a call after having had none, and how many had ended then
 
     def run_one(self, awaited: Iterable[Any], *, timed: bool = False) -> bool:
         """Runs a call in place of sleeping; returns False if there is none to be run.
@@ -91,6 +98,15 @@ class Host:
             return True
         finally:
             self.taking = None
+
+    def wake_up(self) -> None:
+        """Notes that the next call begins now. For threads that have slept: they have the time to look at a clock."""
+        self.woken = (monotonic(), self.finished + self.failed + self.cancelled)
+
+    def running_since(self) -> float | None:
+        """Returns when its outermost call began, by `time.monotonic`; None if that is not known."""
+        since, ended = self.woken
+        return since if self.finished + self.failed + self.cancelled == ended else None
 
     def expect(self, awaited: tuple[Any, ...], *, firm: bool) -> None:
         """Notes that the innermost call sleeps until some of `awaited` end, or, if that is `firm`, until all do.
@@ -165,15 +181,18 @@ def cancel_requested() -> bool:
     return _stopping.probe is not None and _stopping.probe()
 
 
-def call_names(host: Host) -> list[str]:
-    """Returns how messages call the calls that a host runs: their names or their functions', innermost last."""
+def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> list[str]:
+    """Returns how messages call the calls that a host runs: their names or their functions', innermost last.
+
+    Args:
+        host: The host.
+        stacks: Those of all threads, if somebody has looked already.
+    """
     ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
-    functions = []
-    frame = sys._current_frames().get(ident) if ident is not None else None
-    while frame is not None:
-        if frame.f_back is not None and frame.f_back.f_code in runners:
-            functions.append(frame.f_code.co_qualname)
-        frame = frame.f_back
+    stack = [] if ident is None else (own_stacks() if stacks is None else stacks).get(ident, [])
+    known = {(code.co_filename, code.co_name) for code in runners}
+    pairs = pairwise(reversed(stack))
+    functions = [called.function for called, caller in pairs if (caller.file, caller.function) in known]
     names = []
     for future in list(host.calls):
         function = functions.pop() if functions else "a call"

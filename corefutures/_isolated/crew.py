@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from corefutures._stacks import Frame
+
 
 class Worker(Protocol):
     """One worker that was started, seen from the caller's side."""
@@ -42,6 +44,23 @@ class Worker(Protocol):
 
     def kill(self) -> None:
         """Ends it without asking."""
+        ...
+
+    @property
+    def thread(self) -> int | None:
+        """The ident of its thread, None if it is a process."""
+        ...
+
+    def ask_for_stack(self) -> None:
+        """Asks it for its stack, which `read_stack` returns; must not block or raise."""
+        ...
+
+    def read_stack(self, deadline: float) -> tuple[list[Frame], str | None]:
+        """Returns its stack, innermost last, or none and why there is none.
+
+        Args:
+            deadline: When to stop waiting for it, by `time.monotonic`.
+        """
         ...
 
     def reap(self) -> int | None:

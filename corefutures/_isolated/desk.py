@@ -295,7 +295,7 @@ class TicketDesk:
     def body(self, number: int) -> bytes | None:
         """Returns the beginning of the body of a call that was sent; None if it is not here."""
         offset = self.out.get(number, 0)
-        body = self._map[offset : offset + _SMALL]
+        body = self._map[offset : offset + (_SMALL if offset < self._large_start else _LARGE)]
         return body if offset and self.out.get(number) == offset else None
 
     def wipe(self, berth: int) -> None:

@@ -34,6 +34,7 @@ _SEGMENT: Final = Struct("=QQB")  # offset, size, whether it may be written to
 #: sent with a parcel's descriptor: the call's number, the number of segments, where their table lies
 LABEL: Final = Struct("=QQQ")
 _ALIGNMENT: Final = 64
+_BEGINNING: Final = 512  # bytes: room for the name of a function
 _PAGE: Final = 1 << 30  # no single write is larger than this
 
 #: How many parcels may hold a descriptor at a time, and how many descriptors are left to everybody else; what is
@@ -85,6 +86,14 @@ class Parcel:
     def label(self, number: int) -> bytes:
         """Returns what must be sent along with the descriptor for call `number`."""
         return LABEL.pack(number, self.count, self.table)
+
+    def beginning(self) -> bytes:
+        """Returns the beginning of the pickle."""
+        if self.segments:
+            return bytes(memoryview(self.segments[0][0])[:_BEGINNING])
+        if sys.platform != "linux":
+            raise OSError("only Linux has memory without a name")
+        return os.pread(self.descriptor, _BEGINNING, 0)
 
     def close(self) -> None:
         """Gives everything back."""

@@ -25,7 +25,6 @@ from corefutures._future import LOGGER
 from corefutures._isolated.attending import AttendedPool
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
-from corefutures._isolated.looking import Occupation
 from corefutures._isolated.frames import (
     BEGUN,
     ENDED,
@@ -42,10 +41,11 @@ from corefutures._isolated.frames import (
     VALUE_PARCEL,
     WANTED,
 )
+from corefutures._isolated.looking import Occupation
 from corefutures._isolated.worker import TicketEnds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
     from corefutures._isolated.future import CallFuture

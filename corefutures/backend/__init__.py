@@ -11,7 +11,7 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._audience import audience as audience
+    from corefutures._audience import audience as audience, name_of as name_of, origin_of as origin_of
     from corefutures._context import (
         CarryingEncoder as CarryingEncoder,
         ContextOption as ContextOption,
@@ -58,7 +58,24 @@ if TYPE_CHECKING:
         serve_tickets as serve_tickets,
     )
     from corefutures._processors import default_threads as default_threads, usable_processors as usable_processors
+    from corefutures._snapshots import (
+        CallSnapshot as CallSnapshot,
+        Snapshot as Snapshot,
+        WorkerSnapshot as WorkerSnapshot,
+        enroll as enroll,
+        first_names as first_names,
+        since_when as since_when,
+    )
     from corefutures._spinning import spin_until as spin_until
+    from corefutures._stacks import (
+        Frame as Frame,
+        collect as collect,
+        drain as drain,
+        from_call_on as from_call_on,
+        own_stacks as own_stacks,
+        read_frames as read_frames,
+        write_frames as write_frames,
+    )
     from corefutures.backend._description import (
         CONTRACT as CONTRACT,
         Backend as Backend,
@@ -77,23 +94,38 @@ _HOMES = {
     # every backend
     "AtExit": "corefutures._control",
     "Backend": "corefutures.backend._description",
+    "CallSnapshot": "corefutures._snapshots",
     "CONTRACT": "corefutures.backend._description",
     "Capabilities": "corefutures.backend._description",
     "ContextOption": "corefutures._context",
     "Executor": "corefutures._executor",
     "audience": "corefutures._audience",
     "FINISHED": "corefutures._future",
+    "Frame": "corefutures._stacks",
     "Future": "corefutures._future",
     "Host": "corefutures._hosting",
     "LOGGER": "corefutures._future",
     "PENDING": "corefutures._future",
     "PoolFuture": "corefutures._future",
     "RUNNING": "corefutures._future",
+    "Snapshot": "corefutures._snapshots",
+    "WorkerSnapshot": "corefutures._snapshots",
+    "enroll": "corefutures._snapshots",
+    "first_names": "corefutures._snapshots",
+    "from_call_on": "corefutures._stacks",
+    "name_of": "corefutures._audience",
+    "origin_of": "corefutures._audience",
+    "own_stacks": "corefutures._stacks",
+    "read_frames": "corefutures._stacks",
+    "since_when": "corefutures._snapshots",
     "ResultIterator": "corefutures._executor",
     "Room": "corefutures._control",
     "Stats": "corefutures._control",
     "WhenFull": "corefutures._control",
     "call_names": "corefutures._hosting",
+    "collect": "corefutures._stacks",
+    "drain": "corefutures._stacks",
+    "write_frames": "corefutures._stacks",
     "check_choice": "corefutures._control",
     "default_threads": "corefutures._processors",
     "check_context": "corefutures._context",

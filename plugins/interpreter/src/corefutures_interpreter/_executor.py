@@ -27,7 +27,9 @@ from corefutures.backend import (
     check_carried,
     check_choice,
     default_threads,
+    enroll,
     make_room,
+    origin_of,
     unsupported,
 )
 from corefutures_interpreter import _worker_interpreter
@@ -37,7 +39,7 @@ from corefutures_interpreter._recruiting import InterpreterRecruiter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import ContextOption, Future, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, Snapshot, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -65,6 +67,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             ask those that run (see `cancel_requested`).
         context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
             sees the values that they had where it was submitted. They are pickled with it.
+        inner_threads: Nothing but None: the threads of BLAS and OpenMP can be limited for each process only.
 
     Raises:
         ValueError: An argument has a value that makes no sense.
@@ -90,8 +93,11 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
         context: ContextOption = None,
+        inner_threads: None = None,
     ) -> None:
         self._carried = check_carried(self, context)
+        if inner_threads is not None:
+            raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if max_workers is None:
             max_workers = default_threads()
         if max_workers <= 0:
@@ -122,6 +128,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
         self._start_over()
         _executors.add(self)
+        enroll(self)
         if audience.present:
             audience.executor_created(self)
 
@@ -173,6 +180,10 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
         return self._pool.stats()
+
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
+        return self._pool.snapshot(origin_of(self).name, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls and destroys the interpreters once the calls it has are done.

@@ -19,9 +19,12 @@ from corefutures.backend import FRAME, LOGGER, UNFIT, TicketEnds
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
+from corefutures_interpreter._looking import stack_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from corefutures.backend import Frame
 
 
 def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> Any:
@@ -110,13 +113,16 @@ class InterpreterWorker:
     ) -> None:
         self.name = name
         self._threads = threads
+        self._thread: threading.Thread | None = None
         self._released = threading.Event()
         self._ends = _OwnTicketEnds(ends) if isinstance(ends, TicketEnds) else _OwnPairEnds(ends)
         self.counter = self._ends.counter
         interpreter = None
         try:
             interpreter = interpreters.create()
-            thread = threading.Thread(target=self._live, args=(interpreter, initializer, serializer), name=name)
+            self._thread = thread = threading.Thread(
+                target=self._live, args=(interpreter, initializer, serializer), name=name
+            )
             threads.add(thread)
             try:
                 thread.start()
@@ -171,6 +177,19 @@ class InterpreterWorker:
 
     def kill(self) -> None:
         """Does nothing, see `terminate`."""
+
+    @property
+    def thread(self) -> int | None:
+        return None if self._thread is None else self._thread.ident
+
+    def ask_for_stack(self) -> None:
+        """Does nothing: all is done by `read_stack`, for one worker at a time."""
+
+    def read_stack(self, deadline: float) -> tuple[list[Frame], str | None]:
+        thread = self._thread
+        if thread is None or thread.ident is None or self._released.is_set():
+            return [], "it has ended"
+        return stack_in(thread.ident, deadline)
 
     def reap(self) -> None:
         """Lets the thread destroy the interpreter, of which nothing is needed any more."""

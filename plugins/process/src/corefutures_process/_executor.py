@@ -30,10 +30,13 @@ from corefutures.backend import (
     check_carried,
     check_choice,
     chunked_map,
+    enroll,
     has_fast_path,
     make_room,
+    origin_of,
     usable_processors,
 )
+from corefutures_process._inner_threads import check_inner_threads
 from corefutures_process._recruiting import ProcessRecruiter
 from corefutures_process._worker_process import make_encoder
 
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from corefutures.backend import ContextOption, Future, ResultIterator, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, ResultIterator, Snapshot, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -80,6 +83,8 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             ask those that run (see `cancel_requested`), or "kill" the processes.
         context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
             sees the values that they had where it was submitted. They are pickled with it.
+        inner_threads: How many threads BLAS and OpenMP may start in each process; None leaves that to them. Libraries
+            that a process has when it starts, as with fork, are limited if threadpoolctl is installed.
         kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with
             `WorkerLostError`. Not to be had with fork.
 
@@ -105,8 +110,11 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         at_exit: AtExit = "wait",
         kill_on_cancel: bool = False,
         context: ContextOption = None,
+        inner_threads: int | None = None,
     ) -> None:
         self._carried = check_carried(self, context)
+        check_inner_threads(inner_threads)
+        self._inner_threads = inner_threads
         self._max_workers: int = _checked_size(max_workers)
         if mp_context is None:
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
@@ -155,6 +163,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         self._pool = self._make_pool()
         self._pool.owner = weakref.ref(self)
         _executors.add(self)
+        enroll(self)
         if audience.present:
             audience.executor_created(self)
 
@@ -166,6 +175,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             self._initargs,
             self._max_tasks_per_child,
             self._serializer,
+            self._inner_threads,
         )
         fast = has_fast_path()
         encode: Any = make_encoder(self._serializer, spool=fast)
@@ -276,6 +286,10 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
         return self._pool.stats()
+
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
+        return self._pool.snapshot(origin_of(self).name, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls and ends the processes once the calls it has are done.

@@ -15,11 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import TicketEnds
 from corefutures_process import _worker_process
+from corefutures_process._inner_threads import LimitedName, LimitedStart
+from corefutures_process._lines import open_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
+
+    from corefutures.backend import Frame
+    from corefutures_process._lines import Line
 
 
 class ProcessRecruiter:
@@ -32,6 +37,7 @@ class ProcessRecruiter:
         initargs: Its arguments.
         limit: How many calls each worker runs at most, or None.
         serializer: See `make_encoder`.
+        inner_threads: How many threads BLAS and OpenMP may start in each, or None.
     """
 
     def __init__(
@@ -42,9 +48,13 @@ class ProcessRecruiter:
         initargs: tuple[Any, ...],
         limit: int | None,
         serializer: str,
+        inner_threads: int | None = None,
     ) -> None:
         self._context = context
         self._processes = processes
+        self._inner_threads = inner_threads
+        if inner_threads is not None:
+            initializer = LimitedStart(inner_threads, initializer)
         self._rest = (initializer, initargs, limit, serializer)
 
     def recruit(self, ends: Any) -> ProcessWorker:
@@ -56,12 +66,19 @@ class ProcessRecruiter:
         """
         if isinstance(ends, TicketEnds):
             ends = _TravellingEnds(*ends)
+        line = open_line(self._context)
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=_worker_process.serve, args=(ends, *self._rest)
+            target=_worker_process.serve, args=(ends, *self._rest, line.far_end)
         )
+        name = process.name
         try:
+            if self._inner_threads is not None:
+                process.name = LimitedName(name, self._inner_threads)
             process.start()
-        except (ConnectionError, EOFError) as exc:
+        except BaseException as exc:
+            line.close()
+            if not isinstance(exc, (ConnectionError, EOFError)):
+                raise
             from corefutures.backend import Pool  # here for start-up time only
 
             method = self._context.get_start_method()
@@ -69,8 +86,11 @@ class ProcessRecruiter:
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
                 f" {Pool.UNGUARDED}"
             ) from exc
+        finally:
+            line.hand_over()
+        process.name = name
         self._processes[process.pid] = process
-        return ProcessWorker(process, self._processes)
+        return ProcessWorker(process, self._processes, line)
 
 
 class _TravellingEnds(TicketEnds):
@@ -94,9 +114,12 @@ class _TravellingEnds(TicketEnds):
 class ProcessWorker:
     """A worker process; see `crew.Worker`."""
 
-    def __init__(self, process: BaseProcess, processes: dict[int, BaseProcess]) -> None:
+    thread = None  # it is a process
+
+    def __init__(self, process: BaseProcess, processes: dict[int, BaseProcess], line: Line) -> None:
         self._process: BaseProcess | None = process
         self._processes = processes
+        self._line = line
         self.name = process.name
         self.pid = process.pid
         # A pidfd speaks of the process itself. The sentinel of a spawned process is a pipe, which stays silent
@@ -131,10 +154,18 @@ class ProcessWorker:
             except (OSError, ValueError):  # it has ended
                 pass
 
+    def ask_for_stack(self) -> None:
+        if self.pid is not None:
+            self._line.ask(self.pid)
+
+    def read_stack(self, deadline: float) -> tuple[list[Frame], str | None]:
+        return self._line.answer(deadline)
+
     def reap(self) -> int | None:
         process, self._process = self._process, None  # it holds descriptors, and a traceback may hold us
         if process is None:
             return None
+        self._line.close()
         process.join()
         if self.pid is not None and self._processes.get(self.pid) is process:
             del self._processes[self.pid]

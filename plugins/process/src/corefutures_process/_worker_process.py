@@ -6,6 +6,7 @@ the process ends when the pool's process does, also in mid-call; what a call for
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+#: What asks a worker for its stack. Who does not expect it ignores it, and hardly any program uses it.
+STACK_SIGNAL = getattr(signal, "SIGURG", 0)
+
 _F_SETSIG = 10  # Linux's number; the module `fcntl` has no name for it on every Python
 
 
@@ -27,6 +31,7 @@ def serve(
     initargs: tuple[Any, ...],
     limit: int | None,
     serializer: str,
+    line: Any,
 ) -> None:
     """Serves a pool until it ends or `limit` calls were run; the target of the worker's `Process`.
 
@@ -36,15 +41,42 @@ def serve(
         initargs: Its arguments.
         limit: How many calls to run at most, or None.
         serializer: "pickle" or "cloudpickle"; results are serialised with it.
+        line: Where this process's stack is to be written when the pool's process asks for it: a descriptor, or a
+            connection that it asks through.
     """
     # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if isinstance(line, int):
+        _write_stack_on_signal(line)
     prepare = None if initializer is None else lambda: initializer(*initargs)
     encode = make_encoder(serializer, spool=isinstance(ends, tuple))
     if isinstance(ends, tuple):
         _serve_tickets(ends, encode, prepare, limit)  # type: ignore[arg-type]
     else:
-        _serve_pair(ends, encode, prepare, limit)
+        _serve_pair(ends, encode, prepare, limit, line)
+
+
+def take_line(descriptor: Any) -> int:
+    """Returns the line's descriptor that came along with this process."""
+    own: int = descriptor.detach()
+    os.set_inheritable(own, False)
+    return own
+
+
+def _write_stack_on_signal(line: int) -> None:
+    """Has the stack of this thread written to `line` when STACK_SIGNAL comes, whatever it is stuck in."""
+    import faulthandler
+
+    if sys.platform == "win32" or signal.getsignal(STACK_SIGNAL) is not signal.SIG_DFL:
+        return  # it is the program's own
+    faulthandler.register(STACK_SIGNAL, line, all_threads=False)  # others run, and their frames change meanwhile
+
+    def let_go() -> None:
+        faulthandler.unregister(STACK_SIGNAL)
+        with contextlib.suppress(OSError):
+            os.close(line)
+
+    os.register_at_fork(after_in_child=let_go)
 
 
 def take_ends(*values: Any) -> TicketEnds:
@@ -117,25 +149,44 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
         courier.close()
 
 
-def _serve_pair(connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None) -> None:
+def _serve_pair(
+    connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None, line: Any
+) -> None:
     import threading
     from multiprocessing import parent_process
+    from multiprocessing.connection import wait
 
     from corefutures.backend import serve_pair
 
     parent = parent_process()
     assert parent is not None
 
-    def end_with_parent(number: int) -> None:
-        """Ends this process when its parent has gone; its sentinel may be held by a sibling that was forked."""
+    def attend(number: int, worker: int) -> None:
+        """Ends this process when its parent has gone, whose sentinel may be held by a sibling that was forked.
+
+        Until then it tells the parent the worker's stack when it asks for it, if it does so through a connection.
+        """
+        watched = [parent.sentinel] if isinstance(line, int) else [parent.sentinel, line]
         while os.getppid() == number:
-            parent.join(0.5)
-            if not parent.is_alive():
+            ready = wait(watched, 0.5)
+            if parent.sentinel in ready:
                 break
+            if line in ready:
+                try:
+                    line.recv_bytes()
+                    line.send_bytes(_stack_of(worker))
+                except (EOFError, OSError):  # it does not ask any more
+                    watched = watched[:1]
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=attend, args=(os.getppid(), threading.get_ident()), daemon=True).start()
     serve_pair(connection=connection, encode=encode, prepare=prepare, limit=limit)
+
+
+def _stack_of(thread: int) -> bytes:
+    from corefutures.backend import own_stacks, write_frames  # hardly any worker needs it
+
+    return write_frames(own_stacks().get(thread, [])).encode()
 
 
 def _end_with(lifeline: int) -> None:

@@ -11,17 +11,31 @@ import logging
 import time
 from _thread import LockType, get_ident
 from collections import deque
+from contextvars import Context
 from itertools import count
 from threading import RLock, Thread
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import PENDING, RUNNING, Stats, call_names
+from corefutures.backend import (
+    PENDING,
+    RUNNING,
+    CallSnapshot,
+    Snapshot,
+    Stats,
+    WorkerSnapshot,
+    call_names,
+    first_names,
+    from_call_on,
+    name_of,
+    own_stacks,
+    since_when,
+)
 from corefutures_thread._worker import work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import Host, PoolFuture, Room
+    from corefutures.backend import Frame, Host, PoolFuture, Room
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -236,6 +250,44 @@ class Crew:
             "lost_workers": 0,
         }
 
+    def snapshot(self, name: str) -> Snapshot:
+        """Returns what the workers do, and what waits."""
+        stacks = own_stacks()
+        running, workers = 0, []
+        for thread in list(self.threads):
+            ident = thread.ident
+            if ident is not None and not thread.is_alive():
+                continue
+            host = None if ident is None else self.hosts.get(ident)
+            stack = () if ident is None else stacks.get(ident, ())
+            calls = () if host is None else self._calls_of(host, stacks)
+            running += len(calls)
+            if calls:
+                state = "running"
+            else:  # while it calls the initializer it has not come to the loop
+                state = "idle" if any(frame.function == "_run_calls" for frame in stack) else "starting"
+            told = tuple(from_call_on(list(stack), (("_worker.py", "_run_calls"),)) or stack)
+            remark = None if stack else "it has no stack yet"
+            workers.append(WorkerSnapshot(thread.name, None, ident, state, calls, told, remark))
+        waiting = [future for future in self.calls.copy() if future._state == PENDING]
+        state = "open"
+        if isinstance(self.refusal, self.broken_error):
+            state = f"broken: {self.refusal}"
+        elif self.closed:
+            state = "shutting down" if workers else "shut down"
+        names = first_names(waiting, _name_of_waiting)
+        return Snapshot(name, state, self.max_workers, tuple(workers), running, len(waiting), names)
+
+    def _calls_of(self, host: Host, stacks: dict[int, list[Frame]]) -> tuple[CallSnapshot, ...]:
+        futures, since = list(host.calls), host.running_since()
+        names = call_names(host, stacks)
+        calls = []
+        for index, future in enumerate(futures):
+            name = names[index] if len(names) == len(futures) else "a call"
+            name = f"the callbacks of {name}" if future.done() else name
+            calls.append(CallSnapshot(name, *since_when(future, since if index == 0 else None)))
+        return tuple(calls)
+
     def join(self, timeout: float | None = None) -> None:
         """Waits until all workers have left. Not for workers.
 
@@ -258,3 +310,10 @@ class Crew:
     def _running_calls(self) -> str:
         names = [name for host in list(self.hosts.values()) for name in call_names(host)]
         return ", ".join(names) or "nothing"
+
+
+def _name_of_waiting(future: PoolFuture[Any]) -> str:
+    fn, args = future._fn, future._args
+    if args and isinstance(getattr(fn, "__self__", None), Context):  # its submitter's context comes first
+        fn = args[0]
+    return name_of(fn)

@@ -12,6 +12,7 @@ import threading
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from contextvars import copy_context
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from corefutures.backend import (
@@ -23,7 +24,9 @@ from corefutures.backend import (
     check_choice,
     check_context,
     default_threads,
+    enroll,
     make_room,
+    origin_of,
     unsupported,
 )
 from corefutures_thread._crew import Calls, Crew
@@ -31,7 +34,7 @@ from corefutures_thread._crew import Calls, Crew
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import ContextOption, Future, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, Snapshot, Stats, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -62,12 +65,13 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             new one instead), "raise" a `PoolFullError`, or "caller_runs" it in the submitter's thread.
         at_exit: What becomes of the calls when the interpreter ends: "wait" for them, or "cancel" those that wait
             and ask those that run (see `cancel_requested`).
+        inner_threads: Nothing but None: the threads of BLAS and OpenMP can be limited for each process only.
 
     Raises:
         ValueError: `max_workers` or `max_pending` is not positive, or an option is none of those named.
         TypeError: `max_workers` or `max_pending` is no number, `initializer` is not callable, or a name in `context`
             is not that of a variable.
-        UnsupportedError: `at_exit` is "kill": threads can't be killed.
+        UnsupportedError: `at_exit` is "kill": threads can't be killed. Or there are `inner_threads`.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -84,6 +88,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         initargs: tuple[Any, ...] = (),
         *,
         context: ContextOption = None,
+        inner_threads: None = None,
         max_pending: int | None = None,
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
@@ -94,6 +99,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if inner_threads is not None:
+            raise unsupported(self, "limit the threads of BLAS and OpenMP")
         carried = check_context(context)
         self._take_context = carried.context if isinstance(carried, Variables) else copy_context
         check_choice("at_exit", at_exit, get_args(AtExit))
@@ -112,6 +119,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             self._crew.close(RuntimeError(_AFTER_EXIT))
         key = id(self)
         _pools[key] = weakref.ref(self, lambda _: _pools.pop(key, None))
+        enroll(self)
         if audience.present:
             audience.executor_created(self)
 
@@ -188,8 +196,13 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
         return self._crew.stats()
 
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """Returns which calls run where and which wait: see `Executor.snapshot`. Threads tell at once."""
+        return self._crew.snapshot(origin_of(self).name)
+
     def _has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
         """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
+        submitted = future._fn
         if self._copies_context:
             assert future._args is not None
             future._fn, future._args = self._take_context().run, (future._fn, *future._args)
@@ -198,17 +211,28 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if crew.room.enter(may_block=not crew.employs_current_thread()):
             future._on_departure = crew.room.leave
             return False
+        if audience.present:
+            audience.watch(self, submitted, future)
         call = future._begin()
         assert call is not None
         fn, args, kwargs = call
+        observed = future._observed
+        if observed is not None:
+            observed.begin(threading.current_thread().name)
         try:
-            future.set_result(fn(*args, **(kwargs or {})))
-            crew.record(finished=1)
+            result = fn(*args, **(kwargs or {}))
         except BaseException as exc:
+            if observed is not None:
+                observed.finished = perf_counter()
             crew.record(failed=1)
             future.set_exception(exc)
             if not isinstance(exc, Exception):  # meant for this thread
                 raise
+        else:
+            if observed is not None:
+                observed.finished = perf_counter()
+            crew.record(finished=1)
+            future.set_result(result)
         return True
 
     def _assemble(self) -> Crew:

@@ -67,6 +67,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
     args: Any = None
     kwargs: Any = None
     listed = False  # whether this worker has entered itself into `idle`
+    host.wake_up()
     while True:
         if listed:
             closed = crew.closed  # before the last look for a call: see Crew
@@ -76,6 +77,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
                 if not closed:
                     if not spin_until(woken):  # whoever wakes it has taken it out of `idle`
                         turnstile.acquire()
+                    host.wake_up()
                     listed = False
                 elif _leave(idle, turnstile):
                     return

@@ -1,0 +1,240 @@
+"""The pool's side of forwarded logs: a pipe from each worker, and the thread that reads them.
+
+Touches `logwork` and multiprocessing's connections. Guarantees: a worker that is killed in mid-write loses that record
+and disturbs nobody; what a worker wrote before it ended is handled before `finish` returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import marshal
+import os
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+from corefutures._future import LOGGER
+from corefutures._isolated.logwork import DISABLED, SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Bytes: no record is so large, so something has come between.
+_LARGEST: Final = 1 << 28
+
+_collectors: weakref.WeakSet[LogCollector] = weakref.WeakSet()
+
+
+def current_levels() -> dict[str, int]:
+    """Returns the levels that loggers have here, for workers: see `logwork.forward_logs`."""
+    root = logging.getLogger()
+    levels = {"": root.level, DISABLED: root.manager.disable}
+    for name, logger in list(root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and logger.level:
+            levels[name] = logger.level
+    return levels
+
+
+class LogLine:
+    """The pipe from one worker."""
+
+    def __init__(self) -> None:
+        self.far_end: Any
+        self.outlet: Any
+        if sys.platform == "win32":  # only these can be waited for
+            from multiprocessing import Pipe
+
+            self.outlet, self.far_end = Pipe(duplex=False)
+        else:
+            self.outlet, self.far_end = os.pipe()
+            os.set_blocking(self.outlet, False)
+        self.ended = False  # its worker has: nothing more will come
+        self._handed_over = False
+        self._rest = b""
+        self._garbled = False
+
+    def hand_over(self) -> None:
+        """Closes our copy of the worker's end."""
+        if not self._handed_over:
+            self._handed_over = True
+            _close(self.far_end)
+
+    def close(self) -> None:
+        """Closes both ends."""
+        self.hand_over()
+        _close(self.outlet)
+
+    def read(self) -> Iterator[bytes]:
+        """Yields the records that have come; none of a pipe that makes no sense any more.
+
+        Raises:
+            EOFError: No more can come.
+        """
+        if sys.platform == "win32":
+            while self.outlet.poll(0):
+                try:
+                    yield self.outlet.recv_bytes()
+                except OSError:
+                    raise EOFError from None
+            return
+        while True:
+            try:
+                data = os.read(self.outlet, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                raise EOFError
+            if not self._garbled:
+                self._rest += data
+                yield from self._records()
+
+    def _records(self) -> Iterator[bytes]:
+        data, position = self._rest, 0
+        while len(data) - position >= SIZE.size:
+            (size,) = SIZE.unpack_from(data, position)
+            if size > _LARGEST:
+                self._garbled = True
+                break
+            stop = position + SIZE.size + size
+            if stop > len(data):
+                break
+            yield data[position + SIZE.size : stop]
+            position = stop
+        self._rest = data[position:]
+
+
+class LogCollector:
+    """Reads what the workers of one pool log, and has it handled here as if it had been logged here.
+
+    Args:
+        start_at: How many workers there are before its thread starts: with fork, all of them.
+        name: How the thread is called.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(self, start_at: int, name: str) -> None:
+        self._start_at = start_at
+        self._name = name
+        # Guards the rest. No other lock is taken and no foreign code runs under it. Reentrant, because a signal handler
+        # may interrupt its holder.
+        self._lock = threading.RLock()
+        self._opened = 0
+        self._lines: list[LogLine] = []
+        self._bell = _Bell()
+        self._thread: threading.Thread | None = None
+        _collectors.add(self)
+
+    def open(self) -> LogLine:
+        """Returns a line for a worker that is about to be started."""
+        line = LogLine()
+        with self._lock:
+            self._lines.append(line)
+            self._opened += 1
+        return line
+
+    def attend(self) -> None:
+        """Starts reading, if it is time to: a worker has been started."""
+        with self._lock:
+            if self._thread is None and self._lines and self._opened >= self._start_at:
+                self._thread = threading.Thread(target=self._read, name=f"{self._name} log")
+                self._thread.start()
+        self._bell.ring()
+
+    def end(self, line: LogLine) -> None:
+        """A worker has ended: what it wrote is still read."""
+        line.ended = True
+        line.hand_over()
+        self._start_at = 0
+        self.attend()
+
+    def finish(self) -> None:
+        """Waits until all is handled that workers wrote who have ended. Does nothing in the thread that reads."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _read(self) -> None:
+        from multiprocessing.connection import wait
+
+        while True:
+            self._bell.hush()  # first: who rings now has something for the next turn
+            with self._lock:
+                if not self._lines:
+                    self._thread = None
+                    return
+                lines = {line.outlet: line for line in self._lines}
+            over = [line for line in lines.values() if line.ended]  # before what they wrote is read
+            for line in over or [lines[end] for end in wait([self._bell.outlet, *lines]) if end in lines]:
+                try:
+                    for record in line.read():
+                        _handle(record)
+                except (EOFError, OSError):
+                    over.append(line)
+            for line in set(over):
+                with self._lock:
+                    if line in self._lines:
+                        self._lines.remove(line)
+                        line.close()
+
+    def disown(self) -> None:
+        """In a forked child: the workers are the parent's."""
+        self._lock = threading.RLock()
+        self._thread = None
+        for line in self._lines:
+            line.close()
+        self._lines = []
+        self._bell.close()
+
+
+class _Bell:
+    """Wakes a thread that waits for pipes."""
+
+    def __init__(self) -> None:
+        from multiprocessing import Pipe
+
+        self.outlet, self._inlet = Pipe(duplex=False)
+        self._rung = False
+
+    def ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            self._inlet.send_bytes(b"")
+
+    def hush(self) -> None:
+        if self.outlet.poll(0):
+            self.outlet.recv_bytes()
+            self._rung = False
+
+    def close(self) -> None:
+        self.outlet.close()
+        self._inlet.close()
+
+
+def _handle(data: bytes) -> None:
+    try:
+        record = logging.makeLogRecord(marshal.loads(data))
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except Exception:
+        LOGGER.exception("a record that a worker logged could not be handled")
+
+
+def _close(end: Any) -> None:
+    with contextlib.suppress(OSError):
+        if isinstance(end, int):
+            os.close(end)
+        else:
+            end.close()
+
+
+def _disown_all() -> None:
+    for collector in list(_collectors):
+        collector.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)

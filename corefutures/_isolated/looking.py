@@ -1,0 +1,105 @@
+"""Snapshots of pools with isolated workers: what the calls are called, who runs them, and where they stand.
+
+Touches `_snapshots` and the pool's tables. Guarantees: takes no lock of the pool, and asks all workers for their
+stacks before it waits for any.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from corefutures._snapshots import CallSnapshot, Snapshot, WorkerSnapshot, first_names, since_when
+from corefutures._stacks import from_call_on
+
+if TYPE_CHECKING:
+    from corefutures._isolated.crew import Worker
+    from corefutures._isolated.future import CallFuture
+    from corefutures._isolated.pool import Pool
+
+#: The functions that call what users submit.
+_ENTRANCES: Final = (("worker.py", "serve_tickets"), ("pairwork.py", "serve_pair"))
+#: Functions that only carry others, which come after them.
+_CARRIERS: Final = ("functools", "corefutures._context", "corefutures._isolated.chunks", "corefutures._telemetry_work")
+_UNKNOWN: Final = "a call"
+
+
+class Occupation(NamedTuple):
+    """What is known of a worker without asking it."""
+
+    worker: Worker
+    ready: bool  # it has finished starting
+    call: CallFuture[Any] | None
+    since: float | None  # when that call began, by `time.monotonic`
+
+
+def snapshot(pool: Pool, name: str, timeout: float) -> Snapshot:
+    """Returns what a pool is busy with; see `Executor.snapshot`."""
+    deadline = monotonic() + timeout
+    occupations = list(pool.occupations())
+    for occupation in occupations:
+        occupation.worker.ask_for_stack()
+    workers = tuple(_told(pool, occupation, deadline) for occupation in occupations)
+    running = {occupation.call._number for occupation in occupations if occupation.call is not None}
+    calls = [future for number, future in list(pool.calls.items()) if number not in running]
+    state = "open"
+    if pool.defect is not None:
+        state = f"broken: {pool.defect}"
+    elif pool.closing:
+        state = "shutting down" if workers or calls else "shut down"
+    names = first_names(calls, lambda future: _name(pool, future))
+    return Snapshot(name, state, pool.size, workers, len(running), len(calls), names)
+
+
+def _told(pool: Pool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
+    worker, ready, call, since = occupation
+    stack, remark = worker.read_stack(deadline)
+    if call is not None or stack:
+        stack = from_call_on(stack, _ENTRANCES) or stack
+    calls: tuple[CallSnapshot, ...] = ()
+    if call is not None:
+        name = _name(pool, call)
+        if name == _UNKNOWN and stack:
+            name = stack[0].function
+        named = f"{name} (named {call._name!r})" if call._name else name
+        calls = (CallSnapshot(named, *since_when(call, since)),)
+    state = "running" if calls else "idle" if ready else "starting"
+    return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(stack), remark)
+
+
+def _name(pool: Pool, future: CallFuture[Any]) -> str:
+    try:
+        body = pool.body_of(future)
+        return _UNKNOWN if body is None else _name_in(bytes(body))
+    except Exception:  # the call has ended meanwhile, and something else is there: its name is not worth an error
+        return _UNKNOWN
+
+
+def _name_in(body: bytes) -> str:
+    """Returns the name of the function in the body of a call, without unpickling anything."""
+    from pickletools import genops  # only who debugs needs it
+
+    if body[:1] == b"\0":  # a plain call: the name comes first, see `plain`
+        return body[2 : 2 + body[1]].split(b"\n")[1].decode()
+    strings: list[str] = []
+    memo: dict[int, str] = {}
+    module = name = ""
+    for opcode, argument, _ in genops(body):
+        kind = opcode.name
+        if kind in ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"):
+            strings.append(str(argument))
+        elif kind == "MEMOIZE":
+            memo[len(memo)] = strings[-1] if strings else ""
+        elif kind in ("BINGET", "LONG_BINGET") and isinstance(argument, int):
+            strings.append(memo.get(argument, ""))
+        elif kind == "REDUCE" and name == "_make_function":
+            return strings[-1]  # it travels as code, of which its qualified name is the last part
+        elif kind in ("GLOBAL", "STACK_GLOBAL"):
+            module, name = str(argument).split(" ", 1) if kind == "GLOBAL" else strings[-2:]
+            if module.startswith("cloudpickle"):
+                break
+            if not module.startswith(_CARRIERS) and name != "_make_function":
+                break
+    if not name or module.startswith(("cloudpickle", *_CARRIERS)) or (module, name) == ("builtins", "getattr"):
+        return _UNKNOWN  # made of code, or a method: the first name says nothing
+    return name

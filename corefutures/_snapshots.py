@@ -1,0 +1,224 @@
+"""What a pool is busy with: `Snapshot`, and `dump`, which prints one of every living executor.
+
+Touches `_exceptions`, `_stacks` and the registry of living executors here. Guarantees: looking waits for no lock that a
+call, a worker or an interrupted thread may hold, and for no worker longer than it was told to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from corefutures._exceptions import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TextIO
+
+    from corefutures._stacks import Frame
+
+#: How many of the waiting calls a snapshot names.
+NAMED: Final = 10
+
+#: Every living executor, by id; entries go with their executors.
+_living: dict[int, weakref.ref[Any]] = {}
+
+#: The environment variable that names a signal, for `dump_on_signal`.
+_VARIABLE: Final = "COREFUTURES_DUMP_SIGNAL"
+
+
+class CallSnapshot(NamedTuple):
+    """A call that runs.
+
+    Attributes:
+        name: The name that it was given, or else its function's.
+        seconds: How long it has run; None if that is not known.
+        at_least: Whether it may have run for longer than that.
+    """
+
+    name: str
+    seconds: float | None
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return self.name
+        return f"{self.name} for {'at least ' if self.at_least else ''}{self.seconds:.1f} s"
+
+
+class WorkerSnapshot(NamedTuple):
+    """A worker and what it does.
+
+    Attributes:
+        name: The worker's name.
+        pid: Its process, None if that is this one.
+        thread: The ident of its thread, None if it is a process.
+        state: "starting" (also while its initializer runs), "idle", or "running".
+        calls: What it runs; more than one if a call waits for others that it runs in place meanwhile, innermost last.
+        stack: Its stack, innermost last, as `Frame`s of `file`, `line` and `function`: of its calls if there are any.
+            Empty if it can't be had.
+        remark: Why the stack can't be had; None if it could.
+    """
+
+    name: str
+    pid: int | None
+    thread: int | None
+    state: str
+    calls: tuple[CallSnapshot, ...]
+    stack: tuple[Frame, ...]
+    remark: str | None
+
+    def __str__(self) -> str:
+        where = f"process {self.pid}" if self.pid is not None else f"thread {self.thread or 'not started'}"
+        does = "is " + self.state if not self.calls else "runs " + ", in it ".join(map(str, self.calls))
+        lines = [f"  {self.name} ({where}) {does}"]
+        if self.remark is not None:
+            lines.append(f"    {self.remark}")
+        if self.state != "idle":
+            lines += _stack_lines(self.stack)
+        return "\n".join(lines)
+
+
+class Snapshot(NamedTuple):
+    """What an executor is busy with; `str` makes a page of it.
+
+    Attributes:
+        name: What the executor is called.
+        state: "open", "shutting down" or "shut down", or why it is broken.
+        max_workers: How many workers there may be.
+        workers: Those that there are.
+        running: How many calls run.
+        waiting: How many calls wait for a worker.
+        first_waiting: The names of the first of them, ten at most.
+    """
+
+    name: str
+    state: str
+    max_workers: int
+    workers: tuple[WorkerSnapshot, ...]
+    running: int
+    waiting: int
+    first_waiting: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = f"{len(self.workers)} of {self.max_workers} workers, {self.running} running, {self.waiting} waiting"
+        lines = [f"{self.name} ({self.state}): {counts}", *map(str, self.workers)]
+        if self.first_waiting:
+            more = self.waiting - len(self.first_waiting)
+            lines.append(f"  waiting: {', '.join(self.first_waiting)}{f' and {more} more' if more > 0 else ''}")
+        return "\n".join(lines)
+
+
+def since_when(future: Any, since: float | None) -> tuple[float | None, bool]:
+    """Returns for how long a call has run, and whether it may be longer.
+
+    Args:
+        future: The call's. It remembers when it was first found running.
+        since: When it began, by `time.monotonic`; None if that is not known.
+    """
+    now = monotonic()
+    if since is not None:
+        return max(0.0, now - since), False
+    seen: float | None = future._seen
+    if seen is None:
+        future._seen = now
+        return None, True
+    return now - seen, True
+
+
+def enroll(executor: Any) -> None:
+    """Has `dump` know an executor that has just been made; it is not kept alive."""
+    key = id(executor)
+    _living[key] = weakref.ref(executor, lambda _: _living.pop(key, None))
+    if _VARIABLE in os.environ:
+        _follow_variable()
+
+
+def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
+    """Prints what every living executor is busy with: which calls run where, since when and at which line, what waits.
+
+    Args:
+        file: Where to; standard error if None.
+        timeout: Seconds to wait for each executor's workers to tell their stacks; without an answer they are shown
+            without.
+
+    Thread safety: may be called from any thread or signal handler, also while a pool hangs.
+    """
+    executors = [executor for reference in list(_living.values()) if (executor := reference()) is not None]
+    pages = [_page(executor, timeout) for executor in executors]
+    text = "\n\n".join([f"{len(pages)} executors in process {os.getpid()}", *pages])
+    _write(text + "\n", file)
+
+
+def dump_on_signal(signum: int | None = None, file: TextIO | None = None) -> None:
+    """Has `dump` called whenever this process gets a signal: `kill -USR1 …` asks a program why it hangs.
+
+    The environment variable COREFUTURES_DUMP_SIGNAL (`USR1`) does the same for a program that is not to be changed.
+
+    Args:
+        signum: The signal; SIGUSR1 if None.
+        file: Where to; standard error if None.
+
+    Raises:
+        ValueError: This is not the main thread, or there is no such signal.
+
+    Thread safety: for the main thread.
+    """
+    import signal
+
+    if signum is None:
+        signum = getattr(signal, "SIGUSR1", None)
+        if signum is None:
+            raise ValueError("this platform has no SIGUSR1: name another signal, such as signal.SIGBREAK")
+    signal.signal(signum, lambda _number, _frame: dump(file))
+
+
+def _follow_variable() -> None:
+    import signal
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    name = os.environ[_VARIABLE].upper()
+    signum = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    if isinstance(signum, signal.Signals) and signal.getsignal(signum) is signal.SIG_DFL:
+        dump_on_signal(signum)
+
+
+def _page(executor: Any, timeout: float) -> str:
+    try:
+        return str(executor.snapshot(timeout=timeout))
+    except UnsupportedError:
+        return f"{type(executor).__name__}: can't be looked into"
+    except Exception as exc:  # the others are shown in any case
+        return f"{type(executor).__name__}: could not be looked into ({type(exc).__name__}: {exc})"
+
+
+def _write(text: str, file: TextIO | None) -> None:
+    file = sys.stderr if file is None else file
+    if file is None:  # a program without a console
+        return
+    try:
+        file.write(text)
+        file.flush()
+    except RuntimeError:  # a handler that interrupts a write to the same file
+        os.write(file.fileno(), text.encode(errors="backslashreplace"))
+
+
+def _stack_lines(stack: Iterable[Frame]) -> list[str]:
+    import linecache
+
+    lines = []
+    for file, line, function in stack:
+        lines.append(f'    File "{file}", line {line}, in {function}')
+        if source := linecache.getline(file, line).strip():
+            lines.append(f"      {source}")
+    return lines
+
+
+def first_names(futures: Iterable[Any], name: Callable[[Any], str]) -> tuple[str, ...]:
+    """Returns the names of the first of the calls that wait."""
+    return tuple(future._name or name(future) for future, _ in zip(futures, range(NAMED), strict=False))

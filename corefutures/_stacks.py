@@ -1,0 +1,161 @@
+"""Stacks of threads: those of this interpreter, and those that `faulthandler` writes elsewhere.
+
+Touches nothing of corefutures. Guarantees: looking takes no lock, so that a signal handler may do it, and never reads
+the frames of another interpreter, whose threads don't wait for our GIL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: With a pipe of this size, what a program with hundreds of threads has to say is not cut off.
+_PIPE_SIZE: Final = 1 << 20
+_F_SETPIPE_SZ: Final = 1031  # Linux's number
+
+_THREAD: Final = re.compile(r"(?:Current t|T)hread 0x([0-9a-f]+)")
+_HEADER: Final = "Stack (most recent call first)"
+_FRAME: Final = re.compile(r'  File "(.*)", line (\d+) in (.*)')
+
+
+class Frame(NamedTuple):
+    """One line of a stack.
+
+    Attributes:
+        file: Where the code is.
+        line: The line that runs.
+        function: The function's name.
+    """
+
+    file: str
+    line: int
+    function: str
+
+
+def own_stacks() -> dict[int, list[Frame]]:
+    """Returns the stack of every thread of this interpreter, innermost last, by the thread's ident.
+
+    Thread safety: may be called from any thread or signal handler.
+    """
+    # `sys._current_frames` goes through the threads of all interpreters, and makes objects of their frames while they
+    # run, each with a GIL of its own. `faulthandler` keeps to one interpreter, and has less to tell.
+    if "_interpreters" in sys.modules or "_xxsubinterpreters" in sys.modules:
+        return _written_stacks()
+    stacks: dict[int, list[Frame]] = {}
+    for ident, innermost in sys._current_frames().items():
+        frames = []
+        frame = innermost
+        while frame is not None:
+            code = frame.f_code
+            frames.append(Frame(code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname))
+            frame = frame.f_back  # type: ignore[assignment]
+        stacks[ident] = frames[::-1]
+    return stacks
+
+
+def _written_stacks() -> dict[int, list[Frame]]:
+    import faulthandler
+
+    outlet, inlet = os.pipe()
+    try:
+        os.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off
+        os.set_blocking(outlet, False)
+        if sys.platform == "linux":
+            import fcntl
+
+            try:
+                fcntl.fcntl(inlet, _F_SETPIPE_SZ, _PIPE_SIZE)
+            except OSError:  # not so much for everybody
+                pass
+        faulthandler.dump_traceback(inlet, all_threads=True)
+        text = b""
+        try:
+            while piece := os.read(outlet, 1 << 16):
+                text += piece
+        except BlockingIOError:
+            pass
+    finally:
+        os.close(outlet)
+        os.close(inlet)
+    told: dict[int, list[str]] = {}
+    lines: list[str] = []
+    for line in text.decode("ascii", "replace").splitlines():
+        if (match := _THREAD.match(line)) is not None:
+            lines = told[int(match[1], 16)] = []
+        else:
+            lines.append(line)
+    return {ident: read_frames(lines) for ident, lines in told.items()}
+
+
+def read_frames(lines: Iterable[str]) -> list[Frame]:
+    """Returns the frames in what `faulthandler` wrote, innermost last; skips what is none."""
+    matches = [match for line in lines if (match := _FRAME.match(line)) is not None]
+    return [Frame(match[1], int(match[2]), match[3]) for match in reversed(matches)]
+
+
+def write_frames(frames: Iterable[Frame]) -> str:
+    """Returns what `read_frames` reads."""
+    return "".join(f'  File "{file}", line {line} in {function}\n' for file, line, function in reversed(list(frames)))
+
+
+def from_call_on(frames: list[Frame], entrances: Iterable[tuple[str, str]]) -> list[Frame]:
+    """Returns the frames of what was called by the outermost function of ours that calls what users submit.
+
+    Args:
+        frames: A worker's stack, innermost last.
+        entrances: The file's base name and the name of each such function.
+
+    Returns:
+        All frames if there is no such function among them, none if it has called nothing.
+    """
+    known = set(entrances)
+    for index, frame in enumerate(frames):
+        if (os.path.basename(frame.file), frame.function) in known:
+            return frames[index + 1 :]
+    return frames
+
+
+def drain(descriptor: int) -> None:
+    """Throws away what is left of an earlier answer; `descriptor` is the non-blocking end of a pipe."""
+    with contextlib.suppress(BlockingIOError):
+        while os.read(descriptor, 1 << 16):
+            pass
+
+
+def collect(descriptor: int, deadline: float, end: re.Pattern[str], begin: float = inf) -> list[Frame]:
+    """Returns the stack that `faulthandler` writes into a pipe, innermost last.
+
+    Args:
+        descriptor: The pipe's non-blocking end.
+        deadline: When to stop waiting for it, by `time.monotonic`.
+        end: Matches the last line of interest: how much follows is not known.
+        begin: When to stop waiting if nothing has come by then.
+    """
+    if sys.platform == "win32":
+        raise OSError("pipes can't be waited for here")
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    text = ""
+    while not ((begun := text.rfind(_HEADER)) >= 0 and end.search(text, begun)):
+        left = (deadline if text else min(begin, deadline)) - monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            break
+        with contextlib.suppress(BlockingIOError):
+            piece = os.read(descriptor, 1 << 16)
+            if not piece:
+                break
+            text += piece.decode("ascii", "replace")
+    if begun < 0:
+        return []
+    match = end.search(text, begun)
+    return read_frames(text[begun : None if match is None else match.end()].splitlines())

@@ -1,0 +1,89 @@
+"""The stack of a worker interpreter, also of one that is stuck: its thread gets a signal, and `faulthandler` writes it.
+
+Touches the door. Guarantees: nobody waits beyond the deadline; nothing is installed while nobody asks, so that workers
+pay for nothing and the program's own use of the signal is restored.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import re
+import signal
+import sys
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from corefutures.backend import collect, drain
+
+if TYPE_CHECKING:
+    from corefutures.backend import Frame
+
+#: The last line that `faulthandler` writes: the outermost frame, or that it leaves the rest out.
+_END: Final = re.compile(r'_recruiting\.py", line \d+ in _enter\n|^  \.\.\.\n', re.MULTILINE)
+
+#: Seconds after which a thread without an answer is asked again.
+_PATIENCE: Final = 0.02
+
+# Held by whoever asks. Waited for no longer than for a worker: a signal handler may interrupt its holder.
+_turn = threading.Lock()
+
+#: The pipe that stacks come through, made when the first is asked for. Never closed: a signal may come late.
+_pipe: tuple[int, int] | None = None
+
+
+def stack_in(thread: int, deadline: float) -> tuple[list[Frame], str | None]:
+    """Returns the stack of the interpreter that a thread is in, innermost last, or none and why there is none.
+
+    Args:
+        thread: The ident of a living thread.
+        deadline: When to stop waiting for it, by `time.monotonic`.
+    """
+    if sys.platform == "win32":
+        return [], "the stacks of interpreters can't be had on Windows"
+    if not _turn.acquire(timeout=max(0.0, deadline - monotonic())):
+        return [], "somebody else is asking"
+    try:
+        frames = _ask(thread, deadline)
+    finally:
+        _turn.release()
+    return (frames, None) if frames else ([], "it does not answer")
+
+
+def _ask(thread: int, deadline: float) -> list[Frame]:
+    global _pipe
+    if sys.platform == "win32":
+        raise OSError("no signals between threads")
+    if _pipe is None:
+        outlet, inlet = os.pipe()
+        os.set_blocking(outlet, False)
+        os.set_blocking(inlet, False)
+        _pipe = outlet, inlet
+    outlet, inlet = _pipe
+    drain(outlet)
+    faulthandler.register(signal.SIGURG, inlet, all_threads=False)
+    try:
+        # A signal that comes while `faulthandler` writes the last line for another thread is dropped.
+        frames: list[Frame] = []
+        while not frames and monotonic() < deadline:
+            signal.pthread_kill(thread, signal.SIGURG)
+            frames = collect(outlet, deadline, _END, monotonic() + _PATIENCE)
+        return frames
+    except ProcessLookupError:  # it has just ended
+        return []
+    finally:
+        faulthandler.unregister(signal.SIGURG)
+
+
+def _forget_in_child() -> None:
+    global _turn, _pipe
+    _turn = threading.Lock()
+    if _pipe is not None:
+        for end in _pipe:
+            os.close(end)
+        _pipe = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

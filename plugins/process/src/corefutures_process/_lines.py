@@ -1,0 +1,160 @@
+"""How the pool's process asks a worker for its stack, also one that is stuck: by a signal, or through a connection.
+
+Touches the door and `multiprocessing`. Guarantees: nobody waits for a worker beyond the deadline; an earlier answer
+that came late is not taken for a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import threading
+from multiprocessing import reduction
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from corefutures.backend import collect, drain, read_frames
+from corefutures_process import _worker_process
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
+
+    from corefutures.backend import Frame
+
+_SILENT: Final = "it does not answer: stopped, stuck in C code that holds the GIL, or not far enough in starting"
+
+#: The outermost line of interest, or that `faulthandler` leaves the rest out.
+_END: Final = re.compile(r'_worker_process\.py", line \d+ in serve\n|^  \.\.\.\n', re.MULTILINE)
+
+
+class Line(Protocol):
+    """The caller's end of what a worker tells its stack through."""
+
+    @property
+    def far_end(self) -> Any:
+        """The worker's end, to be sent to it while it starts; closed here by `hand_over` once it has it."""
+        ...
+
+    def hand_over(self) -> None:
+        """Closes our copy of the worker's end."""
+        ...
+
+    def ask(self, pid: int) -> None:
+        """Asks for the stack; never blocks."""
+        ...
+
+    def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
+        """Returns the stack, innermost last, or none and why there is none."""
+        ...
+
+    def close(self) -> None:
+        """Closes the caller's end."""
+        ...
+
+
+def open_line(context: BaseContext) -> Line:
+    """Returns a line to a worker that is about to be started."""
+    if sys.platform == "win32" or os.environ.get("COREFUTURES_PORTABLE") == "1":
+        return _AskedLine(context)
+    return _SignalledLine()
+
+
+class _Descriptor(int):
+    """A descriptor that goes along with the process that is being started."""
+
+    def __reduce__(self) -> Any:
+        if sys.platform == "win32":
+            raise TypeError("descriptors don't travel here")
+        return _worker_process.take_line, (reduction.DupFd(int(self)),)
+
+
+class _SignalledLine:
+    """A pipe that `faulthandler` writes to, in the worker, when a signal comes: whatever else the worker does."""
+
+    def __init__(self) -> None:
+        self._outlet, inlet = os.pipe()
+        os.set_blocking(self._outlet, False)
+        os.set_blocking(inlet, False)  # a worker never waits for somebody to read
+        self.far_end = _Descriptor(inlet)
+        # Held by whoever asks and reads, who must not read another's answer. Only waited for as long as for the worker:
+        # a signal handler may interrupt its holder, and dump while that can't go on.
+        self._turn = threading.Lock()
+
+    def hand_over(self) -> None:
+        os.close(self.far_end)
+
+    def ask(self, pid: int) -> None:
+        """Does what can be done at once; `answer` does it if somebody else is at it."""
+        self._pid = pid
+        self._asked = self._turn.acquire(blocking=False)
+        if self._asked:
+            self._signal()
+
+    def _signal(self) -> None:
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):  # it has ended, or we have
+                drain(self._outlet)
+                os.kill(self._pid, _worker_process.STACK_SIGNAL)
+
+    def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
+        if not self._asked:
+            if not self._turn.acquire(timeout=max(0.0, deadline - monotonic())):
+                return [], "somebody else is asking it"
+            self._signal()
+        try:
+            frames = collect(self._outlet, deadline, _END) if self._outlet >= 0 else []
+        except OSError:
+            frames = []
+        finally:
+            self._turn.release()
+        return (frames, None) if frames else ([], _SILENT)
+
+    def close(self) -> None:
+        outlet, self._outlet = self._outlet, -1
+        if outlet >= 0:
+            os.close(outlet)
+
+
+class _AskedLine:
+    """A connection to a thread of the worker, which needs its GIL to answer: the portable way."""
+
+    def __init__(self, context: BaseContext) -> None:
+        self._connection, self.far_end = context.Pipe()
+        self._turn = threading.Lock()  # as in `_SignalledLine`
+        self._owes = False  # the worker was asked, and has not answered
+
+    def hand_over(self) -> None:
+        self.far_end.close()
+
+    def ask(self, pid: int) -> None:
+        """Asks, unless an answer is owed: there is never more than one question, so that writing it can't block."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if self._owes and self._connection.poll(0):  # it came too late for who asked
+                    self._connection.recv_bytes()
+                    self._owes = False
+                if not self._owes:
+                    self._owes = True
+                    self._connection.send_bytes(b"")
+            except (OSError, EOFError):
+                pass
+            finally:
+                self._turn.release()
+
+    def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
+        if not self._turn.acquire(timeout=max(0.0, deadline - monotonic())):
+            return [], "somebody else is asking it"
+        try:
+            if self._connection.poll(max(0.0, deadline - monotonic())):
+                self._owes = False
+                return read_frames(self._connection.recv_bytes().decode().splitlines()), None
+        except (OSError, EOFError):
+            pass
+        finally:
+            self._turn.release()
+        return [], _SILENT
+
+    def close(self) -> None:
+        self._connection.close()
