@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from corefutures.backend import TicketEnds
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedName, LimitedStart
+from corefutures_process._inner_threads import LimitedName, LimitedStart
 from corefutures_process._lines import open_line
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class ProcessRecruiter:
         )
         name = process.name
         try:
-            if self._inner_threads is not None:
+            if self._inner_threads is not None and self._context.get_start_method() != "fork":
                 process.name = LimitedName(name, self._inner_threads)
             process.start()
         except BaseException as exc:
@@ -88,6 +89,7 @@ class ProcessRecruiter:
             ) from exc
         finally:
             line.hand_over()
+        process.name = name
         process.name = name
         self._processes[process.pid] = process
         return ProcessWorker(process, self._processes, line)
