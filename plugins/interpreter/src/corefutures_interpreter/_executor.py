@@ -68,7 +68,6 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
             sees the values that they had where it was submitted. They are pickled with it.
         inner_threads: Nothing but None: the threads of BLAS and OpenMP can be limited for each process only.
-        inner_threads: Nothing but None: the threads of BLAS and OpenMP can be limited for each process only.
 
     Raises:
         ValueError: An argument has a value that makes no sense.
@@ -95,11 +94,8 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         at_exit: AtExit = "wait",
         context: ContextOption = None,
         inner_threads: None = None,
-        inner_threads: None = None,
     ) -> None:
         self._carried = check_carried(self, context)
-        if inner_threads is not None:
-            raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if max_workers is None:

@@ -37,7 +37,6 @@ from corefutures.backend import (
     usable_processors,
 )
 from corefutures_process._inner_threads import check_inner_threads
-from corefutures_process._inner_threads import check_inner_threads
 from corefutures_process._recruiting import ProcessRecruiter
 from corefutures_process._worker_process import make_encoder
 
@@ -84,8 +83,6 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             ask those that run (see `cancel_requested`), or "kill" the processes.
         context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
             sees the values that they had where it was submitted. They are pickled with it.
-        inner_threads: How many threads BLAS and OpenMP may start in each process; None leaves that to them. Libraries
-            that a process has when it starts, as with fork, are limited if threadpoolctl is installed.
         inner_threads: How many threads BLAS and OpenMP may start in each process; None leaves that to them. Libraries
             that a process has when it starts, as with fork, are limited if threadpoolctl is installed.
         kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from corefutures.backend import TicketEnds
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedName, LimitedStart
-from corefutures_process._inner_threads import LimitedName, LimitedStart
 from corefutures_process._lines import open_line
 
 if TYPE_CHECKING:
@@ -89,7 +88,6 @@ class ProcessRecruiter:
             ) from exc
         finally:
             line.hand_over()
-        process.name = name
         process.name = name
         self._processes[process.pid] = process
         return ProcessWorker(process, self._processes, line)

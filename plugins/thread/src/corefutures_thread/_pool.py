@@ -89,7 +89,6 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         *,
         context: ContextOption = None,
         inner_threads: None = None,
-        inner_threads: None = None,
         max_pending: int | None = None,
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
@@ -100,8 +99,6 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if inner_threads is not None:
-            raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         carried = check_context(context)
