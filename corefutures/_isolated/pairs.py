@@ -161,12 +161,13 @@ class PairPool(Pool):
             self._crew.add(station)
             self._stations.add(station)
         try:
-            station.worker = recruiter.recruit(far)
+            station.worker = worker = recruiter.recruit(far)
         except BaseException:
             self._dismiss(station)
             raise
         finally:
             far.close()
+        self._force_late(worker)
         if not self._hire_ahead:
             self._start_thread(station)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from corefutures._control import Room
-    from corefutures._isolated.crew import Recruiter
+    from corefutures._isolated.crew import Recruiter, Worker
     from corefutures._isolated.looking import Occupation
     from corefutures._isolated.payload import Encoder
     from corefutures._snapshots import Snapshot
@@ -116,6 +116,7 @@ class Pool(ABC):
         self._exiting = False  # because the interpreter ends
         self._dropped = False  # because nobody refers to the executor any more
         self.forced = False  # its workers were ended by hand
+        self._how = "kill"  # they were
         self._ended = False  # no worker is started any more
         self.defect: str | None = None  # why it is broken
         self._cause: BaseException | None = None  # of that
@@ -566,9 +567,14 @@ class Pool(ABC):
 
     def force(self, how: str, cancel: bool = True) -> None:
         """Closes the pool and calls `terminate` or `kill` (`how`) on every worker."""
-        self.forced = True
+        self._how, self.forced = how, True
         self.close(wait=False, cancel_futures=cancel)
         self._end_workers(how)
+
+    def _force_late(self, worker: Worker) -> None:
+        """Ends a worker that was being started while the others were ended by hand."""
+        if self.forced:
+            getattr(worker, self._how)()
 
     def retire(self) -> None:
         """Nobody refers to the executor any more: like `close`, called while garbage is collected."""

@@ -241,6 +241,7 @@ class TicketPool(AttendedPool):
             worker.reap()
             self._dismiss(station)
             raise
+        self._force_late(worker)
         station.hired = True  # only from now on it may be buried, which closes the sentinels
         if station.frames < 0 and not station.sentinels:
             station.dead = True

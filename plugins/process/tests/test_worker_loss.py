@@ -194,6 +194,32 @@ def test_force_before_anything_started(make_pool, how):
         pool.submit(errands.square, 1)
 
 
+@pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
+def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate, tmp_path, how):
+    pool = make_pool(1)
+    started = str(tmp_path / "started")
+    recruit = pool._recruiter.recruit
+    futures = []
+
+    def submit_and_force():
+        futures.append(pool.submit(errands.start_and_pass, started, str(gate)))
+        if way == "tickets":  # the worker need not wait until we know that it has started
+            errands.until(lambda: errands.lines(started))
+        getattr(pool, how)()
+
+    def recruit_meanwhile(ends):
+        worker = recruit(ends)
+        forcing = threading.Thread(target=submit_and_force)
+        forcing.start()
+        forcing.join()
+        return worker
+
+    pool._recruiter.recruit = recruit_meanwhile
+    futures.append(pool.submit(errands.start_and_pass, started, str(gate)))
+    for future in futures:
+        assert future.cancelled() or isinstance(future.exception(30), BrokenProcessPool)
+
+
 def test_stopped_worker_holds_up_its_own_call_only(make_pool, gate, tmp_path):
     pool = make_pool(2)
     started = str(tmp_path / "started")
