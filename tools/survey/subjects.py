@@ -50,6 +50,9 @@ SUBJECTS: dict[str, Subject] = {
     "thread": Subject("corefutures thread", "thread", "corefutures-thread"),
     "process": Subject("corefutures process", "process", "corefutures-process"),
     "interpreter": Subject("corefutures interpreter", "interpreter", "corefutures-interpreter"),
+    "dask": Subject(
+        "corefutures dask", "dask", "corefutures-dask", "each on a cluster of its own: one worker process for each worker"
+    ),
     "loky": Subject("loky.ProcessPoolExecutor", "loky:ProcessPoolExecutor", "loky"),
     "loky-reusable": Subject(
         "loky.get_reusable_executor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -24,23 +25,31 @@ PATIENCE = 40.0
 
 
 class Cluster:
-    """A scheduler and its workers as processes."""
+    """A scheduler and its workers as processes, which start side by side: workers wait for the scheduler's file.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where it writes.
+        settings: Of the scheduler, as Dask reads them from the environment.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.scheduler_file = str(folder / "scheduler.json")
         self.folder = folder
         self.log = open(folder / "log.txt", "w")  # noqa: SIM115 - open as long as the processes
         self.workers: list[subprocess.Popen[bytes]] = []
+        self.settings = settings
         self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-        self.address = ""
-        self._await(self._read_address, "the scheduler's file")
 
-    def _read_address(self) -> bool:
+    @functools.cached_property
+    def address(self) -> str:
+        self._await(self._read_address, "the scheduler's file")
+        return str(self._read_address())
+
+    def _read_address(self) -> str | None:
         try:
-            self.address = json.loads(Path(self.scheduler_file).read_text())["address"]
+            return str(json.loads(Path(self.scheduler_file).read_text())["address"])
         except (OSError, ValueError):  # not there, or not whole
-            return False
-        return True
+            return None
 
     def add_worker(self, *options: str, lacks: str = "-") -> subprocess.Popen[bytes]:
         worker = self._start(
@@ -85,7 +94,7 @@ class Cluster:
                 *options,
             ],
             cwd=self.folder,
-            env={**inherited, "PYTHONPATH": str(HERE)},
+            env={**inherited, **self.settings, "PYTHONPATH": str(HERE)},
             stdin=subprocess.PIPE,  # it ends with us, however we end
             stdout=self.log,
             stderr=self.log,
@@ -113,14 +122,14 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
 
 
 @pytest.fixture
-def make_cluster(tmp_path: Path) -> Iterator[Callable[[int], Cluster]]:
+def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """Makes clusters of so many workers, which a test may treat as it likes."""
     made: list[Cluster] = []
 
-    def make(workers: int) -> Cluster:
+    def make(workers: int, **settings: str) -> Cluster:
         folder = tmp_path / f"cluster-{len(made)}"
         folder.mkdir()
-        cluster = Cluster(folder)
+        cluster = Cluster(folder, **settings)
         made.append(cluster)
         for _ in range(workers):
             cluster.add_worker()
