@@ -51,7 +51,7 @@ SUBJECTS: dict[str, Subject] = {
     "process": Subject("corefutures process", "process", "corefutures-process"),
     "interpreter": Subject("corefutures interpreter", "interpreter", "corefutures-interpreter"),
     "dask": Subject(
-        "corefutures dask", "dask", "corefutures-dask", "each on a cluster of its own, of processes with one thread each"
+        "corefutures dask", "dask", "corefutures-dask", "each on its own cluster, of processes with one thread each"
     ),
     "loky": Subject("loky.ProcessPoolExecutor", "loky:ProcessPoolExecutor", "loky"),
     "loky-reusable": Subject(
