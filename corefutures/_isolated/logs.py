@@ -55,6 +55,10 @@ class LogLine:
         self._rest = b""
         self._garbled = False
 
+    def far_number(self) -> int:
+        """Returns the number of the worker's end, for workers in this process."""
+        return self.far_end if isinstance(self.far_end, int) else int(self.far_end.fileno())
+
     def hand_over(self) -> None:
         """Closes our copy of the worker's end."""
         if not self._handed_over:
@@ -123,7 +127,7 @@ class LogCollector:
         self._lock = threading.RLock()
         self._opened = 0
         self._lines: list[LogLine] = []
-        self._bell = _Bell()
+        self._bell: _Bell | None = None  # there while there are lines
         self._thread: threading.Thread | None = None
         _collectors.add(self)
 
@@ -131,6 +135,7 @@ class LogCollector:
         """Returns a line for a worker that is about to be started."""
         line = LogLine()
         with self._lock:
+            self._bell = self._bell or _Bell()
             self._lines.append(line)
             self._opened += 1
         return line
@@ -141,7 +146,8 @@ class LogCollector:
             if self._thread is None and self._lines and self._opened >= self._start_at:
                 self._thread = threading.Thread(target=self._read, name=f"{self._name} log")
                 self._thread.start()
-        self._bell.ring()
+            if self._bell is not None:
+                self._bell.ring()
 
     def end(self, line: LogLine) -> None:
         """A worker has ended: what it wrote is still read."""
@@ -160,14 +166,17 @@ class LogCollector:
         from multiprocessing.connection import wait
 
         while True:
-            self._bell.hush()  # first: who rings now has something for the next turn
             with self._lock:
+                bell = self._bell
+                assert bell is not None
+                bell.hush()
                 if not self._lines:
-                    self._thread = None
+                    bell.close()
+                    self._thread = self._bell = None
                     return
                 lines = {line.outlet: line for line in self._lines}
             over = [line for line in lines.values() if line.ended]  # before what they wrote is read
-            for line in over or [lines[end] for end in wait([self._bell.outlet, *lines]) if end in lines]:
+            for line in over or [lines[end] for end in wait([bell.outlet, *lines]) if end in lines]:
                 try:
                     for record in line.read():
                         _handle(record)
@@ -184,9 +193,11 @@ class LogCollector:
         self._lock = threading.RLock()
         self._thread = None
         for line in self._lines:
-            line.close()
+            _close(line.outlet)  # not the other end: this may be the very worker that is to have it
         self._lines = []
-        self._bell.close()
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
 
 
 class _Bell:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from corefutures._control import Room
     from corefutures._isolated.crew import Recruiter, Worker
+    from corefutures._isolated.logs import LogCollector
     from corefutures._isolated.looking import Occupation
     from corefutures._isolated.payload import Encoder
     from corefutures._snapshots import Snapshot
@@ -57,6 +58,7 @@ class Pool(ABC):
         at_exit: What becomes of the calls when the interpreter ends: "wait", "cancel" or "kill".
         kill_on_cancel: Whether cancelling a call that runs kills its worker.
         room: Where calls are admitted, if the number of those that wait is limited.
+        logs: What reads the workers' logs, if they are forwarded.
         hire_ahead: Whether all workers start before the first thread of ours does, as fork needs it.
         name: How errors call the pool.
 
@@ -82,12 +84,14 @@ class Pool(ABC):
         at_exit: str = "wait",
         kill_on_cancel: bool = False,
         room: Room | None = None,
+        logs: LogCollector | None = None,
         hire_ahead: bool = False,
         name: str = "process pool",
     ) -> None:
         self.at_exit = at_exit
         self.kill_on_cancel = kill_on_cancel
         self._room = room
+        self._logs = logs
         self._limits: Limits | None = None
         self._made = time.monotonic()
         # What ended otherwise than by a result: (what, thread) → how many. Each thread counts for itself, without a
@@ -561,6 +565,8 @@ class Pool(ABC):
         thread = self.thread
         if thread is not None:
             thread.join()
+        if self._logs is not None:
+            self._logs.finish()
 
     def _is_ours(self, thread: threading.Thread) -> bool:
         return thread is self.thread

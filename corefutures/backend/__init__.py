@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from corefutures._executor import (
         Executor as Executor,
         ResultIterator as ResultIterator,
+        unreachable as unreachable,
         unsupported as unsupported,
     )
     from corefutures._future import (
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
     from corefutures._isolated.future import check_call as check_call
+    from corefutures._isolated.logs import (
+        LogCollector as LogCollector,
+        LogLine as LogLine,
+        current_levels as current_levels,
+    )
+    from corefutures._isolated.logwork import forward_logs as forward_logs
     from corefutures._isolated.pairs import PairPool as PairPool
     from corefutures._isolated.pairwork import ConnectionLost as ConnectionLost, serve_pair as serve_pair
     from corefutures._isolated.payload import Encoder as Encoder
@@ -134,6 +141,7 @@ _HOMES = {
     "make_room": "corefutures._control",
     "runners": "corefutures._hosting",
     "spin_until": "corefutures._spinning",
+    "unreachable": "corefutures._executor",
     "unsupported": "corefutures._executor",
     "usable_processors": "corefutures._processors",
     "Variables": "corefutures._context",
@@ -144,10 +152,13 @@ _HOMES = {
     "Pool": "corefutures._isolated.pool",
     "REPLACE": "corefutures._isolated.pool",
     "Pace": "corefutures._isolated.chunks",
+    "LogCollector": "corefutures._isolated.logs",
+    "LogLine": "corefutures._isolated.logs",
     "PairPool": "corefutures._isolated.pairs",
     "Recruiter": "corefutures._isolated.crew",
     "Route": "corefutures._isolated.crew",
     "Worker": "corefutures._isolated.crew",
+    "current_levels": "corefutures._isolated.logs",
     "check_call": "corefutures._isolated.future",
     "check_carried": "corefutures._context",
     "chunked_map": "corefutures._isolated.chunks",
@@ -159,6 +170,7 @@ _HOMES = {
     "STOP": "corefutures._isolated.frames",
     "TicketEnds": "corefutures._isolated.worker",
     "UNFIT": "corefutures._isolated.frames",
+    "forward_logs": "corefutures._isolated.logwork",
     "plain_call": "corefutures._isolated.plain",
     # isolated workers, their own side
     "Reporter": "corefutures._isolated.worker",

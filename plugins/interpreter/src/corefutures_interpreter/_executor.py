@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 from corefutures.backend import (
     AtExit,
     Executor,
+    LogCollector,
     audience,
     check_call,
     check_carried,
@@ -30,6 +31,7 @@ from corefutures.backend import (
     enroll,
     make_room,
     origin_of,
+    unreachable,
     unsupported,
 )
 from corefutures_interpreter import _worker_interpreter
@@ -67,6 +69,8 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             ask those that run (see `cancel_requested`).
         context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
             sees the values that they had where it was submitted. They are pickled with it.
+        forward_logs: Whether what the interpreters log is handled here, by the logging configuration of this one. The
+            levels are those that loggers have here when an interpreter starts.
         inner_threads: Nothing but None: the threads of BLAS and OpenMP can be limited for each process only.
 
     Raises:
@@ -94,6 +98,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         at_exit: AtExit = "wait",
         context: ContextOption = None,
         inner_threads: None = None,
+        forward_logs: bool = False,
     ) -> None:
         self._carried = check_carried(self, context)
         if inner_threads is not None:
@@ -117,6 +122,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         if at_exit == "kill":
             raise unsupported(self, "kill its interpreters at exit")
         self._at_exit = at_exit
+        self._forwards_logs = bool(forward_logs)
         self._room_options = (max_pending, when_full, max_workers)
         self._max_workers: int = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"InterpreterPoolExecutor-{self._counter()}"
@@ -134,8 +140,9 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
 
     def _start_over(self) -> None:
         self._threads = set()
+        logs = LogCollector(1, self._thread_name_prefix) if self._forwards_logs else None
         self._recruiter = InterpreterRecruiter(
-            self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._serializer
+            self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._serializer, logs
         )
         self._pool = make_pool(
             self._max_workers,
@@ -146,6 +153,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             at_exit=self._at_exit,
             room=make_room(*self._room_options),
             carried=self._carried,
+            logs=logs,
         )
         self._pool.owner = weakref.ref(self)
 
@@ -176,6 +184,9 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""
         return self._pool.request_cancel(check_call(future))
+
+    def __reduce__(self) -> Any:
+        raise unreachable(self)
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""

@@ -15,7 +15,7 @@ import threading
 from concurrent import interpreters
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import FRAME, LOGGER, UNFIT, TicketEnds
+from corefutures.backend import FRAME, LOGGER, UNFIT, TicketEnds, current_levels
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
@@ -24,7 +24,7 @@ from corefutures_interpreter._looking import stack_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from corefutures.backend import Frame
+    from corefutures.backend import Frame, LogCollector
 
 
 def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> Any:
@@ -58,6 +58,7 @@ class InterpreterRecruiter:
         initializer: Run first in each interpreter.
         initargs: Its arguments.
         serializer: See `Encoder`.
+        logs: What reads their logs, or None.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class InterpreterRecruiter:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         serializer: str,
+        logs: LogCollector | None = None,
     ) -> None:
+        self._logs = logs
         self._threads = threads
         self._prefix = prefix
         self._initializer = None if initializer is None else (initializer, initargs)
@@ -81,7 +84,7 @@ class InterpreterRecruiter:
             BaseException: No interpreter, thread or descriptor could be had.
         """
         worker = InterpreterWorker(
-            f"{self._prefix}_{self._started}", ends, self._initializer, self._serializer, self._threads
+            f"{self._prefix}_{self._started}", ends, self._initializer, self._serializer, self._threads, self._logs
         )
         self._started += 1
         return worker
@@ -96,6 +99,7 @@ class InterpreterWorker:
         initializer: The call that comes first, or None.
         serializer: See `Encoder`.
         threads: Where the thread is entered while it lives.
+        logs: What reads its logs, or None.
 
     Raises:
         BaseException: No interpreter, thread or descriptor could be had.
@@ -110,8 +114,11 @@ class InterpreterWorker:
         initializer: tuple[Any, ...] | None,
         serializer: str,
         threads: set[threading.Thread],
+        logs: LogCollector | None,
     ) -> None:
         self.name = name
+        self._logs = logs
+        self._log = None if logs is None else logs.open()
         self._threads = threads
         self._thread: threading.Thread | None = None
         self._released = threading.Event()
@@ -133,7 +140,14 @@ class InterpreterWorker:
             self._ends.close()
             if interpreter is not None:
                 interpreter.close()
+            self._end_log()
             raise
+        if logs is not None:
+            logs.attend()
+
+    def _end_log(self) -> None:
+        if self._logs is not None and self._log is not None:
+            self._logs.end(self._log)
 
     def _live(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> None:
         """The thread of this worker."""
@@ -153,6 +167,7 @@ class InterpreterWorker:
             except interpreters.InterpreterError:
                 LOGGER.critical("A worker interpreter could not be destroyed:", exc_info=True)
         finally:
+            self._end_log()
             self._threads.discard(threading.current_thread())
 
     def _inhabit(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> bytes | None:
@@ -163,7 +178,10 @@ class InterpreterWorker:
             return FailureReporter(Encoder("pickle")).error(exc)[1]
         path = tuple(map(str, sys.path))
         argv = tuple(map(str, sys.argv))
-        unfit: bytes | None = interpreter.call(_enter, path, argv, self._ends.crossing, body, serializer, main_module())
+        log = None if self._log is None else (self._log.far_number(), current_levels())
+        unfit: bytes | None = interpreter.call(
+            _enter, path, argv, self._ends.crossing, body, serializer, main_module(), log
+        )
         return unfit
 
     def sentinels(self) -> Iterable[Any]:

@@ -29,6 +29,7 @@ def serve(
     initializer: bytes | None,
     serializer: str,
     main: tuple[str | None, str | None],
+    log: tuple[int, dict[str, int]] | None,
 ) -> bytes | None:
     """Serves a pool until it ends.
 
@@ -37,10 +38,13 @@ def serve(
         initializer: The pickled call that comes first.
         serializer: Results are serialised with it.
         main: The name and the file of the caller's main module.
+        log: Where records are to be sent, and the levels of loggers; None leaves them to this interpreter.
 
     Returns:
         What is to be said of the initializer if it failed, as the body of UNFIT.
     """
+    if log is not None:
+        _forward_logs(*log)
     decoder = _Decoder(*main)
     encode = Encoder(serializer)
     if initializer is not None:
@@ -112,6 +116,16 @@ def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, comm
         serve_pair(connection=connection, fetch=fetch, ship=ship, **common)
     finally:
         connection._handle = None  # the worker's thread closes it
+
+
+def _forward_logs(end: Any, levels: dict[str, int]) -> None:
+    from corefutures.backend import forward_logs  # few workers need it
+
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+
+        end = PipeConnection(end, readable=False)
+    forward_logs(end, levels)
 
 
 class _Courier:

@@ -23,6 +23,7 @@ from corefutures.backend import (
     AtExit,
     CarryingEncoder,
     Executor,
+    LogCollector,
     Pace,
     Pool,
     audience,
@@ -34,6 +35,7 @@ from corefutures.backend import (
     has_fast_path,
     make_room,
     origin_of,
+    unreachable,
     usable_processors,
 )
 from corefutures_process._inner_threads import check_inner_threads
@@ -54,6 +56,11 @@ _T = TypeVar("_T")
 _MOST_ON_WINDOWS = 61
 
 _TERMINATE, _KILL = "terminate", "kill"
+
+_OWN_WORKER = (
+    "a call can't submit to the process pool that runs it: have it return what is to be called next, which its caller"
+    " submits, or use create_executor('thread'), whose calls may submit others"
+)
 
 _executors: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
 
@@ -85,6 +92,8 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             sees the values that they had where it was submitted. They are pickled with it.
         inner_threads: How many threads BLAS and OpenMP may start in each process; None leaves that to them. Libraries
             that a process has when it starts, as with fork, are limited if threadpoolctl is installed.
+        forward_logs: Whether what the processes log is handled here, by the logging configuration of this process. The
+            levels are those that loggers have here when a process starts.
         kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with
             `WorkerLostError`. Not to be had with fork.
 
@@ -111,10 +120,12 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         kill_on_cancel: bool = False,
         context: ContextOption = None,
         inner_threads: int | None = None,
+        forward_logs: bool = False,
     ) -> None:
         self._carried = check_carried(self, context)
         check_inner_threads(inner_threads)
         self._inner_threads = inner_threads
+        self._forwards_logs = bool(forward_logs)
         self._max_workers: int = _checked_size(max_workers)
         if mp_context is None:
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
@@ -168,6 +179,8 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             audience.executor_created(self)
 
     def _make_pool(self) -> Pool:
+        hire_ahead = self._mp_context.get_start_method(allow_none=False) == "fork"
+        logs = LogCollector(self._max_workers if hire_ahead else 1, "process pool") if self._forwards_logs else None
         self._recruiter = ProcessRecruiter(
             self._mp_context,
             self._processes,
@@ -176,6 +189,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             self._max_tasks_per_child,
             self._serializer,
             self._inner_threads,
+            logs,
         )
         fast = has_fast_path()
         encode: Any = make_encoder(self._serializer, spool=fast)
@@ -190,7 +204,8 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             "at_exit": self._at_exit,
             "kill_on_cancel": self._kill_on_cancel,
             "room": make_room(*self._room_options),
-            "hire_ahead": self._mp_context.get_start_method(allow_none=False) == "fork",
+            "hire_ahead": hire_ahead,
+            "logs": logs,
             "name": "process pool",
         }
         if sys.platform == "linux" and fast:
@@ -283,6 +298,9 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         """Asks a call to stop: see `Executor.request_cancel`."""
         return self._pool.request_cancel(check_call(future))
 
+    def __reduce__(self) -> Any:
+        raise unreachable(self)
+
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
         return self._pool.stats()
@@ -348,11 +366,16 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         self._pool.forced = value
 
     def _start_over(self) -> None:
-        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
-        closed = self._pool.closed
+        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11).
+
+        But not in a worker: calls that submit calls would make processes without end.
+        """
+        closed, is_worker = self._pool.closed, self._recruiter.starter == threading.get_ident()
         self._processes = {}
         self._pool = self._make_pool()
         self._pool.owner = weakref.ref(self)
+        if is_worker:
+            self._pool.break_(_OWN_WORKER, None)
         if closed:
             self._pool.close(wait=False)
 

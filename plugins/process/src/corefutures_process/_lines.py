@@ -70,6 +70,11 @@ class _Descriptor(int):
         return _worker_process.take_line, (reduction.DupFd(int(self)),)
 
 
+def travelling(end: Any) -> Any:
+    """Returns an end that can be sent to a process that is being started: a descriptor or a connection."""
+    return _Descriptor(end) if isinstance(end, int) else end
+
+
 class _SignalledLine:
     """A pipe that `faulthandler` writes to, in the worker, when a signal comes: whatever else the worker does."""
 

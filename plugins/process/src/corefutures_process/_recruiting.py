@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from functools import partial
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import TicketEnds
+from corefutures.backend import TicketEnds, current_levels
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedName, LimitedStart
-from corefutures_process._lines import open_line
+from corefutures_process._lines import open_line, travelling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from corefutures.backend import Frame
+    from corefutures.backend import Frame, LogCollector
     from corefutures_process._lines import Line
 
 
@@ -38,6 +39,7 @@ class ProcessRecruiter:
         limit: How many calls each worker runs at most, or None.
         serializer: See `make_encoder`.
         inner_threads: How many threads BLAS and OpenMP may start in each, or None.
+        logs: What reads their logs, or None.
     """
 
     def __init__(
@@ -49,10 +51,13 @@ class ProcessRecruiter:
         limit: int | None,
         serializer: str,
         inner_threads: int | None = None,
+        logs: LogCollector | None = None,
     ) -> None:
         self._context = context
         self._processes = processes
         self._inner_threads = inner_threads
+        self._logs = logs
+        self.starter = 0  # the thread that starts a worker just now; a forked one knows by it what it is
         if inner_threads is not None:
             initializer = LimitedStart(inner_threads, initializer)
         self._rest = (initializer, initargs, limit, serializer)
@@ -67,16 +72,21 @@ class ProcessRecruiter:
         if isinstance(ends, TicketEnds):
             ends = _TravellingEnds(*ends)
         line = open_line(self._context)
+        log = None if self._logs is None else self._logs.open()
+        log_end = None if log is None else (travelling(log.far_end), current_levels())
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=_worker_process.serve, args=(ends, *self._rest, line.far_end)
+            target=_worker_process.serve, args=(ends, *self._rest, line.far_end, log_end)
         )
         name = process.name
         try:
             if self._inner_threads is not None and self._context.get_start_method() != "fork":
                 process.name = LimitedName(name, self._inner_threads)
+            self.starter = threading.get_ident()
             process.start()
         except BaseException as exc:
             line.close()
+            if self._logs is not None and log is not None:
+                self._logs.end(log)
             if not isinstance(exc, (ConnectionError, EOFError)):
                 raise
             from corefutures.backend import Pool  # here for start-up time only
@@ -87,9 +97,15 @@ class ProcessRecruiter:
                 f" {Pool.UNGUARDED}"
             ) from exc
         finally:
+            self.starter = 0
             line.hand_over()
+            if log is not None:
+                log.hand_over()
         process.name = name
         self._processes[process.pid] = process
+        if self._logs is not None and log is not None:
+            self._logs.attend()
+            return ProcessWorker(process, self._processes, line, partial(self._logs.end, log))
         return ProcessWorker(process, self._processes, line)
 
 
@@ -116,10 +132,17 @@ class ProcessWorker:
 
     thread = None  # it is a process
 
-    def __init__(self, process: BaseProcess, processes: dict[int, BaseProcess], line: Line) -> None:
+    def __init__(
+        self,
+        process: BaseProcess,
+        processes: dict[int, BaseProcess],
+        line: Line,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
         self._process: BaseProcess | None = process
         self._processes = processes
         self._line = line
+        self._on_end = on_end
         self.name = process.name
         self.pid = process.pid
         # A pidfd speaks of the process itself. The sentinel of a spawned process is a pipe, which stays silent
@@ -167,6 +190,8 @@ class ProcessWorker:
             return None
         self._line.close()
         process.join()
+        if self._on_end is not None:
+            self._on_end()
         if self.pid is not None and self._processes.get(self.pid) is process:
             del self._processes[self.pid]
         if self._pidfd >= 0:

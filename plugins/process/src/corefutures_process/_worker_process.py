@@ -32,6 +32,7 @@ def serve(
     limit: int | None,
     serializer: str,
     line: Any,
+    log: tuple[Any, dict[str, int]] | None,
 ) -> None:
     """Serves a pool until it ends or `limit` calls were run; the target of the worker's `Process`.
 
@@ -43,11 +44,16 @@ def serve(
         serializer: "pickle" or "cloudpickle"; results are serialised with it.
         line: Where this process's stack is to be written when the pool's process asks for it: a descriptor, or a
             connection that it asks through.
+        log: Where records are to be sent, and the levels of loggers; None leaves them to this process.
     """
     # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if isinstance(line, int):
         _write_stack_on_signal(line)
+    if log is not None:
+        from corefutures.backend import forward_logs  # few workers need it
+
+        forward_logs(*log)
     prepare = None if initializer is None else lambda: initializer(*initargs)
     encode = make_encoder(serializer, spool=isinstance(ends, tuple))
     if isinstance(ends, tuple):
