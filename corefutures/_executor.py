@@ -215,6 +215,14 @@ def unsupported(executor: object, what: str, by: str = "process") -> Unsupported
     return UnsupportedError(f"{type(executor).__name__} can't {what}; create_executor({by!r}) makes a pool that can")
 
 
+def unreachable(executor: object) -> TypeError:
+    """Returns the error of an executor that is to be pickled, which is to be reached from elsewhere."""
+    return TypeError(
+        f"{type(executor).__name__} can't be pickled, so a call elsewhere can't reach its pool: have the call return what"
+        " is to be called next, which its caller submits, or use create_executor('thread'), whose calls may submit others"
+    )
+
+
 def check_buffersize(buffersize: int | None) -> None:
     """Raises what the standard library raises for a `buffersize` that makes no sense."""
     if buffersize is None:

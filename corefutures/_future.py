@@ -131,6 +131,12 @@ class Future(_standard.Future[_T], Generic[_T]):
             return f"{text} returned {type(self._result).__name__}>"
         return f"{text}>"
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{type(self).__name__} can't be pickled: wait for it where it was made, and pass its result on, or use"
+            " create_executor('thread'), whose calls may wait for others"
+        )
+
     if not TYPE_CHECKING:
         __class_getitem__ = classmethod(types.GenericAlias)
 

@@ -76,3 +76,19 @@ def change(value: Any) -> Any:
 def tenant_and(item: Any) -> tuple[Any, Any]:
     """Returns what the call sees of the first, and its argument."""
     return tenant.get(), item
+
+
+#: Pools that a forked worker finds here.
+inherited: list[Any] = []
+
+
+def submit_to(pool: Any) -> Any:
+    return pool.submit(abs, -1).result(LIMIT)
+
+
+def submit_to_inherited() -> Any:
+    return submit_to(inherited[0])
+
+
+def wait_for(future: Any) -> Any:
+    return future.result(LIMIT)

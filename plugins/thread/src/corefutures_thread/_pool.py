@@ -27,6 +27,7 @@ from corefutures.backend import (
     enroll,
     make_room,
     origin_of,
+    unreachable,
     unsupported,
 )
 from corefutures_thread._crew import Calls, Crew
@@ -191,6 +192,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if not future.cancel():
             future._cancel_requested = True
         return not future.done() or future.cancelled()
+
+    def __reduce__(self) -> Any:
+        raise unreachable(self)
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
