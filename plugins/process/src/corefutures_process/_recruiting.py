@@ -56,7 +56,6 @@ class ProcessRecruiter:
         self._context = context
         self._processes = processes
         self._inner_threads = inner_threads
-        self.starter = 0  # the thread that starts a worker just now; a forked one knows by it what it is
         self._logs = logs
         self.starter = 0  # the thread that starts a worker just now; a forked one knows by it what it is
         if inner_threads is not None:
