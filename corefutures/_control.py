@@ -37,6 +37,9 @@ class Stats(NamedTuple):
         workers: Workers that live.
         lost_workers: Workers that ended unasked.
         uptime: Seconds since the pool was made.
+        cpu_time: Seconds that the workers which live have had a processor, all together: what they do between calls and
+            before the first one included. None where the platform doesn't tell: it is asked for now, and costs calls
+            nothing.
     """
 
     submitted: int
@@ -48,6 +51,13 @@ class Stats(NamedTuple):
     workers: int
     lost_workers: int
     uptime: float
+    cpu_time: float | None
+
+
+def total(seconds: list[float | None]) -> float | None:
+    """Returns the sum of what is known; None if nothing is, of several."""
+    known = [part for part in seconds if part is not None]
+    return None if seconds and not known else sum(known)
 
 
 class OptionsView(Executor):

@@ -1,4 +1,4 @@
-"""How many processors this process may use: what a pool has workers for unless it is told.
+"""How many processors this process may use, which is what a pool has workers for; and how long workers had one.
 
 Touches the operating system only. Guarantees: never raises, never less than 1; what Linux's control groups allow, which
 may change, is at most a second old.
@@ -50,6 +50,25 @@ def _allowed(second: int) -> int:
 def default_threads() -> int:
     """Returns how many workers a pool has that runs in one process: the manual's number."""
     return min(MOST, usable_processors() + 4)
+
+
+def thread_seconds(native_id: int | None) -> float | None:
+    """Returns how long a thread of this machine has had a processor; None where that can't be known, or it has ended."""
+    return None if native_id is None else _clock((~native_id << 3) | 6)
+
+
+def process_seconds(pid: int | None) -> float | None:
+    """Returns how long a process has had processors; None where that can't be known, or it has ended."""
+    return None if pid is None else _clock((~pid << 3) | 2)
+
+
+def _clock(number: int) -> float | None:
+    if sys.platform != "linux":  # whose kernel makes the numbers of such clocks so, and tells of an id that is no more
+        return None
+    try:
+        return time.clock_gettime(number)
+    except OSError:
+        return None
 
 
 def group_limit(places: list[tuple[str, str | None]]) -> float | None:

@@ -26,6 +26,10 @@ class Worker(Protocol):
         """Its process id, None if it has none of its own."""
         ...
 
+    def cpu_seconds(self) -> float | None:
+        """Returns how long it has had a processor, None if that can't be known."""
+        ...
+
     def sentinels(self) -> Iterable[Any]:
         """Returns descriptors (or other waitable objects) that become readable when the worker has ended.
 

@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
-from corefutures._control import Stats
+from corefutures._control import Stats, total
 from corefutures._exceptions import BrokenExecutor, UnsupportedError, WorkerLostError
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
@@ -296,6 +296,7 @@ class Pool(ABC):
             workers=len(self._crew),
             lost_workers=self._counted("lost"),
             uptime=time.monotonic() - self._made,
+            cpu_time=total([worker.cpu_seconds() for s in list(self._crew) if (worker := s.worker) is not None]),
         )
 
     def snapshot(self, name: str, timeout: float) -> Snapshot:

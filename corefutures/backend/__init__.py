@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         WhenFull as WhenFull,
         check_choice as check_choice,
         make_room as make_room,
+        total as total,
     )
     from corefutures._executor import (
         Executor as Executor,
@@ -64,7 +65,12 @@ if TYPE_CHECKING:
         describe as describe,
         serve_tickets as serve_tickets,
     )
-    from corefutures._processors import default_threads as default_threads, usable_processors as usable_processors
+    from corefutures._processors import (
+        default_threads as default_threads,
+        process_seconds as process_seconds,
+        thread_seconds as thread_seconds,
+        usable_processors as usable_processors,
+    )
     from corefutures._snapshots import (
         CallSnapshot as CallSnapshot,
         Snapshot as Snapshot,
@@ -139,7 +145,10 @@ _HOMES = {
     "hookimpl": "corefutures.backend._hook",
     "hosts": "corefutures._hosting",
     "make_room": "corefutures._control",
+    "process_seconds": "corefutures._processors",
     "runners": "corefutures._hosting",
+    "thread_seconds": "corefutures._processors",
+    "total": "corefutures._control",
     "spin_until": "corefutures._spinning",
     "unreachable": "corefutures._executor",
     "unsupported": "corefutures._executor",

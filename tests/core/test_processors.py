@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from corefutures import _processors
-from corefutures._processors import default_threads, find_limits, group_limit, usable_processors
+from corefutures._processors import (
+    default_threads,
+    find_limits,
+    group_limit,
+    process_seconds,
+    thread_seconds,
+    usable_processors,
+)
 
 V2 = "31 23 0:28 {root} {at} rw,relatime - cgroup2 cgroup2 rw"
 V1 = "32 31 0:29 {root} {at} rw,relatime shared:9 - cgroup cgroup rw,{kind}"
@@ -123,3 +131,18 @@ def test_pools_ask() -> None:
         assert threads._max_workers == default_threads() <= 32
         assert processes._max_workers == usable_processors()
     assert usable_processors() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the time of other threads and processes")
+def test_what_workers_used_is_counted() -> None:
+    import corefutures
+
+    for kind in ("thread", "process"):
+        with corefutures.create_executor(kind, max_workers=1) as pool:
+            pool.submit(sum, range(2_000_000)).result(30)
+            used = pool.stats().cpu_time
+            assert used is not None
+            assert 0 < used < 60
+        assert pool.stats().cpu_time == 0
+    assert thread_seconds(None) is process_seconds(None) is None
+    assert process_seconds(2**22 + 1) is None  # no process has that number

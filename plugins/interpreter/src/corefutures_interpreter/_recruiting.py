@@ -15,7 +15,7 @@ import threading
 from concurrent import interpreters
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import FRAME, LOGGER, UNFIT, TicketEnds, current_levels
+from corefutures.backend import FRAME, LOGGER, UNFIT, TicketEnds, current_levels, thread_seconds
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
@@ -183,6 +183,9 @@ class InterpreterWorker:
             _enter, path, argv, self._ends.crossing, body, serializer, main_module(), log
         )
         return unfit
+
+    def cpu_seconds(self) -> float | None:
+        return thread_seconds(self._thread.native_id)
 
     def sentinels(self) -> Iterable[Any]:
         return ()  # its end is the end of its voice

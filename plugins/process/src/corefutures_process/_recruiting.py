@@ -14,7 +14,7 @@ from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import TicketEnds, current_levels
+from corefutures.backend import TicketEnds, current_levels, process_seconds
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedName, LimitedStart
 from corefutures_process._lines import open_line, travelling
@@ -153,6 +153,9 @@ class ProcessWorker:
                 self._pidfd = os.pidfd_open(process.pid)
             except OSError:  # gone already, or not allowed: the sentinel says so
                 pass
+
+    def cpu_seconds(self) -> float | None:
+        return process_seconds(self.pid)
 
     def sentinels(self) -> list[int]:
         process = self._process

@@ -24,6 +24,8 @@ from corefutures.backend import (
     Stats,
     WorkerSnapshot,
     call_names,
+    thread_seconds,
+    total,
     first_names,
     from_call_on,
     name_of,
@@ -225,7 +227,9 @@ class Crew:
         while True:
             before = self._count()
             if (after := self._count()) == before:
-                return Stats(**after, uptime=time.monotonic() - self._made)
+                alive = [thread for thread in list(self.threads) if thread.is_alive()]
+                cpu_time = total([thread_seconds(thread.native_id) for thread in alive])
+                return Stats(**after, uptime=time.monotonic() - self._made, cpu_time=cpu_time)
 
     def _count(self) -> dict[str, int]:
         waiting = running = 0
