@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         dump as dump,
         dump_on_signal as dump_on_signal,
     )
+    from corefutures._telemetry import instrument as instrument
     from corefutures._tracing.recording import trace as trace
     from corefutures._waiting import (
         ALL_COMPLETED as ALL_COMPLETED,
@@ -103,6 +104,7 @@ _HOMES = {
     "dump": "_snapshots",
     "dump_on_signal": "_snapshots",
     "get_backend": "_registry",
+    "instrument": "_telemetry",
     "progress": "_progress",
     "register_backend": "_registry",
     "remove_observer": "_observing",

@@ -156,14 +156,15 @@ class Audience:
 
     Attributes:
         present: Whether anybody does: what executors look at before anything else.
+        always: Whether what is known of calls is wanted even if nobody is told of it.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
-    __slots__ = ("post", "present")
+    __slots__ = ("always", "post", "present")
 
     def __init__(self) -> None:
-        self.present = False
+        self.present = self.always = False
         self.post: Callable[[Any], object] = _drop
 
     def tell(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from _thread import get_ident
-from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,9 @@ hosts: dict[int, Host] = {}
 
 #: The code of functions that run calls: what they call is a call. For the names in a `DeadlockError`.
 runners: set[CodeType] = set()
+
+#: The code of functions that only carry the call, which comes after them.
+carriers: set[CodeType] = set()
 
 # Guards `Host.awaited` against the search for a cycle, so that of two threads that close one together, the later
 # one sees it. No other lock is taken and no foreign code runs under it. Reentrant, because a finaliser that
@@ -190,14 +192,25 @@ def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> l
     """
     ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
     stack = [] if ident is None else (own_stacks() if stacks is None else stacks).get(ident, [])
-    known = {(code.co_filename, code.co_name) for code in runners}
-    pairs = pairwise(reversed(stack))
-    functions = [called.function for called, caller in pairs if (caller.file, caller.function) in known]
+    known, skipped = _places(runners), _places(carriers)
+    functions = []
+    expected = False
+    for file, _, function in stack:
+        name = function.rpartition(".")[2]  # as far as stacks tell it in any case
+        if expected and (file, name) not in skipped:
+            functions.append(function)
+            expected = False
+        expected = expected or (file, name) in known
+    functions.reverse()
     names = []
     for future in list(host.calls):
         function = functions.pop() if functions else "a call"
         names.append(f"{function} (named {future._name!r})" if future._name else function)
     return names
+
+
+def _places(codes: set[CodeType]) -> set[tuple[str, str]]:
+    return {(code.co_filename, code.co_name) for code in codes}
 
 
 def _name_call(future: Any, host: Host) -> str:

@@ -250,7 +250,7 @@ def remove_observer(observer: object, /) -> None:
             raise ValueError(f"{observer!r} is no observer")
         _observers.remove(hooks)
         if last := not _observers:
-            audience.present = False
+            audience.present = audience.always
             audience.post = _drop
             _delivery = None
         left = delivery.remove(hooks, last=last)
@@ -280,7 +280,7 @@ def _forget_in_child() -> None:
     _gate = threading.RLock()
     _delivery = None
     _observers.clear()
-    audience.present = False
+    audience.present = audience.always
     audience.post = _drop
 
 
