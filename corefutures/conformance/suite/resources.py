@@ -158,6 +158,12 @@ class Resources:
         left = _files_of_size(size) - before
         assert len(left) < 3, f"shared memory was left: {brief(sorted(left))}"
 
+    @requires(same_process=False)
+    @only_where(os.path.isdir(SHARED_MEMORY), "looking for named semaphores needs /dev/shm")
+    def test_named_semaphores_are_freed(self, make: Maker) -> None:
+        """shutdown() SHOULD leave no named semaphore. (DESIGN E6)"""
+        _no_growth(lambda: _use(make), _named_semaphores, "named semaphore(s) left by executors that were shut down")
+
     @requires("same_process")
     @from_python(3, 14)
     def test_interpreters_end_at_shutdown(self, make: Maker) -> None:
@@ -172,6 +178,22 @@ class Resources:
         reference = weakref.ref(executor)
         del executor
         _until_or_say(lambda: _is_gone(reference), "an executor was still referred to after shutdown()")
+
+    def test_done_future_does_not_keep_its_executor(self, make: Maker) -> None:
+        """An executor that was shut down SHOULD be freed while somebody refers to a future of it that is done.
+        (DESIGN F6)
+        """
+        executor = make.unremembered(max_workers=1)
+        future = executor.submit(calls.nothing)
+        result_of(future)
+        finishes(executor.shutdown, "shutdown()")
+        reference = weakref.ref(executor)
+        del executor
+        try:
+            until(lambda: _is_gone(reference), "", limit() / 4)
+        except Overdue:  # if it stays without the future as well, somebody else keeps it
+            del future
+            assert not _is_gone(reference), "a future that was done still referred to its executor"
 
     # While calls come and go
 
@@ -430,6 +452,11 @@ def _files_of_size(size: int) -> set[str]:
         except OSError:
             pass  # it went away meanwhile, or is another user's
     return found
+
+
+def _named_semaphores() -> int:
+    """How many there are: whoever makes one without leaving it unlinks it at once."""
+    return sum(name.startswith("sem.") for name in os.listdir(SHARED_MEMORY))
 
 
 def _exists(pid: int) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import threading
+from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from concurrent.futures import Future
-from multiprocessing import shared_memory
+from multiprocessing import resource_tracker, shared_memory
 from typing import Any
 
 from planting import planted
@@ -186,6 +188,30 @@ class RemembersExecutors(ThreadExecutor):
 
 
 _executors: list[ThreadExecutor] = []
+
+
+@planted("resources.done_future_does_not_keep_its_executor", says="still referred to its executor")
+class FuturesKeepTheirExecutor(ThreadExecutor):
+    """A future refers to its executor for as long as it lives."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = super().submit(fn, *args, **kwargs)
+        future.executor = self  # type: ignore[attr-defined]
+        return future
+
+
+@planted("resources.named_semaphores_are_freed", says="named semaphore(s)", also=("resources.*",))
+class LeavesNamedSemaphores(ProcessExecutor):
+    """Each executor makes a semaphore with a name, and leaves that behind."""
+
+    def __init__(self, max_workers: int = 2, **options: Any) -> None:
+        super().__init__(max_workers, **options)
+        name = f"/kit-{os.getpid()}-{next(_serial)}"
+        self._semaphore = SemLock(1, 1, 1, name, False)
+        resource_tracker.register(name, "semaphore")  # which clears up after the examination
+
+
+_serial = itertools.count()
 
 
 @planted("resources.threads_do_not_grow_with_calls", says="thread(s) more", also=("resources.*",))
