@@ -162,7 +162,12 @@ class Resources:
     @only_where(os.path.isdir(SHARED_MEMORY), "looking for named semaphores needs /dev/shm")
     def test_named_semaphores_are_freed(self, make: Maker) -> None:
         """shutdown() SHOULD leave no named semaphore. (DESIGN E6)"""
-        _no_growth(lambda: _use(make), _named_semaphores, "named semaphore(s) left by executors that were shut down")
+        others = _named_semaphores()
+        _no_growth(
+            lambda: _use(make),
+            lambda: len(_named_semaphores() - others),
+            "named semaphore(s) left by executors that were shut down",
+        )
 
     @requires("same_process")
     @from_python(3, 14)
@@ -454,9 +459,8 @@ def _files_of_size(size: int) -> set[str]:
     return found
 
 
-def _named_semaphores() -> int:
-    """How many there are: whoever makes one without leaving it unlinks it at once."""
-    return sum(name.startswith("sem.") for name in os.listdir(SHARED_MEMORY))
+def _named_semaphores() -> set[str]:
+    return {name for name in os.listdir(SHARED_MEMORY) if name.startswith("sem.")}
 
 
 def _exists(pid: int) -> bool:
