@@ -4,12 +4,13 @@
 #   make test    the tests
 #
 # Both do all their own set-up, in .venv. PYTHON= names another interpreter or just its version (make test PYTHON=3.11),
-# VENV= another environment, TESTS= some of the tests, ARGS= more options of pytest.
+# VENV= another environment, TESTS= some of the tests, JOBS= how many files of them at once, ARGS= more options of pytest.
 
 PYTHON ?=
 VENV ?= .venv
 GROUPS_FOR_TESTS ?= test
 TESTS ?= tests $(wildcard plugins/*/tests)
+JOBS ?= 2
 ARGS ?=
 
 ifeq ($(OS),Windows_NT)
@@ -41,7 +42,7 @@ demo:
 
 test:
 	$(call set-up,$(GROUPS_FOR_TESTS))
-	$(RUN) -m pytest $(TESTS) $(ARGS)
+	$(RUN) -m pytest $(TESTS) --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 cpython:
 	$(call set-up,$(GROUPS_FOR_TESTS))
