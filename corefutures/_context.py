@@ -38,15 +38,18 @@ class Variables:
     def __init__(self, names: Iterable[str]) -> None:
         self._named = [(name, _checked(name)) for name in names]
 
-    def values(self) -> tuple[tuple[str, Any], ...]:
-        """Returns the names and values of those that are set here and now."""
-        found = [(name, variable.get(_UNSET)) for name, variable in self._named]
-        return tuple([(name, value) for name, value in found if value is not _UNSET])
+    def values(self) -> tuple[dict[str, Any], list[str]]:
+        """Returns the values of those that are set here and now, by name, and the names of the others."""
+        found = {name: variable.get(_UNSET) for name, variable in self._named}
+        unset = [name for name, value in found.items() if value is _UNSET]
+        for name in unset:
+            del found[name]
+        return found, unset
 
     def context(self) -> Context:
         """Returns a context in which only they are set, as they are here and now."""
         context = Context()
-        for name, value in self.values():
+        for name, value in self.values()[0].items():
             context.run(_known[name].set, value)
         return context
 
@@ -127,35 +130,48 @@ def _variable(name: str) -> ContextVar[Any]:
 
 
 class CarriedCall:
-    """A callable that takes values of context variables along: pickled by their names, set around the call.
+    """A callable that takes context variables along: pickled by their names, as they were around the call.
 
     Attributes:
         func: What is called.
     """
 
-    __slots__ = ("_values", "func")
+    __slots__ = ("_unset", "_values", "func")
 
-    def __init__(self, func: Callable[..., Any], values: tuple[tuple[str, Any], ...]) -> None:
+    def __init__(self, func: Callable[..., Any], values: dict[str, Any], unset: list[str]) -> None:
         self.func = func
         self._values = values
+        self._unset = unset
 
     def __reduce__(self) -> Any:
-        return _arrive, (self.func, self._values)
+        return _arrive, (self.func, self._values, self._unset)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        return copy_context().run(self._run, args, kwargs)
+        context = copy_context()
+        unset = [variable for name in self._unset if (variable := _variable(name)) in context]
+        if unset:  # by an initializer, or where this process was forked
+            context = _without(unset, context)
+        return context.run(self._run, args, kwargs)
 
     def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for name, value in self._values:
+        for name, value in self._values.items():
             _variable(name).set(value)
         return self.func(*args, **kwargs)
 
 
-def _arrive(func: Callable[..., Any], values: tuple[tuple[str, Any], ...]) -> CarriedCall:
+def _without(unset: list[ContextVar[Any]], context: Context) -> Context:
+    rest = Context()
+    for variable, value in context.items():
+        if variable not in unset:
+            rest.run(variable.set, value)
+    return rest
+
+
+def _arrive(func: Callable[..., Any], values: dict[str, Any], unset: list[str]) -> CarriedCall:
     """Makes the call again where it is to run: what is not there fails it now, as a part of it that can't be decoded."""
-    for name, _ in values:
+    for name in (*values, *unset):
         _variable(name)
-    return CarriedCall(func, values)
+    return CarriedCall(func, values, unset)
 
 
 class CarryingEncoder:
@@ -180,11 +196,11 @@ class CarryingEncoder:
         Raises:
             BaseException: Whatever encoding raises; a note names the variable if it is one's value that can't travel.
         """
-        values = self._variables.values()
+        values, unset = self._variables.values()
         try:
-            return self._encode.call(CarriedCall(fn, values), args, kwargs)
+            return self._encode.call(CarriedCall(fn, values, unset), args, kwargs)
         except Exception as exc:
-            for name, value in values:
+            for name, value in values.items():
                 self._look_for_cause(exc, name, value)
             raise
 

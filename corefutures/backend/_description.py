@@ -41,8 +41,15 @@ class Capabilities:
         pickles: Callables, arguments and results must survive pickling.
         accepts_initializer: The factory takes `initializer` and `initargs`.
         survives_worker_loss: A lost worker fails only the calls that it was running.
-        kills_running: The executor can end calls that are running.
+        kills_running: The executor can end calls that are running: `kill`, and `options(timeout=…)`.
         remote: Calls may run on another machine.
+        asks_running: It can ask calls that are running to stop: `request_cancel`.
+        limits_pending: The factory takes `max_pending` and `when_full`.
+        limits_shutdown: `shutdown` takes a `timeout`.
+        handles_exit: The factory takes `at_exit`.
+        counts_calls: It has `stats`.
+        carries_context: The factory takes `context`, a list of names of context variables.
+        runs_in_place: A call may wait for other calls of its pool, which run in its place.
 
     Raises:
         TypeError: If a value is not a bool.
@@ -55,6 +62,13 @@ class Capabilities:
     survives_worker_loss: bool = False
     kills_running: bool = False
     remote: bool = False
+    asks_running: bool = False
+    limits_pending: bool = False
+    limits_shutdown: bool = False
+    handles_exit: bool = False
+    counts_calls: bool = False
+    carries_context: bool = False
+    runs_in_place: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

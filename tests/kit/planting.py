@@ -53,6 +53,7 @@ class Defect:
             "pickles": not threads,
             "accepts_initializer": True,
             "survives_worker_loss": getattr(self.executor, "survives", False),
+            **getattr(self.executor, "abilities", {}),
         }
 
     @property

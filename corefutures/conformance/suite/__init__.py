@@ -6,6 +6,7 @@ from corefutures.conformance.suite.as_completed import AsCompleted
 from corefutures.conformance.suite.callbacks import Callbacks
 from corefutures.conformance.suite.cancelling import Cancelling
 from corefutures.conformance.suite.concurrency import Concurrency
+from corefutures.conformance.suite.control import Control
 from corefutures.conformance.suite.exceptions import Exceptions
 from corefutures.conformance.suite.initializing import Initializing
 from corefutures.conformance.suite.interoperation import Interoperation
@@ -34,6 +35,7 @@ CHAPTERS: tuple[type, ...] = (
     WorkerLoss,
     Transport,
     Concurrency,
+    Control,
     Resources,
     Interoperation,
     Stress,

@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
 from corefutures.conformance.worker.gates import Gate
@@ -189,3 +191,42 @@ def pass_gate_and_note(gate: Gate, journal: Journal, entry: T) -> T:
     gate.enter(entry)
     journal.note(entry)
     return entry
+
+
+FLAVOUR: ContextVar[str] = ContextVar("FLAVOUR", default="none")
+"""A context variable that calls take along."""
+
+
+def flavour() -> str:
+    """What the call sees of `FLAVOUR`."""
+    return FLAVOUR.get()
+
+
+def change_flavour(value: str) -> str:
+    """Set `FLAVOUR`; return what it was."""
+    before = FLAVOUR.get()
+    FLAVOUR.set(value)
+    return before
+
+
+def is_asked() -> bool:
+    """Whether the call was asked to stop."""
+    from corefutures import cancel_requested  # here: other rules' workers do without
+
+    return cancel_requested()
+
+
+def until_asked(gate: Gate) -> str:
+    """Announce itself, and return when asked to stop, or else when the gate opens."""
+    from corefutures import cancel_requested  # here: other rules' workers do without
+
+    gate.announce()
+    while not cancel_requested():
+        if gate.is_open:
+            return "never asked"
+        time.sleep(0.001)
+    return "asked"
+
+
+def nothing_with(value: object) -> None:
+    """Do nothing with `value`."""

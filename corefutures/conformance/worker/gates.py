@@ -65,6 +65,11 @@ class Gate:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.005)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is open, or was taken away."""
+        return os.path.exists(os.path.join(self._folder, _OPEN)) or not os.path.isdir(self._folder)
+
     # What rules do
 
     def open(self) -> None:

@@ -27,7 +27,17 @@ def corefutures_backend() -> Backend:
     return Backend(
         name="interpreter",
         factory="corefutures_interpreter:InterpreterPoolExecutor",
-        capabilities=Capabilities(same_process=True, pickles=True, accepts_initializer=True),
+        capabilities=Capabilities(
+            same_process=True,
+            pickles=True,
+            accepts_initializer=True,
+            asks_running=True,
+            limits_pending=True,
+            limits_shutdown=True,
+            handles_exit=True,
+            counts_calls=True,
+            carries_context=True,
+        ),
         summary="interpreters of this process, each with a GIL of its own",
         contract=(1, 0),
         unavailable_reason=_unavailable_reason,

@@ -17,7 +17,17 @@ def corefutures_backend() -> Backend:
     return Backend(
         name="process",
         factory="corefutures_process:ProcessPoolExecutor",
-        capabilities=Capabilities(pickles=True, accepts_initializer=True, kills_running=True),
+        capabilities=Capabilities(
+            pickles=True,
+            accepts_initializer=True,
+            kills_running=True,
+            asks_running=True,
+            limits_pending=True,
+            limits_shutdown=True,
+            handles_exit=True,
+            counts_calls=True,
+            carries_context=True,
+        ),
         summary="processes of this machine",
         contract=(1, 0),
         unavailable_reason=_unavailable_reason,

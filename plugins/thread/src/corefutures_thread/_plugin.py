@@ -11,7 +11,18 @@ def corefutures_backend() -> Backend:
     return Backend(
         name="thread",
         factory="corefutures_thread:ThreadPoolExecutor",
-        capabilities=Capabilities(same_process=True, shares_memory=True, accepts_initializer=True),
+        capabilities=Capabilities(
+            same_process=True,
+            shares_memory=True,
+            accepts_initializer=True,
+            asks_running=True,
+            limits_pending=True,
+            limits_shutdown=True,
+            handles_exit=True,
+            counts_calls=True,
+            carries_context=True,
+            runs_in_place=True,
+        ),
         summary="threads of this process",
         contract=(1, 0),
     )
