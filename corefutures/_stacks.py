@@ -58,6 +58,7 @@ def own_stacks() -> dict[int, list[Frame]]:
             frames.append(Frame(code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname))
             frame = frame.f_back  # type: ignore[assignment]
         stacks[ident] = frames[::-1]
+        del innermost, frame  # our own refers to itself by these
     return stacks
 
 

@@ -176,7 +176,8 @@ class LogCollector:
                     return
                 lines = {line.outlet: line for line in self._lines}
             over = [line for line in lines.values() if line.ended]  # before what they wrote is read
-            for line in over or [lines[end] for end in wait([bell.outlet, *lines]) if end in lines]:
+            spoken = [] if over else wait([bell.outlet, *lines])
+            for line in over.copy() or [lines[end] for end in spoken if end in lines]:
                 try:
                     for record in line.read():
                         _handle(record)

@@ -533,13 +533,13 @@ class Pool(ABC):
             self._cancel_waiting()
         self._wake()
         if wait and timeout is None:
-            self.join()
+            self.finish()
         elif wait and timeout is not None and not self._is_ours(threading.current_thread()):
             self._join_in_time(timeout)
 
     def _join_in_time(self, timeout: float) -> None:
         # `join` waits for several things one after the other: a thread does it that may be left to itself.
-        joiner = threading.Thread(target=self.join, name=f"{self.name} end", daemon=True)
+        joiner = threading.Thread(target=self.finish, name=f"{self.name} end", daemon=True)
         joiner.start()
         joiner.join(timeout)
         if joiner.is_alive():
@@ -566,7 +566,11 @@ class Pool(ABC):
         thread = self.thread
         if thread is not None:
             thread.join()
-        if self._logs is not None:
+
+    def finish(self) -> None:
+        """As `join`; what the workers logged has been handled as well then."""
+        self.join()
+        if self._logs is not None and not self._is_ours(threading.current_thread()):
             self._logs.finish()
 
     def _is_ours(self, thread: threading.Thread) -> bool:
@@ -650,7 +654,7 @@ def _end_with_interpreter() -> None:
                 for call in list(pool.calls.values()):
                     pool._ask(call)
     for pool in pools:
-        pool.join()
+        pool.finish()
 
 
 def _disown_all() -> None:

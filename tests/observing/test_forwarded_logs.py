@@ -1,0 +1,162 @@
+"""`forward_logs`: what workers log is handled here, complete, at the latest when the pool has ended."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import observing_errands
+import pytest
+
+import corefutures
+from corefutures import BrokenExecutor, WorkerLostError
+
+with_processes = pytest.mark.skipif(
+    importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
+)
+with_interpreters = pytest.mark.skipif(
+    sys.version_info < (3, 14) or importlib.util.find_spec("corefutures_interpreter") is None,
+    reason="the interpreter backend needs Python 3.14",
+)
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.. may lead to deadlocks:DeprecationWarning")
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such start method, or kills otherwise")
+
+#: Backend, start method, whether the portable way is forced.
+WAYS = [
+    pytest.param(("process", "spawn", False), marks=with_processes, id="spawn"),
+    pytest.param(("process", "forkserver", False), marks=[with_processes, posix_only], id="forkserver"),
+    pytest.param(("process", "fork", False), marks=[with_processes, posix_only], id="fork"),
+    pytest.param(("process", "forkserver", True), marks=[with_processes, posix_only], id="forkserver-portable"),
+    pytest.param(("interpreter", None, False), marks=with_interpreters, id="interpreter"),
+    pytest.param(("interpreter", None, True), marks=with_interpreters, id="interpreter-portable"),
+]
+
+
+class Collected(logging.Handler):
+    """Keeps the records that reach it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self.threads: set[threading.Thread] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.threads.add(threading.current_thread())
+
+
+@pytest.fixture
+def collected() -> Iterator[Collected]:
+    logger, quiet = logging.getLogger("errands"), logging.getLogger("errands.quiet")
+    handler = Collected()
+    logger.addHandler(handler)
+    before = logger.level, logger.propagate, quiet.level
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    quiet.setLevel(logging.ERROR)
+    yield handler
+    logger.removeHandler(handler)
+    logger.level, logger.propagate, quiet.level = before
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    backend, method, portable = request.param
+    if portable:
+        monkeypatch.setenv("COREFUTURES_PORTABLE", "1")
+    options = {} if method is None else {"mp_context": multiprocessing.get_context(method)}
+
+    def make(**more: Any) -> Any:
+        return corefutures.create_executor(backend, max_workers=2, forward_logs=True, **options, **more)
+
+    return make
+
+
+@pytest.mark.parametrize("pool", WAYS, indirect=True)
+def test_records_arrive_as_they_were_made(pool: Any, collected: Collected) -> None:
+    with pool() as executor:
+        assert executor.submit(observing_errands.log_everything, 7).result(timeout=30) == 7
+    info, warning, failure = collected.records
+    assert (info.name, info.levelname, info.msg, info.args) == ("errands.deep", "INFO", "number %d", (7,))
+    assert (info.__dict__["where"], info.__dict__["number"]) == ("here", 7)
+    assert (info.funcName, Path(info.pathname).name) == ("log_everything", "observing_errands.py")
+    assert warning.getMessage() == "spoken"
+    assert failure.exc_info is None
+    assert failure.exc_text is not None
+    assert failure.exc_text.endswith("LookupError: not here")
+    assert 'raise LookupError("not here")' in failure.exc_text
+    if executor._max_workers and hasattr(executor, "_processes"):
+        assert {record.process for record in collected.records}.isdisjoint({os.getpid()})
+
+
+@pytest.mark.parametrize("pool", WAYS, indirect=True)
+def test_all_is_handled_when_the_pool_has_ended(pool: Any, collected: Collected) -> None:
+    with pool() as executor:
+        futures = [executor.submit(observing_errands.log_many, f"errands.many.{number}", 300) for number in range(4)]
+        assert [future.result(timeout=30) for future in futures] == [300] * 4
+    for number in range(4):
+        records = [record for record in collected.records if record.name == f"errands.many.{number}"]
+        assert [record.args[0] for record in records] == list(range(300))  # type: ignore[index]
+        assert all(record.args[1] == "x" * (i * 37 % 3000) for i, record in enumerate(records))  # type: ignore[index]
+    assert not any(thread.is_alive() for thread in collected.threads)
+
+
+@posix_only
+@pytest.mark.parametrize("pool", WAYS[:1] + WAYS[3:4], indirect=True)
+def test_a_worker_killed_in_mid_record_loses_nothing_else(pool: Any, collected: Collected) -> None:
+    with pool(on_worker_loss="replace") as executor:
+        with pytest.raises((WorkerLostError, BrokenExecutor)):
+            executor.submit(observing_errands.log_and_die, "errands.last").result(timeout=30)
+        assert executor.submit(observing_errands.log_many, "errands.after", 5).result(timeout=30) == 5
+    names = [record.name for record in collected.records]
+    assert names.count("errands.last") == 1
+    assert names.count("errands.after") == 5
+
+
+@pytest.mark.parametrize("pool", WAYS[:1] + WAYS[4:5], indirect=True)
+def test_a_handler_may_end_the_pool(pool: Any, collected: Collected) -> None:
+    ended = threading.Event()
+
+    class Ending(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            executor.shutdown(wait=False)
+            ended.set()
+
+    ending = Ending()
+    logging.getLogger("errands").addHandler(ending)
+    try:
+        executor = pool()
+        assert executor.submit(observing_errands.log_many, "errands.end", 1).result(timeout=30) == 1
+        assert ended.wait(30)
+        executor.shutdown()
+    finally:
+        logging.getLogger("errands").removeHandler(ending)
+
+
+@pytest.mark.parametrize("pool", WAYS[1:3], indirect=True)
+def test_nothing_is_left_open(pool: Any, collected: Collected) -> None:
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("this platform does not list the descriptors of a process")
+    with pool() as executor:  # what multiprocessing keeps
+        executor.submit(abs, 1).result(timeout=30)
+    before = len(os.listdir("/proc/self/fd"))
+    with pool() as executor:
+        executor.submit(observing_errands.log_many, "errands", 1).result(timeout=30)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@with_processes
+def test_without_the_option_nothing_arrives(collected: Collected) -> None:
+    with corefutures.create_executor("process", max_workers=1) as executor:
+        assert executor.submit(observing_errands.log_many, "errands", 1).result(timeout=30) == 1
+        assert executor._pool._logs is None  # type: ignore[attr-defined]
+    assert collected.records == []
