@@ -1,7 +1,7 @@
 """Which context variables a call takes along, and how they travel to another process or interpreter.
 
-Touches `_exceptions`, when it refuses: a worker imports this with the first call that has some. Guarantees: a call sees the
-values of the moment in which it was submitted; what it sets itself no other call sees.
+Touches `_exceptions`, when it refuses: a worker imports this with the first call that has some. Guarantees: a call
+sees the values of the moment in which it was submitted; what it sets itself no other call sees.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Final, Literal, TypeAlias
+    from typing import Any, Final, Literal
 
-    ContextOption: TypeAlias = Literal["copy"] | Iterable[str] | None
+    from corefutures._control import ContextOption
 
 COPY: Final = "copy"
 _UNSET: Final = object()
@@ -83,14 +83,14 @@ def check_carried(executor: object, context: ContextOption) -> Variables | None:
         UnsupportedError: It is "copy".
     """
     checked = check_context(context)
-    if checked == COPY:
+    if isinstance(checked, str):
         from corefutures._exceptions import UnsupportedError  # here for workers, which do without
 
         raise UnsupportedError(
             f"{type(executor).__name__} can't copy a whole context: name the variables that calls take along, as in"
             " context=['package.module:variable'], or use create_executor('thread'), which can"
         )
-    return checked  # type: ignore[return-value]
+    return checked
 
 
 def _checked(name: object) -> ContextVar[Any]:
@@ -168,7 +168,7 @@ def _without(unset: list[ContextVar[Any]], context: Context) -> Context:
 
 
 def _arrive(func: Callable[..., Any], values: dict[str, Any], unset: list[str]) -> CarriedCall:
-    """Makes the call again where it is to run: what is not there fails it now, as a part of it that can't be decoded."""
+    """Makes the call again where it is to run: a variable that is not there fails it now, as if it did not decode."""
     for name in (*values, *unset):
         _variable(name)
     return CarriedCall(func, values, unset)

@@ -6,6 +6,7 @@ Touches `_executor`, `_future` and `_exceptions`. Guarantees: none of it costs a
 from __future__ import annotations
 
 import queue
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 from corefutures._exceptions import PoolFullError
@@ -22,6 +23,7 @@ _T = TypeVar("_T")
 
 WhenFull = Literal["block", "raise", "caller_runs"]
 AtExit = Literal["wait", "cancel", "kill"]
+ContextOption = Literal["copy"] | Iterable[str] | None
 
 
 class Stats(NamedTuple):

@@ -218,8 +218,9 @@ def unsupported(executor: object, what: str, by: str = "process") -> Unsupported
 def unreachable(executor: object) -> TypeError:
     """Returns the error of an executor that is to be pickled, which is to be reached from elsewhere."""
     return TypeError(
-        f"{type(executor).__name__} can't be pickled, so a call elsewhere can't reach its pool: have the call return what"
-        " is to be called next, which its caller submits, or use create_executor('thread'), whose calls may submit others"
+        f"{type(executor).__name__} can't be pickled, so a call elsewhere can't reach its pool: have the call return"
+        " what is to be called next, which its caller submits, or use create_executor('thread'), whose calls may submit"
+        " others"
     )
 
 

@@ -1,7 +1,7 @@
 """Threads that host calls of a pool, and what a hosted call may do: wait for other calls, learn that it should stop.
 
-Touches `_exceptions`, `_stacks`, `_stopping`. Guarantees: a call that waits for one that has not started runs it in place of sleeping; a
-cycle of calls that wait for each other raises in one of them. Costs nothing to threads that host no calls.
+Touches `_exceptions`, `_stacks`, `_stopping`. Guarantees: a call that waits for one that has not started runs it in
+place of sleeping; a cycle of calls that wait for each other raises in one of them. Costs nothing to other threads.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def default_threads() -> int:
 
 
 def thread_seconds(native_id: int | None) -> float | None:
-    """Returns how long a thread of this machine has had a processor; None where that can't be known, or it has ended."""
+    """Returns how long a thread has had a processor; None where that can't be known, or it has ended."""
     return None if native_id is None else _clock((~native_id << 3) | 6)
 
 

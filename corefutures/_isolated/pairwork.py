@@ -1,7 +1,7 @@
 """The worker's side of the portable way: one connection, one call at a time; and how parcels cross it.
 
 Runs in the worker; `send_parcel` and `receive_parcel` also in the caller's process. Touches `frames`, `payload`,
-`plain`, `worker`, `_stopping`. Guarantees: as `worker`; a parcel is never in anything with a name, so nothing can be left behind.
+`plain`, `worker`, `_stopping`. Guarantees: as `worker`; a parcel never has a name, so nothing can be left behind.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The worker's side: takes calls, runs them, reports what came of them.
 
 Runs in another process or interpreter, so it touches `frames`, `payload`, `_stopping` and what any Python
-start-up loads anyway. Guarantees: each result is written before the next call is claimed; nothing that a call does, raises
-or returns ends the loop; a call's arguments and result are dropped before the next one.
+start-up loads anyway. Guarantees: each result is written before the next call is claimed; nothing that a call does,
+raises or returns ends the loop; a call's arguments and result are dropped before the next one.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from corefutures._audience import audience as audience, name_of as name_of, origin_of as origin_of
     from corefutures._context import (
         CarryingEncoder as CarryingEncoder,
-        ContextOption as ContextOption,
         Variables as Variables,
         check_carried as check_carried,
         check_context as check_context,
     )
     from corefutures._control import (
         AtExit as AtExit,
+        ContextOption as ContextOption,
         Room as Room,
         Stats as Stats,
         WhenFull as WhenFull,
@@ -110,7 +110,7 @@ _HOMES = {
     "CallSnapshot": "corefutures._snapshots",
     "CONTRACT": "corefutures.backend._description",
     "Capabilities": "corefutures.backend._description",
-    "ContextOption": "corefutures._context",
+    "ContextOption": "corefutures._control",
     "Executor": "corefutures._executor",
     "audience": "corefutures._audience",
     "FINISHED": "corefutures._future",

@@ -23,10 +23,10 @@ def limits():
 
 def blas_threads():
     """Returns how many threads the loaded libraries use, after having NumPy loaded."""
-    import numpy
+    import numpy as np
     import threadpoolctl
 
-    numpy.ones((4, 4)) @ numpy.ones((4, 4))
+    np.ones((4, 4)) @ np.ones((4, 4))
     return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures as standard
 import contextvars
 import gc
-import os
 import sysconfig
 import threading
 import traceback

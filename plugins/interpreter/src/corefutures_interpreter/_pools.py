@@ -30,7 +30,7 @@ def make_pool(
     carried: Variables | None,
     **options: Any,
 ) -> Pool:
-    """Returns a pool of interpreters; `threads` are those of its workers, `carried` what calls take along; see `Pool`."""
+    """Returns a pool of interpreters: `threads` are those of its workers, `carried` is what calls take along."""
     encode: Any = Encoder(serializer)
     if sys.platform == "linux" and has_fast_path():
         from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it

@@ -185,7 +185,7 @@ class InterpreterWorker:
         return unfit
 
     def cpu_seconds(self) -> float | None:
-        return thread_seconds(self._thread.native_id)
+        return None if self._thread is None else thread_seconds(self._thread.native_id)
 
     def sentinels(self) -> Iterable[Any]:
         return ()  # its end is the end of its voice

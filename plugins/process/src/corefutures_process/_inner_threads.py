@@ -42,7 +42,8 @@ class LimitedName(str):
     this comes as what every Python has.
     """
 
-    __slots__ = ("_threads",)
+    __slots__ = ("__dict__",)
+    _threads: int
 
     def __new__(cls, name: str, threads: int) -> LimitedName:
         """Returns `name`, with the number of threads that it brings along."""
