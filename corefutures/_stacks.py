@@ -124,14 +124,14 @@ def from_call_on(frames: list[Frame], entrances: Iterable[tuple[str, str]]) -> l
     return frames
 
 
-def drain(descriptor: int) -> None:
+def discard_stacks(descriptor: int) -> None:
     """Throws away what is left of an earlier answer; `descriptor` is the non-blocking end of a pipe."""
     with contextlib.suppress(BlockingIOError):
         while os.read(descriptor, 1 << 16):
             pass
 
 
-def collect(descriptor: int, deadline: float, end: re.Pattern[str], begin: float = inf) -> list[Frame]:
+def collect_stack(descriptor: int, deadline: float, end: re.Pattern[str], begin: float = inf) -> list[Frame]:
     """Returns the stack that `faulthandler` writes into a pipe, innermost last.
 
     Args:

@@ -82,8 +82,8 @@ if TYPE_CHECKING:
     from corefutures._spinning import spin_until as spin_until
     from corefutures._stacks import (
         Frame as Frame,
-        collect as collect,
-        drain as drain,
+        collect_stack as collect_stack,
+        discard_stacks as discard_stacks,
         from_call_on as from_call_on,
         own_stacks as own_stacks,
         read_frames as read_frames,
@@ -136,8 +136,8 @@ _HOMES = {
     "Stats": "corefutures._control",
     "WhenFull": "corefutures._control",
     "call_names": "corefutures._hosting",
-    "collect": "corefutures._stacks",
-    "drain": "corefutures._stacks",
+    "collect_stack": "corefutures._stacks",
+    "discard_stacks": "corefutures._stacks",
     "write_frames": "corefutures._stacks",
     "check_choice": "corefutures._control",
     "default_threads": "corefutures._processors",

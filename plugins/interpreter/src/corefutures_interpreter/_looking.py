@@ -15,7 +15,7 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from corefutures.backend import collect, drain
+from corefutures.backend import collect_stack, discard_stacks
 
 if TYPE_CHECKING:
     from corefutures.backend import Frame
@@ -61,14 +61,14 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
         os.set_blocking(inlet, False)
         _pipe = outlet, inlet
     outlet, inlet = _pipe
-    drain(outlet)
+    discard_stacks(outlet)
     faulthandler.register(signal.SIGURG, inlet, all_threads=False)
     try:
         # A signal that comes while `faulthandler` writes the last line for another thread is dropped.
         frames: list[Frame] = []
         while not frames and monotonic() < deadline:
             signal.pthread_kill(thread, signal.SIGURG)
-            frames = collect(outlet, deadline, _END, monotonic() + _PATIENCE)
+            frames = collect_stack(outlet, deadline, _END, monotonic() + _PATIENCE)
         return frames
     except ProcessLookupError:  # it has just ended
         return []

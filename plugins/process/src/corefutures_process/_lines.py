@@ -15,7 +15,7 @@ from multiprocessing import reduction
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from corefutures.backend import collect, drain, read_frames
+from corefutures.backend import collect_stack, discard_stacks, read_frames
 from corefutures_process import _worker_process
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _SignalledLine:
     def _signal(self) -> None:
         if sys.platform != "win32":
             with contextlib.suppress(OSError):  # it has ended, or we have
-                drain(self._outlet)
+                discard_stacks(self._outlet)
                 os.kill(self._pid, _worker_process.STACK_SIGNAL)
 
     def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
@@ -109,7 +109,7 @@ class _SignalledLine:
                 return [], "somebody else is asking it"
             self._signal()
         try:
-            frames = collect(self._outlet, deadline, _END) if self._outlet >= 0 else []
+            frames = collect_stack(self._outlet, deadline, _END) if self._outlet >= 0 else []
         except OSError:
             frames = []
         finally:

@@ -24,13 +24,13 @@ from corefutures.backend import (
     Stats,
     WorkerSnapshot,
     call_names,
-    thread_seconds,
-    total,
     first_names,
     from_call_on,
     name_of,
     own_stacks,
     since_when,
+    thread_seconds,
+    total,
 )
 from corefutures_thread._worker import work
 
