@@ -8,7 +8,6 @@ import time
 
 from executorlib import SingleNodeExecutor
 
-
 kept = []
 
 
@@ -76,7 +75,7 @@ def base_exceptions():
         executor = in_blocks()
         raised, behind = executor.submit(raising, error), executor.submit(answer)
         print(f"{error!r} arrives as {outcome(raised)}, and the call behind ends in {outcome(behind)}")
-    
+
 
 def cancelled_calls():
     """executorlib-block: cancelling.a_cancelled_call_never_runs cancelling.a_cancelled_future_stays_cancelled

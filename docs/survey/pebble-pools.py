@@ -145,10 +145,26 @@ def broken_pool():
     pool.join()
 
 
+def broken_thread_pool():
+    """pebble-thread: initializing.failing_initializer_fails_the_pending_call
+    initializing.failing_initializer_fails_every_pending_call initializing.failing_initializer_runs_no_call
+    initializing.failing_initializer_makes_submit_fail initializing.failing_initializer_makes_map_fail
+    initializing.failing_initializer_wakes_who_waits initializing.failing_initializer_breaks_one_executor_only
+    initializing.failing_initializer_in_a_second_worker_breaks_the_pool
+    """
+    pool = pebble.ThreadPool(max_workers=1, initializer=fail)
+    print("a call of a thread pool whose initializer failed ends in", repr(outcome(pool.schedule(int))))
+    try:
+        pool.schedule(int)
+    except RuntimeError as error:
+        print(f"the next one raised {error!r}")
+    pool.stop()
+
+
 if __name__ == "__main__":
     for show in (
         keyword_called_function, cancel_of_a_running_call, cancel_of_a_waiting_call, exit_status_zero,
-        what_cannot_cross, exit_of_the_program, broken_pool,
+        what_cannot_cross, exit_of_the_program, broken_pool, broken_thread_pool,
     ):  # fmt: skip
         print(f"--- {show.__name__}")
         show()

@@ -125,11 +125,12 @@ _dask_clients: list[tuple[int, Any, Any]] = []
 def dask_client_executor(max_workers: int) -> Executor:
     """Dask's executor; by default it takes equal calls for one (`pure`), which nobody expects of an executor."""
     dask = import_module("distributed")
-    for number, (workers, client, user) in enumerate(_dask_clients):
-        used = user()
-        if workers == max_workers and (used is None or used._shutdown):
-            del _dask_clients[number]
-            break
+    idle = [
+        entry for entry in _dask_clients if entry[0] == max_workers and ((used := entry[2]()) is None or used._shutdown)
+    ]
+    if idle:
+        client = idle[0][1]
+        _dask_clients.remove(idle[0])
     else:
         client = dask.Client(dask.LocalCluster(n_workers=max_workers, threads_per_worker=1, dashboard_address=None))
     made: Executor = client.get_executor(pure=False)
