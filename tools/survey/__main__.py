@@ -1,5 +1,7 @@
 """Certifies the subjects that are named, and writes docs/survey.md from docs/survey/*.json; `--check` only compares.
 
+Whose distributions are not installed is told with what to install. They belong into an environment of their own.
+
 A result is kept small: the verdict, the capabilities, and what was broken. A broken MUST is published only with a
 reproduction by hand: a function in docs/survey/<file>.py whose docstring names the rule.
 """
@@ -16,6 +18,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,10 @@ An executor that was made for something else than to be a drop-in is not worse f
 whoever swaps one executor for another what to look out for. **Every broken MUST was reproduced by hand**, without the
 kit, in a few lines that anybody can run; the link is beside the rule. One reason may break many rules.
 
+To repeat it: `pip install loky joblib distributed mpi4py mpich executorlib more-executors pebble` beside corefutures and
+its backends, then `python -m tools.survey NAME…` in the repository; without a name it writes the page only. After 10 rules
+that are overdue the kit gives up, and the rest is not run.
+
 """
 
 
@@ -57,6 +64,15 @@ def certify(slug: str, subject: Subject, deadline: float) -> dict[str, Any]:
         if not file.exists():
             raise SystemExit(f"{slug} could not be certified")
         return kept(json.loads(file.read_text(encoding="utf-8")), subject.version())
+
+
+def installed(distribution: str) -> bool:
+    """Whether the environment has a distribution."""
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def kept(report: dict[str, Any], version: str) -> dict[str, Any]:
@@ -166,6 +182,10 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.subjects) - set(SUBJECTS):
         parser.error(f"nobody is called {', '.join(sorted(unknown))}")
+    chosen = [SUBJECTS[slug] for slug in options.subjects]
+    missing = sorted({name for subject in chosen for name in subject.requires if not installed(name)})
+    if missing:
+        parser.error(f"not installed here: {', '.join(missing)}; try: pip install {' '.join(missing)}")
     RESULTS.mkdir(exist_ok=True)
     for slug in options.subjects:
         result = certify(slug, SUBJECTS[slug], options.deadline)

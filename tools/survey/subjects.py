@@ -35,6 +35,13 @@ class Subject:
     note: str = ""
     arguments: tuple[str, ...] = ()
 
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The distributions that it needs; mpi4py needs an MPI besides, and mpich is one to be had as a package."""
+        if self.distribution == "mpi4py":
+            return ("mpi4py", "mpich")
+        return (self.distribution,) if self.distribution else ()
+
     def version(self) -> str:
         """The distribution and its version; empty for the standard library."""
         return f"{self.distribution} {metadata.version(self.distribution)}" if self.distribution else ""
