@@ -43,9 +43,9 @@ An executor that was made for something else than to be a drop-in is not worse f
 whoever swaps one executor for another what to look out for. **Every broken MUST was reproduced by hand**, without the
 kit, in a few lines that anybody can run; the link is beside the rule. One reason may break many rules.
 
-To repeat it: `pip install loky joblib distributed mpi4py mpich executorlib more-executors pebble` beside corefutures and
-its backends, then `python -m tools.survey NAME…` in the repository; without a name it writes the page only. After 10 rules
-that are overdue the kit gives up, and the rest is not run.
+To repeat it: `pip install loky joblib distributed mpi4py mpich executorlib more-executors pebble` beside corefutures
+and its backends, then `python -m tools.survey NAME…` in the repository; without a name it writes the page only. After
+10 rules that are overdue the kit gives up, and the rest is not run.
 
 """
 
