@@ -89,9 +89,9 @@ def test_a_call_runs_in_its_span(backend: str, provider: TracerProvider, exporte
 def test_what_a_call_raises_is_in_its_span(
     backend: str, provider: TracerProvider, exported: InMemorySpanExporter
 ) -> None:
-    with instrument(corefutures.create_executor(backend, max_workers=1), tracer_provider=provider) as executor:
-        with pytest.raises(LookupError):
-            executor.submit(fail).result(timeout=30)
+    executor = instrument(corefutures.create_executor(backend, max_workers=1), tracer_provider=provider)
+    with executor, pytest.raises(LookupError):
+        executor.submit(fail).result(timeout=30)
     (span,) = spans_of(exported, "fail")
     assert span.status.status_code is StatusCode.ERROR
     assert span.status.description == "LookupError: not here"
@@ -142,18 +142,18 @@ def test_foreign_executors_are_adapted(provider: TracerProvider, exported: InMem
 
 
 def test_the_callers_own_span_stays_current(provider: TracerProvider) -> None:
-    with instrument(corefutures.create_executor("thread", max_workers=1), tracer_provider=provider) as executor:
-        with provider.get_tracer("test").start_as_current_span("request") as request:
-            executor.submit(current_ids).result(timeout=30)
-            assert trace.get_current_span() is request
+    executor = instrument(corefutures.create_executor("thread", max_workers=1), tracer_provider=provider)
+    with executor, provider.get_tracer("test").start_as_current_span("request") as request:
+        executor.submit(current_ids).result(timeout=30)
+        assert trace.get_current_span() is request
     assert current_ids() == (0, 0)
 
 
 def test_without_opentelemetry_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
-    with corefutures.create_executor("thread", max_workers=1) as executor:
-        with pytest.raises(ImportError, match=r"corefutures\[opentelemetry\]"):
-            instrument(executor)
+    executor = corefutures.create_executor("thread", max_workers=1)
+    with executor, pytest.raises(ImportError, match=r"corefutures\[opentelemetry\]"):
+        instrument(executor)
 
 
 def test_a_worker_without_opentelemetry_runs_the_call(
