@@ -194,6 +194,8 @@ class TicketPool(AttendedPool):
         thread = threading.Thread(target=self._collect, name=f"{self.name} collector")
         thread.start()
         self.thread = thread
+        if self.closing:  # and perhaps the last call was cancelled before there was anything to wake
+            self._wake()
 
     def _hire_one(self, recruiter: Recruiter) -> None:
         desk = self._desk
