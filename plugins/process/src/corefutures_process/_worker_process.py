@@ -177,7 +177,7 @@ def _serve_pair(
             ready = wait(watched, 0.5)
             if parent.sentinel in ready:
                 break
-            if line in ready:
+            if not isinstance(line, int) and line in ready:
                 try:
                     line.recv_bytes()
                     line.send_bytes(_stack_of(worker))
