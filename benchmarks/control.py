@@ -1,7 +1,7 @@
 """What control costs those who ask for it: a pool with an option beside the very same pool without.
 
-Two workers, calls that do nothing. What it costs those who don't ask is in the other suites, which measure pools without
-options: `thread`, `process`, `interpreter`.
+Two workers, calls that do nothing. What it costs those who don't ask is in the other suites, which measure pools
+without options: `thread`, `process`, `interpreter`.
 """
 
 from __future__ import annotations
