@@ -1,6 +1,6 @@
 """Writes the figures of benchmarks/results/*.json into README.md and docs/, between two marks; `--check` only compares.
 
-Touches nothing but `PAGES`. The files are what `python -m benchmarks --json` wrote, unchanged.
+Touches nothing but `PAGES` and `DASK_PAGE`. The files are what `python -m benchmarks --json` wrote, unchanged.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "figures.md")
+DASK, DASK_PAGE = "dask.json", ROOT / "docs" / "scale.md"  # compared with another peer, on a page of its own
 BEGIN, END = "<!-- figures: tools/readme_figures.py -->\n", "<!-- end of figures -->\n"
 
 
@@ -38,7 +39,7 @@ def cells(row: dict[str, Any]) -> Iterator[str]:
         yield ""
 
 
-def tables(result: dict[str, Any]) -> Iterator[str]:
+def tables(result: dict[str, Any], beside: str = "standard library") -> Iterator[str]:
     """The lines of one result: a table for each sheet."""
     around = result["surroundings"]
     build = "free-threaded " if around["free_threaded"] else ""
@@ -46,22 +47,27 @@ def tables(result: dict[str, Any]) -> Iterator[str]:
     for sheet in result["sheets"]:
         yield f"**{sheet['title']}** ({where}; medians of {result['rounds']} rounds)"
         yield ""
-        yield "| what | corefutures | standard library | times as good | promised |"
+        yield f"| what | corefutures | {beside} | times as good | promised |"
         yield "|---|---|---|---|---|"
         for row in sheet["rows"]:
             yield f"| {' | '.join(cells(row))} |"
         yield ""
 
 
-def figures(results: Path) -> str:
-    """All tables, in the order of the files' names."""
+def figures(results: Path, only: str | None = None) -> str:
+    """All tables, in the order of the files' names; or those of one file."""
+    files = [results / only] if only is not None else [path for path in results.glob("*.json") if path.name != DASK]
+    beside = "Dask itself" if only == DASK else "standard library"
     lines = [
-        line for path in sorted(results.glob("*.json")) for line in tables(json.loads(path.read_text(encoding="utf-8")))
+        line
+        for path in sorted(files)
+        if path.exists()
+        for line in tables(json.loads(path.read_text(encoding="utf-8")), beside)
     ]
     return "\n".join(lines or ["No figures are committed; `make bench` measures.", ""])
 
 
-def with_figures(page: str, results: Path) -> str:
+def with_figures(page: str, results: Path, only: str | None = None) -> str:
     """The text of a page with the figures in their place.
 
     Raises:
@@ -71,7 +77,7 @@ def with_figures(page: str, results: Path) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"the page lacks a line {BEGIN!r} or {END!r}")
-    return f"{before}{begin}\n{figures(results)}\n{end}{after}"
+    return f"{before}{begin}\n{figures(results, only)}\n{end}{after}"
 
 
 def main() -> int:
@@ -79,9 +85,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Write the benchmark's figures into README.md and docs/.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is out of date")
     check = parser.parse_args().check
-    for page in PAGES:
+    results = ROOT / "benchmarks" / "results"
+    for page in (*PAGES, *([DASK_PAGE] if (results / DASK).exists() else [])):
         text = page.read_text(encoding="utf-8")
-        wanted = with_figures(text, ROOT / "benchmarks" / "results")
+        wanted = with_figures(text, results, DASK if page == DASK_PAGE else None)
         if check and text != wanted:
             print(f"{page.name} is out of date: run `python tools/readme_figures.py`", file=sys.stderr)
             return 1
