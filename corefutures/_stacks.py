@@ -63,8 +63,10 @@ def own_stacks() -> dict[int, list[Frame]]:
 
 
 def _written_stacks() -> dict[int, list[Frame]]:
-    import faulthandler
-
+    try:
+        import faulthandler
+    except ImportError:  # a worker interpreter, in which it can't be loaded
+        return {}
     outlet, inlet = os.pipe()
     try:
         os.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off

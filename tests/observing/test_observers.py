@@ -12,9 +12,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import observing_errands
 import pytest
 
 import corefutures
@@ -364,3 +366,24 @@ def test_the_rest_is_heard_at_the_end_of_the_program() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=50)
     assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize("backend", ["thread", pytest.param("process", marks=with_processes)])
+def test_a_call_that_its_submitter_runs_is_observed(backend: str, tmp_path: Path) -> None:
+    executor = corefutures.create_executor(backend, max_workers=1, max_pending=1, when_full="caller_runs")
+    with executor, observing(Diary()) as diary:
+        held = [executor.submit(observing_errands.come_and_stay, str(tmp_path), name) for name in ("one", "two")]
+        here = []
+        while len(here) < 2:  # until there is no room
+            future = executor.submit(threading.get_ident)
+            if future.done() and future.result() == threading.get_ident():
+                here.append(future)
+            else:
+                held.append(future)
+        (tmp_path / "go").touch()
+        assert all(future.exception(timeout=30) is None for future in held)
+        catch_up(30)
+    ended = [told["call"] for told in diary.told("finished") if told["future"] in here]
+    assert [call.outcome for call in ended] == ["returned"] * 2
+    assert {call.worker for call in ended} == {threading.current_thread().name}
+    assert all(call.submitted <= call.started <= call.finished for call in ended)

@@ -6,7 +6,6 @@ pay for nothing and the program's own use of the signal is restored.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import re
 import signal
@@ -55,6 +54,8 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
     global _pipe
     if sys.platform == "win32":
         raise OSError("no signals between threads")
+    import faulthandler  # here: worker interpreters, which import the caller's main module, can't load it
+
     if _pipe is None:
         outlet, inlet = os.pipe()
         os.set_blocking(outlet, False)
