@@ -5,6 +5,7 @@ Dask's own, and the scheduler looks into the arguments, so that what is hostile 
 """
 
 import concurrent.futures
+import faulthandler
 import itertools
 import os
 import subprocess
@@ -242,9 +243,15 @@ class EndsAtPickling:
         os._exit(7)
 
 
+class CrashesAtPickling:
+    def __reduce__(self):
+        faulthandler._sigsegv()
+
+
 def exits_at_pickling(client, executor):
-    """distributed: worker_loss.os_exit_while_pickling"""
-    print("a result that ends the worker when it is pickled:", outcome(executor.submit(EndsAtPickling), 20))
+    """distributed: worker_loss.os_exit_while_pickling worker_loss.crash_while_pickling"""
+    for kind in (EndsAtPickling, CrashesAtPickling):
+        print(f"{kind.__name__}: a result that ends the worker:", outcome(executor.submit(kind), 30), flush=True)
 
 
 if __name__ == "__main__":
