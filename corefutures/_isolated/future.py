@@ -23,7 +23,6 @@ from corefutures._future import (  # type: ignore[attr-defined]
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures._isolated.chair import Sitter
     from corefutures._isolated.payload import Parcel
     from corefutures._isolated.pool import Pool
 
@@ -48,7 +47,7 @@ class CallFuture(Future[_T]):
     _number: int = 0
     _body: bytes | Parcel | None = None
     _pool: Pool | None = None
-    _ended_for: Sitter | None = None  # what its thread ends itself others tell of: it must not run their callbacks
+    _ended_for: Any = None  # a `Sitter`: what its thread ends others tell of, for it must not run their callbacks
     _on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
     def cancel(self) -> bool:

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from corefutures._hosting import Host as Host, call_names as call_names, hosts as hosts, runners as runners
     from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
+    from corefutures._isolated.executor import (
+        IsolatedExecutor as IsolatedExecutor,
+        check_serializer as check_serializer,
+    )
     from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
     from corefutures._isolated.future import check_call as check_call
     from corefutures._isolated.logs import (
@@ -161,6 +165,7 @@ _HOMES = {
     "Pool": "corefutures._isolated.pool",
     "REPLACE": "corefutures._isolated.pool",
     "Pace": "corefutures._isolated.chunks",
+    "IsolatedExecutor": "corefutures._isolated.executor",
     "LogCollector": "corefutures._isolated.logs",
     "LogLine": "corefutures._isolated.logs",
     "PairPool": "corefutures._isolated.pairs",
@@ -170,6 +175,7 @@ _HOMES = {
     "current_levels": "corefutures._isolated.logs",
     "check_call": "corefutures._isolated.future",
     "check_carried": "corefutures._context",
+    "check_serializer": "corefutures._isolated.executor",
     "chunked_map": "corefutures._isolated.chunks",
     "has_fast_path": "corefutures._isolated.ways",
     # isolated workers, both sides

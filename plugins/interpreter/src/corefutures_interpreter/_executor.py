@@ -11,27 +11,20 @@ import sys
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import concurrent.futures.interpreter as _standard
-import importlib.util
 import itertools
-import os
 import threading
-import weakref
 from concurrent.futures.interpreter import BrokenInterpreterPool
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from corefutures.backend import (
     AtExit,
-    Executor,
+    IsolatedExecutor,
     LogCollector,
-    audience,
-    check_call,
     check_carried,
     check_choice,
+    check_serializer,
     default_threads,
-    enroll,
     make_room,
-    origin_of,
-    unreachable,
     unsupported,
 )
 from corefutures_interpreter import _worker_interpreter
@@ -41,15 +34,13 @@ from corefutures_interpreter._recruiting import InterpreterRecruiter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures.backend import ContextOption, Future, Snapshot, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, Pool, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_executors: weakref.WeakSet[InterpreterPoolExecutor] = weakref.WeakSet()
 
-
-class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
+class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecutor):
     """Runs calls in a pool of interpreters, each in a thread of this process and with a GIL of its own.
 
     A subclass of the standard library's class by type only: no method is inherited.
@@ -109,10 +100,7 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if serializer not in ("pickle", "cloudpickle"):
-            raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
-        if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-            raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-interpreter[cloudpickle]")
+        check_serializer(serializer, "corefutures-interpreter")
         if _worker_interpreter.importing_main:
             raise RuntimeError(
                 "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"
@@ -132,19 +120,15 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         self._threads: set[threading.Thread] = set()
         # What workers send back refers to this process's main module by the name that it has there.
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
-        self._start_over()
-        _executors.add(self)
-        enroll(self)
-        if audience.present:
-            audience.executor_created(self)
+        self._begin()
 
-    def _start_over(self) -> None:
+    def _make_pool(self) -> Pool:
         self._threads = set()
         logs = LogCollector(1, self._thread_name_prefix) if self._forwards_logs else None
         self._recruiter = InterpreterRecruiter(
             self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._serializer, logs
         )
-        self._pool = make_pool(
+        return make_pool(
             self._max_workers,
             self._recruiter,
             self._threads,
@@ -155,7 +139,6 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             carried=self._carried,
             logs=logs,
         )
-        self._pool.owner = weakref.ref(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run in one of the interpreters.
@@ -181,38 +164,6 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
             raise TypeError("scripts not supported: submit() takes a callable")
         return self._pool.submit(fn, args, kwargs)
 
-    def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: see `Executor.request_cancel`."""
-        return self._pool.request_cancel(check_call(future))
-
-    def __reduce__(self) -> Any:
-        raise unreachable(self)
-
-    def stats(self) -> Stats:
-        """Returns how many calls wait, run, and have ended how: see `Stats`."""
-        return self._pool.stats()
-
-    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
-        return self._pool.snapshot(origin_of(self).name, timeout)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
-        """Takes no more calls and destroys the interpreters once the calls it has are done.
-
-        Args:
-            wait: Whether to return only when that has happened.
-            cancel_futures: Whether to cancel the calls that have not started.
-            timeout: Seconds to wait at most; None waits without limit.
-
-        Raises:
-            TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
-
-        Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
-        """
-        if audience.present:
-            audience.executor_shut_down(self)
-        self._pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
-
     # The standard names of private parts that the world reads.
 
     @property
@@ -220,25 +171,9 @@ class InterpreterPoolExecutor(Executor, _standard.InterpreterPoolExecutor):
         return self._pool.defect or False
 
     @property
-    def _shutdown(self) -> bool:  # type: ignore[override]
-        return self._pool.closing and not self._broken
-
-    @property
     def _shutdown_lock(self) -> Any:  # type: ignore[override]
         return self._pool.lock
 
-    def _continue_in_child(self) -> None:
-        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
-        closing = self._pool.closing
-        self._start_over()
-        if closing:
-            self._pool.close(wait=False)
-
-
-def _continue_all_in_child() -> None:
-    for executor in list(_executors):
-        executor._continue_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_continue_all_in_child)
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self._pool.closing and not self._broken

@@ -7,13 +7,10 @@ arguments, checked at the call; the keyword-only additions change nothing unless
 from __future__ import annotations
 
 import concurrent.futures.process as _standard
-import importlib.util
 import multiprocessing
-import os
 import pickle
 import sys
 import threading
-import weakref
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
@@ -22,20 +19,17 @@ from corefutures.backend import (
     REPLACE,
     AtExit,
     CarryingEncoder,
-    Executor,
+    IsolatedExecutor,
     LogCollector,
     Pace,
     Pool,
-    audience,
     check_call,
     check_carried,
     check_choice,
+    check_serializer,
     chunked_map,
-    enroll,
     has_fast_path,
     make_room,
-    origin_of,
-    unreachable,
     usable_processors,
 )
 from corefutures_process._inner_threads import check_inner_threads
@@ -47,7 +41,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from corefutures.backend import ContextOption, Future, ResultIterator, Snapshot, Stats, WhenFull
+    from corefutures.backend import ContextOption, Future, ResultIterator, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -62,10 +56,8 @@ _OWN_WORKER = (
     " submits, or use create_executor('thread'), whose calls may submit others"
 )
 
-_executors: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
 
-
-class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
+class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     """Runs calls in a pool of processes.
 
     A subclass of the standard library's class by type only: no method is inherited.
@@ -154,10 +146,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
                 " with threads can't be forked safely; supply a different mp_context."
             )
         self._on_worker_loss = on_worker_loss
-        if serializer not in ("pickle", "cloudpickle"):
-            raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
-        if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-            raise ValueError("serializer='cloudpickle' needs cloudpickle: install corefutures-process[cloudpickle]")
+        check_serializer(serializer, "corefutures-process")
         self._serializer = serializer
         check_choice("at_exit", at_exit, get_args(AtExit))
         if kill_on_cancel and method == "fork":
@@ -171,12 +160,7 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         self._limits_calls = method != "fork"
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._pace = Pace()
-        self._pool = self._make_pool()
-        self._pool.owner = weakref.ref(self)
-        _executors.add(self)
-        enroll(self)
-        if audience.present:
-            audience.executor_created(self)
+        self._begin()
 
     def _make_pool(self) -> Pool:
         hire_ahead = self._mp_context.get_start_method(allow_none=False) == "fork"
@@ -276,55 +260,9 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
             remote_traceback=_standard._RemoteTraceback,  # type: ignore[arg-type]
         )
 
-    def _submit_with(
-        self,
-        timeout: float | None,
-        name: str | None,
-        fn: Callable[..., _T],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Future[_T]:
-        future = self._pool.submit(fn, args, kwargs)
-        future._name = name
-        if timeout is not None:
-            self._pool.limit(future, timeout)
-        return future
-
     def kill(self, future: Future[Any]) -> bool:
         """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""
         return self._pool.kill(check_call(future))
-
-    def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: see `Executor.request_cancel`."""
-        return self._pool.request_cancel(check_call(future))
-
-    def __reduce__(self) -> Any:
-        raise unreachable(self)
-
-    def stats(self) -> Stats:
-        """Returns how many calls wait, run, and have ended how: see `Stats`."""
-        return self._pool.stats()
-
-    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
-        return self._pool.snapshot(origin_of(self).name, timeout)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
-        """Takes no more calls and ends the processes once the calls it has are done.
-
-        Args:
-            wait: Whether to return only when that has happened.
-            cancel_futures: Whether to cancel the calls that have not started.
-            timeout: Seconds to wait at most; None waits without limit.
-
-        Raises:
-            TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
-
-        Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
-        """
-        if audience.present:
-            audience.executor_shut_down(self)
-        self._pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
 
     def terminate_workers(self) -> None:
         """Shuts down, cancels what waits, and terminates every process at once; calls that run fail."""
@@ -346,16 +284,16 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         return self._pool.defect or False
 
     @property
+    def _shutdown_lock(self) -> Any:  # type: ignore[override]
+        return self._pool.lock
+
+    @property
     def _shutdown_thread(self) -> bool:  # type: ignore[override]
         return self._pool.closing
 
     @property
     def _executor_manager_thread(self) -> threading.Thread | None:  # type: ignore[override]
         return self._pool.thread
-
-    @property
-    def _shutdown_lock(self) -> Any:  # type: ignore[override]
-        return self._pool.lock
 
     @property
     def _force_shutting_down(self) -> bool:
@@ -366,27 +304,12 @@ class ProcessPoolExecutor(Executor, _standard.ProcessPoolExecutor):
         self._pool.forced = value
 
     def _start_over(self) -> None:
-        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11).
-
-        But not in a worker: calls that submit calls would make processes without end.
-        """
-        closed, is_worker = self._pool.closed, self._recruiter.starter == threading.get_ident()
+        # Not in a worker: calls that submit calls would make processes without end.
+        is_worker = self._recruiter.starter == threading.get_ident()
         self._processes = {}
-        self._pool = self._make_pool()
-        self._pool.owner = weakref.ref(self)
+        super()._start_over()
         if is_worker:
             self._pool.break_(_OWN_WORKER, None)
-        if closed:
-            self._pool.close(wait=False)
-
-
-def _start_over_all() -> None:
-    for executor in list(_executors):
-        executor._start_over()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over_all)
 
 
 def _checked_size(max_workers: int | None) -> int:

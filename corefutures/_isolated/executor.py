@@ -1,0 +1,129 @@
+"""`IsolatedExecutor`: what executors over a `Pool` have in common.
+
+Touches the core's `Executor` and `Pool`'s public methods. Guarantees: in a forked child an executor starts over, with
+a pool of its own (E11); one that can't reach its pool says so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import weakref
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from corefutures._audience import audience, origin_of
+from corefutures._executor import Executor, unreachable
+from corefutures._isolated.future import check_call
+from corefutures._snapshots import enroll
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corefutures._control import Stats
+    from corefutures._future import Future
+    from corefutures._isolated.pool import Pool
+    from corefutures._snapshots import Snapshot
+
+_T = TypeVar("_T")
+
+_executors: weakref.WeakSet[IsolatedExecutor] = weakref.WeakSet()
+
+
+class IsolatedExecutor(Executor):
+    """An executor whose calls a `Pool` takes: a subclass sets its options, calls `_begin`, and has `submit`.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    _pool: Pool
+
+    @abstractmethod
+    def _make_pool(self) -> Pool:
+        """Returns a new pool with the executor's options."""
+
+    def _begin(self) -> None:
+        """Makes the pool and has the executor seen: the last step of making it."""
+        self._renew_pool()
+        _executors.add(self)
+        enroll(self)
+        if audience.present:
+            audience.executor_created(self)
+
+    def _renew_pool(self) -> None:
+        self._pool = self._make_pool()
+        self._pool.owner = weakref.ref(self)
+
+    def _start_over(self) -> None:
+        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
+        closed = self._pool.closed
+        self._renew_pool()
+        if closed:
+            self._pool.close(wait=False)
+
+    def _submit_with(
+        self,
+        timeout: float | None,
+        name: str | None,
+        fn: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Future[_T]:
+        future = super()._submit_with(None, name, fn, args, kwargs)
+        if timeout is not None:
+            self._pool.limit(check_call(future), timeout)
+        return future
+
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """Asks a call to stop: see `Executor.request_cancel`."""
+        return self._pool.request_cancel(check_call(future))
+
+    def stats(self) -> Stats:
+        """Returns how many calls wait, run, and have ended how: see `Stats`."""
+        return self._pool.stats()
+
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
+        return self._pool.snapshot(origin_of(self).name, timeout)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
+        """Takes no more calls and ends the workers once the calls it has are done.
+
+        Args:
+            wait: Whether to return only when that has happened.
+            cancel_futures: Whether to cancel the calls that have not started.
+            timeout: Seconds to wait at most; None waits without limit.
+
+        Raises:
+            TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
+
+        Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
+        """
+        if audience.present:
+            audience.executor_shut_down(self)
+        self._pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
+
+    def __reduce__(self) -> Any:
+        raise unreachable(self)
+
+
+def check_serializer(serializer: str, distribution: str) -> None:
+    """Raises ValueError if there is no such serializer, or cloudpickle is not installed.
+
+    Args:
+        serializer: "pickle" or "cloudpickle".
+        distribution: Whose extra brings cloudpickle.
+    """
+    if serializer not in ("pickle", "cloudpickle"):
+        raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
+    if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
+        raise ValueError(f"serializer='cloudpickle' needs cloudpickle: install {distribution}[cloudpickle]")
+
+
+def _start_over_all() -> None:
+    for executor in list(_executors):
+        executor._start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over_all)
