@@ -1,7 +1,7 @@
 """What an instrumented call is where it runs: the function, and the context of its span.
 
-Runs in the worker, in a thread or in the caller's own as well. Touches `opentelemetry` if it is there. Guarantees: where
-it is not installed, the call runs without.
+Runs in the worker, in a thread or in the caller's own as well. Touches `opentelemetry` if it is there. Guarantees:
+where it is not installed, the call runs without.
 """
 
 from __future__ import annotations
