@@ -42,7 +42,7 @@ demo:
 
 test:
 	$(call set-up,$(GROUPS_FOR_TESTS))
-	$(RUN) -m pytest $(TESTS) --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(RUN) -m pytest $(TESTS) --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 cpython:
 	$(call set-up,$(GROUPS_FOR_TESTS))
