@@ -535,10 +535,8 @@ class PoolFuture(Future[_T]):
             super()._await_end(timeout)
             return
         timed, deadline = timeout is not None, monotonic() + (timeout or 0)
-        while self._state not in DONE and host.run_one((self,), timed=timed):
-            pass
-        host.expect((self,), firm=not timed)
         try:
+            host.work_off((self,), self.done, timed=timed, firm=not timed)
             super()._await_end(deadline - monotonic() if timed else None)
         finally:
             host.wake()

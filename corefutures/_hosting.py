@@ -86,10 +86,30 @@ class Host:
         for future in awaited:
             for wanted in _leaves(future) if alone else (future,):
                 if self._take(wanted):
+                    self.wake()
                     del awaited, future
                     self._run(wanted)
                     return True
         return False
+
+    def work_off(self, awaited: Iterable[Any], ended: Callable[[], bool], *, timed: bool, firm: bool) -> None:
+        """Runs calls in place of sleeping as long as there are any, and then notes for what this thread sleeps.
+
+        Args:
+            awaited: What it waits for.
+            ended: Returns whether it need not sleep any more.
+            timed: Whether it has a time limit.
+            firm: See `expect`.
+
+        Raises:
+            DeadlockError: See `expect`.
+        """
+        while not ended():
+            if not self.run_one(awaited, timed=timed):
+                self.expect(tuple(awaited), firm=firm)
+                # Of two threads that fall asleep together, and have each seen the other awake, one sees more now.
+                if not self.run_one(awaited, timed=timed):
+                    return
 
     def _take(self, future: Any) -> bool:
         self.taking = future

@@ -91,10 +91,9 @@ class Collector:
         host = hosts.get(get_ident())
         if host is None:
             return self._park(deadline)
-        while self._turnstile.locked() and host.run_one(pending, timed=deadline is not None):
-            pass
-        host.expect(tuple(pending), firm=firm and deadline is None)
+        timed = deadline is not None
         try:
+            host.work_off(pending, lambda: not self._turnstile.locked(), timed=timed, firm=firm and not timed)
             return self._park(deadline)
         finally:
             host.wake()

@@ -11,6 +11,7 @@ from racing import LIMIT, frequent_switches
 
 import corefutures
 from corefutures import DeadlockError, ThreadPoolExecutor
+from corefutures.backend import Host
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -177,3 +178,19 @@ def test_nested_calls_race_with_workers_and_submitters() -> None:
             with ThreadPoolExecutor(workers) as pool:
                 futures = [pool.submit(tree, 3) for _ in range(20)]
                 assert [future.result(LIMIT) for future in futures] == [27] * 20
+
+
+def test_of_two_that_fall_asleep_together_one_sees_it() -> None:
+    """Each has a time limit and a call to wait for that it leaves to the other, which it has seen awake."""
+    awaited, ran = object(), list[object]()
+    other = Host([object()], lambda _: False, ran.append, list)
+
+    class FallsAsleepWithTheOther(Host):
+        def expect(self, awaited: tuple[Any, ...], *, firm: bool) -> None:
+            super().expect(awaited, firm=firm)
+            other.awaited = (object(),)
+
+    host = FallsAsleepWithTheOther([object()], lambda _: True, ran.append, lambda: [host, other])
+    host.work_off((awaited,), lambda: bool(ran), timed=True, firm=False)
+    assert ran == [awaited]
+    assert not host.awaited
