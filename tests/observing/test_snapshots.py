@@ -341,3 +341,15 @@ def test_a_signal_from_outside_dumps(asked: str, tmp_path: Path) -> None:
 def test_a_variable_that_names_no_signal_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COREFUTURES_DUMP_SIGNAL", "NONE_SUCH")
     corefutures.create_executor("thread", max_workers=1).shutdown()
+
+
+@with_processes
+def test_who_looks_while_somebody_looks_leaves_the_worker_to_be_asked_again() -> None:
+    """A signal handler that dumps, for instance, between the question of a snapshot and its answer."""
+    with corefutures.create_executor("process", max_workers=1) as executor:
+        executor.submit(os.getpid).result(30)
+        worker = next(iter(executor._pool.occupations())).worker  # type: ignore[attr-defined]
+        worker.ask_for_stack()
+        assert executor.snapshot(timeout=10).workers[0].stack
+        worker.read_stack(time.monotonic() + 1)
+        assert executor.snapshot(timeout=10).workers[0].stack

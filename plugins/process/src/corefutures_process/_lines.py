@@ -86,6 +86,7 @@ class _SignalledLine:
         # Held by whoever asks and reads, who must not read another's answer. Only waited for as long as for the worker:
         # a signal handler may interrupt its holder, and dump while that can't go on.
         self._turn = threading.Lock()
+        self._asked: list[int] = []  # one entry while somebody has the turn, and the answer is not yet read
 
     def hand_over(self) -> None:
         os.close(self.far_end)
@@ -93,8 +94,8 @@ class _SignalledLine:
     def ask(self, pid: int) -> None:
         """Does what can be done at once; `answer` does it if somebody else is at it."""
         self._pid = pid
-        self._asked = self._turn.acquire(blocking=False)
-        if self._asked:
+        if self._turn.acquire(blocking=False):
+            self._asked.append(pid)
             self._signal()
 
     def _signal(self) -> None:
@@ -104,7 +105,9 @@ class _SignalledLine:
                 os.kill(self._pid, _worker_process.STACK_SIGNAL)
 
     def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
-        if not self._asked:
+        try:
+            self._asked.pop()  # ours, or that of somebody who then asks once more
+        except IndexError:
             if not self._turn.acquire(timeout=max(0.0, deadline - monotonic())):
                 return [], "somebody else is asking it"
             self._signal()
