@@ -118,6 +118,7 @@ class Chair:
             self._listeners.remove(sitter)
         except ValueError:
             pass
+        sitter.future = None  # a turn may be remembered for longer, and would keep what the call returned
 
     def unseat(self, sitter: Sitter) -> None:
         """Ends a turn for good; only of a sitter that will read no more."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
 import threading
+import weakref
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
@@ -340,3 +342,29 @@ def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, recruiter)
     assert len(bells) == 1
     assert bells[0] is not pool._chair
     check(pool)
+
+
+def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, recruiter, monkeypatch):
+    monkeypatch.setattr(attending, "_LATE", 1000)  # the collector won't forget the turn by itself
+    recruiter.may_answer.clear()
+    future = pool.submit(abs, (1,), {})
+    over = threading.Event()
+
+    def come_and_answer(future: Any = future) -> None:
+        while not (pool._looked_after or future._parked or over.is_set()):
+            if pool._chair._listeners:
+                pool._have_looked_after()
+        del future
+        recruiter.may_answer.set()
+
+    coming = threading.Thread(target=come_and_answer)
+    coming.start()
+    try:
+        future.result(30)
+    finally:
+        over.set()
+    coming.join()
+    remembered = weakref.ref(future)
+    del future, come_and_answer, coming
+    gc.collect()
+    assert remembered() is None
