@@ -64,14 +64,14 @@ SUBJECTS: dict[str, Subject] = {
         "loky.get_reusable_executor",
         f"{HERE}:loky_reusable",
         "loky",
-        "one executor for the whole process, resized when the next is asked for; here each is made anew "
-        "(`reuse=False`), since the rules use several, and shut each down",
+        "one executor for each thread, resized when the next is asked for; here each is made anew (`reuse=False`), "
+        "since the rules shut each down: that ends the one of before",
     ),
     "joblib": Subject(
         "joblib's reusable executor",
         f"{HERE}:joblib_reusable",
         "joblib",
-        "`joblib.externals.loky.get_reusable_executor(reuse=False)`",
+        "one executor for the whole process, which takes what is submitted to the one of before; made as loky's",
     ),
     "distributed": Subject(
         "Dask's ClientExecutor",
