@@ -42,6 +42,10 @@ class Worker(Protocol):
         """Returns whether it has ended; asked after a sentinel spoke. Must not block."""
         ...
 
+    def retire(self) -> None:
+        """Told once when it takes no more calls and ends by itself: from then on another may be in its place."""
+        ...
+
     def terminate(self) -> None:
         """Asks it to end at once. A worker that can't be ended from outside ignores it."""
         ...

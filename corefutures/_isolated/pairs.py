@@ -359,6 +359,7 @@ class PairPool(Pool):
         with self.lock:
             self._crew.discard(station)
         if station.leaving:
+            worker.retire()
             self._hire_in_place()
             worker.reap()
             self._dismiss(station)

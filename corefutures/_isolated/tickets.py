@@ -472,6 +472,8 @@ class TicketPool(AttendedPool):
             if station in self._crew:
                 self._crew.discard(station)
                 self._berths.append(station.berth)
+        assert station.worker is not None
+        station.worker.retire()
         self._hire_in_place()
 
     # ── losses ───────────────────────────────────────────────────────────────────────────────────────────

@@ -65,6 +65,9 @@ class NumberedWorker:
     def ended(self) -> bool:
         return True
 
+    def retire(self) -> None:
+        """Ends by itself."""
+
     def terminate(self) -> None:
         """Ends when it is told to STOP."""
 

@@ -70,6 +70,9 @@ class PlayedWorker:
     def ended(self) -> bool:
         return True
 
+    def retire(self) -> None:
+        """Ends by itself."""
+
     def terminate(self) -> None:
         self.die()
 

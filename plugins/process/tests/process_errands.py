@@ -189,6 +189,13 @@ def set_up(value: object) -> None:
 prepared: object = None
 
 
+def end_slowly(path: str) -> None:
+    """Has this process end only once the gate is open; for a minute at most."""
+    from multiprocessing.util import Finalize
+
+    Finalize(None, pass_gate, (path,), exitpriority=0)
+
+
 def what_was_set_up() -> object:
     return prepared
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import weakref
 from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,16 @@ def test_limited_workers_one_call_at_a_time(make_pool, any_method):
     assert len(pool._processes) <= 1
 
 
+def test_a_worker_that_leaves_is_no_longer_counted(make_pool, any_method, gate):
+    pool = make_pool(1, max_tasks_per_child=1, initializer=errands.end_slowly, initargs=(str(gate),))
+    first = pool.submit(errands.pid).result(30)
+    second = pool.submit(errands.pid).result(30)
+    assert second != first
+    errands.until(lambda: len(pool._processes) == 0, "the second to leave as well")
+    assert {first, second} <= {child.pid for child in multiprocessing.active_children()}
+    gate.touch()
+
+
 @pytest.mark.parametrize("wait", [True, False])
 def test_limited_workers_and_shutdown(make_pool, any_method, wait):
     for _ in range(3):
@@ -48,8 +59,6 @@ def test_limited_workers_with_failing_calls(make_pool, any_method):
 
 
 def test_limited_worker_of_a_dropped_executor(make_pool, any_method, method, way, gate):
-    import multiprocessing
-
     from corefutures_process import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(1, multiprocessing.get_context(method), max_tasks_per_child=1)

@@ -193,6 +193,9 @@ class InterpreterWorker:
     def ended(self) -> bool:
         return True
 
+    def retire(self) -> None:
+        """Does nothing: nobody else knows of it."""
+
     def terminate(self) -> None:
         """Does nothing: nobody can end an interpreter in mid-call."""
 

@@ -166,6 +166,13 @@ class ProcessWorker:
     def ended(self) -> bool:
         return True  # neither of the sentinels speaks too early
 
+    def retire(self) -> None:
+        self._strike_off(self._process)
+
+    def _strike_off(self, process: BaseProcess | None) -> None:
+        if self.pid is not None and process is not None and self._processes.get(self.pid) is process:
+            del self._processes[self.pid]
+
     def terminate(self) -> None:
         self._signal("terminate")
 
@@ -195,8 +202,7 @@ class ProcessWorker:
         process.join()
         if self._on_end is not None:
             self._on_end()
-        if self.pid is not None and self._processes.get(self.pid) is process:
-            del self._processes[self.pid]
+        self._strike_off(process)
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
