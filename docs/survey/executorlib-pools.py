@@ -78,8 +78,8 @@ def base_exceptions(in_blocks):
 
 
 def cancelled_calls(in_blocks):
-    """executorlib executorlib-block: cancelling.a_cancelled_call_never_runs cancelling.a_cancelled_future_stays_cancelled
-    cancelling.cancel_again_returns_true cancelling.cancel_from_several_threads
+    """executorlib executorlib-block: cancelling.a_cancelled_call_never_runs
+    cancelling.a_cancelled_future_stays_cancelled cancelling.cancel_again_returns_true cancelling.cancel_from_several_threads
     cancelling.cancel_leaves_other_calls_alone cancelling.the_executor_goes_on_after_cancellations
     cancelling.shutdown_after_cancelling_everything cancelling.wait_sees_a_cancelled_future
     cancelling.as_completed_yields_a_cancelled_future
@@ -92,10 +92,6 @@ def cancelled_calls(in_blocks):
 
 
 def many_calls(in_blocks):
-    """executorlib: submitting.submit_accepts_more_calls_than_workers submitting.each_call_runs_exactly_once
-    submitting.submit_from_several_threads results.results_belong_to_their_calls exceptions.workers_outlive_exceptions
-    exceptions.exceptions_do_not_touch_neighbours
-    """
     executor = make(in_blocks)
     began = time.monotonic()
     futures = [executor.submit(answer) for _ in range(10)]
