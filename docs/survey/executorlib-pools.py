@@ -79,10 +79,10 @@ def base_exceptions(in_blocks):
 
 def cancelled_calls(in_blocks):
     """executorlib executorlib-block: cancelling.a_cancelled_call_never_runs
-    cancelling.a_cancelled_future_stays_cancelled cancelling.cancel_again_returns_true cancelling.cancel_from_several_threads
-    cancelling.cancel_leaves_other_calls_alone cancelling.the_executor_goes_on_after_cancellations
-    cancelling.shutdown_after_cancelling_everything cancelling.wait_sees_a_cancelled_future
-    cancelling.as_completed_yields_a_cancelled_future
+    cancelling.a_cancelled_future_stays_cancelled cancelling.cancel_again_returns_true
+    cancelling.cancel_from_several_threads cancelling.cancel_leaves_other_calls_alone
+    cancelling.the_executor_goes_on_after_cancellations cancelling.shutdown_after_cancelling_everything
+    cancelling.wait_sees_a_cancelled_future cancelling.as_completed_yields_a_cancelled_future
     """
     executor = make(in_blocks)
     running, waiting = executor.submit(time.sleep, 1), executor.submit(answer)
