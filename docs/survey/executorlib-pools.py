@@ -91,6 +91,17 @@ def cancelled_calls(in_blocks):
     print("the running call ends in", outcome(running), "and the one behind in", outcome(behind))
 
 
+def shutdown_without_waiting(in_blocks):
+    """executorlib: cancelling.cancel_after_shutdown"""
+    executor = make(in_blocks)
+    running = executor.submit(time.sleep, 3)
+    executor.submit(answer)
+    time.sleep(0.5)
+    began = time.monotonic()
+    executor.shutdown(wait=False)
+    print(f"shutdown(wait=False) took {time.monotonic() - began:.1f} s; the call of 3 s has ended:", running.done())
+
+
 def many_calls(in_blocks):
     executor = make(in_blocks)
     began = time.monotonic()
@@ -99,7 +110,7 @@ def many_calls(in_blocks):
 
 
 if __name__ == "__main__":
-    shows = (keywords, a_class, cyclic_argument, base_exceptions, cancelled_calls, many_calls)
+    shows = (keywords, a_class, cyclic_argument, base_exceptions, cancelled_calls, shutdown_without_waiting, many_calls)
     if len(sys.argv) == 1:  # each in a process of its own: after some of them nothing else works, not even the end
         for how in ("a process for each call", "in blocks"):
             for show in shows:

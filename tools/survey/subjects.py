@@ -84,7 +84,12 @@ SUBJECTS: dict[str, Subject] = {
     "mpi4py": Subject(
         "mpi4py.futures.MPIPoolExecutor", "mpi4py.futures:MPIPoolExecutor", "mpi4py", "with MPICH, on one machine"
     ),
-    "executorlib": Subject("executorlib.SingleNodeExecutor", "executorlib:SingleNodeExecutor", "executorlib"),
+    "executorlib": Subject(
+        "executorlib.SingleNodeExecutor",
+        "executorlib:SingleNodeExecutor",
+        "executorlib",
+        "a process for each call, half a second each: the deadline was 100 s for each rule",
+    ),
     "executorlib-block": Subject(
         "executorlib.SingleNodeExecutor, in blocks",
         f"{HERE}:executorlib_in_blocks",
