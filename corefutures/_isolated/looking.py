@@ -54,17 +54,16 @@ def snapshot(pool: Pool, name: str, timeout: float) -> Snapshot:
 def _told(pool: Pool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
     worker, ready, call, since = occupation
     stack, remark = worker.read_stack(deadline)
-    if call is not None or stack:
-        stack = from_call_on(stack, _ENTRANCES) or stack
+    called = from_call_on(stack, _ENTRANCES)
     calls: tuple[CallSnapshot, ...] = ()
     if call is not None:
         name = _name(pool, call)
-        if name == _UNKNOWN and stack:
-            name = stack[0].function
+        if name == _UNKNOWN and called:
+            name = called[0].function
         named = f"{name} (named {call._name!r})" if call._name else name
         calls = (CallSnapshot(named, *since_when(call, since)),)
     state = "running" if calls else "idle" if ready else "starting"
-    return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(stack), remark)
+    return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(called or stack), remark)
 
 
 def _name(pool: Pool, future: CallFuture[Any]) -> str:

@@ -65,6 +65,7 @@ class _Station:
         # it, but for writing a request: that can't block, since there is one for each call, read before the next.
         self.lock = threading.RLock()
         self.call: CallFuture[Any] | None = None
+        self.body: bytes | None = None  # of that call, or the beginning of a parcel: for who asks what runs
         self.since = 0.0  # when it was sent, by `time.monotonic`
         self.delivered = False  # it has been sent in full: a request may follow
         self.asked = False  # that call has been asked to stop, or will be as soon as it is delivered
@@ -126,6 +127,10 @@ class PairPool(Pool):
         stations = [station for station in list(self._stations) if station.worker is not None]
         stations.sort(key=lambda station: station.worker.name)  # type: ignore[union-attr]
         return [Occupation(s.worker, s.ready, s.call, s.since) for s in stations]  # type: ignore[arg-type]
+
+    def body_of(self, future: CallFuture[Any]) -> Any:
+        sent = (station.body for station in list(self._stations) if station.call is future)
+        return super().body_of(future) or next(sent, None)
 
     def _cancel_waiting(self) -> None:
         for future in list(self._backlog):
@@ -200,7 +205,7 @@ class PairPool(Pool):
                                 self._send_request(station, call)
                         self._receive(station, call)
                         with station.lock:
-                            station.call = None
+                            station.call = station.body = None
                             station.delivered = station.asked = False
                         self._running.discard(call)
                         call = None
@@ -265,7 +270,7 @@ class PairPool(Pool):
             raise _Gone from None
 
     def _send_call(self, station: _Station, call: CallFuture[Any]) -> None:
-        body = call._body
+        station.body, body = super().body_of(call), call._body
         call._body = None
         try:
             if isinstance(body, bytes):

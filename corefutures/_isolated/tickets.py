@@ -542,10 +542,15 @@ class TicketPool(AttendedPool):
     def _is_mute(self, station: _Station) -> bool:
         """Waits until all is taken in that a stopped worker has said; False if that does not happen."""
         deadline = time.monotonic() + _GRACE
+        descriptor = station.frames  # at any point the collector may close it
+        if descriptor < 0:
+            return False
+        frames = select.poll()  # unlike select(), it takes any number
+        frames.register(descriptor, select.POLLIN)
         while time.monotonic() < deadline:
             if station.frames < 0 or station.dead:
                 return False
-            if not select.select([station.frames], [], [], 0)[0] and not station.heard:
+            if not frames.poll(0) and not station.heard:
                 return True
             self._wake()
             time.sleep(0.0005)

@@ -125,6 +125,16 @@ def test_a_name_that_was_given_is_told_with_the_function(backend: str, tmp_path:
 
 
 @pytest.mark.parametrize("backend", ISOLATED, indirect=True)
+def test_a_function_without_frames_of_its_own_is_named(backend: str) -> None:
+    with corefutures.create_executor(backend, max_workers=1) as executor:
+        running = executor.submit(time.sleep, 1)
+        while not running.running():
+            assert not running.done()
+        (worker,) = executor.snapshot(timeout=20).workers
+    assert [call.name for call in worker.calls] in (["sleep"], [])  # none if it was over by then
+
+
+@pytest.mark.parametrize("backend", ISOLATED, indirect=True)
 def test_an_initializer_that_hangs_is_found(backend: str, tmp_path: Path) -> None:
     with corefutures.create_executor(
         backend, max_workers=1, initializer=observing_errands.come_and_stay, initargs=(str(tmp_path), "first")

@@ -45,6 +45,39 @@ def running(future: corefutures.Future[Any]) -> corefutures.Future[Any]:
     return future
 
 
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """More open descriptors than select() can take."""
+    resource = pytest.importorskip("resource", reason="needs limits on descriptors (Unix)")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < 2000:
+        if hard != resource.RLIM_INFINITY and hard < 2000:
+            pytest.skip("needs the capability to have 2,000 descriptors open")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2000, hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+@pytest.mark.parametrize("way", ["fast", "portable"])
+def test_control_with_more_descriptors_than_select_takes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "portable":
+        monkeypatch.setenv("COREFUTURES_PORTABLE", "1")
+    with make_pool(1, forward_logs=True) as pool:
+        assert pool.submit(len, bytearray(1_000_000)).result(LIMIT) == 1_000_000
+        victim = running(pool.submit(time.sleep, 100))
+        assert "sleep" in str(pool.snapshot())
+        assert pool.kill(victim)
+        with pytest.raises(WorkerLostError, match="killed on request"):
+            victim.result(LIMIT)
+        limited = pool.options(timeout=0.1).submit(time.sleep, 100)
+        assert isinstance(limited.exception(LIMIT), TimeoutError)
+        assert pool.submit(abs, -1).result(LIMIT) == 1
+
+
 def test_a_running_call_is_killed_and_no_other(pool: ProcessPoolExecutor) -> None:
     before = pool.stats()
     stays = pool.submit(time.sleep, 0.3)
