@@ -65,7 +65,7 @@ class _Station:
         # it, but for writing a request: that can't block, since there is one for each call, read before the next.
         self.lock = threading.RLock()
         self.call: CallFuture[Any] | None = None
-        self.body: bytes | None = None  # of that call, or the beginning of a parcel: for who asks what runs
+        self.body: bytes | None = None  # of that call, unless it is a parcel: for who asks what runs
         self.since = 0.0  # when it was sent, by `time.monotonic`
         self.delivered = False  # it has been sent in full: a request may follow
         self.asked = False  # that call has been asked to stop, or will be as soon as it is delivered
@@ -270,10 +270,11 @@ class PairPool(Pool):
             raise _Gone from None
 
     def _send_call(self, station: _Station, call: CallFuture[Any]) -> None:
-        station.body, body = super().body_of(call), call._body
+        body = call._body
         call._body = None
         try:
             if isinstance(body, bytes):
+                station.body = body
                 station.connection.send_bytes(CALL.pack(call._number, len(body)) + body)
             elif body is not None:
                 station.connection.send_bytes(CALL.pack(call._number, PARCEL_SIZE))

@@ -118,10 +118,11 @@ def test_a_name_that_was_given_is_told_with_the_function(backend: str, tmp_path:
         executor.options(name="the long one").submit(observing_errands.come_and_stay, str(tmp_path), "one")
         wait_for(tmp_path, "one")
         executor.options(name="the short one").submit(abs, 1)
+        executor.submit(len, bytearray(1_000_000))
         snapshot = executor.snapshot(timeout=20)
         (tmp_path / "go").touch()
     assert snapshot.workers[0].calls[0].name == "come_and_stay (named 'the long one')"
-    assert snapshot.first_waiting == ("the short one",)
+    assert snapshot.first_waiting == ("the short one", "len")
 
 
 @pytest.mark.parametrize("backend", ISOLATED, indirect=True)

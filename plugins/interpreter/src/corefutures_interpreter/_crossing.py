@@ -31,6 +31,7 @@ _PROTOCOL = 5
 #: Bytes; a larger body, or a single buffer of at least half of it, travels as a parcel.
 _INLINE_LIMIT = 1 << 16
 _OUT_OF_BAND = _INLINE_LIMIT // 2
+_BEGINNING = 512  # bytes: room for the name of a function
 
 #: Bytes; from this size on a snapshot is in huge pages, which have 2 MB each as a rule.
 _HUGE = 1 << 22
@@ -146,6 +147,10 @@ class Parcel:
     def manifest(self) -> tuple[Any, ...]:
         """Returns what a queue between interpreters is to carry: the count of the pickle's pieces, then all views."""
         return self._manifest
+
+    def beginning(self) -> bytes:
+        """Returns the beginning of the pickle."""
+        return b"".join(view[:_BEGINNING] for view in self._manifest[1:2])
 
     def joined(self) -> bytes:
         """Returns the pickle in one piece.
