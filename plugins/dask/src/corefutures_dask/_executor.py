@@ -10,7 +10,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import Executor, Pace, audience, chunked_map
+from corefutures.backend import Executor, Pace, audience, chunked_map, unsupported
 from corefutures_dask import _cluster, _station, _wire
 from corefutures_dask._dispatcher import Dispatcher, Wishes
 from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
@@ -27,6 +27,17 @@ _T = TypeVar("_T")
 
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+
+#: Options of our other executors, and what they do there; `LocalCluster` would fail much later, with words of its own.
+_ELSEWHERE = {
+    "at_exit": "choose what becomes of its calls at exit: it waits for them",
+    "context": "carry context variables",
+    "forward_logs": "forward its workers' logs",
+    "inner_threads": "limit the threads of BLAS and OpenMP",
+    "kill_on_cancel": "kill calls that run",
+    "max_pending": "limit the calls that wait",
+    "when_full": "limit the calls that wait",
+}
 
 #: Every living pool, for forked children; and every dispatcher that has not ended, for the end of the interpreter.
 _pools: weakref.WeakSet[DaskExecutor] = weakref.WeakSet()
@@ -196,6 +207,7 @@ class DaskExecutor(_Submitter):
         TypeError: An argument is of the wrong type.
         ValueError: An argument has a value that makes no sense, or they contradict each other.
         BackendUnavailableError: There is no scheduler, or one of another version.
+        UnsupportedError: An option of the other backends is given that this one has not.
 
     Thread safety: every method may be called from any thread.
     """
@@ -225,6 +237,9 @@ class DaskExecutor(_Submitter):
             raise ValueError("max_workers must be greater than 0")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        for name, what in _ELSEWHERE.items():
+            if name in cluster:
+                raise unsupported(self, what)
         places = {"address": address, "scheduler_file": scheduler_file, "client": client}
         given = [name for name, place in places.items() if place is not None]
         if len(given) > 1:
