@@ -82,6 +82,8 @@ class Chair:
         # interrupted, and removing oneself twice does no harm.
         self._queue: deque[Sitter] = deque()
         self._listeners: list[Sitter] = []  # those who may be asleep in `listen`: the bell is theirs
+        self._over = False
+        self._closing = deque([self._bell])  # who takes it out closes everything
 
     def register(self, descriptor: int) -> None:
         """Has readers told when there is something to read."""
@@ -119,6 +121,8 @@ class Chair:
         except ValueError:
             pass
         sitter.future = None  # a turn may be remembered for longer, and would keep what the call returned
+        if self._over and not self._listeners:
+            self._close_now()
 
     def unseat(self, sitter: Sitter) -> None:
         """Ends a turn for good; only of a sitter that will read no more."""
@@ -188,9 +192,25 @@ class Chair:
 
     release = ring  # as the lock that a waiting thread is woken by: it may listen instead
 
-    def close(self) -> None:
-        """Closes everything, once nobody sits."""
+    def close(self, *, in_child: bool = False) -> None:
+        """Closes everything, once nobody listens any more; for when every call has ended.
+
+        Whoever was woken by the bell may not have run since: if that is closed now, the kernel finds nothing to wake up
+        for, and puts the thread back to sleep for ever. So whoever goes last closes.
+
+        Args:
+            in_child: Whether this is a forked child, in which no other thread is left.
+        """
+        self._over = True
+        self.ring()
+        if in_child or not self._listeners:
+            self._close_now()
+
+    def _close_now(self) -> None:
+        try:
+            bell = self._closing.pop()
+        except IndexError:
+            return
         self._inner.close()
-        bell, self._bell = self._bell, -1
-        if bell >= 0:
-            os.close(bell)
+        self._bell = -1
+        os.close(bell)

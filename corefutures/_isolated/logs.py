@@ -128,7 +128,8 @@ class LogCollector:
         self._opened = 0
         self._lines: list[LogLine] = []
         self._bell: _Bell | None = None  # there while there are lines
-        self._thread: threading.Thread | None = None
+        self._reading = False  # there is a thread that reads
+        self._thread: threading.Thread | None = None  # it, or the last one, which may be about to end
         _collectors.add(self)
 
     def open(self) -> LogLine:
@@ -143,9 +144,15 @@ class LogCollector:
     def attend(self) -> None:
         """Starts reading, if it is time to: a worker has been started."""
         with self._lock:
-            if self._thread is None and self._lines and self._opened >= self._start_at:
-                self._thread = threading.Thread(target=self._read, name=f"{self._name} log")
-                self._thread.start()
+            if not self._reading and self._lines and self._opened >= self._start_at:
+                thread = threading.Thread(target=self._read, name=f"{self._name} log")
+                self._reading = True
+                try:
+                    thread.start()
+                except BaseException:
+                    self._reading = False
+                    raise
+                self._thread = thread
             if self._bell is not None:
                 self._bell.ring()
 
@@ -157,7 +164,7 @@ class LogCollector:
         self.attend()
 
     def finish(self) -> None:
-        """Waits until all is handled that workers wrote who have ended. Does nothing in the thread that reads."""
+        """Waits until all is handled that workers wrote who have ended, and the thread too. Does nothing in the thread that reads."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -172,7 +179,8 @@ class LogCollector:
                 bell.hush()
                 if not self._lines:
                     bell.close()
-                    self._thread = self._bell = None
+                    self._bell = None
+                    self._reading = False
                     return
                 lines = {line.outlet: line for line in self._lines}
             over = [line for line in lines.values() if line.ended]  # before what they wrote is read
@@ -192,7 +200,7 @@ class LogCollector:
     def disown(self) -> None:
         """In a forked child: the workers are the parent's."""
         self._lock = threading.RLock()
-        self._thread = None
+        self._reading, self._thread = False, None
         for line in self._lines:
             _close(line.outlet)  # not the other end: this may be the very worker that is to have it
         self._lines = []

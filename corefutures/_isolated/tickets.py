@@ -640,7 +640,7 @@ class TicketPool(AttendedPool):
             self._claim(chair, sitter)  # nobody listens any more
             for listener in chair.sitters():
                 self._pass_on(listener)
-        chair.close()
+        chair.close(in_child=in_child)
         os.close(wake_up)
         os.close(self._lifeline_ours)
         self._poll.close()  # before what it watches: in a child, nothing may be unregistered in the parent's name

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import select
 import sys
 import threading
+import time
 import weakref
 from concurrent.futures import BrokenExecutor
 from typing import Any
@@ -371,3 +373,36 @@ def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, recruiter, mo
     del future, come_and_answer, coming
     gc.collect()
     assert remembered() is None
+
+
+@pytest.fixture
+def one_processor():
+    """Whoever is woken runs once nobody else does."""
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(all_of_them)})
+    yield
+    os.sched_setaffinity(0, all_of_them)
+
+
+def test_who_listens_is_woken_though_all_is_closed_at_once(one_processor):
+    for _ in range(300):
+        with select.epoll() as outer:
+            closing = chair.Chair(outer)
+            about_to_listen = threading.Event()
+
+            def listen(closing: Any = closing, about_to_listen: threading.Event = about_to_listen) -> None:
+                sitter = chair.Sitter(1, object())  # type: ignore[arg-type]
+                closing.take(sitter)
+                about_to_listen.set()
+                closing.listen(sitter, None)
+                closing.go(sitter)
+
+            listening = threading.Thread(target=listen, daemon=True)
+            listening.start()
+            assert about_to_listen.wait(30)
+            time.sleep(0.0002)
+            closing.close()
+            listening.join(30)
+            assert not listening.is_alive()
+            assert closing._inner.closed
+            assert closing._bell == -1

@@ -208,7 +208,7 @@ PROGRAMS = {
     "an exception ends the program": "executor.submit(time.sleep, 0.05); sys.exit(0)",
     "large results on the way": "[executor.submit(bytes, 1 << 20) for _ in range(10)]",
     "a result kept to the end": "keep = executor.submit(memoryview, b'x' * (1 << 20)).result(); sys.keep = keep",
-    "in a thread at the end": "threading.Thread(target=lambda: executor.submit(time.sleep, 0.05).result()).start()",
+    "in a thread at the end": "threading.Thread(target=executor.submit(time.sleep, 0.05).result).start()",
     "from atexit": "import atexit; atexit.register(lambda: executor.shutdown())",
 }
 
