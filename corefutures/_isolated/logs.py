@@ -164,7 +164,10 @@ class LogCollector:
         self.attend()
 
     def finish(self) -> None:
-        """Waits until all is handled that workers wrote who have ended, and the thread too. Does nothing in the thread that reads."""
+        """Waits until all is handled that workers wrote who have ended, and for the end of the thread that reads.
+
+        Does nothing in that thread.
+        """
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
