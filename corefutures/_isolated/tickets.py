@@ -65,7 +65,7 @@ class _Station:
         self.berth = berth
         self.frames = frames
         self.route = route
-        self.worker: Worker | None = None
+        self.worker: Worker | None = None  # it may speak before whoever starts it has told us which it is
         self.sentinels: list[Any] = []
         self.heard: deque[bytes] = deque()  # what was read, and not taken in; for whoever has the chair
         self.rest = b""  # of a frame that has not come in full
@@ -76,6 +76,10 @@ class _Station:
         self.unfit: BaseException | None = None  # the initializer's error
         self.condemned: tuple[int, BaseException] | None = None  # a call, and what it fails with: killed for it
         self.dead = False
+
+    @property
+    def name(self) -> str:
+        return "a new worker" if self.worker is None else self.worker.name
 
 
 class _Doubt:
@@ -431,8 +435,7 @@ class TicketPool(AttendedPool):
         elif kind == PRESENT:
             station.present = max(station.present, number)
         elif kind in (BEGUN, ENDED):
-            assert station.worker is not None
-            self._tell_moment(kind, number, body, station.worker.name)
+            self._tell_moment(kind, number, body, station.name)
         elif kind == READY:
             station.ready = True
             if audience.present and station.worker is not None:
@@ -472,8 +475,8 @@ class TicketPool(AttendedPool):
             if station in self._crew:
                 self._crew.discard(station)
                 self._berths.append(station.berth)
-        assert station.worker is not None
-        station.worker.retire()
+        if station.worker is not None:
+            station.worker.retire()
         self._hire_in_place()
 
     # ── losses ───────────────────────────────────────────────────────────────────────────────────────────
