@@ -111,16 +111,24 @@ class TicketDesk:
                 return
 
     def _post_some(self) -> bool:
-        """Returns whether there may be more to be written."""
+        """Returns whether there may be more to be written.
+
+        There may also if no ticket was made, because all that was found is cancelled by now: whoever came meanwhile
+        found the seat taken, and left the rest to us.
+        """
         if self._inlet < 0 or not self._flush():
             return False
-        self._fill_batch()
+        all_taken = self._fill_batch()
         made = b"".join(self._batch.values())
         self._unwritten, self._batch = self._unwritten + made, {}
-        return bool(made) and self._flush()
+        return bool(made or all_taken) and self._flush()
 
-    def _fill_batch(self) -> None:
-        """Makes tickets; an interrupted one is gone on with where it was."""
+    def _fill_batch(self) -> bool:
+        """Makes tickets; an interrupted one is gone on with where it was.
+
+        Returns:
+            Whether the backlog was found empty: there was room for all that was in it.
+        """
         batch, backlog, out, pack = self._batch, self._backlog, self.out, TICKET.pack
         small_cells, arena = self._small_cells, self._map
         room = min(self._most - len(out), _ATOMIC // TICKET.size)
@@ -128,7 +136,7 @@ class TicketDesk:
             try:
                 future = backlog[0]
             except IndexError:
-                return
+                return True
             number, body = future._number, future._body
             if number not in batch and body is not None:  # or else it is cancelled, or its pool is broken
                 if type(body) is not bytes:
@@ -137,7 +145,7 @@ class TicketDesk:
                     size = len(body)
                     cells = small_cells if size <= _SMALL else self._large_cells
                     if not cells:
-                        return
+                        return False
                     offset = cells.pop()
                     arena[offset : offset + size] = body
                 out[number] = offset
@@ -157,8 +165,9 @@ class TicketDesk:
                 if backlog[0] is future:
                     backlog.popleft()
             except IndexError:  # the pool broke
-                return
+                return True
             room -= 1
+        return False
 
     def _flush(self) -> bool:
         """Writes what is to be written next; returns whether all of it could be."""

@@ -215,3 +215,37 @@ def test_a_handler_that_raises_loses_and_doubles_no_ticket(desk):
         if not happened:
             break
     assert step > 50
+
+
+class LateBacklog(deque[Any]):
+    """A backlog to which another thread adds a call just after it was found empty."""
+
+    late: Any = None
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return super().__getitem__(index)
+        except IndexError:
+            if self.late is not None:
+                late, self.late = self.late, None
+                another = threading.Thread(target=late)
+                another.start()
+                another.join()
+            raise
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_call_that_comes_while_the_holder_of_the_seat_finds_nothing_is_sent(cancelled):
+    backlog = LateBacklog()
+    desk = TicketDesk(2, backlog)
+    try:
+        first, second = call(1), call(2)
+        backlog.late = lambda: post(desk, second)
+        if cancelled:
+            assert first.cancel()
+        post(desk, first)
+        assert backlog.late is None
+        assert not desk.waiting
+        assert claim(desk)[0] == (2 if cancelled else 1)
+    finally:
+        desk.close()
