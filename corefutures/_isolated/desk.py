@@ -113,21 +113,21 @@ class TicketDesk:
     def _post_some(self) -> bool:
         """Returns whether there may be more to be written.
 
-        There may also if no ticket was made, because all that was found is cancelled by now: whoever came meanwhile
-        found the seat taken, and left the rest to us.
+        There may also if no ticket was made, because all that was found is cancelled by now: what was not looked at,
+        and what came meanwhile from those who found the seat taken, is ours to send.
         """
         if self._inlet < 0 or not self._flush():
             return False
-        all_taken = self._fill_batch()
+        has_room = self._fill_batch()
         made = b"".join(self._batch.values())
         self._unwritten, self._batch = self._unwritten + made, {}
-        return bool(made or all_taken) and self._flush()
+        return bool(made or has_room) and self._flush()
 
     def _fill_batch(self) -> bool:
         """Makes tickets; an interrupted one is gone on with where it was.
 
         Returns:
-            Whether the backlog was found empty: there was room for all that was in it.
+            Whether there is room for more: either the backlog was found empty, or one batch is not enough for it.
         """
         batch, backlog, out, pack = self._batch, self._backlog, self.out, TICKET.pack
         small_cells, arena = self._small_cells, self._map
@@ -167,7 +167,7 @@ class TicketDesk:
             except IndexError:  # the pool broke
                 return True
             room -= 1
-        return False
+        return len(out) < self._most
 
     def _flush(self) -> bool:
         """Writes what is to be written next; returns whether all of it could be."""

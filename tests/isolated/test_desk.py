@@ -249,3 +249,11 @@ def test_a_call_that_comes_while_the_holder_of_the_seat_finds_nothing_is_sent(ca
         assert claim(desk)[0] == (2 if cancelled else 1)
     finally:
         desk.close()
+
+
+def test_a_call_behind_more_cancelled_ones_than_go_into_a_batch_is_sent(desk):
+    futures = [call(number) for number in range(1, 1001)]
+    for future in futures[:-1]:
+        assert future.cancel()
+    assert not post(desk, *futures)
+    assert claim(desk)[0] == 1000
