@@ -28,11 +28,11 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call set-up,GROUPS): the environment, with these dependency groups in it
 set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
 
-.PHONY: help demo test cpython defects check api docs wheels bench chaos certify format clean
+.PHONY: help demo test tools cpython defects check api docs wheels bench chaos certify format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
-	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), defects (each one'
+	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), tools (gevent, PyInstaller and others that pools meet), defects (each one'
 	@echo 'planted in an executor to prove the conformance kit), wheels (each one'
 	@echo 'alone in a clean environment), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
@@ -43,6 +43,10 @@ demo:
 test:
 	$(call set-up,$(GROUPS_FOR_TESTS))
 	$(RUN) -m pytest $(TESTS) --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+
+# With the tools that pools meet, in an environment of their own.
+tools:
+	@$(MAKE) --no-print-directory test VENV="$(VENV)-tools" GROUPS_FOR_TESTS=tools TESTS=tests/tools
 
 cpython:
 	$(call set-up,$(GROUPS_FOR_TESTS))

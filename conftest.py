@@ -1,4 +1,4 @@
-"""Collects tests/cpython only where it is named: CPython's own suite has its own command, `make cpython`."""
+"""Collects tests/cpython and tests/tools only where they are named: each has its own command, of the same name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-CPYTHON_SUITE = Path(__file__).parent / "tests" / "cpython"
+ONLY_WHEN_NAMED = [Path(__file__).parent / "tests" / name for name in ("cpython", "tools")]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if not collection_path.is_relative_to(CPYTHON_SUITE):
-        return None
-    named = (Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args)
-    return None if any(path.is_relative_to(CPYTHON_SUITE) for path in named) else True
+    for folder in ONLY_WHEN_NAMED:
+        if collection_path.is_relative_to(folder):
+            named = (Path(config.invocation_params.dir, argument.split("::")[0]).resolve() for argument in config.args)
+            return None if any(path.is_relative_to(folder) for path in named) else True
+    return None
 
 
 def pytest_report_header() -> str:
