@@ -35,3 +35,13 @@ def pause(seconds: float) -> None:
     import time
 
     time.sleep(seconds)
+
+
+def size_of(item: object) -> int:
+    return len(item)  # type: ignore[arg-type]
+
+
+def array(size: int) -> object:
+    import numpy as np
+
+    return np.ones(size)
