@@ -170,7 +170,7 @@ class AdaptedExecutor(Executor):
                 future._follow(self._adapted.submit(future._call))
         except BaseException:
             self._strike(future)
-            if future._observed is not None:
+            if future._cf_observed is not None:
                 future._cancel_as_told()
             raise
         finally:
@@ -300,7 +300,7 @@ class AdaptedExecutor(Executor):
         except Exception:
             LOGGER.exception("shutting down %r failed", self)
 
-    def _continue_in_child(self) -> None:
+    def _cf_continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent; that the workers are missing is said at once."""
         if isinstance(self._adapted, Executor):  # ours: it goes on by itself
             refusal = self._refusal
@@ -312,8 +312,8 @@ class AdaptedExecutor(Executor):
         self._turnstiles, self._watchers, self._closing = [], [], None
         calls, self._calls = list(self._calls), {}
         for future in calls:
-            future._renew_lock()
-            future._abandon(BrokenExecutor(f"{_FORKED}: this call, pending then, runs there only"))
+            future._cf_renew_lock()
+            future._cf_abandon(BrokenExecutor(f"{_FORKED}: this call, pending then, runs there only"))
             future._let_go()
 
 
@@ -328,7 +328,7 @@ class _Closing:
 class AdaptedFuture(PoolFuture[_T]):
     """The future of a call that another executor runs, fed by that executor's own future."""
 
-    # True once somebody else may have a copy of the call: it was pickled, or went out bare. Guarded by `_lock`.
+    # True once somebody else may have a copy of the call: it was pickled, or went out bare. Guarded by `_cf_lock`.
     _travelled = False
     _call: _Call | None = None  # what the other executor has of it
     _foreign: Any = None  # the other executor's future, until this one has ended
@@ -355,11 +355,11 @@ class AdaptedFuture(PoolFuture[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        with self._lock:
+        with self._cf_lock:
             travelled = self._travelled
             if cancels := self._state == PENDING and not travelled:
                 self._state = CANCELLED_AND_NOTIFIED
-                self._close_list()
+                self._cf_close_list()
         if cancels:
             self._end_cancelled()
         elif travelled and (foreign := self._foreign) is not None and not _asked(foreign, "running"):
@@ -379,11 +379,11 @@ class AdaptedFuture(PoolFuture[_T]):
 
         An executor may call it again, to repeat what has failed: the call is kept until the future ends.
         """
-        with self._lock:
+        with self._cf_lock:
             if self._state in DONE:
                 return None
             self._state = RUNNING
-            return self._fn, self._args, self._kwargs  # type: ignore[return-value]
+            return self._cf_fn, self._cf_args, self._cf_kwargs  # type: ignore[return-value]
 
     def _copy(self) -> tuple[Any, ...] | None:
         """Returns how to pickle the call: as the standard library's `partial`, which any worker can import.
@@ -391,11 +391,11 @@ class AdaptedFuture(PoolFuture[_T]):
         Returns:
             What `__reduce__` returns; None if the call was cancelled.
         """
-        with self._lock:
+        with self._cf_lock:
             if self._state in DONE:
                 return None
             self._travelled = True
-            fn, args, kwargs = self._fn, self._args, self._kwargs
+            fn, args, kwargs = self._cf_fn, self._cf_args, self._cf_kwargs
         return functools.partial(fn, *args, **kwargs).__reduce__()  # type: ignore[arg-type, misc, return-value]
 
     def _follow(self, foreign: Any) -> None:
@@ -444,8 +444,8 @@ class AdaptedFuture(PoolFuture[_T]):
                 return
             if cancelled:
                 self._cancel_as_told()
-            elif self._settle(result, error):
-                self._announce_in_worker()
+            elif self._cf_settle(result, error):
+                self._cf_announce_in_worker()
             self._let_go()
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
             LOGGER.exception("exception calling callback for %r", self)
@@ -455,24 +455,24 @@ class AdaptedFuture(PoolFuture[_T]):
 
     def _cancel_as_told(self) -> None:
         """Ends because the foreign future was cancelled; if the call had started, with that as its error (F1)."""
-        with self._lock:
+        with self._cf_lock:
             if cancels := self._state == PENDING:
                 self._state = CANCELLED_AND_NOTIFIED
-                self._close_list()
+                self._cf_close_list()
         if cancels:
             self._end_cancelled()
         else:
-            self._abandon(CancelledError("the executor gave the call up while it ran"))
+            self._cf_abandon(CancelledError("the executor gave the call up while it ran"))
             self._let_go()
 
     def _end_cancelled(self) -> None:
         self._let_go()
-        if self._watched:
-            self._announce()
+        if self._cf_watched:
+            self._cf_announce()
 
     def _let_go(self) -> None:
         """Drops whatever the ended future holds, and tells the executor."""
-        self._forget_call()
+        self._cf_forget_call()
         executor, self._executor, self._foreign = self._executor, None, None
         call, self._call = self._call, None
         if call is not None:
@@ -496,7 +496,7 @@ class _Call:
     def __name__(self) -> str:
         """What listings and keys of the foreign executor may show."""
         future = self.future
-        fn = None if future is None else future._fn
+        fn = None if future is None else future._cf_fn
         return str(getattr(fn, "__name__", type(fn).__name__))
 
     def __call__(self) -> Any:
@@ -506,7 +506,7 @@ class _Call:
         if call is None or executor is None:
             return None  # cancelled; an error might be logged, or the call repeated
         fn, args, kwargs = call
-        observed = future._observed  # type: ignore[union-attr]
+        observed = future._cf_observed  # type: ignore[union-attr]
         if observed is not None:
             observed.begin(threading.current_thread().name)
         before, _here.executors = _here.executors, (*_here.executors, executor)
@@ -574,7 +574,7 @@ def _close_all() -> None:
 
 def _continue_all_in_child() -> None:
     for adapter in _living_adapters():
-        adapter._continue_in_child()
+        adapter._cf_continue_in_child()
 
 
 # Before the non-daemon threads are joined, among which may be the adapted executor's.

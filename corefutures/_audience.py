@@ -91,7 +91,7 @@ class Call:
     @property
     def name(self) -> str:
         """The name that the call was given with `Executor.options`, or else its function's."""
-        return self.given or getattr(self._future(), "_name", None) or self.function
+        return self.given or getattr(self._future(), "_cf_name", None) or self.function
 
     @property
     def executor(self) -> Executor | None:
@@ -126,7 +126,7 @@ class Call:
             return True
         if future is None and ((future := self._future()) is None or not future.done()):
             return False
-        self.given = self.given or getattr(future, "_name", None)
+        self.given = self.given or getattr(future, "_cf_name", None)
         told = self.finished is not None  # by the worker
         if not told:
             self.finished = perf_counter()
@@ -181,7 +181,7 @@ class Audience:
 
     def watch(self, executor: Any, fn: Any, future: Any, size: int | None = None) -> None:
         """A call was submitted: observes it from now on. Called before anybody else can have the future."""
-        future._observed = call = Call(origin_of(executor), name_of(fn), future, size)
+        future._cf_observed = call = Call(origin_of(executor), name_of(fn), future, size)
         self.tell(SUBMITTED, call.origin, call.submitted, call)
         future.add_done_callback(call.end)
 

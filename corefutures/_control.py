@@ -71,35 +71,35 @@ class OptionsView(Executor):
     """
 
     def __init__(self, executor: Executor, *, timeout: float | None, name: str | None) -> None:
-        self._viewed = executor
-        self._timeout = timeout
-        self._name = name
+        self._cf_viewed = executor
+        self._cf_timeout = timeout
+        self._cf_name = name
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run by the pool, with the options; see `Executor.submit`."""
-        return self._viewed._submit_with(self._timeout, self._name, fn, args, kwargs)
+        return self._cf_viewed._cf_submit_with(self._cf_timeout, self._cf_name, fn, args, kwargs)
 
     def options(self, *, timeout: float | None = None, name: str | None = None) -> Executor:
         """Returns a view with these options, and this one's where they are not given."""
-        return self._viewed.options(
-            timeout=self._timeout if timeout is None else timeout, name=self._name if name is None else name
+        return self._cf_viewed.options(
+            timeout=self._cf_timeout if timeout is None else timeout, name=self._cf_name if name is None else name
         )
 
     def kill(self, future: Future[Any]) -> bool:
         """See `Executor.kill`."""
-        return self._viewed.kill(future)
+        return self._cf_viewed.kill(future)
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """See `Executor.request_cancel`."""
-        return self._viewed.request_cancel(future)
+        return self._cf_viewed.request_cancel(future)
 
     def stats(self) -> Stats:
         """See `Executor.stats`."""
-        return self._viewed.stats()
+        return self._cf_viewed.stats()
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """See `Executor.snapshot`."""
-        return self._viewed.snapshot(timeout=timeout)
+        return self._cf_viewed.snapshot(timeout=timeout)
 
 
 class Room:

@@ -124,16 +124,16 @@ class Executor(_standard.Executor):
                 raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
             if not timeout > 0:
                 raise ValueError("timeout must be greater than 0")
-            if not self._limits_calls:
+            if not self._cf_limits_calls:
                 raise unsupported(self, "limit how long a call runs")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str, not {type(name).__name__}")
         return OptionsView(self, timeout=timeout, name=name)
 
     #: Whether `options` takes a `timeout`.
-    _limits_calls = False
+    _cf_limits_calls = False
 
-    def _submit_with(
+    def _cf_submit_with(
         self,
         timeout: float | None,
         name: str | None,
@@ -141,10 +141,10 @@ class Executor(_standard.Executor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Future[_T]:
-        """`submit` for views: `timeout` is None unless `_limits_calls` says that it is understood."""
+        """`submit` for views: `timeout` is None unless `_cf_limits_calls` says that it is understood."""
         future = self.submit(fn, *args, **kwargs)
-        future._name = name
-        if (observed := getattr(future, "_observed", None)) is not None:
+        future._cf_name = name
+        if (observed := getattr(future, "_cf_observed", None)) is not None:
             observed.given = name
         return future
 

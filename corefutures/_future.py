@@ -98,33 +98,33 @@ class Future(_standard.Future[_T], Generic[_T]):
     # and no foreign code runs while it is held. Reentrant, because a signal handler or finaliser may interrupt
     # its holder (F8). Each guarded block therefore looks at the state and acts on it with nothing in between
     # at which a handler could run: what may allocate or call is done before that look or after the block.
-    _lock: Any
+    _cf_lock: Any
 
     # Defaults live in the class: a future that nobody waits for costs no more than its lock.
     _state: str = PENDING
     _result: _T | None = None
     _exception: BaseException | None = None
-    _watched: bool = False  # somebody may have to be told of the end
-    _parked: list[Any] | None = None  # a locked lock for each thread that blocks in result() or exception()
-    _listeners: list[Any] | None = None  # behind `_waiters`
-    _to_tell: list[Any] | None = None  # those of them that wait for the end, once it has come
-    _callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
-    _callbacks_forks: int = 0  # the process that `_callbacks` belongs to
-    _own_condition: Condition | None = None  # behind `_condition`
-    _observed: Any = None  # what observers know of the call: see `_audience`
-    _name: str | None = None  # given with `Executor.options`
-    _seen: float | None = None  # when a snapshot first found the call running
-    _cancel_requested: bool = False  # the call was asked to stop
+    _cf_watched: bool = False  # somebody may have to be told of the end
+    _cf_parked: list[Any] | None = None  # a locked lock for each thread that blocks in result() or exception()
+    _cf_listeners: list[Any] | None = None  # behind `_waiters`
+    _cf_to_tell: list[Any] | None = None  # those of them that wait for the end, once it has come
+    _cf_callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
+    _cf_callbacks_forks: int = 0  # the process that `_cf_callbacks` belongs to
+    _cf_own_condition: Condition | None = None  # behind `_condition`
+    _cf_observed: Any = None  # what observers know of the call: see `_audience`
+    _cf_name: str | None = None  # given with `Executor.options`
+    _cf_seen: float | None = None  # when a snapshot first found the call running
+    _cf_cancel_requested: bool = False  # the call was asked to stop
 
     def __init__(self) -> None:
         """Makes a pending future."""
-        self._lock = RLock()
+        self._cf_lock = RLock()
 
     def __repr__(self) -> str:
         state = self._state
         text = f"<{type(self).__name__} at {id(self):#x} state={_DESCRIPTIONS.get(state, state)}"
-        if self._name is not None:
-            text = f"{text} name={self._name!r}"
+        if self._cf_name is not None:
+            text = f"{text} name={self._cf_name!r}"
         if state == FINISHED:
             if self._exception is not None:
                 return f"{text} raised {type(self._exception).__name__}>"
@@ -150,13 +150,13 @@ class Future(_standard.Future[_T], Generic[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        with self._lock:
+        with self._cf_lock:
             state = self._state
             if state != PENDING:
                 return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
             self._state = CANCELLED
-        if self._watched:
-            self._announce_cancellation()
+        if self._cf_watched:
+            self._cf_announce_cancellation()
         return True
 
     def cancelled(self) -> bool:
@@ -186,7 +186,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             BaseException: Whatever the call raised.
         """
         if self._state != FINISHED:
-            self._await_end(timeout)
+            self._cf_await_end(timeout)
         if self._exception is not None:
             try:
                 raise self._exception
@@ -208,7 +208,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             TimeoutError: The call has not ended after `timeout` seconds.
         """
         if self._state != FINISHED:
-            self._await_end(timeout)
+            self._cf_await_end(timeout)
         return self._exception
 
     def add_done_callback(self, fn: Callable[[Self], object]) -> None:
@@ -228,7 +228,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             raise TypeError(f"a callback must be callable, not {type(fn).__name__}")
         if self._state not in DONE:
             callbacks = self._done_callbacks
-            with self._lock:
+            with self._cf_lock:
                 if self._state not in DONE:
                     callbacks.append(fn)
                     return
@@ -250,16 +250,16 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             RuntimeError: The future is in neither of the states in which that makes sense.
         """
-        with self._lock:
+        with self._cf_lock:
             state = self._state
             if state == PENDING:
                 self._state = RUNNING
                 return True
             if state == CANCELLED:
                 self._state = CANCELLED_AND_NOTIFIED
-                self._close_list()
+                self._cf_close_list()
         if state == CANCELLED:
-            self._tell_waiters()
+            self._cf_tell_waiters()
             return False
         LOGGER.critical("Future %s in unexpected state: %s", id(self), state)
         raise RuntimeError(f"Future in unexpected state: {state}")
@@ -273,7 +273,7 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             InvalidStateError: The future has already ended.
         """
-        self._finish(result, None)
+        self._cf_finish(result, None)
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Ends the future with an exception. For executors and tests.
@@ -284,20 +284,20 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             InvalidStateError: The future has already ended.
         """
-        self._finish(None, exception)
+        self._cf_finish(None, exception)
 
-    def _finish(self, result: _T | None, exception: BaseException | None) -> None:
-        with self._lock:
+    def _cf_finish(self, result: _T | None, exception: BaseException | None) -> None:
+        with self._cf_lock:
             state = self._state
             if state not in DONE:
                 self._result = result
                 self._exception = exception
                 self._state = FINISHED  # F2: after the outcome
-                self._close_list()
+                self._cf_close_list()
         if state in DONE:
             raise InvalidStateError(f"{state}: {self!r}")
-        if self._watched:
-            self._announce()
+        if self._cf_watched:
+            self._cf_announce()
 
     def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:
         """Returns (done, cancelled, result, exception) as of one moment; asyncio reads it from 3.15 on."""
@@ -308,11 +308,11 @@ class Future(_standard.Future[_T], Generic[_T]):
 
     # ── subscriptions ────────────────────────────────────────────────────────────────────────────────────
     #
-    # F5, no lost wake-up: a subscription is entered under `_lock` together with a look at the state, and the
-    # state is changed under `_lock`. So either the subscriber sees the end, or the end sees the subscriber.
+    # F5, no lost wake-up: a subscription is entered under `_cf_lock` together with a look at the state, and the
+    # state is changed under `_cf_lock`. So either the subscriber sees the end, or the end sees the subscriber.
     # The announcement itself happens after the lock is given back: by then nobody can subscribe any more.
 
-    def _await_end(self, timeout: float | None) -> None:
+    def _cf_await_end(self, timeout: float | None) -> None:
         """Blocks until the future is done.
 
         Raises:
@@ -320,25 +320,25 @@ class Future(_standard.Future[_T], Generic[_T]):
             TimeoutError: The time is up.
         """
         if (timeout is not None and timeout <= 0) or not spin_until(self.done):
-            self._sleep_until_end(timeout)
+            self._cf_sleep_until_end(timeout)
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             raise CancelledError
 
-    def _sleep_until_end(self, timeout: float | None) -> None:
+    def _cf_sleep_until_end(self, timeout: float | None) -> None:
         """Blocks until the future is done; raises TimeoutError if the time is up."""
         turnstile = allocate_lock()
         turnstile.acquire()
         fresh: list[Any] = []
-        with self._lock:
-            if self._parked is None:
-                self._parked = fresh
-            self._watched = True
+        with self._cf_lock:
+            if self._cf_parked is None:
+                self._cf_parked = fresh
+            self._cf_watched = True
             if waits := self._state not in DONE:
-                self._parked.append(turnstile)
-        if waits and not self._pass(turnstile, timeout):
+                self._cf_parked.append(turnstile)
+        if waits and not self._cf_pass(turnstile, timeout):
             raise TimeoutError
 
-    def _pass(self, turnstile: Any, timeout: float | None) -> bool:
+    def _cf_pass(self, turnstile: Any, timeout: float | None) -> bool:
         """Waits until the end releases `turnstile`; returns whether the future is done."""
         passed = False
         try:
@@ -348,51 +348,51 @@ class Future(_standard.Future[_T], Generic[_T]):
                 passed = turnstile.acquire(True, min(timeout, TIMEOUT_MAX)) if timeout > 0 else False
         finally:
             if not passed:  # timed out or interrupted: leave nothing behind
-                with self._lock:
-                    parked = self._parked
+                with self._cf_lock:
+                    parked = self._cf_parked
                     if parked is not None and turnstile in parked:
                         parked.remove(turnstile)
         return passed or self._state in DONE
 
-    def _subscribe(self, waiter: Waiter) -> bool:
+    def _cf_subscribe(self, waiter: Waiter) -> bool:
         """Has `waiter` told of the end; returns False, and tells nothing, if `wait` already counts it as done."""
         listeners = self._waiters
-        with self._lock:
+        with self._cf_lock:
             if self._state in ENDED:
                 return False
             listeners.append(waiter)
             return True
 
-    def _unsubscribe(self, waiter: Waiter) -> None:
-        """Takes back `_subscribe`; it is no error if the waiter is not there any more."""
-        listeners = self._listeners
+    def _cf_unsubscribe(self, waiter: Waiter) -> None:
+        """Takes back `_cf_subscribe`; it is no error if the waiter is not there any more."""
+        listeners = self._cf_listeners
         if listeners is not None:
-            with self._lock:
+            with self._cf_lock:
                 if waiter in listeners:
                     listeners.remove(waiter)
 
-    def _announce(self) -> None:
+    def _cf_announce(self) -> None:
         """Tells everybody that the future has ended, waiters first; called once, by whoever ended it."""
-        self._tell_waiters()
-        self._wake_parked()
+        self._cf_tell_waiters()
+        self._cf_wake_parked()
         self._invoke_callbacks()
 
-    def _announce_cancellation(self) -> None:
+    def _cf_announce_cancellation(self) -> None:
         """The same for a bare future's `cancel`: the waiters are told when the executor notices."""
-        self._wake_parked()
+        self._cf_wake_parked()
         self._invoke_callbacks()
 
-    def _close_list(self) -> None:
-        """Notes who is to be told of the end: under `_lock`, in the block that brings a state of `ENDED`.
+    def _cf_close_list(self) -> None:
+        """Notes who is to be told of the end: under `_cf_lock`, in the block that brings a state of `ENDED`.
 
         The standard library's `wait` puts its waiter on the list of finished futures as well, and miscounts
         if one of these tells it.
         """
-        if self._listeners:
-            self._to_tell = [*self._listeners]
+        if self._cf_listeners:
+            self._cf_to_tell = [*self._cf_listeners]
 
-    def _tell_waiters(self) -> None:
-        listeners, self._to_tell = self._to_tell, None
+    def _cf_tell_waiters(self) -> None:
+        listeners, self._cf_to_tell = self._cf_to_tell, None
         for waiter in listeners or ():
             if self._state == CANCELLED_AND_NOTIFIED:
                 waiter.add_cancelled(self)
@@ -401,24 +401,24 @@ class Future(_standard.Future[_T], Generic[_T]):
             else:
                 waiter.add_result(self)
 
-    def _wake_parked(self) -> None:
-        self._release_parked()
-        if self._own_condition is not None:  # somebody from outside may wait on it
-            with self._own_condition:
-                self._own_condition.notify_all()
+    def _cf_wake_parked(self) -> None:
+        self._cf_release_parked()
+        if self._cf_own_condition is not None:  # somebody from outside may wait on it
+            with self._cf_own_condition:
+                self._cf_own_condition.notify_all()
 
-    def _release_parked(self) -> None:
+    def _cf_release_parked(self) -> None:
         # Under the lock: who gives up waiting finds the list whole or not at all, and takes nothing out of
         # the list that is walked here, which would pass over a neighbour.
-        with self._lock:
-            parked, self._parked = self._parked, None
+        with self._cf_lock:
+            parked, self._cf_parked = self._cf_parked, None
         if parked is not None:
             for turnstile in parked:
                 turnstile.release()
 
     def _invoke_callbacks(self) -> None:
-        callbacks, self._callbacks = self._callbacks, None
-        if callbacks is None or self._callbacks_forks != _forks:
+        callbacks, self._cf_callbacks = self._cf_callbacks, None
+        if callbacks is None or self._cf_callbacks_forks != _forks:
             return
         raised: BaseException | None = None
         for callback in callbacks:
@@ -439,47 +439,47 @@ class Future(_standard.Future[_T], Generic[_T]):
 
     @property
     def _condition(self) -> Condition:  # type: ignore[override]
-        if self._own_condition is None:
+        if self._cf_own_condition is None:
             fresh = _OwnCondition(self)
-            with self._lock:
-                self._watched = True
-                if self._own_condition is None:
-                    self._own_condition = fresh
-        return self._own_condition
+            with self._cf_lock:
+                self._cf_watched = True
+                if self._cf_own_condition is None:
+                    self._cf_own_condition = fresh
+        return self._cf_own_condition
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
-        if self._listeners is None:
+        if self._cf_listeners is None:
             fresh: list[Any] = []
-            with self._lock:
-                self._watched = True
-                if self._listeners is None:
-                    self._listeners = fresh
-        return self._listeners
+            with self._cf_lock:
+                self._cf_watched = True
+                if self._cf_listeners is None:
+                    self._cf_listeners = fresh
+        return self._cf_listeners
 
     @property
     def _done_callbacks(self) -> list[Callable[[Any], object]]:
         fresh: list[Callable[[Any], object]] = []
-        with self._lock:
-            self._watched = True
-            if self._callbacks is None or self._callbacks_forks != _forks:
-                self._callbacks_forks = _forks
-                self._callbacks = fresh
-            return self._callbacks
+        with self._cf_lock:
+            self._cf_watched = True
+            if self._cf_callbacks is None or self._cf_callbacks_forks != _forks:
+                self._cf_callbacks_forks = _forks
+                self._cf_callbacks = fresh
+            return self._cf_callbacks
 
 
 class _OwnCondition(Condition):
     """`Future._condition`: who ends a future by hand and notifies wakes the threads in `result` as well."""
 
     def __init__(self, future: Future[Any]) -> None:
-        super().__init__(future._lock)
+        super().__init__(future._cf_lock)
         self._future = weakref.ref(future)  # no cycle: a future goes with its last reference
 
     def notify(self, n: int = 1) -> None:
         super().notify(n)
         future = self._future()
         if future is not None and future._state in DONE:
-            future._release_parked()
+            future._cf_release_parked()
 
 
 class PoolFuture(Future[_T]):
@@ -488,17 +488,17 @@ class PoolFuture(Future[_T]):
     Its executor notices a cancellation at once (F5), and drops the call with its arguments.
     """
 
-    _fn: Callable[..., _T] | None
-    _args: tuple[Any, ...] | None
-    _kwargs: dict[str, Any] | None
-    _on_departure: Callable[[], object] | None = None  # called once when the call starts or is dropped
+    _cf_fn: Callable[..., _T] | None
+    _cf_args: tuple[Any, ...] | None
+    _cf_kwargs: dict[str, Any] | None
+    _cf_on_departure: Callable[[], object] | None = None  # called once when the call starts or is dropped
 
     def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Makes a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
-        self._lock = RLock()
-        self._fn = fn
-        self._args = args
-        self._kwargs = kwargs
+        self._cf_lock = RLock()
+        self._cf_fn = fn
+        self._cf_args = args
+        self._cf_kwargs = kwargs
 
     def cancel(self) -> bool:
         """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
@@ -508,52 +508,52 @@ class PoolFuture(Future[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        with self._lock:
+        with self._cf_lock:
             state = self._state
             if state != PENDING:
                 return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
             self._state = CANCELLED_AND_NOTIFIED
-            self._close_list()
-        self._forget_call()
-        if self._watched:
-            self._announce()
+            self._cf_close_list()
+        self._cf_forget_call()
+        if self._cf_watched:
+            self._cf_announce()
         return True
 
-    def _begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
+    def _cf_begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
         """Marks the call as running and takes it out of the future; None if it was cancelled."""
-        with self._lock:
+        with self._cf_lock:
             if self._state != PENDING:
                 return None
             self._state = RUNNING
-            call = self._fn, self._args, self._kwargs
-        self._forget_call()
+            call = self._cf_fn, self._cf_args, self._cf_kwargs
+        self._cf_forget_call()
         return call  # type: ignore[return-value]
 
-    def _await_end(self, timeout: float | None) -> None:
+    def _cf_await_end(self, timeout: float | None) -> None:
         host = hosts.get(get_ident())
         if host is None or (timeout is not None and timeout <= 0):
-            super()._await_end(timeout)
+            super()._cf_await_end(timeout)
             return
         timed, deadline = timeout is not None, monotonic() + (timeout or 0)
         try:
             host.work_off((self,), self.done, timed=timed, firm=not timed)
-            super()._await_end(deadline - monotonic() if timed else None)
+            super()._cf_await_end(deadline - monotonic() if timed else None)
         finally:
             host.wake()
 
-    def _forget_call(self) -> None:
-        self._fn = self._args = self._kwargs = None
-        on_departure, self._on_departure = self._on_departure, None
+    def _cf_forget_call(self) -> None:
+        self._cf_fn = self._cf_args = self._cf_kwargs = None
+        on_departure, self._cf_on_departure = self._cf_on_departure, None
         if on_departure is not None:
             on_departure()
 
-    def _settle(self, result: _T | None, exception: BaseException | None) -> bool:
+    def _cf_settle(self, result: _T | None, exception: BaseException | None) -> bool:
         """Stores the outcome of the call, if the future has not been abandoned meanwhile.
 
         Returns:
-            True if somebody is to be told: the caller owes `_announce_in_worker`.
+            True if somebody is to be told: the caller owes `_cf_announce_in_worker`.
         """
-        with self._lock:
+        with self._cf_lock:
             if self._state in DONE:
                 return False
             if exception is None:
@@ -561,35 +561,35 @@ class PoolFuture(Future[_T]):
             else:
                 self._exception = exception
             self._state = FINISHED
-            if watched := self._watched:
-                self._close_list()
+            if watched := self._cf_watched:
+                self._cf_close_list()
         return watched
 
-    def _announce_in_worker(self) -> None:
-        """`_announce` for a pool's own threads: a callback's BaseException is logged, not raised (F4)."""
+    def _cf_announce_in_worker(self) -> None:
+        """`_cf_announce` for a pool's own threads: a callback's BaseException is logged, not raised (F4)."""
         try:
-            self._announce()
+            self._cf_announce()
         except BaseException:
             LOGGER.exception("exception calling callback for %r", self)
 
-    def _abandon(self, exception: BaseException) -> bool:
+    def _cf_abandon(self, exception: BaseException) -> bool:
         """Ends the future with `exception` unless it has ended: for pools that break.
 
         Returns:
             True if this call ended it.
         """
-        with self._lock:
+        with self._cf_lock:
             if self._state in DONE:
                 return False
             self._exception = exception
             self._state = FINISHED
-            self._close_list()
-        self._forget_call()
-        if self._watched:
-            self._announce_in_worker()
+            self._cf_close_list()
+        self._cf_forget_call()
+        if self._cf_watched:
+            self._cf_announce_in_worker()
         return True
 
-    def _renew_lock(self) -> None:
+    def _cf_renew_lock(self) -> None:
         """In a forked child, where the thread that held the lock may not exist: replaces it (E11)."""
-        self._lock = RLock()
-        self._own_condition = None
+        self._cf_lock = RLock()
+        self._cf_own_condition = None

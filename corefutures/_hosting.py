@@ -199,7 +199,7 @@ def cancel_requested() -> bool:
     """
     host = hosts.get(get_ident())
     if host is not None:
-        return bool(host.calls) and host.calls[-1]._cancel_requested
+        return bool(host.calls) and host.calls[-1]._cf_cancel_requested
     return _stopping.probe is not None and _stopping.probe()
 
 
@@ -225,7 +225,7 @@ def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> l
     names = []
     for future in list(host.calls):
         function = functions.pop() if functions else "a call"
-        names.append(f"{function} (named {future._name!r})" if future._name else function)
+        names.append(f"{function} (named {future._cf_name!r})" if future._cf_name else function)
     return names
 
 

@@ -123,9 +123,9 @@ def since_when(future: Any, since: float | None) -> tuple[float | None, bool]:
     now = monotonic()
     if since is not None:
         return max(0.0, now - since), False
-    seen: float | None = future._seen
+    seen: float | None = future._cf_seen
     if seen is None:
-        future._seen = now
+        future._cf_seen = now
         return None, True
     return now - seen, True
 
@@ -221,4 +221,4 @@ def _stack_lines(stack: Iterable[Frame]) -> list[str]:
 
 def first_names(futures: Iterable[Any], name: Callable[[Any], str]) -> tuple[str, ...]:
     """Returns the names of the first of the calls that wait."""
-    return tuple(future._name or name(future) for future, _ in zip(futures, range(NAMED), strict=False))
+    return tuple(future._cf_name or name(future) for future, _ in zip(futures, range(NAMED), strict=False))

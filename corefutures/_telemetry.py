@@ -71,7 +71,7 @@ class InstrumentedExecutor(Executor):
     def __init__(self, executor: Executor, tracer: Any) -> None:
         self._instrumented = executor
         self._tracer = tracer
-        self._limits_calls = executor._limits_calls
+        self._cf_limits_calls = executor._cf_limits_calls
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run, in a span; see `Executor.submit`."""
@@ -79,9 +79,9 @@ class InstrumentedExecutor(Executor):
 
         if not callable(fn):  # an annotation is no proof
             raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
-        viewed = getattr(self._instrumented, "_viewed", self._instrumented)
+        viewed = getattr(self._instrumented, "_cf_viewed", self._instrumented)
         span = self._tracer.start_span(
-            getattr(self._instrumented, "_name", None) or name_of(fn),
+            getattr(self._instrumented, "_cf_name", None) or name_of(fn),
             attributes={"code.function.name": name_of(fn), "corefutures.executor": origin_of(viewed).name},
         )
         try:
@@ -120,7 +120,7 @@ class InstrumentedExecutor(Executor):
 
 def _end(span: Span, future: Future[Any]) -> None:
     """Ends the span of a call that has ended."""
-    call = getattr(future, "_observed", None)
+    call = getattr(future, "_cf_observed", None)
     finished = None
     if call is not None and call.note_end(future):
         finished = call.finished

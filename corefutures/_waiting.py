@@ -202,7 +202,7 @@ def _has_failed(future: Any) -> bool:
 def _subscribe(future: Any, waiter: Waiter) -> None:
     """Has `waiter` told of the end of `future`, exactly once; at once if it has ended."""
     if isinstance(future, Future):
-        subscribed = future._subscribe(waiter)
+        subscribed = future._cf_subscribe(waiter)
     elif _has_standard_parts(future):
         with future._condition:
             if subscribed := future._state not in ENDED:
@@ -215,7 +215,7 @@ def _subscribe(future: Any, waiter: Waiter) -> None:
 
 def _unsubscribe(future: Any, waiter: Waiter) -> None:
     if isinstance(future, Future):
-        future._unsubscribe(waiter)
+        future._cf_unsubscribe(waiter)
     elif _has_standard_parts(future):
         with future._condition:
             if waiter in future._waiters:

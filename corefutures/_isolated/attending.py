@@ -92,11 +92,11 @@ class AttendedPool(Pool):
                 seated = True
                 chair.mute(on=True)
                 future._park(chair)
-                if future._parked and len(future._parked) > 1:
+                if future._cf_parked and len(future._cf_parked) > 1:
                     self._have_looked_after()
                 while chair.has(sitter, alone=True) and future._state == PENDING:
                     left = None if deadline is None else deadline - time.monotonic()
-                    if future._callbacks or future._listeners or (left is not None and left <= 0):
+                    if future._cf_callbacks or future._cf_listeners or (left is not None and left <= 0):
                         break
                     if any(station.heard for station in list(self._stations)):  # by a thread that was interrupted
                         break
@@ -170,7 +170,7 @@ class AttendedPool(Pool):
             future._unpark(chair)  # nobody need ring for us
             future._ended_for = sitter
             if kind == PLAIN:
-                future._settle(loads(data[FRAME.size :]), None)
+                future._cf_settle(loads(data[FRAME.size :]), None)
             else:
                 self._end_call(future, kind, data[FRAME.size :])
             self._desk.free(number)  # type: ignore[union-attr]
@@ -209,9 +209,9 @@ class AttendedPool(Pool):
             value = self._decode(body)
         except BaseException as exc:
             exc.add_note("raised while the result of a call was unpickled")
-            future._settle(None, exc)
+            future._cf_settle(None, exc)
         else:
-            future._settle(value, None)
+            future._cf_settle(value, None)
 
     # ── others ───────────────────────────────────────────────────────────────────────────────────────────
 

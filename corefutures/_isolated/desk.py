@@ -153,7 +153,7 @@ class TicketDesk:
             # A cancellation at this point:
             # 1. it finds the call not sent: it cancels it, and we find out here and write no ticket; or
             # 2. it finds it sent: it waits for our seat, and then finds the ticket.
-            with future._lock:
+            with future._cf_lock:
                 if waiting := future._state == PENDING:
                     future._sent = True
             if not waiting:

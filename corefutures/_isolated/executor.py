@@ -31,37 +31,37 @@ _executors: weakref.WeakSet[IsolatedExecutor] = weakref.WeakSet()
 
 
 class IsolatedExecutor(Executor):
-    """An executor whose calls a `Pool` takes: a subclass sets its options, calls `_begin`, and has `submit`.
+    """An executor whose calls a `Pool` takes: a subclass sets its options, calls `_cf_begin`, and has `submit`.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
-    _pool: Pool
+    _cf_pool: Pool
 
     @abstractmethod
-    def _make_pool(self) -> Pool:
+    def _cf_make_pool(self) -> Pool:
         """Returns a new pool with the executor's options."""
 
-    def _begin(self) -> None:
+    def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
-        self._renew_pool()
+        self._cf_renew_pool()
         _executors.add(self)
         enroll(self)
         if audience.present:
             audience.executor_created(self)
 
-    def _renew_pool(self) -> None:
-        self._pool = self._make_pool()
-        self._pool.owner = weakref.ref(self)
+    def _cf_renew_pool(self) -> None:
+        self._cf_pool = self._cf_make_pool()
+        self._cf_pool.owner = weakref.ref(self)
 
-    def _start_over(self) -> None:
+    def _cf_start_over(self) -> None:
         """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
-        closed = self._pool.closed
-        self._renew_pool()
+        closed = self._cf_pool.closed
+        self._cf_renew_pool()
         if closed:
-            self._pool.close(wait=False)
+            self._cf_pool.close(wait=False)
 
-    def _submit_with(
+    def _cf_submit_with(
         self,
         timeout: float | None,
         name: str | None,
@@ -69,22 +69,22 @@ class IsolatedExecutor(Executor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Future[_T]:
-        future = super()._submit_with(None, name, fn, args, kwargs)
+        future = super()._cf_submit_with(None, name, fn, args, kwargs)
         if timeout is not None:
-            self._pool.limit(check_call(future), timeout)
+            self._cf_pool.limit(check_call(future), timeout)
         return future
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""
-        return self._pool.request_cancel(check_call(future))
+        return self._cf_pool.request_cancel(check_call(future))
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
-        return self._pool.stats()
+        return self._cf_pool.stats()
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
-        return self._pool.snapshot(origin_of(self).name, timeout)
+        return self._cf_pool.snapshot(origin_of(self).name, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls and ends the workers once the calls it has are done.
@@ -101,7 +101,7 @@ class IsolatedExecutor(Executor):
         """
         if audience.present:
             audience.executor_shut_down(self)
-        self._pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
+        self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
 
     def __reduce__(self) -> Any:
         raise unreachable(self)
@@ -122,7 +122,7 @@ def check_serializer(serializer: str, distribution: str) -> None:
 
 def _start_over_all() -> None:
     for executor in list(_executors):
-        executor._start_over()
+        executor._cf_start_over()
 
 
 if hasattr(os, "register_at_fork"):

@@ -37,18 +37,18 @@ class CallFuture(Future[_T]):
 
     def __init__(self, pool: Pool | None = None, body: bytes | Parcel | None = None) -> None:
         """Makes a pending future for a call of `pool`."""
-        self._lock = RLock()
+        self._cf_lock = RLock()
         self._pool = pool
         self._body = body
 
-    # Written under `_lock`. While `_sent` is False nobody but us has the call, and cancelling it is a change of
+    # Written under `_cf_lock`. While `_sent` is False nobody but us has the call, and cancelling it is a change of
     # state; once it is True, the pool must be asked to take the call back from its workers.
     _sent: bool = False
     _number: int = 0
     _body: bytes | Parcel | None = None
     _pool: Pool | None = None
     _ended_for: Any = None  # a `Sitter`: what its thread ends others tell of, for it must not run their callbacks
-    _on_departure: Callable[[], object] | None = None  # called once when the call has ended
+    _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
     def cancel(self) -> bool:
         """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
@@ -63,36 +63,36 @@ class CallFuture(Future[_T]):
 
     def _cancel_waiting(self) -> bool:
         """Cancels the call unless it runs or has ended; returns whether it is cancelled now."""
-        with self._lock:
+        with self._cf_lock:
             state, pool, sent = self._state, self._pool, self._sent
             if state == PENDING and not sent:
                 self._state = CANCELLED_AND_NOTIFIED
-                self._close_list()
+                self._cf_close_list()
         if state != PENDING:
             return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
         if sent and (pool is None or not pool.take_back(self)):
             return self.cancelled()  # by somebody else, in the meantime
         if pool is not None:
             pool.forget(self)
-        self._forget_call()
-        if self._watched:
-            self._announce()
+        self._cf_forget_call()
+        if self._cf_watched:
+            self._cf_announce()
         return True
 
-    def _await_end(self, timeout: float | None) -> None:
+    def _cf_await_end(self, timeout: float | None) -> None:
         pool, waited = self._pool, False
         if pool is not None:
             timeout, waited = pool.attend(self, timeout)
         if waited and self._state not in DONE:  # it was awake for long enough
-            self._sleep_until_end(timeout)
+            self._cf_sleep_until_end(timeout)
         if self._state != FINISHED:
-            super()._await_end(timeout)
+            super()._cf_await_end(timeout)
 
-    def _subscribe(self, waiter: Any) -> bool:
+    def _cf_subscribe(self, waiter: Any) -> bool:
         pool = self._pool
         if pool is not None:
             pool.relieve()
-        return super()._subscribe(waiter)
+        return super()._cf_subscribe(waiter)
 
     @property
     def _condition(self) -> Any:  # type: ignore[override]  # the standard library's `wait` subscribes under it
@@ -111,18 +111,18 @@ class CallFuture(Future[_T]):
     def _park(self, bell: Any) -> None:
         """Has `bell.release()` called when the call ends, unless it has ended."""
         fresh: list[Any] = []
-        with self._lock:
-            if self._parked is None:
-                self._parked = fresh
-            self._watched = True
+        with self._cf_lock:
+            if self._cf_parked is None:
+                self._cf_parked = fresh
+            self._cf_watched = True
             if self._state not in DONE:
-                self._parked.append(bell)
+                self._cf_parked.append(bell)
 
     def _unpark(self, bell: Any) -> None:
         """Takes back `_park`."""
-        with self._lock:
-            if self._parked is not None and bell in self._parked:
-                self._parked.remove(bell)
+        with self._cf_lock:
+            if self._cf_parked is not None and bell in self._cf_parked:
+                self._cf_parked.remove(bell)
 
     def running(self) -> bool:
         """Returns True while a worker runs the call."""
@@ -131,7 +131,7 @@ class CallFuture(Future[_T]):
 
     def _mark_sent(self) -> bool:
         """Notes that the call is about to be sent; False if it was cancelled."""
-        with self._lock:
+        with self._cf_lock:
             if self._state != PENDING:
                 return False
             self._sent = True
@@ -139,14 +139,14 @@ class CallFuture(Future[_T]):
 
     def _revoke(self) -> bool:
         """Marks a call as cancelled that was taken back from the workers; False if it has ended."""
-        with self._lock:
+        with self._cf_lock:
             if self._state != PENDING:
                 return False
             self._state = CANCELLED_AND_NOTIFIED
-            self._close_list()
+            self._cf_close_list()
             return True
 
-    def _settle(self, result: Any, exception: BaseException | None) -> bool:
+    def _cf_settle(self, result: Any, exception: BaseException | None) -> bool:
         """Ends the call unless it has ended; what a callback raises is logged (F4).
 
         Returns:
@@ -155,13 +155,13 @@ class CallFuture(Future[_T]):
         pool = self._pool
         if exception is not None and pool is not None and self._state not in DONE:
             pool.count("failed")  # before it can be seen
-        with self._lock:
+        with self._cf_lock:
             if self._state in DONE:
                 return False
             self._result = result
             self._exception = exception
             self._state = FINISHED  # F2: after the outcome
-            self._close_list()
+            self._cf_close_list()
             sitter = self._ended_for
             if sitter is not None:
                 if sitter.thread == get_ident():
@@ -169,28 +169,28 @@ class CallFuture(Future[_T]):
                 else:
                     sitter = None
         self._body = self._pool = None
-        if self._on_departure is not None:
+        if self._cf_on_departure is not None:
             self._depart()
-        if self._watched and sitter is None:
+        if self._cf_watched and sitter is None:
             self._announce_safely()
         return True
 
     def _announce_safely(self) -> None:
         try:
-            self._announce()
+            self._cf_announce()
         except BaseException:
             LOGGER.exception("exception calling callback for %r", self)
 
     def _has_to_tell(self) -> bool:
         """Returns whether anybody is to be told of the end."""
-        return bool(self._parked or self._callbacks or self._to_tell) or self._own_condition is not None
+        return bool(self._cf_parked or self._cf_callbacks or self._cf_to_tell) or self._cf_own_condition is not None
 
-    def _forget_call(self) -> None:
+    def _cf_forget_call(self) -> None:
         self._body = self._pool = None
         self._depart()
 
     def _depart(self) -> None:
-        on_departure, self._on_departure = self._on_departure, None
+        on_departure, self._cf_on_departure = self._cf_on_departure, None
         if on_departure is not None:
             on_departure()
 

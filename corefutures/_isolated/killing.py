@@ -39,7 +39,7 @@ def kill(pool: Pool, future: CallFuture[Any]) -> bool:
 
 
 def _described(future: CallFuture[Any]) -> str:
-    return f"the call {future._name!r}" if future._name else "the call"
+    return f"the call {future._cf_name!r}" if future._cf_name else "the call"
 
 
 class Limits:

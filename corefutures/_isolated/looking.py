@@ -60,7 +60,7 @@ def _told(pool: Pool, occupation: Occupation, deadline: float) -> WorkerSnapshot
         name = _name(pool, call)
         if name == _UNKNOWN and called:
             name = called[0].function
-        named = f"{name} (named {call._name!r})" if call._name else name
+        named = f"{name} (named {call._cf_name!r})" if call._cf_name else name
         calls = (CallSnapshot(named, *since_when(call, since)),)
     state = "running" if calls else "idle" if ready else "starting"
     return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(called or stack), remark)

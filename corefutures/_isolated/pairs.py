@@ -313,7 +313,7 @@ class PairPool(Pool):
                 value, error = self._value(station, decode, None if kind == VALUE_PARCEL else body)
             future = self.calls.pop(number, None)
             if future is not None:
-                future._settle(value, error)
+                future._cf_settle(value, error)
         elif kind == READY:
             station.ready = True
             if audience.present:
@@ -376,7 +376,7 @@ class PairPool(Pool):
             self._running.discard(call)
         if station.verdict is not None and not self.forced:
             if call is not None and self.calls.pop(call._number, None) is not None:
-                call._settle(None, station.verdict)
+                call._cf_settle(None, station.verdict)
             self._hire_in_place()
             self._wake()
             return
@@ -393,7 +393,7 @@ class PairPool(Pool):
         if not self._mourn(loss, ready=station.ready):
             return
         if call is not None and self.calls.pop(call._number, None) is not None:
-            call._settle(None, loss)
+            call._cf_settle(None, loss)
         self._hire_in_place()
         self._wake()
 

@@ -154,20 +154,20 @@ class Pool(ABC):
             self.count("unnumbered", "failed")
             failed: CallFuture[Any] = CallFuture()
             if self._room is not None:
-                failed._on_departure = self._room.leave
+                failed._cf_on_departure = self._room.leave
             if audience.present and (owner := self.owner()) is not None:
                 audience.watch(owner, fn, failed)
-            failed._settle(None, exc)
+            failed._cf_settle(None, exc)
             return failed
         future: CallFuture[Any] = CallFuture(self, body)
         if self._room is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
-            future._on_departure = self._room.leave
+            future._cf_on_departure = self._room.leave
         if audience.present and (owner := self.owner()) is not None:
             audience.watch(owner, fn, future, len(body))
         with self.lock:
             if not (refused := self.closing):
                 self._numbered = number = self._numbered + 1
-                if future._observed is not None:
+                if future._cf_observed is not None:
                     number |= OBSERVED
                 future._number = number
                 self.calls[number] = future
@@ -189,17 +189,17 @@ class Pool(ABC):
         future: CallFuture[Any] = CallFuture()
         if audience.present and (owner := self.owner()) is not None:
             audience.watch(owner, fn, future)
-            future._observed.begin(threading.current_thread().name)
+            future._cf_observed.begin(threading.current_thread().name)
         try:
             result, error = fn(*args, **kwargs), None
             self.count("unnumbered")
         except BaseException as exc:
             result, error = None, exc
             self.count("unnumbered", "failed")
-        if future._observed is not None:
-            future._observed.finished = time.perf_counter()
+        if future._cf_observed is not None:
+            future._cf_observed.finished = time.perf_counter()
         try:
-            future._settle(result, error)
+            future._cf_settle(result, error)
             if error is not None and not isinstance(error, Exception):  # meant for this thread
                 raise error
         finally:
@@ -482,7 +482,7 @@ class Pool(ABC):
     def _tell_moment(self, kind: int, number: int, body: Any, worker: str) -> None:
         """Takes in a BEGUN or ENDED frame."""
         future = self.calls.get(number)
-        call = None if future is None else future._observed
+        call = None if future is None else future._cf_observed
         if call is not None:
             moment, size = MOMENT.unpack(body)
             if kind == BEGUN:
@@ -494,7 +494,7 @@ class Pool(ABC):
 
     def _settle_error(self, future: CallFuture[Any], body: Any) -> None:
         """Ends a call with the exception that its worker reported."""
-        future._settle(None, self._rebuild(body))
+        future._cf_settle(None, self._rebuild(body))
 
     def _rebuild(self, body: Any) -> BaseException:
         """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
@@ -544,7 +544,7 @@ class Pool(ABC):
         joiner.join(timeout)
         if joiner.is_alive():
             calls = list(self.calls.values())
-            running = [call._name or "a call" for call in calls if call.running()]
+            running = [call._cf_name or "a call" for call in calls if call.running()]
             raise TimeoutError(
                 f"after {timeout} s there is still running: {', '.join(running) or 'nothing'};"
                 f" waiting: {len(calls) - len(running)} calls"
@@ -602,7 +602,7 @@ class Pool(ABC):
             self.calls.clear()
             self._backlog.clear()
         for future in calls:
-            future._settle(None, self._broken_error())
+            future._cf_settle(None, self._broken_error())
         self._wake()
 
     def _broken_error(self) -> BrokenExecutor:

@@ -179,9 +179,9 @@ class TicketPool(AttendedPool):
                 revoked.append(future_)
         for future in revoked:
             self.count("cancelled")
-            future._forget_call()
-            if future._watched:
-                future._announce()
+            future._cf_forget_call()
+            if future._cf_watched:
+                future._cf_announce()
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -404,7 +404,7 @@ class TicketPool(AttendedPool):
                 finished += 1
                 future = calls.pop(number, None)
                 if future is not None:  # or else the pool broke
-                    future._settle(loads(data[start:stop]), None)
+                    future._cf_settle(loads(data[start:stop]), None)
                     future = None
             else:
                 self._take(station, kind, number, data[start:stop])
@@ -426,10 +426,10 @@ class TicketPool(AttendedPool):
             except BaseException as exc:
                 exc.add_note("raised while the result of a call was received")
                 if future is not None:
-                    future._settle(None, exc)
+                    future._cf_settle(None, exc)
             else:
                 if future is not None:
-                    future._settle(value, None)
+                    future._cf_settle(value, None)
         elif kind == WANTED:
             self._send_parcel(station, number)
         elif kind == PRESENT:
@@ -459,7 +459,7 @@ class TicketPool(AttendedPool):
             if future is not None:
                 self.calls.pop(number, None)
                 self._desk.free(number)  # type: ignore[union-attr]
-                future._settle(None, exc)
+                future._cf_settle(None, exc)
             try:
                 station.route.refuse(number)
             except OSError:
@@ -515,7 +515,7 @@ class TicketPool(AttendedPool):
         self._desk.free(number)  # type: ignore[union-attr]
         future = self.calls.pop(number, None)
         if future is not None:
-            future._settle(None, loss)
+            future._cf_settle(None, loss)
 
     def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         desk, number = self._desk, future._number

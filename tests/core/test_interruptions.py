@@ -98,9 +98,9 @@ class Subject:
         future = self.future
         assert future.done()
         assert sorted(self.called) == list(range(self.added)), "a callback was lost, or ran twice"
-        assert not future._listeners, "a waiter was left behind"
-        assert not future._parked, "a thread was left behind"
-        assert not future._lock._is_owned(), "the lock was not given back"
+        assert not future._cf_listeners, "a waiter was left behind"
+        assert not future._cf_parked, "a thread was left behind"
+        assert not future._cf_lock._is_owned(), "the lock was not given back"
         ways = {
             "cancel": future.cancelled(),
             "result": future._result == 1,
@@ -285,8 +285,8 @@ def test_an_interrupt_leaves_nothing_behind(block: Callable[[Future[int]], int])
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert not future._parked
-    assert not future._listeners
+    assert not future._cf_parked
+    assert not future._cf_listeners
     set_if_pending(future)
     assert future.result() == 1
 

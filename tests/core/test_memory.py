@@ -76,7 +76,7 @@ def test_a_time_limit_leaves_nothing_in_the_future() -> None:
     for _ in range(100):
         with pytest.raises(TimeoutError):
             future.result(1e-6)
-    assert not future._parked
+    assert not future._cf_parked
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -99,9 +99,9 @@ def test_the_call_goes_with_its_end(end: str) -> None:
     if end == "cancel":
         assert future.cancel()
     else:
-        assert future._abandon(Wrong())
-        assert not future._abandon(Wrong())
-        assert future._settle(None, None) is False
+        assert future._cf_abandon(Wrong())
+        assert not future._cf_abandon(Wrong())
+        assert future._cf_settle(None, None) is False
     assert [reference() for reference in references] == [None] * 3
 
 

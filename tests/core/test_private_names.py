@@ -1,13 +1,109 @@
-"""The standard names of a future's private parts work for whoever pokes at them."""
+"""The standard names of private parts work for whoever pokes at them; all other private names are out of the way."""
 
 from __future__ import annotations
 
+import concurrent.futures as standard
+import queue
+import sys
 import threading
+from typing import Any
 
 import pytest
 from racing import LIMIT, Parking
 
+import corefutures
 from corefutures import Future
+from corefutures.backend import IsolatedExecutor, PoolFuture
+
+#: What the standard library has as well, on some Python, or gives an instance only as it goes along.
+STANDARD = {"_force_shutting_down", "_force_shutdown", "_get_snapshot", "_processes", "_initializer", "_initargs"}
+PREFIX = "_cf_"
+
+
+def private_names(kind: type, *instances: object) -> set[str]:
+    """The private names that a class of ours adds to those of the standard library."""
+    found = {name for base in kind.__mro__ if "corefutures" in base.__module__ for name in vars(base)}
+    for instance in instances:
+        found |= set(vars(instance))
+    return {name for name in found if name.startswith("_") and not name.startswith("__") and name != "_abc_impl"}
+
+
+@pytest.mark.parametrize("kind", [Future, PoolFuture, corefutures.Executor, IsolatedExecutor])
+def test_private_names_of_base_classes_are_such_as_nobody_else_picks(kind: type) -> None:
+    future: standard.Future[int] = standard.Future()
+    known = {*dir(standard.Future), *vars(future), *STANDARD}
+    assert {name for name in private_names(kind) - known if not name.startswith(PREFIX)} == set()
+
+
+POOLS = ["ThreadPoolExecutor", "ProcessPoolExecutor"] + ["InterpreterPoolExecutor"] * (sys.version_info >= (3, 14))
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_private_names_of_pools_are_such_as_nobody_else_picks(name: str) -> None:
+    kinds: list[Any] = [getattr(standard, name), getattr(corefutures, name)]
+    theirs, ours = [kind(1) for kind in kinds]
+    known = {*dir(kinds[0]), *vars(theirs), *STANDARD}
+    assert {name for name in private_names(kinds[1], ours) - known if not name.startswith(PREFIX)} == set()
+    theirs.shutdown()
+    ours.shutdown()
+
+
+def test_a_future_may_have_a_lock_of_its_own_and_end_under_it() -> None:
+    class Progress(Future[list[int]]):
+        def __init__(self) -> None:
+            super().__init__()
+            self._lock = threading.Lock()
+            self._name, self._fn, self._args, self._seen, self._watched = "parts", None, (), True, queue.Queue[int]()
+            self._parts: list[int] = []
+
+        def add(self, part: int, *, last: bool = False) -> None:
+            with self._lock:
+                self._parts.append(part)
+                if last:
+                    self.set_result(self._parts)
+
+        def _finish(self, *_: object) -> None:
+            raise AssertionError("one of its own")
+
+        _announce = _pass = _subscribe = _await_end = _close_list = _settle = _finish
+
+    future = Progress()
+    ended: list[object] = []
+    future.add_done_callback(ended.append)
+    thread = threading.Thread(target=lambda: (future.add(1), future.add(2, last=True)), daemon=True)
+    thread.start()
+    assert future.result(timeout=LIMIT) == [1, 2]
+    thread.join(LIMIT)
+    assert ended == [future]
+    assert list(corefutures.as_completed([future])) == [future]
+    assert "name=" not in repr(future)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_may_have_attributes_and_methods_of_its_own(name: str) -> None:
+    base: Any = getattr(corefutures, name)
+
+    class Counting(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._pool = self._crew = self._context = self._room = self._carried = []
+            super().__init__(1)
+            self._pool = self._crew = self._context = self._serializer = self._at_exit = {"submitted": 0}
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            self._pool["submitted"] += 1
+            return super().submit(fn, *args, **kwargs)
+
+        def _begin(self) -> None:
+            raise AssertionError("one of its own")
+
+        _make_pool = _assemble = _withdraw = _start_over = _renew_pool = _submit_with = _has_run_here = _begin
+
+    with Counting() as pool:
+        assert pool.submit(abs, -3).result(timeout=LIMIT) == 3
+        assert list(pool.map(abs, [-1, -2], timeout=LIMIT)) == [1, 2]
+        assert pool._pool == {"submitted": 3}
+        assert pool.options(name="named").submit(abs, -4).result(timeout=LIMIT) == 4
+        assert pool.stats().finished == 4
 
 
 @pytest.mark.parametrize("parked_first", [True, False])
@@ -19,7 +115,7 @@ def test_ending_a_future_by_hand_wakes_who_waits(wake: str, parked_first: bool) 
     outcome: list[object] = []
     waiter = threading.Thread(target=lambda: outcome.append(future.exception(LIMIT)), daemon=True)
     waiter.start()
-    Parking.until(lambda: bool(future._parked))
+    Parking.until(lambda: bool(future._cf_parked))
 
     error = OSError("by hand")
     with future._condition:
@@ -36,11 +132,11 @@ def test_notifying_without_ending_wakes_nobody() -> None:
     outcome: list[object] = []
     waiter = threading.Thread(target=lambda: outcome.append(future.result(LIMIT)), daemon=True)
     waiter.start()
-    Parking.until(lambda: bool(future._parked))
+    Parking.until(lambda: bool(future._cf_parked))
 
     with future._condition:
         future._condition.notify_all()
-    assert future._parked
+    assert future._cf_parked
 
     future.set_result(3)
     waiter.join(LIMIT / 2)

@@ -189,7 +189,7 @@ def test_a_time_limit_beyond_what_the_system_knows_is_none(timeout: float) -> No
     future: Future[int] = Future()
 
     def end() -> None:
-        while future._parked is None:
+        while future._cf_parked is None:
             pass
         future.set_result(1)
 
@@ -254,7 +254,7 @@ def test_giving_up_while_the_future_ends_disturbs_no_other_waiter() -> None:
             return future.result()
 
         def end(future: Future[int] = future, number: int = number) -> int:
-            while future._parked is None:
+            while future._cf_parked is None:
                 pass
             future.set_result(number)
             return number

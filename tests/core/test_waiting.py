@@ -393,15 +393,15 @@ def cancel(future: Any) -> None:
 def settle(future: Any) -> None:
     if isinstance(future, PoolFuture):
         assert future.set_running_or_notify_cancel()
-        assert future._settle(1, None)
-        future._announce_in_worker()
+        assert future._cf_settle(1, None)
+        future._cf_announce_in_worker()
     else:
         future.set_result(1)
 
 
 def abandon(future: Any) -> None:
     if isinstance(future, PoolFuture):
-        assert future._abandon(OSError())
+        assert future._cf_abandon(OSError())
     else:
         future.set_exception(OSError())
 
@@ -424,7 +424,7 @@ def test_the_standard_library_may_subscribe_while_a_future_ends(end: Callable[[A
         waiting = threading.Thread(target=lambda: waited.append(standard.wait([first, second], LIMIT)), daemon=True)
 
         def start() -> None:
-            if not first._lock._is_owned():  # nobody could subscribe
+            if not first._cf_lock._is_owned():  # nobody could subscribe
                 waiting.start()
                 Parking.until(lambda: len(second._waiters) == 1)
 
@@ -453,7 +453,7 @@ def test_the_standard_library_s_conditions_work() -> None:
             return future._result  # type: ignore[return-value]
 
     def end() -> None:
-        Parking.until(lambda: future._own_condition is not None)
+        Parking.until(lambda: future._cf_own_condition is not None)
         future.set_result(5)
 
     assert together(wait_on_condition, end)[0] == 5

@@ -127,7 +127,7 @@ def answer_who_waits(pool: Any, future: Any, may_answer: threading.Event, *other
 
     Whoever finds the collector still in the chair waits for `future` as for any other.
     """
-    while not (pool._chair._queue or future._parked or any(other.is_set() for other in others)):
+    while not (pool._chair._queue or future._cf_parked or any(other.is_set() for other in others)):
         pass
     may_answer.set()
 
@@ -309,7 +309,7 @@ def test_callbacks_do_not_run_in_a_thread_that_waits(pool, recruiter):
             told.set()
 
         def subscribe_and_answer(future: Any = future, over: threading.Event = over, tell: Any = tell) -> None:
-            while not (future._parked or over.is_set()):
+            while not (future._cf_parked or over.is_set()):
                 pass
             future.add_done_callback(tell)
             recruiter.may_answer.set()
@@ -334,9 +334,9 @@ def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, recruiter)
         future = pool.submit(abs, (1,), {})
         waiting = threading.Thread(target=future.result, args=(30,))
         waiting.start()
-        while not future._parked:
+        while not future._cf_parked:
             pass
-        bells.extend(future._parked)
+        bells.extend(future._cf_parked)
         recruiter.may_answer.set()
         told.set()
 
@@ -356,7 +356,7 @@ def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, recruiter, mo
     over = threading.Event()
 
     def come_and_answer(future: Any = future) -> None:
-        while not (pool._looked_after or future._parked or over.is_set()):
+        while not (pool._looked_after or future._cf_parked or over.is_set()):
             if pool._chair._listeners:
                 pool._have_looked_after()
         del future

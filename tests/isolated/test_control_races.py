@@ -125,7 +125,7 @@ def test_requests_race_with_the_end_of_calls_in_threads(turns: int) -> None:
 
 def test_the_last_call_is_cancelled_before_there_is_anybody_to_be_woken(processes: ProcessPoolExecutor) -> None:
     """A regression: whoever shut down while the first worker was about to be hired waited for ever."""
-    pool = processes._pool
+    pool = processes._cf_pool
     open_it = pool._open
 
     def shut_down_first() -> None:

@@ -134,7 +134,7 @@ def test_at_exit_cancel_asks_what_runs(make: Make) -> None:
     executor = make(1, at_exit="cancel")
     call = running(executor.submit(errands.until_asked))
     waiting = executor.submit(errands.asked)
-    known, pools._pools = pools._pools, {executor._pool}  # type: ignore[assignment]
+    known, pools._pools = pools._pools, {executor._cf_pool}  # type: ignore[assignment]
     try:
         ending = threading.Thread(target=pools._end_with_interpreter)
         ending.start()

@@ -158,5 +158,5 @@ def test_nothing_is_left_open(pool: Any, collected: Collected) -> None:
 def test_without_the_option_nothing_arrives(collected: Collected) -> None:
     with corefutures.create_executor("process", max_workers=1) as executor:
         assert executor.submit(observing_errands.log_many, "errands", 1).result(timeout=30) == 1
-        assert executor._pool._logs is None  # type: ignore[attr-defined]
+        assert executor._cf_pool._logs is None  # type: ignore[attr-defined]
     assert collected.records == []

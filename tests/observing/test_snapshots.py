@@ -282,7 +282,7 @@ def test_a_pools_locks_may_be_held_while_it_is_looked_into() -> None:
     with corefutures.create_executor("thread", max_workers=1) as executor:
         stop = threading.Event()
         running = executor.submit(stop.wait, 30)
-        crew: Any = executor._crew  # type: ignore[attr-defined]
+        crew: Any = executor._cf_crew  # type: ignore[attr-defined]
         held, told = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -359,7 +359,7 @@ def test_who_looks_while_somebody_looks_leaves_the_worker_to_be_asked_again() ->
     """A signal handler that dumps, for instance, between the question of a snapshot and its answer."""
     with corefutures.create_executor("process", max_workers=1) as executor:
         executor.submit(os.getpid).result(30)
-        worker = next(iter(executor._pool.occupations())).worker  # type: ignore[attr-defined]
+        worker = next(iter(executor._cf_pool.occupations())).worker  # type: ignore[attr-defined]
         worker.ask_for_stack()
         assert executor.snapshot(timeout=10).workers[0].stack
         worker.read_stack(time.monotonic() + 1)

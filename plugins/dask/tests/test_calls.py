@@ -98,7 +98,7 @@ def test_arguments_are_those_of_the_moment(pool: DaskExecutor, gate: Any) -> Non
 
 
 def test_large_arguments_are_stored_at_a_worker(pool: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = pool._connect()._client
+    client = pool._cf_connect()._client
     scattered: list[int] = []
     scatter = client.scatter
 
@@ -246,7 +246,7 @@ def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any],
 
 def test_views_add_up_and_name_their_calls(pool: DaskExecutor) -> None:
     view = pool.options(priority=2, name="first").options(retries=1)
-    assert view._wishes == _dispatcher.Wishes(retries=1, priority=2)
+    assert view._cf_wishes == _dispatcher.Wishes(retries=1, priority=2)
     future = view.submit(errands.add, 1, 1)
     assert "first" in repr(future)
     assert future.result(30) == 2

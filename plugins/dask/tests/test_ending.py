@@ -27,7 +27,7 @@ def test_a_cluster_of_its_own_is_started_with_its_options_and_stopped() -> None:
     with futures.create_executor("dask", n_workers=1, threads_per_worker=3, name="named") as pool:
         assert isinstance(pool, DaskExecutor)
         assert pool._max_workers == 3
-        cluster = pool._connect()._connection.cluster
+        cluster = pool._cf_connect()._connection.cluster
         assert cluster.name == "named"
         assert pool.submit(errands.pid).result(50) != os.getpid()
     assert cluster.status.name == "closed"
@@ -46,7 +46,7 @@ def test_workers_may_be_threads_of_this_process() -> None:
 def test_a_cluster_that_was_joined_goes_on(shared_cluster: Any) -> None:
     with DaskExecutor(scheduler_file=shared_cluster.scheduler_file) as pool:
         assert pool.submit(errands.add, 1, 1).result(30) == 2
-        name = pool._connect().pool
+        name = pool._cf_connect().pool
     with Client(shared_cluster.address, set_as_default=False) as client:
         assert len(client.scheduler_info()["workers"]) == 2
         assert not any(client.run(_has_plugin, name).values())
@@ -92,7 +92,7 @@ def test_every_kind_of_shutdown(shared_cluster: Any, wait: bool, cancel: bool) -
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(errands.pid)
     pool.shutdown()
-    assert not pool._connect().delivery.is_alive()
+    assert not pool._cf_connect().delivery.is_alive()
 
 
 def test_shutdown_from_a_callback_does_not_wait(shared_cluster: Any) -> None:
@@ -112,7 +112,7 @@ def test_shutdown_from_dasks_own_loop_does_not_wait(shared_cluster: Any) -> None
     pool = DaskExecutor(address=shared_cluster.address)
     pool.submit(errands.add, 1, 1).result(30)
     ended = threading.Event()
-    pool._connect()._loop.add_callback(lambda: (pool.shutdown(wait=True), ended.set()))
+    pool._cf_connect()._loop.add_callback(lambda: (pool.shutdown(wait=True), ended.set()))
     assert ended.wait(30)
     pool.shutdown()
 
@@ -120,7 +120,7 @@ def test_shutdown_from_dasks_own_loop_does_not_wait(shared_cluster: Any) -> None
 def test_a_pool_that_is_dropped_runs_its_calls_and_ends(shared_cluster: Any) -> None:
     pool = DaskExecutor(address=shared_cluster.address)
     calls = [pool.submit(errands.add, number, 1) for number in range(50)]
-    delivery = pool._connect().delivery
+    delivery = pool._cf_connect().delivery
     del pool
     gc.collect()
     assert [call.result(30) for call in calls] == list(range(1, 51))

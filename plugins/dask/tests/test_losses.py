@@ -113,7 +113,7 @@ def test_workers_that_join_late_are_prepared_and_used(make_cluster: Callable[[in
 
 
 def _address_of(pool: DaskExecutor, pid: int) -> str:
-    found = pool._connect()._client.run(errands.pid)
+    found = pool._cf_connect()._client.run(errands.pid)
     (address,) = (address for address, other in found.items() if other == pid)
     return str(address)
 

@@ -150,4 +150,4 @@ def test_cancelled_futures_free_their_arguments_and_their_place(make_pool, gate)
     gate.touch()
     first.result(30)
     assert pool.submit(errands.square, 5).result(30) == 25
-    assert not pool._pool.calls
+    assert not pool._cf_pool.calls

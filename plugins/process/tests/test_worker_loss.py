@@ -198,7 +198,7 @@ def test_force_before_anything_started(make_pool, how):
 def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate, tmp_path, how):
     pool = make_pool(1)
     started = str(tmp_path / "started")
-    recruit = pool._recruiter.recruit
+    recruit = pool._cf_recruiter.recruit
     futures = []
 
     def submit_and_force():
@@ -214,7 +214,7 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
         forcing.join()
         return worker
 
-    pool._recruiter.recruit = recruit_meanwhile
+    pool._cf_recruiter.recruit = recruit_meanwhile
     futures.append(pool.submit(errands.start_and_pass, started, str(gate)))
     for future in futures:
         assert future.cancelled() or isinstance(future.exception(30), BrokenProcessPool)
@@ -246,7 +246,7 @@ def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch)
     def stumble(*args, **options):
         raise AssertionError("a defect of ours")
 
-    monkeypatch.setattr(type(pool._pool), "_digest" if way == "tickets" else "_value", stumble)
+    monkeypatch.setattr(type(pool._cf_pool), "_digest" if way == "tickets" else "_value", stumble)
     waiting = pool.submit(errands.square, 3)
     gate.touch()
     for future in (running, waiting):

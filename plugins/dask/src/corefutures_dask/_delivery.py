@@ -59,7 +59,7 @@ class Delivery(threading.Thread):
 
         def order() -> None:
             for future in futures:
-                future._abandon(error())
+                future._cf_abandon(error())
 
         self._orders.put(order)
 
@@ -115,11 +115,11 @@ class Delivery(threading.Thread):
                         error.__cause__ = RemoteTraceback(text)
                     except Exception:  # not every class allows it
                         pass
-                if future._settle(result, error):
+                if future._cf_settle(result, error):
                     watched.append(future)
         except BaseException as exc:  # E8
             for future in futures:
-                future._abandon(RuntimeError(f"the outcome of the call could not be delivered: {exc!r}"))
+                future._cf_abandon(RuntimeError(f"the outcome of the call could not be delivered: {exc!r}"))
             raise
         finally:
             for future in futures:
@@ -128,4 +128,4 @@ class Delivery(threading.Thread):
             pack.decided.set()
         result = error = None
         for future in watched:
-            future._announce_in_worker()
+            future._cf_announce_in_worker()

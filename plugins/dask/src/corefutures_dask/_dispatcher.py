@@ -240,8 +240,8 @@ class Dispatcher:
         futures += [future for lane in self._lanes.values() for future in lane.calls]
         futures += self.delivery.undelivered()
         for future in futures:
-            future._renew_lock()
-            future._abandon(error())
+            future._cf_renew_lock()
+            future._cf_abandon(error())
 
     def _is_lost(self) -> bool:
         return self._client.status not in ("running", "newly-created") and not self._ended

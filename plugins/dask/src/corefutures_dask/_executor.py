@@ -48,11 +48,11 @@ _exiting = False
 class _Submitter(Executor):
     """What a pool and its views have in common: calls with certain wishes go into a lane."""
 
-    _wishes: Wishes
-    _label: str | None = None
+    _cf_wishes: Wishes
+    _cf_label: str | None = None
 
     @property
-    def _pool(self) -> DaskExecutor:
+    def _cf_pool(self) -> DaskExecutor:
         raise NotImplementedError
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -71,8 +71,8 @@ class _Submitter(Executor):
             BrokenDaskPool: The scheduler is gone, or an initializer has failed.
             RuntimeError: The pool has been shut down, or the interpreter ends.
         """
-        pool = self._pool
-        dispatcher = pool._dispatcher or pool._connect()
+        pool = self._cf_pool
+        dispatcher = pool._cf_dispatcher or pool._cf_connect()
         if dispatcher.refusal is not None:
             raise dispatcher.refuse()
         if not callable(fn):  # an annotation is no proof
@@ -82,13 +82,13 @@ class _Submitter(Executor):
         except Exception as exc:
             return _failed(exc)
         kind = _kind_of(fn)
-        label = self._label
+        label = self._cf_label
         shown = label or getattr(kind, "__name__", None) or "call"
-        future = dispatcher.take(dispatcher.lane(self._wishes), body, shown, id(kind))
+        future = dispatcher.take(dispatcher.lane(self._cf_wishes), body, shown, id(kind))
         if label is not None:
-            future._name = label
+            future._cf_name = label
         if audience.present:
-            audience.watch(self._pool, fn, future, len(body))
+            audience.watch(self._cf_pool, fn, future, len(body))
         return future
 
     def map(
@@ -133,8 +133,8 @@ class _Submitter(Executor):
             timeout=timeout,
             chunksize=chunksize,
             buffersize=buffersize,
-            workers=self._pool._max_workers,
-            pace=self._pool._pace,
+            workers=self._cf_pool._max_workers,
+            pace=self._cf_pool._cf_pace,
             remote_traceback=RemoteTraceback,
         )
 
@@ -169,14 +169,14 @@ class _Submitter(Executor):
             UnsupportedError: `timeout` is given.
         """
         super().options(timeout=timeout, name=name)  # for its checks
-        own = self._wishes
+        own = self._cf_wishes
         wishes = _wishes(
             dict(own.resources) if resources is None else resources,
             own.retries if retries is None else retries,
             own.priority if priority is None else priority,
             own.workers if workers is None else workers,
         )
-        return DaskView(self._pool, wishes, self._label if name is None else name)
+        return DaskView(self._cf_pool, wishes, self._cf_label if name is None else name)
 
 
 class DaskExecutor(_Submitter):
@@ -246,31 +246,31 @@ class DaskExecutor(_Submitter):
             raise ValueError(f"{' and '.join(given)} can't be given together")
         if given and cluster:
             raise TypeError(f"{given[0]} names a cluster that runs: it takes no option {sorted(cluster)[0]!r}")
-        self._limit = max_workers
+        self._cf_limit = max_workers
         self._initializer = initializer
         self._initargs = tuple(initargs)
-        self._preparation = None if initializer is None else _wire.dumps((initializer, self._initargs))
-        self._wishes = _wishes(resources, retries, priority, None)
-        self._pace = Pace()
-        self._fork_refusal: str | None = None
+        self._cf_preparation = None if initializer is None else _wire.dumps((initializer, self._initargs))
+        self._cf_wishes = _wishes(resources, retries, priority, None)
+        self._cf_pace = Pace()
+        self._cf_fork_refusal: str | None = None
         # Guards the making of a dispatcher, in a forked child: one only.
-        self._connecting = threading.RLock()
-        self._dispatcher: Dispatcher | None = None
+        self._cf_connecting = threading.RLock()
+        self._cf_dispatcher: Dispatcher | None = None
         if client is not None:
-            self._open: Callable[[], Connection] = lambda: _cluster.given_client(client)
-            self._fork_refusal = "the client belongs to the process that was forked"
+            self._cf_open: Callable[[], Connection] = lambda: _cluster.given_client(client)
+            self._cf_fork_refusal = "the client belongs to the process that was forked"
         elif given:
             where = {given[0]: places[given[0]]}
             if security is not None:
                 where["security"] = security
             if timeout is not None:
                 where["timeout"] = timeout
-            self._open = lambda: _cluster.joined_cluster(where, check_versions)
+            self._cf_open = lambda: _cluster.joined_cluster(where, check_versions)
         else:
             if security is not None:
                 cluster["security"] = security
-            self._open = lambda: _cluster.own_cluster(max_workers, cluster)
-        self._connect()
+            self._cf_open = lambda: _cluster.own_cluster(max_workers, cluster)
+        self._cf_connect()
         _pools.add(self)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -281,10 +281,10 @@ class DaskExecutor(_Submitter):
                 waits.
             cancel_futures: Whether to cancel the calls that have not started.
         """
-        with self._connecting:
-            dispatcher = self._dispatcher
+        with self._cf_connecting:
+            dispatcher = self._cf_dispatcher
             if dispatcher is None:  # in a forked child, before its first call
-                self._fork_refusal = _AFTER_SHUTDOWN
+                self._cf_fork_refusal = _AFTER_SHUTDOWN
                 return
         if audience.present:
             audience.executor_shut_down(self)
@@ -295,60 +295,60 @@ class DaskExecutor(_Submitter):
         if wait and not own and not getattr(never_waits, "yes", False):
             dispatcher.delivery.join()
 
-    def _connect(self) -> Dispatcher:
-        with self._connecting:
-            if self._dispatcher is None:
-                if self._fork_refusal is not None and os.getpid() != getattr(self, "_pid", os.getpid()):
-                    raise RuntimeError(self._fork_refusal)
-                self._pid = os.getpid()
-                connection = self._open()
+    def _cf_connect(self) -> Dispatcher:
+        with self._cf_connecting:
+            if self._cf_dispatcher is None:
+                if self._cf_fork_refusal is not None and os.getpid() != getattr(self, "_cf_pid", os.getpid()):
+                    raise RuntimeError(self._cf_fork_refusal)
+                self._cf_pid = os.getpid()
+                connection = self._cf_open()
                 try:
-                    dispatcher = Dispatcher(connection, self._limit, self._preparation)
+                    dispatcher = Dispatcher(connection, self._cf_limit, self._cf_preparation)
                 except BaseException as exc:
                     connection.close()
                     # The scheduler hands on the text of what a worker raised, or can't do even that and hangs up.
                     if isinstance(exc, OSError) or "ModuleNotFoundError" in f"{type(exc)} {exc}":
                         raise _cluster.lacking(exc) from exc
                     raise
-                self._dispatcher = dispatcher
+                self._cf_dispatcher = dispatcher
                 _dispatchers.add(dispatcher)
                 # A pool that is dropped without a shutdown runs the calls it has, and ends.
                 weakref.finalize(self, dispatcher.close, RuntimeError("the executor was dropped")).atexit = False
                 if _exiting:
                     dispatcher.close(RuntimeError(_AFTER_EXIT))
-            return self._dispatcher
+            return self._cf_dispatcher
 
-    def _continue_in_child(self) -> None:
+    def _cf_continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent; a new submit starts or joins a cluster anew."""
-        dispatcher, self._dispatcher = self._dispatcher, None
-        self._connecting = threading.RLock()
+        dispatcher, self._cf_dispatcher = self._cf_dispatcher, None
+        self._cf_connecting = threading.RLock()
         if dispatcher is None:
             return
         if dispatcher.refusal is not None:
-            self._fork_refusal = str(dispatcher.refusal)
+            self._cf_fork_refusal = str(dispatcher.refusal)
         dispatcher.leave_to_parent(
             lambda: BrokenDaskPool("the process was forked while this call was pending; it is the parent's only")
         )
 
     @property
-    def _pool(self) -> DaskExecutor:
+    def _cf_pool(self) -> DaskExecutor:
         return self
 
     # The standard names of private parts that the world reads.
 
     @property
     def _max_workers(self) -> int:
-        dispatcher = self._dispatcher
-        return self._limit or (dispatcher.slots if dispatcher is not None else 1)
+        dispatcher = self._cf_dispatcher
+        return self._cf_limit or (dispatcher.slots if dispatcher is not None else 1)
 
     @property
     def _shutdown(self) -> bool:
-        dispatcher = self._dispatcher
+        dispatcher = self._cf_dispatcher
         return dispatcher is not None and dispatcher.refusal is not None and not self._broken
 
     @property
     def _broken(self) -> bool | str:
-        refusal = None if self._dispatcher is None else self._dispatcher.refusal
+        refusal = None if self._cf_dispatcher is None else self._cf_dispatcher.refusal
         return str(refusal) if isinstance(refusal, BrokenDaskPool) else False
 
 
@@ -356,13 +356,13 @@ class DaskView(_Submitter):
     """A pool, seen with options for the calls submitted through here: made by `DaskExecutor.options`."""
 
     def __init__(self, pool: DaskExecutor, wishes: Wishes, label: str | None) -> None:
-        self._viewed = pool
-        self._wishes = wishes
-        self._label = label
+        self._cf_viewed = pool
+        self._cf_wishes = wishes
+        self._cf_label = label
 
     @property
-    def _pool(self) -> DaskExecutor:
-        return self._viewed
+    def _cf_pool(self) -> DaskExecutor:
+        return self._cf_viewed
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Does nothing: the pool is its maker's to shut down.
@@ -391,7 +391,7 @@ def _wishes(
 def _failed(error: Exception) -> Future[Any]:
     """Returns a future that has failed: its call could not be pickled."""
     future: DaskFuture[Any] = DaskFuture(b"", 0, "", 0)
-    future._abandon(error.with_traceback(None))
+    future._cf_abandon(error.with_traceback(None))
     return future
 
 
@@ -418,7 +418,7 @@ def _close_all() -> None:
 
 def _continue_all_in_child() -> None:
     for pool in list(_pools):
-        pool._continue_in_child()
+        pool._cf_continue_in_child()
     _dispatchers.clear()
 
 

@@ -92,15 +92,15 @@ class DaskFuture(PoolFuture[_T]):
 
     def _cancel_waiting(self) -> bool:
         """Cancels the call if it has not left; returns whether this did it."""
-        with self._lock:
+        with self._cf_lock:
             waits = self._state == "PENDING" and self._pack is None
             if waits:
                 self._state = "CANCELLED_AND_NOTIFIED"
-                self._close_list()
+                self._cf_close_list()
         if waits:
-            self._forget_call()
-            if self._watched:
-                self._announce()
+            self._cf_forget_call()
+            if self._cf_watched:
+                self._cf_announce()
         return waits
 
     def _is_decided(self, pack: Pack) -> bool:
@@ -109,27 +109,27 @@ class DaskFuture(PoolFuture[_T]):
 
     def _leave(self, pack: Pack) -> bytes | None:
         """Lets the call leave in `pack`; returns it, None if it was cancelled."""
-        with self._lock:
+        with self._cf_lock:
             if self._state != "PENDING" and not (self.alone and self._state == "RUNNING"):
                 return None
-            args = self._args
+            args = self._cf_args
             assert args is not None
             self._pack = pack
-        self._forget_call()
+        self._cf_forget_call()
         return args[0]  # type: ignore[no-any-return]
 
     def _start(self) -> None:
         """Marks the call as running."""
-        with self._lock:
+        with self._cf_lock:
             if self._state == "PENDING":
                 self._state = "RUNNING"
             self._pack = None
 
     def _return(self, body: bytes) -> None:
         """Takes the call back: it has not started, or is to be started again."""
-        with self._lock:
+        with self._cf_lock:
             if self._state in ("PENDING", "RUNNING"):
-                self._args = (body,)
+                self._cf_args = (body,)
             self._pack = None
 
 

@@ -91,7 +91,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         inner_threads: None = None,
         forward_logs: bool = False,
     ) -> None:
-        self._carried = check_carried(self, context)
+        self._cf_carried = check_carried(self, context)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if max_workers is None:
@@ -109,34 +109,34 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         check_choice("at_exit", at_exit, get_args(AtExit))
         if at_exit == "kill":
             raise unsupported(self, "kill its interpreters at exit")
-        self._at_exit = at_exit
-        self._forwards_logs = bool(forward_logs)
-        self._room_options = (max_pending, when_full, max_workers)
+        self._cf_at_exit = at_exit
+        self._cf_forwards_logs = bool(forward_logs)
+        self._cf_room_options = (max_pending, when_full, max_workers)
         self._max_workers: int = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"InterpreterPoolExecutor-{self._counter()}"
         self._initializer = initializer
         self._initargs = tuple(initargs)
-        self._serializer = serializer
+        self._cf_serializer = serializer
         self._threads: set[threading.Thread] = set()
         # What workers send back refers to this process's main module by the name that it has there.
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
-        self._begin()
+        self._cf_begin()
 
-    def _make_pool(self) -> Pool:
+    def _cf_make_pool(self) -> Pool:
         self._threads = set()
-        logs = LogCollector(1, self._thread_name_prefix) if self._forwards_logs else None
-        self._recruiter = InterpreterRecruiter(
-            self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._serializer, logs
+        logs = LogCollector(1, self._thread_name_prefix) if self._cf_forwards_logs else None
+        self._cf_recruiter = InterpreterRecruiter(
+            self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._cf_serializer, logs
         )
         return make_pool(
             self._max_workers,
-            self._recruiter,
+            self._cf_recruiter,
             self._threads,
-            self._serializer,
+            self._cf_serializer,
             self.BROKEN,
-            at_exit=self._at_exit,
-            room=make_room(*self._room_options),
-            carried=self._carried,
+            at_exit=self._cf_at_exit,
+            room=make_room(*self._cf_room_options),
+            carried=self._cf_carried,
             logs=logs,
         )
 
@@ -162,18 +162,18 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         """
         if isinstance(fn, str):
             raise TypeError("scripts not supported: submit() takes a callable")
-        return self._pool.submit(fn, args, kwargs)
+        return self._cf_pool.submit(fn, args, kwargs)
 
     # The standard names of private parts that the world reads.
 
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
-        return self._pool.defect or False
+        return self._cf_pool.defect or False
 
     @property
     def _shutdown_lock(self) -> Any:  # type: ignore[override]
-        return self._pool.lock
+        return self._cf_pool.lock
 
     @property
     def _shutdown(self) -> bool:  # type: ignore[override]
-        return self._pool.closing and not self._broken
+        return self._cf_pool.closing and not self._broken

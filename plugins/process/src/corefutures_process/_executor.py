@@ -114,10 +114,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         inner_threads: int | None = None,
         forward_logs: bool = False,
     ) -> None:
-        self._carried = check_carried(self, context)
+        self._cf_carried = check_carried(self, context)
         check_inner_threads(inner_threads)
-        self._inner_threads = inner_threads
-        self._forwards_logs = bool(forward_logs)
+        self._cf_inner_threads = inner_threads
+        self._cf_forwards_logs = bool(forward_logs)
         self._max_workers: int = _checked_size(max_workers)
         if mp_context is None:
             mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
@@ -145,49 +145,49 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
                 "on_worker_loss='replace' is incompatible with the 'fork' multiprocessing start method: a process"
                 " with threads can't be forked safely; supply a different mp_context."
             )
-        self._on_worker_loss = on_worker_loss
+        self._cf_on_worker_loss = on_worker_loss
         check_serializer(serializer, "corefutures-process")
-        self._serializer = serializer
+        self._cf_serializer = serializer
         check_choice("at_exit", at_exit, get_args(AtExit))
         if kill_on_cancel and method == "fork":
             raise ValueError(
                 "kill_on_cancel is incompatible with the 'fork' multiprocessing start method: a process with threads"
                 " can't be forked safely; supply a different mp_context."
             )
-        self._at_exit = at_exit
-        self._kill_on_cancel = bool(kill_on_cancel)
-        self._room_options = (max_pending, when_full, self._max_workers)
-        self._limits_calls = method != "fork"
+        self._cf_at_exit = at_exit
+        self._cf_kill_on_cancel = bool(kill_on_cancel)
+        self._cf_room_options = (max_pending, when_full, self._max_workers)
+        self._cf_limits_calls = method != "fork"
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
-        self._pace = Pace()
-        self._begin()
+        self._cf_pace = Pace()
+        self._cf_begin()
 
-    def _make_pool(self) -> Pool:
+    def _cf_make_pool(self) -> Pool:
         hire_ahead = self._mp_context.get_start_method(allow_none=False) == "fork"
-        logs = LogCollector(self._max_workers if hire_ahead else 1, "process pool") if self._forwards_logs else None
-        self._recruiter = ProcessRecruiter(
+        logs = LogCollector(self._max_workers if hire_ahead else 1, "process pool") if self._cf_forwards_logs else None
+        self._cf_recruiter = ProcessRecruiter(
             self._mp_context,
             self._processes,
             self._initializer,
             self._initargs,
             self._max_tasks_per_child,
-            self._serializer,
-            self._inner_threads,
+            self._cf_serializer,
+            self._cf_inner_threads,
             logs,
         )
         fast = has_fast_path()
-        encode: Any = make_encoder(self._serializer, spool=fast)
+        encode: Any = make_encoder(self._cf_serializer, spool=fast)
         options: dict[str, Any] = {
             "size": self._max_workers,
-            "recruiter": self._recruiter,
-            "encode": encode if self._carried is None else CarryingEncoder(encode, self._carried),
+            "recruiter": self._cf_recruiter,
+            "encode": encode if self._cf_carried is None else CarryingEncoder(encode, self._cf_carried),
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
             "remote_traceback": _standard._RemoteTraceback,
-            "on_loss": self._on_worker_loss,
-            "at_exit": self._at_exit,
-            "kill_on_cancel": self._kill_on_cancel,
-            "room": make_room(*self._room_options),
+            "on_loss": self._cf_on_worker_loss,
+            "at_exit": self._cf_at_exit,
+            "kill_on_cancel": self._cf_kill_on_cancel,
+            "room": make_room(*self._cf_room_options),
             "hire_ahead": hire_ahead,
             "logs": logs,
             "name": "process pool",
@@ -219,7 +219,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
         Thread safety: may be called from any thread, signal handler or finaliser.
         """
-        return self._pool.submit(fn, args, kwargs)
+        return self._cf_pool.submit(fn, args, kwargs)
 
     def map(
         self,
@@ -256,13 +256,13 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             chunksize=chunksize,
             buffersize=buffersize,
             workers=self._max_workers,
-            pace=self._pace,
+            pace=self._cf_pace,
             remote_traceback=_standard._RemoteTraceback,  # type: ignore[arg-type]
         )
 
     def kill(self, future: Future[Any]) -> bool:
         """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""
-        return self._pool.kill(check_call(future))
+        return self._cf_pool.kill(check_call(future))
 
     def terminate_workers(self) -> None:
         """Shuts down, cancels what waits, and terminates every process at once; calls that run fail."""
@@ -275,41 +275,41 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     def _force_shutdown(self, operation: str) -> None:
         if operation not in (_TERMINATE, _KILL):
             raise ValueError(f"operation must be {_TERMINATE!r} or {_KILL!r}, not {operation!r}")
-        self._pool.force(operation)
+        self._cf_pool.force(operation)
 
     # The standard names of what the world looks at, where we have the thing.
 
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
-        return self._pool.defect or False
+        return self._cf_pool.defect or False
 
     @property
     def _shutdown_lock(self) -> Any:  # type: ignore[override]
-        return self._pool.lock
+        return self._cf_pool.lock
 
     @property
     def _shutdown_thread(self) -> bool:  # type: ignore[override]
-        return self._pool.closing
+        return self._cf_pool.closing
 
     @property
     def _executor_manager_thread(self) -> threading.Thread | None:  # type: ignore[override]
-        return self._pool.thread
+        return self._cf_pool.thread
 
     @property
     def _force_shutting_down(self) -> bool:
-        return self._pool.forced
+        return self._cf_pool.forced
 
     @_force_shutting_down.setter
     def _force_shutting_down(self, value: bool) -> None:
-        self._pool.forced = value
+        self._cf_pool.forced = value
 
-    def _start_over(self) -> None:
+    def _cf_start_over(self) -> None:
         # Not in a worker: calls that submit calls would make processes without end.
-        is_worker = self._recruiter.starter == threading.get_ident()
+        is_worker = self._cf_recruiter.starter == threading.get_ident()
         self._processes = {}
-        super()._start_over()
+        super()._cf_start_over()
         if is_worker:
-            self._pool.break_(_OWN_WORKER, None)
+            self._cf_pool.break_(_OWN_WORKER, None)
 
 
 def _checked_size(max_workers: int | None) -> int:

@@ -152,7 +152,7 @@ class Crew:
         for future in self.take_calls():
             stranded = RuntimeError(f"no worker thread could be started: {cause}")
             stranded.__cause__ = cause
-            failed = future._abandon(stranded)
+            failed = future._cf_abandon(stranded)
             self.record(failed=failed, cancelled=not failed)
 
     def close(self, refusal: Exception) -> None:
@@ -172,7 +172,7 @@ class Crew:
         self.refusal = broken
         self.close(broken)
         for future in self.take_calls():
-            failed = future._abandon(self.refuse())
+            failed = future._cf_abandon(self.refuse())
             self.record(failed=failed, cancelled=not failed)
 
     def refuse(self) -> Exception:
@@ -317,7 +317,7 @@ class Crew:
 
 
 def _name_of_waiting(future: PoolFuture[Any]) -> str:
-    fn, args = future._fn, future._args
+    fn, args = future._cf_fn, future._cf_args
     if args and isinstance(getattr(fn, "__self__", None), Context):  # its submitter's context comes first
         fn = args[0]
     return name_of(fn)

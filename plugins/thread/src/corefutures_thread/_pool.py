@@ -103,21 +103,21 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         carried = check_context(context)
-        self._take_context = carried.context if isinstance(carried, Variables) else copy_context
+        self._cf_take_context = carried.context if isinstance(carried, Variables) else copy_context
         check_choice("at_exit", at_exit, get_args(AtExit))
         if at_exit == "kill":
             raise unsupported(self, "kill its threads at exit")
-        self._copies_context = context is not None
-        self._room_options = (max_pending, when_full)
-        self._is_special = context is not None or max_pending is not None
-        self._at_exit = at_exit
+        self._cf_copies_context = context is not None
+        self._cf_room_options = (max_pending, when_full)
+        self._cf_is_special = context is not None or max_pending is not None
+        self._cf_at_exit = at_exit
         self._max_workers = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment, unused-ignore]
         self._initargs = tuple(initargs)
-        self._crew = self._assemble()
+        self._cf_crew = self._cf_assemble()
         if _exiting:
-            self._crew.close(RuntimeError(_AFTER_EXIT))
+            self._cf_crew.close(RuntimeError(_AFTER_EXIT))
         key = id(self)
         _pools[key] = weakref.ref(self, lambda _: _pools.pop(key, None))
         enroll(self)
@@ -140,13 +140,13 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             BrokenThreadPool: An initializer has failed.
             RuntimeError: The pool has been shut down, the interpreter ends, or no thread can be started.
         """
-        crew = self._crew
+        crew = self._cf_crew
         if crew.closed:
             raise crew.refuse()
         if not callable(fn):  # an annotation is no proof
             raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
-        if self._is_special and self._has_run_here(future, crew):
+        if self._cf_is_special and self._cf_has_run_here(future, crew):
             return future
         if audience.present:
             audience.watch(self, fn, future)
@@ -158,7 +158,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
                 future.cancel()
                 raise
         if crew.closed:
-            self._withdraw(future, crew)
+            self._cf_withdraw(future, crew)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
@@ -172,7 +172,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         Raises:
             TimeoutError: Calls still ran after `timeout` seconds; the message names them. The pool stays shut down.
         """
-        crew = self._crew
+        crew = self._cf_crew
         if timeout is not None:
             timeout = float(timeout)
         if audience.present:
@@ -190,7 +190,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if future.done():
             return False
         if not future.cancel():
-            future._cancel_requested = True
+            future._cf_cancel_requested = True
         return not future.done() or future.cancelled()
 
     def __reduce__(self) -> Any:
@@ -198,29 +198,29 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
-        return self._crew.stats()
+        return self._cf_crew.stats()
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where and which wait: see `Executor.snapshot`. Threads tell at once."""
-        return self._crew.snapshot(origin_of(self).name)
+        return self._cf_crew.snapshot(origin_of(self).name)
 
-    def _has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
+    def _cf_has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
         """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
-        submitted = future._fn
-        if self._copies_context:
-            assert future._args is not None
-            future._fn, future._args = self._take_context().run, (future._fn, *future._args)
+        submitted = future._cf_fn
+        if self._cf_copies_context:
+            assert future._cf_args is not None
+            future._cf_fn, future._cf_args = self._cf_take_context().run, (future._cf_fn, *future._cf_args)
         if crew.room is None:
             return False
         if crew.room.enter(may_block=not crew.employs_current_thread()):
-            future._on_departure = crew.room.leave
+            future._cf_on_departure = crew.room.leave
             return False
         if audience.present:
             audience.watch(self, submitted, future)
-        call = future._begin()
+        call = future._cf_begin()
         assert call is not None
         fn, args, kwargs = call
-        observed = future._observed
+        observed = future._cf_observed
         if observed is not None:
             observed.begin(threading.current_thread().name)
         try:
@@ -239,15 +239,15 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             future.set_result(result)
         return True
 
-    def _assemble(self) -> Crew:
-        room = make_room(*self._room_options)
+    def _cf_assemble(self) -> Crew:
+        room = make_room(*self._cf_room_options)
         crew = Crew(self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN, room)
         crew.owner = weakref.ref(self)
         # A pool that is dropped without a shutdown runs the calls it has, and ends.
         weakref.finalize(self, crew.close, RuntimeError("the executor was dropped")).atexit = False
         return crew
 
-    def _withdraw(self, future: PoolFuture[Any], crew: Crew) -> None:
+    def _cf_withdraw(self, future: PoolFuture[Any], crew: Crew) -> None:
         """Takes back a call that was submitted while the pool was closed, unless a worker has it."""
         try:
             crew.calls.remove(future)
@@ -256,21 +256,21 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         future.cancel()  # for observers: nobody else has it
         raise crew.refuse()
 
-    def _continue_in_child(self) -> None:
+    def _cf_continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent, the pool gets new workers."""
-        crew = self._crew
+        crew = self._cf_crew
         inherited = crew.take_calls()
         for host in crew.hosts.values():
             inherited += host.calls
             if host.taking is not None:
                 inherited.append(host.taking)
-        self._crew = self._assemble()
+        self._cf_crew = self._cf_assemble()
         if crew.closed:
-            self._crew.close(crew.refuse())
+            self._cf_crew.close(crew.refuse())
         crew.closed = True  # a worker that forked leaves once its call is done
         for future in inherited:
-            future._renew_lock()
-            future._abandon(
+            future._cf_renew_lock()
+            future._cf_abandon(
                 self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
             )
 
@@ -278,19 +278,19 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
     @property
     def _threads(self) -> dict[threading.Thread, int]:  # type: ignore[override]
-        return self._crew.threads
+        return self._cf_crew.threads
 
     @property
     def _work_queue(self) -> Calls:  # type: ignore[override]
-        return self._crew.calls
+        return self._cf_crew.calls
 
     @property
     def _shutdown(self) -> bool:  # type: ignore[override]
-        return self._crew.closed and not self._broken
+        return self._cf_crew.closed and not self._broken
 
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
-        refusal = self._crew.refusal
+        refusal = self._cf_crew.refusal
         return str(refusal) if isinstance(refusal, self.BROKEN) else False
 
 
@@ -317,19 +317,19 @@ def _close_all() -> None:
     _exiting = True
     pools = _living_pools()
     for pool in pools:
-        pool._crew.close(RuntimeError(_AFTER_EXIT))
-        if pool._at_exit == "cancel":
-            _cancel_waiting(pool._crew)
-            for host in list(pool._crew.hosts.values()):
+        pool._cf_crew.close(RuntimeError(_AFTER_EXIT))
+        if pool._cf_at_exit == "cancel":
+            _cancel_waiting(pool._cf_crew)
+            for host in list(pool._cf_crew.hosts.values()):
                 for future in list(host.calls):
-                    future._cancel_requested = True
+                    future._cf_cancel_requested = True
     for pool in pools:
-        pool._crew.join()
+        pool._cf_crew.join()
 
 
 def _continue_all_in_child() -> None:
     for pool in _living_pools():
-        pool._continue_in_child()
+        pool._cf_continue_in_child()
 
 
 # Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says.

@@ -47,8 +47,8 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
         audience.worker_lost(crew.owner(), current_thread().name, exc)
         crew.fail("A worker thread died of an unexpected error", exc)
         for future in current:
-            if not future._abandon(crew.refuse()):
-                future._announce_in_worker()  # it had ended, but perhaps nobody was told
+            if not future._cf_abandon(crew.refuse()):
+                future._cf_announce_in_worker()  # it had ended, but perhaps nobody was told
     finally:
         crew.dismiss(get_ident())
         hosts.pop(get_ident(), None)
@@ -93,24 +93,24 @@ def _run_calls(crew: Crew, host: Host) -> None:
                 listed = True
                 continue
 
-        # What `PoolFuture._begin` and `_settle` do, written out: without the two calls a worker is a quarter
+        # What `PoolFuture._cf_begin` and `_cf_settle` do, written out: without the two calls a worker is a quarter
         # faster, with and without the GIL.
         future = current[0]
-        lock = future._lock
+        lock = future._cf_lock
         with lock:
             if begun := future._state == PENDING:
                 future._state = RUNNING
-                fn, args, kwargs = future._fn, future._args, future._kwargs
+                fn, args, kwargs = future._cf_fn, future._cf_args, future._cf_kwargs
         if not begun:  # cancelled
             host.cancelled += 1
             listed = False
             current.clear()
             del future, lock
             continue
-        future._fn = future._args = future._kwargs = None
-        if future._on_departure is not None:
-            future._forget_call()
-        observed = future._observed
+        future._cf_fn = future._cf_args = future._cf_kwargs = None
+        if future._cf_on_departure is not None:
+            future._cf_forget_call()
+        observed = future._cf_observed
         if observed is not None:
             observed.begin(current_thread().name)
         result = error = None
@@ -137,14 +137,14 @@ def _run_calls(crew: Crew, host: Host) -> None:
                 else:
                     future._exception = error
                 future._state = FINISHED
-                if watched := future._watched:
-                    future._close_list()
+                if watched := future._cf_watched:
+                    future._cf_close_list()
         if watched:
-            if listed and future._callbacks:
+            if listed and future._cf_callbacks:
                 listed = False
                 if not _leave(idle, turnstile):
                     crew.staff()  # somebody counts on this worker
-            future._announce_in_worker()
+            future._cf_announce_in_worker()
         current.clear()
         del future, lock, result, error
 
@@ -152,26 +152,26 @@ def _run_calls(crew: Crew, host: Host) -> None:
 def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
     """Runs a call, entered into `host.calls` already, while another one waits for it in this thread."""
     result = error = None
-    call = future._begin()
+    call = future._cf_begin()
     if call is not None:
         fn, args, kwargs = call
         del call
-        if future._observed is not None:
-            future._observed.begin(current_thread().name)
+        if future._cf_observed is not None:
+            future._cf_observed.begin(current_thread().name)
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
             host.finished += 1
         except BaseException as exc:
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
             host.failed += 1
-        if future._observed is not None:
-            future._observed.finished = perf_counter()
+        if future._cf_observed is not None:
+            future._cf_observed.finished = perf_counter()
         del fn, args, kwargs
     else:
         host.cancelled += 1
     host.calls.pop()
-    if future._settle(result, error):
-        future._announce_in_worker()
+    if future._cf_settle(result, error):
+        future._cf_announce_in_worker()
 
 
 runners.update((_run_calls.__code__, _run_in_place.__code__))
