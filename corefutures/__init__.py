@@ -2,68 +2,10 @@
 
 `import corefutures as futures` is a drop-in for `from concurrent import futures`. Everything is imported when it is
 first asked for (R3): a worker that passes through this file pays for nothing, and starts in half the time.
+Type checkers read `__init__.pyi` in its place.
 """
 
 from __future__ import annotations
-
-TYPE_CHECKING = False  # `typing` is much of what a worker would import; type checkers know the name
-
-if TYPE_CHECKING:
-    import sys
-
-    if sys.version_info >= (3, 14):
-        from concurrent.futures import InterpreterPoolExecutor as InterpreterPoolExecutor
-
-    from corefutures._adapting import adapt as adapt
-    from corefutures._comparing.compare import compare as compare
-    from corefutures._comparing.report import Comparison as Comparison, Trial as Trial
-    from corefutures._control import Stats as Stats
-    from corefutures._exceptions import (
-        BackendBrokenError as BackendBrokenError,
-        BackendConflictError as BackendConflictError,
-        BackendDisabledError as BackendDisabledError,
-        BackendError as BackendError,
-        BackendNotFoundError as BackendNotFoundError,
-        BackendUnavailableError as BackendUnavailableError,
-        BrokenExecutor as BrokenExecutor,
-        CancelledError as CancelledError,
-        DeadlockError as DeadlockError,
-        InvalidStateError as InvalidStateError,
-        PoolFullError as PoolFullError,
-        TimeoutError as TimeoutError,
-        UnsupportedError as UnsupportedError,
-        WorkerLostError as WorkerLostError,
-    )
-    from corefutures._executor import Executor as Executor
-    from corefutures._future import Future as Future
-    from corefutures._hosting import cancel_requested as cancel_requested
-    from corefutures._observing import add_observer as add_observer, remove_observer as remove_observer
-    from corefutures._progress import progress as progress, track as track
-    from corefutures._registry import (
-        BackendStatus as BackendStatus,
-        backends as backends,
-        create_executor as create_executor,
-        get_backend as get_backend,
-        register_backend as register_backend,
-    )
-    from corefutures._snapshots import (
-        CallSnapshot as CallSnapshot,
-        Snapshot as Snapshot,
-        WorkerSnapshot as WorkerSnapshot,
-        dump as dump,
-        dump_on_signal as dump_on_signal,
-    )
-    from corefutures._telemetry import instrument as instrument
-    from corefutures._tracing.recording import trace as trace
-    from corefutures._waiting import (
-        ALL_COMPLETED as ALL_COMPLETED,
-        FIRST_COMPLETED as FIRST_COMPLETED,
-        FIRST_EXCEPTION as FIRST_EXCEPTION,
-        as_completed as as_completed,
-        wait as wait,
-    )
-    from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
-    from corefutures_thread import ThreadPoolExecutor as ThreadPoolExecutor
 
 __version__ = "0.1.0"
 
@@ -100,7 +42,7 @@ _HOMES = {
     "backends": "_registry",
     "cancel_requested": "_hosting",
     "compare": "_comparing.compare",
-    "create_executor": "_registry",
+    "create_executor": "_creating",
     "dump": "_snapshots",
     "dump_on_signal": "_snapshots",
     "get_backend": "_registry",
@@ -125,7 +67,7 @@ def __getattr__(name: str) -> object:
 
         value: object = getattr(import_module(f"corefutures.{_HOMES[name]}"), name)
     elif name in _POOLS:
-        from corefutures._registry import pool_class  # here for start-up time only
+        from corefutures._creating import pool_class  # here for start-up time only
 
         return pool_class(_POOLS[name])  # not kept: what is installed or registered may change (R4)
     elif name == "__all__":  # lists installed pools only: metadata alone decides (R1)

@@ -10,12 +10,11 @@ import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import importlib_metadata
 
-#: The entry-point group; its keys are backend names, its values plugin modules.
-GROUP: Final = "corefutures.backends"
+from corefutures._own_backends import GROUP, lines_of_group
 
 _PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\s*\Z")
 
@@ -133,18 +132,7 @@ def _first_of_its_name(distribution: _Distribution, name: str, version: str | No
 
 
 def _claims(distribution: _Distribution, name: str, version: str | None, defect: str | None) -> Iterator[Claim]:
-    # Read line by line, not with `distribution.entry_points`, which one malformed line of any
-    # group makes raise.
-    section = None
-    for line in (distribution.read_text("entry_points.txt") or "").splitlines():
-        line = line.strip()
-        if not line or line.startswith(("#", ";")):
-            continue
-        if line.startswith("[") and line.endswith("]"):
-            section = line[1:-1].strip()
-            continue
-        if section != GROUP:
-            continue
+    for line in lines_of_group(distribution.read_text("entry_points.txt") or ""):
         key, equals, value = (part.strip() for part in line.partition("="))
         match = _PLUGIN.match(value)
         if not (key and equals and match):

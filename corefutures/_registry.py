@@ -6,7 +6,6 @@ affects only itself; no lock is held while foreign code runs; failures are not r
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from corefutures._exceptions import (
     BackendNotFoundError,
     BackendUnavailableError,
 )
+from corefutures._own_backends import DISABLE_VARIABLE, OWN_DISTRIBUTIONS, disabled_names, found as found_directly
 from corefutures.backend._description import CONTRACT, Backend, is_name, is_target
 
 if TYPE_CHECKING:
@@ -30,17 +30,6 @@ if TYPE_CHECKING:
     from corefutures._executor import Executor
 
 State: TypeAlias = Literal["installed", "available", "unavailable", "broken", "conflicting", "disabled"]
-
-#: Names backends that are not to be used, separated by commas.
-DISABLE_VARIABLE: Final = "COREFUTURES_DISABLE"
-
-#: The backends of this project: what to install for each.
-OWN_DISTRIBUTIONS: Final = {
-    "thread": "corefutures-thread",
-    "process": "corefutures-process",
-    "interpreter": "corefutures-interpreter",
-    "dask": "corefutures-dask",
-}
 
 #: Own backends that older Pythons cannot run, whatever is installed.
 _FIRST_PYTHON: Final = {"interpreter": (3, 14)}
@@ -115,7 +104,7 @@ class Registry:
         found: dict[str, list[Claim]] = {}
         for claim in self._scan().claims:
             found.setdefault(claim.name, []).append(claim)
-        disabled = _disabled_names()
+        disabled = disabled_names()
         with self._lock:
             loaded = dict(self._loaded)
             proven = set(self._proven)
@@ -123,6 +112,8 @@ class Registry:
         for name in sorted({*found, *loaded}):
             known = name in loaded
             status = _known_status(loaded[name], name in proven) if known else _claimed_status(found[name])
+            if name in found_directly and status.state == "installed" and not self.decides(name):
+                status = replace(status, state="available")
             if name in disabled:
                 status = replace(status, state="disabled", reason=f"{DISABLE_VARIABLE} names it")
             statuses[name] = status
@@ -213,8 +204,11 @@ class Registry:
         if not isinstance(name, str):
             raise TypeError(f"the name of a backend must be a str, not {type(name).__name__}")
         factory = _target_factory(name) if ":" in name else self.factory(name)
-        _check_options(name, factory, options)
-        executor = factory(**options)
+        try:
+            executor = factory(**options)
+        except TypeError:
+            check_options(name, factory, options)
+            raise
         missing = [verb for verb in ("submit", "map", "shutdown") if not callable(getattr(executor, verb, None))]
         if missing:
             raise TypeError(
@@ -246,6 +240,31 @@ class Registry:
             reason = _factory_reason(finding.backend, error)
             _refuse(replace(finding.status, state="broken", reason=reason), error)
 
+    def pool_class(self, name: str) -> type:
+        """The pool class that a backend brings.
+
+        Args:
+            name: The backend's name.
+
+        Returns:
+            The class that makes its executors.
+
+        Raises:
+            BackendError: If the backend cannot be used or brings no class.
+        """
+        found = self.factory(name)
+        if not isinstance(found, type):
+            raise BackendBrokenError(
+                f"backend {name!r} brings no pool class: its factory is {_article(type(found).__name__)}; "
+                f"use create_executor({name!r})"
+            )
+        return found
+
+    def decides(self, name: str) -> bool:
+        """Whether the name is not what the installed distributions alone say: somebody registered it by hand."""
+        loaded = self._loaded.get(name)
+        return self._scan is not _scan_installed or (loaded is not None and loaded.claim is None)
+
     def _examine(self, name: str) -> _Finding:
         if not isinstance(name, str):
             raise TypeError(f"the name of a backend must be a str, not {type(name).__name__}")
@@ -257,7 +276,7 @@ class Registry:
             if not claims:
                 raise self._not_found(name, scan)
             status = _claimed_status(claims)
-            if name in _disabled_names():
+            if name in disabled_names():
                 return _disabled(status)
             if status.state != "installed":
                 return _Finding(status)
@@ -270,7 +289,7 @@ class Registry:
             with self._lock:
                 loaded = self._loaded.setdefault(name, _Loaded(backend, claims[0]))
         status = _known_status(loaded, proven=False)
-        if name in _disabled_names():
+        if name in disabled_names():
             return _disabled(status)
         finding = _ask_whether_available(status, loaded.backend)
         if finding.backend is not None:
@@ -332,10 +351,6 @@ def _scan_installed() -> Scan:
     from corefutures._discovery import scan  # here for start-up time: importlib_metadata costs most of it
 
     return scan()
-
-
-def _disabled_names() -> frozenset[str]:
-    return frozenset(name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip())
 
 
 def _claimed_status(claims: list[Claim]) -> BackendStatus:
@@ -470,7 +485,7 @@ def missing_module(error: BaseException, module_name: str) -> str | None:
     return None
 
 
-def _check_options(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
+def check_options(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Name an option that the factory does not take, and those that it does."""
     if not options:
         return
@@ -531,31 +546,6 @@ def _close(word: str, words: list[str]) -> str | None:
 REGISTRY: Final = Registry()
 
 
-def create_executor(name: str, /, **options: Any) -> Executor:
-    """Make an executor of a backend.
-
-    Args:
-        name: The name of a backend, such as `"thread"`, or the place of any class or callable
-            that returns an executor, such as `"concurrent.futures:ThreadPoolExecutor"`.
-        **options: The keyword arguments of the backend's factory, such as `max_workers`.
-
-    Returns:
-        The executor.
-
-    Raises:
-        BackendNotFoundError: If there is no such backend or target.
-        BackendUnavailableError: If the backend cannot run here.
-        BackendBrokenError: If its import, hook or factory failed.
-        BackendConflictError: If several distributions claim the name.
-        BackendDisabledError: If COREFUTURES_DISABLE names it.
-        TypeError: If the backend has no such option.
-        ValueError: If a target is malformed.
-
-    Thread safety: may be called from any thread. No lock is held while a plugin is imported.
-    """
-    return REGISTRY.create(name, options)
-
-
 def backends() -> Mapping[str, BackendStatus]:
     """List the backends that are installed or registered, without importing any.
 
@@ -599,27 +589,6 @@ def register_backend(backend: Backend, *, replace: bool = False) -> None:
     Thread safety: may be called from any thread.
     """
     REGISTRY.register(backend, replace=replace)
-
-
-def pool_class(name: str) -> type:
-    """The pool class that a backend brings, for the users' door.
-
-    Args:
-        name: The backend's name.
-
-    Returns:
-        The class that makes its executors.
-
-    Raises:
-        BackendError: If the backend is not installed or cannot be used.
-    """
-    found = REGISTRY.factory(name)
-    if not isinstance(found, type):
-        raise BackendBrokenError(
-            f"backend {name!r} brings no pool class: its factory is {_article(type(found).__name__)}; "
-            f"use create_executor({name!r})"
-        )
-    return found
 
 
 def installed_backend_names() -> list[str]:

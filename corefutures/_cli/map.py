@@ -33,7 +33,7 @@ from corefutures._cli.arguments import (
     told,
 )
 from corefutures._cli.statusline import StatusLine
-from corefutures._registry import create_executor
+from corefutures._creating import create_executor
 
 #: How many items may be between their reading and the printing of their results.
 WINDOW: Final = 1024

@@ -16,7 +16,7 @@ from typing import Final
 
 from corefutures import __version__
 from corefutures._cli.arguments import CommandParser, UsageError
-from corefutures._registry import OWN_DISTRIBUTIONS
+from corefutures._own_backends import OWN_DISTRIBUTIONS
 
 #: What a name must be for the distribution, the package and the class to be called after it.
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -17,7 +17,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from corefutures._comparing import errands
-from corefutures._registry import create_executor, load_target, register_backend
+from corefutures._creating import create_executor
+from corefutures._registry import load_target, register_backend
 from corefutures.backend import Backend
 
 #: How often the sample runs at most: the fastest round counts.

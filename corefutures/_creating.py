@@ -1,0 +1,85 @@
+"""From a name to an executor: our local backends at once, all others through the registry.
+
+Imports the registry, and with it all that reads metadata, only for a name or an error that needs it: a first pool
+is to cost what the standard library's does.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from corefutures import __version__
+from corefutures._own_backends import own_class
+
+TYPE_CHECKING = False  # as in `corefutures`
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from corefutures._executor import Executor
+
+
+def create_executor(name: str, /, **options: Any) -> Executor:
+    """Make an executor of a backend.
+
+    Args:
+        name: The name of a backend, such as `"thread"`, or the place of any class or callable
+            that returns an executor, such as `"concurrent.futures:ThreadPoolExecutor"`.
+        **options: The keyword arguments of the backend's factory, such as `max_workers`.
+
+    Returns:
+        The executor.
+
+    Raises:
+        BackendNotFoundError: If there is no such backend or target.
+        BackendUnavailableError: If the backend cannot run here.
+        BackendBrokenError: If its import, hook or factory failed.
+        BackendConflictError: If several distributions claim the name.
+        BackendDisabledError: If COREFUTURES_DISABLE names it.
+        TypeError: If the backend has no such option.
+        ValueError: If a target is malformed.
+
+    Thread safety: may be called from any thread. No lock is held while a plugin is imported.
+    """
+    found: Any = _unquestioned(name)
+    if found is None:
+        from corefutures._registry import REGISTRY  # here for start-up time only
+
+        return REGISTRY.create(name, options)
+    try:
+        return found(**options)  # type: ignore[no-any-return]
+    except TypeError:
+        from corefutures._registry import check_options  # here for start-up time only
+
+        check_options(name, found, options)
+        raise
+
+
+def pool_class(name: str) -> type:
+    """The pool class that a backend brings, for the users' door.
+
+    Args:
+        name: The backend's name.
+
+    Returns:
+        The class that makes its executors.
+
+    Raises:
+        BackendError: If the backend is not installed or cannot be used.
+    """
+    found = _unquestioned(name)
+    if found is not None:
+        return found
+    from corefutures._registry import REGISTRY  # here for start-up time only
+
+    return REGISTRY.pool_class(name)
+
+
+def _unquestioned(name: object) -> type | None:
+    """The class of one of our local backends, unless the registry has to decide: somebody registered the name, say."""
+    if not isinstance(name, str):
+        return None
+    registry = sys.modules.get("corefutures._registry")
+    if registry is not None and registry.REGISTRY.decides(name):
+        return None
+    return own_class(name, __version__)

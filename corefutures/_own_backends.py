@@ -1,0 +1,127 @@
+"""The three local backends of this project, found by import: no scan of all metadata, no plugin manager (R3).
+
+Imports nothing of corefutures. Guarantees: a class is returned only if nothing speaks against it that the registry
+would refuse (R2): no other distribution claims the name, and the plugin is of this very version.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Final
+
+#: The entry-point group; its keys are backend names, its values plugin modules.
+GROUP: Final = "corefutures.backends"
+
+#: Names backends that are not to be used, separated by commas.
+DISABLE_VARIABLE: Final = "COREFUTURES_DISABLE"
+
+#: What to install for each backend of this project.
+OWN_DISTRIBUTIONS: Final = {
+    "thread": "corefutures-thread",
+    "process": "corefutures-process",
+    "interpreter": "corefutures-interpreter",
+    "dask": "corefutures-dask",
+}
+
+#: The pool classes of the local ones.
+OWN_CLASSES: Final = {
+    "thread": "ThreadPoolExecutor",
+    "process": "ProcessPoolExecutor",
+    "interpreter": "InterpreterPoolExecutor",
+}
+
+#: Those that were found; entries are only added, by any thread.
+found: Final[dict[str, type]] = {}
+
+
+def disabled_names() -> frozenset[str]:
+    """The names in COREFUTURES_DISABLE, as it is now."""
+    return frozenset(name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip())
+
+
+def own_class(name: str, version: str) -> type | None:
+    """The pool class of one of our local backends.
+
+    Args:
+        name: The backend's name.
+        version: That of the core; the plugin has to have the same.
+
+    Returns:
+        The class; None for another backend, and where the registry has to look: it says what is wrong.
+
+    Thread safety: may be called from any thread. No lock is held while the plugin is imported.
+    """
+    if name not in OWN_CLASSES or name in disabled_names():
+        return None
+    pool_class: Any = found.get(name)
+    if pool_class is None:
+        package = OWN_DISTRIBUTIONS[name].replace("-", "_")
+        if _may_be_refused(name, package, version):
+            return None
+        try:
+            pool_class = getattr(import_module(package), OWN_CLASSES[name])
+        except Exception:
+            return None
+        found[name] = pool_class
+    return pool_class  # type: ignore[no-any-return]
+
+
+def lines_of_group(entry_points: str) -> Iterator[str]:
+    """The lines of our group, without comments.
+
+    Read line by line, not with `distribution.entry_points`, which one malformed line of any group makes raise.
+    """
+    section = None
+    for line in entry_points.splitlines():
+        line = line.strip()
+        if not line or line.startswith(("#", ";")):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].strip()
+        elif section == GROUP:
+            yield line
+
+
+def _may_be_refused(name: str, package: str, version: str) -> bool:
+    """Whether metadata has another claim to the name, or may have one where a glance doesn't show it."""
+    for finder in sys.meta_path:
+        module = getattr(finder, "__module__", "")
+        if hasattr(finder, "find_distributions") and module not in _KNOWN_FINDERS:
+            return True
+    for folder in dict.fromkeys(sys.path):
+        try:
+            with os.scandir(folder or ".") as entries:
+                infos = [entry for entry in entries if entry.name.lower().endswith(("dist-info", "egg-info"))]
+        except NotADirectoryError:  # an archive
+            return True
+        except OSError:
+            continue
+        for info in infos:
+            try:
+                with open(os.path.join(info.path, "entry_points.txt"), "rb") as file:
+                    content = file.read()
+            except OSError:
+                continue
+            if GROUP.encode() not in content:
+                continue
+            stem, _, rest = info.name.partition("-")
+            if stem.lower().replace(".", "_") == package and rest.startswith(f"{version}."):
+                continue
+            try:
+                keys = [line.partition("=")[0].strip() for line in lines_of_group(content.decode())]
+            except UnicodeDecodeError:
+                continue
+            if name in keys:
+                return True
+    return False
+
+
+#: Finders that look at folders on sys.path, as the glance does.
+_KNOWN_FINDERS: Final = ("_frozen_importlib_external", "importlib_metadata")
