@@ -86,9 +86,9 @@ def compute_here() -> float:
 def rows() -> Iterator[Row]:
     if sys.version_info < (3, 14):
         return
-    from corefutures_interpreter import InterpreterPoolExecutor
+    import corefutures_interpreter
 
-    ours: Pool = InterpreterPoolExecutor
+    ours: Pool = corefutures_interpreter.InterpreterPoolExecutor
     theirs: Pool = standard.InterpreterPoolExecutor
     yield Row(
         what="submit 5,000 tiny calls, read all results",

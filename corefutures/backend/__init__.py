@@ -200,13 +200,15 @@ if sys.platform == "linux":  # the fast path
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the table says it once
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Not by `importlib`: a worker interpreter would have to import that first.
-    value: object = getattr(__import__(_HOMES[name], fromlist=(name,)), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # for type checkers every name is above, and no other one is known
+
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        # Not by `importlib`: a worker interpreter would have to import that first.
+        value: object = getattr(__import__(_HOMES[name], fromlist=(name,)), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

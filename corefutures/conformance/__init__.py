@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["ExecutorTests"]
 
 
-def __getattr__(name: str) -> object:
-    if name == "ExecutorTests":  # imported on demand: it brings pytest along
-        from corefutures.conformance.executor_tests import ExecutorTests
+if not TYPE_CHECKING:  # for type checkers every name is above, and no other one is known
 
-        return ExecutorTests
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "ExecutorTests":  # imported on demand: it brings pytest along
+            from corefutures.conformance.executor_tests import ExecutorTests
+
+            return ExecutorTests
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent import futures as standard
-from typing import assert_type
+from typing import TYPE_CHECKING, assert_type
 
 import corefutures as futures
 from corefutures import Executor, Future, ThreadPoolExecutor, adapt, as_completed, create_executor, wait
 from corefutures.backend import Capabilities
+
+if TYPE_CHECKING:
+    import corefutures_interpreter
+    from corefutures import ProcessPoolExecutor
+    from corefutures_dask import DaskExecutor
 
 
 def scale(value: int, /, factor: float, *, name: str = "") -> float:
@@ -55,10 +61,29 @@ def wait_for_others(theirs: list[standard.Future[str]], mixed: list[standard.Fut
 
 def make() -> None:
     with create_executor("thread", max_workers=2) as executor:
+        assert_type(executor, ThreadPoolExecutor)
         assert_type(executor.submit(greet, "you").result(), str)
+        executor.shutdown(timeout=30)
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="x", initializer=print, initargs=(1,)) as pool:
         assert_type(pool, ThreadPoolExecutor)
         assert_type(pool.submit(scale, 1, 2.0), Future[float])
+
+
+def make_each(name: str) -> None:
+    """Each backend's name gives its own class, with our options; any other name an `Executor`."""
+    assert_type(create_executor(name, colour="red"), Executor)
+    assert_type(create_executor("dask", n_workers=2), DaskExecutor)
+    with create_executor("process", max_workers=2, on_worker_loss="replace", forward_logs=True) as processes:
+        assert_type(processes, ProcessPoolExecutor)
+        processes.map(abs, [-1], chunksize="auto")
+        processes.kill_workers()
+    if sys.version_info >= (3, 14):
+        with create_executor("interpreter", max_workers=2, serializer="cloudpickle") as interpreters:
+            assert_type(interpreters, corefutures_interpreter.InterpreterPoolExecutor)
+        assert_type(futures.InterpreterPoolExecutor, type[corefutures_interpreter.InterpreterPoolExecutor])
+        with futures.InterpreterPoolExecutor(2, forward_logs=True) as pool:
+            assert_type(pool.options(name="x").submit(scale, 1, 2.0), Future[float])
+            assert_type(pool.stats(), futures.Stats)
 
 
 class Bare:

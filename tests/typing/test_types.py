@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
+import inspect
 import re
 import shutil
 import subprocess
@@ -10,6 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import corefutures
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -70,6 +75,39 @@ def test_mypy_refuses_what_it_must(cache: Path, tmp_path: Path) -> None:
 def test_pyright_infers_what_it_must() -> None:
     status, output = run(sys.executable, "-m", "pyright", "--pythonpath", sys.executable, str(HERE / "right.py"))
     assert status == 0, output
+
+
+def stub() -> ast.Module:
+    return ast.parse((ROOT / "corefutures" / "__init__.pyi").read_text(encoding="utf-8"))
+
+
+def test_the_stub_has_the_names_that_there_are() -> None:
+    (listed,) = (
+        node.value
+        for node in stub().body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"
+    )
+    runtime = {*corefutures.__all__} | {"ThreadPoolExecutor", "ProcessPoolExecutor"}  # pools are listed if installed
+    assert sorted(ast.literal_eval(listed)) == sorted(runtime - {"InterpreterPoolExecutor"})
+
+
+@pytest.mark.parametrize("backend", ["thread", "process", "interpreter", "dask"])
+def test_the_stub_has_the_options_that_there_are(backend: str) -> None:
+    overloads = [node for node in ast.walk(stub()) if isinstance(node, ast.FunctionDef)]
+    (overload,) = (
+        node
+        for node in overloads
+        if f"Literal['{backend}']" in ast.unparse(node.args.posonlyargs[0].annotation or node)
+    )
+    if corefutures.backends().get(backend) is None or (backend == "interpreter" and sys.version_info < (3, 14)):
+        pytest.skip(f"the {backend} backend is not installed, or not for this Python")
+    factory = importlib.import_module(f"corefutures_{backend}")
+    parameters = inspect.signature(getattr(factory, ast.unparse(overload.returns or overload))).parameters.values()
+    told = {arg.arg: ast.unparse(arg.annotation or arg) for arg in overload.args.kwonlyargs}
+    defaults = [ast.unparse(default) for default in overload.args.kw_defaults if default is not None]
+    named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    assert told == {parameter.name: parameter.annotation for parameter in named}
+    assert defaults == [repr(parameter.default) for parameter in named]
 
 
 def test_what_is_checked_also_runs() -> None:

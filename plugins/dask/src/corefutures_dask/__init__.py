@@ -15,11 +15,13 @@ _HOMES = {"BrokenDaskPool": "_failures", "DaskExecutor": "_executor"}
 __all__ = ["BrokenDaskPool", "DaskExecutor"]
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # here for start-up time only
+if not TYPE_CHECKING:  # for type checkers every name is above, and no other one is known
 
-    value: object = getattr(import_module(f"corefutures_dask.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # here for start-up time only
+
+        value: object = getattr(import_module(f"corefutures_dask.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value

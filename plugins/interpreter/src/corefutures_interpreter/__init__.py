@@ -14,12 +14,14 @@ if TYPE_CHECKING and sys.version_info >= (3, 14):
 __all__ = ["InterpreterPoolExecutor"]
 
 
-def __getattr__(name: str) -> object:
-    if name == "InterpreterPoolExecutor":
-        if sys.version_info >= (3, 14):
-            from corefutures_interpreter._executor import InterpreterPoolExecutor  # here for start-up time only
+if not TYPE_CHECKING:  # for type checkers every name is above, and no other one is known
 
-            globals()[name] = InterpreterPoolExecutor
-            return InterpreterPoolExecutor
-        raise ImportError("InterpreterPoolExecutor needs Python 3.14 or newer")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "InterpreterPoolExecutor":
+            if sys.version_info >= (3, 14):
+                from corefutures_interpreter._executor import InterpreterPoolExecutor  # here for start-up time only
+
+                globals()[name] = InterpreterPoolExecutor
+                return InterpreterPoolExecutor
+            raise ImportError("InterpreterPoolExecutor needs Python 3.14 or newer")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

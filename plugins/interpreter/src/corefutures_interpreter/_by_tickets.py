@@ -8,14 +8,13 @@ from __future__ import annotations
 import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from typing import Any
 
 from corefutures.backend import STOP, TicketPool
 from corefutures_interpreter._handing import ParcelRoute
 from corefutures_interpreter._pools import InterpreterPool
-
-assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 
 class InterpreterTicketPool(InterpreterPool, TicketPool):

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["ProcessPoolExecutor"]
 
 
-def __getattr__(name: str) -> object:
-    if name == "ProcessPoolExecutor":
-        from corefutures_process._executor import ProcessPoolExecutor  # here for start-up time only
+if not TYPE_CHECKING:  # for type checkers every name is above, and no other one is known
 
-        globals()[name] = ProcessPoolExecutor
-        return ProcessPoolExecutor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "ProcessPoolExecutor":
+            from corefutures_process._executor import ProcessPoolExecutor  # here for start-up time only
+
+            globals()[name] = ProcessPoolExecutor
+            return ProcessPoolExecutor
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -119,12 +119,12 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
         raise OSError("only Linux has tickets")
     import mmap
 
-    from corefutures.backend import DescriptorCourier  # here for platforms that lack it
+    import corefutures.backend as door  # elsewhere it has no couriers, and type checkers don't read on
 
     _end_with(ends.lifeline)
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
-    courier = DescriptorCourier(ends.parcels)
+    courier = door.DescriptorCourier(ends.parcels)
     process = os.getpid()
     forked = False
 

@@ -1,0 +1,193 @@
+"""What type checkers see of the users' door: every name, those of other distributions too, with its own type.
+
+Where a backend's distribution is not installed, its class is unknown to them. `create_executor` lists the options of
+our backends; a test compares them with the classes.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from multiprocessing.context import BaseContext
+from typing import Any, Literal, overload
+
+from corefutures._adapting import adapt as adapt
+from corefutures._comparing.compare import compare as compare
+from corefutures._comparing.report import Comparison as Comparison, Trial as Trial
+from corefutures._control import AtExit, ContextOption, Stats as Stats, WhenFull
+from corefutures._exceptions import (
+    BackendBrokenError as BackendBrokenError,
+    BackendConflictError as BackendConflictError,
+    BackendDisabledError as BackendDisabledError,
+    BackendError as BackendError,
+    BackendNotFoundError as BackendNotFoundError,
+    BackendUnavailableError as BackendUnavailableError,
+    BrokenExecutor as BrokenExecutor,
+    CancelledError as CancelledError,
+    DeadlockError as DeadlockError,
+    InvalidStateError as InvalidStateError,
+    PoolFullError as PoolFullError,
+    TimeoutError as TimeoutError,
+    UnsupportedError as UnsupportedError,
+    WorkerLostError as WorkerLostError,
+)
+from corefutures._executor import Executor as Executor
+from corefutures._future import Future as Future
+from corefutures._hosting import cancel_requested as cancel_requested
+from corefutures._observing import add_observer as add_observer, remove_observer as remove_observer
+from corefutures._progress import progress as progress, track as track
+from corefutures._registry import (
+    BackendStatus as BackendStatus,
+    backends as backends,
+    get_backend as get_backend,
+    register_backend as register_backend,
+)
+from corefutures._snapshots import (
+    CallSnapshot as CallSnapshot,
+    Snapshot as Snapshot,
+    WorkerSnapshot as WorkerSnapshot,
+    dump as dump,
+    dump_on_signal as dump_on_signal,
+)
+from corefutures._telemetry import instrument as instrument
+from corefutures._tracing.recording import trace as trace
+from corefutures._waiting import (
+    ALL_COMPLETED as ALL_COMPLETED,
+    FIRST_COMPLETED as FIRST_COMPLETED,
+    FIRST_EXCEPTION as FIRST_EXCEPTION,
+    as_completed as as_completed,
+    wait as wait,
+)
+from corefutures_dask import DaskExecutor
+from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
+from corefutures_thread import ThreadPoolExecutor as ThreadPoolExecutor
+
+if sys.version_info >= (3, 14):
+    from corefutures_interpreter import InterpreterPoolExecutor as InterpreterPoolExecutor
+
+__version__: str
+
+@overload
+def create_executor(
+    name: Literal["thread"],
+    /,
+    *,
+    max_workers: int | None = None,
+    thread_name_prefix: str = "",
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    context: ContextOption = None,
+    inner_threads: None = None,
+    max_pending: int | None = None,
+    when_full: WhenFull = "block",
+    at_exit: AtExit = "wait",
+) -> ThreadPoolExecutor: ...
+@overload
+def create_executor(
+    name: Literal["process"],
+    /,
+    *,
+    max_workers: int | None = None,
+    mp_context: BaseContext | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    max_tasks_per_child: int | None = None,
+    on_worker_loss: str = "break",
+    serializer: str = "pickle",
+    max_pending: int | None = None,
+    when_full: WhenFull = "block",
+    at_exit: AtExit = "wait",
+    kill_on_cancel: bool = False,
+    context: ContextOption = None,
+    inner_threads: int | None = None,
+    forward_logs: bool = False,
+) -> ProcessPoolExecutor: ...
+
+if sys.version_info >= (3, 14):
+    @overload
+    def create_executor(
+        name: Literal["interpreter"],
+        /,
+        *,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        serializer: str = "pickle",
+        max_pending: int | None = None,
+        when_full: WhenFull = "block",
+        at_exit: AtExit = "wait",
+        context: ContextOption = None,
+        inner_threads: None = None,
+        forward_logs: bool = False,
+    ) -> InterpreterPoolExecutor: ...
+
+@overload
+def create_executor(
+    name: Literal["dask"],
+    /,
+    *,
+    max_workers: int | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    address: str | None = None,
+    scheduler_file: str | None = None,
+    client: Any = None,
+    resources: Mapping[str, float] | None = None,
+    retries: int = 0,
+    priority: int = 0,
+    security: Any = None,
+    timeout: float | None = None,
+    check_versions: bool = True,
+    **cluster: Any,
+) -> DaskExecutor: ...
+@overload
+def create_executor(name: str, /, **options: Any) -> Executor: ...
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "BackendBrokenError",
+    "BackendConflictError",
+    "BackendDisabledError",
+    "BackendError",
+    "BackendNotFoundError",
+    "BackendStatus",
+    "BackendUnavailableError",
+    "BrokenExecutor",
+    "CallSnapshot",
+    "CancelledError",
+    "Comparison",
+    "DeadlockError",
+    "Executor",
+    "Future",
+    "InvalidStateError",
+    "PoolFullError",
+    "ProcessPoolExecutor",
+    "Snapshot",
+    "Stats",
+    "ThreadPoolExecutor",
+    "TimeoutError",
+    "Trial",
+    "UnsupportedError",
+    "WorkerLostError",
+    "WorkerSnapshot",
+    "adapt",
+    "add_observer",
+    "as_completed",
+    "backends",
+    "cancel_requested",
+    "compare",
+    "create_executor",
+    "dump",
+    "dump_on_signal",
+    "get_backend",
+    "instrument",
+    "progress",
+    "register_backend",
+    "remove_observer",
+    "trace",
+    "track",
+    "wait",
+]
+if sys.version_info >= (3, 14):
+    __all__ += ["InterpreterPoolExecutor"]
