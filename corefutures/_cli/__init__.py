@@ -6,6 +6,9 @@ Guarantees: bad input ends with status 2 and no traceback, an interrupt with sta
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +19,9 @@ from corefutures._exceptions import BackendError
 
 #: What an interrupted command exits with: 128 + SIGINT.
 INTERRUPTED: Final = 130
+
+#: What a command exits with whose reader went away: 128 + SIGPIPE.
+READER_LEFT: Final = 141
 
 #: Every command: the module that runs it and what it is for.
 COMMANDS: Final = {
@@ -35,8 +41,21 @@ def main(arguments: Sequence[str]) -> int:
         arguments: The words after the program's name.
 
     Returns:
-        The exit status: 0 success, 1 the command's own failure, 2 bad input, 130 interrupted.
+        The exit status: 0 success, 1 the command's own failure, 2 bad input, 130 interrupted, 141 nobody reads what
+        it prints.
     """
+    try:
+        status = _status(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except OSError as error:
+        if not reader_left(error) or not _output_is_lost():
+            raise
+        return READER_LEFT
+
+
+def _status(arguments: Sequence[str]) -> int:
     chosen = arguments[0] if arguments else None
     try:
         if chosen not in COMMANDS:
@@ -51,6 +70,27 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except SystemExit as leaving:  # argparse: after --help, or after it told what is wrong
         return leaving.code if isinstance(leaving.code, int) else 1
+
+
+def reader_left(error: OSError) -> bool:
+    """Returns whether the error says that nobody reads a pipe any more; Windows calls that an invalid argument."""
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
+
+
+def _output_is_lost() -> bool:
+    """Whether standard output's reader went away; what is still in its buffer is dropped then."""
+    try:
+        output = sys.stdout.fileno()
+        if sys.platform != "win32":
+            pipe = select.poll()
+            pipe.register(output, select.POLLOUT)
+            if not any(state & (select.POLLERR | select.POLLHUP) for _, state in pipe.poll(0)):
+                return False
+    except (AttributeError, OSError, ValueError):  # it is closed, or nothing that the system knows
+        return False
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), output)
+    return True
 
 
 def _without_command(arguments: Sequence[str]) -> int:

@@ -1,20 +1,25 @@
 """`corefutures conformance TARGET …`: certify executors, rule by rule.
 
-Exit status 0: conformant, or conformant with exceptions; 1: nonconformant or incomplete; 2: usage, or no
-such target.
+Exit status 0: conformant, or conformant with exceptions; 1: nonconformant or incomplete; 2: usage, no such target,
+or one that runs no call; 130: interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from corefutures._cli import INTERRUPTED
 from corefutures._cli.arguments import (
     CommandParser,
     UsageError,
@@ -26,7 +31,7 @@ from corefutures._cli.arguments import (
 if TYPE_CHECKING:
     from corefutures.conformance.rules import Rule
     from corefutures.conformance.target import Target
-    from corefutures.conformance.verdict import Report, Result
+    from corefutures.conformance.verdict import Report
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,9 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"the kit needs {' and '.join(missing)}: install corefutures[conformance]")
-    from corefutures.conformance.examiner import (
-        ExaminationError,
-    )  # here: the kit may be imported now, and not before
+    from corefutures.conformance.certification import try_out  # here: the kit may be imported now, and not before
+    from corefutures.conformance.examiner import ExaminationError
     from corefutures.conformance.target import TargetError
 
     make_here_importable()
@@ -56,14 +60,35 @@ def main(arguments: Sequence[str]) -> int:
     if not options.targets:
         raise UsageError("name a target: a backend's name, or package.module:attr")
     given = _capabilities(options.capabilities)
+    _check_files(options)
     try:
         targets = _targets(options)
-        reports = [_certify(target, rules, given, options) for target in targets]
+        with _terminated_as_interrupted():
+            for target in targets:
+                try_out(target, deadline=options.deadline)
+            reports = list(_certified(targets, rules, given, options))
         _write(reports, options)
     except (TargetError, ExaminationError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
         raise UsageError(str(error)) from error
+    if any(report.interrupted for report in reports):
+        return INTERRUPTED
     good = {"conformant", "conformant-with-exceptions"}
     return 0 if all(report.verdict in good for report in reports) else 1
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A build server ends with SIGTERM what takes too long: then too, what was found out is reported."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield  # a caller has decided what it does
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Tell whether an executor keeps the contract of concurrent.futures, rule by rule.\n"
         "Several targets are compared side by side.",
         epilog="exit status: 0 conformant (also with expected failures), 1 nonconformant or incomplete,\n"
-        "2 bad usage\n"
+        "2 bad usage, or a target that runs no call, 130 interrupted\n"
         "example: corefutures conformance concurrent.futures:ProcessPoolExecutor -o mp_context=spawn",
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="a backend's name, or package.module:attr")
@@ -135,6 +160,14 @@ def _capabilities(text: str) -> dict[str, bool]:
     return given
 
 
+def _check_files(options: argparse.Namespace) -> None:
+    """Complain of a report that can't be written before minutes are spent on making it."""
+    for name in filter(None, (options.json, options.html, options.junit)):
+        file = Path(name)
+        if name != "-" and (file.is_dir() or not file.parent.is_dir()):
+            raise UsageError(f"cannot write {name}: {'it is a folder' if file.is_dir() else 'there is no such folder'}")
+
+
 def _targets(options: argparse.Namespace) -> list[Target]:
     """The targets, all of which exist and can be told to another process."""
     from corefutures.conformance.target import Target
@@ -146,35 +179,37 @@ def _targets(options: argparse.Namespace) -> list[Target]:
     return made
 
 
-def _certify(target: Target, rules: list[Rule], given: dict[str, bool], options: argparse.Namespace) -> Report:
+def _certified(
+    targets: list[Target], rules: list[Rule], given: dict[str, bool], options: argparse.Namespace
+) -> Iterator[Report]:
+    """Certify one target after the other, printing as it goes, until somebody interrupts."""
     from corefutures.conformance.certification import certify
+    from corefutures.conformance.executor_tests import RULES
     from corefutures.conformance.reporting import text
 
     out = _text_stream(options)
-    watched = sys.stderr.isatty() and not options.quiet
-
-    def progress(result: Result) -> None:
-        if watched:
-            print(text.letter(result, strict=options.strict), end="", file=sys.stderr, flush=True)
-
-    report = certify(
-        target,
-        rules,
-        deadline=options.deadline,
-        repeat=options.repeat,
-        given=given,
-        strict=options.strict,
-        selection=f"-k {shlex.quote(options.expression)}" if options.expression else "",
-        progress=progress,
-    )
-    if watched:
-        print(file=sys.stderr)
-    if not options.quiet:
-        settings = [word for option in options.options for word in ("-o", option)]
-        command = shlex.join(["corefutures", "conformance", target.name, *settings])
-        print(text.full(report, command), file=out)
-    print(text.summary(report), file=out, flush=True)
-    return report
+    selection = f"-k {shlex.quote(options.expression)}, {len(rules)} of {len(RULES)} rules"
+    for target in targets:
+        progress = text.Progress(StringIO() if options.quiet else out, rules, strict=options.strict)
+        report = certify(
+            target,
+            rules,
+            deadline=options.deadline,
+            repeat=options.repeat,
+            given=given,
+            strict=options.strict,
+            selection=selection if options.expression else "",
+            watcher=progress,
+        )
+        progress.end()
+        if not options.quiet:
+            settings = [word for option in options.options for word in ("-o", option)]
+            command = shlex.join(["corefutures", "conformance", target.name, *settings])
+            print(text.findings(report, command), file=out)
+        print(text.summary(report), file=out, flush=True)
+        yield report
+        if report.interrupted:
+            return
 
 
 def _text_stream(options: argparse.Namespace) -> TextIO:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from typing import Any, Final, NoReturn, TextIO
 
-from corefutures._cli import INTERRUPTED
+from corefutures._cli import INTERRUPTED, READER_LEFT, reader_left
 from corefutures._cli.arguments import (
     CommandParser,
     UsageError,
@@ -37,9 +37,6 @@ from corefutures._creating import create_executor
 
 #: How many items may be between their reading and the printing of their results.
 WINDOW: Final = 1024
-
-#: What a command exits with whose reader went away: 128 + SIGPIPE.
-_PIPE_CLOSED: Final = 141
 
 #: Seconds after which results are flushed even though more are ready, and for the last flush of all.
 _FLUSH_AFTER: Final = 0.2
@@ -94,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     except _OutputLost as lost:
         if not lost.reader_left:
             results.complain(f"cannot write the results: {lost}")
-        _leave_now(executor, _PIPE_CLOSED if lost.reader_left else 1)
+        _leave_now(executor, READER_LEFT if lost.reader_left else 1)
     if run.reader_waits:
         _leave_now(executor, 1)
     return 1 if results.failed else 0
@@ -171,8 +168,7 @@ class _OutputLost(Exception):
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(cause.strerror or str(cause))
-        # Windows tells a closed pipe as an invalid argument.
-        self.reader_left = isinstance(cause, BrokenPipeError) or (sys.platform == "win32" and cause.errno == 22)
+        self.reader_left = reader_left(cause)
 
 
 class _Results:

@@ -63,6 +63,12 @@ def declared_by(capabilities: Capabilities | Mapping[str, bool] | None) -> Mappi
 class Probing:
     """The probes; part of `ExecutorTests`, so that they make executors as the rules do."""
 
+    def probe_runs_a_call(self, make: Callable[..., Executor]) -> bool:
+        """Can an executor be made, and does it run one call? If not, no rule has anything to say."""
+        future = finishes(lambda: make(max_workers=1).submit(calls.echo, 1), "submit()")
+        result_of(future)
+        return True
+
     def probe_same_process(self, make: Callable[..., Executor]) -> bool:
         """Do calls run in the process of the caller?"""
         return result_of(make(max_workers=1).submit(calls.place))[0] == os.getpid()

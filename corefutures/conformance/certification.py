@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from corefutures.backend import CONTRACT
 from corefutures.conformance import known
 from corefutures.conformance.capabilities import Profile, declared_by
-from corefutures.conformance.examiner import Examiner
+from corefutures.conformance.examiner import ExaminationError, Examiner
 from corefutures.conformance.rules import Rule
 from corefutures.conformance.target import Target
 from corefutures.conformance.verdict import Report, Result, judge, not_run
@@ -20,6 +20,19 @@ _BARE = str(Path(__file__).with_name("bare.py"))
 
 MOST_OVERDUE = 10
 """After so many rules that are overdue and decide, the rest are not run."""
+
+
+class Watcher:
+    """Told of a certification while it runs; this one does nothing about it."""
+
+    def began(self, report: Report) -> None:
+        """The target and the place are known."""
+
+    def learned(self, report: Report) -> None:
+        """The target's capabilities are known; the first rule is next."""
+
+    def judged(self, result: Result) -> None:
+        """A rule was run."""
 
 
 def certify(
@@ -32,7 +45,7 @@ def certify(
     strict: bool = False,
     selection: str = "",
     expected_failures: Mapping[str, str] | None = None,
-    progress: Callable[[Result], None] = lambda result: None,
+    watcher: Watcher | None = None,
     examiner: Examiner | None = None,
 ) -> Report:
     """Run `rules` on `target`.
@@ -47,13 +60,14 @@ def certify(
         selection: how the rules were selected, for the report.
         expected_failures: rule id → reason; one that passes is an error. By default, those that are known of the
             standard library: these may pass, since a later release may have mended them.
-        progress: called with each result.
+        watcher: told what is found, as it is found.
         examiner: one to use again, made by `bare_examiner`; the caller closes it.
 
     Raises:
         ExaminationError: when the rules could not be run at all.
         TargetError: when there is no such target.
     """
+    watcher = watcher or Watcher()
     backend = target.backend()
     contract = backend is not None and backend.contract == CONTRACT
     profile = Profile()
@@ -68,6 +82,7 @@ def certify(
         strict=strict,
         selection=selection,
     )
+    watcher.began(report)
     own = bare_examiner() if examiner is None else None
     used = examiner or own
     assert used is not None
@@ -76,6 +91,7 @@ def certify(
         keys = {key.rpartition("::")[2]: key for key in used.collected()}
         learn(used, keys, profile)
         report.capabilities, report.origins = profile.values, profile.origins
+        watcher.learned(report)
         run_rules(
             used,
             keys,
@@ -85,15 +101,47 @@ def certify(
             expected=expected,
             exact=expected_failures is not None,
             repeat=repeat,
-            progress=progress,
+            watcher=watcher,
         )
     except KeyboardInterrupt:
+        report.interrupted = True
         examined = {result.rule.id for result in report.results}
         report.results += [not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in examined]
     finally:
         if own is not None:
             own.close()
     return report
+
+
+def try_out(target: Target, *, deadline: float = 30.0) -> None:
+    """Let the target run one call: where that fails, every rule would, and say nothing about it.
+
+    Args:
+        target: what is to be certified.
+        deadline: seconds for it.
+
+    Raises:
+        ExaminationError: with the reason, when it runs none.
+    """
+    examiner = bare_examiner()
+    try:
+        examiner.aim(target.to_text(), deadline)
+        try_call(examiner, {key.rpartition("::")[2]: key for key in examiner.collected()})
+    except ExaminationError as error:
+        raise ExaminationError(f"{target.name}: {error}") from error
+    finally:
+        examiner.close()
+
+
+def try_call(examiner: Examiner, keys: Mapping[str, str]) -> None:
+    """Let what the examiner is aimed at run one call.
+
+    Raises:
+        ExaminationError: with the reason, when it runs none.
+    """
+    record = examiner.examine(keys["probe_runs_a_call"])
+    if record.outcome != "passed":
+        raise ExaminationError(f"no rule was run, because not even one call was: {' '.join(record.message.split())}")
 
 
 def bare_examiner() -> Examiner:
@@ -126,7 +174,7 @@ def run_rules(
     expected: Mapping[str, str],
     exact: bool,
     repeat: int,
-    progress: Callable[[Result], None],
+    watcher: Watcher,
 ) -> None:
     """Run the rules in order into `report`; `exact` says whether what is expected to fail must fail."""
     overdue = 0
@@ -148,7 +196,7 @@ def run_rules(
                     break
             overdue += result.outcome == "overdue" and result.decides(strict=report.strict)
         report.results.append(result)
-        progress(result)
+        watcher.judged(result)
 
 
 def environment(target: Target) -> dict[str, str]:

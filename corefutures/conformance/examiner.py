@@ -1,7 +1,8 @@
 """The examiner: runs rules in an examinee process, watches the clock, and replaces the examinee when it must.
 
-It imports no pytest. A rule that is overdue is killed with its whole process tree, its stacks are kept; a
-rule that takes the examinee down with it has failed; the remaining rules run in a new one.
+It imports no pytest. A rule that is overdue is killed with everything that it started, its stacks are kept; a
+rule that takes the examinee down with it has failed; the remaining rules run in a new one. However the examiner ends,
+a guard ends its examinee.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from corefutures.conformance import guard, tracebacks
+
 START_SECONDS = 90.0
 """How long an examinee may take to import, collect and say that it is ready."""
 
-TRACKER_SECONDS = 1.0
-"""How long what is to be killed may take to clean up after itself."""
+END_SECONDS = 30.0
+"""How long the guard may take to end an examinee and all that it started."""
 
 
 class ExaminationError(RuntimeError):
@@ -135,15 +138,15 @@ class _Examinee:
     """One examinee process, seen from outside."""
 
     def __init__(self, settings: dict[str, Any], folder: str | None) -> None:
-        self._files = tempfile.TemporaryDirectory(prefix="corefutures-examinee-", ignore_cleanup_errors=True)
-        self._stacks = os.path.join(self._files.name, "stacks")
-        self._noise = os.path.join(self._files.name, "noise")
+        files = tempfile.mkdtemp(prefix="corefutures-examinee-")
+        self._stacks = os.path.join(files, "stacks")
+        self._noise = os.path.join(files, "noise")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-        own_group: dict[str, Any] = {}
+        own_session: dict[str, Any] = {}
         if sys.platform == "win32":
-            own_group["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
+            own_session["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP
         else:
-            own_group["start_new_session"] = True
+            own_session["start_new_session"] = True
         with open(self._noise, "wb") as noise:
             self._process = subprocess.Popen(
                 [
@@ -158,8 +161,20 @@ class _Examinee:
                 env={**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
                 cwd=folder,
                 encoding="utf-8",
-                **own_group,
+                **own_session,
             )
+        # If the examiner ends right here, the examinee reads the end of its commands and leaves: it runs no rule yet.
+        try:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__, str(self._process.pid), files],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                **own_session,
+            )
+        except BaseException:
+            self._process.kill()
+            raise
         self._records: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="examiner", daemon=True).start()
         try:
@@ -210,9 +225,9 @@ class _Examinee:
                 status = self._process.wait(5.0)
         if status is None:
             message = f"not finished after {deadline:g} s"
-            return Record("overdue", message, f"{message}\n\n{self._read_file(self._stacks)}", seconds), False
+            return Record("overdue", message, tracebacks.stacks(self._read_file(self._stacks)), seconds), False
         message = f"the process that used the executor died: {_how_it_ended(status)}"
-        return Record("failed", message, f"{message}\n\n{self._account()}", seconds), False
+        return Record("failed", message, self._account(), seconds), False
 
     def end(self, *, graceful: bool) -> None:
         """End the process and everything that it started.
@@ -226,9 +241,14 @@ class _Examinee:
         if graceful:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(2.0)
-        _kill_tree(self._process)
+        assert self._guard.stdin is not None
+        self._guard.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guard.wait(END_SECONDS)
+        self._guard.kill()
+        self._guard.wait()
+        self._process.kill()  # as a rule it has ended, unless somebody has killed the guard
         self._process.wait()
-        self._files.cleanup()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -251,7 +271,8 @@ class _Examinee:
                 return None
 
     def _account(self) -> str:
-        return f"{self._read_file(self._stacks)}\n{self._read_file(self._noise)[-4000:]}"
+        """What a process that has died left: its stacks, the end of what it printed."""
+        return f"{tracebacks.stacks(self._read_file(self._stacks))}\n{self._read_file(self._noise)[-4000:]}".strip()
 
     @staticmethod
     def _read_file(path: str) -> str:
@@ -265,19 +286,3 @@ def _how_it_ended(status: int) -> str:
         with contextlib.suppress(ValueError):
             return f"signal {signal.Signals(-status).name}"
     return f"exit status {status}"
-
-
-def _kill_tree(process: subprocess.Popen[str]) -> None:
-    if sys.platform == "win32":
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
-        return
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left, or zombies alone
-        # multiprocessing's resource trackers ignore SIGTERM: they unlink the shared memory and the semaphores that
-        # those who die leave behind, and end when all have died.
-        os.killpg(process.pid, signal.SIGTERM)
-        end = time.monotonic() + TRACKER_SECONDS
-        while time.monotonic() < end:
-            process.poll()
-            os.killpg(process.pid, 0)
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)

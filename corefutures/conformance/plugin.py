@@ -12,8 +12,8 @@ import os
 import pytest
 
 from corefutures.conformance.capabilities import Profile, declared_by
-from corefutures.conformance.certification import MOST_OVERDUE, learn
-from corefutures.conformance.examiner import Examiner
+from corefutures.conformance.certification import MOST_OVERDUE, learn, try_call
+from corefutures.conformance.examiner import ExaminationError, Examiner
 from corefutures.conformance.executor_tests import RULES, ExecutorTests
 from corefutures.conformance.rules import Rule
 from corefutures.conformance.verdict import Result, judge, not_run, verdict
@@ -30,13 +30,16 @@ class Examination:
         self._class_id = item.nodeid.rpartition("::")[0]
         self._examiner: Examiner | None = None
         self._keys: dict[str, str] = {}
+        self._useless = ""  # why no rule can be run
 
     def run(self, item: pytest.Item, rule: Rule, next_item: pytest.Item | None) -> Result:
         """Run one rule."""
         contract = self.tests.declares_contract
         strict = self.tests.strict
         hung = sum(result.outcome == "overdue" and result.decides(strict=strict) for result in self.results)
-        if hung >= MOST_OVERDUE:
+        if self._useless:
+            result = not_run(rule, self._useless, contract=contract)
+        elif hung >= MOST_OVERDUE:
             result = not_run(rule, f"{MOST_OVERDUE} rules were overdue: the rest are not run", contract=contract)
         else:
             examiner = self._ready()
@@ -68,7 +71,12 @@ class Examination:
             arguments += ["-c", str(config.inipath) if config.inipath else os.devnull]
             arguments += ["--import-mode", config.getoption("importmode")]
             self._examiner = Examiner(arguments, deadline=self.tests.deadline, folder=str(config.rootpath))
-            self._keys = {key.rpartition("::")[2]: key for key in self._examiner.collected()}
+            try:
+                self._keys = {key.rpartition("::")[2]: key for key in self._examiner.collected()}
+                try_call(self._examiner, self._keys)
+            except ExaminationError as error:
+                self._useless = str(error)
+                raise
             profile = Profile()
             profile.learn(declared_by(self.tests.capabilities), "declared")
             learn(self._examiner, self._keys, profile)
@@ -118,7 +126,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print the verdict on each class, and the advisories."""
     for class_id, examination in config.stash[_EXAMINATIONS].items():
         strict = examination.tests.strict
-        terminalreporter.section(f"{class_id}: {verdict(examination.results, strict=strict)}")
+        judged = len({result.rule.id for result in examination.results})
+        scope = "" if judged == len(RULES) else f" as far as selected ({judged} of {len(RULES)} rules)"
+        terminalreporter.section(f"{class_id}: {verdict(examination.results, strict=strict)}{scope}")
         for result in examination.results:
             if result.bad and not result.decides(strict=strict):
                 terminalreporter.line(f"advisory: {result.rule.id} ({result.level}): {result.message}")

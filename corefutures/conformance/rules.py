@@ -44,6 +44,8 @@ class Rule:
     requirement: Requirement
     patience: float
     """By how much the rule's deadline is longer than usual."""
+    place: str = ""
+    """Where it is written: file and line."""
 
     def level(self, *, contract: bool) -> Level:
         """The level for a target.
@@ -86,6 +88,7 @@ def read_rule(function: Callable[..., object], chapter: str) -> Rule:
         raise RuleError(f"rule {rule_id}: the docstring must end with its source, such as '(manual: Future.cancel)'")
     if source[1].startswith("DESIGN") and levels[0] == "MUST":
         raise RuleError(f"rule {rule_id}: what DESIGN promises is SHOULD; MUST comes from the manual or the PEP")
+    code = getattr(inspect.unwrap(function), "__code__", None)
     requirement = Requirement(
         getattr(function, "__required_capabilities__", {}),
         tuple(getattr(function, "__reasons_against__", ())),
@@ -99,6 +102,7 @@ def read_rule(function: Callable[..., object], chapter: str) -> Rule:
         source=source[1],
         requirement=requirement,
         patience=getattr(function, "__patience__", 1.0),
+        place=f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "",
     )
 
 

@@ -113,6 +113,8 @@ class Report:
     results: list[Result] = field(default_factory=list)
     gave_up: bool = False
     """Whether too many rules were overdue to run the rest."""
+    interrupted: bool = False
+    """Whether somebody ended the examination before all rules were run."""
 
     @property
     def verdict(self) -> Verdict:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -38,9 +41,10 @@ def test_a_conformant_target() -> None:
     assert done.returncode == 0, done.stderr
     assert "target        reference:ThreadExecutor" in done.stdout
     assert "same_process = yes (probed)" in done.stdout
-    assert re.search(r"^cancelling +1/1 ", done.stdout, re.MULTILINE)
-    assert "the verdict is on these rules alone" in done.stdout
-    assert "reference:ThreadExecutor: conformant – 2 passed" in done.stdout
+    assert re.search(r"^cancelling +[.] +1/1 ", done.stdout, re.MULTILINE)
+    assert "legend        . kept" in done.stdout
+    assert "the verdict is on these alone" in done.stdout
+    assert done.stdout.endswith(f"conformant as far as selected (-k '{TWO}', 2 of {len(RULES)} rules) – 2 passed\n")
 
 
 def test_a_nonconformant_target() -> None:
@@ -90,6 +94,11 @@ def test_listing_a_selection() -> None:
         (("thread", "--repeat", "none"), "--repeat"),
         (("thread", "--no-such-option"), "--no-such-option"),
         (("thread", "-k", TWO, "--json", "no/such/folder/file"), "no/such/folder"),
+        (("thread", "-o", "max_worker=3"), "not even one call was: TypeError: backend 'thread' has no option"),
+        (("wild:Refusing",), "wild:Refusing: no rule was run, because not even one call was: OSError: no workers"),
+        (("wild:Leaving",), "the process that used the executor died: exit status 17"),
+        (("wild:Hanging", "--deadline", "2"), "waited 1.2 s for submit() to return"),
+        (("reference:ThreadExecutor", "wild:Refusing"), "wild:Refusing: no rule was run"),
     ],
 )
 def test_bad_usage_is_one_sentence(arguments: tuple[str, ...], complaint: str) -> None:
@@ -98,6 +107,93 @@ def test_bad_usage_is_one_sentence(arguments: tuple[str, ...], complaint: str) -
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+    assert "passed" not in done.stdout, "a target was judged although another cannot be"
+
+
+def test_one_mistake_is_told_once() -> None:
+    done = run("wild:TellingNothing", "-k", "submitting and keyword")
+    assert done.returncode == 1
+    assert "── 7 rules for one cause (failed)" in done.stdout
+    _, _, told = done.stdout.partition("──")
+    assert told.count("OSError: there is no worker") == 2, "once as what happened, once in the traceback"
+    assert "wild.py" in told
+    for frame in ("corefutures/conformance/fixtures.py", "corefutures/conformance/patience.py", "_pytest", "pluggy"):
+        assert frame not in told.replace(os.sep, "/")
+
+
+def test_stacks_are_those_of_the_executor() -> None:
+    done = run("wild:HangingOnce", "-k", "passes_a_keyword_called_fn", "--deadline", "2")
+    assert done.returncode == 1
+    stacks = [line for line in done.stdout.splitlines() if line.startswith("   │   File")]
+    assert any("wild.py" in line for line in stacks)
+    assert not any("pytest" in line or "conformance" in line for line in stacks)
+
+
+@pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("arguments", [("--list",), ("reference:ThreadExecutor", "-k", TWO)], ids=["list", "report"])
+def test_a_reader_that_leaves_is_no_error(arguments: tuple[str, ...], buffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "corefutures", "conformance", *arguments],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=55,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered, "PYTHONUTF8": "1"},
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+ends_with_its_parent = pytest.mark.skipif(sys.platform == "win32", reason="Windows: no signal ends one other process")
+
+
+@ends_with_its_parent
+@pytest.mark.parametrize("ending", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_what_it_started_ends_with_it(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / "processes"
+    arguments = ["conformance", "wild:HangingWithProgram", "-o", f"file={file}", "-k", TWO]
+    kit = subprocess.Popen(
+        [sys.executable, "-m", "corefutures", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+    try:
+        eventually(file.exists)
+        kit.send_signal(getattr(signal, ending))
+        told, _ = kit.communicate(timeout=50)
+    finally:
+        kit.kill()
+    assert kit.returncode == (-signal.SIGKILL if ending == "SIGKILL" else 130)
+    assert "target        wild:HangingWithProgram" in told, "nothing was printed until the end"
+    assert ("incomplete" in told) is (ending != "SIGKILL")
+    for process in map(int, file.read_text().split()):
+        eventually(lambda process=process: has_ended(process))  # type: ignore[misc]
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait, for 50 s at most."""
+    end = time.monotonic() + 50
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def has_ended(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    state = Path(f"/proc/{process}/stat")  # where the first process collects no orphans, they remain as zombies
+    try:
+        return state.read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return False
 
 
 def test_without_pytest_it_says_what_to_install(tmp_path: Path) -> None:
@@ -116,13 +212,13 @@ def test_a_target_in_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("from concurrent.futures import ThreadPoolExecutor as Mine\n")
     done = run("mine:Mine", "-q", "-k", TWO, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "mine:Mine: conformant – 2 passed\n"
+    assert re.fullmatch(r"mine:Mine: conformant as far as selected [(].*[)] – 2 passed\n", done.stdout)
 
 
 def test_options_reach_the_factory() -> None:
     done = run("reference:ThreadExecutor", "-o", "initializer=42", "-k", "passes_no_arguments")
-    assert done.returncode == 1
-    assert "initializer must be a callable" in done.stdout
+    assert done.returncode == 2
+    assert "initializer must be a callable" in done.stderr
 
 
 def test_strict_makes_advisories_count() -> None:
@@ -152,6 +248,8 @@ def test_reports_agree(tmp_path: Path) -> None:
     assert [suite.get("name") for suite in document] == list(names)
     assert [suite.get("failures") for suite in document] == ["0", "1"]
     page = files["html"].read_text(encoding="utf-8")
+    assert re.findall(r"<section><h2>(.*?)</h2>", page) == ["Broken rules", "submitting"]
+    assert page.count("as far as selected") == 2
     parser = _Balanced()
     parser.feed(page)
     assert parser.open == []

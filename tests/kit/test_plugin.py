@@ -52,13 +52,22 @@ def test_importing_the_base_class_collects_nothing(tmp_path: Path) -> None:
 
 
 def test_a_broken_rule_is_a_failed_test(tmp_path: Path) -> None:
-    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import Leaving as ThreadExecutor")
+    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import LeavingLater as ThreadExecutor")
     done = run(tmp_path, text, "-k", "test_passes_no_arguments")
     assert done.returncode == 1
     assert "rule submitting.passes_no_arguments (MUST, failed)" in done.stdout
     assert "demands:  submit(fn) MUST execute fn()." in done.stdout
     assert "exit status 17" in done.stdout
     assert "test_mine.py::TestMine: nonconformant" in done.stdout
+
+
+def test_an_executor_that_runs_nothing_is_one_failure(tmp_path: Path) -> None:
+    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import Refusing as ThreadExecutor")
+    done = run(tmp_path, text, "-k", "test_passes")
+    assert done.returncode == 1
+    assert re.search(r"\b1 failed, \d+ skipped", done.stdout)
+    assert "not even one call was: OSError: no workers today" in done.stdout
+    assert "test_mine.py::TestMine: incomplete as far as selected" in done.stdout
 
 
 def test_a_hang_is_a_failed_test(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing.shared_memory
 import os
 import signal
+import subprocess
 import sys
 import threading
 from concurrent.futures import Future
 from typing import Any
 
 from reference import ThreadExecutor
+
+from corefutures.conformance.worker import calls
 
 
 class Hanging(ThreadExecutor):
@@ -44,6 +47,44 @@ class HangingOnce(ThreadExecutor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         if "fn" in kwargs:
             threading.Event().wait()
+        return super().submit(fn, *args, **kwargs)
+
+
+class HangingWithProgram(ThreadExecutor):
+    """Its second submit() starts a program in a process group of its own, says which, and never returns."""
+
+    def __init__(self, max_workers: int, file: str) -> None:
+        super().__init__(max_workers)
+        self.file = file
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if fn is calls.echo:
+            return super().submit(fn, *args, **kwargs)
+        sleeper = [sys.executable, "-c", "import time; time.sleep(300)"]
+        group: dict[str, Any] = {} if sys.platform == "win32" else {"preexec_fn": os.setpgrp}
+        program = subprocess.Popen(sleeper, **group)
+        with open(f"{self.file}.new", "w") as file:
+            file.write(f"{os.getpid()} {program.pid}")
+        os.replace(f"{self.file}.new", self.file)
+        threading.Event().wait()
+        raise AssertionError("unreachable")
+
+
+class LeavingLater(ThreadExecutor):
+    """submit() ends the process, but for the call that the kit tries first."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if fn is not calls.echo:
+            os._exit(17)
+        return super().submit(fn, *args, **kwargs)
+
+
+class TellingNothing(ThreadExecutor):
+    """Every future that it gives but the first call's fails alike."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if fn is not calls.echo:
+            raise OSError(f"there is no worker {id(fn)}")
         return super().submit(fn, *args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""The report as one self-contained page: verdicts, a matrix of rules and targets, a filter, light and dark."""
+"""The report as one self-contained page: verdicts, the broken rules, a matrix of rules and targets, a filter."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib import resources
 from itertools import groupby
 from string import Template
 
+from corefutures.conformance.reporting import causes
 from corefutures.conformance.rules import Rule
 from corefutures.conformance.verdict import OUTCOMES, Report, Result
 
@@ -16,6 +17,9 @@ def page(reports: Sequence[Report]) -> str:
     """The page for one or several targets."""
     found = [{result.rule.id: result for result in report.results} for report in reports]
     rules = list({result.rule.id: result.rule for report in reports for result in report.results}.values())
+    bad = _broken(reports)
+    first = [rule for rule in rules if rule.id in bad]
+    rest = [rule for rule in rules if rule.id not in bad]
     targets = ", ".join(report.target for report in reports)
     template = Template(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -30,9 +34,26 @@ def page(reports: Sequence[Report]) -> str:
             if any(report.count(outcome) for report in reports)
         ),
         chapters="".join(
-            _chapter(name, list(group), reports, found) for name, group in groupby(rules, key=lambda rule: rule.chapter)
+            [
+                _section("Broken rules", sorted(first, key=lambda rule: bad[rule.id]), reports, found) if first else "",
+                *(
+                    _section(name.replace("_", " "), list(group), reports, found)
+                    for name, group in groupby(rest, key=lambda rule: rule.chapter)
+                ),
+            ]
         ),
     )
+
+
+def _broken(reports: Sequence[Report]) -> dict[str, tuple[bool, int]]:
+    """The broken rules by id, each with its place: first what decides, rules of the same cause beside each other."""
+    found: dict[str, tuple[bool, int]] = {}
+    for report in reports:
+        for group in causes.broken(report):
+            place = (not group[0].decides(strict=report.strict), len(found))
+            for result in group:
+                found.setdefault(result.rule.id, place)
+    return found
 
 
 def _card(report: Report) -> str:
@@ -52,19 +73,20 @@ def _card(report: Report) -> str:
             for name, value in report.capabilities.items()
         },
     }
+    scope = " <small>as far as selected</small>" if report.selection else ""
     terms = "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts.items() if value)
     return (
         f'<article class="card"><h2><code>{escape(report.target)}</code></h2>'
-        f'<div class="verdict {report.verdict}">{report.verdict}</div>'
+        f'<div class="verdict {report.verdict}">{report.verdict}{scope}</div>'
         f'<div class="bar">{bar}</div><dl>{terms}</dl></article>'
     )
 
 
-def _chapter(name: str, rules: list[Rule], reports: Sequence[Report], found: list[dict[str, Result]]) -> str:
+def _section(title: str, rules: list[Rule], reports: Sequence[Report], found: list[dict[str, Result]]) -> str:
     heads = "".join(f"<th>{escape(report.target)}</th>" for report in reports)
     rows = "".join(_row(rule, [results.get(rule.id) for results in found]) for rule in rules)
     return (
-        f"<section><h2>{escape(name.replace('_', ' '))}</h2>"
+        f"<section><h2>{escape(title)}</h2>"
         f'<div class="scroll"><table><thead><tr><th>rule</th>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div></section>"
     )
