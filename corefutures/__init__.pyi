@@ -79,6 +79,7 @@ def create_executor(
     max_pending: int | None = None,
     when_full: WhenFull = "block",
     at_exit: AtExit = "wait",
+    forward_logs: bool = False,
 ) -> ThreadPoolExecutor: ...
 @overload
 def create_executor(

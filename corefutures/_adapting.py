@@ -21,10 +21,14 @@ from corefutures._audience import audience
 from corefutures._exceptions import BrokenExecutor, CancelledError
 from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
+from corefutures._isolated.chunks import Pace, chunked_map
+from corefutures._processors import usable_processors
 from corefutures.backend._description import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from corefutures._executor import ResultIterator
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -111,6 +115,7 @@ class AdaptedExecutor(Executor):
     def __init__(self, executor: Adaptable, capabilities: Capabilities) -> None:
         self.capabilities: Final = capabilities
         self._adapted = executor
+        self._pace = Pace()
         # Where functions travel without memory being shared they may travel as code, but not as parts of an object.
         self._sends_bare = capabilities.same_process and not capabilities.shares_memory
         # Guards the seven below: a call is entered only while the executor is open, and nobody waits for the last
@@ -176,6 +181,29 @@ class AdaptedExecutor(Executor):
         finally:
             _here.executors = before
         return future
+
+    def _cf_map(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | str,
+        buffersize: int | None,
+    ) -> ResultIterator[_T]:
+        if chunksize == 1 or not self.capabilities.pickles or self._sends_bare:
+            return super()._cf_map(submit, fn, iterables, timeout, chunksize, buffersize)
+        return chunked_map(
+            submit,
+            fn,
+            iterables,
+            timeout=timeout,
+            chunksize=chunksize,
+            buffersize=buffersize,
+            workers=getattr(self._adapted, "_max_workers", None) or usable_processors(),
+            pace=self._pace,
+            remote_traceback=_RemoteTraceback,
+        )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls, and shuts the adapted executor down once those it has are done.
@@ -315,6 +343,10 @@ class AdaptedExecutor(Executor):
             future._cf_renew_lock()
             future._cf_abandon(BrokenExecutor(f"{_FORKED}: this call, pending then, runs there only"))
             future._let_go()
+
+
+class _RemoteTraceback(Exception):
+    """The traceback of an exception that an item of a chunk raised elsewhere."""
 
 
 class _Closing:

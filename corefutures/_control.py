@@ -79,6 +79,9 @@ class OptionsView(Executor):
         """Has `fn(*args, **kwargs)` run by the pool, with the options; see `Executor.submit`."""
         return self._cf_viewed._cf_submit_with(self._cf_timeout, self._cf_name, fn, args, kwargs)
 
+    def _cf_map(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
+        return self._cf_viewed._cf_map(submit, *rest)
+
     def options(self, *, timeout: float | None = None, name: str | None = None) -> Executor:
         """Returns a view with these options, and this one's where they are not given."""
         return self._cf_viewed.options(

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import deque
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from corefutures._exceptions import UnsupportedError
 
@@ -58,7 +58,7 @@ class Executor(_standard.Executor):
         fn: Callable[..., _T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
         buffersize: int | None = None,
     ) -> ResultIterator[_T]:
         """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
@@ -67,7 +67,8 @@ class Executor(_standard.Executor):
             fn: Called with one item of each iterable.
             *iterables: Collected at once without `buffersize`, as results are taken with it.
             timeout: Seconds, from this call on, in which each result is to be had; None sets no limit.
-            chunksize: How many items travel to a worker together, where the backend can do so.
+            chunksize: How many items travel to a worker as one call, where calls travel; "auto" for as many as pays,
+                as measured. Where they don't, as in threads, each item is a call.
             buffersize: How many calls may be under way or waiting to be taken; None sets no limit.
 
         Returns:
@@ -79,15 +80,29 @@ class Executor(_standard.Executor):
         Raises:
             TypeError: `fn` is not callable, an argument is not iterable, `buffersize` is no int or `timeout`
                 is no number.
-            ValueError: `buffersize` is not positive.
+            ValueError: `chunksize` or `buffersize` is not positive.
             RuntimeError: The executor has been shut down, or is broken.
 
         Thread safety: the call may be made in any thread; the iterator is for one thread at a time.
         """
+        return self._cf_map(self.submit, fn, iterables, timeout, chunksize, buffersize)
+
+    def _cf_map(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | str,
+        buffersize: int | None,
+        /,
+    ) -> ResultIterator[_T]:
+        """`map` by way of `submit`: this executor's, or that of a view of it."""
+        check_chunksize(chunksize)
         check_buffersize(buffersize)
         deadline = None if timeout is None else time.monotonic() + timeout
         # Without iterables there is no item; `map` would take that for no end of them.
-        submissions = map(self.submit, repeat(fn), *iterables) if iterables else iter(())
+        submissions = map(submit, repeat(fn), *iterables) if iterables else iter(())
         return ResultIterator(submissions, deadline, buffersize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -232,6 +247,17 @@ def check_buffersize(buffersize: int | None) -> None:
         raise TypeError("buffersize must be an integer or None")
     if buffersize < 1:
         raise ValueError("buffersize must be None or > 0")
+
+
+def check_chunksize(chunksize: int | str) -> None:
+    """Raises TypeError or ValueError if `chunksize` is neither a positive int nor "auto"."""
+    if isinstance(chunksize, str):
+        if chunksize != "auto":
+            raise ValueError(f"chunksize must be a number of items or 'auto', not {chunksize!r}")
+    elif not isinstance(chunksize, int):
+        raise TypeError(f"chunksize must be an int or 'auto', not {chunksize!r}")
+    elif chunksize < 1:
+        raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
 
 
 class ResultIterator(Generic[_T]):

@@ -15,6 +15,7 @@ from corefutures import _hosting
 from corefutures._adapting import adapt
 from corefutures._audience import audience, name_of, origin_of
 from corefutures._executor import Executor
+from corefutures._isolated.chunks import run_chunk
 from corefutures._telemetry_work import InContext
 
 if TYPE_CHECKING:
@@ -80,9 +81,10 @@ class InstrumentedExecutor(Executor):
         if not callable(fn):  # an annotation is no proof
             raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
         viewed = getattr(self._instrumented, "_cf_viewed", self._instrumented)
+        named = name_of(args[0] if fn is run_chunk else fn)
         span = self._tracer.start_span(
-            getattr(self._instrumented, "_cf_name", None) or name_of(fn),
-            attributes={"code.function.name": name_of(fn), "corefutures.executor": origin_of(viewed).name},
+            getattr(self._instrumented, "_cf_name", None) or named,
+            attributes={"code.function.name": named, "corefutures.executor": origin_of(viewed).name},
         )
         try:
             future: Future[_T] = self._instrumented.submit(InContext(fn, set_span_in_context(span)), *args, **kwargs)
@@ -92,6 +94,9 @@ class InstrumentedExecutor(Executor):
             raise
         future.add_done_callback(partial(_end, span))
         return future
+
+    def _cf_map(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
+        return self._instrumented._cf_map(submit, *rest)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
         """Shuts down the executor that runs the calls; see there."""

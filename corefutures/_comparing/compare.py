@@ -20,6 +20,7 @@ from corefutures._comparing.trial import Plan, Work
 from corefutures._comparing.trial_process import NO_END, hold
 from corefutures._comparing.verdict import recommend
 from corefutures._exceptions import BackendError
+from corefutures._forking import check_fork
 from corefutures._registry import backends as installed, get_backend
 from corefutures.backend import Backend
 
@@ -54,6 +55,7 @@ def compare(
     Raises:
         TypeError: `fn` is not a plain function, or an argument is of the wrong type.
         ValueError: There are no items or no backends, or a number makes no sense.
+        UnsupportedError: `fn` can't be pickled, and this process can't be forked beside other interpreters.
 
     Thread safety: may be called from any thread. A script must call it under `if __name__ == "__main__":`.
     """
@@ -188,4 +190,5 @@ def _work_of(fn: Callable[[Any], Any], items: list[Any]) -> Work:
             f"compare() needs a function and items that can be pickled, where processes can't be forked ({reason}); "
             "define the function in a module"
         )
+    check_fork(f"compare(), with a function or items that can't be pickled ({reason}),")
     return Work(fn, items, len(items))

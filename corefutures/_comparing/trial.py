@@ -24,8 +24,8 @@ from corefutures.backend import Backend
 #: How often the sample runs at most: the fastest round counts.
 ROUNDS: Final = 3
 
-#: From how many seconds on the processor's clock, which on Windows ticks every 16 ms, tells waiting from computing.
-CLOCKED: Final = 0.05
+#: From how many seconds on the processor's clock tells waiting from computing: on Windows it ticks every 16 ms.
+CLOCKED: Final = 0.002 if time.get_clock_info("process_time").resolution < 1e-4 else 0.05
 
 #: How many pickled bytes of results are kept for the comparison; the results after them are not compared.
 KEPT: Final = 32 << 20

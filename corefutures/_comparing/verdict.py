@@ -63,15 +63,20 @@ def _simplicity(trial: Trial) -> tuple[int, float]:
 
 
 def _why(chosen: Trial, waiting: float | None) -> str:
-    waits = waiting is not None and waiting >= WAITS
+    if waiting is None:
+        return (
+            f"{chosen.backend.capitalize()} ran the calls side by side (whether they wait or compute was not to be told"
+            " from so short a sample)"
+        )
+    if waiting >= WAITS:
+        waits = f"The calls wait ({waiting:.0%} of their time)"
+        if chosen.backend == "thread":
+            return f"{waits}, so threads run them side by side"
+        return f"{waits}, and {chosen.backend} ran them side by side best"
     if chosen.backend == "thread":
-        if waits:
-            return f"The calls wait ({waiting:.0%} of their time), so threads run them side by side"
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             return "This Python has no GIL, so threads compute in parallel"
         return "The calls compute in code that releases the GIL, so threads are enough"
-    if waits:
-        return f"The calls wait ({waiting:.0%} of their time), and {chosen.backend} ran them side by side best"
     if chosen.backend == "interpreter":
         return "The calls compute in Python, and interpreters do so in parallel within one process"
     return f"The calls compute in Python, and {chosen.backend} runs them in parallel"

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-AUTO: Final = "auto"
-
 #: Seconds of work that a chunk is to hold, when that is measured: much more than a call costs, too little to notice.
 _WORTH: Final = 0.002
 #: Seconds to wait for the first measurement at most.
@@ -85,7 +83,7 @@ def chunked_map(
         fn: Called with one item of each iterable.
         iterables: The items.
         timeout: As of `Executor.map`.
-        chunksize: A positive number, or AUTO.
+        chunksize: A positive number, or "auto".
         buffersize: As of `Executor.map`, in chunks.
         workers: How many workers share the chunks.
         pace: What is known of the functions of earlier maps.
@@ -95,15 +93,12 @@ def chunked_map(
         ValueError: `chunksize` or `buffersize` is not positive.
         TypeError: One of them is of the wrong type.
     """
-    from corefutures._executor import check_buffersize  # workers pass through this module, and don't need these
+    # Workers pass through this module, and don't need these.
+    from corefutures._executor import check_buffersize, check_chunksize
     from corefutures._isolated.chunked_results import iterate
 
+    check_chunksize(chunksize)
     check_buffersize(buffersize)
-    if isinstance(chunksize, str):
-        if chunksize != AUTO:
-            raise ValueError(f"chunksize must be a number or {AUTO!r}, not {chunksize!r}")
-    elif chunksize < 1:
-        raise ValueError("chunksize must be >= 1.")
     deadline = None if timeout is None else time.monotonic() + timeout
     sizes: list[int] = []
     # One iterable, as a rule, is a column as it is: no item need be wrapped.

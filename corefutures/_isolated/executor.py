@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corefutures._audience import audience, origin_of
 from corefutures._executor import Executor, unreachable
+from corefutures._isolated.chunks import Pace, chunked_map
 from corefutures._isolated.future import check_call
 from corefutures._snapshots import enroll
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from corefutures._control import Stats
+    from corefutures._executor import ResultIterator
     from corefutures._future import Future
     from corefutures._isolated.pool import Pool
     from corefutures._snapshots import Snapshot
@@ -37,6 +39,10 @@ class IsolatedExecutor(Executor):
     """
 
     _cf_pool: Pool
+    _max_workers: int
+
+    #: Makes the cause of an exception in a chunk of its traceback as text.
+    _cf_remote_traceback: Callable[[str], BaseException]
 
     @abstractmethod
     def _cf_make_pool(self) -> Pool:
@@ -44,6 +50,7 @@ class IsolatedExecutor(Executor):
 
     def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
+        self._cf_pace = Pace()
         self._cf_renew_pool()
         _executors.add(self)
         enroll(self)
@@ -73,6 +80,29 @@ class IsolatedExecutor(Executor):
         if timeout is not None:
             self._cf_pool.limit(check_call(future), timeout)
         return future
+
+    def _cf_map(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | str,
+        buffersize: int | None,
+    ) -> ResultIterator[_T]:
+        if chunksize == 1:
+            return super()._cf_map(submit, fn, iterables, timeout, chunksize, buffersize)
+        return chunked_map(
+            submit,
+            fn,
+            iterables,
+            timeout=timeout,
+            chunksize=chunksize,
+            buffersize=buffersize,
+            workers=self._max_workers,
+            pace=self._cf_pace,
+            remote_traceback=self._cf_remote_traceback,
+        )
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""

@@ -60,10 +60,18 @@ def _told(pool: Pool, occupation: Occupation, deadline: float) -> WorkerSnapshot
         name = _name(pool, call)
         if name == _UNKNOWN and called:
             name = called[0].function
-        named = f"{name} (named {call._cf_name!r})" if call._cf_name else name
-        calls = (CallSnapshot(named, *since_when(call, since)),)
+        calls = (CallSnapshot(_described(name, call), *since_when(call, since)),)
     state = "running" if calls else "idle" if ready else "starting"
     return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(called or stack), remark)
+
+
+def described(pool: Pool, future: CallFuture[Any]) -> str:
+    """Returns what messages call a call: its function, as far as its body tells it, and the name that it was given."""
+    return _described(_name(pool, future), future)
+
+
+def _described(function: str, future: CallFuture[Any]) -> str:
+    return f"{function} (named {future._cf_name!r})" if future._cf_name else function
 
 
 def _name(pool: Pool, future: CallFuture[Any]) -> str:

@@ -40,6 +40,9 @@ REPLACE: Final = "replace"
 #: A crash loop: this many losses in a row, and more than two for each place, without a call that ends in between.
 _CRASH_LOOP: Final = 5
 
+#: So many calls are named in a message.
+_NAMED: Final = 10
+
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
@@ -543,10 +546,15 @@ class Pool(ABC):
         joiner.start()
         joiner.join(timeout)
         if joiner.is_alive():
+            from corefutures._isolated.looking import described  # here for start-up time only
+
             calls = list(self.calls.values())
-            running = [call._cf_name or "a call" for call in calls if call.running()]
+            running = [call for call in calls if call.running()]
+            names = [described(self, call) for call in running[:_NAMED]]
+            if len(running) > _NAMED:
+                names.append(f"{len(running) - _NAMED} more")
             raise TimeoutError(
-                f"after {timeout} s there is still running: {', '.join(running) or 'nothing'};"
+                f"after {timeout} s there is still running: {', '.join(names) or 'nothing'};"
                 f" waiting: {len(calls) - len(running)} calls"
             )
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         unreachable as unreachable,
         unsupported as unsupported,
     )
+    from corefutures._forking import check_fork as check_fork
     from corefutures._future import (
         FINISHED as FINISHED,
         LOGGER as LOGGER,
@@ -174,6 +175,7 @@ _HOMES = {
     "Worker": "corefutures._isolated.crew",
     "current_levels": "corefutures._isolated.logs",
     "check_call": "corefutures._isolated.future",
+    "check_fork": "corefutures._forking",
     "check_carried": "corefutures._context",
     "check_serializer": "corefutures._isolated.executor",
     "chunked_map": "corefutures._isolated.chunks",

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import socket
 import threading
+import time
 from array import array
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,10 @@ def refuse_odd(number: int) -> int:
     if number % 2:
         raise ValueError(f"no {number}")
     return number
+
+
+def nap(_: Any) -> None:
+    time.sleep(0.005)  # what a call that waits for something else does
 
 
 def hang(_: Any) -> None:

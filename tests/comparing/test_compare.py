@@ -173,6 +173,24 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
     assert "needs `if __name__ == '__main__':`" in done.stdout
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the processor's clock of Windows ticks every 16 ms")
+def test_calls_that_sleep_for_a_moment_are_not_said_to_compute() -> None:
+    found = compare(sampled.nap, range(4), **QUICK | {"max_workers": 2})
+    assert found.waiting is not None
+    assert found.waiting > 0.5
+    assert "compute" not in found.reason
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreter pools need Python 3.14")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_would_fork_beside_interpreters_is_refused_and_not_blamed_on_the_function() -> None:
+    with corefutures.create_executor("interpreter", max_workers=1) as executor:
+        executor.submit(abs, 1).result(30)
+        with pytest.raises(corefutures.UnsupportedError, match=r"can't be pickled.*other interpreters.*shut that pool"):
+            compare(lambda number: number, range(4), **QUICK)
+        assert compare(sampled.double, range(4), **QUICK).loop.error is None
+
+
 def test_nothing_is_left_of_a_trial_that_was_ended() -> None:
     """The hanging calls run in worker processes: their connection ends when they do."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -47,6 +47,13 @@ def test_threads_that_compute_in_parallel_are_explained(monkeypatch: pytest.Monk
     assert "no GIL" in recommend(LOOP, trials, 100, 0.0)[1]
 
 
+@pytest.mark.parametrize("backend", ["thread", "interpreter", "process", "dask"])
+def test_what_is_not_known_of_the_calls_is_not_stated(backend: str) -> None:
+    reason = recommend(LOOP, [trial(backend, 1.9)], 100, None)[1]
+    assert reason.startswith(f"{backend.capitalize()} ran the calls side by side")
+    assert "compute in" not in reason
+
+
 def test_transport_that_costs_more_than_the_work_leaves_the_loop() -> None:
     chosen, reason = recommend(LOOP, [trial("process", 0.1, transport=0.02), trial("thread", 0.9, 0.009)], 100, 0.0)
     assert chosen == "loop"

@@ -63,6 +63,25 @@ def test_what_is_no_executor_is_refused(thing, phrase):
         adapt(thing)
 
 
+def test_where_calls_are_pickled_a_chunk_is_one_call():
+    submitted = []
+
+    class Pickling(BareExecutor):
+        def submit(self, fn):
+            submitted.append(fn)
+            return super().submit(fn)
+
+    with adapt(Pickling(1), capabilities=Capabilities(pickles=True)) as executor:
+        assert list(executor.map(divmod, [7, 8, 9, 7], [2, 2, 2, 4], chunksize=2)) == [(3, 1), (4, 0), (4, 1), (1, 3)]
+        assert len(submitted) == 2
+        results = executor.map(int, ["1", "x", "3"], chunksize=3)
+        assert next(results) == 1
+        with pytest.raises(ValueError, match="invalid literal") as caught:
+            next(results)
+        assert "ValueError" in str(caught.value.__cause__)
+        assert next(results) == 3
+
+
 def test_capabilities_must_be_capabilities(manual):
     with pytest.raises(TypeError, match="must be a Capabilities or None, not dict"):
         adapt(manual, capabilities={"pickles": True})

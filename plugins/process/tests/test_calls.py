@@ -86,6 +86,13 @@ def test_map(pool, chunksize):
     assert list(pool.map(errands.square, [], chunksize=chunksize)) == []
 
 
+def test_map_through_a_view_has_chunks_as_well(pool):
+    assert list(pool.options(name="squares").map(errands.square, range(100), chunksize=25)) == [
+        n * n for n in range(100)
+    ]
+    assert pool.stats().submitted == 4
+
+
 @pytest.mark.parametrize("chunksize", [1, 4, "auto"])
 def test_map_with_a_buffer_is_lazy(pool, chunksize):
     taken = []

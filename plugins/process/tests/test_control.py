@@ -203,10 +203,31 @@ def test_room_for_waiting_calls(when_full: Any) -> None:
         assert waiting[1].result(LIMIT) == 2
 
 
+def test_a_limited_shutdown_names_calls_by_their_functions(pool: ProcessPoolExecutor) -> None:
+    busy = [running(pool.submit(time.sleep, 100)) for _ in range(2)]
+    with pytest.raises(TimeoutError, match="still running: sleep, sleep; waiting: 0 calls"):
+        pool.shutdown(timeout=0.05)
+    pool.kill(busy[0])
+    pool.kill_workers()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreter pools need Python 3.14")
+def test_a_forked_pool_is_refused_beside_interpreters() -> None:
+    with corefutures.create_executor("interpreter", max_workers=1) as interpreters:
+        interpreters.submit(abs, -1).result(LIMIT)
+        forking = ProcessPoolExecutor(1, multiprocessing.get_context("fork"))
+        with pytest.raises(UnsupportedError, match=r"other interpreters.*'forkserver' or 'spawn'"):
+            forking.submit(abs, -1)
+        forking.shutdown()
+        with make_pool(1) as pool:
+            assert pool.submit(abs, -1).result(LIMIT) == 1
+
+
 def test_a_limited_shutdown_says_what_runs() -> None:
     pool = make_pool(1)
     busy = running(pool.options(name="long nap").submit(time.sleep, 100))
-    with pytest.raises(TimeoutError, match="long nap"):
+    with pytest.raises(TimeoutError, match=r"sleep \(named 'long nap'\)"):
         pool.shutdown(timeout=0.05)
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import logging
 import subprocess
 import sys
 import threading
@@ -232,6 +233,7 @@ def test_a_limited_shutdown_names_what_still_runs() -> None:
 
 
 AT_EXIT = """
+import logging
 import threading
 from corefutures import ThreadPoolExecutor, cancel_requested
 pool = ThreadPoolExecutor(1, at_exit="cancel")
@@ -254,3 +256,9 @@ waiting.add_done_callback(lambda future: print("cancelled", future.cancelled()))
 def test_at_exit_waiting_calls_are_cancelled_and_running_ones_are_asked() -> None:
     done = subprocess.run([sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=LIMIT, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("cancelled True\nasked\n", "", 0)
+
+
+def test_logs_of_threads_are_handled_here_in_any_case(caplog: pytest.LogCaptureFixture) -> None:
+    with ThreadPoolExecutor(1, forward_logs=True) as pool:
+        pool.submit(logging.getLogger("of.a.thread").warning, "seen once").result(LIMIT)
+    assert caplog.messages == ["seen once"]

@@ -28,6 +28,7 @@ from corefutures.backend import (
     unsupported,
 )
 from corefutures_interpreter import _worker_interpreter
+from corefutures_interpreter._failures import failure_in_chunk
 from corefutures_interpreter._pools import make_pool
 from corefutures_interpreter._recruiting import InterpreterRecruiter
 
@@ -73,6 +74,8 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
     """
 
     BROKEN = BrokenInterpreterPool
+
+    _cf_remote_traceback = staticmethod(failure_in_chunk)
 
     _counter = itertools.count().__next__
 

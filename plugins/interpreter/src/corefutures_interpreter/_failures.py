@@ -74,6 +74,18 @@ def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
     return kind.__name__, kind.__qualname__, str(kind.__module__), message, describe(error)
 
 
+def failure_in_chunk(traceback: str) -> Exception:
+    """Returns the summary of an exception that an item of a chunk raised, of its traceback as text."""
+    from concurrent.interpreters import ExecutionFailed
+    from types import SimpleNamespace
+
+    text = traceback.strip('"\n')
+    last = text.rpartition("\n")[2]
+    name, _, message = last.partition(": ")
+    kind = SimpleNamespace(__name__=name.rpartition(".")[2], __qualname__=name, __module__="")
+    return ExecutionFailed(SimpleNamespace(type=kind, msg=message, formatted=last, errdisplay=text))
+
+
 def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
     """Returns the exception that a worker reported, caused by its summary; or the summary, if it can't be had."""
     from concurrent.interpreters import ExecutionFailed

@@ -21,13 +21,11 @@ from corefutures.backend import (
     CarryingEncoder,
     IsolatedExecutor,
     LogCollector,
-    Pace,
     Pool,
     check_call,
     check_carried,
     check_choice,
     check_serializer,
-    chunked_map,
     has_fast_path,
     make_room,
     usable_processors,
@@ -37,11 +35,11 @@ from corefutures_process._recruiting import ProcessRecruiter
 from corefutures_process._worker_process import make_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
 
-    from corefutures.backend import ContextOption, Future, ResultIterator, WhenFull
+    from corefutures.backend import ContextOption, Future, WhenFull
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -95,6 +93,8 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
+
+    _cf_remote_traceback = staticmethod(_standard._RemoteTraceback)  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -159,7 +159,6 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._cf_room_options = (max_pending, when_full, self._max_workers)
         self._cf_limits_calls = method != "fork"
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
-        self._cf_pace = Pace()
         self._cf_begin()
 
     def _cf_make_pool(self) -> Pool:
@@ -220,45 +219,6 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         Thread safety: may be called from any thread, signal handler or finaliser.
         """
         return self._cf_pool.submit(fn, args, kwargs)
-
-    def map(
-        self,
-        fn: Callable[..., _T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | str = 1,
-        buffersize: int | None = None,
-    ) -> ResultIterator[_T]:
-        """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
-
-        Args:
-            fn: Called with one item of each iterable.
-            *iterables: Collected at once without `buffersize`, as results are taken with it.
-            timeout: Seconds, from this call on, in which each result is to be had; None sets no limit.
-            chunksize: How many items travel to a worker as one call; "auto" for as many as pays, as measured.
-            buffersize: How many calls may be under way or waiting to be taken; None sets no limit.
-
-        Returns:
-            An iterator as of `Executor.map`. A chunk's items fail one by one.
-
-        Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: `chunksize` or `buffersize` is not positive.
-            RuntimeError: The executor has been shut down, or is broken.
-        """
-        if chunksize == 1:
-            return super().map(fn, *iterables, timeout=timeout, buffersize=buffersize)
-        return chunked_map(
-            self.submit,
-            fn,
-            iterables,
-            timeout=timeout,
-            chunksize=chunksize,
-            buffersize=buffersize,
-            workers=self._max_workers,
-            pace=self._cf_pace,
-            remote_traceback=_standard._RemoteTraceback,  # type: ignore[arg-type]
-        )
 
     def kill(self, future: Future[Any]) -> bool:
         """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""

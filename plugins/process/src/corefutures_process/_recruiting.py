@@ -14,7 +14,7 @@ from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import TicketEnds, current_levels, process_seconds
+from corefutures.backend import TicketEnds, check_fork, current_levels, process_seconds
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedName, LimitedStart
 from corefutures_process._lines import open_line, travelling
@@ -67,8 +67,11 @@ class ProcessRecruiter:
 
         Raises:
             RuntimeError: Whoever was to become the worker, or to fork it, ended instead.
+            UnsupportedError: It would have to be forked, and this process has other interpreters.
             BaseException: Whatever starting a process raises.
         """
+        if self._context.get_start_method() == "fork":
+            check_fork("a process pool with the start method 'fork'")
         if isinstance(ends, TicketEnds):
             ends = _TravellingEnds(*ends)
         line = open_line(self._context)

@@ -67,6 +67,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         at_exit: What becomes of the calls when the interpreter ends: "wait" for them, or "cancel" those that wait
             and ask those that run (see `cancel_requested`).
         inner_threads: Nothing but None: the threads of BLAS and OpenMP can be limited for each process only.
+        forward_logs: Without effect, as in the other pools' True: what threads log is handled here in any case.
 
     Raises:
         ValueError: `max_workers` or `max_pending` is not positive, or an option is none of those named.
@@ -93,6 +94,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         max_pending: int | None = None,
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
+        forward_logs: bool = False,
     ) -> None:
         if max_workers is None:
             max_workers = default_threads()
