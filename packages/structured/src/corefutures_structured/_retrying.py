@@ -1,0 +1,301 @@
+"""`retrying`: an executor whose calls are tried again when they fail.
+
+Touches the public interface of `corefutures` and `_timer`. Guarantees: the wait for the next attempt holds no worker
+and no thread; a call can be cancelled between attempts; each call ends once, with its last attempt's outcome.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as standard
+import math
+import threading
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import corefutures
+from corefutures_structured._deadline import call_name
+from corefutures_structured._timer import Alarm, timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class RetryState:
+    """An attempt that failed, for `backoff`; its attributes are called as in tenacity, whose wait strategies take it.
+
+    Attributes:
+        fn: The function.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        attempt_number: How many attempts there were, 1 after the first.
+        outcome: The future of the attempt that failed.
+        seconds_since_start: From the call of `submit` to the end of that attempt.
+        idle_for: Seconds waited between attempts so far.
+    """
+
+    __slots__ = ("args", "attempt_number", "fn", "idle_for", "kwargs", "outcome", "seconds_since_start")
+
+    def __init__(
+        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], attempt_number: int,
+        outcome: standard.Future[Any], seconds_since_start: float, idle_for: float,
+    ) -> None:  # fmt: skip
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+        self.attempt_number = attempt_number
+        self.outcome = outcome
+        self.seconds_since_start = seconds_since_start
+        self.idle_for = idle_for
+
+
+class RetriedFuture(corefutures.Future[_T]):
+    """The outcome of a call that may be tried more than once.
+
+    Thread safety: as `corefutures.Future`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._call_name = name
+        self._current: standard.Future[_T] | None = None  # the attempt under way; None between two
+        self._alarm: Alarm | None = None
+        self._history: list[standard.Future[_T]] = []
+        # What to do once when the call has ended. A list, because taking it out is one step, whoever is first.
+        self._on_departure: list[Callable[[RetriedFuture[_T]], object]] = []
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were begun so far."""
+        return len(self._history)
+
+    @property
+    def failures(self) -> tuple[BaseException, ...]:
+        """The errors of the attempts that have failed, in order."""
+        ended = (future for future in list(self._history) if future.done() and not future.cancelled())
+        return tuple(error for future in ended if (error := future.exception()) is not None)
+
+    def running(self) -> bool:
+        """Return True while an attempt runs."""
+        current = self._current
+        return current is not None and current.running()
+
+    def cancel(self) -> bool:
+        """Cancel the call, unless an attempt of it runs or it has ended.
+
+        Returns:
+            True if the call is cancelled now; between two attempts, and while one waits for a worker, it can be.
+        """
+        current = self._current
+        if current is not None and not self.done() and not current.cancel():
+            return self.cancelled()
+        if (alarm := self._alarm) is not None:
+            alarm.cancel()
+        return self._withdraw()
+
+    def _withdraw(self) -> bool:
+        """Cancel the call and wake everybody who waits for it; return whether it is cancelled now."""
+        cancelled = super().cancel()
+        if cancelled and self._depart():
+            self.set_running_or_notify_cancel()
+        return cancelled
+
+    def _depart(self) -> bool:
+        """Tell the executor that the call has ended; return whether this is the first time."""
+        try:
+            departure = self._on_departure.pop()
+        except IndexError:
+            return False
+        departure(self)
+        return True
+
+
+class RetryingExecutor(corefutures.Executor):
+    """A view of an executor whose calls are tried again when they fail; made by `retrying`, which has the arguments.
+
+    Its `shutdown` refuses further calls and waits for its own; the executor underneath is ended where it was made. If
+    that happens while a call waits for its next attempt, the call fails with the error of its last one.
+
+    Thread safety: as the executor underneath.
+    """
+
+    def __init__(
+        self,
+        executor: standard.Executor,
+        retries: int,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...],
+        backoff: float | Callable[[RetryState], float],
+    ) -> None:
+        self._executor = executor
+        self._retries = retries
+        self._retry_on = retry_on
+        self._backoff = backoff
+        self._closed = False
+        # Guards `_pending` and `_closed`. Reentrant, because a signal handler may interrupt its holder. Innermost.
+        self._lock = threading.RLock()
+        self._pending: set[RetriedFuture[Any]] = set()
+
+    @property
+    def _max_workers(self) -> Any:
+        return self._executor._max_workers  # type: ignore[attr-defined]
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> RetriedFuture[_T]:
+        """Have `fn(*args, **kwargs)` run, again if it fails; see `corefutures.Executor.submit`.
+
+        Returns:
+            The future of the call; its `attempts` says how often the call was tried.
+        """
+        future: RetriedFuture[_T] = RetriedFuture(call_name(fn))
+        future._on_departure.append(self._discard)
+        with self._lock:
+            if not (refused := self._closed):
+                self._pending.add(future)
+        if refused:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        try:
+            self._attempt(future, fn, args, kwargs, monotonic(), 0.0)
+        except BaseException:
+            self._discard(future)
+            raise
+        return future
+
+    def _attempt(
+        self, future: RetriedFuture[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: float, idle: float
+    ) -> None:
+        attempt = self._executor.submit(fn, *args, **kwargs)
+        future._history.append(attempt)
+        future._current = attempt
+        if future.cancelled():  # between the alarm and here
+            attempt.cancel()
+        attempt.add_done_callback(partial(self._on_end, future, fn, args, kwargs, start, idle))
+
+    def _on_end(
+        self, future: RetriedFuture[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: float, idle: float,
+        attempt: standard.Future[Any],
+    ) -> None:  # fmt: skip
+        """Pass on the outcome of an attempt, or plan the next one; runs in the thread that ended the attempt."""
+        if future.done():
+            return
+        if attempt.cancelled():  # by `cancel`, or because the executor withdrew it
+            future._current = None
+            future._withdraw()
+            return
+        error = attempt.exception()
+        if error is None:
+            self._end(future, attempt.result(), None)
+            return
+        if not isinstance(error, self._retry_on) or len(future._history) > self._retries:
+            self._end(future, None, error)
+            return
+        state = RetryState(fn, args, kwargs, len(future._history), attempt, monotonic() - start, idle)
+        try:
+            pause = self._pause(state)
+        except BaseException as exc:  # of `backoff`
+            exc.add_note(f"raised by the backoff of the call {future._call_name!r}")
+            self._end(future, None, exc)
+            return
+        future._current = None
+        again = partial(self._try_again, future, fn, args, kwargs, start, idle + pause, error)
+        if pause <= 0:
+            again()
+            return
+        try:
+            future._alarm = timer.call_at(monotonic() + pause, again)
+        except RuntimeError as exc:  # no thread can be started: nothing is lost but the pause
+            exc.add_note("no pause before the next attempt")
+            again()
+
+    def _pause(self, state: RetryState) -> float:
+        backoff = self._backoff
+        pause = backoff(state) if callable(backoff) else backoff
+        if isinstance(pause, bool) or not isinstance(pause, (int, float)) or not math.isfinite(pause):
+            raise TypeError(f"backoff must give a number of seconds, not {pause!r}")
+        return float(pause)
+
+    def _try_again(
+        self, future: RetriedFuture[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: float, idle: float,
+        last: BaseException,
+    ) -> None:  # fmt: skip
+        if future.done():
+            return
+        try:
+            self._attempt(future, fn, args, kwargs, start, idle)
+        except Exception as exc:  # the executor has been shut down, or is broken
+            last.add_note(f"not tried again: {type(exc).__name__}: {exc}")
+            self._end(future, None, last)
+
+    def _end(self, future: RetriedFuture[Any], result: Any, error: BaseException | None) -> None:
+        try:
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+        except standard.InvalidStateError:  # cancelled at the same moment
+            pass
+        finally:
+            future._depart()
+
+    def _discard(self, future: RetriedFuture[Any]) -> None:
+        with self._lock:
+            self._pending.discard(future)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and wait for those that there are; the executor underneath goes on.
+
+        Args:
+            wait: Whether to return only when the calls of this view have ended.
+            cancel_futures: Whether to cancel those that don't run.
+        """
+        with self._lock:
+            self._closed = True
+            pending = list(self._pending)
+        if cancel_futures:
+            for future in pending:
+                future.cancel()
+        if wait:
+            corefutures.wait(pending)
+
+
+def retrying(
+    executor: standard.Executor,
+    *,
+    retries: int = 3,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    backoff: float | Callable[[RetryState], float] = 0.0,
+) -> RetryingExecutor:
+    """Return a view of an executor whose calls are tried again when they fail.
+
+    Args:
+        executor: Any executor. A time limit of its `options` counts for each attempt.
+        retries: How often a call is tried again after its first attempt.
+        retry_on: The exceptions after which it is, such as `(OSError, WorkerLostError)`.
+        backoff: Seconds before the next attempt, or a callable that gives them: it is called with a `RetryState`, whose
+            attributes are tenacity's, so that `tenacity.wait_exponential()` and the like can be given. No worker and no
+            thread is held meanwhile.
+
+    Returns:
+        The view. What it returns from `submit` has `attempts` and `failures`.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: `retries` is negative, or `backoff` is.
+    """
+    if not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"retrying() needs an executor, an object with submit(), not {type(executor).__name__}")
+    if isinstance(retries, bool) or not isinstance(retries, int):
+        raise TypeError(f"retries must be an integer, not {type(retries).__name__}")
+    if retries < 0:
+        raise ValueError(f"retries must not be negative, not {retries!r}")
+    kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"retry_on must be exception classes, not {kind!r}")
+    if not callable(backoff):
+        if isinstance(backoff, bool) or not isinstance(backoff, (int, float)):
+            raise TypeError(f"backoff must be a number of seconds or a callable, not {type(backoff).__name__}")
+        if not (backoff >= 0 and math.isfinite(backoff)):
+            raise ValueError(f"backoff must not be negative, not {backoff!r}")
+    return RetryingExecutor(executor, retries, kinds, backoff)

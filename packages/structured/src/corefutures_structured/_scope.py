@@ -1,0 +1,695 @@
+"""`scope`: calls that end before the block does that submitted them, whatever executor runs them.
+
+Touches the public interface of `corefutures`, `_deadline` and `_timer`. Guarantees: no call outlives its block unless
+the block was told to abandon it; no foreign code runs under a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures as standard
+from _thread import allocate_lock
+from contextvars import Token
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
+
+import corefutures
+from corefutures.backend import enroll
+from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
+from corefutures_structured._timer import Alarm, timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+_T = TypeVar("_T")
+
+Until = Literal["all", "first_success", "all_settled"]
+Leave = Literal["wait", "abandon"]
+
+_UNTIL: Final = ("all", "first_success", "all_settled")
+_LEAVE: Final = ("wait", "abandon")
+#: Seconds between two looks whether the call that opened the scope has been asked to stop, while the scope waits.
+_LOOK_EVERY: Final = 0.05
+#: Seconds that stopped calls have to end before a block with leave="abandon" goes without them.
+GRACE: Final = 0.5
+
+# By which means a call was stopped, for the notes.
+_WITHDRAWN: Final = "was withdrawn before it started"
+_KILLED: Final = "was killed with its worker"
+_ASKED: Final = "was asked to stop"
+_LEFT: Final = "could not be stopped, and was waited for"
+_ABANDONED: Final = "could not be stopped, and was abandoned: it still runs"
+
+
+def scope(
+    executor: standard.Executor | None = None,
+    *,
+    deadline: float | None = None,
+    until: Until | Callable[[standard.Future[Any]], object] = "all",
+    leave: Leave = "wait",
+    name: str | None = None,
+) -> Scope:
+    """Open a scope: a `with` block that ends only when all calls submitted through it have ended.
+
+    Args:
+        executor: Runs the calls that name no other; None for the one of `default_executor`.
+        deadline: Seconds, from the beginning of the block, after which the calls that are left are stopped; None for none.
+        until: When the calls that are left are stopped. "all": at the first error. "first_success": once a call has
+            returned; errors count only if none does. "all_settled": never; errors of calls are left to their futures. A
+            callable: it is called with the future of each call that has ended, and stops the rest by returning a true
+            value; errors of calls are left to their futures.
+        leave: What a block does with stopped calls that don't react, such as a thread that computes. "wait": it waits for
+            them. "abandon": it goes without them after half a second, and names them.
+        name: What errors and `repr` call the scope.
+
+    Returns:
+        The scope, for `with` or `async with`.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: `deadline` is not positive, or `until` or `leave` is none of the words.
+    """
+    return Scope(executor, deadline=deadline, until=until, leave=leave, name=name)
+
+
+class ScopeSnapshot(NamedTuple):
+    """An open scope; `str` makes a tree of it.
+
+    Attributes:
+        name: What the scope is called.
+        state: "open" or "stopping".
+        seconds_left: Until its own deadline; None if it has none.
+        calls: Its calls that have not ended, and whether they run.
+        children: The scopes inside it.
+    """
+
+    name: str
+    state: str
+    seconds_left: float | None
+    calls: tuple[str, ...]
+    children: tuple[ScopeSnapshot, ...]
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None else f", {self.seconds_left:.1f} s left"
+        lines = [f"{self.name} ({self.state}{left}): {len(self.calls)} calls"]
+        lines += [f"  {call}" for call in self.calls[:10]]
+        if len(self.calls) > 10:
+            lines.append(f"  and {len(self.calls) - 10} more")
+        for child in self.children:
+            lines += [f"  {line}" for line in str(child).splitlines()]
+        return "\n".join(lines)
+
+
+class _OpenScopes:
+    """The open scopes that are inside no other, for `corefutures.dump`."""
+
+    def __init__(self) -> None:
+        self._scopes: set[Scope] = set()
+        enroll(self)
+
+    def add(self, scope: Scope) -> None:
+        self._scopes.add(scope)
+
+    def discard(self, scope: Scope) -> None:
+        self._scopes.discard(scope)
+
+    def snapshot(self, *, timeout: float = 1.0) -> str:
+        """Return the trees, in the form that `dump` prints."""
+        return "\n".join(["open scopes", *(str(scope.snapshot()) for scope in self._scopes.copy())])
+
+
+_open_scopes = _OpenScopes()
+
+
+class _Call(ScopedCall):
+    """One call of a scope; where it runs in this process, it is also what is submitted."""
+
+    __slots__ = ("executor", "future", "means")
+
+    def __init__(self, fn: Callable[..., Any], around: Scope, executor: standard.Executor) -> None:
+        self.fn = fn
+        self.around = around
+        self.executor = executor
+        self.future: standard.Future[Any] | None = None  # None while it is being submitted, and if that failed
+        self.means: str | None = None  # by which it was stopped
+
+    @property
+    def name(self) -> str:
+        return repr(call_name(self.fn))
+
+
+class Scope:
+    """A block that its calls don't outlive; made by `scope`, which has the arguments.
+
+    On the first error, the deadline, an exception of the body, Ctrl-C or the end of the scope around it, the calls that
+    are left are stopped by the strongest means that their executor has: withdrawn, killed, or asked to stop. The block
+    then waits for them, and raises an `ExceptionGroup` of all errors, the body's own included. Notes of the group say for
+    each stopped call by which means that was done. A `KeyboardInterrupt` or `SystemExit` of the body is raised as it is.
+
+    Thread safety: `submit` may be called from any thread, also from calls and callbacks of the scope. The block is
+    entered and left by one thread (or asyncio task).
+    """
+
+    def __init__(
+        self,
+        executor: standard.Executor | None = None,
+        *,
+        deadline: float | None = None,
+        until: Until | Callable[[standard.Future[Any]], object] = "all",
+        leave: Leave = "wait",
+        name: str | None = None,
+    ) -> None:
+        if executor is not None:
+            _check_executor("scope()", executor)
+        if deadline is not None:
+            if isinstance(deadline, bool) or not isinstance(deadline, (int, float)):
+                raise TypeError(f"deadline must be a number of seconds or None, not {type(deadline).__name__}")
+            if not deadline > 0:
+                raise ValueError(f"deadline must be greater than 0 seconds, not {deadline!r}")
+        if not callable(until) and until not in _UNTIL:
+            raise ValueError(f"until must be a callable or one of {', '.join(map(repr, _UNTIL))}, not {until!r}")
+        if leave not in _LEAVE:
+            raise ValueError(f"leave must be one of {', '.join(map(repr, _LEAVE))}, not {leave!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, not {type(name).__name__}")
+        self._executor = executor
+        self._seconds = deadline
+        self._until = until
+        self._leave = leave
+        self._name = name
+        self._parent: Scope | None = None
+        self._children: set[Scope] = set()
+        # No lock: each of the two lists only grows, by one step in C. The scope is settled when they are equally long.
+        #
+        # Nothing outlives the block:
+        # 1. `submit` puts a call into `_calls`, and then looks whether the scope is closed: if so, it submits nothing;
+        # 2. the block finds the scope settled, closes it, and then looks once more: if a call has come, it opens it again.
+        # So either `submit` sees that the scope is closed, or the block sees the call.
+        self._calls: list[_Call] = []
+        self._passed = 0  # so many of them, from the first on, are known to have ended; for the thread that leaves
+        self._settled: list[None] = []  # one for each call that was not submitted, or whose end has been looked at
+        self._wake: Callable[[], object] | None = None  # called when the scope is settled
+        self._entered = self._closed = False
+        self._stopped: BaseException | None = None  # why the rest was stopped, None for a success
+        self._stopping = False
+        self._succeeded = False
+        self._until_error: BaseException | None = None
+        self._alarm: Alarm | None = None
+        self._token: Token[Surroundings | None] | None = None
+        self._deadline: float | None = None  # its own, by `time.monotonic`
+        self.earliest: float | None = None  # of its own and those around it
+        self._callback = self._on_end  # made once, not for each call
+        self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        self._interrupted = False  # the body's task was, by this scope
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "stopping" if self._stopping else "open" if self._entered else "not entered"
+        return f"<Scope{'' if self._name is None else f' {self._name!r}'}: {len(self._calls)} calls, {state}>"
+
+    @property
+    def name(self) -> str | None:
+        """The name that was given, or None."""
+        return self._name
+
+    @property
+    def futures(self) -> tuple[standard.Future[Any], ...]:
+        """The futures of the calls so far, in the order submitted."""
+        return tuple(call.future for call in self._calls if call.future is not None)
+
+    @property
+    def children(self) -> tuple[Scope, ...]:
+        """The scopes that were opened inside this one, in this process, and are open."""
+        return tuple(self._children)
+
+    def snapshot(self) -> ScopeSnapshot:
+        """Return which calls of this scope and of those inside it have not ended; `str` of it is a tree.
+
+        Thread safety: may be called from any thread or signal handler.
+        """
+        left = [call for call in list(self._calls) if call.future is not None and not call.future.done()]
+        return ScopeSnapshot(
+            "a scope" if self._name is None else f"scope {self._name!r}",
+            "stopping" if self._stopping else "open",
+            None if self._deadline is None else max(0.0, self._deadline - monotonic()),
+            tuple(f"{call.name} {'runs' if call.future.running() else 'waits'}" for call in left),  # type: ignore[union-attr]
+            tuple(child.snapshot() for child in list(self._children)),
+        )
+
+    # ── submitting ───────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(
+        self, fn: Callable[..., _T], /, *args: Any, on: standard.Executor | None = None, **kwargs: Any
+    ) -> standard.Future[_T]:
+        """Have `fn(*args, **kwargs)` run as a call of this scope.
+
+        Args:
+            fn: The function.
+            *args: Its positional arguments.
+            on: The executor; None for the one of the scope.
+            **kwargs: Its keyword arguments, of any name but `on`.
+
+        Returns:
+            The future of the call, an ordinary one. In a scope that is being stopped it is stopped at once.
+
+        Raises:
+            RuntimeError: The block has not begun or has ended, or the executor takes no calls.
+            TypeError: `fn` is not callable, or `on` is no executor.
+
+        Thread safety: may be called from any thread while the block is open.
+        """
+        if not callable(fn):
+            raise TypeError(f"submit() needs a callable, not {type(fn).__name__}")
+        executor = self._executor if on is None else on
+        if on is not None:
+            _check_executor("on", on)
+        if executor is None:
+            from corefutures_structured._default import default_executor  # here for start-up time only
+
+            executor = default_executor()
+        call = _Call(fn, self, executor)
+        self._calls.append(call)
+        if self._closed or not self._entered:
+            self._settle()
+            raise RuntimeError(
+                f"cannot submit to {self!r}: " + ("its block has ended" if self._closed else "its block has not begun")
+            )
+        try:
+            # A call that leaves this process is wrapped only if it takes a deadline along.
+            wrap = self.earliest is not None or isinstance(executor, standard.ThreadPoolExecutor)
+            call.future = future = executor.submit(call if wrap else fn, *args, **kwargs)
+        except BaseException:
+            self._settle()
+            raise
+        future.add_done_callback(self._callback)
+        if self._stopping:  # whoever stops sets this first, and then goes through the calls
+            self._stop_call(call)
+        return future
+
+    def results(self) -> list[Any]:
+        """Return the results of the calls that returned, in the order submitted.
+
+        Raises:
+            RuntimeError: The block has not ended.
+        """
+        if not self._closed:
+            raise RuntimeError(f"the results of {self!r} are there when its block has ended")
+        found = []
+        for future in self.futures:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                found.append(future.result())
+        return found
+
+    # ── ends of calls ────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_end(self, future: standard.Future[Any]) -> None:
+        """Look at a call that has ended; runs in the thread that ended it."""
+        if not self._stopping:
+            until = self._until
+            if until == "all":
+                if not future.cancelled() and (error := future.exception()) is not None:
+                    self.stop(error)
+            elif until == "first_success":
+                if not future.cancelled() and future.exception() is None:
+                    self._succeeded = True
+                    self.stop()
+            elif until != "all_settled":
+                self._ask(future)
+        self._settle()
+
+    def _ask(self, future: standard.Future[Any]) -> None:
+        """Ask the callable whether the rest is to be stopped."""
+        try:
+            if self._until(future):  # type: ignore[operator]
+                self._succeeded = True
+                self.stop()
+        except BaseException as exc:
+            self._until_error = exc
+            self.stop(exc)
+
+    def _settle(self) -> None:
+        self._settled.append(None)
+        wake = self._wake
+        if wake is not None and len(self._settled) == len(self._calls):
+            wake()
+
+    def _close_or_wake(self, wake: Callable[[], object]) -> bool:
+        """Close the scope if no call is left; else have `wake` called once none is, perhaps more than once."""
+        self._wake = wake
+        if len(self._settled) == len(self._calls):
+            self._closed = True
+            if len(self._settled) == len(self._calls):
+                return True
+            self._closed = False
+        return False
+
+    # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def stop(self, reason: BaseException | None = None) -> None:
+        """Stop all calls that are left, and those that will be submitted; returns without waiting for them.
+
+        Args:
+            reason: The error for which it is done; None for none.
+
+        Thread safety: may be called from any thread, signal handler or callback, more than once.
+        """
+        if not self._stopping:
+            self._stopped = reason
+            self._stopping = True
+        for call in list(self._calls):
+            self._stop_call(call)
+        for child in list(self._children):
+            child._stop_from_outside()
+        self._interrupt_task()
+
+    def _stop_from_outside(self) -> None:
+        self.stop(standard.CancelledError("the scope around this one was stopped"))
+
+    def _stop_call(self, call: _Call) -> None:
+        future = call.future
+        if future is None or future.done() or call.means in (_KILLED, _ASKED):
+            return
+        if future.cancel():
+            call.means = _WITHDRAWN
+            return
+        for method, means in (("kill", _KILLED), ("request_cancel", _ASKED)):
+            stop = getattr(call.executor, method, None)
+            if stop is None:
+                continue
+            # Noted first: the call may end, and its error be looked at, before the method returns.
+            call.means = means
+            try:
+                if not stop(future):
+                    call.means = None  # it had ended by itself
+                return
+            except corefutures.UnsupportedError:
+                continue
+        call.means = None if future.done() else _LEFT
+
+    def _at_earliest(self) -> None:
+        if self.earliest == self._deadline:
+            self.stop(TimeoutError(f"the deadline of the scope has passed ({self._seconds:g} s)"))
+        else:
+            self._stop_from_outside()
+
+    # ── entering and leaving ─────────────────────────────────────────────────────────────────────────────
+
+    def __enter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError(f"{self!r} can be entered once: make another one")
+        around = surroundings.get()
+        self._parent = around if isinstance(around, Scope) else None
+        self.earliest = None if around is None else around.earliest
+        if self._seconds is not None:
+            self._deadline = monotonic() + self._seconds
+            if self.earliest is None or self._deadline < self.earliest:
+                self.earliest = self._deadline
+        if self.earliest is not None and (self._parent is None or self.earliest == self._deadline):
+            self._alarm = timer.call_at(self.earliest, self._at_earliest)
+        self._entered = True
+        if self._parent is None:
+            _open_scopes.add(self)
+        else:
+            self._parent._children.add(self)
+            if self._parent._stopping:  # whoever stops sets this first, and then goes through the children
+                self._stop_from_outside()
+        self._token = surroundings.set(self)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        try:
+            if error is not None:
+                self.stop(error)
+            interrupt = self._await_all()
+        finally:
+            self._detach()
+        return self._raise_errors(error if interrupt is None else interrupt, error)
+
+    def _detach(self) -> None:
+        self._closed = True
+        self._wake = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._parent is None:
+            _open_scopes.discard(self)
+        else:
+            self._parent._children.discard(self)
+        if self._token is not None:
+            surroundings.reset(self._token)
+            self._token = None
+
+    def _await_all(self) -> BaseException | None:
+        """Wait until all calls have ended, or, abandoning them, until they have had time to.
+
+        Returns:
+            The interrupt that came meanwhile.
+        """
+        interrupt: BaseException | None = None
+        leave_at: float | None = None
+        while True:
+            try:
+                if self._is_time_to_go(leave_at) or self._await_some(leave_at):
+                    return interrupt
+                if self._stopping and self._leave == "abandon" and leave_at is None:
+                    leave_at = monotonic() + GRACE
+            except BaseException as exc:
+                if interrupt is not None:  # the second one: whoever interrupts means it
+                    raise
+                interrupt = exc
+                self.stop(exc)
+
+    def _is_time_to_go(self, leave_at: float | None) -> bool:
+        """Look at the clock and at requests; return whether the block goes without the calls that are left."""
+        if leave_at is not None:
+            return monotonic() >= leave_at
+        if not self._stopping:
+            if self.earliest is not None and monotonic() >= self.earliest:
+                self._at_earliest()
+            elif corefutures.cancel_requested():
+                self._stop_from_outside()
+        return False
+
+    def _await_some(self, leave_at: float | None) -> bool:
+        """Wait for a while; return whether all calls have ended and the scope is closed."""
+        timeout = self._until_next_look(leave_at)
+        left = self._first_left()
+        if left is not None:
+            # One by one, as they were submitted. `wait` has a worker thread run a call of its own pool instead of
+            # sleeping: scopes in calls can't deadlock.
+            corefutures.wait([left], timeout)
+            return False
+        parker = allocate_lock()
+        parker.acquire()
+        if self._close_or_wake(partial(_unpark, parker)):
+            return True
+        parker.acquire(timeout=_LOOK_EVERY if timeout is None else timeout)
+        return False
+
+    def _first_left(self) -> standard.Future[Any] | None:
+        """Return the first future that has not ended, None if there is none."""
+        calls = self._calls
+        while self._passed < len(calls):
+            future = calls[self._passed].future
+            if future is None:  # it is being submitted, or that failed
+                return next((call.future for call in calls[self._passed :] if call.future and not call.future.done()), None)
+            if not future.done():
+                return future
+            self._passed += 1
+        return None
+
+    def _until_next_look(self, leave_at: float | None) -> float | None:
+        """Return the seconds that the block may sleep before something is to be looked at; None for any time."""
+        if leave_at is not None:
+            return max(0.0, leave_at - monotonic())
+        if self._stopping:
+            return None if self._leave == "wait" else 0.0
+        if self._parent is not None and self._leave == "wait":  # who stops the outer one stops this one
+            return None
+        # The call that opened the scope may be asked to stop; only a look tells.
+        return _LOOK_EVERY if self.earliest is None else min(_LOOK_EVERY, max(0.0, self.earliest - monotonic()))
+
+    # ── errors ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _raise_errors(self, error: BaseException | None, own: BaseException | None) -> bool:
+        """Raise the errors of the scope, if there are any.
+
+        Args:
+            error: The body's error, or the interrupt that came while the block waited.
+            own: The body's error.
+
+        Returns:
+            Whether the body's error goes no further.
+        """
+        notes = self._notes()
+        if error is not None and not isinstance(error, Exception):
+            # KeyboardInterrupt, SystemExit, GeneratorExit, asyncio's CancelledError: the interpreter's, not the calls'
+            for note in notes:
+                error.add_note(note)
+            if error is own:
+                return False
+            raise error
+        errors: list[BaseException] = []
+        if error is not None and not self._is_consequence(error):
+            errors.append(error)
+        if self._until_error is not None and self._until_error is not error:
+            errors.append(self._until_error)
+        if isinstance(self._stopped, (TimeoutError, standard.CancelledError)) and self._stopped not in errors:
+            errors.append(self._stopped)
+        errors += self._call_errors(errors)
+        if not errors:
+            return True
+        what = "a scope" if self._name is None else f"the scope {self._name!r}"
+        group = BaseExceptionGroup(f"{what} failed", errors)
+        for note in notes:
+            group.add_note(note)
+        try:
+            raise group from None
+        finally:
+            del group, errors, error  # no cycle through the traceback
+
+    def _call_errors(self, known: list[BaseException]) -> list[BaseException]:
+        if not self._stopping and self._until != "first_success":
+            return []
+        if callable(self._until) or self._until == "all_settled" or (self._until == "first_success" and self._succeeded):
+            return []
+        found: list[BaseException] = []
+        for call in list(self._calls):
+            future = call.future
+            if future is None or not future.done() or future.cancelled():
+                continue
+            error = future.exception()
+            if error is None or (call.means is not None and _is_loss(error)):
+                continue
+            note = f"raised by the call {call.name} of the scope"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            if not any(error is other for other in (*known, *found)):
+                found.append(error)
+        return found
+
+    def _is_consequence(self, error: BaseException) -> bool:
+        """Return whether the body's error only says that a call of the scope was stopped."""
+        if not self._stopping or self._stopped is error or self._succeeded:
+            return False
+        if _only_cancelled(error):
+            return True
+        return any(
+            call.means is not None and call.future is not None and call.future.done() and not call.future.cancelled()
+            and call.future.exception() is error and _is_loss(error)
+            for call in list(self._calls)
+        )
+
+    def _notes(self) -> list[str]:
+        notes: list[str] = []
+        if not self._stopping:
+            return notes
+        for call in list(self._calls):
+            if call.means is not None:
+                means = call.means
+                if call.future is not None and not call.future.done():
+                    means = _ABANDONED
+                notes.append(f"the call {call.name} {means}")
+        return notes
+
+    # ── asyncio ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        self.__enter__()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = asyncio.get_running_loop(), task
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        assert self._task is not None
+        task = self._task[1]
+        self._task = None  # from here on the body is not interrupted any more
+        own = error
+        try:
+            if self._interrupted and isinstance(error, asyncio.CancelledError):
+                self._interrupted = False
+                if task.uncancel() == 0:
+                    error = None  # the scope itself interrupted its body
+            if error is not None:
+                self.stop(error)
+            error = await self._await_all_in_task(task) or error
+        finally:
+            self._detach()
+        return self._raise_errors(error, own)
+
+    async def _await_all_in_task(self, task: asyncio.Task[Any]) -> BaseException | None:
+        """As `_await_all`, without blocking the event loop; a cancelled task stops the calls and goes on waiting."""
+        loop = asyncio.get_running_loop()
+        cancelled: BaseException | None = None
+        leave_at: float | None = None
+        while True:
+            if self._is_time_to_go(leave_at):
+                return cancelled
+            if self._stopping and self._leave == "abandon" and leave_at is None:
+                leave_at = monotonic() + GRACE
+            settled = asyncio.Event()
+            if self._close_or_wake(partial(_call_in_loop, loop, settled.set)):
+                return cancelled
+            try:
+                async with asyncio.timeout(self._until_next_look(leave_at)):
+                    await settled.wait()
+            except TimeoutError:
+                pass
+            except asyncio.CancelledError as exc:
+                if self._interrupted:  # by the scope, too late for the body
+                    self._interrupted = False
+                    if task.uncancel() == 0:
+                        continue
+                cancelled = cancelled or exc
+                self.stop(exc)
+
+    def _interrupt_task(self) -> None:
+        """Have the task of an `async with` block interrupted in its body, as `asyncio.TaskGroup` does."""
+        entered = self._task
+        if entered is None or self._succeeded:
+            return
+        loop, task = entered
+
+        def interrupt() -> None:
+            if self._task is not None and not self._interrupted:
+                self._interrupted = True
+                task.cancel()
+
+        _call_in_loop(loop, interrupt)
+
+
+def _call_in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:  # the loop has been closed: its tasks are gone
+        pass
+
+
+def _unpark(parker: Any) -> None:
+    try:
+        parker.release()
+    except RuntimeError:  # somebody else has
+        pass
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Return whether an error of a stopped call only says that it was stopped."""
+    return isinstance(error, standard.BrokenExecutor) or _only_cancelled(error)
+
+
+def _only_cancelled(error: BaseException) -> bool:
+    """Return whether an error, or each in a group of a scope inside this one, says that something was cancelled."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_only_cancelled, error.exceptions))
+    return isinstance(error, standard.CancelledError)
+
+
+def _check_executor(what: str, executor: object) -> None:
+    if not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"{what} needs an executor, an object with submit(), not {type(executor).__name__}")

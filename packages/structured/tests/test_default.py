@@ -1,0 +1,126 @@
+"""`use` and `default_executor`: the program chooses, library code asks."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import corefutures
+from corefutures_structured import default_executor, use
+
+
+def program(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_there_is_one_for_the_program() -> None:
+    first = default_executor()
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(default_executor())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(each is first for each in found)
+    assert first.submit(abs, -1).result() == 1
+
+
+def test_threads_that_ask_at_once_get_the_same_one() -> None:
+    code = """
+import threading
+from corefutures_structured import default_executor
+start, found = threading.Barrier(8), []
+def ask():
+    start.wait()
+    found.append(default_executor())
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len({id(executor) for executor in found}), type(found[0]).__name__)
+"""
+    assert program(code, COREFUTURES_BACKEND="") == "1 ThreadPoolExecutor\n"
+
+
+def test_the_environment_names_its_backend() -> None:
+    code = "from corefutures_structured import default_executor as d\nif __name__ == '__main__':\n print(type(d()).__name__)"
+    assert program(code, COREFUTURES_BACKEND="process") == "ProcessPoolExecutor\n"
+
+
+def test_a_wrong_name_in_the_environment_is_told_with_the_variable() -> None:
+    code = """
+import corefutures
+from corefutures_structured import default_executor
+try:
+    default_executor()
+except corefutures.BackendNotFoundError as error:
+    print("proces" in str(error), error.__notes__)
+"""
+    told = program(code, COREFUTURES_BACKEND="proces")
+    assert told == "True ['the name is that in the environment variable COREFUTURES_BACKEND']\n"
+
+
+def test_it_ends_with_the_program() -> None:
+    code = """
+import time
+from corefutures_structured import default_executor
+default_executor().submit(lambda: (time.sleep(0.2), print("ran")))
+print("end")
+"""
+    assert program(code) == "end\nran\n"
+
+
+def test_a_block_has_its_own() -> None:
+    outside = default_executor()
+    with use("thread", max_workers=1) as executor:
+        assert default_executor() is executor is not outside
+        with use("thread") as inner:
+            assert default_executor() is inner
+        assert default_executor() is executor
+    assert default_executor() is outside
+    with pytest.raises(RuntimeError, match="shutdown"):
+        executor.submit(abs, 1)
+
+
+def test_a_block_ends_with_an_error_too() -> None:
+    with pytest.raises(KeyError), use("thread") as executor:
+        raise KeyError
+    assert default_executor() is not executor
+
+
+def test_the_choice_is_context_local() -> None:
+    outside = default_executor()
+    with use("thread") as executor:
+        seen: list[object] = []
+        thread = threading.Thread(target=contextvars.Context().run, args=(lambda: seen.append(default_executor()),))
+        thread.start()
+        thread.join()
+        with_context = threading.Thread(
+            target=contextvars.copy_context().run, args=(lambda: seen.append(default_executor()),)
+        )
+        with_context.start()
+        with_context.join()
+    assert seen == [outside, executor]
+
+
+def test_anything_that_create_executor_takes_will_do() -> None:
+    with use("concurrent.futures:ThreadPoolExecutor", max_workers=1) as executor:
+        assert default_executor() is executor
+
+
+def test_an_unknown_backend_is_told_at_once() -> None:
+    with pytest.raises(corefutures.BackendNotFoundError, match="nonsense"), use("nonsense"):
+        pass
