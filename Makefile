@@ -9,7 +9,7 @@
 PYTHON ?=
 VENV ?= .venv
 GROUPS_FOR_TESTS ?= test
-TESTS ?= tests $(wildcard plugins/*/tests)
+TESTS ?= tests $(wildcard packages/*/tests plugins/*/tests)
 JOBS ?= 2
 ARGS ?=
 
@@ -18,7 +18,7 @@ RUN := $(VENV)/Scripts/python
 else
 RUN := $(VENV)/bin/python
 endif
-PACKAGES := corefutures $(wildcard plugins/*/src)
+PACKAGES := corefutures $(wildcard packages/*/src plugins/*/src)
 # The interpreter backend runs on 3.14 and newer only: with 3.11 it is left out.
 CHECKED := $(PACKAGES) $(wildcard examples benchmarks tools tests/typing)
 

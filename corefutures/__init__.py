@@ -54,6 +54,11 @@ _HOMES = {
     "track": "_progress",
     "wait": "_waiting",
 }
+#: What other distributions add to this door: name → (module, distribution).
+_FORWARDED = dict.fromkeys(
+    ("completions", "default_executor", "imap", "retrying", "scope", "time_left", "use"),
+    ("corefutures_structured", "corefutures-structured"),
+)
 _POOLS = {
     "ThreadPoolExecutor": "thread",
     "ProcessPoolExecutor": "process",
@@ -66,12 +71,14 @@ def __getattr__(name: str) -> object:
         from importlib import import_module  # here for start-up time only
 
         value: object = getattr(import_module(f"corefutures.{_HOMES[name]}"), name)
+    elif name in _FORWARDED:
+        value = _forwarded(name)
     elif name in _POOLS:
         from corefutures._creating import pool_class  # here for start-up time only
 
         return pool_class(_POOLS[name])  # not kept: what is installed or registered may change (R4)
     elif name == "__all__":  # lists installed pools only: metadata alone decides (R1)
-        return [*_HOMES, *_installed_pools()]
+        return [*_HOMES, *_installed_names()]
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -79,11 +86,29 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*(name for name in globals() if name.startswith("__")), *_HOMES, *_installed_pools()})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_HOMES, *_installed_names()})
 
 
-def _installed_pools() -> list[str]:
-    from corefutures._registry import installed_backend_names  # here for start-up time only
+def _forwarded(name: str) -> object:
+    from importlib import import_module  # here for start-up time only
 
-    installed = installed_backend_names()
-    return [pool for pool, backend in _POOLS.items() if backend in installed]
+    module, distribution = _FORWARDED[name]
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        text = f"corefutures.{name} comes with the distribution {distribution}, which is not installed"
+        raise ModuleNotFoundError(text, name=module) from None
+
+
+def _installed_names() -> list[str]:
+    """Return the names of this door that are not the core's own, as far as their distributions are installed."""
+    from importlib.util import find_spec  # here for start-up time only
+
+    from corefutures._registry import installed_backend_names
+
+    backends = installed_backend_names()
+    modules = {module for module, _ in _FORWARDED.values() if find_spec(module) is not None}
+    pools = [pool for pool, backend in _POOLS.items() if backend in backends]
+    return [*pools, *(name for name, (module, _) in _FORWARDED.items() if module in modules)]

@@ -58,6 +58,15 @@ from corefutures._waiting import (
 )
 from corefutures_dask import DaskExecutor
 from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
+from corefutures_structured import (
+    completions as completions,
+    default_executor as default_executor,
+    imap as imap,
+    retrying as retrying,
+    scope as scope,
+    time_left as time_left,
+    use as use,
+)
 from corefutures_thread import ThreadPoolExecutor as ThreadPoolExecutor
 
 if sys.version_info >= (3, 14):

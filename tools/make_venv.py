@@ -22,8 +22,11 @@ STAMP = "made-by-make-venv.json"
 
 
 def distributions() -> list[Path]:
-    """The folders of the workspace's distributions: the core, then every plugin that has a pyproject.toml."""
-    return [ROOT, *(path.parent for path in sorted(ROOT.glob("plugins/*/pyproject.toml")))]
+    """The folders of the workspace's distributions: the core, then every package and plugin with a pyproject.toml."""
+    return [
+        ROOT,
+        *(path.parent for rooms in ("packages", "plugins") for path in sorted(ROOT.glob(f"{rooms}/*/pyproject.toml"))),
+    ]
 
 
 def requirements_digest() -> str:
@@ -48,8 +51,8 @@ def environment_python(folder: Path) -> Path:
 def install(python: Path, groups: set[str]) -> None:
     """Installs the dependency groups, then the workspace's distributions, editable."""
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    core, *plugins = distributions()
-    editable = [word for folder in plugins for word in ("--editable", str(folder))]
+    core, *others = distributions()
+    editable = [word for folder in others for word in ("--editable", str(folder))]
     grouped = [word for group in sorted({"build", *groups}) for word in ("--group", group)]
     subprocess.run([*pip, "install", "--upgrade", "pip>=25.1"], cwd=ROOT, check=True)
     # an older release with a wheel is better than a newer one that this machine would have to compile

@@ -16,8 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = "corefutures"
-FOLDERS = {CORE: ROOT} | {f"{CORE}-{path.parent.name}": path.parent for path in ROOT.glob("plugins/*/pyproject.toml")}
-PLUGINS = sorted(FOLDERS.keys() - {CORE})
+FOLDERS = {CORE: ROOT} | {f"{CORE}-{path.parent.name}": path.parent for path in ROOT.glob("p*/*/pyproject.toml")}
+PLUGINS = sorted(name for name, folder in FOLDERS.items() if folder.parent.name == "plugins")
+PACKAGES = sorted(FOLDERS.keys() - {CORE, *PLUGINS})
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(300)]
 
@@ -154,6 +155,15 @@ def test_a_plugin_pins_the_core_to_a_range_and_names_its_backend(built: Path, di
         assert archive.read(name).decode().split() == [
             "[corefutures.backends]", backend, "=", f"{package(distribution)}._plugin",
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("distribution", PACKAGES)
+def test_a_package_alone_brings_the_core_and_offers_its_names(built: Path, tmp_path: Path, distribution: str) -> None:
+    assert f"{CORE}<0.2,>=0.1" in metadata(built, distribution).get_all("Requires-Dist", [])
+    python = install_alone(built, tmp_path, distribution)
+    program = f"import {package(distribution)} as it; print([getattr(it, name) for name in it.__all__] != [])"
+    assert answer(python, program) == "True"
+    run(python, "-m", "pip", "check", cwd=tmp_path)
 
 
 def test_the_core_alone_tells_which_distribution_is_missing(built: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import corefutures
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+PROJECTS = [ROOT / "pyproject.toml", *sorted(ROOT.glob("p*/*/pyproject.toml"))]
 VERSIONS = [f"3.{minor}" for minor in range(11, 16)]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 

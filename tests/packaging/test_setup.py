@@ -164,7 +164,7 @@ def test_a_folder_that_somebody_else_made_is_left_as_it_is(
     assert not (tmp_path / make_venv.STAMP).exists()
 
 
-def test_every_plugin_with_a_pyproject_belongs_to_the_workspace(make_venv: ModuleType) -> None:
-    first, *plugins = make_venv.distributions()
+def test_every_folder_with_a_pyproject_belongs_to_the_workspace(make_venv: ModuleType) -> None:
+    first, *others = make_venv.distributions()
     assert first == ROOT
-    assert set(plugins) == {path.parent for path in ROOT.glob("plugins/*/pyproject.toml")}
+    assert set(others) == {path.parent for path in ROOT.glob("p*/*/pyproject.toml")}

@@ -50,7 +50,13 @@ LOCAL = [
         marks=pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters need Python 3.14"),
     ),
 ]
-EVERY = [*LOCAL, "concurrent.futures:ThreadPoolExecutor", "concurrent.futures:ProcessPoolExecutor", "adapted", "minimal"]
+EVERY = [
+    *LOCAL,
+    "concurrent.futures:ThreadPoolExecutor",
+    "concurrent.futures:ProcessPoolExecutor",
+    "adapted",
+    "minimal",
+]
 
 
 @pytest.fixture

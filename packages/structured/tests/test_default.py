@@ -56,7 +56,7 @@ print(len({id(executor) for executor in found}), type(found[0]).__name__)
 
 
 def test_the_environment_names_its_backend() -> None:
-    code = "from corefutures_structured import default_executor as d\nif __name__ == '__main__':\n print(type(d()).__name__)"
+    code = "from corefutures_structured import default_executor as default; print(type(default()).__name__)"
     assert program(code, COREFUTURES_BACKEND="process") == "ProcessPoolExecutor\n"
 
 

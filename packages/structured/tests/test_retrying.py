@@ -175,7 +175,7 @@ def test_observers_are_told_of_each_attempt(executors: Executors, tmp_path: Path
         ({"retries": "3"}, TypeError, "retries must be an integer, not str"),
         ({"retry_on": "OSError"}, TypeError, "retry_on must be exception classes, not 'OSError'"),
         ({"backoff": -1}, ValueError, "backoff must not be negative, not -1"),
-        ({"backoff": "1"}, TypeError, "backoff must be a number of seconds or a callable, not str"),
+        ({"backoff": "1"}, TypeError, "backoff must be a finite number of seconds or a callable, not '1'"),
     ],
 )
 def test_a_wrong_option_is_told_at_once(

@@ -552,7 +552,11 @@ def test_a_deadline_interrupts_the_body_of_an_async_block() -> None:
         ({"deadline": "5"}, TypeError, "deadline must be a number of seconds or None, not str"),
         ({"deadline": 0}, ValueError, "deadline must be greater than 0 seconds, not 0"),
         ({"deadline": True}, TypeError, "deadline must be a number"),
-        ({"until": "any"}, ValueError, "until must be a callable or one of 'all', 'first_success', 'all_settled', not 'any'"),
+        (
+            {"until": "any"},
+            ValueError,
+            "until must be a callable or one of 'all', 'first_success', 'all_settled', not 'any'",
+        ),
         ({"leave": "run"}, ValueError, "leave must be one of 'wait', 'abandon', not 'run'"),
         ({"name": 1}, TypeError, "name must be a str or None, not int"),
     ],

@@ -42,7 +42,7 @@ _MODULES = {
     "time_left": "_deadline",
     "use": "_default",
 }
-__all__ = [*_MODULES]  # noqa: PLE0604
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> object:

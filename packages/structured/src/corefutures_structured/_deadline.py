@@ -20,6 +20,7 @@ else:
 #: Seconds. Two clocks whose offsets to `time.time` differ by less belong to one machine that has not been restarted.
 _SAME_CLOCK = 1.0
 
+
 class Surroundings(Protocol):
     """What is around the code that runs: a scope, or in another process the deadline that came with the call."""
 
@@ -43,8 +44,8 @@ surroundings: ContextVar[Surroundings | None] = ContextVar("corefutures_structur
 def time_left() -> float | None:
     """Return the seconds until the deadline of the scopes around the caller.
 
-    For functions that run in a scope and plan their work by it. In a worker, the scopes around the call count as well as
-    those that the call has opened.
+    For functions that run in a scope and plan their work by it. In a worker, the scopes around the call count as well
+    as those that the call has opened.
 
     Returns:
         Seconds until the earliest deadline, 0.0 once it has passed; None where no scope around has a deadline.
@@ -93,8 +94,8 @@ def arrive(fn: Callable[..., Any], deadline: float | None, clock_offset: float) 
     Args:
         fn: The function.
         deadline: By the sender's `time.monotonic`.
-        clock_offset: The sender's `time.time() - time.monotonic()`. Where it is the same here, both share a clock, which
-            no change of the time of day moves; elsewhere the time of day is all that both have.
+        clock_offset: The sender's `time.time() - time.monotonic()`. Where it is the same here, both share a clock,
+            which no change of the time of day moves; elsewhere the time of day is all that both have.
     """
     own_offset = time() - monotonic()
     if deadline is not None and abs(own_offset - clock_offset) > _SAME_CLOCK:

@@ -33,9 +33,9 @@ _shared: standard.Executor | None = None
 def default_executor() -> standard.Executor:
     """Return the executor that the program chose for code that doesn't choose itself.
 
-    Inside a `use` block that is the block's. Elsewhere it is one executor for the whole program, made at the first call,
-    by the name in the environment variable COREFUTURES_BACKEND ("thread" if it is not set), and shut down when the
-    program ends. It is shared: don't shut it down.
+    Inside a `use` block that is the block's. Elsewhere it is one executor for the whole program, made at the first
+    call, by the name in the environment variable COREFUTURES_BACKEND ("thread" if it is not set), and shut down when
+    the program ends. It is shared: don't shut it down.
 
     Raises:
         BackendError: COREFUTURES_BACKEND names no backend that can be used here.

@@ -103,8 +103,12 @@ class Completions(Generic[_T]):
             if self._ended:
                 return
             left = None if self._deadline is None else max(0.0, self._deadline - monotonic())
-            # The first ones are shown to `wait` as well: a worker that waits runs one of them, if it is of its own pool.
-            shown: list[Any] = [gate, *islice(self._pending.copy() if len(self._pending) < _SHOWN else self._pending, _SHOWN)]
+            # The first ones are shown to `wait` as well: a worker that waits runs one of them, if it is of its own
+            # pool.
+            shown: list[Any] = [
+                gate,
+                *islice(self._pending.copy() if len(self._pending) < _SHOWN else self._pending, _SHOWN),
+            ]
             corefutures.wait(shown, left, corefutures.FIRST_COMPLETED)
         finally:
             self._gate = None
@@ -112,9 +116,7 @@ class Completions(Generic[_T]):
             raise TimeoutError(f"{len(self._pending)} futures have not ended after {self._timeout:g} s")
 
 
-def completions(
-    futures: Iterable[standard.Future[_T]] = (), *, timeout: float | None = None
-) -> Completions[_T]:
+def completions(futures: Iterable[standard.Future[_T]] = (), *, timeout: float | None = None) -> Completions[_T]:
     """Return an iterator over futures in the order in which they end, to which more can be added on the way.
 
     Like `as_completed`, for work that makes more work, such as a crawler's.
@@ -296,7 +298,7 @@ def imap(
         TypeError: An argument is of the wrong type.
         ValueError: `window` is not positive, or `errors` is neither of the words.
     """
-    submit = getattr(executor, "submit", None)
+    submit: Any = getattr(executor, "submit", None)
     if not callable(submit):
         raise TypeError(f"imap() needs an executor, an object with submit(), not {type(executor).__name__}")
     if not callable(fn):

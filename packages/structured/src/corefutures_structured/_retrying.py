@@ -7,6 +7,7 @@ and no thread; a call can be cancelled between attempts; each call ends once, wi
 from __future__ import annotations
 
 import concurrent.futures as standard
+import logging
 import math
 import threading
 from functools import partial
@@ -20,6 +21,7 @@ from corefutures_structured._timer import Alarm, timer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+LOGGER = logging.getLogger("concurrent.futures")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -113,6 +115,20 @@ class RetriedFuture(corefutures.Future[_T]):
         return True
 
 
+class _Call:
+    """What is needed to try a call once more."""
+
+    __slots__ = ("args", "fn", "future", "idle_for", "kwargs", "start")
+
+    def __init__(self, future: RetriedFuture[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.future = future
+        self.fn = fn
+        self.args = args
+        self.kwargs = kwargs
+        self.start = monotonic()
+        self.idle_for = 0.0
+
+
 class RetryingExecutor(corefutures.Executor):
     """A view of an executor whose calls are tried again when they fail; made by `retrying`, which has the arguments.
 
@@ -156,27 +172,24 @@ class RetryingExecutor(corefutures.Executor):
         if refused:
             raise RuntimeError("cannot schedule new futures after shutdown")
         try:
-            self._attempt(future, fn, args, kwargs, monotonic(), 0.0)
+            self._attempt(_Call(future, fn, args, kwargs))
         except BaseException:
             self._discard(future)
             raise
         return future
 
-    def _attempt(
-        self, future: RetriedFuture[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: float, idle: float
-    ) -> None:
-        attempt = self._executor.submit(fn, *args, **kwargs)
+    def _attempt(self, call: _Call) -> None:
+        future = call.future
+        attempt = self._executor.submit(call.fn, *call.args, **call.kwargs)
         future._history.append(attempt)
         future._current = attempt
         if future.cancelled():  # between the alarm and here
             attempt.cancel()
-        attempt.add_done_callback(partial(self._on_end, future, fn, args, kwargs, start, idle))
+        attempt.add_done_callback(partial(self._on_end, call))
 
-    def _on_end(
-        self, future: RetriedFuture[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: float, idle: float,
-        attempt: standard.Future[Any],
-    ) -> None:  # fmt: skip
+    def _on_end(self, call: _Call, attempt: standard.Future[Any]) -> None:
         """Pass on the outcome of an attempt, or plan the next one; runs in the thread that ended the attempt."""
+        future = call.future
         if future.done():
             return
         if attempt.cancelled():  # by `cancel`, or because the executor withdrew it
@@ -190,39 +203,45 @@ class RetryingExecutor(corefutures.Executor):
         if not isinstance(error, self._retry_on) or len(future._history) > self._retries:
             self._end(future, None, error)
             return
-        state = RetryState(fn, args, kwargs, len(future._history), attempt, monotonic() - start, idle)
         try:
-            pause = self._pause(state)
+            pause = self._pause(call, attempt)
         except BaseException as exc:  # of `backoff`
             exc.add_note(f"raised by the backoff of the call {future._call_name!r}")
             self._end(future, None, exc)
             return
+        call.idle_for += pause
         future._current = None
-        again = partial(self._try_again, future, fn, args, kwargs, start, idle + pause, error)
+        again = partial(self._try_again, call, error)
         if pause <= 0:
             again()
             return
         try:
             future._alarm = timer.call_at(monotonic() + pause, again)
         except RuntimeError as exc:  # no thread can be started: nothing is lost but the pause
-            exc.add_note("no pause before the next attempt")
+            LOGGER.warning("no pause before the next attempt of the call %r: %s", future._call_name, exc)
             again()
 
-    def _pause(self, state: RetryState) -> float:
+    def _pause(self, call: _Call, attempt: standard.Future[Any]) -> float:
+        """Return the seconds before the next attempt."""
         backoff = self._backoff
-        pause = backoff(state) if callable(backoff) else backoff
-        if isinstance(pause, bool) or not isinstance(pause, (int, float)) or not math.isfinite(pause):
+        if not callable(backoff):
+            return backoff
+        pause = backoff(
+            RetryState(
+                call.fn, call.args, call.kwargs,
+                len(call.future._history), attempt, monotonic() - call.start, call.idle_for,
+            )
+        )  # fmt: skip
+        if not _is_seconds(pause):
             raise TypeError(f"backoff must give a number of seconds, not {pause!r}")
-        return float(pause)
+        return pause
 
-    def _try_again(
-        self, future: RetriedFuture[Any], fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], start: float, idle: float,
-        last: BaseException,
-    ) -> None:  # fmt: skip
+    def _try_again(self, call: _Call, last: BaseException) -> None:
+        future = call.future
         if future.done():
             return
         try:
-            self._attempt(future, fn, args, kwargs, start, idle)
+            self._attempt(call)
         except Exception as exc:  # the executor has been shut down, or is broken
             last.add_note(f"not tried again: {type(exc).__name__}: {exc}")
             self._end(future, None, last)
@@ -290,12 +309,17 @@ def retrying(
     if retries < 0:
         raise ValueError(f"retries must not be negative, not {retries!r}")
     kinds = retry_on if isinstance(retry_on, tuple) else (retry_on,)
-    for kind in kinds:
+    given: tuple[object, ...] = kinds
+    for kind in given:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"retry_on must be exception classes, not {kind!r}")
     if not callable(backoff):
-        if isinstance(backoff, bool) or not isinstance(backoff, (int, float)):
-            raise TypeError(f"backoff must be a number of seconds or a callable, not {type(backoff).__name__}")
-        if not (backoff >= 0 and math.isfinite(backoff)):
+        if not _is_seconds(backoff):
+            raise TypeError(f"backoff must be a finite number of seconds or a callable, not {backoff!r}")
+        if backoff < 0:
             raise ValueError(f"backoff must not be negative, not {backoff!r}")
     return RetryingExecutor(executor, retries, kinds, backoff)
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

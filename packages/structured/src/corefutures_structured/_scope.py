@@ -56,13 +56,13 @@ def scope(
 
     Args:
         executor: Runs the calls that name no other; None for the one of `default_executor`.
-        deadline: Seconds, from the beginning of the block, after which the calls that are left are stopped; None for none.
+        deadline: Seconds from the beginning of the block; the calls that are left then are stopped. None for none.
         until: When the calls that are left are stopped. "all": at the first error. "first_success": once a call has
-            returned; errors count only if none does. "all_settled": never; errors of calls are left to their futures. A
-            callable: it is called with the future of each call that has ended, and stops the rest by returning a true
-            value; errors of calls are left to their futures.
-        leave: What a block does with stopped calls that don't react, such as a thread that computes. "wait": it waits for
-            them. "abandon": it goes without them after half a second, and names them.
+            returned; errors count only if none does. "all_settled": never; errors of calls are left to their futures.
+            A callable: it is called with the future of each call that has ended, and stops the rest by returning a
+            true value; errors of calls are left to their futures.
+        leave: What a block does with stopped calls that don't react, such as a thread that computes. "wait": it waits
+            for them. "abandon": it goes without them after half a second, and names them.
         name: What errors and `repr` call the scope.
 
     Returns:
@@ -146,8 +146,9 @@ class Scope:
 
     On the first error, the deadline, an exception of the body, Ctrl-C or the end of the scope around it, the calls that
     are left are stopped by the strongest means that their executor has: withdrawn, killed, or asked to stop. The block
-    then waits for them, and raises an `ExceptionGroup` of all errors, the body's own included. Notes of the group say for
-    each stopped call by which means that was done. A `KeyboardInterrupt` or `SystemExit` of the body is raised as it is.
+    then waits for them, and raises an `ExceptionGroup` of all errors, the body's own included. Notes of the group say
+    for each stopped call by which means that was done. A `KeyboardInterrupt` or `SystemExit` of the body is raised as
+    it is.
 
     Thread safety: `submit` may be called from any thread, also from calls and callbacks of the scope. The block is
     entered and left by one thread (or asyncio task).
@@ -186,8 +187,8 @@ class Scope:
         #
         # Nothing outlives the block:
         # 1. `submit` puts a call into `_calls`, and then looks whether the scope is closed: if so, it submits nothing;
-        # 2. the block finds the scope settled, closes it, and then looks once more: if a call has come, it opens it again.
-        # So either `submit` sees that the scope is closed, or the block sees the call.
+        # 2. the block finds the scope settled, closes it, and then looks once more: if a call has come, it opens it
+        # again. So either `submit` sees that the scope is closed, or the block sees the call.
         self._calls: list[_Call] = []
         self._passed = 0  # so many of them, from the first on, are known to have ended; for the thread that leaves
         self._settled: list[None] = []  # one for each call that was not submitted, or whose end has been looked at
@@ -206,7 +207,9 @@ class Scope:
         self._interrupted = False  # the body's task was, by this scope
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "stopping" if self._stopping else "open" if self._entered else "not entered"
+        state = (
+            "closed" if self._closed else "stopping" if self._stopping else "open" if self._entered else "not entered"
+        )
         return f"<Scope{'' if self._name is None else f' {self._name!r}'}: {len(self._calls)} calls, {state}>"
 
     @property
@@ -229,12 +232,15 @@ class Scope:
 
         Thread safety: may be called from any thread or signal handler.
         """
-        left = [call for call in list(self._calls) if call.future is not None and not call.future.done()]
+        left = [
+            f"{call.name} {'runs' if call.future.running() else 'waits'}"
+            for call in list(self._calls) if call.future is not None and not call.future.done()
+        ]  # fmt: skip
         return ScopeSnapshot(
             "a scope" if self._name is None else f"scope {self._name!r}",
             "stopping" if self._stopping else "open",
             None if self._deadline is None else max(0.0, self._deadline - monotonic()),
-            tuple(f"{call.name} {'runs' if call.future.running() else 'waits'}" for call in left),  # type: ignore[union-attr]
+            tuple(left),
             tuple(child.snapshot() for child in list(self._children)),
         )
 
@@ -296,11 +302,11 @@ class Scope:
         """
         if not self._closed:
             raise RuntimeError(f"the results of {self!r} are there when its block has ended")
-        found = []
-        for future in self.futures:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                found.append(future.result())
-        return found
+        returned = [
+            future for future in self.futures
+            if future.done() and not future.cancelled() and future.exception() is None
+        ]  # fmt: skip
+        return [future.result() for future in returned]
 
     # ── ends of calls ────────────────────────────────────────────────────────────────────────────────────
 
@@ -495,7 +501,9 @@ class Scope:
         while self._passed < len(calls):
             future = calls[self._passed].future
             if future is None:  # it is being submitted, or that failed
-                return next((call.future for call in calls[self._passed :] if call.future and not call.future.done()), None)
+                return next(
+                    (call.future for call in calls[self._passed :] if call.future and not call.future.done()), None
+                )
             if not future.done():
                 return future
             self._passed += 1
@@ -554,7 +562,11 @@ class Scope:
     def _call_errors(self, known: list[BaseException]) -> list[BaseException]:
         if not self._stopping and self._until != "first_success":
             return []
-        if callable(self._until) or self._until == "all_settled" or (self._until == "first_success" and self._succeeded):
+        if (
+            callable(self._until)
+            or self._until == "all_settled"
+            or (self._until == "first_success" and self._succeeded)
+        ):
             return []
         found: list[BaseException] = []
         for call in list(self._calls):
@@ -578,8 +590,12 @@ class Scope:
         if _only_cancelled(error):
             return True
         return any(
-            call.means is not None and call.future is not None and call.future.done() and not call.future.cancelled()
-            and call.future.exception() is error and _is_loss(error)
+            call.means is not None
+            and call.future is not None
+            and call.future.done()
+            and not call.future.cancelled()
+            and call.future.exception() is error
+            and _is_loss(error)
             for call in list(self._calls)
         )
 

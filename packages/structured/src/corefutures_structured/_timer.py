@@ -70,8 +70,8 @@ class Timer:
         """
         alarm = Alarm(due, call, self._wake if self._ends_idle else None)
         self._new.put(alarm)
-        # The alarm is in the queue before the look at the thread. A thread that ends takes its place under the lock, and
-        # looks into the queue once more there. So either that thread finds the alarm, or this one starts another.
+        # The alarm is in the queue before the look at the thread. A thread that ends takes its place under the lock,
+        # and looks into the queue once more there. So either that thread finds the alarm, or this one starts another.
         if (thread := self._thread) is None or not thread.is_alive():
             self._start()
         return alarm
