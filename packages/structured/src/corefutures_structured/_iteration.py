@@ -299,7 +299,7 @@ def imap(
         ValueError: `window` is not positive, or `errors` is neither of the words.
     """
     submit: Any = getattr(executor, "submit", None)
-    if not callable(submit):
+    if submit is None:
         raise TypeError(f"imap() needs an executor, an object with submit(), not {type(executor).__name__}")
     if not callable(fn):
         raise TypeError(f"imap() needs a callable, not {type(fn).__name__}")
