@@ -8,6 +8,7 @@ ends when the foreign one does.
 from __future__ import annotations
 
 import concurrent.futures as _standard
+import contextlib
 import functools
 import inspect
 import os
@@ -22,6 +23,7 @@ from corefutures._exceptions import BrokenExecutor, CancelledError
 from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
 from corefutures._isolated.chunks import Pace, chunked_map
+from corefutures._locking import Lock
 from corefutures._processors import usable_processors
 from corefutures.backend._description import Capabilities
 
@@ -119,9 +121,8 @@ class AdaptedExecutor(Executor):
         # Where functions travel without memory being shared they may travel as code, but not as parts of an object.
         self._sends_bare = capabilities.same_process and not capabilities.shares_memory
         # Guards the seven below: a call is entered only while the executor is open, and nobody waits for the last
-        # call after it has gone. No other lock is taken and no foreign code runs under it; reentrant, as a signal
-        # handler may interrupt its holder.
-        self._lock = threading.RLock()
+        # call after it has gone. Nothing is called under it, see `Lock`.
+        self._lock = Lock()
         self._refusal: str | None = None  # why submit raises, once it does
         self._calls: dict[AdaptedFuture[Any], None] = {}  # those that have not ended, in the order submitted
         self._turnstiles: list[Any] = []  # a locked lock for each thread that waits for the last call to end
@@ -162,10 +163,12 @@ class AdaptedExecutor(Executor):
             audience.watch(self, fn, future)
         before, _here.executors = _here.executors, (*_here.executors, self)
         try:
-            with self._lock:
+            refusal = None
+            if self._lock.taken:
                 refusal = self._refusal
                 if refusal is None:
                     self._calls[future] = None
+                self._lock.release()
             if refusal is not None:
                 raise BrokenExecutor(refusal) if self._inherited else RuntimeError(refusal)
             if self._sends_bare:
@@ -222,8 +225,9 @@ class AdaptedExecutor(Executor):
         self._end(_AFTER_SHUTDOWN, wait and self not in _here.executors, cancel_futures)
 
     def _end(self, refusal: str, wait: bool, cancel_futures: bool) -> None:
-        with self._lock:
+        if self._lock.taken:
             self._refusal = self._refusal or refusal
+            self._lock.release()
         try:
             if cancel_futures:
                 self._cancel_all()
@@ -236,10 +240,8 @@ class AdaptedExecutor(Executor):
 
     def _cancel_all(self) -> None:
         """Cancels the calls that have not started; what their callbacks raise is raised at the end (F4)."""
-        with self._lock:
-            futures = list(self._calls)
         raised: BaseException | None = None
-        for future in futures:
+        for future in list(self._calls):
             try:
                 future.cancel()
             except BaseException as exc:
@@ -251,38 +253,38 @@ class AdaptedExecutor(Executor):
         """Returns when no call is left: the adapted executor is shut down with nothing that it could lose."""
         turnstile = allocate_lock()
         turnstile.acquire()
-        with self._lock:
-            if waits := bool(self._calls):
-                self._turnstiles.append(turnstile)
+        added, waits = (turnstile,), False
+        if self._lock.taken:
+            if self._calls:
+                waits = True
+                self._turnstiles += added
+            self._lock.release()
         if waits:
             turnstile.acquire()
 
     def _strike(self, future: AdaptedFuture[Any]) -> None:
         """Takes a call off the list, and lets those pass who wait for the last one."""
         turnstiles: list[Any] = []
-        with self._lock:
-            self._calls.pop(future, None)
+        self._calls.pop(future, None)
+        if self._lock.taken:
             if not self._calls:
                 turnstiles, self._turnstiles = self._turnstiles, turnstiles
+            self._lock.release()
         for turnstile in turnstiles:
             turnstile.release()
 
     def _close(self) -> None:
         """Shuts the adapted executor down: one thread does it, the others wait for that."""
-        closing = _Closing()
-        with self._lock:
-            if mine := self._closing is None:
-                self._closing = closing
-            else:
-                closing = self._closing
-        if not mine:
+        closing = own = _Closing()
+        if self._lock.taken:
+            self._closing = closing = self._closing or own
+            self._lock.release()
+        if closing is not own:
             if closing.thread != threading.get_ident():  # not from within the foreign shutdown, which it would wait for
                 closing.over.wait()
             return
         try:
-            with self._lock:
-                watchers = self._watchers[:]
-            for watcher in watchers:
+            for watcher in list(self._watchers):
                 watcher.join()
             if not self._inherited:
                 self._shut_adapted_down(wait=True)
@@ -296,8 +298,10 @@ class AdaptedExecutor(Executor):
 
     def _close_later(self) -> None:
         """Shuts the adapted executor down when its calls are done, in a thread of its own; does not wait for it."""
-        with self._lock:
+        known = False
+        if self._lock.taken:
             known, self._closes_later = self._closes_later, True
+            self._lock.release()
         if known:
             return
 
@@ -335,7 +339,7 @@ class AdaptedExecutor(Executor):
         else:
             self._inherited = True
             refusal = self._refusal or _FORKED
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._refusal = refusal
         self._turnstiles, self._watchers, self._closing = [], [], None
         calls, self._calls = list(self._calls), {}
@@ -387,11 +391,14 @@ class AdaptedFuture(PoolFuture[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        with self._cf_lock:
+        travelled = cancels = False
+        if self._cf_lock.taken:
             travelled = self._travelled
             if cancels := self._state == PENDING and not travelled:
                 self._state = CANCELLED_AND_NOTIFIED
-                self._cf_close_list()
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
         if cancels:
             self._end_cancelled()
         elif travelled and (foreign := self._foreign) is not None and not _asked(foreign, "running"):
@@ -411,11 +418,13 @@ class AdaptedFuture(PoolFuture[_T]):
 
         An executor may call it again, to repeat what has failed: the call is kept until the future ends.
         """
-        with self._cf_lock:
-            if self._state in DONE:
-                return None
-            self._state = RUNNING
-            return self._cf_fn, self._cf_args, self._cf_kwargs  # type: ignore[return-value]
+        call = None
+        if self._cf_lock.taken:
+            if self._state not in DONE:
+                self._state = RUNNING
+                call = self._cf_fn, self._cf_args, self._cf_kwargs
+            self._cf_lock.release()
+        return call  # type: ignore[return-value]
 
     def _copy(self) -> tuple[Any, ...] | None:
         """Returns how to pickle the call: as the standard library's `partial`, which any worker can import.
@@ -423,11 +432,15 @@ class AdaptedFuture(PoolFuture[_T]):
         Returns:
             What `__reduce__` returns; None if the call was cancelled.
         """
-        with self._cf_lock:
-            if self._state in DONE:
-                return None
-            self._travelled = True
-            fn, args, kwargs = self._cf_fn, self._cf_args, self._cf_kwargs
+        call = None
+        if self._cf_lock.taken:
+            if self._state not in DONE:
+                self._travelled = True
+                call = self._cf_fn, self._cf_args, self._cf_kwargs
+            self._cf_lock.release()
+        if call is None:
+            return None
+        fn, args, kwargs = call
         return functools.partial(fn, *args, **kwargs).__reduce__()  # type: ignore[arg-type, misc, return-value]
 
     def _follow(self, foreign: Any) -> None:
@@ -455,13 +468,13 @@ class AdaptedFuture(PoolFuture[_T]):
         # A daemon: whether the process may end is for the executor to say.
         watcher = threading.Thread(target=self._take_over, args=(foreign,), name="corefutures-watching", daemon=True)
         watcher.start()
-        with executor._lock:
-            executor._watchers.append(watcher)
-            if (
-                len(executor._watchers) > executor._most_watchers
-            ):  # looked through seldom: many calls cost the same each
-                executor._watchers = [thread for thread in executor._watchers if thread.is_alive()]
-                executor._most_watchers = 2 * len(executor._watchers) + 16
+        executor._watchers.append(watcher)
+        if len(executor._watchers) > executor._most_watchers:  # looked through seldom: many calls cost the same each
+            for thread in list(executor._watchers):
+                if not thread.is_alive():
+                    with contextlib.suppress(ValueError):  # another thread was faster
+                        executor._watchers.remove(thread)
+            executor._most_watchers = 2 * len(executor._watchers) + 16
 
     def _take_over(self, foreign: Any) -> None:
         """Ends as `foreign` has ended; runs in a thread of the foreign executor, or in one that waits for it."""
@@ -487,11 +500,7 @@ class AdaptedFuture(PoolFuture[_T]):
 
     def _cancel_as_told(self) -> None:
         """Ends because the foreign future was cancelled; if the call had started, with that as its error (F1)."""
-        with self._cf_lock:
-            if cancels := self._state == PENDING:
-                self._state = CANCELLED_AND_NOTIFIED
-                self._cf_close_list()
-        if cancels:
+        if self._cf_revoke():
             self._end_cancelled()
         else:
             self._cf_abandon(CancelledError("the executor gave the call up while it ran"))

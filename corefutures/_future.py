@@ -13,18 +13,16 @@ import os
 import types
 import weakref
 from _thread import allocate_lock, get_ident
+from collections import deque
+from operator import methodcaller
 from threading import TIMEOUT_MAX, Condition
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._hosting import hosts
+from corefutures._locking import Lock
 from corefutures._spinning import spin_until
-
-try:
-    from _thread import RLock
-except ImportError:  # an interpreter without the C lock
-    from threading import RLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +59,8 @@ _DESCRIPTIONS: Final = {
 #: The standard library's logger, so that existing logging configurations keep working.
 LOGGER = logging.getLogger("concurrent.futures")
 
+_release: Final = methodcaller("release")
+
 #: How many forks lie between the first process and this one: callbacks belong to the process that added them (F4).
 _forks = 0
 
@@ -95,10 +95,9 @@ class Future(_standard.Future[_T], Generic[_T]):
     """
 
     # Guards every change of state and every subscription of this future. Innermost: no other lock is taken
-    # and no foreign code runs while it is held. Reentrant, because a signal handler or finaliser may interrupt
-    # its holder (F8). Each guarded block therefore looks at the state and acts on it with nothing in between
-    # at which a handler could run: what may allocate or call is done before that look or after the block.
-    _cf_lock: Any
+    # and no foreign code runs while it is held. Nor does a signal handler or finaliser (F8): nothing is called in a
+    # guarded block, see `Lock`. What may allocate or call is done before the block or after it.
+    _cf_lock: Lock
 
     # Defaults live in the class: a future that nobody waits for costs no more than its lock.
     _state: str = PENDING
@@ -118,7 +117,7 @@ class Future(_standard.Future[_T], Generic[_T]):
 
     def __init__(self) -> None:
         """Makes a pending future."""
-        self._cf_lock = RLock()
+        self._cf_lock = Lock()
 
     def __repr__(self) -> str:
         state = self._state
@@ -150,11 +149,14 @@ class Future(_standard.Future[_T], Generic[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        with self._cf_lock:
+        state = PENDING
+        if self._cf_lock.taken:
             state = self._state
-            if state != PENDING:
-                return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
-            self._state = CANCELLED
+            if state == PENDING:
+                self._state = CANCELLED
+            self._cf_lock.release()
+        if state != PENDING:
+            return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
         if self._cf_watched:
             self._cf_announce_cancellation()
         return True
@@ -227,11 +229,13 @@ class Future(_standard.Future[_T], Generic[_T]):
         if not callable(fn):
             raise TypeError(f"a callback must be callable, not {type(fn).__name__}")
         if self._state not in DONE:
-            callbacks = self._done_callbacks
-            with self._cf_lock:
-                if self._state not in DONE:
-                    callbacks.append(fn)
-                    return
+            callbacks, added, waits = self._done_callbacks, (fn,), False
+            if self._cf_lock.taken:
+                if waits := self._state not in DONE:
+                    callbacks += added
+                self._cf_lock.release()
+            if waits:
+                return
         try:
             fn(self)
         except Exception:
@@ -250,14 +254,18 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             RuntimeError: The future is in neither of the states in which that makes sense.
         """
-        with self._cf_lock:
+        state = PENDING
+        if self._cf_lock.taken:
             state = self._state
             if state == PENDING:
                 self._state = RUNNING
-                return True
-            if state == CANCELLED:
+            elif state == CANCELLED:
                 self._state = CANCELLED_AND_NOTIFIED
-                self._cf_close_list()
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
+        if state == PENDING:
+            return True
         if state == CANCELLED:
             self._cf_tell_waiters()
             return False
@@ -287,13 +295,16 @@ class Future(_standard.Future[_T], Generic[_T]):
         self._cf_finish(None, exception)
 
     def _cf_finish(self, result: _T | None, exception: BaseException | None) -> None:
-        with self._cf_lock:
+        state = PENDING
+        if self._cf_lock.taken:
             state = self._state
             if state not in DONE:
                 self._result = result
                 self._exception = exception
                 self._state = FINISHED  # F2: after the outcome
-                self._cf_close_list()
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
         if state in DONE:
             raise InvalidStateError(f"{state}: {self!r}")
         if self._cf_watched:
@@ -311,6 +322,9 @@ class Future(_standard.Future[_T], Generic[_T]):
     # F5, no lost wake-up: a subscription is entered under `_cf_lock` together with a look at the state, and the
     # state is changed under `_cf_lock`. So either the subscriber sees the end, or the end sees the subscriber.
     # The announcement itself happens after the lock is given back: by then nobody can subscribe any more.
+    #
+    # Who is to be told is noted in the block that brings a state of `ENDED`: the standard library's `wait` puts its
+    # waiter on the list of finished futures as well, and miscounts if one of these tells it.
 
     def _cf_await_end(self, timeout: float | None) -> None:
         """Blocks until the future is done.
@@ -328,15 +342,30 @@ class Future(_standard.Future[_T], Generic[_T]):
         """Blocks until the future is done; raises TimeoutError if the time is up."""
         turnstile = allocate_lock()
         turnstile.acquire()
-        fresh: list[Any] = []
-        with self._cf_lock:
-            if self._cf_parked is None:
-                self._cf_parked = fresh
-            self._cf_watched = True
-            if waits := self._state not in DONE:
-                self._cf_parked.append(turnstile)
-        if waits and not self._cf_pass(turnstile, timeout):
+        if self._cf_park(turnstile) and not self._cf_pass(turnstile, timeout):
             raise TimeoutError
+
+    def _cf_park(self, turnstile: Any) -> bool:
+        """Has `turnstile.release()` called when the future is done; returns False, and does nothing, if it is."""
+        fresh: list[Any] = []
+        added, waits = (turnstile,), False
+        if self._cf_lock.taken:
+            if waits := self._state not in DONE:
+                self._cf_watched = True
+                if self._cf_parked is None:
+                    self._cf_parked = fresh
+                self._cf_parked += added
+            self._cf_lock.release()
+        return waits
+
+    def _cf_unpark(self, turnstile: Any) -> None:
+        """Takes back `_cf_park`; it is no error if the turnstile is not there any more."""
+        parked = self._cf_parked
+        if parked is not None:
+            try:
+                parked.remove(turnstile)
+            except ValueError:
+                pass
 
     def _cf_pass(self, turnstile: Any, timeout: float | None) -> bool:
         """Waits until the end releases `turnstile`; returns whether the future is done."""
@@ -348,28 +377,40 @@ class Future(_standard.Future[_T], Generic[_T]):
                 passed = turnstile.acquire(True, min(timeout, TIMEOUT_MAX)) if timeout > 0 else False
         finally:
             if not passed:  # timed out or interrupted: leave nothing behind
-                with self._cf_lock:
-                    parked = self._cf_parked
-                    if parked is not None and turnstile in parked:
-                        parked.remove(turnstile)
+                self._cf_unpark(turnstile)
         return passed or self._state in DONE
 
     def _cf_subscribe(self, waiter: Waiter) -> bool:
         """Has `waiter` told of the end; returns False, and tells nothing, if `wait` already counts it as done."""
-        listeners = self._waiters
-        with self._cf_lock:
-            if self._state in ENDED:
-                return False
-            listeners.append(waiter)
-            return True
+        listeners, added, waits = self._waiters, (waiter,), False
+        if self._cf_lock.taken:
+            if waits := self._state not in ENDED:
+                listeners += added
+            self._cf_lock.release()
+        return waits
 
     def _cf_unsubscribe(self, waiter: Waiter) -> None:
         """Takes back `_cf_subscribe`; it is no error if the waiter is not there any more."""
         listeners = self._cf_listeners
         if listeners is not None:
-            with self._cf_lock:
-                if waiter in listeners:
-                    listeners.remove(waiter)
+            try:
+                listeners.remove(waiter)
+            except ValueError:
+                pass
+
+    def _cf_revoke(self) -> bool:
+        """Marks a pending call as cancelled, as an executor does that notices at once; returns whether it was pending.
+
+        The caller owes `_cf_announce`.
+        """
+        revoked = False
+        if self._cf_lock.taken:
+            if revoked := self._state == PENDING:
+                self._state = CANCELLED_AND_NOTIFIED
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
+        return revoked
 
     def _cf_announce(self) -> None:
         """Tells everybody that the future has ended, waiters first; called once, by whoever ended it."""
@@ -381,15 +422,6 @@ class Future(_standard.Future[_T], Generic[_T]):
         """The same for a bare future's `cancel`: the waiters are told when the executor notices."""
         self._cf_wake_parked()
         self._invoke_callbacks()
-
-    def _cf_close_list(self) -> None:
-        """Notes who is to be told of the end: under `_cf_lock`, in the block that brings a state of `ENDED`.
-
-        The standard library's `wait` puts its waiter on the list of finished futures as well, and miscounts
-        if one of these tells it.
-        """
-        if self._cf_listeners:
-            self._cf_to_tell = [*self._cf_listeners]
 
     def _cf_tell_waiters(self) -> None:
         listeners, self._cf_to_tell = self._cf_to_tell, None
@@ -408,13 +440,15 @@ class Future(_standard.Future[_T], Generic[_T]):
                 self._cf_own_condition.notify_all()
 
     def _cf_release_parked(self) -> None:
-        # Under the lock: who gives up waiting finds the list whole or not at all, and takes nothing out of
-        # the list that is walked here, which would pass over a neighbour.
-        with self._cf_lock:
-            parked, self._cf_parked = self._cf_parked, None
-        if parked is not None:
-            for turnstile in parked:
-                turnstile.release()
+        # Each is taken out and released in one operation: no handler comes between, and who gives up waiting takes
+        # its turnstile out of a list that nobody walks. Nobody parks any more: the future is done.
+        parked = self._cf_parked
+        if parked:
+            try:
+                deque(map(_release, iter(parked.pop, None)), 0)
+            except IndexError:
+                pass
+        self._cf_parked = None
 
     def _invoke_callbacks(self) -> None:
         callbacks, self._cf_callbacks = self._cf_callbacks, None
@@ -439,33 +473,39 @@ class Future(_standard.Future[_T], Generic[_T]):
 
     @property
     def _condition(self) -> Condition:  # type: ignore[override]
-        if self._cf_own_condition is None:
-            fresh = _OwnCondition(self)
-            with self._cf_lock:
+        condition: Condition | None = self._cf_own_condition
+        if condition is None:
+            condition = _OwnCondition(self)
+            if self._cf_lock.taken:
                 self._cf_watched = True
-                if self._cf_own_condition is None:
-                    self._cf_own_condition = fresh
-        return self._cf_own_condition
+                self._cf_own_condition = condition = self._cf_own_condition or condition
+                self._cf_lock.release()
+        return condition
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
-        if self._cf_listeners is None:
-            fresh: list[Any] = []
-            with self._cf_lock:
+        listeners = self._cf_listeners
+        if listeners is None:
+            listeners = []
+            if self._cf_lock.taken:
                 self._cf_watched = True
                 if self._cf_listeners is None:
-                    self._cf_listeners = fresh
-        return self._cf_listeners
+                    self._cf_listeners = listeners
+                listeners = self._cf_listeners
+                self._cf_lock.release()
+        return listeners
 
     @property
     def _done_callbacks(self) -> list[Callable[[Any], object]]:
-        fresh: list[Callable[[Any], object]] = []
-        with self._cf_lock:
+        callbacks: list[Callable[[Any], object]] = []
+        if self._cf_lock.taken:
             self._cf_watched = True
             if self._cf_callbacks is None or self._cf_callbacks_forks != _forks:
                 self._cf_callbacks_forks = _forks
-                self._cf_callbacks = fresh
-            return self._cf_callbacks
+                self._cf_callbacks = callbacks
+            callbacks = self._cf_callbacks
+            self._cf_lock.release()
+        return callbacks
 
 
 class _OwnCondition(Condition):
@@ -495,7 +535,7 @@ class PoolFuture(Future[_T]):
 
     def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Makes a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
-        self._cf_lock = RLock()
+        self._cf_lock = Lock()
         self._cf_fn = fn
         self._cf_args = args
         self._cf_kwargs = kwargs
@@ -508,12 +548,8 @@ class PoolFuture(Future[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        with self._cf_lock:
-            state = self._state
-            if state != PENDING:
-                return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
-            self._state = CANCELLED_AND_NOTIFIED
-            self._cf_close_list()
+        if not self._cf_revoke():
+            return self.cancelled()
         self._cf_forget_call()
         if self._cf_watched:
             self._cf_announce()
@@ -521,12 +557,14 @@ class PoolFuture(Future[_T]):
 
     def _cf_begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
         """Marks the call as running and takes it out of the future; None if it was cancelled."""
-        with self._cf_lock:
-            if self._state != PENDING:
-                return None
-            self._state = RUNNING
-            call = self._cf_fn, self._cf_args, self._cf_kwargs
-        self._cf_forget_call()
+        call = None
+        if self._cf_lock.taken:
+            if self._state == PENDING:
+                self._state = RUNNING
+                call = self._cf_fn, self._cf_args, self._cf_kwargs
+            self._cf_lock.release()
+        if call is not None:
+            self._cf_forget_call()
         return call  # type: ignore[return-value]
 
     def _cf_await_end(self, timeout: float | None) -> None:
@@ -553,16 +591,16 @@ class PoolFuture(Future[_T]):
         Returns:
             True if somebody is to be told: the caller owes `_cf_announce_in_worker`.
         """
-        with self._cf_lock:
-            if self._state in DONE:
-                return False
-            if exception is None:
+        watched = False
+        if self._cf_lock.taken:
+            if self._state not in DONE:
                 self._result = result
-            else:
                 self._exception = exception
-            self._state = FINISHED
-            if watched := self._cf_watched:
-                self._cf_close_list()
+                self._state = FINISHED
+                watched = self._cf_watched
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
         return watched
 
     def _cf_announce_in_worker(self) -> None:
@@ -578,18 +616,21 @@ class PoolFuture(Future[_T]):
         Returns:
             True if this call ended it.
         """
-        with self._cf_lock:
-            if self._state in DONE:
-                return False
-            self._exception = exception
-            self._state = FINISHED
-            self._cf_close_list()
-        self._cf_forget_call()
-        if self._cf_watched:
-            self._cf_announce_in_worker()
-        return True
+        ended = False
+        if self._cf_lock.taken:
+            if ended := self._state not in DONE:
+                self._exception = exception
+                self._state = FINISHED
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
+        if ended:
+            self._cf_forget_call()
+            if self._cf_watched:
+                self._cf_announce_in_worker()
+        return ended
 
     def _cf_renew_lock(self) -> None:
         """In a forked child, where the thread that held the lock may not exist: replaces it (E11)."""
-        self._cf_lock = RLock()
+        self._cf_lock = Lock()
         self._cf_own_condition = None

@@ -7,7 +7,6 @@ affects only itself; no lock is held while foreign code runs; failures are not r
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -22,6 +21,7 @@ from corefutures._exceptions import (
     BackendNotFoundError,
     BackendUnavailableError,
 )
+from corefutures._locking import Lock
 from corefutures._own_backends import DISABLE_VARIABLE, OWN_DISTRIBUTIONS, disabled_names, found as found_directly
 from corefutures.backend._description import CONTRACT, Backend, is_name, is_target
 
@@ -89,9 +89,9 @@ class Registry:
 
     def __init__(self, scan: Callable[[], Scan] | None = None) -> None:
         self._scan = scan or _scan_installed
-        # Guards the two tables below. Nothing but dict and set operations run under it: no import,
-        # no scan, no code of a plugin.
-        self._lock = threading.Lock()
+        # Guards the two tables below where both are changed. Nothing is called under it, see `Lock`; any other
+        # operation on one of them is one step.
+        self._lock = Lock()
         self._loaded: dict[str, _Loaded] = {}
         self._proven: set[str] = set()  # names found available at least once
 
@@ -105,9 +105,8 @@ class Registry:
         for claim in self._scan().claims:
             found.setdefault(claim.name, []).append(claim)
         disabled = disabled_names()
-        with self._lock:
-            loaded = dict(self._loaded)
-            proven = set(self._proven)
+        loaded = self._loaded.copy()
+        proven = self._proven.copy()
         statuses = {}
         for name in sorted({*found, *loaded}):
             known = name in loaded
@@ -174,11 +173,15 @@ class Registry:
         if not isinstance(backend, Backend):
             raise TypeError(f"register_backend() takes a Backend, not {type(backend).__name__}")
         claims = [] if replace else [claim for claim in self._scan().claims if claim.name == backend.name]
-        with self._lock:
-            taken = not replace and (bool(claims) or backend.name in self._loaded)
-            if not taken:
-                self._loaded[backend.name] = _Loaded(backend, None)
-                self._proven.discard(backend.name)
+        name, loaded, taken = backend.name, _Loaded(backend, None), bool(claims)
+        unproven = {name}
+        if self._lock.taken:
+            if not replace and name in self._loaded:
+                taken = True
+            elif not taken:
+                self._loaded[name] = loaded
+                self._proven -= unproven
+            self._lock.release()
         if taken:
             owner = _owner(claims[0]) if claims else "registered before"
             raise BackendConflictError(
@@ -268,8 +271,7 @@ class Registry:
     def _examine(self, name: str) -> _Finding:
         if not isinstance(name, str):
             raise TypeError(f"the name of a backend must be a str, not {type(name).__name__}")
-        with self._lock:
-            loaded = self._loaded.get(name)
+        loaded = self._loaded.get(name)
         if loaded is None:
             scan = self._scan()
             claims = [claim for claim in scan.claims if claim.name == name]
@@ -286,20 +288,17 @@ class Registry:
                 raise
             except BaseException as error:  # SystemExit and a test framework's Skipped too
                 return _Finding(replace(status, state="broken", reason=_load_reason(claims[0], error)), None, error)
-            with self._lock:
-                loaded = self._loaded.setdefault(name, _Loaded(backend, claims[0]))
+            loaded = self._loaded.setdefault(name, _Loaded(backend, claims[0]))
         status = _known_status(loaded, proven=False)
         if name in disabled_names():
             return _disabled(status)
         finding = _ask_whether_available(status, loaded.backend)
         if finding.backend is not None:
-            with self._lock:
-                self._proven.add(name)
+            self._proven.add(name)
         return finding
 
     def _not_found(self, name: str, scan: Scan) -> BackendNotFoundError:
-        with self._lock:
-            registered = list(self._loaded)
+        registered = list(self._loaded)
         installed = sorted({*registered, *(claim.name for claim in scan.claims)})
         sentence = f"backend {name!r} not found: "
         if name in OWN_DISTRIBUTIONS:

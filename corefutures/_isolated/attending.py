@@ -91,7 +91,7 @@ class AttendedPool(Pool):
             if chair.take(sitter):
                 seated = True
                 chair.mute(on=True)
-                future._park(chair)
+                future._cf_park(chair)
                 if future._cf_parked and len(future._cf_parked) > 1:
                     self._have_looked_after()
                 while chair.has(sitter, alone=True) and future._state == PENDING:
@@ -118,7 +118,7 @@ class AttendedPool(Pool):
     def _stand_up(self, chair: Chair, sitter: Sitter) -> None:
         future = sitter.future
         if future is not None:
-            future._unpark(chair)
+            future._cf_unpark(chair)
             if future._ended_for is sitter:
                 future._ended_for = None
         self._pass_on(sitter)
@@ -167,7 +167,7 @@ class AttendedPool(Pool):
             size, kind, number = FRAME.unpack_from(data)
             if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
                 return False
-            future._unpark(chair)  # nobody need ring for us
+            future._cf_unpark(chair)  # nobody need ring for us
             future._ended_for = sitter
             if kind == PLAIN:
                 future._cf_settle(loads(data[FRAME.size :]), None)
@@ -217,7 +217,7 @@ class AttendedPool(Pool):
 
     def relieve(self) -> None:
         chair = self._chair
-        if chair is None or not chair.taken:
+        if chair is None or not chair.occupied:
             return
         relieved = chair.relieve_own()
         for sitter in relieved:

@@ -138,7 +138,7 @@ class Chair:
             pass
 
     @property
-    def taken(self) -> bool:
+    def occupied(self) -> bool:
         """Whether any thread that waits has the chair, or wants it."""
         return bool(self._listeners)
 

@@ -14,7 +14,6 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from corefutures._future import PENDING
 from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
 
@@ -153,9 +152,7 @@ class TicketDesk:
             # A cancellation at this point:
             # 1. it finds the call not sent: it cancels it, and we find out here and write no ticket; or
             # 2. it finds it sent: it waits for our seat, and then finds the ticket.
-            with future._cf_lock:
-                if waiting := future._state == PENDING:
-                    future._sent = True
+            waiting = future._mark_sent()
             if not waiting:
                 batch.pop(number, None)
                 self.free(number)
@@ -220,7 +217,7 @@ class TicketDesk:
                 self._post_some()
             tickets = self._take_all()
             kept = b"".join([TICKET.pack(*ticket) for ticket in tickets if ticket[0] != future._number])
-            if len(kept) == len(self._unwritten) or not future._revoke():
+            if len(kept) == len(self._unwritten) or not future._cf_revoke():
                 return False
             self._unwritten = kept
             self.free(future._number)

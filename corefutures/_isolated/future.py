@@ -9,7 +9,7 @@ from __future__ import annotations
 from _thread import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from corefutures._future import (  # type: ignore[attr-defined]
+from corefutures._future import (
     CANCELLED,
     CANCELLED_AND_NOTIFIED,
     DONE,
@@ -17,8 +17,8 @@ from corefutures._future import (  # type: ignore[attr-defined]
     LOGGER,
     PENDING,
     Future,
-    RLock,
 )
+from corefutures._locking import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class CallFuture(Future[_T]):
 
     def __init__(self, pool: Pool | None = None, body: bytes | Parcel | None = None) -> None:
         """Makes a pending future for a call of `pool`."""
-        self._cf_lock = RLock()
+        self._cf_lock = Lock()
         self._pool = pool
         self._body = body
 
@@ -63,11 +63,14 @@ class CallFuture(Future[_T]):
 
     def _cancel_waiting(self) -> bool:
         """Cancels the call unless it runs or has ended; returns whether it is cancelled now."""
-        with self._cf_lock:
+        state, pool, sent = PENDING, self._pool, False
+        if self._cf_lock.taken:
             state, pool, sent = self._state, self._pool, self._sent
             if state == PENDING and not sent:
                 self._state = CANCELLED_AND_NOTIFIED
-                self._cf_close_list()
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
         if state != PENDING:
             return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
         if sent and (pool is None or not pool.take_back(self)):
@@ -108,22 +111,6 @@ class CallFuture(Future[_T]):
             pool.relieve()
         return Future._done_callbacks.fget(self)  # type: ignore[attr-defined, no-any-return]
 
-    def _park(self, bell: Any) -> None:
-        """Has `bell.release()` called when the call ends, unless it has ended."""
-        fresh: list[Any] = []
-        with self._cf_lock:
-            if self._cf_parked is None:
-                self._cf_parked = fresh
-            self._cf_watched = True
-            if self._state not in DONE:
-                self._cf_parked.append(bell)
-
-    def _unpark(self, bell: Any) -> None:
-        """Takes back `_park`."""
-        with self._cf_lock:
-            if self._cf_parked is not None and bell in self._cf_parked:
-                self._cf_parked.remove(bell)
-
     def running(self) -> bool:
         """Returns True while a worker runs the call."""
         pool = self._pool
@@ -131,20 +118,12 @@ class CallFuture(Future[_T]):
 
     def _mark_sent(self) -> bool:
         """Notes that the call is about to be sent; False if it was cancelled."""
-        with self._cf_lock:
-            if self._state != PENDING:
-                return False
-            self._sent = True
-            return True
-
-    def _revoke(self) -> bool:
-        """Marks a call as cancelled that was taken back from the workers; False if it has ended."""
-        with self._cf_lock:
-            if self._state != PENDING:
-                return False
-            self._state = CANCELLED_AND_NOTIFIED
-            self._cf_close_list()
-            return True
+        sent = False
+        if self._cf_lock.taken:
+            if sent := self._state == PENDING:
+                self._sent = True
+            self._cf_lock.release()
+        return sent
 
     def _cf_settle(self, result: Any, exception: BaseException | None) -> bool:
         """Ends the call unless it has ended; what a callback raises is logged (F4).
@@ -153,21 +132,27 @@ class CallFuture(Future[_T]):
             True if this ended it.
         """
         pool = self._pool
-        if exception is not None and pool is not None and self._state not in DONE:
+        if self._state in DONE:
+            return False
+        if exception is not None and pool is not None:
             pool.count("failed")  # before it can be seen
-        with self._cf_lock:
-            if self._state in DONE:
-                return False
-            self._result = result
-            self._exception = exception
-            self._state = FINISHED  # F2: after the outcome
-            self._cf_close_list()
-            sitter = self._ended_for
-            if sitter is not None:
-                if sitter.thread == get_ident():
-                    sitter.ended.append(self)
-                else:
-                    sitter = None
+        thread, ended, sitter = get_ident(), False, None
+        if self._cf_lock.taken:
+            if ended := self._state not in DONE:
+                self._result = result
+                self._exception = exception
+                self._state = FINISHED  # F2: after the outcome
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+                sitter = self._ended_for
+                if sitter is not None:
+                    if sitter.thread == thread:
+                        sitter.ended += (self,)
+                    else:
+                        sitter = None
+            self._cf_lock.release()
+        if not ended:
+            return False
         self._body = self._pool = None
         if self._cf_on_departure is not None:
             self._depart()

@@ -175,7 +175,7 @@ class TicketPool(AttendedPool):
         for number in desk.take_back_all():
             desk.free(number)
             future_ = self.calls.pop(number, None)
-            if future_ is not None and future_._revoke():
+            if future_ is not None and future_._cf_revoke():
                 revoked.append(future_)
         for future in revoked:
             self.count("cancelled")

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         describe as describe,
         serve_tickets as serve_tickets,
     )
+    from corefutures._locking import Lock as Lock
     from corefutures._processors import (
         default_threads as default_threads,
         process_seconds as process_seconds,
@@ -123,6 +124,7 @@ _HOMES = {
     "Future": "corefutures._future",
     "Host": "corefutures._hosting",
     "LOGGER": "corefutures._future",
+    "Lock": "corefutures._locking",
     "PENDING": "corefutures._future",
     "PoolFuture": "corefutures._future",
     "RUNNING": "corefutures._future",

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import pickle
 import secrets
-import threading
 import time
 from array import array
 from collections import deque
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from distributed import CancelledError as DaskCancelledError
 from distributed.scheduler import KilledWorker
 
+from corefutures.backend import Lock
 from corefutures_dask import _station
 from corefutures_dask._delivery import Delivery
 from corefutures_dask._failures import broken, worker_lost
@@ -116,8 +116,8 @@ class Dispatcher:
         self._loop: Any = connection.client.loop
         self._limit = limit
         # Guards `_refusal` together with `_lanes` and what is appended to them: no call is taken after the end.
-        # Reentrant: a signal handler that submits may interrupt its holder.
-        self._lock = threading.RLock()
+        # Nothing is called under it where the main thread passes, see `Lock`.
+        self._lock = Lock()
         self._refusal: Exception | None = None
         self._broken = False
         self._closed = False
@@ -158,15 +158,14 @@ class Dispatcher:
 
     def lane(self, wishes: Wishes) -> Lane:
         """Returns the lane for calls with these wishes."""
-        with self._lock:
-            lane = self._lanes.get(wishes)
-            if lane is None:
-                # Calls that only some workers may run wait in Dask, and must not take the others' places (E2).
-                # Where the number of calls is limited, that comes first.
-                own = wishes.restricting and self._limit is None
-                lane = self._lanes[wishes] = Lane(wishes, Window() if own else self._shared)
-                self._rung = False  # there may be room
-            return lane
+        lane = self._lanes.get(wishes)
+        if lane is None:
+            # Calls that only some workers may run wait in Dask, and must not take the others' places (E2).
+            # Where the number of calls is limited, that comes first.
+            own = wishes.restricting and self._limit is None
+            lane = self._lanes.setdefault(wishes, Lane(wishes, Window() if own else self._shared))
+            self._rung = False  # there may be room
+        return lane
 
     def take(self, lane: Lane, body: bytes, name: str, kind: int) -> DaskFuture[Any]:
         """Takes a call.
@@ -174,11 +173,14 @@ class Dispatcher:
         Raises:
             RuntimeError: No more calls are taken.
         """
-        with self._lock:
-            if self._refusal is not None:
-                raise self.refuse()
-            future: DaskFuture[Any] = DaskFuture(body, self._numbers(), name, kind)
-            lane.calls.append(future)
+        future: DaskFuture[Any] = DaskFuture(body, self._numbers(), name, kind)
+        added, taken = (future,), False
+        if self._lock.taken:
+            if taken := self._refusal is None:
+                lane.calls += added
+            self._lock.release()
+        if not taken:
+            raise self.refuse()
         # The loop clears `_rung`, then looks for calls; this appends, then looks at `_rung`: one sees the other.
         if not self._rung:
             self._ring()
@@ -194,16 +196,16 @@ class Dispatcher:
 
     def close(self, refusal: Exception) -> None:
         """Takes no more calls, and ends when those that were taken have."""
-        with self._lock:
+        if self._lock.taken:
             if self._refusal is None:
                 self._refusal = refusal
             self._closed = True
+            self._lock.release()
         self._ring()
 
     def cancel_waiting(self) -> None:
         """Cancels the calls that have not started; what callbacks raise is raised at the end (F4)."""
-        with self._lock:
-            waiting = [future for lane in self._lanes.values() for future in list(lane.calls)]
+        waiting = [future for lane in list(self._lanes.values()) for future in lane.calls.copy()]
         raised: BaseException | None = None
         for pack in list(self._out.values()):
             for future in list(pack.futures):
@@ -509,8 +511,10 @@ class Dispatcher:
 
     def _end(self) -> None:
         """Lets go: everything has ended."""
-        with self._lock:
+        ended = False
+        if self._lock.taken:
             ended, self._ended = self._ended, True
+            self._lock.release()
         if ended:
             return
         try:

@@ -92,11 +92,13 @@ class DaskFuture(PoolFuture[_T]):
 
     def _cancel_waiting(self) -> bool:
         """Cancels the call if it has not left; returns whether this did it."""
-        with self._cf_lock:
-            waits = self._state == "PENDING" and self._pack is None
-            if waits:
+        waits = False
+        if self._cf_lock.taken:
+            if waits := self._state == "PENDING" and self._pack is None:
                 self._state = "CANCELLED_AND_NOTIFIED"
-                self._cf_close_list()
+                if self._cf_listeners:
+                    self._cf_to_tell = [*self._cf_listeners]
+            self._cf_lock.release()
         if waits:
             self._cf_forget_call()
             if self._cf_watched:
@@ -109,28 +111,32 @@ class DaskFuture(PoolFuture[_T]):
 
     def _leave(self, pack: Pack) -> bytes | None:
         """Lets the call leave in `pack`; returns it, None if it was cancelled."""
-        with self._cf_lock:
-            if self._state != "PENDING" and not (self.alone and self._state == "RUNNING"):
-                return None
-            args = self._cf_args
-            assert args is not None
-            self._pack = pack
+        args = None
+        if self._cf_lock.taken:
+            if self._state == "PENDING" or (self.alone and self._state == "RUNNING"):
+                args = self._cf_args
+                self._pack = pack
+            self._cf_lock.release()
+        if args is None:
+            return None
         self._cf_forget_call()
         return args[0]  # type: ignore[no-any-return]
 
     def _start(self) -> None:
         """Marks the call as running."""
-        with self._cf_lock:
+        if self._cf_lock.taken:
             if self._state == "PENDING":
                 self._state = "RUNNING"
             self._pack = None
+            self._cf_lock.release()
 
     def _return(self, body: bytes) -> None:
         """Takes the call back: it has not started, or is to be started again."""
-        with self._cf_lock:
+        if self._cf_lock.taken:
             if self._state in ("PENDING", "RUNNING"):
                 self._cf_args = (body,)
             self._pack = None
+            self._cf_lock.release()
 
 
 def _never_called(*_: Any) -> Any:

@@ -13,7 +13,7 @@ from _thread import LockType, get_ident
 from collections import deque
 from contextvars import Context
 from itertools import count
-from threading import RLock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import (
@@ -68,7 +68,7 @@ class Crew:
     """
 
     __slots__ = (
-        "__weakref__", "_hiring", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
+        "__weakref__", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
         "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "room", "threads",
     )  # fmt: skip
 
@@ -98,9 +98,6 @@ class Crew:
         self.closed = False
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         self.owner: Callable[[], object] = lambda: None  # returns the pool as long as there is one, for observers
-        # Guards the count of workers against `max_workers`; nothing else is done under it. Reentrant, because a
-        # signal handler that submits may interrupt its holder.
-        self._hiring = RLock()
         self.room = room
         self._made = time.monotonic()
         # How many calls finished, failed or were cancelled elsewhere than in a worker that is still here.
@@ -125,12 +122,11 @@ class Crew:
         thread = Thread(target=work, args=(self, self._initializer, self._initargs))
         starter = get_ident()
         try:
-            with self._hiring:
-                # Entered first, counted then: a handler that comes between the two and hires sees this one.
-                self.threads[thread] = starter
-                if len(self.threads) > self.max_workers:
-                    del self.threads[thread]
-                    return
+            # Entered first, counted then: of those that come together, the first ones to enter have the places.
+            self.threads[thread] = starter
+            if list(self.threads).index(thread) >= self.max_workers:
+                del self.threads[thread]
+                return
             thread.name = f"{self._name_prefix}_{next(self._numbers)}"
             thread.start()
         except BaseException as exc:

@@ -97,10 +97,12 @@ def _run_calls(crew: Crew, host: Host) -> None:
         # faster, with and without the GIL.
         future = current[0]
         lock = future._cf_lock
-        with lock:
+        begun = False
+        if lock.taken:
             if begun := future._state == PENDING:
                 future._state = RUNNING
                 fn, args, kwargs = future._cf_fn, future._cf_args, future._cf_kwargs
+            lock.release()
         if not begun:  # cancelled
             host.cancelled += 1
             listed = False
@@ -130,15 +132,17 @@ def _run_calls(crew: Crew, host: Host) -> None:
         if listed := not calls:
             idle.append(turnstile)
         watched = False
-        with lock:
+        if lock.taken:
             if future._state == RUNNING:  # not abandoned meanwhile
                 if error is None:
                     future._result = result
                 else:
                     future._exception = error
                 future._state = FINISHED
-                if watched := future._cf_watched:
-                    future._cf_close_list()
+                watched = future._cf_watched
+                if future._cf_listeners:
+                    future._cf_to_tell = [*future._cf_listeners]
+            lock.release()
         if watched:
             if listed and future._cf_callbacks:
                 listed = False
