@@ -81,7 +81,7 @@ def local_backends() -> tuple[list[str], list[str]]:
 
 def on_backend(name: str, modules: list[str]) -> tuple[list[object], str]:
     """The results of `corefutures map` on a backend, and the last line of its complaints."""
-    command = [sys.executable, "-m", "corefutures", "map", "-b", name, "-j", str(JOBS), "--json"]
+    command = [sys.executable, "-m", "corefutures", "map", "-b", name, "-j", str(JOBS), "--json-lines"]
     done = subprocess.run(
         [*command, "parse_module:summary"],
         cwd=HERE,

@@ -1,6 +1,6 @@
 """The command line: finds the command, runs it, turns its errors into one sentence.
 
-One file a command, imported only when it is chosen; each has `main(arguments) -> exit status`.
+One file a command, imported only when it is chosen; each has `main(arguments) -> exit status` and `parser()`.
 Guarantees: bad input ends with status 2 and no traceback, an interrupt with status 130.
 """
 
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-from corefutures._cli.arguments import CommandParser, UsageError, one_line
+from corefutures._batch import one_line
+from corefutures._cli.arguments import CommandParser, UsageError
 from corefutures._exceptions import BackendError
 
 #: What an interrupted command exits with: 128 + SIGINT.
@@ -31,6 +32,7 @@ COMMANDS: Final = {
     "backends": ("corefutures._cli.backends", "list the installed backends and their states"),
     "conformance": ("corefutures._cli.conformance", "certify an executor, rule by rule"),
     "new-backend": ("corefutures._cli.new_backend", "write the skeleton of a backend of your own"),
+    "completion": ("corefutures._cli.completion", "print what a shell needs to complete these commands"),
 }
 
 
@@ -102,7 +104,7 @@ def _without_command(arguments: Sequence[str]) -> int:
         description="concurrent.futures with exchangeable backends, on the command line.",
         epilog=f"commands:\n{listing}\n\n`corefutures COMMAND --help` tells more about one of them.",
     )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     parser.add_argument("command", nargs="?", help="one of the commands below", metavar="COMMAND")
     parsed = parser.parse_args(list(arguments[:1]))
     if parsed.version:

@@ -14,8 +14,9 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 
-from corefutures._cli.arguments import CommandParser
+from corefutures._cli.arguments import CommandParser, UsageError, seconds
 from corefutures._registry import BackendStatus, backends
 
 _PROBE = (
@@ -32,27 +33,47 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status: 1 if a backend is broken or conflicting, else 0.
     """
+    parsed = parser().parse_args(arguments)
+    statuses = list(backends().values())
+    if parsed.check:
+        statuses = [_check(status, parsed.timeout) for status in statuses]
+    if parsed.json != "-":
+        _print_table(statuses)
+    if parsed.json:
+        _write_json(parsed.json, [asdict(status) for status in statuses])
+    return 1 if any(status.state in ("broken", "conflicting") for status in statuses) else 0
+
+
+def parser() -> CommandParser:
+    """The parser of the command's arguments."""
     parser = CommandParser(
         prog="corefutures backends",
         description="List the installed backends: name, state, distribution and version, note.",
         epilog="Exit status: 0; 1 if a backend is broken or conflicting.",
     )
     parser.add_argument("--check", action="store_true", help="load each one, in a process of its own")
-    parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.add_argument(
-        "--timeout", type=float, default=10, metavar="SECONDS", help="how long one may take (default: 10)"
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const="-",
+        help="also write the list as JSON; - or no file writes it instead of the table",
     )
-    parsed = parser.parse_args(arguments)
-    if not 0 < parsed.timeout < float("inf"):
-        parser.error("the timeout must be a positive number of seconds")
-    statuses = list(backends().values())
-    if parsed.check:
-        statuses = [_check(status, parsed.timeout) for status in statuses]
-    if parsed.json:
-        print(json.dumps([asdict(status) for status in statuses], indent=2))
-    else:
-        _print_table(statuses)
-    return 1 if any(status.state in ("broken", "conflicting") for status in statuses) else 0
+    parser.add_argument(
+        "--timeout", type=seconds, default=10.0, metavar="SECONDS", help="how long one may take (default: 10)"
+    )
+    return parser
+
+
+def _write_json(file: str, statuses: list[dict[str, str | None]]) -> None:
+    text = json.dumps(statuses, indent=2) + "\n"
+    if file == "-":
+        print(text, end="")
+        return
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror or error}") from error
 
 
 def _print_table(statuses: list[BackendStatus]) -> None:

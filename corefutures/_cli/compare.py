@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from corefutures._cli.arguments import CommandParser, UsageError, import_function, told
+from corefutures._batch import told
+from corefutures._cli.arguments import CommandParser, UsageError, add_items, import_function, seconds
 from corefutures._comparing.compare import compare_work
 from corefutures._comparing.report import COLUMNS, Comparison
 from corefutures._comparing.trial import Work
@@ -29,7 +30,7 @@ Each trial has a process of its own: a function that hangs, raises or crashes is
 Exit status: 0 something is recommended, 1 nothing could run the calls, 2 bad input, 130 interrupted.
 
 examples:
-  corefutures compare --items-json math:sqrt 1 4 9
+  corefutures compare --json-lines math:sqrt 1 4 9
   find . -name '*.py' | corefutures compare my_module:check -j 4 --plot check.svg"""
 
 
@@ -45,14 +46,14 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: If the arguments cannot be used.
     """
-    parsed = _parser().parse_intermixed_args(arguments)
-    import_function(parsed.function)  # what is wrong with it is told now
+    parsed = parser().parse_intermixed_args(arguments)
+    _, target = import_function(parsed.function)  # what is wrong with it is told now
     items = _items(parsed)
-    work = Work(parsed.function, pickle.dumps(items), len(items))
+    work = Work(target, pickle.dumps(items), len(items))
     try:
         comparison = compare_work(
             work,
-            parsed.function,
+            target,
             max_workers=parsed.jobs,
             backends=parsed.backends,
             seconds=parsed.seconds,
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if comparison.recommended is None else 0
 
 
-def _parser() -> CommandParser:
+def parser() -> CommandParser:
+    """The parser of the command's arguments."""
     parser = CommandParser(prog="corefutures compare", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "-b",
@@ -85,21 +87,19 @@ def _parser() -> CommandParser:
     parser.add_argument("--sample", type=int, default=1000, metavar="N", help="how many items at most (default: 1000)")
     parser.add_argument(
         "--seconds",
-        type=float,
+        type=seconds,
         default=2.0,
-        metavar="S",
+        metavar="SECONDS",
         help="the sample is what the loop does in this time, and at least one call a worker (default: 2)",
     )
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="S", help="how long one trial may take (default: 30)"
+        "--timeout", type=seconds, default=30.0, metavar="SECONDS", help="how long one trial may take (default: 30)"
     )
-    parser.add_argument("--items-json", action="store_true", help="items are JSON values, not texts")
     parser.add_argument(
         "--json", metavar="FILE", help="also write what was found as JSON; - writes it instead of the table"
     )
     parser.add_argument("--plot", metavar="FILE", help="also draw the times, as an SVG file")
-    parser.add_argument("function", metavar="MODULE:FUNC", help="a function of one argument")
-    parser.add_argument("items", metavar="ITEM", nargs="*", help="what to call it with (default: standard input)")
+    add_items(parser, "items are JSON values, one a line, not texts", formerly="--items-json")
     return parser
 
 
@@ -107,7 +107,7 @@ def _items(parsed: Any) -> list[Any]:
     if parsed.sample < 1:
         raise UsageError(f"--sample must be positive, not {parsed.sample}")
     texts = list(itertools.islice(parsed.items or _lines(), parsed.sample))
-    if not parsed.items_json:
+    if not parsed.json_lines:
         return texts
     items = []
     for number, text in enumerate(texts, 1):
@@ -123,7 +123,7 @@ def _lines() -> Iterator[str]:
         raise UsageError("there are neither items nor a standard input")
     try:
         for line in sys.stdin:
-            yield line.rstrip("\n")
+            yield line.removesuffix("\n").removesuffix("\r")
     except (OSError, ValueError) as error:
         raise UsageError(f"standard input cannot be read: {told(error)}") from error
 

@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -26,6 +26,7 @@ from corefutures._cli.arguments import (
     add_backend_options,
     backend_options,
     make_here_importable,
+    seconds,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    options = _parser().parse_args(list(arguments))
+    options = parser().parse_args(list(arguments))
     missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"the kit needs {' and '.join(missing)}: install corefutures[conformance]")
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         targets = _targets(options)
         with _terminated_as_interrupted():
             for target in targets:
-                try_out(target, deadline=options.deadline)
+                try_out(target, deadline=options.timeout)
             reports = list(_certified(targets, rules, given, options))
         _write(reports, options)
     except (TargetError, ExaminationError, OSError) as error:
@@ -91,12 +92,13 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> CommandParser:
+    """The parser of the command's arguments."""
     parser = CommandParser(
         prog="corefutures conformance",
         description="Tell whether an executor keeps the contract of concurrent.futures, rule by rule.\n"
         "Several targets are compared side by side.",
-        epilog="exit status: 0 conformant (also with expected failures), 1 nonconformant or incomplete,\n"
+        epilog="Exit status: 0 conformant (also with expected failures), 1 nonconformant or incomplete,\n"
         "2 bad usage, or a target that runs no call, 130 interrupted\n"
         "example: corefutures conformance concurrent.futures:ProcessPoolExecutor -o mp_context=spawn",
     )
@@ -104,14 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     add_backend_options(parser)
     parser.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only rules that match, as pytest -k")
     parser.add_argument("--list", action="store_true", help="list the rules and stop")
-    parser.add_argument("--repeat", type=_positive(int), default=1, metavar="N", help="run each rule N times")
+    parser.add_argument("--repeat", type=_times, default=1, metavar="N", help="run each rule N times")
     parser.add_argument(
-        "--deadline",
-        type=_positive(float),
-        default=30.0,
-        metavar="SECONDS",
-        help="for each rule (default: 30)",
+        "--timeout", type=seconds, default=30.0, metavar="SECONDS", help="how long one rule may take (default: 30)"
     )
+    parser.add_argument("--deadline", dest="timeout", type=seconds, help=argparse.SUPPRESS)  # as it was called once
     parser.add_argument("--capabilities", default="", metavar="NAME=yes|no,…", help="declare what could not be probed")
     parser.add_argument("--strict", action="store_true", help="a failed SHOULD counts like a failed MUST")
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON (- is standard output)")
@@ -121,15 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"must be greater than 0, not {text}")
-        return value
-
-    read.__name__ = "number"  # what argparse calls it
-    return read
+def _times(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number greater than 0, not {text!r}")
+    return int(text)
 
 
 def _selected(expression: str) -> list[Rule]:
@@ -194,7 +188,7 @@ def _certified(
         report = certify(
             target,
             rules,
-            deadline=options.deadline,
+            deadline=options.timeout,
             repeat=options.repeat,
             given=given,
             strict=options.strict,

@@ -1,16 +1,17 @@
 """`corefutures map`: run a Python function over many items on an executor.
 
-One thread reads items, the main thread submits them and prints what comes back; both wait on a
-queue only. Guarantees: at most `WINDOW` items are in memory; an interrupt ends it at once.
+One thread reads items, the main thread sends them in batches and prints what comes back; both wait on a queue only.
+Guarantees: about `WINDOW` items are in memory at most; an interrupt ends it at once.
 """
 
 from __future__ import annotations
 
 import _thread
+import argparse
+import codecs
 import collections
 import contextlib
 import io
-import json
 import os
 import queue
 import reprlib
@@ -18,25 +19,43 @@ import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
-from typing import Any, Final, NoReturn, TextIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
+from corefutures._batch import run_batch, told
 from corefutures._cli import INTERRUPTED, READER_LEFT, reader_left
 from corefutures._cli.arguments import (
     CommandParser,
     UsageError,
     add_backend_options,
+    add_items,
     backend_options,
     import_function,
-    told,
+    seconds,
 )
 from corefutures._cli.statusline import StatusLine
 from corefutures._creating import create_executor
 
-#: How many items may be between their reading and the printing of their results.
-WINDOW: Final = 1024
+if TYPE_CHECKING:
+    from corefutures._batch import Outcome
+
+#: How many items may be between their reading and the printing of their results, unless batches are larger.
+WINDOW: Final = 4096
+
+#: When its size is automatic: seconds of work that a batch is to hold, and after which it sends back what is not begun.
+_WORTH: Final = 0.002
+_ENOUGH: Final = 0.02
+
+#: How many items an automatic batch has at most.
+_LARGEST: Final = 512
+
+#: How many batches each worker may have, the one that it runs included.
+_AHEAD: Final = 4
+
+#: How many workers an executor is taken to have that doesn't say it.
+_WORKERS: Final = 16
 
 #: Seconds after which results are flushed even though more are ready, and for the last flush of all.
 _FLUSH_AFTER: Final = 0.2
@@ -54,7 +73,7 @@ An item whose call fails is reported on standard error, the rest goes on.
 Exit status: 0 all calls succeeded, 1 some failed, 2 bad input, 130 interrupted.
 
 examples:
-  corefutures map math:sqrt --json 1 4 9
+  corefutures map math:sqrt --json-lines 1 4 9
   find . -name '*.py' | corefutures map -b process -j 4 my_module:check"""
 
 
@@ -71,18 +90,24 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: If the arguments cannot be used.
         BackendError: If the backend cannot be used.
     """
-    parsed = _parser().parse_intermixed_args(arguments)
+    parsed = parser().parse_intermixed_args(arguments)
     options = backend_options(parsed.options)
     if parsed.jobs is not None:
         if "max_workers" in options:
             raise UsageError("-j and -o max_workers are the same option")
         options["max_workers"] = parsed.jobs
-    function = import_function(parsed.function)
+    chunksize = parsed.chunksize
+    if parsed.timeout is not None:
+        if chunksize not in (None, 1):
+            raise UsageError("--timeout limits one call, and a batch is one: leave out --chunksize")
+        chunksize = 1
+    function, _ = import_function(parsed.function)
     executor = _create(parsed.backend, options)
-    items = iter(parsed.items) if parsed.items else _lines(sys.stdin)
+    call = partial(run_batch, function, as_json=parsed.json_lines, tracebacks=parsed.traceback)
+    blocks = iter([parsed.items]) if parsed.items else _blocks(sys.stdin)
     status_line = StatusLine(sys.stderr, len(parsed.items) or None)
-    results = _Results(sys.stdout, status_line, as_json=parsed.json, tracebacks=parsed.traceback)
-    run = _Run(executor, function, items, results, items_are_json=parsed.json, in_order=not parsed.unordered)
+    results = _Results(sys.stdout, status_line)
+    run = _Run(_limited(executor, parsed.timeout), call, blocks, results, chunksize, in_order=not parsed.unordered)
     try:
         with _interrupts_end_at_once(executor):
             run.run()
@@ -97,17 +122,31 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if results.failed else 0
 
 
-def _parser() -> CommandParser:
+def parser() -> CommandParser:
+    """The parser of the command's arguments."""
     parser = CommandParser(prog="corefutures map", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("-b", "--backend", default="thread", help="a backend's name or MODULE:ATTR (default: thread)")
     parser.add_argument("-j", "--jobs", type=int, metavar="N", help="how many calls at once (max_workers)")
     add_backend_options(parser)
-    parser.add_argument("--json", action="store_true", help="items and results are JSON values, one a line")
+    parser.add_argument(
+        "--chunksize",
+        type=_chunksize,
+        metavar="N",
+        help="how many items at most travel to a worker together (default: measured; 1 if a call takes long)",
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", help="how long one call may take; not every backend can stop one"
+    )
     parser.add_argument("--unordered", action="store_true", help="print results as calls end")
     parser.add_argument("--traceback", action="store_true", help="report errors with their tracebacks")
-    parser.add_argument("function", metavar="MODULE:FUNC", help="a function of one argument")
-    parser.add_argument("items", metavar="ITEM", nargs="*", help="what to call it with (default: standard input)")
+    add_items(parser, "items and results are JSON values, one a line", formerly="--json")
     return parser
+
+
+def _chunksize(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number greater than 0, not {text!r}")
+    return int(text)
 
 
 def _create(backend: str, options: dict[str, Any]) -> Any:
@@ -119,34 +158,56 @@ def _create(backend: str, options: dict[str, Any]) -> Any:
         raise UsageError(f"backend {backend!r} cannot start: {told(error)}") from error
 
 
-def _lines(stream: TextIO | None) -> Iterator[str]:
+def _limited(executor: Any, timeout: float | None) -> Any:
+    """What to submit to, so that each call ends after `timeout` seconds."""
+    if timeout is None:
+        return executor
+    try:
+        if not hasattr(executor, "options"):
+            raise UsageError(f"{type(executor).__name__} can't limit how long a call runs; -b process can")
+        return executor.options(timeout=timeout)
+    except BaseException:
+        executor.shutdown(wait=False)
+        raise
+
+
+def _blocks(stream: TextIO | None) -> Iterator[list[str]]:
+    """The lines of a stream, as many at a time as have arrived; without their ends, those of Windows too."""
     if stream is None:
         raise UsageError("there are neither items nor a standard input")
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="surrogateescape")  # a file's name may be no valid text, as in arguments
     if stream.isatty():
         print("corefutures map: reading items from the terminal, one a line", file=sys.stderr)
-    for line in stream:
-        yield line.rstrip("\n")
+    if not isinstance(stream, io.TextIOWrapper):  # a caller of main() has put something else there
+        yield from ([line.removesuffix("\n").removesuffix("\r")] for line in stream)
+        return
+    # A file's name may be no valid text, as in arguments.
+    decoder = codecs.getincrementaldecoder(stream.encoding)("surrogateescape")
+    begun: list[str] = []  # the parts of a line whose end has not arrived
+    while block := stream.buffer.read1(1 << 16):
+        first, *rest = decoder.decode(block).split("\n")
+        begun.append(first)
+        if rest:
+            lines = ["".join(begun), *rest[:-1]]
+            begun = [rest[-1]]
+            yield [line.removesuffix("\r") for line in lines]
+    begun.append(decoder.decode(b"", final=True))
+    if last := "".join(begun):
+        yield [last.removesuffix("\r")]
 
 
-class _Call:
-    """One item on its way from the input to the output."""
+class _Batch:
+    """Items on their way through the executor together, each with its number."""
 
-    __slots__ = ("error", "future", "item", "number")
+    __slots__ = ("error", "future", "items", "numbers")
 
-    def __init__(self, number: int, item: str) -> None:
-        self.number = number
-        self.item = item
+    def __init__(self, numbers: list[int], items: list[str]) -> None:
+        self.numbers = numbers
+        self.items = items
         self.future: Future[Any] | None = None
-        self.error: BaseException | None = None  # it failed before it could be submitted
-
-    @property
-    def done(self) -> bool:
-        return self.error is not None or (self.future is not None and self.future.done())
+        self.error: BaseException | None = None  # it could not be submitted
 
     def outcome(self) -> tuple[Any, BaseException | None]:
-        """The result and the error, of which one counts; only once it is done."""
+        """What the worker returned and the error, of which one counts; only once it is done."""
         if self.error is not None or self.future is None:
             return None, self.error
         if self.future.cancelled():
@@ -177,27 +238,28 @@ class _Results:
     Thread safety: for the main thread only.
     """
 
-    def __init__(self, stream: TextIO, status_line: StatusLine, *, as_json: bool, tracebacks: bool) -> None:
+    def __init__(self, stream: TextIO, status_line: StatusLine) -> None:
         self.failed = 0
         self._done = 0
         self._stream = stream
         self._status_line = status_line
-        self._as_json = as_json
-        self._tracebacks = tracebacks
         self._shares_terminal = stream.isatty()
         self._flushed_at = time.monotonic()
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")
 
-    def add(self, call: _Call) -> None:
-        """Print the outcome of a call that is done."""
-        value, error = call.outcome()
-        self._done += 1
-        if error is None:
-            error = self._print(value)
-        if error is not None:
-            self.failed += 1
-            self._report(call, error)
+    def add(self, outcomes: Iterable[tuple[int, str, Outcome]]) -> None:
+        """Print outcomes: of each item its number, the item, and what became of it."""
+        lines: list[tuple[int, str, str]] = []
+        for number, item, outcome in outcomes:
+            self._done += 1
+            if isinstance(outcome, str):
+                lines.append((number, item, outcome))
+                continue
+            self._print(lines)
+            lines = []
+            self._fail(number, item, *outcome)
+        self._print(lines)
         self._status_line.draw(self._done, self.failed)
 
     def flush(self, *, more_is_ready: bool) -> None:
@@ -224,145 +286,203 @@ class _Results:
         except (OSError, ValueError):  # nobody reads it
             pass
 
-    def _print(self, value: Any) -> BaseException | None:
-        """Write one result; the error, if it has no text form."""
-        try:
-            line = json.dumps(value, allow_nan=False) if self._as_json else str(value)
-        except Exception as error:
-            return error
+    def _print(self, lines: list[tuple[int, str, str]]) -> None:
+        """Write results; one that has no form in the stream's encoding fails alone."""
+        if not lines:
+            return
         if self._shares_terminal:
             self._status_line.erase()
         try:
-            self._stream.write(f"{line}\n")
-        except UnicodeEncodeError as error:
-            return error
+            self._stream.write("".join([f"{line}\n" for _, _, line in lines]))
+        except UnicodeEncodeError as error:  # nothing of it was written
+            if len(lines) > 1:
+                for each in lines:
+                    self._print([each])
+            else:
+                self._fail(lines[0][0], lines[0][1], told(error), "")
         except OSError as error:
             raise _OutputLost(error) from error
-        return None
 
-    def _report(self, call: _Call, error: BaseException) -> None:
-        text = f"item {call.number} ({reprlib.repr(call.item)}) failed: {told(error)}"
-        if self._tracebacks:
-            text += "\n" + "".join(traceback.format_exception(error)).rstrip()
-        self.complain(text)
+    def _fail(self, number: int, item: str, reason: str, trace: str) -> None:
+        self.failed += 1
+        self.complain(f"item {number} ({reprlib.repr(item)}) failed: {reason}" + (f"\n{trace}" if trace else ""))
 
 
 class _Run:
     """The way of all items through the executor.
 
-    Actors: the reading thread, which takes a credit, reads an item and puts it on the queue; the
-    executor, which puts each call there when it is done; the main thread, which does all the rest
-    and gives a credit back for each result printed. Credits bound what is in memory.
+    Actors: the reading thread, which waits for room, reads lines and puts them on the queue; the executor, which
+    puts each batch there when it is done; the main thread, which does all the rest, and tells the reading thread of the
+    room for each result that was printed. The room bounds what is in memory.
+
+    So that a batch holds up nothing, an automatic one is as large as is worth its transport, and at most an equal share
+    of what waits; a call that takes longer than those before it sends the items behind it back.
     """
 
     def __init__(
         self,
         executor: Any,
-        function: Callable[[Any], Any],
-        items: Iterator[str],
+        call: Callable[..., tuple[float, list[Outcome]]],
+        blocks: Iterator[list[str]],
         results: _Results,
+        chunksize: int | None = None,
         *,
-        items_are_json: bool,
-        in_order: bool,
+        in_order: bool = True,
     ) -> None:
         self.reader_waits = False
         self._executor = executor
-        self._function = function
-        self._items = items
+        self._call = call
+        self._blocks = blocks
         self._results = results
-        self._items_are_json = items_are_json
+        self._chunksize = chunksize
         self._in_order = in_order
-        self._events: queue.SimpleQueue[str | _Call | _InputEnded] = queue.SimpleQueue()
-        self._credits: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._waiting: collections.deque[_Call] = collections.deque()  # unprinted, in the items' order
+        self._workers: int = getattr(executor, "_max_workers", None) or _WORKERS
+        self._pace = 0.0  # seconds that an item takes; 0 while nothing is measured
+        self._events: queue.SimpleQueue[list[str] | _Batch | _InputEnded] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._waiting: collections.deque[tuple[int, str]] = collections.deque()  # numbered items that are not sent
+        self._sent = 0  # batches
+        self._ready: dict[int, tuple[str, Outcome]] = {}  # outcomes by number, not printed
         self._unprinted = 0
         self._count = 0
+        self._next = 1  # the number that is printed next, in order
         self._broken = False
 
     def run(self) -> None:
         """Run until the input has ended and everything is printed, or the executor broke."""
-        # The first item is read and submitted before the reading thread exists: an executor that
+        # The first lines are read and submitted before the reading thread exists: an executor that
         # forks does it now, while there is one thread.
         try:
-            first = next(self._items)
+            first = next(self._blocks)
         except StopIteration:
             return
         except (OSError, ValueError) as error:
             raise UsageError(f"standard input cannot be read: {told(error)}") from error
-        for _ in range(WINDOW - 1):
-            self._credits.put(None)
-        self._submit(first)
-        threading.Thread(target=self._read, name="corefutures-map-reader", daemon=True).start()
-        reading = True
-        while (reading and not self._broken) or self._unprinted:
+        room = max(WINDOW, 2 * (self._chunksize or 1) * self._workers)
+        self._take(first[:room])
+        self._room.put(room - len(first[:room]))
+        self._submit()
+        reading = threading.Thread(target=self._read, args=(first[room:],), name="corefutures-map-reader", daemon=True)
+        reading.start()
+        more = True
+        while (more and not self._broken) or self._unprinted:
             event = self._next_event()
-            if isinstance(event, str):
-                self._submit(event)
-            elif isinstance(event, _Call):
-                self._print(event)
+            if isinstance(event, list):
+                self._take(event)
+            elif isinstance(event, _Batch):
+                self._collect(event)
             else:
-                reading = False
+                more = False
                 if event.error is not None:
                     self._results.failed += 1
                     self._results.complain(f"standard input cannot be read on: {told(event.error)}")
+            self._submit()
             self._results.flush(more_is_ready=not self._events.empty())
         if self._broken:
             self._results.complain("the executor is broken, the remaining items are not run")
-            self.reader_waits = reading
+            self.reader_waits = more
 
-    def _read(self) -> None:
+    def _read(self, lines: list[str]) -> None:
+        room = 0
         try:
             while True:
-                self._credits.get()
-                item = next(self._items, None)
-                if item is None:
+                while lines:
+                    while not room:
+                        room += self._room.get()
+                    part, lines = lines[:room], lines[room:]
+                    room -= len(part)
+                    self._events.put(part)
+                while not room:  # nothing is read that has no place
+                    room += self._room.get()
+                block = next(self._blocks, None)
+                if block is None:
                     break
-                self._events.put(item)
+                lines = block
         except (OSError, ValueError) as error:
             self._events.put(_InputEnded(error))
         else:
             self._events.put(_InputEnded(None))
 
-    def _next_event(self) -> str | _Call | _InputEnded:
+    def _next_event(self) -> list[str] | _Batch | _InputEnded:
         while True:
             try:
                 return self._events.get(timeout=_LOOK_UP)
             except queue.Empty:
                 continue
 
-    def _submit(self, item: str) -> None:
-        if self._broken:
-            return
-        self._count += 1
-        call = _Call(self._count, item)
-        self._unprinted += 1
-        if self._in_order:
-            self._waiting.append(call)
-        try:
-            argument = json.loads(item) if self._items_are_json else item
-            call.future = self._executor.submit(self._function, argument)
-        except BrokenExecutor as error:
-            self._broken = True
-            call.error = error
-        except Exception as error:
-            call.error = error
-        if call.future is None:
-            self._events.put(call)
+    def _take(self, lines: list[str]) -> None:
+        """Let items wait."""
+        if not self._broken:
+            self._waiting.extend(enumerate(lines, self._count + 1))
+            self._count += len(lines)
+            self._unprinted += len(lines)
+
+    def _submit(self) -> None:
+        """Send what waits, as long as the workers have not enough."""
+        while self._waiting and self._sent < _AHEAD * self._workers:
+            parts = [self._waiting.popleft() for _ in range(min(self._size(), len(self._waiting)))]
+            batch = _Batch([number for number, _ in parts], [item for _, item in parts])
+            self._sent += 1
+            budget = _ENOUGH if self._chunksize is None else None
+            try:
+                batch.future = self._executor.submit(self._call, batch.items, seconds=budget)
+            except BrokenExecutor as error:
+                self._broken = True
+                self._unprinted -= len(self._waiting)
+                self._waiting.clear()
+                batch.error = error
+            except Exception as error:
+                batch.error = error
+            if batch.future is None:
+                self._events.put(batch)
+            else:
+                batch.future.add_done_callback(partial(self._done, batch))
+
+    def _done(self, batch: _Batch, _: Future[Any]) -> None:
+        self._events.put(batch)
+
+    def _size(self) -> int:
+        if self._chunksize is not None:
+            return self._chunksize
+        if not self._pace:
+            return 1
+        share = -(-len(self._waiting) // self._workers)
+        return max(1, min(int(_WORTH / self._pace), share, _LARGEST))
+
+    def _collect(self, batch: _Batch) -> None:
+        """Take over what became of a batch; what it has not begun waits again, before all others."""
+        self._sent -= 1
+        value, error = batch.outcome()
+        batch.future = None  # its callback refers to the batch: not a cycle for the collector
+        outcomes: list[Outcome]
+        if error is None:
+            took, outcomes = value
+            pace = took / len(outcomes)
+            self._pace = max(pace, 0.7 * self._pace + 0.3 * pace, 1e-9)
         else:
-            call.future.add_done_callback(lambda _: self._events.put(call))
+            outcomes = [(told(error), "")] * len(batch.items)
+        back = list(zip(batch.numbers, batch.items, strict=True))[len(outcomes) :]
+        if self._broken:
+            self._unprinted -= len(back)
+        else:
+            self._waiting.extendleft(reversed(back))
+        # Not strict: what is left of the numbers and items waits again.
+        for number, item, outcome in zip(batch.numbers, batch.items, outcomes, strict=False):
+            self._ready[number] = (item, outcome)
+        self._print()
 
-    def _print(self, call: _Call) -> None:
-        if not self._in_order:
-            self._add(call)
-            return
-        while self._waiting and self._waiting[0].done:
-            self._add(self._waiting.popleft())
-
-    def _add(self, call: _Call) -> None:
-        self._unprinted -= 1
-        self._credits.put(None)
-        self._results.add(call)
-        call.future = None  # its callback refers to the call: not a cycle for the collector
+    def _print(self) -> None:
+        if not self._in_order or self._broken:  # of a broken executor some never come
+            numbers = sorted(self._ready)
+        else:
+            numbers = []
+            while self._next in self._ready:
+                numbers.append(self._next)
+                self._next += 1
+        if numbers:
+            self._unprinted -= len(numbers)
+            self._room.put(len(numbers))
+            self._results.add((number, *self._ready.pop(number)) for number in numbers)
 
 
 @contextlib.contextmanager

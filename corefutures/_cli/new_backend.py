@@ -33,6 +33,20 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
+    parsed = parser().parse_args(arguments)
+    name = _checked(parsed.name)
+    directory = parsed.directory or Path(_PREFIX + name)
+    try:
+        _refuse_to_overwrite(directory)
+        _write(name, directory)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null in it
+        raise UsageError(f"cannot write {str(directory)!r}: {error}") from error
+    print(f"{directory}: a backend called {name}; its README.md says what to do with it")
+    return 0
+
+
+def parser() -> CommandParser:
+    """The parser of the command's arguments."""
     parser = CommandParser(
         prog="corefutures new-backend",
         description="Write a backend that works, is tested by the conformance kit, and waits to be made yours.",
@@ -43,16 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--directory", metavar="DIR", type=Path, help="where to write it; new or empty (default: corefutures-NAME)"
     )
-    parsed = parser.parse_args(arguments)
-    name = _checked(parsed.name)
-    directory = parsed.directory or Path(_PREFIX + name)
-    try:
-        _refuse_to_overwrite(directory)
-        _write(name, directory)
-    except (OSError, ValueError) as error:  # ValueError: a path with a null in it
-        raise UsageError(f"cannot write {str(directory)!r}: {error}") from error
-    print(f"{directory}: a backend called {name}; its README.md says what to do with it")
-    return 0
+    return parser
 
 
 def _checked(name: str) -> str:

@@ -5,6 +5,7 @@ Reads the trace, writes the page; the picture itself is `_tracing`'s.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ The trace itself can be opened in Perfetto and chrome://tracing.
 Exit status: 0 the page was written, 2 bad input.
 
 example:
-  corefutures trace run.json -o run.html"""
+  corefutures trace run.json --output run.html"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,15 +38,11 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         UsageError: If the trace cannot be read, or the page not be written.
     """
-    parser = CommandParser(prog="corefutures trace", description=_DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("trace", metavar="TRACE", help="the file that was recorded")
-    parser.add_argument("-o", "--output", metavar="FILE", help="the page (default: the trace's name, ending in .html)")
-    parser.add_argument("--title", help="the page's headline (default: the trace's name)")
-    parsed = parser.parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     source = Path(parsed.trace)
     target = Path(parsed.output) if parsed.output else source.with_suffix(".html")
     if target == source:
-        raise UsageError(f"the page would replace the trace {source}: name another file with -o")
+        raise UsageError(f"the page would replace the trace {source}: name another file with --output")
     try:
         timeline = read_trace(source)
     except OSError as error:
@@ -58,3 +55,15 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
     print(f"{len(timeline.start)} calls by {len(timeline.rows)} workers: {target}")
     return 0
+
+
+def parser() -> CommandParser:
+    """The parser of the command's arguments."""
+    parser = CommandParser(prog="corefutures trace", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("trace", metavar="TRACE", help="the file that was recorded")
+    parser.add_argument(
+        "-o", dest="output", help=argparse.SUPPRESS
+    )  # what it was called once: -o is a backend's option
+    parser.add_argument("--output", metavar="FILE", help="the page (default: the trace's name, ending in .html)")
+    parser.add_argument("--title", help="the page's headline (default: the trace's name)")
+    return parser

@@ -19,6 +19,7 @@ JOBS = """
     import os
     import socket
     import threading
+    import time
 
     ended = [threading.Event() for _ in range(5)]
     ended[4].set()
@@ -66,6 +67,29 @@ JOBS = """
 
     def more_than_a_pipe_takes(text):
         return "y" * 10_000_000
+
+    def shown(text):
+        return repr(text)
+
+    def sleep_if_long(text):
+        if text == "long":
+            time.sleep(300)
+        return text
+
+    async def asynchronous_coroutine(text):
+        return text
+
+    async def asynchronous_generator(text):
+        yield text
+
+    class Asynchronous:
+        async def __call__(self, text):
+            return text
+
+    asynchronous_Callable = Asynchronous()
+
+    def coroutine_in_disguise(text):
+        return asynchronous_coroutine(text)
 
     class Shelf:
         @staticmethod

@@ -25,7 +25,7 @@ def test_shows_a_table_and_writes_files(run, folder):
 
 
 def test_takes_items_from_standard_input_and_no_more_than_the_sample(run):
-    done = run("compare", *QUICK, "--sample", "3", "--items-json", "--json", "-", "math:sqrt", text="1\n4\n9\nnone\n")
+    done = run("compare", *QUICK, "--sample", "3", "--json-lines", "--json", "-", "math:sqrt", text="1\n4\n9\nnone\n")
     found = json.loads(done.stdout)
     assert (done.returncode, found["calls"], found["loop"]["failed"], found["trials"][0]["failed"]) == (0, 3, 0, 0)
 
@@ -59,10 +59,10 @@ BAD_INPUT = {
     "no function": (["compare"], "MODULE:FUNC"),
     "no such function": (["compare", "jobs:uper", "a"], "did you mean 'upper'"),
     "no items": (["compare", *QUICK, "jobs:upper"], "no items"),
-    "no JSON": (["compare", *QUICK, "--items-json", "jobs:upper", "one"], "item 1 ('one') is not JSON"),
+    "no JSON": (["compare", *QUICK, "--json-lines", "jobs:upper", "one"], "item 1 ('one') is not JSON"),
     "no workers": (["compare", "-b", "thread", "-j", "0", "jobs:upper", "a"], "max_workers must be positive"),
     "no sample": (["compare", "--sample", "0", "jobs:upper", "a"], "--sample must be positive"),
-    "no time": (["compare", "--timeout", "0", "jobs:upper", "a"], "timeout must be positive"),
+    "no time": (["compare", "--timeout", "0", "jobs:upper", "a"], "greater than 0, not '0'"),
     "unknown flag": (["compare", "--fast", "jobs:upper", "a"], "--fast"),
     "no place": (["compare", *QUICK, "--plot", "no/such/folder.svg", "jobs:upper", "a"], "cannot write no/such"),
 }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
+import os
+import shutil
 import subprocess
 import sys
 
@@ -19,7 +23,7 @@ def test_help_lists_the_commands(run, arguments):
         assert purpose in done.stdout
 
 
-@pytest.mark.parametrize("command", ["map", "backends"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help(run, command):
     done = run(command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -27,10 +31,46 @@ def test_each_command_has_help(run, command):
     assert "Exit status:" in done.stdout
 
 
-def test_version(run):
+def options(command):
+    """What each option that a command's help shows takes and means; what it is for may differ in other words."""
+    parser = importlib.import_module(COMMANDS[command][0]).parser()
+    return {
+        name: (action.metavar, action.nargs == 0, action.option_strings)
+        for action in parser._actions
+        if action.help != argparse.SUPPRESS
+        for name in action.option_strings
+    }
+
+
+def test_what_means_the_same_is_called_the_same():
+    found = {}
+    for command in COMMANDS:
+        for name, meaning in options(command).items():
+            if name != "--backend" and name != "-b":  # `map` takes one, `compare` several
+                assert found.setdefault(name, meaning) == meaning, f"{command} {name}"
+
+
+@pytest.mark.parametrize(
+    ("command", "once", "now"),
+    [
+        ("map", "--json", "json_lines"),
+        ("compare", "--items-json", "json_lines"),
+        ("conformance", "--deadline", "timeout"),
+        ("trace", "-o", "output"),
+    ],
+)
+def test_what_was_called_otherwise_still_works(command, once, now):
+    parser = importlib.import_module(COMMANDS[command][0]).parser()
+    found = {action.dest for action in parser._actions if once in action.option_strings}
+    assert found == {now}
+    assert once not in parser.format_help().replace("--json-lines", "").split()
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(run, flag):
     import corefutures
 
-    done = run("--version")
+    done = run(flag)
     assert (done.returncode, done.stdout) == (0, f"corefutures {corefutures.__version__}\n")
 
 
@@ -52,3 +92,34 @@ def test_a_spawned_worker_pays_nothing_for_the_main_module():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(os.name == "nt" or shutil.which("bash") is None, reason="platform: no bash")
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["com"], ["compare", "completion"]),
+        (["map", "--ch"], ["--chunksize"]),
+        (["map", "-b", "thr"], ["thread"]),
+        (["conformance", "--list", "--ju"], ["--junit"]),
+        (["completion", "z"], ["zsh"]),
+        (["map", "jo"], []),  # files, as the shell does
+    ],
+)
+def test_bash_completes(run, words, completed):
+    script = run("completion", "bash").stdout
+    script += (
+        f"COMP_WORDS=(corefutures {' '.join(words)}); COMP_CWORD={len(words)}; _corefutures; echo ${{COMPREPLY[@]}}"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.stderr, done.stdout.split()) == ("", completed)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_know_every_command_and_option(run, shell):
+    script = run("completion", shell).stdout
+    for command in COMMANDS:
+        assert command in script
+        for name in options(command):
+            if shell != "fish" or name not in ("-h", "--help"):
+                assert name.lstrip("-") in script

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import io
-import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
+import corefutures
 from corefutures._registry import installed_backend_names
 
 STANDARD_PROCESSES = "concurrent.futures:ProcessPoolExecutor"
@@ -50,18 +52,18 @@ class TestItems:
         assert (done.returncode, done.stdout) == (0, "A\nB\n")
 
     def test_may_look_like_options_after_two_dashes(self, run):
-        done = run("map", "jobs:upper", "--", "-b", "--json")
-        assert (done.returncode, done.stdout) == (0, "-B\n--JSON\n")
+        done = run("map", "jobs:upper", "--", "-b", "--json-lines")
+        assert (done.returncode, done.stdout) == (0, "-B\n--JSON-LINES\n")
 
     def test_are_json_values_with_json(self, run, backend):
         values = [1, 2.5, "text", None, [True, {"a": []}], "ümlaut"]
         lines = "".join(f"{json.dumps(value)}\n" for value in values)
-        done = run("map", "-b", backend, "--json", "jobs:echo", text=lines)
+        done = run("map", "-b", backend, "--json-lines", "jobs:echo", text=lines)
         assert done.returncode == 0
         assert [json.loads(line) for line in done.stdout.splitlines()] == values
 
     def test_that_are_not_json_fail_alone(self, run):
-        done = run("map", "--json", "jobs:echo", "1", "one", "2")
+        done = run("map", "--json-lines", "jobs:echo", "1", "one", "2")
         assert (done.returncode, done.stdout) == (1, "1\n2\n")
         assert "item 2 ('one') failed: JSONDecodeError" in done.stderr
 
@@ -91,7 +93,7 @@ class TestFunction:
         assert run("map", "jobs:Shelf.put", "x").stdout == "shelved x\n"
 
     def test_of_the_standard_library(self, run):
-        assert run("map", "--json", "math:sqrt", "4", "9").stdout == "2.0\n3.0\n"
+        assert run("map", "--json-lines", "math:sqrt", "4", "9").stdout == "2.0\n3.0\n"
 
     def test_of_the_current_directory_for_the_console_script(self, folder):
         program = (
@@ -139,7 +141,7 @@ class TestResults:
         assert process.wait(50) == 0
 
     def test_without_a_json_form_fail_alone(self, run):
-        done = run("map", "--json", "jobs:undecided", '"nan"', '"set"', '"text"')
+        done = run("map", "--json-lines", "jobs:undecided", '"nan"', '"set"', '"text"')
         assert (done.returncode, done.stdout) == (1, '"text"\n')
         assert "item 1 ('\"nan\"') failed: ValueError" in done.stderr
         assert "item 2 ('\"set\"') failed: TypeError" in done.stderr
@@ -248,7 +250,7 @@ class TestInterrupt:
 
 BAD_INPUT = {
     "no function": (["map"], "MODULE:FUNC"),
-    "not of the form": (["map", "jobs", "a"], "a function is named MODULE:FUNC, not 'jobs'"),
+    "not of the form": (["map", "jobs", "a"], "a function is named MODULE:FUNC or path/to/file.py:FUNC, not 'jobs'"),
     "two colons": (["map", "jobs:a:b", "a"], "a function is named MODULE:FUNC"),
     "no such module": (["map", "no_jobs:x", "a"], "no module 'no_jobs'"),
     "no such function": (["map", "jobs:uper", "a"], "did you mean 'upper'"),
@@ -274,6 +276,9 @@ BAD_INPUT = {
     ),
     "unknown flag": (["map", "--fast", "jobs:upper", "a"], "--fast"),
     "abbreviated flag": (["map", "--unord", "jobs:upper", "a"], "--unord"),
+    "empty batches": (["map", "--chunksize", "0", "jobs:upper", "a"], "greater than 0, not '0'"),
+    "no time": (["map", "--timeout", "0", "jobs:upper", "a"], "greater than 0, not '0'"),
+    "a limit for batches": (["map", "--timeout", "1", "--chunksize", "2", "jobs:upper", "a"], "leave out --chunksize"),
 }
 
 
@@ -298,40 +303,208 @@ def test_a_start_method_is_an_option(run):
     assert run("map", *options, "jobs:upper", "a").stdout == "A\n"
 
 
-def test_memory_is_bounded_by_the_window(monkeypatch):
+class Output:
+    """Standard output that counts lines."""
+
+    lines = 0
+
+    def isatty(self):
+        return False
+
+    def write(self, text):
+        self.lines += text.count("\n")
+
+    def flush(self):
+        pass
+
+
+def run_in_process(executor, function, blocks, output, **settings):
+    from corefutures._batch import run_batch
+    from corefutures._cli import map as command
+    from corefutures._cli.statusline import StatusLine
+
+    call = functools.partial(run_batch, function, as_json=False, tracebacks=False)
+    command._Run(executor, call, blocks, command._Results(output, StatusLine(None, None)), **settings).run()
+
+
+@pytest.mark.parametrize("chunksize", [None, 1, 3])
+def test_memory_is_bounded_by_the_window(monkeypatch, chunksize):
     from corefutures._cli import map as command
 
     monkeypatch.setattr(command, "WINDOW", 16)
-    printed = 0
+    output = Output()
     ahead = []
 
-    class Output:
-        def isatty(self):
-            return False
-
-        def write(self, text):
-            nonlocal printed
-            printed += 1
-
-        def flush(self):
-            pass
-
-    def items():
-        for number in itertools.count():
-            if number == 2000:
-                return
-            ahead.append(number - printed)
-            yield str(number)
-
-    import corefutures
-    from corefutures._cli.statusline import StatusLine
+    def blocks():
+        for number in range(0, 2000, 4):
+            ahead.append(number - output.lines)
+            yield [str(number + each) for each in range(4)]
 
     with corefutures.create_executor("thread", max_workers=2) as executor:
-        results = command._Results(Output(), StatusLine(None, None), as_json=False, tracebacks=False)
-        run = command._Run(executor, str, items(), results, items_are_json=False, in_order=True)
-        run.run()
-    assert printed == 2000
+        run_in_process(executor, str, blocks(), output, chunksize=chunksize)
+    assert output.lines == 2000
     assert max(ahead) <= 16
+
+
+class Recorder:
+    """An executor that notes how many items each call had."""
+
+    def __init__(self, executor):
+        self._max_workers = 2
+        self._executor = executor
+        self.sizes = []
+
+    def submit(self, call, items, **settings):
+        self.sizes.append(len(items))
+        return self._executor.submit(call, items, **settings)
+
+
+class TestBatches:
+    """Items that cost next to nothing travel together."""
+
+    def run(self, function, items, **settings):
+        output = Output()
+        with concurrent.futures.ThreadPoolExecutor(2) as executor:
+            recorder = Recorder(executor)
+            run_in_process(recorder, function, iter([items]), output, **settings)
+        assert output.lines == len(items)
+        return recorder.sizes
+
+    def test_grow_with_what_is_measured(self):
+        sizes = self.run(str, [str(number) for number in range(10_000)])
+        assert sizes[0] == 1
+        assert len(sizes) < 5000
+
+    def test_have_one_item_while_a_call_takes_long(self):
+        assert set(self.run(takes_long, ["x"] * 20)) == {1}
+
+    def test_are_as_large_as_is_said(self):
+        assert self.run(str, ["x"] * 10, chunksize=4) == [4, 4, 2]
+
+    def test_send_back_what_stands_behind_a_call_that_takes_long(self):
+        from corefutures._batch import run_batch
+
+        _, outcomes = run_batch(takes_long, ["a", "b"], as_json=False, tracebacks=False, seconds=0.001)
+        assert outcomes == ["a"]
+        sizes = self.run(takes_long_at_last, [*["x"] * 5000, *["long"] * 6])
+        assert sum(sizes) >= 5006
+
+    def test_leave_the_items_around_a_failed_one_alone(self, run, backend):
+        done = run("map", "-b", backend, "--chunksize", "5", "jobs:picky", "a", "bad1", "b", "bad2", "c")
+        assert (done.returncode, done.stdout) == (1, "a\nb\nc\n")
+        assert done.stderr.count("failed: ValueError: no bad") == 2
+
+    def test_that_are_lost_fail_item_by_item(self, run):
+        done = run("map", "-b", STANDARD_PROCESSES, "--chunksize", "2", "-j", "1", "jobs:die", "x", "y")
+        assert (done.returncode, done.stdout) == (1, "")
+        for item in ("item 1 ('x')", "item 2 ('y')"):
+            assert f"{item} failed: BrokenProcessPool" in done.stderr
+
+    def test_keep_the_order_whatever_their_sizes(self, run, backend):
+        lines = "".join(f"{number}\n" for number in range(3000))
+        for size in ("1", "7", "10000"):
+            done = run("map", "-b", backend, "-j", "2", "--chunksize", size, "jobs:echo", text=lines)
+            assert (done.returncode, done.stdout) == (0, lines)
+
+
+def takes_long(text):
+    end = time.perf_counter() + 0.005
+    while time.perf_counter() < end:
+        pass
+    return text
+
+
+def takes_long_at_last(text):
+    return takes_long(text) if text == "long" else text
+
+
+def test_windows_lines_have_no_carriage_return(folder):
+    for command, seen in (("map", "'A'\n'B '\n"), ("compare", "")):
+        more = ["--seconds", "0.01", "-b", "thread", "--json", "-"] if command == "compare" else []
+        done = subprocess.run(
+            [sys.executable, "-m", "corefutures", command, *more, "jobs:shown"],
+            input=b"A\r\nB \r\n",
+            capture_output=True,
+            cwd=folder,
+            timeout=50,
+            check=False,
+        )
+        assert done.returncode in (0, 1), done.stderr
+        assert b"\\r" not in done.stdout
+        assert done.stdout.decode().replace("\r\n", "\n").endswith(seen)
+
+
+class TestTimeout:
+    def test_ends_one_call(self, run):
+        options = ["-b", "process", "-o", "mp_context=spawn", "-j", "1", "--timeout", "0.5"]
+        done = run("map", *options, "jobs:sleep_if_long", "short", "long", "short")
+        assert (done.returncode, done.stdout) == (1, "short\nshort\n")
+        assert "item 2 ('long') failed: TimeoutError" in done.stderr
+
+    @pytest.mark.parametrize("backend", ["thread", "concurrent.futures:ThreadPoolExecutor"])
+    def test_is_refused_where_no_call_can_be_stopped(self, run, backend):
+        done = run("map", "-b", backend, "--timeout", "1", "jobs:upper", "a")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "can't limit how long a call runs" in done.stderr
+        assert "process" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+class TestFile:
+    """A function may be named by its file."""
+
+    def test_in_any_folder(self, run, backend, folder):
+        (folder / "deep").mkdir()
+        (folder / "deep" / "tools.py").write_text("import helper\ndef up(text): return helper.up(text)\n")
+        (folder / "deep" / "helper.py").write_text("def up(text): return text.upper()\n")
+        for name in ("deep/tools.py", str(folder / "deep" / "tools.py")):
+            done = run("map", "-b", backend, f"{name}:up", "a", "b")
+            assert (done.returncode, done.stdout, done.stderr) == (0, "A\nB\n", "")
+
+    def test_of_a_package(self, run, folder):
+        (folder / "deep" / "pack").mkdir(parents=True)
+        (folder / "deep" / "pack" / "__init__.py").write_text("WORD = 'packed'\n")
+        (folder / "deep" / "pack" / "tools.py").write_text("from . import WORD\ndef word(text): return WORD\n")
+        assert run("map", "deep/pack/tools.py:word", "a").stdout == "packed\n"
+
+    def test_is_compared_too(self, run, folder):
+        done = run("compare", "-b", "thread", "--seconds", "0.01", f"{folder / 'jobs.py'}:upper", "a")
+        assert "jobs:upper" in done.stdout
+        assert done.returncode == 0
+
+    @pytest.mark.parametrize(
+        ("name", "phrase"),
+        [
+            ("no/such.py:x", "there is no file"),
+            ("my-jobs.py:x", "'my-jobs' is no name of a module"),
+            ("json.py:x", "Python has another 'json'"),
+            ("time.py:x", "Python has another 'time'"),
+            ("./jobs.py", "path/to/file.py:FUNC"),
+        ],
+    )
+    def test_that_cannot_be_imported_is_one_sentence(self, run, folder, name, phrase):
+        for module in ("my-jobs.py", "json.py", "time.py"):
+            (folder / module).write_text("def x(text): return text\n")
+        done = run("map", name, "a", env={**os.environ, "PYTHONSAFEPATH": "1"})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert phrase in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["map", "compare"])
+@pytest.mark.parametrize("function", ["coroutine", "generator", "Callable"])
+def test_coroutine_functions_are_refused(run, command, function):
+    done = run(command, f"jobs:asynchronous_{function}", "a")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is a coroutine function" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_coroutine_that_comes_as_a_result_is_an_error(run):
+    done = run("map", "jobs:coroutine_in_disguise", "a")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "item 1 ('a') failed: TypeError: the function returned a coroutine" in done.stderr
+    assert "never awaited" not in done.stderr
 
 
 def test_results_and_progress_share_a_terminal(monkeypatch):
@@ -345,12 +518,9 @@ def test_results_and_progress_share_a_terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    results = command._Results(screen, statusline.StatusLine(screen, 2), as_json=False, tracebacks=False)
+    results = command._Results(screen, statusline.StatusLine(screen, 2))
     for number in (1, 2):
-        call = command._Call(number, "x")
-        call.future = concurrent.futures.Future()
-        call.future.set_result(f"result {number}")
-        results.add(call)
+        results.add([(number, "x", f"result {number}")])
     results.finish()
     lines = screen.getvalue().split("\n")
     assert [line.rpartition("\r")[2].removeprefix("\x1b[K") for line in lines] == ["result 1", "result 2", ""]

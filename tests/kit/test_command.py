@@ -90,14 +90,14 @@ def test_listing_a_selection() -> None:
         (("thread", "-k", "a and"), "cannot read the expression"),
         (("thread", "-o", "nonsense"), "key=value"),
         (("thread", "--capabilities", "flies=yes"), "NAME=yes"),
-        (("thread", "--deadline", "0"), "greater than 0"),
+        (("thread", "--timeout", "0"), "greater than 0"),
         (("thread", "--repeat", "none"), "--repeat"),
         (("thread", "--no-such-option"), "--no-such-option"),
         (("thread", "-k", TWO, "--json", "no/such/folder/file"), "no/such/folder"),
         (("thread", "-o", "max_worker=3"), "not even one call was: TypeError: backend 'thread' has no option"),
         (("wild:Refusing",), "wild:Refusing: no rule was run, because not even one call was: OSError: no workers"),
         (("wild:Leaving",), "the process that used the executor died: exit status 17"),
-        (("wild:Hanging", "--deadline", "2"), "waited 1.2 s for submit() to return"),
+        (("wild:Hanging", "--timeout", "2"), "waited 1.2 s for submit() to return"),
         (("reference:ThreadExecutor", "wild:Refusing"), "wild:Refusing: no rule was run"),
     ],
 )
@@ -122,7 +122,7 @@ def test_one_mistake_is_told_once() -> None:
 
 
 def test_stacks_are_those_of_the_executor() -> None:
-    done = run("wild:HangingOnce", "-k", "passes_a_keyword_called_fn", "--deadline", "2")
+    done = run("wild:HangingOnce", "-k", "passes_a_keyword_called_fn", "--timeout", "2")
     assert done.returncode == 1
     stacks = [line for line in done.stdout.splitlines() if line.startswith("   │   File")]
     assert any("wild.py" in line for line in stacks)

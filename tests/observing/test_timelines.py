@@ -124,8 +124,8 @@ def test_files_that_cannot_be_read_or_written_are_told_of(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["trace", str(tmp_path / "missing.json")]) == 2
-    assert main(["trace", str(recorded), "-o", str(tmp_path / "missing" / "run.html")]) == 2
-    assert main(["trace", str(recorded), "-o", str(recorded)]) == 2
+    assert main(["trace", str(recorded), "--output", str(tmp_path / "missing" / "run.html")]) == 2
+    assert main(["trace", str(recorded), "--output", str(recorded)]) == 2
     assert capsys.readouterr().err.count("corefutures trace: ") == 3
     with pytest.raises(OSError, match="missing"):
         corefutures.trace(tmp_path / "missing" / "run.json").__enter__()
@@ -155,7 +155,7 @@ def test_the_page_asks_nobody_for_anything(recorded: Path) -> None:
 @with_processes
 @pytest.mark.skipif(browser() is None, reason="there is no Chromium here")
 def test_a_person_can_use_the_page(recorded: Path, tmp_path: Path) -> None:
-    assert main(["trace", str(recorded), "-o", str(tmp_path / "run.html"), "--title", "A <run>"]) == 0
+    assert main(["trace", str(recorded), "--output", str(tmp_path / "run.html"), "--title", "A <run>"]) == 0
     with Browser(tmp_path / "profile") as seen:
         seen.open(tmp_path / "run.html")
 

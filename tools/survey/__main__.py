@@ -58,7 +58,7 @@ def certify(slug: str, subject: Subject, deadline: float, rules: str = "") -> di
         # mpiexec, for instance, is installed beside the interpreter, whose folder need not be on the path.
         path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
         subprocess.run(
-            [*command, "--deadline", f"{deadline:g}", "--json", str(file), "-k", rules],
+            [*command, "--timeout", f"{deadline:g}", "--json", str(file), "-k", rules],
             cwd=ROOT, env={**os.environ, "PATH": path}, check=False,
         )  # fmt: skip
         if not file.exists():
