@@ -1,4 +1,4 @@
-"""Carries parcels between processes: a descriptor over a socket, the bytes stay where they are.
+"""Carries parcels between processes: descriptors over a socket, the bytes stay where they are.
 
 Touches `payload` and `socket`; the worker's half is `DescriptorCourier`, the caller's `DescriptorRoute`. Guarantees:
 what is under way belongs to the kernel, and goes when the two processes go.
@@ -11,8 +11,10 @@ import errno
 import os
 import socket
 import sys
+from struct import Struct
 
-from corefutures._isolated.payload import LABEL, open_parcel
+from corefutures._isolated.descriptors import lifted
+from corefutures._isolated.payload import open_parcel
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -23,28 +25,48 @@ if TYPE_CHECKING:
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-_ONE_DESCRIPTOR = socket.CMSG_SPACE(4)
+#: What comes first in a message: the number of the call; nothing else comes if its parcel could not be sent.
+_NUMBER = Struct("=Q")
+#: Bytes; no message is larger.
+_MESSAGE = 1 << 16
+#: The kernel takes no more descriptors with one message.
+_MOST = 253
 
 
 def _send(link: socket.socket, number: int, parcel: Parcel, flags: int) -> None:
-    rights = array.array("i", [parcel.spool()])
-    link.sendmsg([parcel.label(number)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)], flags)
+    label, descriptors = parcel.spool()
+    if len(descriptors) > _MOST:
+        raise OSError(errno.E2BIG, "too many memory files for one message: files must not be so large (ulimit -f)")
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    link.sendmsg([_NUMBER.pack(number), label], rights, flags)
 
 
 def _receive(link: socket.socket, number: int, flags: int) -> Any:
-    label, ancillary, _, _ = link.recvmsg(LABEL.size, _ONE_DESCRIPTOR, flags | socket.MSG_CMSG_CLOEXEC)
-    if not label:
-        raise EOFError("the other side is gone")
-    about, count, table = LABEL.unpack(label)
-    if about != number:
-        raise OSError(f"a parcel for call {about} came in place of the one for call {number}")
-    if not count:
-        raise OSError("the parcel could not be sent")
-    if not ancillary:  # the kernel had no descriptor left to give
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    size = socket.CMSG_SPACE(4 * _MOST)
+    message, ancillary, received, _ = link.recvmsg(_MESSAGE, size, flags | socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
-    descriptors.frombytes(ancillary[0][2])
-    return open_parcel(descriptors[0], count, table)
+    for _, _, content in ancillary:
+        descriptors.frombytes(content[: len(content) // 4 * 4])
+    try:
+        if not message:
+            raise EOFError("the other side is gone")
+        (about,) = _NUMBER.unpack_from(message)
+        if about != number:
+            raise OSError(f"a parcel for call {about} came in place of the one for call {number}")
+        if len(message) == _NUMBER.size:
+            raise OSError("the parcel could not be sent")
+        if received & socket.MSG_CTRUNC:  # the kernel had no descriptor left to give
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        for index, descriptor in enumerate(descriptors):
+            descriptors[index] = lifted(descriptor)
+        return open_parcel(memoryview(message)[_NUMBER.size :], descriptors)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _lifted(link: socket.socket) -> socket.socket:
+    return socket.socket(link.family, link.type, fileno=lifted(link.detach()))
 
 
 class DescriptorCourier:
@@ -71,7 +93,7 @@ class DescriptorRoute:
     """The caller's half; see `crew.Route`."""
 
     def __init__(self) -> None:
-        self._link, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._link, self._far = map(_lifted, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
 
     @property
     def far_end(self) -> int:
@@ -85,7 +107,7 @@ class DescriptorRoute:
         parcel.close()
 
     def refuse(self, number: int) -> None:
-        self._link.send(LABEL.pack(number, 0, 0), socket.MSG_DONTWAIT)
+        self._link.send(_NUMBER.pack(number), socket.MSG_DONTWAIT)
 
     def receive(self, number: int) -> Any:
         return _receive(self._link, number, socket.MSG_DONTWAIT)

@@ -27,6 +27,7 @@ from corefutures._isolated.frames import (
     UNFIT,
     VALUE_PARCEL,
 )
+from corefutures._isolated.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures._isolated.plain import CallReader
 from corefutures._isolated.worker import Reporter
 from corefutures._stopping import ask_by
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from corefutures._isolated.payload import Parcel
+    from corefutures._isolated.payload import Encoder, Parcel
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection
@@ -49,13 +50,12 @@ CALL: Final = Struct("=QI")
 #: In place of a body's size: call `number`, which was sent in full before, is asked to stop.
 REQUEST: Final = 0xFFFF_FFFE
 _COUNT: Final = Struct("=Q")
-_PART: Final = Struct("=QB")  # size, whether it may be written to
 
 
 def serve_pair(
     *,
     connection: Connection,
-    encode: Callable[[Any], Any],
+    encode: Encoder,
     prepare: Callable[[], object] | None,
     limit: int | None,
     decode: Callable[[Any], Any] = pickle.loads,
@@ -175,9 +175,10 @@ def _speaks(connection: Connection) -> Callable[[], bool]:
 
 def send_parcel(connection: Connection, parcel: Parcel) -> None:
     """Sends a parcel that is held in plain memory."""
-    connection.send_bytes(_COUNT.pack(len(parcel.segments)))
-    for part, writable in parcel.segments:
-        connection.send_bytes(_PART.pack(memoryview(part).nbytes, writable))
+    parts = list(parcel.parts())
+    connection.send_bytes(_COUNT.pack(len(parts)))
+    for part, kind in parts:
+        connection.send_bytes(PART.pack(len(part), kind))
         if len(part):
             connection.send_bytes(part)
     parcel.close()
@@ -188,21 +189,25 @@ class ConnectionLost(Exception):
 
 
 def receive_parcel(connection: Connection) -> Any:
-    """Receives and decodes a parcel, each part straight into the memory that the object will use.
+    """Receives and decodes a parcel, each part into memory of its own.
 
     Raises:
         ConnectionLost: It did not come in full, or there was no memory for it.
         BaseException: Whatever decoding raises; the connection is at the end of the parcel then.
     """
-    parts: list[memoryview] = []
+    stream: list[Any] = []
+    buffers: list[Any] = []
     try:
         (count,) = _COUNT.unpack(connection.recv_bytes())
         for _ in range(count):
-            size, writable = _PART.unpack(connection.recv_bytes())
+            size, kind = PART.unpack(connection.recv_bytes())
             part = bytearray(size)
             if size:
                 connection.recv_bytes_into(part)
-            parts.append(memoryview(part) if writable else memoryview(part).toreadonly())
+            if kind == STREAM:
+                stream.append(part)
+            else:
+                buffers.append(memoryview(part).toreadonly() if kind == READ_ONLY else part)
     except (EOFError, OSError, MemoryError) as exc:
         raise ConnectionLost from exc
-    return pickle.loads(parts[0], buffers=parts[1:])
+    return unpickle(stream, buffers)

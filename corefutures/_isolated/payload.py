@@ -1,194 +1,439 @@
-"""Objects as bytes: pickle protocol 5, with large buffers kept out of band in a parcel.
+"""Objects as bytes: pickled with protocol 5, in parcels if they are large.
 
-Touches `pickle`, `plain` and nothing of the pool; used on both sides. Guarantees: a parcel has no name anywhere (a
-memfd or plain memory), so a killed process leaves nothing behind; what was encoded is a snapshot.
+Touches `pickle`, `plain` and nothing of the pool; used on both sides. Guarantees: what was encoded is a snapshot; it
+arrives as it would through any pickle, whatever its size, in memory of its own; a parcel has no name anywhere (memfds
+or plain memory), so a killed process leaves nothing behind.
 """
 
 from __future__ import annotations
 
-import io
+import errno
 import mmap
 import os
 import pickle
 import sys
 from struct import Struct
 from types import FunctionType
+from weakref import WeakValueDictionary
 
+from corefutures._isolated.descriptors import lifted
 from corefutures._isolated.plain import plain_call
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
+    Reducers = Mapping[type, Callable[[Any], Any]]
 
-#: Bytes; a larger body, or a single buffer of at least half of it, travels as a parcel.
+#: Bytes; a larger body travels as a parcel.
 INLINE_LIMIT: Final = 1 << 16
-_OUT_OF_BAND: Final = INLINE_LIMIT // 2
+#: Bytes; content of at least this size has a segment of its own, which calls that wait with equal content share.
+LARGE: Final = 1 << 18
+#: How many of these a parcel may have, since each takes a descriptor; what is beyond goes with the rest.
+_LARGE_AT_MOST: Final = 16
+#: Bytes; the rest travels beside the descriptors, not behind one, if it is at most this large.
+_BESIDE: Final = 1 << 11
 
 _PROTOCOL: Final = 5
 _ERROR: Final = Struct("=I")
-_SEGMENT: Final = Struct("=QQB")  # offset, size, whether it may be written to
-#: sent with a parcel's descriptor: the call's number, the number of segments, where their table lies
-LABEL: Final = Struct("=QQQ")
-_ALIGNMENT: Final = 64
+_COUNT: Final = Struct("=I")
 _BEGINNING: Final = 512  # bytes: room for the name of a function
 _PAGE: Final = 1 << 30  # no single write is larger than this
+_SHORT: Final = 1 << 10  # bytes that are read at least
+_STRETCH: Final = 1 << 18  # bytes that are compared at a time
+_HUGE: Final = 1 << 22  # bytes; from this size on memory is in huge pages, which have 2 MB each as a rule
 
-#: How many parcels may hold a descriptor at a time, and how many descriptors are left to everybody else; what is
+#: Bytes; a pickler that has grown larger is not used again. Its memo grows with the objects that it meets, never
+#: shrinks, and is gone over as a whole each time it is cleared.
+_GROWN: Final = 1 << 17
+
+#: What the parts of a parcel are, as told beside its descriptors.
+PART: Final = Struct("=QB")  # size, kind
+BESIDE: Final = 0  # of the pickle, right here
+STREAM: Final = 1  # of the pickle
+BUFFER: Final = 2  # beside the pickle
+READ_ONLY: Final = 3  # the same, not to be written to
+CONTINUED: Final = 4  # goes on with the buffer before
+
+#: How many memfds there may be at a time, and how many descriptors are left to everybody else; what is
 #: beyond waits in plain memory until it is sent.
 _SPOOLED_AT_MOST: Final = 32
+_FILES_AT_MOST: Final = 200  # of one segment: no message takes more than 253 descriptors
 _LEFT_TO_OTHERS: Final = 64
 _spooled: set[int] = set()
 
 
-class Parcel:
-    """An encoded object too large to travel inline: the pickle, then its out-of-band buffers.
+# ── parcels ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Segment:
+    """A copy of what a parcel consists of, which nobody changes: several parcels may have the same.
 
     Args:
-        segments: The pickle and the buffers; copied before this returns.
-        spool: Whether to write them into a memfd at once, where there is one.
+        pieces: Copied before this returns, unless they are bytes, and stay in plain memory.
+        spool: Whether to write them into memfds at once, if there is room.
 
-    Thread safety: for one thread at a time.
+    Thread safety: one thread at a time may have it spooled; anybody may ask what it holds meanwhile.
     """
 
-    __slots__ = ("__weakref__", "count", "descriptor", "segments", "table")
+    __slots__ = ("__weakref__", "files", "pieces", "size")
 
-    def __init__(self, segments: Sequence[Buffer], *, spool: bool) -> None:
-        self.descriptor = -1
-        self.count = len(segments)
-        self.table = 0
-        self.segments: list[tuple[Buffer, bool]] = []
-        if spool and len(_spooled) < _SPOOLED_AT_MOST and _descriptors_abound():
+    def __init__(self, pieces: Sequence[Buffer], *, spool: bool) -> None:
+        self.size = sum([len(piece) for piece in pieces])
+        self.files: list[tuple[int, int]] = []  # memfds, and how much is in each
+        self.pieces: list[Buffer] = []
+        if spool and len(_spooled) < _SPOOLED_AT_MOST:
             try:
-                self._spool([(part, _writable(part)) for part in segments])
+                self.files = _spool(pieces, sparing=True)
                 return
             except OSError:  # no descriptor or no memory to be had: it waits in ours
-                self.close()
-        self.segments = [(part if type(part) is bytes else bytearray(part), _writable(part)) for part in segments]
+                pass
+        self.pieces = [piece if type(piece) is bytes else _snapshot(piece) for piece in pieces]
 
-    def __len__(self) -> int:
-        return self.table or sum(memoryview(part).nbytes for part, _ in self.segments)
-
-    def spool(self) -> int:
-        """Returns the descriptor of the memfd that holds everything, which stays the parcel's own.
+    def spool(self) -> list[tuple[int, int]]:
+        """Returns the descriptors of the memfds that hold everything, and how much is in each; they stay ours.
 
         Raises:
             OSError: There is no descriptor or no memory to be had.
         """
-        if self.descriptor < 0:
-            self._spool(self.segments)
-            self.segments = []
-        return self.descriptor
+        if not self.files:
+            self.files = _spool(self.pieces, sparing=False)
+            self.pieces = []
+        return self.files
 
-    def label(self, number: int) -> bytes:
-        """Returns what must be sent along with the descriptor for call `number`."""
-        return LABEL.pack(number, self.count, self.table)
+    def holds(self, content: Buffer) -> bool:
+        """Returns whether this is a copy of `content`."""
+        view, start, pieces = memoryview(content), 0, self.pieces
+        for source, size in [(piece, len(piece)) for piece in pieces] or self.files:
+            stretch = bytearray(min(size, _STRETCH))
+            for offset in range(0, size, _STRETCH):
+                del stretch[size - offset :]
+                if isinstance(source, int):
+                    _fill(source, memoryview(stretch), offset)
+                else:
+                    stretch[:] = source[offset : offset + len(stretch)]
+                if stretch != view[start : start + len(stretch)]:  # of a bytearray, that is done as fast as can be
+                    return False
+                start += len(stretch)
+        return start == len(view)
 
     def beginning(self) -> bytes:
-        """Returns the beginning of the pickle."""
-        if self.segments:
-            return bytes(memoryview(self.segments[0][0])[:_BEGINNING])
-        if sys.platform != "linux":
-            raise OSError("only Linux has memory without a name")
-        return os.pread(self.descriptor, _BEGINNING, 0)
+        """Returns the beginning of the content."""
+        pieces = self.pieces
+        if pieces:
+            return bytes(pieces[0][:_BEGINNING])
+        part = bytearray(min(_BEGINNING, self.files[0][1]))
+        _fill(self.files[0][0], memoryview(part), 0)
+        return bytes(part)
 
-    def close(self) -> None:
-        """Gives everything back."""
-        descriptor, self.descriptor = self.descriptor, -1
-        self.segments = []
-        if descriptor >= 0:
+    def __del__(self) -> None:
+        for descriptor, _ in getattr(self, "files", ()):
             _spooled.discard(descriptor)
             os.close(descriptor)
 
-    def __del__(self) -> None:
-        if getattr(self, "descriptor", -1) >= 0:
-            self.close()
 
-    def _spool(self, segments: Sequence[tuple[Buffer, bool]]) -> None:
-        if sys.platform != "linux":
-            raise OSError("only Linux has memory without a name")
-        self.descriptor = descriptor = os.memfd_create("corefutures", os.MFD_CLOEXEC)
-        _spooled.add(descriptor)
-        offset = 0
-        table = []
-        for part, writable in segments:
-            offset += -offset % _ALIGNMENT
-            view = memoryview(part).cast("B") if part else memoryview(b"")
-            table.append(_SEGMENT.pack(offset, len(view), writable))
-            offset = _write_all(descriptor, view, offset)
-        self.table = offset
-        _write_all(descriptor, memoryview(b"".join(table)), offset)
+class Parcel:
+    """An encoded object too large to travel inline: its pickle, and what goes beside it.
+
+    Args:
+        stream: The pickle, in segments.
+        buffers: Its out-of-band buffers, and whether they may be written to.
+
+    Thread safety: for one thread at a time.
+    """
+
+    __slots__ = ("__weakref__", "buffers", "stream")
+
+    def __init__(self, stream: list[Segment], buffers: list[tuple[Segment, bool]]) -> None:
+        self.stream = stream
+        self.buffers = buffers
+
+    def __len__(self) -> int:
+        return sum([segment.size for segment in self.stream]) + sum([segment.size for segment, _ in self.buffers])
+
+    def parts(self) -> Iterable[tuple[Buffer, int]]:
+        """Yields everything as it is in plain memory, piece by piece, each with what it is."""
+        for segment in self.stream:
+            for piece in segment.pieces:
+                yield piece, STREAM
+        for segment, writable in self.buffers:
+            kind = BUFFER if writable else READ_ONLY
+            for piece in segment.pieces:
+                yield piece, kind
+
+    def spool(self) -> tuple[bytes, list[int]]:
+        """Returns what is to be sent along with descriptors, and these, which stay the parcel's own.
+
+        Raises:
+            OSError: There is no descriptor or no memory to be had.
+        """
+        table: list[bytes] = []
+        beside: list[Buffer] = []
+        descriptors: list[int] = []
+        for segment in self.stream:
+            if segment.size <= _BESIDE and segment.pieces:
+                table.append(PART.pack(segment.size, BESIDE))
+                beside += segment.pieces
+                continue
+            for descriptor, size in segment.spool():
+                table.append(PART.pack(size, STREAM))
+                descriptors.append(descriptor)
+        for segment, writable in self.buffers:
+            kind = BUFFER if writable else READ_ONLY
+            for descriptor, size in segment.spool():
+                table.append(PART.pack(size, kind))
+                descriptors.append(descriptor)
+                kind = CONTINUED
+        return b"".join([_COUNT.pack(len(table)), *table, *beside]), descriptors
+
+    def beginning(self) -> bytes:
+        """Returns the beginning of the pickle."""
+        return self.stream[0].beginning()
+
+    def close(self) -> None:
+        """Lets go of everything."""
+        self.stream = []
+        self.buffers = []
 
 
-def _write_all(descriptor: int, view: memoryview, offset: int) -> int:
-    """Writes `view` at `offset` (pwrite: no page of ours is mapped, none faults in); returns where it ends."""
+def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
+    """Writes `pieces` into memfds: one, unless files must not be so large.
+
+    Args:
+        pieces: What to write.
+        sparing: Whether to leave some descriptors to others.
+
+    Raises:
+        OSError: There is no descriptor or no memory to be had.
+    """
+    files: list[tuple[int, int]] = []
+    try:
+        descriptor, done = _new_file(sparing=sparing), 0
+        files.append((descriptor, 0))
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                try:
+                    written = os.pwrite(descriptor, view[:_PAGE], done)
+                except OSError as exc:
+                    if exc.errno != errno.EFBIG:
+                        raise
+                    if not done or len(files) == _FILES_AT_MOST:
+                        raise OSError(
+                            errno.EFBIG,
+                            f"{sum(map(len, pieces)):,} bytes can't be sent under this limit of the size of files"
+                            " (RLIMIT_FSIZE, ulimit -f), which counts for memory files as well",
+                        ) from None
+                    descriptor, done = _new_file(sparing=sparing), 0
+                    files.append((descriptor, 0))
+                    continue
+                view = view[written:]
+                done += written
+                files[-1] = descriptor, done
+    except BaseException:
+        for descriptor, _ in files:
+            os.close(descriptor)
+        raise
+    _spooled.update([descriptor for descriptor, _ in files])
+    return files
+
+
+def _new_file(*, sparing: bool) -> int:
+    """Returns the descriptor of a new memfd.
+
+    Raises:
+        OSError: There is none to be had.
+    """
     if sys.platform != "linux":
         raise OSError("only Linux has memory without a name")
-    done = 0
-    while done < len(view):
-        done += os.pwrite(descriptor, view[done : done + _PAGE], offset + done)
-    return offset + done
+    descriptor = lifted(os.memfd_create("corefutures", os.MFD_CLOEXEC))
+    if sparing:
+        import resource  # only large payloads need it, and only where there is a memfd
+
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if limit != resource.RLIM_INFINITY and descriptor >= limit - _LEFT_TO_OTHERS:
+            os.close(descriptor)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return descriptor
 
 
-def _descriptors_abound() -> bool:
+def _fill(descriptor: int, target: memoryview, offset: int) -> None:
+    """Reads what is at `offset` into `target`; what the descriptor's own offset is plays no role: others share it."""
     if sys.platform != "linux":
-        return False
-    import resource  # only large payloads need it, and only where there is a memfd
-
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    lowest = os.dup(0) if limit != resource.RLIM_INFINITY else 0
-    if lowest:
-        os.close(lowest)
-    return lowest < limit - _LEFT_TO_OTHERS or limit == resource.RLIM_INFINITY
-
-
-def _writable(part: Buffer) -> bool:
-    return not memoryview(part).readonly
+        raise OSError("only Linux has memory without a name")
+    while target:
+        count = os.preadv(descriptor, [target[:_PAGE]], offset)
+        if not count:
+            raise EOFError("a memory file is shorter than it was said to be")
+        target = target[count:]
+        offset += count
 
 
-def open_parcel(descriptor: int, count: int, table: int) -> Any:
-    """Decodes the object in a parcel that came as a descriptor, which is closed.
+def _snapshot(content: Buffer) -> Buffer:
+    """Returns a copy, in memory that is taken for it alone."""
+    view = memoryview(content)
+    copy = private_memory(len(view))
+    copy[:] = view
+    return copy
 
-    Its buffers stay where they are: what was decoded refers to the mapped memory, which goes when it goes.
-    """
+
+def private_memory(size: int) -> memoryview:
+    """Returns memory of this process alone; in huge pages if it is large: filling small ones takes far longer."""
+    if sys.platform != "linux" or size < _HUGE:
+        return memoryview(bytearray(size))
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     try:
-        whole = memoryview(mmap.mmap(descriptor, table + count * _SEGMENT.size))
-    finally:
-        os.close(descriptor)
-    parts = []
-    for offset, size, writable in _SEGMENT.iter_unpack(whole[table:]):
-        part = whole[offset : offset + size]
-        parts.append(part if writable else part.toreadonly())
-    return pickle.loads(parts[0], buffers=parts[1:])
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a kernel that was built without them
+        pass
+    return memoryview(memory)
+
+
+# ── taking parcels ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_parcel(label: memoryview, descriptors: Sequence[int]) -> Any:
+    """Decodes the object in a parcel that came as descriptors, which stay the caller's.
+
+    Args:
+        label: What was sent along with them.
+        descriptors: All of them.
+
+    Raises:
+        BaseException: Whatever decoding raises.
+    """
+    (count,) = _COUNT.unpack_from(label)
+    start = _COUNT.size + count * PART.size
+    stream: list[Buffer | tuple[int, int]] = []
+    buffers: list[tuple[list[tuple[int, int]], bool]] = []
+    left = iter(descriptors)
+    for size, kind in PART.iter_unpack(label[_COUNT.size : start]):
+        if kind == BESIDE:
+            stream.append(label[start : start + size])
+            start += size
+        elif kind == STREAM:
+            stream.append((next(left), size))
+        elif kind == CONTINUED:
+            buffers[-1][0].append((next(left), size))
+        else:
+            buffers.append(([(next(left), size)], kind == READ_ONLY))
+    mapped = [_private_copy(files, read_only=read_only) for files, read_only in buffers]
+    return unpickle(stream, mapped)
+
+
+def _private_copy(files: list[tuple[int, int]], *, read_only: bool) -> memoryview:
+    """Returns memory with the content of memfds: this process's own, and no descriptor is held for it."""
+    if len(files) == 1 and sys.platform == "linux" and sys.version_info >= (3, 13):
+        # Pages are copied when they are written to.
+        copy = memoryview(mmap.mmap(*files[0], flags=mmap.MAP_PRIVATE, trackfd=False))
+    else:
+        copy = private_memory(sum([size for _, size in files]))
+        start = 0
+        for descriptor, size in files:
+            _fill(descriptor, copy[start : start + size], 0)
+            start += size
+    return copy.toreadonly() if read_only else copy
+
+
+def unpickle(stream: Sequence[Buffer | tuple[int, int]], buffers: Sequence[Buffer]) -> Any:
+    """Returns the object of a pickle in parts: bytes, or a memfd and how much is in it.
+
+    Raises:
+        BaseException: Whatever decoding raises.
+    """
+    if len(stream) == 1 and not isinstance(stream[0], tuple):
+        return pickle.loads(stream[0], buffers=buffers)
+    return pickle.Unpickler(_Stream(stream), buffers=buffers).load()
+
+
+class _Stream:
+    """A file that an unpickler reads parts from: large content straight into the object that it becomes."""
+
+    def __init__(self, parts: Sequence[Buffer | tuple[int, int]]) -> None:
+        self._parts = iter(parts)
+        self._rest = memoryview(b"")  # of a part in memory
+        self._file = (-1, 0, 0)  # of another part: what is left of it
+
+    def readinto(self, target: Any) -> int:
+        whole = memoryview(target).cast("B")
+        done = 0
+        while done < len(whole):
+            if self._rest:
+                part = self._rest[: len(whole) - done]
+                whole[done : done + len(part)] = part
+                self._rest = self._rest[len(part) :]
+                done += len(part)
+                continue
+            descriptor, offset, end = self._file
+            if offset < end and len(whole) - done < _SHORT:
+                self._rest = memoryview(bytearray(min(end - offset, _SHORT)))
+                _fill(descriptor, self._rest, offset)
+                self._file = descriptor, offset + len(self._rest), end
+            elif offset < end:
+                size = min(end - offset, len(whole) - done)
+                _fill(descriptor, whole[done : done + size], offset)
+                self._file = descriptor, offset + size, end
+                done += size
+            else:
+                following = next(self._parts, None)
+                if following is None:
+                    break
+                if isinstance(following, tuple):
+                    self._file = following[0], 0, following[1]
+                else:
+                    self._rest = memoryview(following)
+        return done
+
+    def read(self, size: int) -> bytes:
+        if size <= len(self._rest):
+            part, self._rest = self._rest[:size], self._rest[size:]
+            return bytes(part)
+        content = bytearray(size)
+        return bytes(memoryview(content)[: self.readinto(content)])
+
+    def readline(self) -> bytes:
+        raise EOFError("protocol 5 has no lines")
+
+
+# ── encoding ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Encoder:
     """Makes bodies of objects.
 
     Args:
-        reducers: Returns the table of reducers to be used, asked again for each new pickler; copyreg's if None.
-        pickler: The class to pickle with; the standard one if None.
-        spool: Whether parcels are written into a memfd, where there is one.
+        reducers: Returns the tables of reducers to be used, of which later ones come first; asked once, when the first
+            object is to be pickled. What is added to them afterwards counts from then on. copyreg's if None.
+        pickler: The class to pickle with; the standard one if None. Its attribute `aside` is set to a list: a
+            `PickleBuffer` that is entered there, with content to go in its place or None, may go beside the pickle,
+            and then arrives as any buffer; all others arrive as bytes or bytearrays.
+        spool: Whether parcels are written into memfds, where there are such.
+        parcel: Makes a parcel of its stream and its buffers.
 
     Thread safety: may be called from several threads at once, and from a `__reduce__` that it has called.
     """
 
     def __init__(
         self,
-        reducers: Callable[[], Mapping[type, Callable[[Any], Any]]] | None = None,
+        reducers: Callable[[], Sequence[Reducers]] | None = None,
         pickler: Any = None,
         spool: bool = True,
+        parcel: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Parcel,
     ) -> None:
         self._reducers = reducers
         self._spool = spool and hasattr(os, "memfd_create")
         self._pickler = pickler
+        self._parcel = parcel
+        self._tables: Sequence[Reducers] | None = None
         # Picklers to be used again: making one costs more than a tiny call. Whoever takes one out owns it.
         self._idle: list[_Picklery] = []
+        # Large ones that have not been sent, by size and samples of what they hold.
+        self._segments: WeakValueDictionary[Any, Segment] = WeakValueDictionary()
 
-    def __call__(self, obj: Any) -> bytes | Parcel:
+    def __call__(self, obj: Any) -> Any:
         """Returns `obj` as a body, or as a parcel if it is large.
 
         Raises:
@@ -197,14 +442,47 @@ class Encoder:
         try:
             picklery = self._idle.pop()
         except IndexError:
-            picklery = _Picklery(self._pickler, self._reducers)
-        body, buffers = picklery.dump(obj)
-        self._idle.append(picklery)  # not reached after an error: its memo would be wrong
-        if not buffers and len(body) <= INLINE_LIMIT:
-            return body
-        return Parcel([body, *buffers], spool=self._spool)
+            picklery = self._make_picklery(self._segment)
+        else:
+            if picklery.tables and not picklery.is_up_to_date():
+                picklery = self._make_picklery(self._segment)
+        pieces, buffers = picklery.dump(obj)
+        if sys.getsizeof(picklery.pickler) <= _GROWN:
+            self._idle.append(picklery)  # not reached after an error: its memo would be wrong
+        else:
+            picklery.drop()
+        if len(pieces) == 1 and not buffers and type(piece := pieces[0]) is bytes and len(piece) <= INLINE_LIMIT:
+            return piece
+        stream: list[Segment] = []
+        rest: list[Buffer] = []
+        for piece in pieces:
+            if isinstance(piece, Segment):
+                if rest:
+                    stream.append(self._small_segment(rest))
+                    rest = []
+                stream.append(piece)
+            else:
+                rest.append(piece)
+        if not stream and not buffers and sum(map(len, rest)) <= INLINE_LIMIT:
+            return b"".join(rest)
+        if rest:
+            stream.append(self._small_segment(rest))
+        return self._parcel(stream, buffers)
 
-    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Parcel:
+    def in_band(self, obj: Any) -> bytes:
+        """Returns `obj` as one body, however large.
+
+        Raises:
+            BaseException: Whatever pickling raises.
+        """
+        picklery = self._make_picklery(None)
+        pieces, buffers = picklery.dump(obj)
+        picklery.drop()
+        if buffers:
+            raise pickle.PicklingError("memory that is shared can't go along here")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # type: ignore[arg-type, return-value]
+
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Returns a call as a body or parcel for `CallReader`: function and arguments, and keywords if there are any.
 
         Raises:
@@ -216,36 +494,108 @@ class Encoder:
                 return body
         return self((fn, args, kwargs) if kwargs else (fn, args))
 
+    def _make_picklery(self, segment: Callable[[Buffer], Segment] | None) -> _Picklery:
+        if self._tables is None:
+            self._tables = () if self._reducers is None else self._reducers()
+        return _Picklery(self._pickler, self._tables, segment)
+
+    def _segment(self, content: Buffer) -> Segment:
+        """Returns a segment with large content; the same as before, if that has not been sent yet."""
+        size, view = len(content), memoryview(content)
+        key = size, bytes(view[:64]), bytes(view[size // 2 :][:64]), bytes(view[-64:])
+        segment = self._segments.get(key)
+        if segment is None or not segment.holds(content):
+            segment = self._segments[key] = Segment([content], spool=self._spool)
+        return segment
+
+    def _small_segment(self, pieces: list[Buffer]) -> Segment:
+        return Segment(pieces, spool=self._spool and sum(map(len, pieces)) > _BESIDE)
+
 
 class _Picklery:
-    """A pickler with its output and its buffers."""
+    """A pickler with its reducers, its output and its buffers.
 
-    def __init__(self, pickler: Any, reducers: Callable[[], Mapping[type, Callable[[Any], Any]]] | None) -> None:
-        self._out = io.BytesIO()
-        self._buffers: list[memoryview] = []
-        make = pickle.Pickler if pickler is None else pickler
-        self._pickler = make(self._out, _PROTOCOL, buffer_callback=self._keep_in_band)
-        if reducers is not None:
-            self._pickler.dispatch_table = reducers()
+    The pickler writes large content as it is, with no copy of its own in between.
+    """
 
-    def dump(self, obj: Any) -> tuple[bytes, list[memoryview]]:
-        self._pickler.dump(obj)
-        body = self._out.getvalue()
-        self._out.seek(0)
-        self._out.truncate()
-        self._pickler.clear_memo()
+    def __init__(self, make: Any, tables: Sequence[Reducers], segment: Callable[[Buffer], Segment] | None) -> None:
+        self._segment = segment
+        self._segments = 0  # made for this dump
+        self._pieces: list[Buffer | Segment] = []
+        self._buffers: list[tuple[Any, bool]] = []
+        self._aside: list[tuple[pickle.PickleBuffer, Any]] = []
+        pickler: Any = (make or pickle.Pickler)(self, _PROTOCOL, buffer_callback=self._keep_in_band)
+        self.pickler = pickler
+        if make is not None:  # a class of ours, which has room for that
+            pickler.aside = self._aside
+        self.tables = [(table, dict(table)) for table in tables]
+        self._array = self._find_array()
+        if tables:
+            merged: dict[type, Any] = {} if self._array is None else {self._array: self._reduce_array}
+            for table in tables:
+                merged.update(table)
+            self.pickler.dispatch_table = merged
+
+    def is_up_to_date(self) -> bool:
+        """Returns whether nobody has added a reducer meanwhile, or imported NumPy."""
+        for table, copy in self.tables:
+            if table != copy:
+                return False
+        return self._array is not None or self._find_array() is None
+
+    def _find_array(self) -> Any:
+        return getattr(sys.modules.get("numpy"), "ndarray", None) if self.tables else None
+
+    def dump(self, obj: Any) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
+        """Returns the pickle, in pieces, and what goes beside it."""
+        try:
+            self.pickler.dump(obj)
+        except BaseException:
+            self.drop()
+            raise
+        self.pickler.clear_memo()
+        pieces, self._pieces = self._pieces, []
         buffers, self._buffers = self._buffers, []
-        return body, buffers
+        self._aside.clear()
+        self._segments = 0
+        return pieces, buffers
+
+    def drop(self) -> None:
+        """Lets go of the pickler, which refers to us, and may have much memory."""
+        self.pickler = None
+
+    def write(self, piece: Buffer | pickle.PickleBuffer) -> None:
+        content: Buffer = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
+        if len(content) >= LARGE and self._segment is not None and self._segments < _LARGE_AT_MOST:
+            self._segments += 1
+            self._pieces.append(self._segment(content))
+        else:  # a memoryview is of memory that the pickler has only now
+            self._pieces.append(bytes(content) if content is piece and type(piece) is memoryview else content)
+
+    def _reduce_array(self, array: Any) -> Any:
+        """Reduces a NumPy array, which is content with any buffer, unlike what else may be made of a `PickleBuffer`."""
+        reduced = array.__reduce_ex__(_PROTOCOL)
+        self._aside += [(arg, None) for arg in reduced[1] if type(arg) is pickle.PickleBuffer]
+        return reduced
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
+        found = [entry for entry in self._aside if entry[0] is buffer]
+        if not found:
             return True
-        if raw.nbytes < _OUT_OF_BAND:
+        self._aside.remove(found[0])
+        content = found[0][1]
+        if content is not None:
+            self._buffers.append((content, True))
+            return False
+        raw = buffer.raw()
+        if raw.nbytes < LARGE or self._segment is None or self._segments >= _LARGE_AT_MOST:
             return True
-        self._buffers.append(raw)
+        self._segments += 1
+        self._buffers.append((self._segment(raw), not raw.readonly))
         return False
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def pack_error(error: BaseException, text: str, encode: Callable[[Any], bytes]) -> bytes:

@@ -32,7 +32,7 @@ from corefutures._isolated.frames import (
     VALUE_PARCEL,
     WANTED,
 )
-from corefutures._isolated.payload import Parcel, pack_error
+from corefutures._isolated.payload import pack_error
 from corefutures._isolated.plain import CallReader, plain_result
 from corefutures._stopping import ask_by
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from mmap import mmap
     from typing import Any, Protocol
+
+    from corefutures._isolated.payload import Encoder, Parcel
 
     class Courier(Protocol):
         """Carries parcels between a pool and one worker; the backend's own."""
@@ -68,7 +70,7 @@ class TicketEnds(namedtuple("TicketEnds", "tickets frames memory memory_size boa
 class Reporter:
     """Encodes what came of a call as the kind and body of a frame; never raises."""
 
-    def __init__(self, encode: Callable[[Any], Any]) -> None:
+    def __init__(self, encode: Encoder) -> None:
         self._encode = encode
         self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
 
@@ -108,13 +110,9 @@ class Reporter:
     def _dumps(self, error: BaseException) -> bytes:
         traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
         try:
-            body: bytes | Parcel = self._encode(error)
+            return self._encode.in_band(error)
         finally:
             error.__traceback__ = traceback
-        if isinstance(body, Parcel):  # large, and rare: in one piece
-            body.close()
-            return pickle.dumps(error, 5)
-        return body
 
 
 def describe(error: BaseException) -> str:
@@ -132,7 +130,7 @@ def serve_tickets(
     board: memoryview,
     berth: int,
     courier: Courier,
-    encode: Callable[[Any], Any],
+    encode: Encoder,
     prepare: Callable[[], object] | None,
     limit: int | None,
     alive: Callable[[], bool],

@@ -60,7 +60,12 @@ if TYPE_CHECKING:
     from corefutures._isolated.logwork import forward_logs as forward_logs
     from corefutures._isolated.pairs import PairPool as PairPool
     from corefutures._isolated.pairwork import ConnectionLost as ConnectionLost, serve_pair as serve_pair
-    from corefutures._isolated.payload import Encoder as Encoder
+    from corefutures._isolated.payload import (
+        INLINE_LIMIT as INLINE_LIMIT,
+        Encoder as Encoder,
+        Segment as Segment,
+        unpickle as unpickle,
+    )
     from corefutures._isolated.plain import plain_call as plain_call
     from corefutures._isolated.pool import BREAK as BREAK, REPLACE as REPLACE, Pool as Pool
     from corefutures._isolated.ways import has_fast_path as has_fast_path
@@ -186,11 +191,14 @@ _HOMES = {
     "ERROR": "corefutures._isolated.frames",
     "Encoder": "corefutures._isolated.payload",
     "FRAME": "corefutures._isolated.frames",
+    "INLINE_LIMIT": "corefutures._isolated.payload",
     "STOP": "corefutures._isolated.frames",
+    "Segment": "corefutures._isolated.payload",
     "TicketEnds": "corefutures._isolated.worker",
     "UNFIT": "corefutures._isolated.frames",
     "forward_logs": "corefutures._isolated.logwork",
     "plain_call": "corefutures._isolated.plain",
+    "unpickle": "corefutures._isolated.payload",
     # isolated workers, their own side
     "Reporter": "corefutures._isolated.worker",
     "describe": "corefutures._isolated.worker",

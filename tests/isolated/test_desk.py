@@ -16,7 +16,7 @@ if sys.platform == "linux":
     from corefutures._isolated.desk import TicketDesk
     from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
     from corefutures._isolated.future import CallFuture
-    from corefutures._isolated.payload import Parcel
+    from corefutures._isolated.payload import Parcel, Segment
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_tickets_in_order_with_their_bodies(desk):
 
 
 def test_parcels_stay_with_their_future(desk):
-    parcel = Parcel([b"large"], spool=False)
+    parcel = Parcel([Segment([b"large"], spool=False)], [])
     future = call(7, parcel)
     post(desk, future)
     assert claim(desk) == (7, b"")

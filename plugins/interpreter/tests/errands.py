@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 
 state = "untouched"
@@ -94,3 +95,64 @@ def leave_child():
     import subprocess
 
     return subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE).pid
+
+
+class Reduced:
+    """Hands out a `PickleBuffer`, and is made again of what arrives."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def __reduce_ex__(self, protocol):
+        return Reduced, (pickle.PickleBuffer(self.content),)
+
+
+def buffers(size):
+    """Returns things with buffers of `size` bytes, which arrive as bytearrays and bytes in turn."""
+    return [kind(make(size)) for kind in (pickle.PickleBuffer, Reduced) for make in (bytearray, bytes)]
+
+
+def types_of(things):
+    """Returns the types and sizes of the contents of things."""
+    contents = [thing.content if isinstance(thing, Reduced) else thing for thing in things]
+    return [(type(content).__name__, len(content)) for content in contents]
+
+
+def open_connection():
+    import multiprocessing
+
+    return multiprocessing.Pipe()[0]
+
+
+class Mistaken(Exception):
+    """Can't be described."""
+
+    def __str__(self):
+        return self.detail
+
+
+class Unspeakable(Exception):
+    """Can't be described at all: the traceback can't be made into text."""
+
+    @property
+    def __cause__(self):
+        raise MemoryError("no memory")
+
+
+def raise_undescribable(kind):
+    if kind == "cause":
+        try:
+            raise Mistaken
+        except Mistaken as error:
+            raise ImportError("the extension could not be set up") from error
+    if kind == "import":
+        error = ImportError("not here")
+        error.__str__ = None
+        raise type("Strange", (ImportError,), {"__str__": Mistaken.__str__})
+    if kind == "cycle":
+        first, second = ImportError("first"), ImportError("second")
+        first.__cause__, second.__cause__ = second, first
+        raise first
+    if kind == "class":
+        raise type("Nameless", (Exception,), {"__module__": property(Mistaken.__str__)})
+    raise Unspeakable

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 from array import array
 from concurrent import interpreters
 from concurrent.interpreters import ExecutionFailed, NotShareableError
+from types import SimpleNamespace
 
 import errands
 import pytest
+
+from corefutures_interpreter._crossing import Encoder
+from corefutures_interpreter._failures import FailureReporter, rebuild
 
 BIG = 1 << 20
 
@@ -198,3 +204,54 @@ def test_numpy_loads_or_says_what_to_do(pool):
     if type(error) is ImportError:
         assert any('create_executor("process")' in note for note in error.__notes__)
     assert pool.submit(errands.echo, 1).result() == 1
+
+
+@pytest.mark.parametrize("size", [100, 40_000, 300_000, 3_000_000])
+def test_buffers_have_the_same_types_at_every_size(pool, size):
+    expected = [("bytearray", size), ("bytes", size)] * 2
+    assert pool.submit(errands.types_of, errands.buffers(size)).result(30) == expected
+    assert errands.types_of(pool.submit(errands.buffers, size).result(30)) == expected
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "cloudpickle"])
+def test_a_connection_is_refused_before_two_close_its_descriptor(make_pool, serializer):
+    if serializer == "cloudpickle":
+        pytest.importorskip("cloudpickle")
+    executor = make_pool(serializer=serializer)
+    connection, far = multiprocessing.Pipe()
+    with connection, far:
+        for future in executor.submit(errands.echo, far), executor.submit(errands.open_connection):
+            with pytest.raises(NotShareableError, match="Connection"):
+                future.result(30)
+        far.send_bytes(b"still ours")
+        assert connection.recv_bytes() == b"still ours"
+
+
+@pytest.mark.parametrize(
+    "make", [bytes, bytearray, lambda content: array("B", content)], ids=["bytes", "bytearray", "array"]
+)
+def test_calls_that_wait_share_what_is_equal(make):
+    encode = Encoder("pickle")
+    content = make(b"x" * 1_000_000)
+    waiting = [encode.call(errands.echo, (content, number), {}) for number in range(40)]
+    content = {id(view.obj) for parcel in waiting for view in parcel.manifest()[1:] if view.nbytes >= 1_000_000}
+    assert len(content) == 1
+
+
+@pytest.mark.parametrize("kind", ["cause", "import", "cycle", "class", "unspeakable"])
+def test_an_exception_that_cannot_be_described_fails_its_own_call(pool, kind):
+    error = pool.submit(errands.raise_undescribable, kind).exception(30)
+    assert isinstance(error, Exception)
+    assert pool.submit(errands.echo, 1).result(30) == 1
+
+
+def test_the_last_resort_of_a_reporter_can_be_read(monkeypatch):
+    reporter = FailureReporter(Encoder("pickle"))
+
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("corefutures_interpreter._failures.pickle", SimpleNamespace(dumps=no_memory))
+    _, body = reporter.error(ValueError("lost"))
+    monkeypatch.undo()
+    assert isinstance(rebuild(body, pickle.loads), MemoryError)

@@ -19,23 +19,14 @@ from types import FunctionType
 
 from _interpreters import NotShareableError
 
-from corefutures.backend import plain_call
+from corefutures.backend import INLINE_LIMIT, Encoder as _Encoder, plain_call, unpickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
     from types import CodeType
     from typing import Any
 
-_PROTOCOL = 5
-#: Bytes; a larger body, or a single buffer of at least half of it, travels as a parcel.
-_INLINE_LIMIT = 1 << 16
-_OUT_OF_BAND = _INLINE_LIMIT // 2
-_BEGINNING = 512  # bytes: room for the name of a function
-
-#: Bytes; from this size on a snapshot is in huge pages, which have 2 MB each as a rule.
-_HUGE = 1 << 22
-
+    from corefutures.backend import Segment
 
 # ── functions by value ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -89,10 +80,15 @@ def _reduce(pickler: Any, obj: Any) -> Any:
     if kind is memoryview:
         # Stands for it in the pickle: only what is contiguous could do that itself.
         buffer = pickle.PickleBuffer(b"" if obj.readonly else bytearray())
-        pickler.shared.append((buffer, obj))
+        pickler.aside.append((buffer, obj))
         return memoryview, (buffer,)
     if kind is array:
-        return _make_array, (obj.typecode, pickle.PickleBuffer(obj))
+        buffer = pickle.PickleBuffer(obj)
+        pickler.aside.append((buffer, None))
+        return _make_array, (obj.typecode, buffer)
+    if kind.__module__ == "multiprocessing.connection":
+        # Pickled by its number, it would be closed twice.
+        raise TypeError(f"cannot pickle {kind.__name__!r} object: its descriptor has one owner in this process")
     return NotImplemented
 
 
@@ -106,6 +102,8 @@ def _plain_pickler() -> type[pickle.Pickler]:
 
 
 def _cloud_pickler() -> Any:
+    import concurrent.interpreters  # noqa: F401 - of a module that is not imported, cloudpickle sends classes by value
+
     import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc, unused-ignore]
@@ -130,27 +128,28 @@ class Parcel:
     """An encoded object that is too large to travel inline, or that shares memory.
 
     Args:
-        pickled: The pickle, in pieces.
-        buffers: Its out-of-band buffers.
+        stream: The pickle, in segments.
+        buffers: What goes beside it: segments, or memoryviews as they are.
     """
 
-    __slots__ = ("_manifest",)
+    __slots__ = ("_buffers", "_stream")
 
-    def __init__(self, pickled: list[bytes | memoryview], buffers: list[memoryview]) -> None:
-        # Bytes would be copied by the interpreter that receives them; views of them are not.
-        views: list[memoryview] = [memoryview(piece) for piece in pickled]
-        self._manifest: tuple[Any, ...] = (len(pickled), *views, *buffers)
+    def __init__(self, stream: list[Segment], buffers: list[tuple[Segment | memoryview, bool]]) -> None:
+        self._stream = stream
+        self._buffers = buffers
 
     def __len__(self) -> int:
-        return sum(view.nbytes for view in self._manifest[1:])
+        return sum(view.nbytes for view in self.manifest()[1:])
 
     def manifest(self) -> tuple[Any, ...]:
         """Returns what a queue between interpreters is to carry: the count of the pickle's pieces, then all views."""
-        return self._manifest
+        # Bytes would be copied by the interpreter that receives them; views of them are not.
+        pieces = [memoryview(piece) for segment in self._stream for piece in segment.pieces]
+        return len(pieces), *pieces, *(_view(*buffer) for buffer in self._buffers)
 
     def beginning(self) -> bytes:
         """Returns the beginning of the pickle."""
-        return b"".join(view[:_BEGINNING] for view in self._manifest[1:2])
+        return self._stream[0].beginning()
 
     def joined(self) -> bytes:
         """Returns the pickle in one piece.
@@ -158,18 +157,25 @@ class Parcel:
         Raises:
             NotShareableError: It has buffers beside it.
         """
-        count, *views = self._manifest
-        if count < len(views):
+        if self._buffers:
             raise NotShareableError("memory that is shared can't be an argument of an initializer")
-        return b"".join(views)
+        return b"".join(piece for segment in self._stream for piece in segment.pieces)
 
     def close(self) -> None:
         """Lets go of everything."""
-        self._manifest = (0,)
+        self._stream = []
+        self._buffers = []
 
 
-class Encoder:
-    """Makes bodies of objects; stands in for the shared machinery's encoder.
+def _view(content: Segment | memoryview, writable: bool) -> memoryview:
+    if isinstance(content, memoryview):
+        return content
+    view = memoryview(content.pieces[0])
+    return view if writable else view.toreadonly()
+
+
+class Encoder(_Encoder):
+    """The shared machinery's encoder, for interpreters.
 
     Args:
         serializer: "pickle" or "cloudpickle".
@@ -178,10 +184,8 @@ class Encoder:
     """
 
     def __init__(self, serializer: str) -> None:
+        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Parcel)
         self._plainly = serializer == "pickle"
-        self._pickler = _PICKLERS[serializer]()
-        # Picklers to be used again: making one costs more than a tiny call. Whoever takes one out owns it.
-        self._idle: list[_Picklery] = []
 
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Parcel:
         """Returns a call as a body.
@@ -190,7 +194,7 @@ class Encoder:
             NotShareableError: It can't cross; the cause says why.
         """
         if not kwargs and self._plainly and type(fn) is FunctionType and fn.__module__ != "__main__":
-            body = plain_call(fn, args, _INLINE_LIMIT)
+            body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
         return self((fn, args, kwargs) if kwargs else (fn, args))
@@ -202,20 +206,9 @@ class Encoder:
             NotShareableError: It can't cross; the cause says why.
         """
         try:
-            picklery = self._idle.pop()
-        except IndexError:
-            picklery = _Picklery(self._pickler)
-        try:
-            pickled, buffers = picklery.dump(obj)
-        except Exception as exc:  # the pickler is not used again: its memo would be wrong
+            return super().__call__(obj)  # type: ignore[no-any-return]
+        except Exception as exc:
             raise NotShareableError(f"{_named(obj)} does not support cross-interpreter data: {exc}") from exc
-        self._idle.append(picklery)
-        if not buffers:
-            if len(pickled) == 1 and len(pickled[0]) <= _INLINE_LIMIT:
-                return bytes(pickled[0])
-            if sum(map(len, pickled)) <= _INLINE_LIMIT:
-                return b"".join(pickled)
-        return Parcel(pickled, buffers)
 
 
 def _named(obj: Any) -> str:
@@ -225,62 +218,6 @@ def _named(obj: Any) -> str:
     except Exception:
         text = f"a {type(obj).__name__}"
     return text if len(text) < 300 else f"{text[:300]}…"
-
-
-class _Picklery:
-    """A pickler with its output and its buffers.
-
-    The pickler writes large bytes as they are, with no copy of its own in between.
-    """
-
-    def __init__(self, make: Callable[..., Any]) -> None:
-        self._pieces: list[bytes | memoryview] = []
-        self._buffers: list[memoryview] = []
-        self._shared: list[tuple[pickle.PickleBuffer, memoryview]] = []
-        self._pickler = make(self, _PROTOCOL, buffer_callback=self._keep_in_band)
-        self._pickler.shared = self._shared
-
-    def dump(self, obj: Any) -> tuple[list[bytes | memoryview], list[memoryview]]:
-        self._pickler.dump(obj)
-        self._pickler.clear_memo()
-        pieces, self._pieces = self._pieces, []
-        buffers, self._buffers = self._buffers, []
-        self._shared.clear()
-        return pieces, buffers
-
-    def write(self, piece: bytes | bytearray | memoryview) -> None:
-        self._pieces.append(piece if type(piece) is bytes else _snapshot(memoryview(piece)))
-
-    def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
-        for stand_in, view in self._shared:
-            if buffer is stand_in:
-                self._buffers.append(view)
-                return False
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < _OUT_OF_BAND:
-            return True
-        copy = _snapshot(raw)
-        self._buffers.append(copy.toreadonly() if raw.readonly else copy)
-        return False
-
-
-def _snapshot(content: memoryview) -> memoryview:
-    """Returns a copy, which may be written to; in huge pages if it is large: filling small ones takes far longer."""
-    if sys.platform != "linux" or content.nbytes < _HUGE:
-        return memoryview(bytearray(content))
-    import mmap
-
-    copy = mmap.mmap(-1, content.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        copy.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:  # a kernel that was built without them
-        pass
-    view = memoryview(copy)
-    view[:] = content
-    return view
 
 
 # ── decoding ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -317,44 +254,10 @@ def unload(manifest: tuple[Any, ...], *, keep: bool = False) -> Any:
         BaseException: Whatever decoding raises.
     """
     count, *views = manifest
-    buffers = [_copy(view) for view in views[count:]] if keep else views[count:]
-    return pickle.Unpickler(_Stream(views[:count]), buffers=buffers).load()
+    return unpickle(views[:count], [_copy(view) for view in views[count:]] if keep else views[count:])
 
 
 def _copy(view: memoryview) -> memoryview:
     content = view.tobytes()
     copy = memoryview(content if view.readonly else bytearray(content))
     return copy if view.format == "B" and view.ndim == 1 else copy.cast(view.format, view.shape)  # type: ignore[call-overload, no-any-return, unused-ignore]
-
-
-class _Stream:
-    """A file that an unpickler reads pieces from: large bytes straight into the object that they become."""
-
-    def __init__(self, pieces: Iterable[memoryview]) -> None:
-        self._pieces = iter(pieces)
-        self._rest = memoryview(b"")
-
-    def readinto(self, target: Any) -> int:
-        whole = memoryview(target).cast("B")
-        done = 0
-        while done < len(whole):
-            if not self._rest:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    break
-                self._rest = piece
-            part = self._rest[: len(whole) - done]
-            whole[done : done + len(part)] = part
-            self._rest = self._rest[len(part) :]
-            done += len(part)
-        return done
-
-    def read(self, size: int) -> bytes:
-        if size <= len(self._rest):
-            part, self._rest = self._rest[:size], self._rest[size:]
-            return bytes(part)
-        content = bytearray(size)
-        return bytes(content[: self.readinto(content)])
-
-    def readline(self) -> bytes:
-        raise EOFError("protocol 5 has no lines")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from corefutures.backend import Encoder
+
 #: What extension modules say when they refuse to be loaded by a second interpreter.
 _REFUSALS = ("subinterpreter", "sub-interpreter", "more than once per process")
 
@@ -31,37 +33,51 @@ _ADVICE = (
 class FailureReporter(Reporter):
     """Encodes what came of a call; exceptions so that `rebuild` can tell everything of them."""
 
+    def __init__(self, encode: Encoder) -> None:
+        super().__init__(encode)
+        # Prepared while there is memory, in the format that `rebuild` reads.
+        self._no_memory = _packed(("MemoryError", "MemoryError", "builtins", "", ""), pickle.dumps(MemoryError()))
+
     def error(self, error: BaseException) -> tuple[int, bytes]:
         """Returns ERROR with the exception, and its summary beside it."""
         try:
-            if isinstance(error, ImportError) and _was_refused(error):
-                error.add_note(_ADVICE)
-            summary = _summary(error)
+            try:
+                _advise(error)
+                summary = _summary(error)
+            except Exception as exc:
+                summary = _undescribed(error, exc)
             try:
                 pickled = self._dumps(error)
             except Exception:  # the summary has to do
                 pickled = None
-            return ERROR, pickle.dumps((summary, pickled))
-        except BaseException:
-            return ERROR, self._no_memory
-
-    def _dumps(self, error: BaseException) -> bytes:
-        traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
-        try:
-            body = self._encode(error)
-            return body if isinstance(body, bytes) else pickle.dumps(error, 5)
-        finally:
-            error.__traceback__ = traceback
+            return ERROR, _packed(summary, pickled)
+        except BaseException as exc:
+            try:
+                return ERROR, _packed(_undescribed(error, exc), None)
+            except BaseException:
+                return ERROR, self._no_memory
 
 
-def _was_refused(error: BaseException) -> bool:
-    """Returns whether an import failed because the module does not load in more than one interpreter."""
-    chain: BaseException | None = error
-    while chain is not None:
-        if any(refusal in str(chain) for refusal in _REFUSALS):
-            return True
+def _packed(summary: tuple[str, str, str, str, str], pickled: bytes | None) -> bytes:
+    return pickle.dumps((summary, pickled))
+
+
+def _undescribed(error: BaseException, reason: BaseException) -> tuple[str, str, str, str, str]:
+    """Returns the summary of an exception that can't be described."""
+    name = type.__dict__["__name__"].__get__(type(error))  # what its class may say instead is foreign code
+    return name, name, "builtins", f"<it can't be described: {type(reason).__name__}>", ""
+
+
+def _advise(error: BaseException) -> None:
+    """Adds a note to what an extension module raised that does not load in more than one interpreter."""
+    chain: BaseException | None = error if isinstance(error, ImportError) else None
+    seen = set()
+    while chain is not None and id(chain) not in seen:
+        seen.add(id(chain))
+        if isinstance(chain, ImportError) and any(refusal in str(chain) for refusal in _REFUSALS):
+            error.add_note(_ADVICE)
+            return
         chain = chain.__cause__ or chain.__context__
-    return False
 
 
 def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
@@ -71,7 +87,7 @@ def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
         message = str(str(error))
     except BaseException as exc:
         message = f"<its message can't be had: {type(exc).__name__}>"
-    return kind.__name__, kind.__qualname__, str(kind.__module__), message, describe(error)
+    return str(kind.__name__), str(kind.__qualname__), str(kind.__module__), message, describe(error)
 
 
 def failure_in_chunk(traceback: str) -> Exception:

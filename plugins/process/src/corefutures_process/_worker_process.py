@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 
@@ -103,15 +104,18 @@ def make_encoder(serializer: str, *, spool: bool) -> Encoder:
         return Encoder(_reducers, spool=spool)
     import cloudpickle  # type: ignore[import-untyped]
 
-    return Encoder(None, cloudpickle.CloudPickler, spool=spool)
+    class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+        dispatch_table = pickle.Pickler.dispatch_table  # each one's own, which the class of cloudpickle hides
+
+    # What cloudpickle itself knows how to reduce, it reduces better.
+    return Encoder(lambda: [*_reducers(), cloudpickle.CloudPickler._dispatch_table], CloudPickler, spool=spool)
 
 
-def _reducers() -> Mapping[type, Callable[[Any], Any]]:
+def _reducers() -> list[Mapping[type, Callable[[Any], Any]]]:
     import copyreg
-    from collections import ChainMap
     from multiprocessing.reduction import ForkingPickler
 
-    return ChainMap(ForkingPickler._extra_reducers, copyreg.dispatch_table)  # type: ignore[attr-defined]
+    return [copyreg.dispatch_table, ForkingPickler._extra_reducers]  # type: ignore[attr-defined]
 
 
 def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None) -> None:

@@ -1,0 +1,125 @@
+"""Keeps what we open off the descriptors 0, 1 and 2, which a program may have closed.
+
+Touches the kernel only; used on both sides. Guarantees: what is passed through `lifted` has a number of 3 or more, so
+that what anybody prints never ends up in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import RLock
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeVar
+
+    _Connection = TypeVar("_Connection")
+
+_STANDARD: Final = (0, 1, 2)
+
+
+def lifted(descriptor: int) -> int:
+    """Returns the descriptor if it is 3 or more, otherwise another one for the same, and closes it."""
+    if descriptor > _STANDARD[-1] or sys.platform == "win32":  # there, the standard handles are no descriptors
+        return descriptor
+    import fcntl  # hardly any program needs it
+
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD[-1] + 1)
+    finally:
+        os.close(descriptor)
+
+
+def pipe() -> tuple[int, int]:
+    """As `os.pipe`."""
+    outlet, inlet = os.pipe()
+    return lifted(outlet), lifted(inlet)
+
+
+def lifted_connection(connection: _Connection) -> _Connection:
+    """As `lifted`, for a connection of multiprocessing."""
+    if sys.platform != "win32":
+        connection._handle = lifted(connection._handle)  # type: ignore[attr-defined]
+    return connection
+
+
+def take_standard_for_good() -> None:
+    """Opens the null device as each of the standard descriptors that is closed: for processes that are ours."""
+    for number in _closed():
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:  # another thread was first
+            os.close(opened)
+
+
+def _closed() -> list[int]:
+    closed = []
+    for number in _STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:
+            closed.append(number)
+    return closed
+
+
+class _Taken:
+    """Has the standard descriptors that are closed taken while any thread is within: for what others open for us."""
+
+    def __init__(self) -> None:
+        self._start_over()
+
+    def _start_over(self) -> None:
+        # Guards what follows. Reentrant, because a signal handler or finaliser may interrupt its holder; nothing
+        # that blocks or is foreign runs under it.
+        self._lock = RLock()
+        self._within = 0
+        self._ours: list[tuple[int, tuple[int, int]]] = []  # descriptors, and what they are
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._within += 1
+            if self._within == 1:
+                for number in _closed():
+                    self._take(number)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within = max(0, self._within - 1)
+            if not self._within:
+                self._give_back()
+
+    def _take(self, number: int) -> None:
+        # By the end of a pipe that leads nowhere: unlike the null device it is not what the program may put there
+        # itself meanwhile, and then is not closed in its place.
+        outlet, inlet = os.pipe()
+        os.close(inlet)
+        if outlet == number:
+            self._ours.append((number, _identity(number)))
+        else:  # another thread was first
+            os.close(outlet)
+
+    def _give_back(self) -> None:
+        while self._ours:
+            number, identity = self._ours.pop()
+            try:
+                if _identity(number) == identity:
+                    os.close(number)
+            except OSError:  # the program has closed it
+                pass
+
+    def give_back_in_child(self) -> None:
+        """In a forked child, where nobody is within."""
+        self._give_back()
+        self._start_over()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
+
+
+standard_taken: Any = _Taken()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=standard_taken.give_back_in_child)
