@@ -111,3 +111,16 @@ def _ending(exitcode: int | None) -> str:
         return f"it was killed by {signal.Signals(-exitcode).name}"
     except ValueError:
         return f"it was killed by signal {-exitcode}"
+
+
+def set_cause(error: BaseException, cause: BaseException | None) -> None:
+    """Sets an exception's cause, whatever its class has made of that attribute."""
+    BaseException.__dict__["__cause__"].__set__(error, cause)
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Adds a note to an exception, unless its class does not let us."""
+    try:
+        BaseException.add_note(error, note)
+    except Exception:
+        pass

@@ -167,12 +167,12 @@ class AttendedPool(Pool):
             size, kind, number = FRAME.unpack_from(data)
             if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
                 return False
+            value, error = self._outcome(kind, data[FRAME.size :])
+            if kind != ERROR and error is not None and not isinstance(error, Exception):
+                raise error  # of a signal handler, as a rule: the collector decodes it again
             future._cf_unpark(chair)  # nobody need ring for us
             future._ended_for = sitter
-            if kind == PLAIN:
-                future._cf_settle(loads(data[FRAME.size :]), None)
-            else:
-                self._end_call(future, kind, data[FRAME.size :])
+            future._cf_settle(value, error)
             self._desk.free(number)  # type: ignore[union-attr]
             if self.calls.pop(number, None) is not None:
                 self.finished += 1
@@ -200,18 +200,11 @@ class AttendedPool(Pool):
         self._brief = time.perf_counter() - began < 2 * _BRIEF
         return heard
 
-    def _end_call(self, future: CallFuture[Any], kind: int, body: bytes) -> None:
-        """Ends a call with what a VALUE or ERROR says."""
+    def _outcome(self, kind: int, body: bytes) -> tuple[Any, BaseException | None]:
+        """Returns the result or the exception that a frame tells; never raises."""
         if kind == ERROR:
-            self._settle_error(future, body)
-            return
-        try:
-            value = self._decode(body)
-        except BaseException as exc:
-            exc.add_note("raised while the result of a call was unpickled")
-            future._cf_settle(None, exc)
-        else:
-            future._cf_settle(value, None)
+            return None, self._error_in(body)
+        return self._decoded(loads if kind == PLAIN else self._decode, body)
 
     # ── others ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from corefutures._exceptions import set_cause
 from corefutures._executor import ResultIterator
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class _Mixed:
         if text is None:
             return result
         if text:
-            result.__cause__ = self._remote_traceback(f'\n"""\n{text}"""')
+            set_cause(result, self._remote_traceback(f'\n"""\n{text}"""'))
         try:
             raise result
         finally:

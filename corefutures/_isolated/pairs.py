@@ -307,10 +307,13 @@ class PairPool(Pool):
             self.finished += 1
             if kind == ERROR:
                 value: Any = None
-                error: BaseException | None = self._rebuild(body)
+                error: BaseException | None = self._error_in(body)
+            elif kind == VALUE_PARCEL:
+                value, error = self._decoded(self._receive_parcel, station)
+                if isinstance(error, ConnectionLost):
+                    raise _Gone from None
             else:
-                decode = marshal.loads if kind == PLAIN else self._decode
-                value, error = self._value(station, decode, None if kind == VALUE_PARCEL else body)
+                value, error = self._decoded(marshal.loads if kind == PLAIN else self._decode, body)
             future = self.calls.pop(number, None)
             if future is not None:
                 future._cf_settle(value, error)
@@ -321,25 +324,9 @@ class PairPool(Pool):
         elif kind == LEAVING:
             station.leaving = True
         elif kind == UNFIT:
-            station.unfit = self._rebuild(body)
+            station.unfit = self._error_in(body)
         if self.closing and not self.calls:
             self._wake()
-
-    def _value(
-        self, station: _Station, decode: Callable[[Any], Any], body: memoryview | None
-    ) -> tuple[Any, BaseException | None]:
-        """Returns a result, or what decoding it raised; without `body`, it comes as a parcel.
-
-        Raises:
-            _Gone: The worker has ended before all of it was sent.
-        """
-        try:
-            return (self._receive_parcel(station) if body is None else decode(body)), None
-        except ConnectionLost:
-            raise _Gone from None
-        except BaseException as exc:
-            exc.add_note("raised while the result of a call was unpickled")
-            return None, exc
 
     def _send_parcel(self, station: _Station, parcel: Any) -> None:
         """Sends the parcel that was announced; a backend may have a better way."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
 from corefutures._control import Stats, total
-from corefutures._exceptions import BrokenExecutor, UnsupportedError, WorkerLostError
+from corefutures._exceptions import BrokenExecutor, UnsupportedError, WorkerLostError, add_note, set_cause
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
 from corefutures._isolated.killing import PAUSE, Limits, kill
@@ -495,12 +495,24 @@ class Pool(ABC):
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _settle_error(self, future: CallFuture[Any], body: Any) -> None:
-        """Ends a call with the exception that its worker reported."""
-        future._cf_settle(None, self._rebuild(body))
+    def _decoded(self, decode: Callable[[Any], Any], body: Any) -> tuple[Any, BaseException | None]:
+        """Returns what `decode` makes of a result, or what that raised; never raises."""
+        try:
+            return decode(body), None
+        except BaseException as exc:
+            add_note(exc, "raised while the result of a call was unpickled")
+            return None, exc
+
+    def _error_in(self, body: Any) -> BaseException:
+        """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
+        try:
+            return self._rebuild(body)
+        except BaseException as exc:
+            add_note(exc, "raised while the exception of a call was unpickled")
+            return exc
 
     def _rebuild(self, body: Any) -> BaseException:
-        """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
+        """As `_error_in`, but may raise if it is not even known what was reported."""
         text, pickled = split_error(body)
         try:
             error: BaseException = self._decode(pickled)
@@ -508,9 +520,9 @@ class Pool(ABC):
                 error = TypeError(f"unpickling an exception gave a {type(error).__name__}")
         except BaseException as exc:
             error = exc
-            error.add_note("raised while the exception of a call was unpickled; its traceback is the cause")
+            add_note(error, "raised while the exception of a call was unpickled; its traceback is the cause")
         if text:
-            error.__cause__ = self._remote_traceback(f'\n"""\n{text}"""')
+            set_cause(error, self._remote_traceback(f'\n"""\n{text}"""'))
         return error
 
     # ── the ends of a pool ───────────────────────────────────────────────────────────────────────────────

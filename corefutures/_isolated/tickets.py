@@ -402,10 +402,15 @@ class TicketPool(AttendedPool):
             if kind == PLAIN:
                 free(number)
                 finished += 1
-                future = calls.pop(number, None)
+                value = error = None
+                try:
+                    value = loads(data[start:stop])
+                except BaseException as exc:
+                    error = exc
+                future = calls.pop(number, None)  # from here on nothing can fail that would leave it without an end
                 if future is not None:  # or else the pool broke
-                    future._cf_settle(loads(data[start:stop]), None)
-                    future = None
+                    future._cf_settle(value, error)
+                value = error = future = None
             else:
                 self._take(station, kind, number, data[start:stop])
         self.finished += finished
@@ -414,22 +419,15 @@ class TicketPool(AttendedPool):
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
         """Takes in any frame but a plain result."""
         if kind in (VALUE, ERROR, VALUE_PARCEL):
+            if kind == VALUE_PARCEL:
+                value, error = self._decoded(station.route.receive, number)
+            else:
+                value, error = self._outcome(kind, body)
             self._desk.free(number)  # type: ignore[union-attr]
             self.finished += 1
-            future = self.calls.pop(number, None)
-            if kind != VALUE_PARCEL:
-                if future is not None:
-                    self._end_call(future, kind, body)
-                return
-            try:
-                value = station.route.receive(number)
-            except BaseException as exc:
-                exc.add_note("raised while the result of a call was received")
-                if future is not None:
-                    future._cf_settle(None, exc)
-            else:
-                if future is not None:
-                    future._cf_settle(value, None)
+            future = self.calls.pop(number, None)  # as above
+            if future is not None:
+                future._cf_settle(value, error)
         elif kind == WANTED:
             self._send_parcel(station, number)
         elif kind == PRESENT:
@@ -443,7 +441,7 @@ class TicketPool(AttendedPool):
         elif kind == LEAVING:
             self._let_go(station)
         elif kind == UNFIT:
-            station.unfit = self._rebuild(body)
+            station.unfit = self._error_in(body)
         else:
             raise RuntimeError(f"a worker sent a frame of the unknown kind {kind}")
 

@@ -108,11 +108,12 @@ class Reporter:
         return self.error(error)[1]
 
     def _dumps(self, error: BaseException) -> bytes:
-        traceback, error.__traceback__ = error.__traceback__, None  # its frames hold what the call held
+        traceback = error.__traceback__
+        BaseException.with_traceback(error, None)  # its frames hold what the call held
         try:
             return self._encode.in_band(error)
         finally:
-            error.__traceback__ = traceback
+            BaseException.with_traceback(error, traceback)
 
 
 def describe(error: BaseException) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         make_room as make_room,
         total as total,
     )
+    from corefutures._exceptions import set_cause as set_cause
     from corefutures._executor import (
         Executor as Executor,
         ResultIterator as ResultIterator,
@@ -161,6 +162,7 @@ _HOMES = {
     "runners": "corefutures._hosting",
     "thread_seconds": "corefutures._processors",
     "total": "corefutures._control",
+    "set_cause": "corefutures._exceptions",
     "spin_until": "corefutures._spinning",
     "unreachable": "corefutures._executor",
     "unsupported": "corefutures._executor",

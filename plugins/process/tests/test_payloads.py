@@ -9,6 +9,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import types
 from fractions import Fraction
 from functools import partial
 from multiprocessing import resource_sharer
@@ -335,6 +336,46 @@ def test_calls_that_wait_share_what_is_equal(make, spool):
         parcel.close()
     del waiting, parcel
     assert not [segment for segment in encode._segments.values() if segment.holds(b"x" * 1_000_000)]
+
+
+@pytest.mark.parametrize("call", [errands.raise_stubborn, errands.give_stubborn])
+def test_an_exception_that_refuses_its_cause_and_notes_ends_its_own_call(pool, call):
+    for wait in True, False:
+        futures = [pool.submit(call)] + [pool.submit(errands.square, 3) for _ in range(1 - wait)]
+        assert type(futures[0].exception(30)) is errands.Stubborn
+        assert pool.submit(errands.square, 3).result(30) == 9
+
+
+@pytest.mark.parametrize("where", ["marshal", "pickle", "parcel", "error"])
+def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch, where):
+    pool = make_pool(1)
+    assert pool.submit(errands.square, 3).result(30) == 9
+
+    def no_memory(*_, **__):
+        raise MemoryError("no memory to read it")
+
+    inner = pool._cf_pool
+    with monkeypatch.context() as patch:
+        if where == "marshal":
+            for module in {type(inner).__mro__[n].__module__ for n in range(3)}:
+                if hasattr(sys.modules[module], "loads"):
+                    patch.setattr(sys.modules[module], "loads", no_memory)
+                if hasattr(sys.modules[module], "marshal"):
+                    patch.setattr(sys.modules[module].marshal, "loads", no_memory)
+        elif where == "error":
+            patch.setattr(type(inner), "_rebuild", no_memory)
+        else:
+            inner._decode = no_memory
+            patch.setattr("corefutures._isolated.payload.pickle", types.SimpleNamespace(loads=no_memory))
+        calls = {
+            "marshal": (errands.square, 3), "pickle": (errands.fill, "bytearray", 30_000),
+            "parcel": (errands.fill, "bytearray", 100_000), "error": (errands.raise_particular,),
+        }  # fmt: skip
+        futures = [pool.submit(*calls[where]) for _ in range(3)]
+        errors = [future.exception(30) for future in futures]
+    inner._decode = pickle.loads
+    assert {type(error) for error in errors} <= {MemoryError, AttributeError}
+    assert pool.submit(errands.square, 3).result(30) == 9
 
 
 def encoder(serializer):

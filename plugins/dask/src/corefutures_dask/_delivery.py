@@ -11,6 +11,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from corefutures.backend import set_cause
 from corefutures_dask import _wire
 from corefutures_dask._failures import RemoteTraceback
 from corefutures_dask._future import never_waits
@@ -112,7 +113,7 @@ class Delivery(threading.Thread):
                 result, error, text = _wire.outcome(body)
                 if error is not None and text:
                     try:
-                        error.__cause__ = RemoteTraceback(text)
+                        set_cause(error, RemoteTraceback(text))
                     except Exception:  # not every class allows it
                         pass
                 if future._cf_settle(result, error):

@@ -102,10 +102,19 @@ def failure_in_chunk(traceback: str) -> Exception:
     return ExecutionFailed(SimpleNamespace(type=kind, msg=message, formatted=last, errdisplay=text))
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as exc:
+        return f"{type(error).__name__}, which can't be described: {type(exc).__name__}"
+
+
 def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
     """Returns the exception that a worker reported, caused by its summary; or the summary, if it can't be had."""
     from concurrent.interpreters import ExecutionFailed
     from types import SimpleNamespace
+
+    from corefutures.backend import set_cause
 
     (name, qualname, module, message, traceback), pickled = pickle.loads(body)
     kind = SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module)
@@ -120,10 +129,10 @@ def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
     try:
         error = decode(pickled)
     except BaseException as exc:
-        summary.add_note(f"the exception itself could not be unpickled: {exc}")
+        summary.add_note(f"the exception itself could not be unpickled: {_text(exc)}")
         return summary
     if not isinstance(error, BaseException):
         summary.add_note(f"unpickling the exception itself gave a {type(error).__name__}")
         return summary
-    error.__cause__ = summary
+    set_cause(error, summary)
     return error
