@@ -76,7 +76,7 @@ api:
 docs:
 	$(call set-up,docs)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
-	@echo 'The site is in site/: open site/index.html'
+	@echo 'The site is in site/: open site/index.html, or, to search it, run python -m http.server --directory site'
 
 wheels:
 	$(call set-up,test release)

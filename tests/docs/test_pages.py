@@ -2,7 +2,8 @@
 
 A `python` block is run, or is a file of its page if it has a `title="name.py"`; a `toml` block with entry
 points makes the page's files an installed distribution; a `text` block right after a block is what it prints;
-of a `console` block each `$ ` line is run and what follows it compared. `...` stands for anything.
+of a `console` block each `$ ` line is run and what follows it compared. What differs from run to run is shown as it was
+once; a comment `<!-- in general: … -->` after the block, in which `...` stands for anything, is what must fit both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("p*/*/README.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.M | re.S)
+GENERAL = re.compile(r"\s*<!-- in general:\n(?P<text>.*?)-->", re.S)
 LIMIT = 300  # seconds: `make demo` is the longest command shown
 NOT_RUN = {"make test": "it is what runs this test"}
 
@@ -37,6 +39,8 @@ class Block:
     title: str | None
     text: str
     prints: str | None
+    general: str | None
+    """What is printed, whatever the day."""
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT).as_posix()}:{self.line}"
@@ -47,13 +51,16 @@ def blocks(page: Path) -> Iterator[Block]:
     fences = list(FENCE.finditer(source))
     for fence, following in zip_longest(fences, fences[1:]):
         adjacent = following and not source[fence.end() : following.start()].strip()
+        shown = following if adjacent and following["language"] == "text" else None
+        general = GENERAL.match(source, (shown or fence).end())
         yield Block(
             page=page,
             line=source.count("\n", 0, fence.start()) + 1,
             language=fence["language"],
             title=fence["title"],
             text=fence["text"],
-            prints=following["text"] if adjacent and following["language"] == "text" else None,
+            prints=shown["text"] if shown else None,
+            general=general["text"] if general else None,
         )
 
 
@@ -115,6 +122,12 @@ def assert_prints(expected: str, printed: str) -> None:
     assert checker.check_output(expected, printed, options), checker.output_difference(example, printed, options)
 
 
+def assert_shows(block: Block, shown: str, printed: str) -> None:
+    if block.general is not None:
+        assert_prints(block.general, shown)
+    assert_prints(shown if block.general is None else block.general, printed)
+
+
 def commands(text: str) -> list[tuple[str, str]]:
     """The commands of a console block, each with what is shown as its output (empty: not shown)."""
     prompt, *parts = re.split(r"^\$ ", text, flags=re.M)
@@ -130,7 +143,7 @@ def test_python_blocks_run_and_print_what_is_shown(block: Block, tmp_path: Path)
     script.write_text(block.text, encoding="utf-8")
     printed = run([sys.executable, "-W", "error", str(script)], tmp_path)
     if block.prints is not None:
-        assert_prints(block.prints, printed)
+        assert_shows(block, block.prints, printed)
 
 
 @pytest.mark.timeout(LIMIT)
@@ -142,7 +155,7 @@ def test_commands_succeed_and_print_what_is_shown(block: Block, tmp_path: Path) 
             continue
         printed = run(command, ROOT if command.startswith("make ") else tmp_path)
         if shown.strip():
-            assert_prints(shown, printed)
+            assert_shows(block, shown, printed)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -152,6 +165,20 @@ def test_every_block_says_what_it_is(page: Path) -> None:
     for block in blocks(page):
         if block.language == "toml":
             tomllib.loads(block.text)
+
+
+def test_output_is_shown_as_a_reader_would_see_it() -> None:
+    """An ellipsis or doctest's mark of an empty line is no output."""
+    shown = [(block, text) for block in ALL for text in outputs(block)]
+    assert len(shown) > 20
+    assert [str(block) for block, text in shown if re.search(r"\.\.\.|<BLANKLINE>", text)] == []
+
+
+def outputs(block: Block) -> Iterator[str]:
+    if block.language == "console":
+        yield from (shown for _, shown in commands(block.text))
+    elif block.prints is not None:
+        yield block.prints
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
