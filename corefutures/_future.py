@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._hosting import hosts
 from corefutures._locking import Lock
+from corefutures._loops import for_each, log_failure
 from corefutures._spinning import spin_until
 
 if TYPE_CHECKING:
@@ -413,31 +414,49 @@ class Future(_standard.Future[_T], Generic[_T]):
         return revoked
 
     def _cf_announce(self) -> None:
-        """Tells everybody that the future has ended, waiters first; called once, by whoever ended it."""
-        self._cf_tell_waiters()
-        self._cf_wake_parked()
-        self._invoke_callbacks()
+        """Tells everybody that the future has ended, waiters first.
+
+        Called by whoever ended it, and again where nobody knows how far that came: who was told is not told again.
+        """
+        try:
+            self._cf_tell_waiters()
+        finally:
+            self._cf_announce_cancellation()
 
     def _cf_announce_cancellation(self) -> None:
         """The same for a bare future's `cancel`: the waiters are told when the executor notices."""
-        self._cf_wake_parked()
-        self._invoke_callbacks()
+        try:
+            self._cf_wake_parked()
+        finally:
+            self._invoke_callbacks()
 
     def _cf_tell_waiters(self) -> None:
         listeners, self._cf_to_tell = self._cf_to_tell, None
-        for waiter in listeners or ():
-            if self._state == CANCELLED_AND_NOTIFIED:
-                waiter.add_cancelled(self)
-            elif self._exception is not None:
-                waiter.add_exception(self)
-            else:
-                waiter.add_result(self)
+        if listeners is None:
+            return
+        left = iter(listeners)
+        try:
+            for waiter in left:
+                self._cf_tell(waiter)
+        except BaseException:
+            for_each(self._cf_tell, left)
+            raise
+
+    def _cf_tell(self, waiter: Waiter) -> None:
+        if self._state == CANCELLED_AND_NOTIFIED:
+            waiter.add_cancelled(self)
+        elif self._exception is not None:
+            waiter.add_exception(self)
+        else:
+            waiter.add_result(self)
 
     def _cf_wake_parked(self) -> None:
-        self._cf_release_parked()
-        if self._cf_own_condition is not None:  # somebody from outside may wait on it
-            with self._cf_own_condition:
-                self._cf_own_condition.notify_all()
+        try:
+            self._cf_release_parked()
+        finally:
+            if self._cf_own_condition is not None:  # somebody from outside may wait on it
+                with self._cf_own_condition:
+                    self._cf_own_condition.notify_all()
 
     def _cf_release_parked(self) -> None:
         # Each is taken out and released in one operation: no handler comes between, and who gives up waiting takes
@@ -448,25 +467,26 @@ class Future(_standard.Future[_T], Generic[_T]):
                 deque(map(_release, iter(parked.pop, None)), 0)
             except IndexError:
                 pass
+            finally:
+                if parked:  # a release has raised
+                    self._cf_release_parked()
         self._cf_parked = None
 
     def _invoke_callbacks(self) -> None:
         callbacks, self._cf_callbacks = self._cf_callbacks, None
-        if callbacks is None or self._cf_callbacks_forks != _forks:
-            return
-        raised: BaseException | None = None
-        for callback in callbacks:
-            try:
-                callback(self)
-            except Exception:
-                LOGGER.exception("exception calling callback for %r", self)
-            except BaseException as exc:
-                raised = raised or exc
-        if raised is not None:
-            try:
-                raise raised
-            finally:
-                del raised
+        if callbacks is not None and self._cf_callbacks_forks == _forks:
+            for_each(self._cf_invoke, callbacks)
+
+    def _cf_invoke(self, callback: Callable[[Any], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            log_failure(LOGGER, "exception calling callback for %r", self)
+
+    def _cf_renew_lock(self) -> None:
+        """In a forked child, where the thread that held the lock may not exist: replaces it (E11)."""
+        self._cf_lock = Lock()
+        self._cf_own_condition = None
 
     # The standard names of the standard library's private parts, made on demand: `concurrent.futures.wait`
     # and `as_completed` use them on any Future. Whoever asks for one of them counts as a watcher.
@@ -608,7 +628,7 @@ class PoolFuture(Future[_T]):
         try:
             self._cf_announce()
         except BaseException:
-            LOGGER.exception("exception calling callback for %r", self)
+            log_failure(LOGGER, "exception calling callback for %r", self)
 
     def _cf_abandon(self, exception: BaseException) -> bool:
         """Ends the future with `exception` unless it has ended: for pools that break.
@@ -629,8 +649,3 @@ class PoolFuture(Future[_T]):
             if self._cf_watched:
                 self._cf_announce_in_worker()
         return ended
-
-    def _cf_renew_lock(self) -> None:
-        """In a forked child, where the thread that held the lock may not exist: replaces it (E11)."""
-        self._cf_lock = Lock()
-        self._cf_own_condition = None

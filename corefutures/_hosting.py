@@ -52,7 +52,8 @@ class Host:
     """
 
     __slots__ = (
-        "_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "taking", "woken",
+        "_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "runs_calls", "taking",
+        "woken",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +67,7 @@ class Host:
         self._claim = claim
         self._run = run
         self._crew = crew
+        self.runs_calls = False  # true once its initializer has returned
         self.taking: Any = None  # the call that is on its way from the queue to `calls`, for a forked child (E11)
         self.awaited: tuple[Any, ...] = ()  # what the innermost call sleeps for
         self._firm = False  # whether it needs all of that, without a time limit
@@ -78,7 +80,7 @@ class Host:
         That is one of those awaited that has not started; if all threads of the pool sleep, also one that a call of
         theirs is waiting for. A thread that has a time limit sleeps instead, unless all others do.
         """
-        if not self.calls:  # not in a call: in its initializer, for instance
+        if not self.runs_calls:
             return False
         alone = all(host is self or host.awaited for host in list(self._crew()))
         if timed and not alone:

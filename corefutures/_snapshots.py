@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from corefutures._exceptions import UnsupportedError
+from corefutures._living import Living
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 #: How many of the waiting calls a snapshot names.
 NAMED: Final = 10
 
-#: Every living executor, by id; entries go with their executors.
-_living: dict[int, weakref.ref[Any]] = {}
+#: Every living executor.
+_living: Living[Any] = Living()
 
 #: The environment variable that names a signal, for `dump_on_signal`.
 _VARIABLE: Final = "COREFUTURES_DUMP_SIGNAL"
@@ -132,8 +132,7 @@ def since_when(future: Any, since: float | None) -> tuple[float | None, bool]:
 
 def enroll(executor: Any) -> None:
     """Has `dump` know an executor that has just been made; it is not kept alive."""
-    key = id(executor)
-    _living[key] = weakref.ref(executor, lambda _: _living.pop(key, None))
+    _living.add(executor)
     if _VARIABLE in os.environ:
         _follow_variable()
 
@@ -148,8 +147,7 @@ def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
 
     Thread safety: may be called from any thread or signal handler, also while a pool hangs.
     """
-    executors = [executor for reference in list(_living.values()) if (executor := reference()) is not None]
-    pages = [_page(executor, timeout) for executor in executors]
+    pages = [_page(executor, timeout) for executor in _living.all()]
     text = "\n\n".join([f"{len(pages)} executors in process {os.getpid()}", *pages])
     _write(text + "\n", file)
 

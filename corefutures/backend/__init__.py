@@ -76,7 +76,9 @@ if TYPE_CHECKING:
         describe as describe,
         serve_tickets as serve_tickets,
     )
+    from corefutures._living import Living as Living
     from corefutures._locking import Lock as Lock
+    from corefutures._loops import copied as copied, for_each as for_each, log_failure as log_failure
     from corefutures._processors import (
         default_threads as default_threads,
         process_seconds as process_seconds,
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
         read_frames as read_frames,
         write_frames as write_frames,
     )
+    from corefutures._threads import start_thread as start_thread
     from corefutures.backend._description import (
         CONTRACT as CONTRACT,
         Backend as Backend,
@@ -129,6 +132,7 @@ _HOMES = {
     "Frame": "corefutures._stacks",
     "Future": "corefutures._future",
     "Host": "corefutures._hosting",
+    "Living": "corefutures._living",
     "LOGGER": "corefutures._future",
     "Lock": "corefutures._locking",
     "PENDING": "corefutures._future",
@@ -138,6 +142,7 @@ _HOMES = {
     "WorkerSnapshot": "corefutures._snapshots",
     "enroll": "corefutures._snapshots",
     "first_names": "corefutures._snapshots",
+    "for_each": "corefutures._loops",
     "from_call_on": "corefutures._stacks",
     "name_of": "corefutures._audience",
     "origin_of": "corefutures._audience",
@@ -153,10 +158,12 @@ _HOMES = {
     "discard_stacks": "corefutures._stacks",
     "write_frames": "corefutures._stacks",
     "check_choice": "corefutures._control",
+    "copied": "corefutures._loops",
     "default_threads": "corefutures._processors",
     "check_context": "corefutures._context",
     "hookimpl": "corefutures.backend._hook",
     "hosts": "corefutures._hosting",
+    "log_failure": "corefutures._loops",
     "make_room": "corefutures._control",
     "process_seconds": "corefutures._processors",
     "runners": "corefutures._hosting",
@@ -164,6 +171,7 @@ _HOMES = {
     "total": "corefutures._control",
     "set_cause": "corefutures._exceptions",
     "spin_until": "corefutures._spinning",
+    "start_thread": "corefutures._threads",
     "unreachable": "corefutures._executor",
     "unsupported": "corefutures._executor",
     "usable_processors": "corefutures._processors",

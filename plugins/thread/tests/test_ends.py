@@ -7,6 +7,7 @@ import threading
 import weakref
 
 import pytest
+from children import run_script
 from racing import LIMIT, Parking, elsewhere, frequent_switches, together
 
 from corefutures import Future, wait
@@ -286,3 +287,53 @@ def test_a_worker_of_one_pool_may_end_another() -> None:
         assert future.done()
         assert all_ended(threads_of(inner))
     assert elsewhere(lambda: outer.shutdown()) is None
+
+
+class Stop(BaseException):
+    """No Exception: callbacks may raise it to whoever ends their future."""
+
+
+def _stop(_: object) -> None:
+    raise Stop
+
+
+def test_a_shutdown_cancels_and_waits_though_a_callback_raises() -> None:
+    """F4, E6: what it raises is raised when all is done."""
+    pool = ThreadPoolExecutor(1)
+    gate, running = threading.Event(), threading.Event()
+    first = pool.submit(lambda: (running.set(), gate.wait(LIMIT)))
+    running.wait(LIMIT)
+    futures = [pool.submit(int) for _ in range(10)]
+    told: list[object] = []
+    for future in futures:
+        future.add_done_callback(told.append)
+        future.add_done_callback(_stop)
+    futures[-1].add_done_callback(lambda _: gate.set())
+    with pytest.raises(Stop):
+        pool.shutdown(cancel_futures=True)
+    assert told == futures
+    assert first.done()
+    assert not any(thread.is_alive() for thread in pool._threads)
+
+
+def test_at_exit_every_pool_ends_though_a_callback_raises() -> None:
+    """E6"""
+    ended = run_script("""
+        import threading, time
+        from corefutures_thread import ThreadPoolExecutor
+
+        class Stop(BaseException):
+            pass
+
+        def stop(_):
+            raise Stop
+
+        pools = [ThreadPoolExecutor(1, at_exit="cancel") for _ in range(3)]
+        for pool in pools:
+            pool.submit(time.sleep, 0.2)
+            waiting = [pool.submit(print, "ran") for _ in range(3)]
+            for future in waiting:
+                future.add_done_callback(lambda _: print("told"))
+                future.add_done_callback(stop)
+        """)
+    assert ended.out.split() == ["told"] * 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -16,7 +17,7 @@ from children import in_fork
 from interrupting import everywhere
 from racing import LIMIT, frequent_switches
 
-from corefutures import BrokenExecutor, Future, as_completed, wait
+from corefutures import BrokenExecutor, Future, _future, as_completed, wait
 from corefutures_thread import ThreadPoolExecutor, _worker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -217,6 +218,56 @@ def test_a_fork_at_each_point_of_a_worker_s_way() -> None:
             assert [future.result(LIMIT) for future in futures] == [0, 0]
 
     assert everywhere(scenario, _worker) > 10
+
+
+def test_a_handler_that_forks_while_the_result_is_on_its_way() -> None:
+    """E11: the interrupted thread goes on waiting in the child, too, where nobody will tell it of what has ended."""
+    if sys.version_info[:2] == (3, 12):
+        pytest.skip("CPython 3.12's tracing by instructions misses functions that run already")
+
+    def scenario(interrupt: object) -> None:
+        go_on, submitted = threading.Event(), threading.Event()
+        traps = []
+        children: list[int] = []
+        main = threading.get_ident()
+        waiting = True
+
+        def fork(*_: object) -> None:
+            if waiting:
+                children.append(os.fork())
+            if children == [0]:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(int(LIMIT / 2))
+            go_on.set()
+
+        def stop_here() -> None:
+            signal.pthread_kill(main, signal.SIGUSR1)
+            go_on.wait(LIMIT)
+
+        def initializer() -> None:
+            submitted.wait(LIMIT)
+            traps.append(interrupt(stop_here))  # type: ignore[operator]
+            traps[0].__enter__()
+
+        before = signal.signal(signal.SIGUSR1, fork)
+        try:
+            with ThreadPoolExecutor(1, initializer=initializer) as pool:
+                future = pool.submit(int)
+                submitted.set()
+                try:
+                    outcome: object = future.result()
+                except BrokenExecutor as exc:
+                    outcome = exc
+                waiting = False
+                if children == [0]:
+                    os._exit(0)
+                assert outcome == 0
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        for child in children:
+            assert os.waitpid(child, 0)[1] == 0, "the child waits for ever"
+
+    assert everywhere(scenario, _worker, _future) > 10
 
 
 def test_logging_in_the_child_works(caplog: pytest.LogCaptureFixture) -> None:

@@ -191,6 +191,7 @@ def test_of_two_that_fall_asleep_together_one_sees_it() -> None:
             other.awaited = (object(),)
 
     host = FallsAsleepWithTheOther([object()], lambda _: True, ran.append, lambda: [host, other])
+    host.runs_calls = other.runs_calls = True
     host.work_off((awaited,), lambda: bool(ran), timed=True, firm=False)
     assert ran == [awaited]
     assert not host.awaited

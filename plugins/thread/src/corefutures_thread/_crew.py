@@ -24,11 +24,14 @@ from corefutures.backend import (
     Stats,
     WorkerSnapshot,
     call_names,
+    copied,
     first_names,
+    for_each,
     from_call_on,
     name_of,
     own_stacks,
     since_when,
+    start_thread,
     thread_seconds,
     total,
 )
@@ -40,6 +43,11 @@ if TYPE_CHECKING:
     from corefutures.backend import Frame, Host, PoolFuture, Room
 
 LOGGER = logging.getLogger("concurrent.futures")
+
+#: How many records of past calls are kept before they are added up.
+_MOST_RECORDS = 64
+#: How often the calls are counted, at most, until two counts agree: they may never while calls keep coming.
+_MOST_COUNTS = 100
 
 
 class Calls(deque["PoolFuture[Any]"]):
@@ -68,7 +76,7 @@ class Crew:
     """
 
     __slots__ = (
-        "__weakref__", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
+        "__weakref__", "_ending", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
         "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "room", "threads",
     )  # fmt: skip
 
@@ -87,6 +95,8 @@ class Crew:
         self._initargs = initargs
         self.broken_error = broken_error
         self.calls = Calls()
+        # Those that were taken out of there to be ended, not run: a forked child ends them, too.
+        self._ending: list[deque[PoolFuture[Any]]] = []
         # The turnstiles of idle workers: each sleeps in acquire() on its own, which is locked while it is here.
         self.idle: deque[Any] = deque()
         self._numbers = count()  # for the names of the workers
@@ -128,7 +138,7 @@ class Crew:
                 del self.threads[thread]
                 return
             thread.name = f"{self._name_prefix}_{next(self._numbers)}"
-            thread.start()
+            start_thread(thread)
         except BaseException as exc:
             if not thread.is_alive():  # not interrupted while it waited for the thread to run
                 self.threads.pop(thread, None)
@@ -145,11 +155,14 @@ class Crew:
 
     def _strand(self, cause: Exception) -> None:
         """Fails the calls that others submitted when they saw a worker that could not be started."""
-        for future in self.take_calls():
+
+        def strand(future: PoolFuture[Any]) -> None:
             stranded = RuntimeError(f"no worker thread could be started: {cause}")
             stranded.__cause__ = cause
             failed = future._cf_abandon(stranded)
             self.record(failed=failed, cancelled=not failed)
+
+        self._end_waiting(strand)
 
     def close(self, refusal: Exception) -> None:
         """Lets the workers leave once the calls are done; submitters get a copy of `refusal` from now on."""
@@ -167,9 +180,25 @@ class Crew:
         broken.__cause__ = cause
         self.refusal = broken
         self.close(broken)
-        for future in self.take_calls():
+
+        def abandon(future: PoolFuture[Any]) -> None:
             failed = future._cf_abandon(self.refuse())
             self.record(failed=failed, cancelled=not failed)
+
+        self._end_waiting(abandon)
+
+    def cancel_waiting(self) -> None:
+        """Cancels all calls that wait.
+
+        Raises:
+            BaseException: What callbacks raise that is no `Exception`, once all are cancelled (F4).
+        """
+
+        def cancel(future: PoolFuture[Any]) -> None:
+            self.record(cancelled=1)
+            future.cancel()
+
+        self._end_waiting(cancel)
 
     def refuse(self) -> Exception:
         """Returns an exception of its own for each submitter or future that is turned down (E5)."""
@@ -179,15 +208,25 @@ class Crew:
         own.__cause__ = refusal.__cause__
         return own
 
-    def take_calls(self) -> list[PoolFuture[Any]]:
-        """Takes all calls that wait out of the queue."""
-        taken = []
-        while self.calls:
+    def _end_waiting(self, end: Callable[[PoolFuture[Any]], object]) -> None:
+        """Takes all calls that wait out of the queue, and has each ended by `end`."""
+        taken: deque[PoolFuture[Any]] = deque()
+        self._ending.append(taken)
+        take = map(taken.append, iter(self.calls.popleft, None)).__next__  # in one step: see `_run_calls`
+        try:
+            while True:
+                take()
+        except IndexError:
+            pass
+        finally:
             try:
-                taken.append(self.calls.popleft())
-            except IndexError:  # a worker was faster
-                break
-        return taken
+                for_each(end, taken)
+            finally:
+                self._ending.remove(taken)
+
+    def waiting_calls(self) -> list[PoolFuture[Any]]:
+        """Returns the calls that no worker has, or will have: for a forked child, in which nothing else moves."""
+        return [future for calls in (self.calls, *self._ending) for future in calls]
 
     def claim(self, future: PoolFuture[Any]) -> bool:
         """Takes a call that waits out of the queue, for a thread that waits for it; False if it is not there."""
@@ -213,25 +252,34 @@ class Crew:
 
     def record(self, finished: int = 0, failed: int = 0, cancelled: int = 0) -> None:
         """Counts calls that ended elsewhere than in a worker that is still here. Takes no lock: see `Crew`."""
-        self._past.append((finished, failed, cancelled))
-        if len(self._past) > 64:
-            taken = [self._past.popleft() for _ in range(32)]
-            self._past.append(tuple(map(sum, zip(*taken, strict=True))))  # type: ignore[arg-type]
+        past = self._past
+        past.append((finished, failed, cancelled))
+        if len(past) > _MOST_RECORDS:  # others may find that as well: each adds up what it gets
+            taken = [(0, 0, 0)]
+            try:
+                while len(past) > _MOST_RECORDS // 2:
+                    taken.append(past.popleft())
+            except IndexError:
+                pass
+            finally:
+                past.append(tuple(map(sum, zip(*taken, strict=True))))  # type: ignore[arg-type]
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
-        while True:
-            before = self._count()
-            if (after := self._count()) == before:
-                alive = [thread for thread in list(self.threads) if thread.is_alive()]
-                cpu_time = total([thread_seconds(thread.native_id) for thread in alive])
-                return Stats(**after, uptime=time.monotonic() - self._made, cpu_time=cpu_time)
+        counts = self._count()
+        for _ in range(_MOST_COUNTS):
+            before, counts = counts, self._count()
+            if counts == before:
+                break
+        alive = [thread for thread in list(self.threads) if thread.is_alive()]
+        cpu_time = total([thread_seconds(thread.native_id) for thread in alive])
+        return Stats(**counts, uptime=time.monotonic() - self._made, cpu_time=cpu_time)
 
     def _count(self) -> dict[str, int]:
         waiting = running = 0
-        past = [*self._past.copy(), (0, 0, 0)]
+        past = [*copied(self._past), (0, 0, 0)]
         counts = dict(zip(("finished", "failed", "cancelled"), map(sum, zip(*past, strict=True)), strict=True))
-        for future in self.calls.copy():
+        for future in copied(self.calls):
             if future._state == PENDING:
                 waiting += 1
             else:
@@ -269,7 +317,7 @@ class Crew:
             told = tuple(from_call_on(list(stack), (("_worker.py", "_run_calls"),)) or stack)
             remark = None if stack else "it has no stack yet"
             workers.append(WorkerSnapshot(thread.name, None, ident, state, calls, told, remark))
-        waiting = [future for future in self.calls.copy() if future._state == PENDING]
+        waiting = [future for future in copied(self.calls) if future._state == PENDING]
         state = "open"
         if isinstance(self.refusal, self.broken_error):
             state = f"broken: {self.refusal}"

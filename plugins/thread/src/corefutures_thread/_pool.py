@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 from corefutures.backend import (
     AtExit,
     Executor,
+    Living,
     PoolFuture,
     Variables,
     audience,
@@ -25,6 +26,7 @@ from corefutures.backend import (
     check_context,
     default_threads,
     enroll,
+    for_each,
     make_room,
     origin_of,
     unreachable,
@@ -42,8 +44,8 @@ _T = TypeVar("_T")
 
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
-#: Every living pool, for the end of the interpreter and for forked children; entries go with their pools.
-_pools: dict[int, weakref.ref[ThreadPoolExecutor]] = {}
+#: Every living pool, for the end of the interpreter and for forked children.
+_pools: Living[ThreadPoolExecutor] = Living()
 _exiting = False
 
 
@@ -120,8 +122,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         self._cf_crew = self._cf_assemble()
         if _exiting:
             self._cf_crew.close(RuntimeError(_AFTER_EXIT))
-        key = id(self)
-        _pools[key] = weakref.ref(self, lambda _: _pools.pop(key, None))
+        _pools.add(self)
         enroll(self)
         if audience.present:
             audience.executor_created(self)
@@ -180,10 +181,12 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if audience.present:
             audience.executor_shut_down(self)
         crew.close(RuntimeError("cannot schedule new futures after shutdown"))
-        if cancel_futures:
-            _cancel_waiting(crew)
-        if wait and not crew.employs_current_thread():
-            crew.join(timeout)
+        try:
+            if cancel_futures:
+                crew.cancel_waiting()
+        finally:
+            if wait and not crew.employs_current_thread():
+                crew.join(timeout)
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""
@@ -261,7 +264,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def _cf_continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent, the pool gets new workers."""
         crew = self._cf_crew
-        inherited = crew.take_calls()
+        inherited = crew.waiting_calls()
         for host in crew.hosts.values():
             inherited += host.calls
             if host.taking is not None:
@@ -272,9 +275,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         crew.closed = True  # a worker that forked leaves once its call is done
         for future in inherited:
             future._cf_renew_lock()
-            future._cf_abandon(
-                self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
-            )
+            error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
+            if not future._cf_abandon(error):
+                future._cf_announce_in_worker()  # it had ended, but perhaps nobody was told
 
     # The standard names of private parts that the world reads.
 
@@ -296,42 +299,28 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         return str(refusal) if isinstance(refusal, self.BROKEN) else False
 
 
-def _cancel_waiting(crew: Crew) -> None:
-    """Cancels all calls that wait; what their callbacks raise is raised at the end (F4)."""
-    raised: BaseException | None = None
-    for future in crew.take_calls():
-        crew.record(cancelled=1)
-        try:
-            future.cancel()
-        except BaseException as exc:
-            raised = raised or exc
-    if raised is not None:
-        raise raised
-
-
-def _living_pools() -> list[ThreadPoolExecutor]:
-    return [pool for reference in list(_pools.values()) if (pool := reference()) is not None]
-
-
 def _close_all() -> None:
     """At the end of the interpreter: the threads, which are no daemons, end once their calls are done."""
     global _exiting
     _exiting = True
-    pools = _living_pools()
-    for pool in pools:
-        pool._cf_crew.close(RuntimeError(_AFTER_EXIT))
-        if pool._cf_at_exit == "cancel":
-            _cancel_waiting(pool._cf_crew)
-            for host in list(pool._cf_crew.hosts.values()):
-                for future in list(host.calls):
-                    future._cf_cancel_requested = True
-    for pool in pools:
-        pool._cf_crew.join()
+    pools = _pools.all()
+    try:
+        for_each(_close_at_exit, pools)
+    finally:
+        for_each(lambda pool: pool._cf_crew.join(), pools)
+
+
+def _close_at_exit(pool: ThreadPoolExecutor) -> None:
+    pool._cf_crew.close(RuntimeError(_AFTER_EXIT))
+    if pool._cf_at_exit == "cancel":
+        for host in list(pool._cf_crew.hosts.values()):
+            for future in list(host.calls):
+                future._cf_cancel_requested = True
+        pool._cf_crew.cancel_waiting()
 
 
 def _continue_all_in_child() -> None:
-    for pool in _living_pools():
-        pool._cf_continue_in_child()
+    for_each(lambda pool: pool._cf_continue_in_child(), _pools.all())
 
 
 # Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from _thread import allocate_lock, get_ident
 from functools import partial
+from sys import getrefcount
 from threading import current_thread
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from corefutures_thread._crew import Crew
 
 LOGGER = logging.getLogger("concurrent.futures")
+
+
+def _count_alone() -> int:
+    current = [object()]
+    return getrefcount(current[0])
+
+
+#: What `getrefcount` says of a future that nobody refers to but the list of calls that its worker is busy with.
+_ALONE = _count_alone()
 
 
 def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
@@ -39,6 +49,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
                 crew.fail("A thread initializer failed, the thread pool is not usable anymore", exc)
                 return
         del initializer, initargs
+        host.runs_calls = True
         if audience.present:
             audience.worker_started(crew.owner(), current_thread().name)
         _run_calls(crew, host)
@@ -149,8 +160,14 @@ def _run_calls(crew: Crew, host: Host) -> None:
                 if not _leave(idle, turnstile):
                     crew.staff()  # somebody counts on this worker
             future._cf_announce_in_worker()
-        current.clear()
         del future, lock, result, error
+        # If nobody else has the future, the result goes with it, here and now. Its finaliser may take long, or wait for
+        # other calls: those that come meanwhile are for others.
+        if listed and getrefcount(current[0]) == _ALONE:
+            listed = False
+            if not _leave(idle, turnstile):
+                crew.staff()
+        current.clear()
 
 
 def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
@@ -173,9 +190,11 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
         del fn, args, kwargs
     else:
         host.cancelled += 1
-    host.calls.pop()
-    if future._cf_settle(result, error):
-        future._cf_announce_in_worker()
+    try:
+        if future._cf_settle(result, error):
+            future._cf_announce_in_worker()
+    finally:
+        host.calls.pop()  # only now: a child that is forked before it fails what it finds there
 
 
 runners.update((_run_calls.__code__, _run_in_place.__code__))

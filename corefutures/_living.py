@@ -1,0 +1,37 @@
+"""`Living`: the objects of one kind that are alive, for what concerns them all: the end of the interpreter, a fork.
+
+Touches nothing. Guarantees: keeps none of them alive; every step is one operation of a dict, so that threads, handlers
+and finalisers may come and go at any point, and a forked child finds it whole.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
+
+
+class Living(Generic[_T]):
+    """A set of weak references.
+
+    A `WeakSet` won't do: it can't be iterated while another thread adds to it.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[int, weakref.ref[_T]] = {}
+
+    def add(self, thing: _T) -> None:
+        """Enters an object, until it goes."""
+        key, references = id(thing), self._references
+        references[key] = weakref.ref(thing, lambda _: references.pop(key, None))
+
+    def all(self) -> list[_T]:
+        """Returns those that are alive at this moment."""
+        return [thing for reference in list(self._references.values()) if (thing := reference()) is not None]
+
+    def clear(self) -> None:
+        """Forgets them all."""
+        self._references.clear()

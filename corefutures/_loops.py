@@ -1,0 +1,64 @@
+"""Loops over what isn't ours to trust: code that may raise anything, collections that other threads change.
+
+Touches nothing. Guarantees: whatever one step raises, and whatever a signal handler raises in between, every item has
+its turn.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
+
+
+def for_each(action: Callable[[_T], object], items: Iterable[_T]) -> None:
+    """Calls `action` with each item, also after one has raised.
+
+    Args:
+        action: What to call.
+        items: A collection, or an iterator over one: what raises is not to be the iteration itself.
+
+    Raises:
+        BaseException: The first of those that were raised, at the end.
+    """
+    raised: BaseException | None = None
+    left = iter(items)
+    while True:
+        try:
+            for item in left:
+                action(item)
+            break
+        except BaseException as exc:
+            if raised is None:
+                raised = exc
+    if raised is not None:
+        try:
+            raise raised
+        finally:
+            del raised  # the traceback refers to this frame: no cycle
+
+
+def copied(items: Iterable[_T]) -> list[_T]:
+    """Returns what is in a collection that other threads change: only with a GIL is `list(items)` one step."""
+    while True:
+        try:
+            return list(items)
+        except RuntimeError:  # it was changed meanwhile
+            pass
+
+
+def log_failure(logger: Any, message: str, *args: object) -> None:
+    """Logs the exception that is being handled, for threads that have to go on even if logging fails."""
+    try:
+        logger.exception(message, *args)
+    except BaseException:  # of a handler or filter, or of an argument's repr
+        try:
+            import sys
+
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        except BaseException:  # nobody can be told
+            pass

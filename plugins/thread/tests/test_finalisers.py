@@ -1,0 +1,154 @@
+"""E1, E2: what a call leaves behind may have finalisers that take long, or that use the pool."""
+
+from __future__ import annotations
+
+import sysconfig
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from racing import LIMIT, Parking
+
+from corefutures_thread import ThreadPoolExecutor
+
+pytestmark = pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="without a GIL, objects are finalised when the threads that made them come by",
+)
+
+
+class Finalised:
+    def __init__(self, finaliser: Callable[[], object]) -> None:
+        self._finaliser = finaliser
+
+    def __call__(self, *_: object) -> None:
+        pass
+
+    def __del__(self) -> None:
+        self._finaliser()
+
+
+class Failing(Exception):
+    def __init__(self, finalised: Finalised) -> None:
+        self.finalised = finalised
+
+
+def as_result(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    pool.submit(Finalised, finaliser)
+
+
+def as_error(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    def fail() -> None:
+        raise Failing(Finalised(finaliser))
+
+    pool.submit(fail)
+
+
+def as_local_of_an_error(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    def fail() -> None:
+        finalised = Finalised(finaliser)
+        raise OSError(id(finalised))
+
+    pool.submit(fail)
+
+
+def as_argument(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    pool.submit(id, Finalised(finaliser))
+
+
+def as_function(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    pool.submit(Finalised(finaliser))
+
+
+def as_cancelled(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    gate = threading.Event()
+    pool.submit(gate.wait, LIMIT)
+    future = pool.submit(id, 1)
+    weakref.finalize(future, finaliser).atexit = False
+    future.cancel()
+    gate.set()
+
+
+def as_watched_result(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    pool.submit(Finalised, finaliser).add_done_callback(lambda _: None)
+
+
+def of_the_future(pool: ThreadPoolExecutor, finaliser: Callable[[], object]) -> None:
+    weakref.finalize(pool.submit(int), finaliser).atexit = False
+
+
+WAYS = [
+    as_result, as_error, as_local_of_an_error, as_argument, as_function, as_cancelled, as_watched_result, of_the_future,
+]  # fmt: skip
+
+
+def _all_idle(pool: ThreadPoolExecutor, workers: int) -> None:
+    barrier = threading.Barrier(workers)
+    list(pool.map(lambda _: barrier.wait(LIMIT), range(workers)))
+    Parking.until(lambda: len(pool._cf_crew.idle) == workers)
+
+
+@pytest.mark.parametrize("leave", WAYS)
+def test_no_call_waits_for_a_finaliser_while_a_worker_is_idle(leave: Callable[..., Any]) -> None:
+    began, ends = threading.Event(), threading.Event()
+
+    def finaliser() -> None:
+        began.set()
+        ends.wait(LIMIT)
+
+    with ThreadPoolExecutor(2) as pool:
+        _all_idle(pool, 2)
+        leave(pool, finaliser)
+        assert began.wait(LIMIT)
+        try:
+            assert [pool.submit(int).result(LIMIT / 3) for _ in range(10)] == [0] * 10
+        finally:
+            ends.set()
+
+
+@pytest.mark.parametrize("leave", WAYS)
+def test_another_worker_is_started_while_a_finaliser_runs(leave: Callable[..., Any]) -> None:
+    began, ends = threading.Event(), threading.Event()
+
+    def finaliser() -> None:
+        began.set()
+        ends.wait(LIMIT)
+
+    with ThreadPoolExecutor(2) as pool:
+        leave(pool, finaliser)
+        assert began.wait(LIMIT)
+        try:
+            assert pool.submit(int).result(LIMIT / 3) == 0
+        finally:
+            ends.set()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("leave", WAYS)
+def test_a_finaliser_may_wait_for_calls_of_the_pool(leave: Callable[..., Any], workers: int) -> None:
+    results: list[int] = []
+    over = threading.Event()
+    with ThreadPoolExecutor(workers) as pool:
+        _all_idle(pool, workers)
+
+        def finaliser() -> None:
+            try:
+                results.extend(future.result(LIMIT / 3) for future in [pool.submit(int, "3") for _ in range(3)])
+            finally:
+                over.set()
+
+        leave(pool, finaliser)
+        assert over.wait(LIMIT)
+        assert results == [3, 3, 3]
+        assert pool.submit(int).result(LIMIT) == 0
+
+
+def test_a_worker_whose_result_somebody_holds_is_idle_at_once() -> None:
+    """Whoever sees a result finds its worker idle: one call after the other needs one thread."""
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(200):
+            pool.submit(partial(list, "ab")).result(LIMIT)
+        assert len(pool._threads) <= 2, "the first may start while the second is submitted"
