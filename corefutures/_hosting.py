@@ -52,8 +52,8 @@ class Host:
     """
 
     __slots__ = (
-        "_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "runs_calls", "taking",
-        "woken",
+        "_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "runs_calls",
+        "taking", "woken",
     )  # fmt: skip
 
     def __init__(

@@ -6,6 +6,8 @@ its turn.
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
@@ -54,11 +56,9 @@ def copied(items: Iterable[_T]) -> list[_T]:
 def log_failure(logger: Any, message: str, *args: object) -> None:
     """Logs the exception that is being handled, for threads that have to go on even if logging fails."""
     try:
-        logger.exception(message, *args)
+        logger.error(message, *args, exc_info=sys.exception())
     except BaseException:  # of a handler or filter, or of an argument's repr
         try:
-            import sys
-
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
         except BaseException:  # nobody can be told
             pass
