@@ -12,6 +12,7 @@ import select
 import sys
 import threading
 from collections import deque
+from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -73,11 +74,14 @@ class Chair:
 
     def __init__(self, outer: select.epoll) -> None:
         self._outer = outer
-        self._inner = select.epoll()
-        self.number = self._inner.fileno()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._inner.register(self._bell, select.EPOLLIN)
-        outer.register(self.number, select.EPOLLIN)
+        with ExitStack() as opened:  # closed again unless all of it can be had
+            self._inner = opened.enter_context(select.epoll())
+            self.number = self._inner.fileno()
+            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            opened.callback(os.close, self._bell)
+            self._inner.register(self._bell, select.EPOLLIN)
+            outer.register(self.number, select.EPOLLIN)
+            opened.pop_all()
         # Its first entry has the chair. A queue rather than a lock: each step is one operation that can't be
         # interrupted, and removing oneself twice does no harm.
         self._queue: deque[Sitter] = deque()

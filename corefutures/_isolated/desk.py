@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
@@ -60,18 +61,23 @@ class TicketDesk:
         self._large_cells = [large_start + i * _LARGE for i in reversed(range(large))]
         self.out: dict[int, int] = {}  # the calls that have tickets, and the offsets of their bodies (0: none)
         # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
-        self.memory = os.memfd_create("corefutures", os.MFD_CLOEXEC)
-        os.ftruncate(self.memory, self.size)
-        self._map = mmap.mmap(self.memory, self.size)
+        with ExitStack() as opened:  # closed again unless all of it can be had
+            self.memory = os.memfd_create("corefutures", os.MFD_CLOEXEC)
+            opened.callback(os.close, self.memory)
+            os.ftruncate(self.memory, self.size)
+            self._map = opened.enter_context(mmap.mmap(self.memory, self.size))
+            self.tickets, self._inlet = os.pipe()  # the workers' end; ours
+            opened.callback(os.close, self.tickets)
+            opened.callback(os.close, self._inlet)
+            os.set_blocking(self._inlet, False)
+            # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
+            self._outlet = os.open(f"/proc/self/fd/{self.tickets}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            opened.pop_all()
         # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
         # a number again: the worker that runs that call is asked to stop.
         board = memoryview(self._map)[:board_size].cast("Q")
         self._since = board[len(board) // 4 :]
         self._board, self._asked = board[:berths], board[len(board) // 2 :]
-        self.tickets, self._inlet = os.pipe()  # the workers' end; ours
-        os.set_blocking(self._inlet, False)
-        # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
-        self._outlet = os.open(f"/proc/self/fd/{self.tickets}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         capacity = fcntl.fcntl(self._inlet, getattr(fcntl, "F_GETPIPE_SZ", 1032))
         self._most = min(small, capacity // TICKET.size // 2)
         # Held by whoever writes or takes back tickets, never while anything blocks or foreign code runs: the
@@ -181,11 +187,12 @@ class TicketDesk:
         rest = b"".join(self._drained) + self._unwritten[sum(self._written) :]
         self._unwritten, self._drained, self._written = rest, deque(), deque()
 
-    def free(self, number: int) -> None:
-        """Gives back the cell of a call that has ended."""
-        offset = self.out.pop(number, 0)
+    def free(self, number: int) -> bool:
+        """Gives back the cell of a call that has ended; returns whether it had a ticket."""
+        offset = self.out.pop(number, None)
         if offset:
             (self._small_cells if offset < self._large_start else self._large_cells).append(offset)
+        return offset is not None
 
     def send_all(self, word: int, times: int) -> None:
         """Writes STOP, or a roll call, for so many workers."""

@@ -1,7 +1,7 @@
 """The bytes between a pool and its workers: tickets one way, frames the other.
 
-Touches nothing but `struct`; used on both sides. Guarantees: a ticket or a frame's header always decodes;
-only a body may fail to, and then it fails its own call alone (E4).
+Touches nothing but `struct`; used on both sides. Guarantees: a ticket or a frame's header always decodes, and
+`check_head` tells a worker's from what others wrote; a body may fail to, and then fails its own call alone (E4).
 """
 
 from __future__ import annotations
@@ -39,11 +39,46 @@ UNFIT: Final = 7  # the initializer failed; body as for ERROR; the worker ends
 PLAIN: Final = 8  # body: see `plain.plain_result`
 BEGUN: Final = 9  # a worker begins with an observed call; body: MOMENT
 ENDED: Final = 10  # it has done so; body: MOMENT
+FAILED: Final = 11  # the worker could not start, or go on; body as for ERROR; it ends
 
 #: Or-ed to the number of a call that is observed: its worker sends BEGUN and ENDED.
 OBSERVED: Final = 1 << 62
 #: When something happened, by `time.perf_counter`, which all processes of a machine share; the size of the result.
 MOMENT: Final = Struct("=dQ")
+
+#: Bytes: no body is larger. What is, came from somebody else's writing to our descriptors.
+LARGEST: Final = 1 << 30
+_SIZES: Final = {
+    READY: 0, VALUE_PARCEL: 0, WANTED: 0, PRESENT: 0, LEAVING: 0, BEGUN: MOMENT.size, ENDED: MOMENT.size,
+}  # fmt: skip
+_ABOUT_CALLS: Final = {VALUE, VALUE_PARCEL, ERROR, WANTED, PLAIN, BEGUN, ENDED}
+_ABOUT_STARTS: Final = {READY, UNFIT, FAILED}
+
+
+class Nonsense(Exception):
+    """A worker said what no worker says: a call, or what it uses, writes to descriptors that are not its own."""
+
+
+def check_head(size: int, kind: int, number: int, *, ready: bool, calls: int) -> None:
+    """Raises Nonsense unless a worker may send a frame with this head; PRESENT is checked by who called the roll.
+
+    Args:
+        size: Of its body.
+        kind: Its kind.
+        number: What it is about.
+        ready: Whether the worker has said READY.
+        calls: The highest number of a call.
+    """
+    right_size = size == _SIZES.get(kind, size) and size <= LARGEST
+    if kind in _ABOUT_CALLS:
+        right = ready and 0 < number & ~OBSERVED <= calls
+    elif kind in _ABOUT_STARTS:
+        right = number == 0 and (kind == FAILED or not ready)
+    else:
+        right = kind == PRESENT or (kind == LEAVING and number == 0)
+    if not (right and right_size):
+        raise Nonsense(f"a frame of kind {kind}, about {number}, with {size} bytes")
+
 
 #: Or-ed to the kind of a result where one call at a time is sent: the worker takes no more.
 LAST: Final = 0x80

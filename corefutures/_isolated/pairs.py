@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from struct import error as struct_error
 from typing import TYPE_CHECKING, Any
 
 from corefutures._audience import audience
@@ -20,6 +21,7 @@ from corefutures._isolated.frames import (
     BEGUN,
     ENDED,
     ERROR,
+    FAILED,
     FRAME,
     LAST,
     LEAVING,
@@ -30,9 +32,11 @@ from corefutures._isolated.frames import (
     UNFIT,
     VALUE,
     VALUE_PARCEL,
+    Nonsense,
+    check_head,
 )
 from corefutures._isolated.looking import Occupation
-from corefutures._isolated.pairwork import CALL, REQUEST, ConnectionLost, receive_parcel, send_parcel
+from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
 
 if TYPE_CHECKING:
@@ -60,6 +64,8 @@ class _Station:
         self.ready = False
         self.leaving = False
         self.unfit: BaseException | None = None
+        self.failure: BaseException | None = None  # why it could not start, or go on
+        self.nonsense = ""  # what it said last, if that was no frame
         # Guards the rest: who kills the worker for its call, or asks that to stop, does so while the worker has that
         # call, and no other. Reentrant, because a signal handler may interrupt its holder. Nothing else is done under
         # it, but for writing a request: that can't block, since there is one for each call, read before the next.
@@ -142,8 +148,17 @@ class PairPool(Pool):
         pass
 
     def _start_threads(self) -> None:
+        failure = None
         for station in list(self._stations):
-            self._start_thread(station)
+            try:
+                self._start_thread(station)
+            except BaseException as exc:  # the others do it, if there are any
+                failure = exc
+        if failure is not None:
+            raise failure
+
+    def _is_deaf(self) -> bool:
+        return False  # each worker has a thread, or goes
 
     def _start_thread(self, station: _Station) -> None:
         station.thread = threading.Thread(target=self._serve, args=(station,), name=f"{self.name} attendant")
@@ -160,7 +175,12 @@ class PairPool(Pool):
 
     def _hire_one(self, recruiter: Recruiter) -> None:
         connection, far = self._make_pair()
-        alarm, bell = self._make_pair()
+        try:
+            alarm, bell = self._make_pair()
+        except BaseException:
+            connection.close()
+            far.close()
+            raise
         station = _Station(connection, far, alarm, bell)
         with self.lock:
             self._crew.add(station)
@@ -290,11 +310,11 @@ class PairPool(Pool):
         """
         self._wait(station)
         try:
-            message = station.connection.recv_bytes()
-        except (EOFError, OSError):
+            kind, number, body = self._receive_frame(station, call)
+        except (EOFError, OSError, Nonsense, struct_error) as exc:
+            if not isinstance(exc, EOFError) and getattr(exc, "errno", None) is None:  # the connection stands
+                station.nonsense = f"a call of it wrote what no worker writes to its connection to the pool: {exc}"
             raise _Gone from None
-        _, kind, number = FRAME.unpack_from(message)
-        body = memoryview(message)[FRAME.size :]
         assert station.worker is not None
         if kind in (BEGUN, ENDED):
             self._tell_moment(kind, number, body, station.worker.name)
@@ -325,8 +345,34 @@ class PairPool(Pool):
             station.leaving = True
         elif kind == UNFIT:
             station.unfit = self._error_in(body)
+            self._report_unfit(station.unfit)
+        elif kind == FAILED:
+            station.failure = self._error_in(body)
+            raise _Gone
         if self.closing and not self.calls:
             self._wake()
+
+    def _receive_frame(self, station: _Station, call: CallFuture[Any] | None) -> tuple[int, int, memoryview]:
+        """Returns the kind, the number and the body of a frame.
+
+        Raises:
+            Nonsense: It is none.
+            OSError: It is none, because it is longer than it may be; or the worker has ended.
+        """
+        connection = station.connection
+        message = memoryview(connection.recv_bytes(FRAME.size + SHORT))
+        size, kind, number = FRAME.unpack_from(message)
+        body = message[FRAME.size :]
+        last = kind & LAST
+        check_head(size, kind & ~last, number, ready=station.ready, calls=self._numbered)
+        about = 0 if call is None else call._number
+        if number != about * (kind != FAILED) or (last and kind & ~last not in (PLAIN, VALUE, VALUE_PARCEL, ERROR)):
+            raise Nonsense(f"a frame of kind {kind}, about {number} in place of {about}")
+        if size > SHORT and not body:  # it follows
+            body = memoryview(connection.recv_bytes(size))
+        if len(body) != size:
+            raise Nonsense(f"{len(body)} bytes in place of {size}")
+        return kind, number, body
 
     def _send_parcel(self, station: _Station, parcel: Any) -> None:
         """Sends the parcel that was announced; a backend may have a better way."""
@@ -348,7 +394,7 @@ class PairPool(Pool):
         worker = station.worker
         assert worker is not None
         if not (station.leaving or station.unfit):
-            worker.kill()  # if it has not ended, it has lost its voice
+            worker.kill()  # first: if it has not ended, it has lost its voice, and would be waited for in vain
         with self.lock:
             self._crew.discard(station)
         if station.leaving:
@@ -368,11 +414,16 @@ class PairPool(Pool):
             self._wake()
             return
         if station.unfit is not None:
-            self.break_(f"the initializer of a worker of the {self.name} failed", station.unfit)
+            return  # the pool is broken, and says so
+        if station.failure is not None and not station.ready:
+            self._do_without(station.failure)
             return
         if self.closing and not self.calls:
             return
         loss = WorkerLostError(pid=worker.pid, exitcode=code, worker=worker.name)
+        loss.__cause__ = station.failure
+        if station.nonsense:
+            loss.add_note(station.nonsense)
         if audience.present:
             audience.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 CALL: Final = Struct("=QI")
 #: In place of a body's size: call `number`, which was sent in full before, is asked to stop.
 REQUEST: Final = 0xFFFF_FFFE
+#: Bytes: a longer body of a frame follows in a message of its own, so that a message with a frame has a limit.
+SHORT: Final = 1 << 16
 _COUNT: Final = Struct("=Q")
 
 
@@ -100,7 +102,7 @@ def serve_pair(
         return 0 != asked == number
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
-        connection.send_bytes(FRAME.pack(len(body), kind, number) + body)
+        send_frame(connection, kind, number, body)
 
     ask_by(probe)
     if prepare is not None:
@@ -173,6 +175,16 @@ def _speaks(connection: Connection) -> Callable[[], bool]:
     return lambda: bool(poll.poll(0))
 
 
+def send_frame(connection: Connection, kind: int, number: int, body: bytes = b"") -> None:
+    """Sends a frame to the pool."""
+    head = FRAME.pack(len(body), kind, number)
+    if len(body) <= SHORT:
+        connection.send_bytes(head + body)
+    else:
+        connection.send_bytes(head)
+        connection.send_bytes(body)
+
+
 def send_parcel(connection: Connection, parcel: Parcel) -> None:
     """Sends a parcel that is held in plain memory."""
     parts = list(parcel.parts())
@@ -198,16 +210,16 @@ def receive_parcel(connection: Connection) -> Any:
     stream: list[Any] = []
     buffers: list[Any] = []
     try:
-        (count,) = _COUNT.unpack(connection.recv_bytes())
+        (count,) = _COUNT.unpack(connection.recv_bytes(_COUNT.size))
         for _ in range(count):
-            size, kind = PART.unpack(connection.recv_bytes())
+            size, kind = PART.unpack(connection.recv_bytes(PART.size))
             part = bytearray(size)
-            if size:
-                connection.recv_bytes_into(part)
+            if size and connection.recv_bytes_into(part) != size:
+                raise EOFError("part of a parcel")
             if kind == STREAM:
                 stream.append(part)
             else:
                 buffers.append(memoryview(part).toreadonly() if kind == READ_ONLY else part)
-    except (EOFError, OSError, MemoryError) as exc:
+    except Exception as exc:  # all that is read here belongs to the protocol
         raise ConnectionLost from exc
     return unpickle(stream, buffers)

@@ -433,7 +433,7 @@ class Pool(ABC):
         Raises:
             BaseException: The failure, unless there are other workers.
         """
-        if self._opened and self.thread is None:  # nobody listens to the workers
+        if self._opened and self._is_deaf():
             self.break_(f"a thread that serves the {self.name} could not be started", failure)
             self._end_workers("kill")
             self._close_ours()
@@ -442,6 +442,10 @@ class Pool(ABC):
         elif len(self.calls) > 1 or self._is_ours(threading.current_thread()):
             self.break_(f"a worker of the {self.name} could not be started", failure)
         raise failure
+
+    def _is_deaf(self) -> bool:
+        """Returns whether nobody listens to the workers, nor ever will."""
+        return self.thread is None
 
     def _hire_in_place(self) -> None:
         """Has the place of a worker that has ended taken by another if one is needed; for threads of ours."""
@@ -452,6 +456,16 @@ class Pool(ABC):
                 pass  # `_hire` has broken the pool, or others are left
         elif self.forced and not len(self._crew) and self.calls:
             self.break_(f"the {self.name} was forcefully shut down", None)
+
+    def _report_unfit(self, error: BaseException) -> None:
+        """The initializer failed in a worker: said at once, whenever that ends."""
+        if self.calls or not self.closing:
+            self.break_(f"the initializer of a worker of the {self.name} failed", error)
+
+    def _do_without(self, failure: BaseException) -> None:
+        """A worker ended because it could not start: the others do its work, as `_cope` has it."""
+        if self.calls and not len(self._crew):
+            self.break_(f"a worker of the {self.name} could not be started", failure)
 
     def _mourn(self, loss: WorkerLostError, *, ready: bool) -> bool:
         """Decides what the loss of a worker means; returns whether the pool goes on.

@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import ExitStack, suppress
+from functools import partial
 from marshal import loads
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +31,7 @@ from corefutures._isolated.frames import (
     BEGUN,
     ENDED,
     ERROR,
+    FAILED,
     FRAME,
     LEAVING,
     PLAIN,
@@ -40,6 +43,8 @@ from corefutures._isolated.frames import (
     VALUE,
     VALUE_PARCEL,
     WANTED,
+    Nonsense,
+    check_head,
 )
 from corefutures._isolated.looking import Occupation
 from corefutures._isolated.worker import TicketEnds
@@ -56,6 +61,8 @@ _BURST: Final = 32
 _READ_SIZE: Final = 1 << 16
 #: Seconds between asking the workers of a broken pool to end, and making them.
 _GRACE: Final = 1.0
+#: Seconds between looks whether a worker has ended that is about to, where nothing tells.
+_PERIOD: Final = 0.01
 
 
 class _Station:
@@ -64,6 +71,7 @@ class _Station:
     def __init__(self, berth: int, frames: int, route: Route) -> None:
         self.berth = berth
         self.frames = frames
+        self._frames = deque([frames])  # who takes it out closes it
         self.route = route
         self.worker: Worker | None = None  # it may speak before whoever starts it has told us which it is
         self.sentinels: list[Any] = []
@@ -74,12 +82,24 @@ class _Station:
         self.present = 0  # the last roll call answered
         self.leaving = False  # said so itself
         self.unfit: BaseException | None = None  # the initializer's error
+        self.failure: BaseException | None = None  # why it could not start, or go on
+        self.nonsense = ""  # what it said that was no frame, if it did
+        self.cleared = False  # since then, a call of it has ended: that one wrote it
+        self.ending = False  # it was killed, or is about to end: to be asked whether it has, until it has
         self.condemned: tuple[int, BaseException] | None = None  # a call, and what it fails with: killed for it
         self.dead = False
 
     @property
     def name(self) -> str:
         return "a new worker" if self.worker is None else self.worker.name
+
+    def take_frames(self) -> int:
+        """Returns the descriptor of the frames to the one who closes it, -1 to all others."""
+        self.frames = -1
+        try:
+            return self._frames.pop()
+        except IndexError:
+            return -1
 
 
 class _Doubt:
@@ -112,6 +132,9 @@ class TicketPool(AttendedPool):
         self._kill_at: float | None = None
         # Held by whoever stops a worker to kill it. Reentrant, because a signal handler may do so as well.
         self._condemning = threading.RLock()
+        self._troubled: set[_Station] = set()  # those that are ending, or talk nonsense: looked at from time to time
+        # Whether a worker, which is stopped, is in a call: for whoever has the chair, and so knows all that it said.
+        self._questions: deque[tuple[_Station, int, list[bool]]] = deque()
 
     # ── the caller's side of sending ─────────────────────────────────────────────────────────────────────
 
@@ -186,13 +209,20 @@ class TicketPool(AttendedPool):
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _open(self) -> None:
-        self._desk = TicketDesk(self.size, self._backlog)
-        # Nothing is written to it, ever: it ends when we do, and with it our workers.
-        self._lifeline, self._lifeline_ours = os.pipe()
-        self._poll = select.epoll()
-        self._wake_up = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._wake_up, select.EPOLLIN)
-        self._chair = Chair(self._poll)
+        with ExitStack() as opened:  # closed again unless all of it can be had
+            desk = TicketDesk(self.size, self._backlog)
+            opened.callback(desk.close)
+            # Nothing is written to it, ever: it ends when we do, and with it our workers.
+            self._lifeline, self._lifeline_ours = os.pipe()
+            opened.callback(os.close, self._lifeline)
+            opened.callback(os.close, self._lifeline_ours)
+            self._poll = opened.enter_context(select.epoll())
+            wake_up = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            opened.callback(os.close, wake_up)
+            self._poll.register(wake_up, select.EPOLLIN)
+            self._chair = Chair(self._poll)
+            self._desk, self._wake_up = desk, wake_up
+            opened.pop_all()
 
     def _start_threads(self) -> None:
         thread = threading.Thread(target=self._collect, name=f"{self.name} collector")
@@ -205,7 +235,12 @@ class TicketPool(AttendedPool):
         desk = self._desk
         assert desk is not None
         route = self._make_route()
-        frames, far_frames = os.pipe()
+        try:
+            frames, far_frames = os.pipe()
+        except BaseException:
+            route.hand_over()
+            route.close()
+            raise
         os.set_blocking(frames, False)
         with self.lock:
             station = _Station(self._berths.pop(), frames, route)
@@ -248,9 +283,12 @@ class TicketPool(AttendedPool):
             self._dismiss(station)
             raise
         self._force_late(worker)
+        if station.frames < 0:  # nobody could do so before
+            worker.kill()
         station.hired = True  # only from now on it may be buried, which closes the sentinels
-        if station.frames < 0 and not station.sentinels:
-            station.dead = True
+        if station.frames < 0:
+            station.ending = True
+            self._troubled.add(station)
             self._wake()
 
     def _dismiss(self, station: _Station) -> None:
@@ -260,13 +298,20 @@ class TicketPool(AttendedPool):
                 self._crew.discard(station)
                 self._berths.append(station.berth)
             self._stations.discard(station)
-        for descriptor in station.sentinels:
-            self._unwatch(descriptor, self._poll)
-        if station.frames >= 0:
-            self._unwatch(station.frames, self._chair)
-            os.close(station.frames)
-            station.frames = -1
+            self._troubled.discard(station)
+        self._unwatch_sentinels(station)
+        self._close_frames(station)
         station.route.close()
+
+    def _unwatch_sentinels(self, station: _Station) -> None:
+        while station.sentinels:
+            self._unwatch(station.sentinels.pop(), self._poll)
+
+    def _close_frames(self, station: _Station) -> None:
+        frames = station.take_frames()
+        if frames >= 0:
+            self._unwatch(frames, self._chair)
+            os.close(frames)
 
     def _unwatch(self, descriptor: int, where: Any) -> None:
         if self._watched.pop(descriptor, None) is not None:
@@ -284,6 +329,8 @@ class TicketPool(AttendedPool):
                 self._turn()
         except BaseException as exc:
             self.break_(f"the thread that serves the {self.name} failed", exc)
+            with self._hiring:  # whoever starts a worker now, it is the last; and what it gets is not closed before
+                self._ended = True
             self._end_workers("kill")
             for station in list(self._stations):
                 if station.worker is not None:
@@ -305,6 +352,8 @@ class TicketPool(AttendedPool):
         assert chair is not None
         assert desk is not None
         timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+        if self._troubled:
+            timeout = min(_PERIOD, timeout or _PERIOD)
         spoken = False
         for descriptor, _ in self._poll.poll(self._until_next_look(timeout)):
             if descriptor == chair.number:
@@ -313,12 +362,20 @@ class TicketPool(AttendedPool):
                 self._hush()
             else:
                 station = self._watched.get(descriptor)
-                if station is not None and station.hired and station.worker.ended():
-                    station.dead = True
+                if station is not None and station.hired:
+                    self._look_whether_ended(station)
+        for station in list(self._troubled):
+            if station.ending:
+                self._look_whether_ended(station)
         self._look_now_and_then(chair)
         sitter = Sitter()
         try:
-            if self._doubts or any(station.dead for station in self._stations):
+            if (
+                self._doubts
+                or self._questions
+                or self._troubled
+                or any(station.dead for station in list(self._stations))
+            ):
                 self._claim(chair, sitter)
             elif not chair.take(sitter):  # somebody reads, and leaves the rest to us
                 self._uneasy = self._uneasy or spoken
@@ -347,7 +404,14 @@ class TicketPool(AttendedPool):
         assert desk is not None
         if desk.waiting and len(desk.out) < 512:  # before what may take longer
             desk.post()
-        for station in [s for s in self._stations if s.dead]:
+        while self._questions:
+            station, number, answers = self._questions.popleft()
+            self._read(station)
+            answers.append(number in self.calls and desk.shown(station.berth) == number and station in self._crew)
+        for station in list(self._troubled):
+            if not station.ending:
+                self._try_to_kill(station)
+        for station in [s for s in list(self._stations) if s.dead]:
             self._bury(station)
         if self._doubts:
             self._weigh()
@@ -358,7 +422,26 @@ class TicketPool(AttendedPool):
 
     def _take_down(self, station: _Station, data: bytes) -> None:
         """Takes in frames, of which the first may have begun before; for whoever has the chair."""
-        station.rest = self._digest(station, station.rest + data if station.rest else data)
+        digest = self._skim if station.nonsense else self._digest
+        station.rest = digest(station, station.rest + data if station.rest else data)
+
+    def _silence(self, station: _Station) -> None:
+        """A worker has lost its voice: no call of it can end. It is killed, and nothing it says counts any more."""
+        self._close_frames(station)
+        if station.worker is not None and station.hired:
+            if not station.leaving:
+                station.worker.kill()
+            station.ending = True
+            self._troubled.add(station)
+
+    def _look_whether_ended(self, station: _Station) -> None:
+        """Believes the worker, not a channel, that it has ended; one of which a channel ended is asked until it has."""
+        assert station.worker is not None
+        station.dead = station.worker.ended()
+        station.ending = not station.dead
+        if station.ending:
+            self._troubled.add(station)
+            self._unwatch_sentinels(station)  # they would have us look without a pause
 
     def _hush(self) -> None:
         try:
@@ -375,13 +458,7 @@ class TicketPool(AttendedPool):
             except BlockingIOError:
                 return
             if not data:
-                self._unwatch(station.frames, self._chair)
-                os.close(station.frames)
-                station.frames = -1
-                if not station.leaving and station.worker is not None:
-                    station.worker.kill()  # if it has not ended, it has lost its voice: no call of it can end
-                if station.hired and not station.sentinels:
-                    station.dead = True
+                self._silence(station)
                 return
             self._take_down(station, data)
             if len(data) < _READ_SIZE:
@@ -392,38 +469,112 @@ class TicketPool(AttendedPool):
         position, end = 0, len(data)
         header, header_size = FRAME.unpack_from, FRAME.size
         calls, free, finished = self.calls, self._desk.free, 0  # type: ignore[union-attr]
-        while end - position >= header_size:
-            size, kind, number = header(data, position)
-            start = position + header_size
-            stop = start + size
-            if stop > end:
-                break
-            position = stop
-            if kind == PLAIN:
-                free(number)
-                finished += 1
-                value = error = None
-                try:
-                    value = loads(data[start:stop])
-                except BaseException as exc:
-                    error = exc
-                future = calls.pop(number, None)  # from here on nothing can fail that would leave it without an end
-                if future is not None:  # or else the pool broke
-                    future._cf_settle(value, error)
-                value = error = future = None
-            else:
-                self._take(station, kind, number, data[start:stop])
-        self.finished += finished
+        try:
+            while end - position >= header_size:
+                size, kind, number = header(data, position)
+                start = position + header_size
+                stop = start + size
+                if stop > end:
+                    self._check(station, size, kind, number)
+                    break
+                if kind == PLAIN:
+                    if not free(number):
+                        self._check(station, size, kind, number)
+                    finished += 1
+                    value = error = None
+                    try:
+                        value = loads(data[start:stop])
+                    except BaseException as exc:
+                        error = exc
+                    future = calls.pop(number, None)  # from here on nothing can fail that would leave it without an end
+                    if future is not None:  # or else the pool broke
+                        future._cf_settle(value, error)
+                    value = error = future = None
+                else:
+                    self._take(station, kind, number, data[start:stop])
+                position = stop
+        except Nonsense as exc:
+            return self._hear_nonsense(station, exc, data[position:])
+        finally:
+            self.finished += finished
         return data[position:]
+
+    def _hear_nonsense(self, station: _Station, nonsense: Nonsense, data: bytes) -> bytes:
+        """A call of that worker, or what it uses, wrote to its descriptors; returns what is left of `data`."""
+        station.nonsense = f"a call of it wrote what no worker writes to the pipe that leads to the pool: {nonsense}"
+        station.cleared = False
+        worker = station.worker
+        if worker is None or worker.pid is not None:
+            self._troubled.add(station)
+        else:  # it can't be killed: we do with what can be understood
+            self._doubt(WorkerLostError(worker=worker.name, message=station.nonsense))
+        return self._skim(station, data)
+
+    def _skim(self, station: _Station, data: bytes) -> bytes:
+        """As `_digest`, of a worker that talks nonsense: takes in what is about calls that are under way."""
+        position, end = 0, len(data)
+        while end - position >= FRAME.size:
+            size, kind, number = FRAME.unpack_from(data, position)
+            start = position + FRAME.size
+            stop = start + size
+            try:
+                self._check(station, size, kind, number)
+                if number and kind != PRESENT and number not in self.calls:
+                    raise Nonsense
+                if stop > end:
+                    break
+                if kind == PLAIN:
+                    value = loads(data[start:stop])
+                    self._desk.free(number)  # type: ignore[union-attr]
+                    self.finished += 1
+                    future = self.calls.pop(number, None)
+                    if future is not None:
+                        future._cf_settle(value, None)
+                else:
+                    self._take(station, kind, number, data[start:stop])
+            except (Nonsense, EOFError, ValueError, TypeError):
+                station.cleared = False
+                position += 1
+            else:
+                station.cleared = station.cleared or kind in (PLAIN, VALUE, VALUE_PARCEL, ERROR)
+                position = stop
+        return data[position:]
+
+    def _try_to_kill(self, station: _Station) -> None:
+        """Kills a worker that talks nonsense, if no call but the one that wrote it suffers; else it is tried again.
+
+        1. It is stopped, and all that it has said is taken in: as in `condemn`.
+        2. If no call of it has ended since, it is in the call that wrote the nonsense.
+        3. If one has, another may be its own now: it shows that, or holds a ticket that nobody shows.
+        """
+        desk, worker = self._desk, station.worker
+        assert desk is not None
+        if worker is None or worker.pid is None or not station.hired or station.condemned is not None:
+            return
+        if not self._condemning.acquire(blocking=False):  # by somebody who waits for us
+            return
+        try:
+            if _stop(worker.pid):
+                self._read(station)
+                others = {desk.shown(other.berth) for other in list(self._stations) if other is not station}
+                if not station.cleared or not desk.claimed().intersection(self.calls).difference(others):
+                    self._silence(station)
+        finally:
+            with suppress(OSError):  # it has ended
+                os.kill(worker.pid, signal.SIGCONT)
+            self._condemning.release()
 
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
         """Takes in any frame but a plain result."""
+        if kind not in (VALUE, ERROR):
+            self._check(station, len(body), kind, number)
         if kind in (VALUE, ERROR, VALUE_PARCEL):
             if kind == VALUE_PARCEL:
                 value, error = self._decoded(station.route.receive, number)
             else:
                 value, error = self._outcome(kind, body)
-            self._desk.free(number)  # type: ignore[union-attr]
+            if not self._desk.free(number):  # type: ignore[union-attr]
+                self._check(station, len(body), kind, number)
             self.finished += 1
             future = self.calls.pop(number, None)  # as above
             if future is not None:
@@ -442,8 +593,17 @@ class TicketPool(AttendedPool):
             self._let_go(station)
         elif kind == UNFIT:
             station.unfit = self._error_in(body)
-        else:
-            raise RuntimeError(f"a worker sent a frame of the unknown kind {kind}")
+            self._report_unfit(station.unfit)
+        elif kind == FAILED:
+            station.failure = self._error_in(body)
+
+    def _check(self, station: _Station, size: int, kind: int, number: int) -> None:
+        """Raises Nonsense unless that worker may send a frame with this head now."""
+        check_head(size, kind, number, ready=station.ready, calls=self._numbered)
+        if kind == PRESENT and not 0 < number - ROLL_CALL <= self._rolls:
+            raise Nonsense(f"an answer to a roll call that there was not, {number}")
+        if kind == LEAVING and self._held(station):
+            raise Nonsense("the word of a worker that leaves, in the middle of a call")
 
     def _send_parcel(self, station: _Station, number: int) -> None:
         future = self.calls.get(number)
@@ -453,6 +613,9 @@ class TicketPool(AttendedPool):
                 station.route.refuse(number)
             else:
                 station.route.send(number, parcel)
+        except ConnectionError:  # the worker is dead, or can't be reached any more: so are its calls
+            self._silence(station)
+            return
         except OSError as exc:
             if future is not None:
                 self.calls.pop(number, None)
@@ -480,34 +643,50 @@ class TicketPool(AttendedPool):
     # ── losses ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _bury(self, station: _Station) -> None:
-        """Takes in the end of a worker."""
+        """Takes in the end of a worker, whatever the reason, and sees to every call that it may have held."""
+        worker = station.worker
+        assert worker is not None
         self._read(station)
-        shown = self._desk.shown(station.berth) if station in self._crew else 0  # type: ignore[union-attr]
+        held = self._held(station)
         self._dismiss(station)
-        assert station.worker is not None
-        code = station.worker.reap()
-        if station.leaving or self._stopping:
-            self._hire_in_place()
-            return
-        if station.condemned is not None and not self.forced:
-            self._lose(*station.condemned)
+        code = worker.reap()
+        if (station.leaving and not held) or self._stopping:
             self._hire_in_place()
             return
         if station.unfit is not None:
-            self.break_(f"the initializer of a worker of the {self.name} failed", station.unfit)
+            return  # the pool is broken, and says so
+        if station.failure is not None and not station.ready:
+            self._do_without(station.failure)
             return
-        loss = WorkerLostError(pid=station.worker.pid, exitcode=code, worker=station.worker.name)
-        if audience.present:
-            audience.worker_lost(self.owner(), station.worker.name, loss)
-        if not station.ready:
-            loss.add_note(self.UNGUARDED)
-        if not self._mourn(loss, ready=station.ready):
-            return
-        if shown in self.calls:  # step 2 of `serve_tickets`: it was running that
-            self._lose(shown, loss)
+        loss = WorkerLostError(pid=worker.pid, exitcode=code, worker=worker.name)
+        loss.__cause__ = station.failure
+        if station.nonsense:
+            loss.add_note(station.nonsense)
+        if station.condemned is not None and not self.forced:
+            number, verdict = station.condemned
+            if number in self.calls:  # `condemn`: it was in that, and so held no other
+                self._lose(number, verdict)
+                self._hire_in_place()
+                return
         else:
+            if audience.present:
+                audience.worker_lost(self.owner(), worker.name, loss)
+            if not station.ready:
+                loss.add_note(self.UNGUARDED)
+            if not self._mourn(loss, ready=station.ready):
+                return
+        if held:  # step 2 of `serve_tickets`: it was running that
+            self._lose(held, loss)
+        if not held or station.nonsense:  # or what it said of others was among that
             self._doubt(loss)
         self._hire_in_place()
+
+    def _held(self, station: _Station) -> int:
+        """Returns the call that a worker shows, if that is under way; 0 if there is none, or that can't be."""
+        desk = self._desk
+        assert desk is not None
+        shown = desk.shown(station.berth) if station in self._crew else 0
+        return shown if shown in self.calls and shown in desk.claimed() else 0
 
     def _lose(self, number: int, loss: BaseException) -> None:
         self._desk.free(number)  # type: ignore[union-attr]
@@ -524,38 +703,37 @@ class TicketPool(AttendedPool):
             worker = station.worker
             if worker is None or worker.pid is None or desk.shown(station.berth) != number:
                 continue
+            # A worker that shows the call may have written its result, and claimed another one since:
+            #
+            # 1. it is stopped: from here on it neither writes nor claims;
+            # 2. the collector takes in what it had written; if the call has no result then, the worker is in it;
+            # 3. it is killed; or it goes on, also if a signal handler interrupts us by an exception.
             with self._condemning:
-                # A worker that shows the call may have written its result, and claimed another one since:
-                #
-                # 1. it is stopped: from here on it neither writes nor claims;
-                # 2. what it had written is taken in; if the call has no result then, the worker is in it.
-                if station.condemned is not None or not _stop(worker.pid):
-                    return False
+                go_on = partial(os.kill, worker.pid, signal.SIGCONT)
                 try:
-                    if self._is_mute(station) and not future.done() and desk.shown(station.berth) == number:
+                    if station.condemned is None and _stop(worker.pid) and self._is_in(station, number):
                         station.condemned = number, verdict
-                        worker.kill()
+                    if station.condemned is not None and station.condemned[0] == number:
+                        worker.kill()  # if it was interrupted before that, it is done now
                         return True
-                finally:
-                    _go_on(worker.pid)
+                finally:  # by one call in C: a handler that raises can only come before or after it
+                    try:
+                        go_on()
+                    except OSError:  # it has ended
+                        pass
         return False
 
-    def _is_mute(self, station: _Station) -> bool:
-        """Waits until all is taken in that a stopped worker has said; False if that does not happen."""
+    def _is_in(self, station: _Station, number: int) -> bool:
+        """Returns whether a stopped worker is in that call; False if nobody has the time to find out."""
+        answers: list[bool] = []
+        self._questions.append((station, number, answers))
         deadline = time.monotonic() + _GRACE
-        descriptor = station.frames  # at any point the collector may close it
-        if descriptor < 0:
-            return False
-        frames = select.poll()  # unlike select(), it takes any number
-        frames.register(descriptor, select.POLLIN)
-        while time.monotonic() < deadline:
-            if station.frames < 0 or station.dead:
+        while not answers and time.monotonic() < deadline:
+            if station.dead:
                 return False
-            if not frames.poll(0) and not station.heard:
-                return True
             self._wake()
             time.sleep(0.0005)
-        return False
+        return answers == [True]
 
     def _doubt(self, loss: WorkerLostError) -> None:
         """A worker was lost between steps 3 and 2: it may have claimed a call that nobody knows of."""
@@ -646,8 +824,8 @@ class TicketPool(AttendedPool):
         os.close(self._lifeline_ours)
         self._poll.close()  # before what it watches: in a child, nothing may be unregistered in the parent's name
         for station in list(self._stations):
-            if station.frames >= 0:
-                os.close(station.frames)
+            if (frames := station.take_frames()) >= 0:
+                os.close(frames)
             station.route.close()
         self._stations.clear()
         self._crew.clear()
@@ -660,7 +838,7 @@ class TicketPool(AttendedPool):
 
 
 def _stop(pid: int) -> bool:
-    """Stops a process and returns once it has stopped; False if it has ended."""
+    """Stops a process, and returns whether it has stopped; False if it has ended, or that can't be known."""
     try:
         os.kill(pid, signal.SIGSTOP)
         deadline = time.monotonic() + _GRACE
@@ -673,13 +851,5 @@ def _stop(pid: int) -> bool:
                 return False
             time.sleep(0.0002)
     except OSError:
-        return False
-    _go_on(pid)
-    return False
-
-
-def _go_on(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGCONT)
-    except OSError:  # it has ended
         pass
+    return False

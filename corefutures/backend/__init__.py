@@ -51,7 +51,13 @@ if TYPE_CHECKING:
         IsolatedExecutor as IsolatedExecutor,
         check_serializer as check_serializer,
     )
-    from corefutures._isolated.frames import ERROR as ERROR, FRAME as FRAME, STOP as STOP, UNFIT as UNFIT
+    from corefutures._isolated.frames import (
+        ERROR as ERROR,
+        FAILED as FAILED,
+        FRAME as FRAME,
+        STOP as STOP,
+        UNFIT as UNFIT,
+    )
     from corefutures._isolated.future import check_call as check_call
     from corefutures._isolated.logs import (
         LogCollector as LogCollector,
@@ -60,7 +66,11 @@ if TYPE_CHECKING:
     )
     from corefutures._isolated.logwork import forward_logs as forward_logs
     from corefutures._isolated.pairs import PairPool as PairPool
-    from corefutures._isolated.pairwork import ConnectionLost as ConnectionLost, serve_pair as serve_pair
+    from corefutures._isolated.pairwork import (
+        ConnectionLost as ConnectionLost,
+        send_frame as send_frame,
+        serve_pair as serve_pair,
+    )
     from corefutures._isolated.payload import (
         INLINE_LIMIT as INLINE_LIMIT,
         Encoder as Encoder,
@@ -200,6 +210,7 @@ _HOMES = {
     # isolated workers, both sides
     "ERROR": "corefutures._isolated.frames",
     "Encoder": "corefutures._isolated.payload",
+    "FAILED": "corefutures._isolated.frames",
     "FRAME": "corefutures._isolated.frames",
     "INLINE_LIMIT": "corefutures._isolated.payload",
     "STOP": "corefutures._isolated.frames",
@@ -212,6 +223,7 @@ _HOMES = {
     # isolated workers, their own side
     "Reporter": "corefutures._isolated.worker",
     "describe": "corefutures._isolated.worker",
+    "send_frame": "corefutures._isolated.pairwork",
     "serve_pair": "corefutures._isolated.pairwork",
     "serve_tickets": "corefutures._isolated.worker",
 }

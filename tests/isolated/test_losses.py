@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,21 @@ if sys.platform == "linux":
     import mmap
 
     from corefutures._isolated.courier import DescriptorRoute
-    from corefutures._isolated.frames import FRAME, LEAVING, PRESENT, READY, ROLL_CALL, STOP, TICKET, VALUE
+    from corefutures._isolated.frames import (
+        BEGUN,
+        ERROR,
+        FRAME,
+        LEAVING,
+        PLAIN,
+        PRESENT,
+        READY,
+        ROLL_CALL,
+        STOP,
+        TICKET,
+        UNFIT,
+        VALUE,
+        WANTED,
+    )
     from corefutures._isolated.payload import Encoder
     from corefutures._isolated.pool import REPLACE
     from corefutures._isolated.tickets import TicketPool
@@ -32,7 +47,8 @@ class PlayedWorker:
 
     def __init__(self, ends: Any, number: int) -> None:
         self.name = f"played-{number}"
-        self.pid = 1000 + number
+        self.process = subprocess.Popen(["sleep", "600"])  # the pool may want to stop it
+        self.pid = self.process.pid
         self._frames = os.dup(ends.frames)
         self._tickets = os.dup(ends.tickets)
         self._board = mmap.mmap(ends.memory, ends.board_size)
@@ -60,6 +76,11 @@ class PlayedWorker:
         for end in ends:
             os.close(end)
 
+    def close(self, end: int) -> None:
+        with self._dying:
+            self._ends = tuple(other for other in self._ends if other != end)
+        os.close(end)
+
     def leave(self) -> None:
         self.say(LEAVING)
         self.die()
@@ -79,6 +100,8 @@ class PlayedWorker:
     kill = terminate
 
     def reap(self) -> int:
+        self.process.kill()
+        self.process.wait()
         os.close(self._sentinel)
         self._board.close()
         return -9
@@ -128,7 +151,7 @@ def test_lost_after_the_board(pool, stage):
     assert number == 1 and first.running() and not second.running()
     one.die()
     error = first.exception(30)
-    assert isinstance(error, WorkerLostError) and error.pid == 1000
+    assert isinstance(error, WorkerLostError) and error.pid == one.pid
     assert two.claim() == 2
     two.show(2)
     two.answer(2, 2)
@@ -237,8 +260,140 @@ def test_stop(pool, stage):
     pool.join()
 
 
-def test_a_frame_of_an_unknown_kind_breaks_the_pool(pool, stage):
+#: What libraries write to descriptors that are not theirs, or what a torn frame looks like to who reads on.
+NONSENSE = {
+    "text": b"a library's word\n" * 20,
+    "exactly one header of text": b"0123456789abcdef\n",
+    "an unknown kind": FRAME.pack(0, 99, 0),
+    "ready once more": FRAME.pack(0, READY, 0),
+    "leaves in a call": FRAME.pack(0, LEAVING, 0),
+    "an initializer that failed": FRAME.pack(0, UNFIT, 0),
+    "a roll call that there was not": FRAME.pack(0, PRESENT, ROLL_CALL | 77),
+    "a call that there was not": FRAME.pack(3, VALUE, 1 << 20) + b"abc",
+    "no call": FRAME.pack(0, PLAIN, 0),
+    "huge": FRAME.pack(1 << 60, VALUE, 1) + b"abc",
+    "a huge error": FRAME.pack(1 << 31, ERROR, 1) + b"abc",
+    "a moment without a time": FRAME.pack(0, BEGUN, 1),
+    "wanted with a body": FRAME.pack(3, WANTED, 1) + b"abc",
+    "a result in two parts that don't fit": FRAME.pack(40, VALUE, 1) + b"x" * 20 + FRAME.pack(0, BEGUN, 7) * 3,
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
+def test_a_worker_that_talks_nonsense_is_killed_alone(pool, stage, nonsense):
+    first, second = pool.submit(abs, (1,), {}), pool.submit(abs, (2,), {})
+    one, two = stage.workers
+    assert (one.claim(), two.claim()) == (1, 2)
+    one.show(1)
+    two.show(2)
+    os.write(one._frames, nonsense)
+    error = first.exception(30)
+    if nonsense is not NONSENSE["a result in two parts that don't fit"]:  # its call has ended: by what came
+        assert isinstance(error, WorkerLostError)
+        assert "what no worker writes" in error.__notes__[0]
+    two.answer(2, "fine")
+    assert second.result(30) == "fine"
+    until(lambda: one._ends == ())
+    third = pool.submit(abs, (3,), {})
+    assert two.claim() == 3
+    two.show(3)
+    two.answer(3, "as well")
+    assert third.result(30) == "as well"
+
+
+def test_a_call_is_killed_only_on_complete_evidence(pool, stage, monkeypatch):
+    """Its result has been read and not taken in, and its worker has claimed another call that it does not show yet."""
+    first, second = pool.submit(abs, (1,), {}), pool.submit(abs, (2,), {})
+    one, two = stage.workers
+    busy = pool.submit(abs, (3,), {})
+    assert two.claim() == 1
+    two.show(1)
+    assert one.claim() == 2
+    one.show(2)
+    read, go_on, take_down = threading.Event(), threading.Event(), TicketPool._take_down
+
+    def slow(self, station, data):
+        read.set()
+        assert go_on.wait(30)
+        return take_down(self, station, data)
+
+    monkeypatch.setattr(TicketPool, "_take_down", slow)
+    one.answer(2, "in time")
+    assert read.wait(30)
+    assert one.claim() == 3
+    killed = []
+    killing = threading.Thread(target=lambda: killed.append(pool.kill(second)))
+    killing.start()
+    until(lambda: pool._questions)
+    go_on.set()
+    killing.join(30)
+    assert killed == [False]
+    assert second.result(30) == "in time"
+    one.show(3)
+    one.answer(3, "not harmed")
+    assert busy.result(30) == "not harmed"
+    two.answer(1, "nor this")
+    assert first.result(30) == "nor this"
+
+
+@pytest.mark.parametrize("point", ["stop", "evidence"])
+def test_an_interrupted_kill_leaves_no_worker_stopped(pool, stage, monkeypatch, point):
     future = pool.submit(abs, (1,), {})
-    stage.workers[0].say(99)
-    error = future.exception(30)
-    assert isinstance(error, BrokenExecutor) and "unknown kind 99" in str(error.__cause__)
+    (one,) = stage.workers
+    one.show(one.claim())
+
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(*args):
+        raise Interrupt
+
+    if point == "stop":
+        monkeypatch.setattr("builtins.open", interrupt)
+    else:
+        monkeypatch.setattr(TicketPool, "_is_in", interrupt)
+    with pytest.raises(Interrupt):
+        pool.kill(future)
+    monkeypatch.undo()
+    until(lambda: state(one.pid) != "T")
+    one.answer(1, "went on")
+    assert future.result(30) == "went on"
+
+
+def state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+def test_a_worker_whose_voice_has_gone_is_not_believed_dead(pool, stage):
+    """It closed its pipe, and lives: it is killed, and only once it has ended, what it held is given up."""
+    future = pool.submit(abs, (1,), {})
+    (one,) = stage.workers
+    killed = threading.Event()
+    one.ended, one.kill = killed.is_set, killed.set
+    one.show(one.claim())
+    one.close(one._frames)
+    assert killed.wait(30)
+    assert isinstance(future.exception(30), WorkerLostError)
+
+
+def test_a_board_that_was_overwritten_costs_no_other_call(pool, stage):
+    """A lost worker shows what it never claimed: that call goes on, and the missing one is found by the roll."""
+    first, second = pool.submit(abs, (1,), {}), pool.submit(abs, (2,), {})
+    one, two = stage.workers
+    assert one.claim() == 1
+    one.show(2)  # whose ticket nobody has read
+    one.die()
+    word = two.claim()
+    while not word & ROLL_CALL:  # its own call first, or the roll, as it comes
+        assert word == 2
+        two.show(2)
+        two.answer(2, "fine")
+        word = two.claim()
+    two.say(PRESENT, word)
+    assert isinstance(first.exception(30), WorkerLostError)
+    if not second.done():
+        assert two.claim() == 2
+        two.show(2)
+        two.answer(2, "fine")
+    assert second.result(30) == "fine"

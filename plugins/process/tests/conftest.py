@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(__file__))  # workers import `process_errands
 
 QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"]
 #: Where it matters how a worker was started; elsewhere, spawn comes with COREFUTURES_TEST_START_METHOD only.
-SLOW_TOO = {"test_ending", "test_limits"}
+SLOW_TOO = {"test_ending", "test_limits", "test_lost_channels"}
 METHODS = os.environ.get("COREFUTURES_TEST_START_METHOD", "").split(",")
 METHODS = [m for m in (METHODS if METHODS != [""] else QUICK) if m in multiprocessing.get_all_start_methods()]
 WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]

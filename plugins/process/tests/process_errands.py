@@ -262,3 +262,46 @@ class DecodesStubbornly:
 
 def give_stubborn():
     return DecodesStubbornly()
+def close_descriptors() -> None:
+    os.closerange(3, 100)
+
+
+def pipes_and_sockets() -> list[int]:
+    """Returns what leads out of this process and is not its standard output, or multiprocessing's servers'."""
+    from multiprocessing import forkserver, resource_tracker
+
+    servers = resource_tracker._resource_tracker._fd, forkserver._forkserver._forkserver_alive_fd
+    found = []
+    for number in range(3, 100):
+        try:
+            target = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:
+            continue
+        if target.startswith(("pipe", "socket")) and number not in servers:
+            found.append(number)
+    return found
+
+
+def write_to_descriptors(text: bytes = b"a library's word\n") -> None:
+    for descriptor in pipes_and_sockets():
+        try:
+            os.write(descriptor, text)
+        except OSError:  # it is for reading
+            pass
+
+
+def write_zeros_to_descriptors() -> None:
+    write_to_descriptors(bytes(17))
+
+
+def babble_and_wait(gate: str) -> None:
+    write_to_descriptors(b"one word ")
+    write_to_descriptors(b"and another, and more\n")
+    pass_gate(gate)
+
+
+def leave_a_thread_and_fail(gate: str) -> None:
+    import threading
+
+    threading.Thread(target=pass_gate, args=(gate,)).start()
+    raise LookupError("no set-up today")

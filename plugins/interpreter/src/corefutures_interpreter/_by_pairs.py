@@ -29,7 +29,7 @@ class InterpreterPairPool(InterpreterPool, PairPool):
 
     def _receive_parcel(self, station: Any) -> Any:
         try:
-            station.connection.recv_bytes()
+            station.connection.recv_bytes(0)
         except (EOFError, OSError) as exc:
             raise ConnectionLost from exc
         return receive(station.worker.counter)

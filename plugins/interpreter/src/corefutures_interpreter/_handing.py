@@ -96,7 +96,9 @@ class ParcelRoute:
         return receive(self.counter)
 
     def close(self) -> None:
-        os.close(self._bell)
+        bell, self._bell = self._bell, -1
+        if bell >= 0:
+            os.close(bell)
 
 
 class ParcelCourier:

@@ -10,12 +10,14 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
+import contextlib
+import errno
 import os
 import threading
 from concurrent import interpreters
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from corefutures.backend import FRAME, LOGGER, UNFIT, TicketEnds, current_levels, thread_seconds
+from corefutures.backend import FAILED, FRAME, LOGGER, UNFIT, TicketEnds, current_levels, send_frame, thread_seconds
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from corefutures.backend import Frame, LogCollector
+
+
+#: Descriptors that one more interpreter must leave to those that run, which import modules and open files.
+_SPARE: Final = 24
 
 
 def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> Any:
@@ -47,6 +53,18 @@ def main_module() -> tuple[str | None, str | None]:
         return (None, None) if name == "__main__" or name.endswith(".__main__") else (name, None)
     path = getattr(main, "__file__", None)
     return None, None if path is None else os.path.abspath(path)
+
+
+def _check_descriptors() -> None:
+    """Raises OSError if there are so few descriptors left that another interpreter would take those that run theirs."""
+    try:
+        import resource  # Unix
+
+        most, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(os.listdir("/dev/fd"))
+    except (ImportError, OSError):
+        return
+    if most != resource.RLIM_INFINITY and used > most - _SPARE:
+        raise OSError(errno.EMFILE, f"{used} of {most} descriptors are open, too many for another interpreter")
 
 
 class InterpreterRecruiter:
@@ -83,6 +101,8 @@ class InterpreterRecruiter:
         Raises:
             BaseException: No interpreter, thread or descriptor could be had.
         """
+        if self._threads:
+            _check_descriptors()
         worker = InterpreterWorker(
             f"{self._prefix}_{self._started}", ends, self._initializer, self._serializer, self._threads, self._logs
         )
@@ -122,6 +142,7 @@ class InterpreterWorker:
         self._threads = threads
         self._thread: threading.Thread | None = None
         self._released = threading.Event()
+        self._over = False  # it says nothing any more
         self._ends = _OwnTicketEnds(ends) if isinstance(ends, TicketEnds) else _OwnPairEnds(ends)
         self.counter = self._ends.counter
         interpreter = None
@@ -157,9 +178,12 @@ class InterpreterWorker:
                 if unfit is not None:
                     LOGGER.critical("Exception in initializer:", exc_info=rebuild(unfit, decode_result))
                     self._ends.send(UNFIT, unfit)
-            except Exception:  # the pool finds its worker lost
+            except Exception as exc:  # the pool finds its worker lost, or not started
                 LOGGER.critical("Exception in a worker interpreter:", exc_info=True)
+                with contextlib.suppress(OSError):
+                    self._ends.send(FAILED, FailureReporter(Encoder("pickle")).error(exc)[1])
             finally:
+                self._over = True
                 self._ends.close()
             self._released.wait()
             try:
@@ -191,7 +215,7 @@ class InterpreterWorker:
         return ()  # its end is the end of its voice
 
     def ended(self) -> bool:
-        return True
+        return self._over
 
     def retire(self) -> None:
         """Does nothing: nobody else knows of it."""
@@ -252,7 +276,8 @@ class _OwnTicketEnds:
 
     def close(self) -> None:
         while self._own:
-            os.close(self._own.pop())
+            with contextlib.suppress(OSError):  # a call has closed it
+                os.close(self._own.pop())
 
 
 class _OwnPairEnds:
@@ -267,7 +292,7 @@ class _OwnPairEnds:
 
     def send(self, kind: int, body: bytes) -> None:
         """Sends a frame in place of the interpreter."""
-        self._connection.send_bytes(FRAME.pack(len(body), kind, 0) + body)
+        send_frame(self._connection, kind, 0, body)
 
     def close(self) -> None:
         self._connection.close()

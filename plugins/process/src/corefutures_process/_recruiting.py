@@ -6,13 +6,18 @@ a process that it left behind holds its pipes.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import select
+import signal
 import sys
 import threading
+import time
 from functools import partial
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from corefutures.backend import TicketEnds, check_fork, current_levels, process_seconds
 from corefutures_process import _worker_process
@@ -26,6 +31,12 @@ if TYPE_CHECKING:
 
     from corefutures.backend import Frame, LogCollector
     from corefutures_process._lines import Line
+
+
+#: Seconds to wait for the fork server to tell how a process of its own has ended, which that has by then.
+_PATIENCE: Final = 5.0
+#: Descriptors that starting a process takes, at most.
+_NEEDED: Final = 10
 
 
 class ProcessRecruiter:
@@ -75,17 +86,24 @@ class ProcessRecruiter:
         if isinstance(ends, TicketEnds):
             ends = _TravellingEnds(*ends)
         line = open_line(self._context)
-        log = None if self._logs is None else self._logs.open()
-        log_end = None if log is None else (travelling(log.far_end), current_levels())
-        process = self._context.Process(  # type: ignore[attr-defined]
-            target=_worker_process.serve, args=(ends, *self._rest, line.far_end, log_end)
-        )
-        name = process.name
         try:
-            if self._inner_threads is not None and self._context.get_start_method() != "fork":
-                process.name = LimitedName(name, self._inner_threads)
+            log = None if self._logs is None else self._logs.open()
+        except BaseException:
+            line.hand_over()
+            line.close()
+            raise
+        log_end = None if log is None else (travelling(log.far_end), current_levels())
+        arguments = (ends, *self._rest, line.far_end, log_end)
+        try:
             self.starter = threading.get_ident()
-            process.start()
+            if sys.platform != "win32":
+                _check_descriptors()
+            try:
+                process = self._start(arguments)
+            except (ConnectionError, EOFError):
+                if self._context.get_start_method() != "forkserver" or not _fork_server_ended():
+                    raise
+                process = self._start(arguments)  # multiprocessing starts another server
         except BaseException as exc:
             line.close()
             if self._logs is not None and log is not None:
@@ -104,12 +122,54 @@ class ProcessRecruiter:
             line.hand_over()
             if log is not None:
                 log.hand_over()
-        process.name = name
-        self._processes[process.pid] = process
+        self._processes[process.pid] = process  # type: ignore[index]
         if self._logs is not None and log is not None:
             self._logs.attend()
-            return ProcessWorker(process, self._processes, line, partial(self._logs.end, log))
-        return ProcessWorker(process, self._processes, line)
+        on_end = None if self._logs is None or log is None else partial(self._logs.end, log)
+        return ProcessWorker(process, self._processes, line, self._context.get_start_method(), on_end)
+
+    def _start(self, arguments: tuple[Any, ...]) -> BaseProcess:
+        process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
+            target=_worker_process.serve, args=arguments
+        )
+        name = process.name
+        if self._inner_threads is not None and self._context.get_start_method() != "fork":
+            process.name = LimitedName(name, self._inner_threads)
+        process.start()
+        process.name = name
+        return process
+
+
+def _check_descriptors() -> None:
+    """Raises OSError unless there are as many descriptors left as starting a process takes.
+
+    If they end half-way, multiprocessing loses those that it has, and the process one that it can't do without.
+    """
+    taken: list[int] = []
+    try:
+        while len(taken) < _NEEDED:
+            taken += os.pipe()
+    finally:
+        while taken:
+            os.close(taken.pop())
+
+
+def _fork_server_ended() -> bool:
+    """Returns whether the fork server has ended, or is just about to: somebody killed it, or wrote to its pipe."""
+    from multiprocessing import forkserver
+
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 0.2
+    while pid is not None and sys.platform != "win32" and hasattr(os, "waitid"):
+        try:
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+        except OSError:  # somebody has waited for it
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 class _TravellingEnds(TicketEnds):
@@ -140,22 +200,28 @@ class ProcessWorker:
         process: BaseProcess,
         processes: dict[int, BaseProcess],
         line: Line,
+        method: str,
         on_end: Callable[[], None] | None = None,
     ) -> None:
         self._process: BaseProcess | None = process
+        self._is_child = method != "forkserver"
         self._processes = processes
         self._line = line
         self._on_end = on_end
         self.name = process.name
         self.pid = process.pid
-        # A pidfd speaks of the process itself. The sentinel of a spawned process is a pipe, which stays silent
-        # as long as something that the worker left behind holds the other end.
+        # A pidfd speaks of the process itself. Elsewhere than on Windows, its sentinel is a pipe: silent as long as
+        # something that the worker left behind holds the other end, and loud when a call writes to that or closes it,
+        # or the fork server ends. So where there is no pidfd, who seems to have ended is killed, and then asked for.
         self._pidfd = -1
         if hasattr(os, "pidfd_open") and process.pid is not None:
             try:
                 self._pidfd = os.pidfd_open(process.pid)
-            except OSError:  # gone already, or not allowed: the sentinel says so
-                pass
+            except OSError as exc:
+                if exc.errno in (errno.EMFILE, errno.ENFILE):
+                    self.kill()
+                    self.reap()
+                    raise
 
     def cpu_seconds(self) -> float | None:
         return process_seconds(self.pid)
@@ -164,10 +230,25 @@ class ProcessWorker:
         process = self._process
         if process is None:
             return []
-        return [process.sentinel, *([self._pidfd] if self._pidfd >= 0 else [])]
+        return [process.sentinel if self._pidfd < 0 else self._pidfd]
 
     def ended(self) -> bool:
-        return True  # neither of the sentinels speaks too early
+        process, pid = self._process, self.pid
+        if process is None or pid is None:
+            return True
+        if self._pidfd >= 0:
+            poll = select.poll()
+            poll.register(self._pidfd, select.POLLIN)
+            return bool(poll.poll(0))
+        if sys.platform != "win32":
+            self.kill()
+        if self._is_child:
+            return not process.is_alive()
+        try:
+            os.kill(pid, 0)  # it is there until the fork server, or whoever has inherited it, has reaped it
+        except OSError:
+            return True
+        return False
 
     def retire(self) -> None:
         self._strike_off(self._process)
@@ -185,10 +266,12 @@ class ProcessWorker:
     def _signal(self, how: str) -> None:
         process = self._process
         if process is not None:
-            try:
-                getattr(process, how)()
-            except (OSError, ValueError):  # it has ended
-                pass
+            with contextlib.suppress(OSError, ValueError):  # it has ended
+                if sys.platform != "win32" and self._pidfd >= 0 and hasattr(signal, "pidfd_send_signal"):
+                    number = signal.SIGKILL if how == "kill" else signal.SIGTERM
+                    signal.pidfd_send_signal(self._pidfd, number)  # the fork server may have reaped it: not by its pid
+                else:
+                    getattr(process, how)()
 
     def ask_for_stack(self) -> None:
         if self.pid is not None:
@@ -202,7 +285,7 @@ class ProcessWorker:
         if process is None:
             return None
         self._line.close()
-        process.join()
+        process.join(None if self._is_child else _PATIENCE)
         if self._on_end is not None:
             self._on_end()
         self._strike_off(process)
