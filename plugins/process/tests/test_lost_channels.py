@@ -1,4 +1,4 @@
-"""What a call does to descriptors that are not its own, and what their end means: death is not believed from a channel."""
+"""What a call does to descriptors that are not its own, and what their end means: death is not believed of a pipe."""
 
 from __future__ import annotations
 

@@ -57,11 +57,13 @@ def main_module() -> tuple[str | None, str | None]:
 
 def _check_descriptors() -> None:
     """Raises OSError if there are so few descriptors left that another interpreter would take those that run theirs."""
-    try:
-        import resource  # Unix
+    if sys.platform == "win32":
+        return
+    import resource
 
+    try:
         most, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(os.listdir("/dev/fd"))
-    except (ImportError, OSError):
+    except OSError:
         return
     if most != resource.RLIM_INFINITY and used > most - _SPARE:
         raise OSError(errno.EMFILE, f"{used} of {most} descriptors are open, too many for another interpreter")

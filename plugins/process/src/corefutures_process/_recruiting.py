@@ -158,9 +158,11 @@ def _fork_server_ended() -> bool:
     """Returns whether the fork server has ended, or is just about to: somebody killed it, or wrote to its pipe."""
     from multiprocessing import forkserver
 
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)  # type: ignore[attr-defined]
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
     deadline = time.monotonic() + 0.2
-    while pid is not None and sys.platform != "win32" and hasattr(os, "waitid"):
+    if sys.platform == "win32":
+        return False
+    while pid is not None and hasattr(os, "waitid"):
         try:
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return True
@@ -204,6 +206,7 @@ class ProcessWorker:
         on_end: Callable[[], None] | None = None,
     ) -> None:
         self._process: BaseProcess | None = process
+        self._killed = False
         self._is_child = method != "forkserver"
         self._processes = processes
         self._line = line
@@ -237,9 +240,7 @@ class ProcessWorker:
         if process is None or pid is None:
             return True
         if self._pidfd >= 0:
-            poll = select.poll()
-            poll.register(self._pidfd, select.POLLIN)
-            return bool(poll.poll(0))
+            return self._wait(0)
         if sys.platform != "win32":
             self.kill()
         if self._is_child:
@@ -249,6 +250,14 @@ class ProcessWorker:
         except OSError:
             return True
         return False
+
+    def _wait(self, timeout: int | None) -> bool:
+        """Returns whether the process has ended, after waiting for that so many milliseconds."""
+        if sys.platform == "win32":
+            raise OSError("Windows has no pidfds")
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(timeout))
 
     def retire(self) -> None:
         self._strike_off(self._process)
@@ -261,6 +270,7 @@ class ProcessWorker:
         self._signal("terminate")
 
     def kill(self) -> None:
+        self._killed = True
         self._signal("kill")
 
     def _signal(self, how: str) -> None:
@@ -285,7 +295,10 @@ class ProcessWorker:
         if process is None:
             return None
         self._line.close()
-        process.join(None if self._is_child else _PATIENCE)
+        if self._pidfd >= 0:
+            self._wait(None)  # one that leaves takes its time
+        ended = self._killed or self._pidfd >= 0
+        process.join(_PATIENCE if ended and not self._is_child else None)
         if self._on_end is not None:
             self._on_end()
         self._strike_off(process)
