@@ -262,6 +262,8 @@ class DecodesStubbornly:
 
 def give_stubborn():
     return DecodesStubbornly()
+
+
 def close_descriptors() -> None:
     os.closerange(3, 100)
 

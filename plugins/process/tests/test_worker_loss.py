@@ -246,7 +246,7 @@ def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch)
     def stumble(*args, **options):
         raise AssertionError("a defect of ours")
 
-    monkeypatch.setattr(type(pool._cf_pool), "_digest" if way == "tickets" else "_value", stumble)
+    monkeypatch.setattr(type(pool._cf_pool), "_digest" if way == "tickets" else "_decoded", stumble)
     waiting = pool.submit(errands.square, 3)
     gate.touch()
     for future in (running, waiting):
