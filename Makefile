@@ -1,6 +1,6 @@
 # Two commands that need only Python (3.11 or newer, with venv), make and a package index:
 #
-#   make demo    the main job on real input, with every local backend
+#   make demo    what is gained: real work on every local backend, beside a plain loop and concurrent.futures
 #   make test    the tests
 #
 # Both do all their own set-up, in .venv. PYTHON= names another interpreter or just its version (make test PYTHON=3.11),

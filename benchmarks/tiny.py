@@ -31,6 +31,12 @@ def compute(steps: int) -> int:
     return total
 
 
+def digest(content: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
 def pause(seconds: float) -> None:
     import time
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import re
 import sys
+import types
 from pathlib import Path
 
 import pytest
+
+import corefutures
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -23,6 +28,7 @@ def demo(monkeypatch):
     monkeypatch.setattr(demo, "standard_library", lambda: modules[:5])
     monkeypatch.setattr(demo, "local_backends", lambda: (["thread"], []))
     monkeypatch.setattr(demo, "one_program", lambda names: 0)  # tests/cli/test_log_analysis.py
+    monkeypatch.setattr(demo, "MOST", 20)
     yield demo
     for name in ("demo", "parse_module"):
         sys.modules.pop(name, None)
@@ -33,6 +39,28 @@ def test_same_answer(demo, capsys):
     told = capsys.readouterr().out
     assert "same answer" in told
     assert "WRONG" not in told
+    assert re.search(r"5 modules, parsed whole, .* each; a plain loop: ", told)
+    assert re.search(r"\d+ functions, parsed one by one, .* each; a plain loop: ", told)
+    rows = [line for line in told.splitlines() if "thread pool" in line]
+    assert len(rows) == 2
+    for row in rows:
+        assert len(re.findall(r"\d s, [\d.]+ x the loop", row)) == 2, (
+            "the standard library's executor is not beside ours"
+        )
+
+
+def test_another_answer_of_an_executor_is_a_failure(demo, capsys):
+    class Wrong(concurrent.futures.ThreadPoolExecutor):
+        def map(self, function, items):
+            return reversed(list(super().map(function, items)))
+
+    assert demo.timed(Wrong, str, ["1", "2"], ["1", "2"]) is None
+    demo.corefutures = types.SimpleNamespace(create_executor=lambda name, max_workers: Wrong(max_workers))
+    try:
+        assert demo.compared("numbers", str, ["1", "2"], ["thread"]) == 1
+    finally:
+        demo.corefutures = corefutures
+    assert "WRONG" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

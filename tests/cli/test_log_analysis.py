@@ -118,7 +118,7 @@ def test_the_demonstration_counts_what_went_wrong(monkeypatch, capsys):
     right = answering(0, "an answer", "1 s", "the same answer")
     monkeypatch.setattr(demo.subprocess, "run", right)
     assert demo.one_program(["thread", "process"]) == 0
-    assert capsys.readouterr().out.count("an answer") == 1
+    assert capsys.readouterr().out.count("the same answer") == 2
     for wrong in (answering(1, "an answer", "1 s", "ANOTHER"), answering(0, "another", "1 s", "same"), answering(2)):
         answers = iter([right, wrong])
         monkeypatch.setattr(
