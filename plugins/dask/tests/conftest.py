@@ -24,6 +24,11 @@ if importlib.util.find_spec("distributed") is None:
 PATIENCE = 40.0
 
 
+def python_path() -> str:
+    """Returns where programs of the tests find our errands, and what this process was told to find elsewhere."""
+    return os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+
+
 class Cluster:
     """A scheduler and its workers as processes, which start side by side: workers wait for the scheduler's file.
 
@@ -94,7 +99,7 @@ class Cluster:
                 *options,
             ],
             cwd=self.folder,
-            env={**inherited, **self.settings, "PYTHONPATH": str(HERE)},
+            env={**inherited, **self.settings, "PYTHONPATH": python_path()},
             stdin=subprocess.PIPE,  # it ends with us, however we end
             stdout=self.log,
             stderr=self.log,

@@ -146,7 +146,7 @@ def test_at_the_end_of_the_interpreter_calls_are_done_and_processes_gone(tmp_pat
     path.write_text(textwrap.dedent(script))
     done = subprocess.run(
         [sys.executable, "-W", "error", str(path), str(journal)],
-        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "leaving\n"), done.stderr

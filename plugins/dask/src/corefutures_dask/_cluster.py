@@ -16,6 +16,7 @@ import distributed
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
+from corefutures_dask import _scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,12 +43,12 @@ class Connection(NamedTuple):
     owned: bool  # the client, too, was made here
 
     def close(self, pool: str | None = None) -> None:
-        """Ends what was started here, and takes a pool's plugin back from a cluster that goes on."""
+        """Ends what was started here, and takes back what a pool has at a cluster that goes on."""
         client, cluster = self.client, self.cluster
         if pool is not None and cluster is None and client.status == "running":
             with contextlib.suppress(Exception):  # the cluster may be going as well
                 client.unsubscribe_topic(pool)
-                client.unregister_worker_plugin(pool)
+                client.run_on_scheduler(_scheduler.leave, pool)
         if self.owned:
             with contextlib.suppress(TimeoutError, OSError):
                 client.close(timeout=_FAREWELL)

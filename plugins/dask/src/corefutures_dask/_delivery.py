@@ -6,6 +6,7 @@ closed; it ends last, and closes what the pool has opened.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -43,46 +44,51 @@ class Delivery(threading.Thread):
         self, pool: str, close: Callable[[], None], is_lost: Callable[[], bool], lose: Callable[[], None]
     ) -> None:
         super().__init__(name=f"{pool} delivery", daemon=True)
-        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
         self._close = close
         self._is_lost = is_lost
         self._lose = lose
-        self._in_hand: list[DaskFuture[Any]] = []  # taken over, and not settled yet: for a forked child
+        self._numbers = itertools.count().__next__
+        self._in_hand: dict[int, list[DaskFuture[Any]]] = {}  # what the orders are about: for a forked child
 
     def settle(self, pack: Pack, first: int, outcomes: list[bytes]) -> None:
-        """Ends the futures of `pack` from `first` on."""
+        """Ends the futures of `pack` from `first` on, unless they have ended."""
         futures = pack.futures[first : first + len(outcomes)]
-        self._in_hand.extend(futures)
-        self._orders.put(lambda: self._settle(pack, futures, outcomes))
+        self._order(futures, lambda: self._settle(pack, futures, outcomes))
 
     def abandon(self, futures: list[DaskFuture[Any]], error: Callable[[], Exception]) -> None:
-        """Ends futures with an error each."""
+        """Ends futures with an error each, unless they have ended."""
 
-        def order() -> None:
+        def work() -> None:
             for future in futures:
                 future._cf_abandon(error())
 
-        self._orders.put(order)
+        self._order(futures, work)
 
     def cancel(self, futures: list[DaskFuture[Any]]) -> None:
         """Cancels calls that somebody wanted to be cancelled while they were out."""
 
-        def order() -> None:
+        def work() -> None:
             for future in futures:
                 try:
                     future._cancel_waiting()
                 except BaseException:
                     LOGGER.exception("exception calling callback for %r", future)
 
-        self._orders.put(order)
+        self._order(futures, work)
 
     def end(self) -> None:
         """Closes and ends, after all that was ordered before."""
         self._orders.put(None)
 
     def undelivered(self) -> list[DaskFuture[Any]]:
-        """Returns the futures whose outcome is here, and not settled yet."""
-        return list(self._in_hand)
+        """Returns the futures that have not been told yet what has become of them."""
+        return [future for futures in self._in_hand.values() for future in futures]
+
+    def _order(self, futures: list[DaskFuture[Any]], work: Callable[[], None]) -> None:
+        number = self._numbers()
+        self._in_hand[number] = futures
+        self._orders.put((number, work))
 
     def run(self) -> None:
         """Carries out orders until the end."""
@@ -97,11 +103,13 @@ class Delivery(threading.Thread):
                     continue
                 if order is None:
                     break
+                number, work = order
                 try:
-                    order()
+                    work()
                 except BaseException:
                     LOGGER.critical("Exception in the delivery of results", exc_info=True)
-                del order
+                finally:
+                    del self._in_hand[number], order, work
         finally:
             self._close()
 
@@ -109,7 +117,8 @@ class Delivery(threading.Thread):
         # All of them first: a callback of the first may ask about the last.
         watched = []
         try:
-            for future, body in zip(futures, outcomes, strict=True):
+            # A scheduler without our plugin may have had a pack's calls run again that were given back.
+            for future, body in zip(futures, outcomes, strict=False):
                 result, error, text = _wire.outcome(body)
                 if error is not None and text:
                     try:
@@ -125,8 +134,7 @@ class Delivery(threading.Thread):
         finally:
             for future in futures:
                 future._pack = None
-            del self._in_hand[: len(futures)]
             pack.decided.set()
-        result = error = None
-        for future in watched:
-            future._cf_announce_in_worker()
+            result = error = None
+            for future in watched:
+                future._cf_announce_in_worker()

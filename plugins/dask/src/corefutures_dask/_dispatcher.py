@@ -16,13 +16,14 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import dask.config
 from distributed import CancelledError as DaskCancelledError
 from distributed.scheduler import KilledWorker
 
 from corefutures.backend import Lock
-from corefutures_dask import _station
+from corefutures_dask import _scheduler, _station
 from corefutures_dask._delivery import Delivery
-from corefutures_dask._failures import broken, worker_lost
+from corefutures_dask._failures import broken, given_up, worker_lost
 from corefutures_dask._future import DaskFuture, Pack, never_waits
 from corefutures_dask._station import CallFailed, Station, Terms
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from corefutures_dask._cluster import Connection
+    from corefutures_dask._future import Call
 
 #: A pack is to hold so many times as much work as its way costs, but so many seconds at least and at most.
 _WORTH: Final = 10
@@ -45,6 +47,8 @@ SCATTER: Final = 1 << 18
 _LOOK: Final = 1.0
 #: Seconds in which Dask is told to forget a result that was fetched.
 _RELEASE: Final = 0.05
+#: Seconds until a call whose worker was lost is sent again: by then it shows whether the scheduler was lost as well.
+_AGAIN: Final = 0.1
 #: So many kinds of calls are remembered.
 _KINDS: Final = 10_000
 
@@ -63,6 +67,10 @@ class Wishes(NamedTuple):
         return bool(self.resources or self.workers)
 
 
+class NotStored(Exception):
+    """A pack could not be stored at a worker beforehand: the worker has ended meanwhile."""
+
+
 class Window:
     """Counts the packs that are out: in Dask's loop only."""
 
@@ -75,27 +83,32 @@ class Window:
 class Lane:
     """The calls with the same wishes, oldest first: submitters append, Dask's loop takes."""
 
-    __slots__ = ("calls", "window", "wishes")
+    __slots__ = ("calls", "returning", "window", "wishes")
 
     def __init__(self, wishes: Wishes, window: Window) -> None:
         self.wishes = wishes
         self.window = window
         self.calls: deque[DaskFuture[Any]] = deque()
+        self.returning: list[DaskFuture[Any]] = []  # on their way back into `calls`: for a forked child
 
     def put_back(self, futures: list[DaskFuture[Any]]) -> None:
         """Has calls wait again, in their old places."""
+        self.returning = futures
         while futures and self.calls and self.calls[0].number < futures[-1].number:  # put back by others
-            futures.append(self.calls.popleft())
+            futures.append(self.calls[0])
             futures.sort(key=lambda future: future.number)
+            self.calls.popleft()
         self.calls.extendleft(reversed(futures))
+        self.returning = []
 
     def head(self) -> DaskFuture[Any] | None:
-        """Returns the oldest call that was not cancelled."""
-        while self.calls:
-            if not self.calls[0].done():
-                return self.calls[0]
-            self.calls.popleft()
-        return None
+        """Returns the oldest call that has not ended."""
+        try:
+            while self.calls[0].done():
+                self.calls.popleft()
+            return self.calls[0]
+        except IndexError:  # there is none, or the pool broke
+            return None
 
 
 class Dispatcher:
@@ -125,6 +138,7 @@ class Dispatcher:
         self._shared = Window()
         self._lanes: dict[Wishes, Lane] = {}
         self._numbers = itertools.count().__next__
+        self._filling: Pack | None = None  # the pack that takes calls out of a lane, until it is out
         self._out: dict[int, Pack] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps none alive
         self._rung = False
@@ -134,11 +148,19 @@ class Dispatcher:
         self._way = 0.0  # seconds that a pack's way to the worker and back takes, measured lately
         self._slots = 1
         self._looked = 0.0
+        self._allowed_failures: int | None = None  # as the scheduler has it, once that was asked
         self.delivery = Delivery(self.pool, partial(connection.close, self.pool), self._is_lost, self._lose_scheduler)
-        self._client.register_plugin(Station(self.pool, preparation), name=self.pool)
-        self._client.subscribe_topic(self.pool, self._on_split)
-        self.slots = sum(self._client.nthreads().values())
-        self.delivery.start()
+        # A client that loses its scheduler may find another one at the same address, which knows nothing of us.
+        self._link = self._client.scheduler_comm
+        try:
+            self._client.register_plugin(_scheduler.PoolPlugin(self.pool, self._client.id), name=self.pool)
+            self._client.register_plugin(Station(self.pool, preparation, connection.cluster is not None), name=self.pool)
+            self._client.subscribe_topic(self.pool, self._on_split)
+            self.slots = sum(self._client.nthreads().values())
+            self.delivery.start()
+        except BaseException:
+            connection.close(self.pool)
+            raise
 
     # ── for every thread ─────────────────────────────────────────────────────────────────────────────────
 
@@ -167,13 +189,13 @@ class Dispatcher:
             self._rung = False  # there may be room
         return lane
 
-    def take(self, lane: Lane, body: bytes, name: str, kind: int) -> DaskFuture[Any]:
+    def take(self, lane: Lane, call: Call, name: str, kind: int) -> DaskFuture[Any]:
         """Takes a call.
 
         Raises:
             RuntimeError: No more calls are taken.
         """
-        future: DaskFuture[Any] = DaskFuture(body, self._numbers(), name, kind)
+        future: DaskFuture[Any] = DaskFuture(call, self._numbers(), name, kind)
         added, taken = (future,), False
         if self._lock.taken:
             if taken := self._refusal is None:
@@ -238,26 +260,31 @@ class Dispatcher:
     def leave_to_parent(self, error: Callable[[], Exception]) -> None:
         """In a forked child (E11): the calls and the connection stay with the parent."""
         self._connection.leave_to_parent()
-        futures = [future for pack in self._out.values() for future in pack.futures]
-        futures += [future for lane in self._lanes.values() for future in lane.calls]
+        packs = [*self._out.values(), *([] if self._filling is None else [self._filling])]
+        futures = [future for pack in packs for future in pack.futures]
+        futures += [future for lane in self._lanes.values() for future in [*lane.calls, *lane.returning]]
         futures += self.delivery.undelivered()
         for future in futures:
             future._cf_renew_lock()
             future._cf_abandon(error())
 
     def _is_lost(self) -> bool:
-        return self._client.status not in ("running", "newly-created") and not self._ended
+        client = self._client
+        return (client.status != "running" or client.scheduler_comm is not self._link) and not self._ended
 
     def _lose_scheduler(self) -> None:
         self.fail("the connection to Dask's scheduler was lost: the calls that were pending are lost with it", None)
 
     def _ring(self) -> None:
-        self._rung = True
         try:
+            self._rung = True
             self._loop.add_callback(self._dispatch)
         except RuntimeError as exc:  # the loop is closed
             if not self._ended:
                 self.fail("Dask's client was closed", exc)
+        except BaseException:  # an interrupt: whoever comes next rings
+            self._rung = False
+            raise
 
     # ── in Dask's loop ───────────────────────────────────────────────────────────────────────────────────
 
@@ -266,6 +293,8 @@ class Dispatcher:
         never_waits.yes = True
         try:
             self._rung = False
+            if self._is_lost():
+                self._lose_scheduler()
             while (lane := self._next_lane()) is not None:
                 self._send(self._fill(lane))
             # Who frees a place comes here by himself: until then there is no need to ring.
@@ -290,7 +319,7 @@ class Dispatcher:
 
     def _fill(self, lane: Lane) -> Pack:
         """Takes calls that are worth a pack out of a lane; calls of which nothing is known go alone."""
-        pack = Pack(self._numbers(), lane)
+        pack = self._filling = Pack(self._numbers(), lane)
         calls = lane.calls
         most = 1 if lane.wishes.retries else -(-len(calls) // (2 * self._slots))
         worth = min(max(_WORTH * self._way, _LEAST), _MOST)
@@ -306,19 +335,19 @@ class Dispatcher:
                     break
                 if len(pack.futures) >= _GROWTH * self._sizes.get(future.kind, 1):
                     break
-            calls.popleft()
-            if future._unwanted:
+            if future.unwanted:
                 self.delivery.cancel([future])
-                continue
-            body = future._leave(pack)
-            if body is None:
-                continue
-            pack.futures.append(future)
-            pack.bodies.append(body)
-            if seconds is None or future.alone:
+            elif (call := future._leave(pack)) is not None:
+                pack.futures.append(future)
+                pack.calls.append(call)
+                expected += seconds or 0.0
+                size += len(call[0])
+            try:
+                calls.popleft()  # only now: at each moment it is in one place at least
+            except IndexError:  # the pool broke
                 break
-            expected += seconds
-            size += len(body)
+            if pack.futures and (seconds is None or future.alone):
+                break
         pack.expected = expected
         return pack
 
@@ -331,6 +360,7 @@ class Dispatcher:
             self._out[pack.number] = pack
             if self._broken:  # while the pack was being filled
                 self.delivery.abandon(pack.futures, self.refuse)
+        self._filling = None
         self._begin(self._follow(pack))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -344,10 +374,12 @@ class Dispatcher:
             try:
                 report = await self._run(pack)
             except KilledWorker as exc:
-                self._lose(pack, exc)
+                self._lose(pack, True, partial(worker_lost, exc))
             except CallFailed as exc:
-                self.delivery.settle(pack, 0, [exc.args[0]])
-            except (DaskCancelledError, asyncio.CancelledError) as exc:
+                self.delivery.settle(pack, 0, [exc.outcome])
+            except (DaskCancelledError, NotStored) as exc:
+                await self._lose_arguments(pack, exc)
+            except asyncio.CancelledError as exc:
                 self.fail("Dask has given up the pool's calls: its scheduler or its client has ended", exc)
             except Exception as exc:
                 self._refuse_pack(pack, exc)
@@ -363,11 +395,13 @@ class Dispatcher:
 
     async def _run(self, pack: Pack) -> bytes:
         client, wishes = self._client, pack.lane.wishes
-        count = len(pack.bodies)
-        payload: Any = pack.bodies[0] if count == 1 else pickle.dumps(pack.bodies)
-        if len(payload) >= SCATTER:
-            payload = await client.scatter(payload, hash=False, asynchronous=True)
-        terms = Terms(self.pool, pack.number, count, bool(wishes.retries), time.time(), pack.expected)
+        bodies = [body for body, _ in pack.calls]
+        functions = dict([function for _, function in pack.calls if function is not None])
+        plain = len(bodies) == 1 and not functions
+        payload: Any = bodies[0] if plain else pickle.dumps((functions, bodies))
+        if stored := len(payload) >= SCATTER:
+            payload = await self._store(payload)
+        terms = Terms(self.pool, pack.number, plain, bool(wishes.retries), pack.expected)
         pack.sent = time.monotonic()
         future = client.submit(
             _station.run_pack,
@@ -380,14 +414,28 @@ class Dispatcher:
             resources=dict(wishes.resources) or None,
             workers=list(wishes.workers) or None,
         )
-        del payload
         self._release()
         try:
             return await client.gather(future, asynchronous=True)  # type: ignore[no-any-return]
         finally:
             # Dask's client sends at most every 10 ms: told at once, this would make the next pack wait.
-            self._spent.append(future)
+            self._spent += [future, payload] if stored else [future]
             self._loop.call_later(_RELEASE, self._release)
+
+    async def _store(self, payload: bytes) -> Any:
+        """Stores a pack at a worker beforehand, after waiting for one if there is none.
+
+        Raises:
+            NotStored: The worker has ended meanwhile.
+        """
+        while True:
+            try:
+                return await self._client.scatter(payload, hash=False, asynchronous=True)
+            except TimeoutError as exc:
+                if self._is_lost():
+                    raise NotStored("the scheduler was lost") from exc
+            except (OSError, KeyError) as exc:  # it broke off; or the scheduler does not know the worker any more
+                raise NotStored(f"{type(exc).__name__}: {exc}") from exc
 
     def _release(self) -> None:
         """Has Dask forget the packs that have come back."""
@@ -423,14 +471,40 @@ class Dispatcher:
             self._pace[kind] = total / count
             self._sizes[kind] = max(count, self._sizes.get(kind, 1))
 
-    def _lose(self, pack: Pack, error: KilledWorker) -> None:
-        """Fails the call whose workers died; of several, which one it was shows when each runs alone."""
-        if len(pack.futures) == 1:
-            self.delivery.abandon(pack.futures, lambda: worker_lost(error))
+    def _lose(self, pack: Pack, final: bool, error: Callable[[], Exception]) -> None:
+        """Has the calls of a pack sent again whose worker died.
+
+        Args:
+            pack: The pack.
+            final: Whether that has happened too often: the call fails. Of several, which one it is shows when each
+                runs alone.
+            error: What it fails with.
+        """
+        if final and len(pack.futures) == 1:
+            self.delivery.abandon(pack.futures, error)
             return
         for future in pack.futures:
-            future.alone = True
+            future.losses = 1 if final else future.losses + 1
+            future.alone = future.alone or final
         self._take_back(pack, 0)
+
+    async def _lose_arguments(self, pack: Pack, error: Exception) -> None:
+        """Has a pack sent again of which Dask has nothing any more.
+
+        What is stored at a worker ends with it, and Dask then cancels the task for which it was: the calls are still
+        here. So are they when somebody else has Dask cancel all it has (`Client.restart`).
+        """
+        await asyncio.sleep(_AGAIN)
+        if self._is_lost():
+            self._lose_scheduler()
+            return
+        if self._allowed_failures is None:
+            try:
+                self._allowed_failures = await self._client.run_on_scheduler(_scheduler.allowed_failures)
+            except Exception:  # it is being lost as well, or does not let itself be asked
+                self._allowed_failures = int(dask.config.get("distributed.scheduler.allowed-failures"))
+        runs = 1 + max((future.losses for future in pack.futures), default=0)
+        self._lose(pack, runs > self._allowed_failures, partial(given_up, runs, error))
 
     def _refuse_pack(self, pack: Pack, error: Exception) -> None:
         """Fails the calls of a pack that Dask could not run at all."""
@@ -468,27 +542,31 @@ class Dispatcher:
         wanted: list[DaskFuture[Any]] = []
         unwanted: list[DaskFuture[Any]] = []
         with self._lock:
-            returned, bodies = pack.futures[kept:], pack.bodies[kept:]
-            del pack.futures[kept:], pack.bodies[kept:]
-            for future, body in zip(returned, bodies, strict=True):
-                future._return(body)
-                (unwanted if future._unwanted else wanted).append(future)
+            returned = pack.futures[kept:]
+            for future, call in zip(returned, pack.calls[kept:], strict=True):
+                future._return(call)
+                (unwanted if future.unwanted else wanted).append(future)
+            self.delivery.cancel(unwanted)
             if self._broken:
                 self.delivery.abandon(returned, self.refuse)
             else:
                 pack.lane.put_back(wanted)
-        self.delivery.cancel(unwanted)
+            del pack.futures[kept:], pack.calls[kept:]
         pack.decided.set()
 
     async def _fetch(self, pack: Pack, worker: str) -> None:
-        """Fetches the results that a pack has while one of its calls takes long."""
-        try:
-            found = await self._client.run(_station.fetch, self.pool, pack.number, workers=[worker], on_error="ignore")
-        except Exception:  # the worker is gone, and what becomes of the pack is for Dask to say
-            return
-        for fetched in found.values():
-            if fetched is not None:
-                self.delivery.settle(pack, *fetched)
+        """Fetches the results that a pack has while one of its calls takes long; what is lost comes with its end."""
+        delivered = 0
+        while True:
+            try:
+                found = await self._client.run(_station.fetch, self.pool, pack.number, delivered, workers=[worker])
+            except Exception:  # the worker is gone, and what becomes of the pack is for Dask to say
+                return
+            outcomes = found.get(worker)
+            if not outcomes:  # that was all, or the pack has ended
+                return
+            self.delivery.settle(pack, delivered, outcomes)
+            delivered += len(outcomes)
 
     def _look(self) -> None:
         """Sees now and then, while there are calls, how large the cluster is."""

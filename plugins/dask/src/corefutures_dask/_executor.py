@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures.backend import Executor, Pace, audience, chunked_map, unsupported
@@ -81,10 +82,11 @@ class _Submitter(Executor):
             body = _wire.dumps((fn, args, kwargs))
         except Exception as exc:
             return _failed(exc)
+        function = fn.pickled if type(fn) is _wire.Carried else None  # type: ignore[attr-defined]
         kind = _kind_of(fn)
         label = self._cf_label
         shown = label or getattr(kind, "__name__", None) or "call"
-        future = dispatcher.take(dispatcher.lane(self._cf_wishes), body, shown, id(kind))
+        future = dispatcher.take(dispatcher.lane(self._cf_wishes), (body, function), shown, id(kind))
         if label is not None:
             future._cf_name = label
         if audience.present:
@@ -120,14 +122,16 @@ class _Submitter(Executor):
         if not callable(fn):
             raise TypeError(f"map() takes a callable, not {type(fn).__name__}")
         if chunksize == 1:
-            carried: Callable[..., _T] = fn
-            try:
-                carried = _wire.Carried(fn)
-            except Exception:  # each call fails with the reason
-                pass
-            return super().map(carried, *iterables, timeout=timeout, buffersize=buffersize)
+            return super().map(_carried(fn), *iterables, timeout=timeout, buffersize=buffersize)
+        run_chunk: Callable[..., Any] | None = None
+
+        def submit_chunk(run: Callable[..., Any], fn: Callable[..., _T], *columns: Any) -> Future[Any]:
+            nonlocal run_chunk
+            run_chunk = run_chunk or _carried(partial(run, fn))
+            return self.submit(run_chunk, *columns)
+
         return chunked_map(
-            self.submit,
+            submit_chunk,
             fn,
             iterables,
             timeout=timeout,
@@ -305,7 +309,6 @@ class DaskExecutor(_Submitter):
                 try:
                     dispatcher = Dispatcher(connection, self._cf_limit, self._cf_preparation)
                 except BaseException as exc:
-                    connection.close()
                     # The scheduler hands on the text of what a worker raised, or can't do even that and hangs up.
                     if isinstance(exc, OSError) or "ModuleNotFoundError" in f"{type(exc)} {exc}":
                         raise _cluster.lacking(exc) from exc
@@ -388,9 +391,17 @@ def _wishes(
     return Wishes(tuple(sorted((resources or {}).items())), retries, priority, tuple(workers or ()))
 
 
+def _carried(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the function of a map for its calls; itself if it can't be pickled: each call fails with the reason."""
+    try:
+        return _wire.Carried(fn)
+    except Exception:
+        return fn
+
+
 def _failed(error: Exception) -> Future[Any]:
     """Returns a future that has failed: its call could not be pickled."""
-    future: DaskFuture[Any] = DaskFuture(b"", 0, "", 0)
+    future: DaskFuture[Any] = DaskFuture((b"", None), 0, "", 0)
     future._cf_abandon(error.with_traceback(None))
     return future
 

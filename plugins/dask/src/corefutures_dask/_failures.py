@@ -40,6 +40,16 @@ def worker_lost(error: KilledWorker) -> WorkerLostError:
     return lost
 
 
+def given_up(runs: int, error: Exception) -> WorkerLostError:
+    """Returns the error of a call whose arguments were lost with a worker, as often as Dask allows."""
+    times = "once" if runs == 1 else f"{runs} times"
+    lost = WorkerLostError(
+        f"a worker ended that had the arguments of the call, which was sent {times} (allowed-failures): {error}"
+    )
+    lost.__cause__ = error
+    return lost
+
+
 def broken(message: str, cause: BaseException | None) -> BrokenDaskPool:
     """Returns a broken-pool error with its cause."""
     error = BrokenDaskPool(message)

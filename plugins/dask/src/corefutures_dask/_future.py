@@ -14,6 +14,9 @@ from corefutures.backend import PoolFuture
 if TYPE_CHECKING:
     from corefutures_dask._dispatcher import Lane
 
+#: A call: pickled; and what it refers to, if it is one of a map: `Carried.pickled`.
+Call = tuple[bytes, tuple[str, bytes] | None]
+
 _T = TypeVar("_T")
 
 #: Seconds that `cancel` and `running` wait for a worker to tell whether a call has started, at most.
@@ -31,13 +34,13 @@ class Pack:
         lane: Where the calls waited, and go back to.
     """
 
-    __slots__ = ("bodies", "decided", "expected", "futures", "lane", "number", "sent")
+    __slots__ = ("calls", "decided", "expected", "futures", "lane", "number", "sent")
 
     def __init__(self, number: int, lane: Lane) -> None:
         self.number = number
         self.lane = lane
         self.futures: list[DaskFuture[Any]] = []
-        self.bodies: list[bytes] = []
+        self.calls: list[Call] = []
         self.expected = 0.0  # seconds that the calls will take
         self.sent = 0.0  # when, by `time.monotonic`
         self.decided = threading.Event()  # it is known which of the calls have started
@@ -47,7 +50,7 @@ class DaskFuture(PoolFuture[_T]):
     """The future of a call; until the call leaves it carries it, pickled.
 
     Args:
-        body: The call.
+        call: The call.
         number: Its place in the order of submission.
         name: What Dask shows for it.
         kind: Which calls are expected to take as long as this one.
@@ -55,10 +58,11 @@ class DaskFuture(PoolFuture[_T]):
 
     _pack: Pack | None = None  # it has left in this pack, and nobody knows yet whether it has started
     _unwanted = False  # cancelled meanwhile: not to be sent again
-    alone = False  # it may have ended a worker, and is sent in a pack of its own
+    losses = 0  # how many workers it was lost with
+    alone = False  # it may have ended one, and is sent in a pack of its own
 
-    def __init__(self, body: bytes, number: int, name: str, kind: int) -> None:
-        super().__init__(_never_called, (body,), None)
+    def __init__(self, call: Call, number: int, name: str, kind: int) -> None:
+        super().__init__(_never_called, call, None)
         self.number = number
         self.shown = name
         self.kind = kind
@@ -105,22 +109,27 @@ class DaskFuture(PoolFuture[_T]):
                 self._cf_announce()
         return waits
 
+    @property
+    def unwanted(self) -> bool:
+        """Whether the call was to be cancelled while it was out, and has not started."""
+        return self._unwanted and self._state == "PENDING"
+
     def _is_decided(self, pack: Pack) -> bool:
         """Waits until it is known whether the call has started; False where this can't wait, or not so long."""
         return not getattr(never_waits, "yes", False) and pack.decided.wait(_LIMIT)
 
-    def _leave(self, pack: Pack) -> bytes | None:
-        """Lets the call leave in `pack`; returns it, None if it was cancelled."""
-        args = None
+    def _leave(self, pack: Pack) -> Call | None:
+        """Lets the call leave in `pack`; returns it, None if it has ended."""
+        call: Any = None
         if self._cf_lock.taken:
-            if self._state == "PENDING" or (self.alone and self._state == "RUNNING"):
-                args = self._cf_args
+            if self._state == "PENDING" or (self.losses and self._state == "RUNNING"):
+                call = self._cf_args
                 self._pack = pack
             self._cf_lock.release()
-        if args is None:
+        if call is None:
             return None
         self._cf_forget_call()
-        return args[0]  # type: ignore[no-any-return]
+        return call  # type: ignore[no-any-return]
 
     def _start(self) -> None:
         """Marks the call as running."""
@@ -130,11 +139,11 @@ class DaskFuture(PoolFuture[_T]):
             self._pack = None
             self._cf_lock.release()
 
-    def _return(self, body: bytes) -> None:
+    def _return(self, call: Call) -> None:
         """Takes the call back: it has not started, or is to be started again."""
         if self._cf_lock.taken:
             if self._state in ("PENDING", "RUNNING"):
-                self._cf_args = (body,)
+                self._cf_args = call
             self._pack = None
             self._cf_lock.release()
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
 import threading
 import time
 from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from distributed import get_client, get_worker
+from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from corefutures_dask import _wire
+from corefutures_dask._scheduler import KEPT
+from corefutures_dask._wire import Function, current
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -25,12 +28,9 @@ if TYPE_CHECKING:
 #: Seconds by which a pack may take longer than expected before it gives back the calls that have not started.
 PATIENCE: Final = 0.1
 
-#: Seconds after which a pack is not taken for new: Dask may have run it before, at a worker that died. The clocks of
-#: two machines may differ by as much.
-_FRESH: Final = 1.0
-
-#: `pool`: whose call this thread runs, for pools whose workers are threads of the same process.
-current = threading.local()
+#: So many functions of maps are kept besides those of the packs that run, and for so many seconds.
+_FUNCTIONS: Final = 2
+_IDLE: Final = 1.0
 
 
 class Terms(NamedTuple):
@@ -38,26 +38,42 @@ class Terms(NamedTuple):
 
     pool: str
     number: int
-    calls: int
+    plain: bool  # the payload is the only call
     retried: bool  # Dask is to try it again if it fails
-    sent: float  # when, by the sender's clock
     expected: float  # seconds that it will take
 
 
 class CallFailed(Exception):
-    """Raised to Dask, with the outcome, for a call that Dask is to try again (`retries`)."""
+    """Raised to Dask for a call that Dask is to try again (`retries`).
+
+    Args:
+        outcome: Of the call. No part of the text: Dask replaces the arguments of exceptions with a long one.
+    """
+
+    def __init__(self, outcome: bytes) -> None:
+        super().__init__("the call raised an exception")
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CallFailed, (self.outcome,)
 
 
 class Pack:
-    """Calls that came together, to be run one after the other."""
+    """Calls that came together, to be run one after the other.
 
-    def __init__(self, bodies: list[bytes]) -> None:
+    Args:
+        key: Of Dask's task.
+        bodies: The calls. The first one has begun; the others wait.
+    """
+
+    def __init__(self, key: str, bodies: list[bytes]) -> None:
+        self.key = key
         self.size = len(bodies)
         # The next call is taken from the left by the thread that runs them, what is given back from the right by
         # the worker's loop: each call goes one way only.
-        self.waiting = deque(bodies)
+        self.waiting = deque(bodies[1:])
         self.outcomes: list[bytes] = []
-        self.fetched = 0
+        self.delivered = 0  # so many of them have arrived at the pool
 
 
 class Station(WorkerPlugin):
@@ -66,47 +82,52 @@ class Station(WorkerPlugin):
     Args:
         pool: The pool's name: of this plugin, and of the topic for what has to be told to the pool.
         preparation: The initializer as a call, pickled; None if there is none.
+        own: Whether the workers were started for the pool.
     """
 
-    def __init__(self, pool: str, preparation: bytes | None) -> None:
+    def __init__(self, pool: str, preparation: bytes | None, own: bool) -> None:
         self.name = pool
         self._preparation = preparation
+        self._own = own
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask, in the worker, before it takes calls."""
         self._worker = worker
         self._fault: bytes | None = None
         self._packs: dict[int, Pack] = {}
-        # Guards `_packs` and the packs' results: the loop fetches what the thread that runs the calls has gathered.
+        self._functions: dict[str, tuple[Function, float]] = {}  # of maps, and when each was used last, oldest first
+        # Guards `_packs`, the packs' results and `_functions`: the loop fetches what the thread that runs the calls
+        # has gathered.
         self._lock = threading.Lock()
         # Held while the initializer runs: a call that comes meanwhile waits for it.
         self._preparing = threading.Lock()
+        process = self._own and getattr(worker, "nanny", None) is not None
+        if process and threading.current_thread() is threading.main_thread():
+            # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means. A handler, since
+            # programs that calls start would inherit SIG_IGN.
+            signal.signal(signal.SIGINT, _do_nothing)
 
-    def run(self, terms: Terms, bodies: list[bytes]) -> bytes:
-        """Runs a pack's calls; returns what came of those that were neither given back nor fetched."""
+    def run(self, terms: Terms, key: str, functions: dict[str, bytes], bodies: list[bytes]) -> bytes:
+        """Runs a pack's calls; returns what came of those that were neither given back nor have arrived."""
         number = terms.number
-        if len(bodies) > 1 and time.time() - terms.sent > _FRESH:
-            del bodies[self._kept(number, len(bodies)) :]
         with self._preparing:
             self._prepare()
         if self._fault is not None:
             return pickle.dumps((self._fault, 0, [], b""))
-        pack = Pack(bodies)
+        pack = Pack(key, bodies)
+        body = bodies[0]
         del bodies[:]
         with self._lock:
             self._packs[number] = pack
+        loop = self._worker.loop
         if pack.size > 1:
-            loop = self._worker.loop
             loop.add_callback(loop.call_later, terms.expected + PATIENCE, self._split, number)
         seconds = array("f")
         current.pool = self.name
+        current.functions = self._use(functions)
         try:
-            while pack.waiting:
+            while True:
                 began = time.perf_counter()
-                try:
-                    body = pack.waiting.popleft()
-                except IndexError:  # given back
-                    break
                 outcome = _wire.run(body)
                 del body
                 seconds.append(time.perf_counter() - began)
@@ -114,27 +135,51 @@ class Station(WorkerPlugin):
                     raise CallFailed(outcome)
                 pack.outcomes.append(outcome)
                 del outcome
+                try:
+                    body = pack.waiting.popleft()
+                except IndexError:  # that was the last, or the others were given back
+                    break
         finally:
-            current.pool = None
+            current.pool = current.functions = None
             with self._lock:
                 self._packs.pop(number, None)
-        return pickle.dumps((None, pack.fetched, pack.outcomes[pack.fetched :], seconds.tobytes()))
+            if self._functions:
+                loop.add_callback(loop.call_later, _IDLE, self._forget)
+        return pickle.dumps((None, pack.delivered, pack.outcomes[pack.delivered :], seconds.tobytes()))
 
-    def fetch(self, number: int) -> tuple[int, list[bytes]] | None:
-        """Returns the results that a pack has up to now, and the index of the first; None if it has ended."""
+    def fetch(self, number: int, delivered: int) -> list[bytes] | None:
+        """Returns the results that a pack has up to now, without those that have arrived; None if it has ended.
+
+        What was fetched stays here until it is known to have arrived: the next fetch says so, and without one the
+        pack's end brings it again.
+        """
         with self._lock:
             pack = self._packs.get(number)
             if pack is None:
                 return None
-            first, pack.fetched = pack.fetched, len(pack.outcomes)
-            found = pack.outcomes[first : pack.fetched]
-            pack.outcomes[first : pack.fetched] = [b""] * len(found)
-            return first, found
+            first, pack.delivered = pack.delivered, min(delivered, len(pack.outcomes))
+            pack.outcomes[first : pack.delivered] = [b""] * (pack.delivered - first)
+            return pack.outcomes[pack.delivered :]
 
-    def _kept(self, number: int, size: int) -> int:
-        """Returns how many calls of a pack were not given back by a worker that had it before, and died."""
-        told: Any = get_client().get_events(self.name)
-        return min([size, *(int(message["kept"]) for _, message in told if message["pack"] == number)])
+    def _use(self, functions: dict[str, bytes]) -> dict[str, Function]:
+        """Returns the functions of the maps that a pack's calls are of."""
+        now = time.monotonic()
+        used = {}
+        with self._lock:
+            for token, body in functions.items():
+                known = self._functions.pop(token, None)
+                used[token] = Function(body) if known is None else known[0]
+                self._functions[token] = used[token], now
+            for token in list(self._functions)[: -_FUNCTIONS]:
+                del self._functions[token]
+        return used
+
+    def _forget(self) -> None:
+        """In the worker's loop: lets go of the functions of maps that seem to be over."""
+        due = time.monotonic() - _IDLE
+        with self._lock:
+            if not self._packs:  # or else the end of one has this asked again
+                self._functions = {token: kept for token, kept in self._functions.items() if kept[1] > due}
 
     def _prepare(self) -> None:
         preparation, self._preparation = self._preparation, None
@@ -160,21 +205,33 @@ class Station(WorkerPlugin):
             except IndexError:  # it has started
                 break
             returned += 1
+        kept = pack.size - returned
         self._worker.log_event(
-            self.name, {"pack": number, "kept": pack.size - returned, "worker": self._worker.address}
+            self.name, {"pack": number, "key": pack.key, "kept": kept, "worker": self._worker.address}
         )
 
 
 def run_pack(terms: tuple[Any, ...], payload: bytes) -> bytes:
     """The task that Dask runs: the calls of a pack, in one payload."""
     known = Terms(*terms)
-    station: Any = get_worker().plugins[known.pool]
-    bodies = [payload] if known.calls == 1 else pickle.loads(payload)
+    worker: Any = get_worker()
+    key = worker.get_current_task()
+    station: Any = worker.plugins[known.pool]
+    if known.plain:
+        functions, bodies = {}, [payload]
+    else:
+        functions, bodies = pickle.loads(payload)
+        task = worker.state.tasks.get(key)
+        del bodies[(getattr(task, "annotations", None) or {}).get(KEPT, len(bodies)) :]
     del payload
-    return station.run(known, bodies)  # type: ignore[no-any-return]
+    return station.run(known, key, functions, bodies)  # type: ignore[no-any-return]
 
 
-def fetch(pool: str, number: int, dask_worker: Any) -> tuple[int, list[bytes]] | None:
+def fetch(pool: str, number: int, delivered: int, dask_worker: Any) -> list[bytes] | None:
     """Returns what `Station.fetch` returns, for `Client.run`."""
     station = dask_worker.plugins.get(pool)
-    return None if station is None else station.fetch(number)
+    return None if station is None else station.fetch(number, delivered)
+
+
+def _do_nothing(*_: object) -> None:
+    pass

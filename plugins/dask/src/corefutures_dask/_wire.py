@@ -8,8 +8,9 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import secrets
+import threading
 from collections import ChainMap
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -70,25 +71,52 @@ def _by_value(obj: Any) -> bytes:
 
 
 class Carried:
-    """A function that is pickled once for many calls, and unpickled once in each worker."""
+    """The function of a map: pickled once, and sent once with each pack of its calls, which refer to it.
 
-    __slots__ = ("_body", "carried")
+    Two maps have two of them, also if their functions are equal: a worker has an object of its own for each.
+    """
+
+    __slots__ = ("carried", "pickled")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.carried = fn
-        self._body = dumps(fn)
+        #: What the calls refer to it by, and the function itself.
+        self.pickled = secrets.token_hex(8), dumps(fn)
 
     def __call__(self, *args: Any) -> Any:
         """Calls the function."""
         return self.carried(*args)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _carry, (self._body,)
+        return _in_worker, (self.pickled[0],)
 
 
-@lru_cache(maxsize=128)
-def _carry(body: bytes) -> Any:
-    return pickle.loads(body)
+class Function:
+    """The function of a map in a worker: pickled until the first call wants it.
+
+    Args:
+        body: The function, pickled.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self._function: Any = None
+
+    def get(self) -> Any:
+        """Returns the function; raises what unpickling raises, in each call (E4)."""
+        if (body := self._body) is not None:
+            self._function = pickle.loads(body)
+            self._body = None
+        return self._function
+
+
+#: What this thread is doing: `pool` whose calls it runs, for pools whose workers are threads of the same process;
+#: `functions` that these calls may refer to.
+current = threading.local()
+
+
+def _in_worker(token: str) -> Any:
+    return current.functions[token].get()
 
 
 def run(body: bytes) -> bytes:
