@@ -6,20 +6,28 @@ Touches `distributed`. Guarantees: what was started here is ended here, and noth
 from __future__ import annotations
 
 import contextlib
+import difflib
+import inspect
+import json
+import multiprocessing.process
 import os
 import sys
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.config
 import distributed
+import distributed.utils
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
 from corefutures_dask import _scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 #: Dask's own classes, which it has not typed.
 Client: Any = distributed.Client
@@ -27,6 +35,12 @@ LocalCluster: Any = distributed.LocalCluster
 
 #: Seconds that the end of a client whose scheduler is gone may take.
 _FAREWELL = 2.0
+
+#: Seconds between two looks for a scheduler's file.
+_GLANCE = 0.05
+
+#: What begins an address without encryption.
+_PLAIN = ("tcp", "ws", "inproc")
 
 #: Messages that a client of ours keeps for debugging.
 _MESSAGES_KEPT = 4
@@ -62,6 +76,78 @@ class Connection(NamedTuple):
             instances = getattr(type(thing), "_instances", None)
             if instances is not None:
                 instances.discard(thing)
+        if self.cluster is not None:
+            _leave_workers_to_parent()
+
+    def check_workers(self, wanted: Iterable[object]) -> None:
+        """Raises if a worker of our own cluster is meant that there is not: nobody else can add it.
+
+        Args:
+            wanted: Names, addresses or hosts, as Dask takes them.
+
+        Raises:
+            ValueError: There is none of that name.
+        """
+        if self.cluster is None:
+            return
+        known = set()
+        for name, worker in list(self.cluster.workers.items()):
+            address = getattr(worker, "worker_address", None) or worker.address or ""
+            known |= {str(name), address, address.rpartition("://")[2].rpartition(":")[0]}
+        for who in wanted:
+            if str(who) not in known:
+                raise ValueError(f"there is no worker {who!r} in the pool's own cluster: {', '.join(sorted(known - {''}))}")
+
+
+def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None:
+    """Raises if an option for a cluster of our own is none, or makes no sense.
+
+    Args:
+        options: For `LocalCluster`.
+        others: The names of the executor's own options, which may have been meant.
+
+    Raises:
+        TypeError: There is no such option, or it has a value of the wrong type.
+        ValueError: A value makes no sense.
+    """
+    worker = options.get("worker_class") or distributed.Nanny
+    if not isinstance(worker, type):
+        raise TypeError(f"worker_class must be a class, not {type(worker).__name__}")
+    classes = [LocalCluster, distributed.Nanny, distributed.Worker, worker]
+    known = {
+        name
+        for kind in classes
+        for base in inspect.getmro(kind)
+        if "__init__" in vars(base)
+        for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    } - {"self", "asynchronous", "args"}
+    for name, value in options.items():
+        if name not in known:
+            meant = difflib.get_close_matches(name, {*known, *others}, n=1)
+            hint = f": did you mean {meant[0]!r}?" if meant else ""
+            raise TypeError(f"neither the pool nor Dask's LocalCluster has an option {name!r}{hint}")
+        if name in ("n_workers", "threads_per_worker") and value is not None:
+            if not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+            if value <= 0:
+                raise ValueError(f"{name} must be greater than 0")
+
+
+def check_own_resources(resources: Iterable[tuple[str, float]]) -> None:
+    """Raises if no worker of a cluster of our own could run a call that needs these resources.
+
+    Raises:
+        ValueError: It would wait for ever.
+    """
+    there = dask.config.get("distributed.worker.resources", None) or {}
+    for name, amount in resources:
+        if amount > there.get(name, 0):
+            raise ValueError(
+                f"resources={{{name!r}: {amount}}} is more than a worker of the pool's own cluster has "
+                f"({there.get(name, 0)}), so that the call would wait for ever: what they have is Dask's setting "
+                "distributed.worker.resources; workers elsewhere are started with --resources"
+            )
 
 
 def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
@@ -70,6 +156,9 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
     Args:
         workers: How many calls are to run at once; None for one on each CPU.
         options: Of `LocalCluster`.
+
+    Raises:
+        ValueError: There is a `security` that has no effect.
     """
     settings: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", **options}
     if "n_workers" not in settings:
@@ -77,6 +166,7 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
         settings["n_workers"] = -(-(workers or _cpu_count()) // threads)
     cluster = LocalCluster(asynchronous=False, **settings)
     try:
+        check_security(options.get("security"), cluster.scheduler_address, "require_encryption=True makes it one")
         client = _connect(address=cluster, direct_to_workers=True)
     except BaseException:
         cluster.close()
@@ -84,19 +174,27 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
     return Connection(client, cluster, True)
 
 
-def joined_cluster(where: Mapping[str, Any], check_versions: bool) -> Connection:
+def joined_cluster(
+    address: Any, scheduler_file: str | None, options: Mapping[str, Any], check_versions: bool
+) -> Connection:
     """Joins a cluster that runs.
 
     Args:
-        where: Arguments of `Client` that say where its scheduler is, and how to talk to it.
+        address: Of its scheduler; None to read it from the file.
+        scheduler_file: Where the scheduler has written its address, or is going to.
+        options: Arguments of `Client` that say how to talk to it.
         check_versions: Whether to refuse a scheduler of another version.
 
     Raises:
         BackendUnavailableError: No scheduler answers there, or it is of another version.
+        ValueError: There is a `security` that has no effect.
     """
-    place = where.get("address") or where.get("scheduler_file")
+    place = address or scheduler_file
     try:
-        client = _connect(**where)
+        if address is None:
+            address = _read_address(str(scheduler_file), options.get("timeout"))
+        check_security(options.get("security"), getattr(address, "scheduler_address", address), "is it the right one?")
+        client = _connect(address=address, **options)
     except VersionMismatchWarning as exc:  # where warnings are errors
         raise _mismatch(place, str(exc)) from exc
     except (OSError, TimeoutError, ImportError) as exc:
@@ -114,12 +212,13 @@ def joined_cluster(where: Mapping[str, Any], check_versions: bool) -> Connection
     return connection
 
 
-def given_client(client: Any) -> Connection:
+def given_client(client: Any, check_versions: bool) -> Connection:
     """Uses a client that exists, and leaves it as it is.
 
     Raises:
         TypeError: It is no client of Dask's.
         ValueError: It is asynchronous, or closed.
+        BackendUnavailableError: The cluster is of another version.
     """
     if not isinstance(client, Client):
         raise TypeError(f"client must be a distributed.Client, not {type(client).__name__}")
@@ -127,7 +226,53 @@ def given_client(client: Any) -> Connection:
         raise ValueError("client must not be asynchronous: its loop would wait for itself")
     if client.status != "running":
         raise ValueError(f"client must be connected, and is {client.status}")
+    if check_versions:
+        check_same_versions(client.scheduler.address, client.get_versions())
     return Connection(client, None, False)
+
+
+def check_security(security: Any, address: Any, hint: str) -> None:
+    """Raises if `security` has no effect on an address."""
+    protocol, _, _ = address.rpartition("://") if isinstance(address, str) else (None, None, None)
+    if security and (protocol or "tcp") in _PLAIN:
+        raise ValueError(f"security= has no effect on {address}, which is not an encrypted address (tls://…): {hint}")
+
+
+def _read_address(path: str, timeout: float | None) -> str:
+    """Returns the address in a scheduler's file, after waiting for it."""
+    if timeout is None:
+        timeout = distributed.utils.parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"), "s")
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            with open(path) as file:
+                return str(json.load(file)["address"])
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                raise
+        except (ValueError, KeyError, TypeError) as exc:  # it is not whole yet
+            if time.monotonic() > deadline:
+                raise OSError("what is in the file is no scheduler's") from exc
+        time.sleep(_GLANCE)
+
+
+def renew_after_fork() -> None:
+    """In a forked child: gives Dask a thread again for what it does beside its loop, such as large messages."""
+    if isinstance(getattr(distributed.utils, "_offload_executor", None), ThreadPoolExecutor):
+        distributed.utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")
+
+
+def _leave_workers_to_parent() -> None:
+    """In a forked child: keeps its end from ending the parent's workers, and from removing their folders."""
+    registry: Any = getattr(weakref.finalize, "_registry", ())
+    for finalizer in list(registry):
+        peeked = finalizer.peek()
+        if peeked is not None and str(getattr(peeked[1], "__module__", "")).partition(".")[0] == "distributed":
+            finalizer.detach()
+    children: Any = getattr(multiprocessing.process, "_children", set())
+    for process in list(children):
+        if process.name.startswith("Dask Worker"):
+            children.discard(process)
 
 
 def lacking(error: BaseException) -> BackendUnavailableError:

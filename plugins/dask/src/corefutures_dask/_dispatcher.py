@@ -216,6 +216,10 @@ class Dispatcher:
         own.__cause__ = refusal.__cause__
         return own
 
+    def check_workers(self, wanted: tuple[str, ...]) -> None:
+        """Raises ValueError if one of these workers can't exist."""
+        self._connection.check_workers(wanted)
+
     def close(self, refusal: Exception) -> None:
         """Takes no more calls, and ends when those that were taken have."""
         if self._lock.taken:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -18,7 +19,7 @@ from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
 from corefutures_dask._future import DaskFuture, never_waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from corefutures.backend import Future, ResultIterator
     from corefutures_dask._cluster import Connection
@@ -39,6 +40,12 @@ _ELSEWHERE = {
     "max_pending": "limit the calls that wait",
     "when_full": "limit the calls that wait",
 }
+
+#: The options that are not `LocalCluster`'s.
+_OPTIONS = (
+    "max_workers", "initializer", "initargs", "address", "scheduler_file", "client", "resources", "retries", "priority",
+    "security", "timeout", "check_versions",
+)  # fmt: skip
 
 #: Every living pool, for forked children; and every dispatcher that has not ended, for the end of the interpreter.
 _pools: weakref.WeakSet[DaskExecutor] = weakref.WeakSet()
@@ -180,7 +187,12 @@ class _Submitter(Executor):
             own.priority if priority is None else priority,
             own.workers if workers is None else workers,
         )
-        return DaskView(self._cf_pool, wishes, self._cf_label if name is None else name)
+        pool = self._cf_pool
+        if pool._cf_own:
+            _cluster.check_own_resources(wishes.resources)
+            if wishes.workers:
+                pool._cf_connect().check_workers(wishes.workers)
+        return DaskView(pool, wishes, self._cf_label if name is None else name)
 
 
 class DaskExecutor(_Submitter):
@@ -244,36 +256,55 @@ class DaskExecutor(_Submitter):
         for name, what in _ELSEWHERE.items():
             if name in cluster:
                 raise unsupported(self, what)
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+                raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
+            if not timeout > 0:
+                raise ValueError("timeout must be greater than 0")
+        if address is not None and not address:
+            raise ValueError("address must not be empty")
         places = {"address": address, "scheduler_file": scheduler_file, "client": client}
         given = [name for name, place in places.items() if place is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} can't be given together")
         if given and cluster:
             raise TypeError(f"{given[0]} names a cluster that runs: it takes no option {sorted(cluster)[0]!r}")
+        self._cf_own = not given
+        useless = {"timeout": timeout is not None, "security": client is not None and bool(security)}
+        for name, set_in_vain in useless.items():
+            if set_in_vain and (self._cf_own or client is not None):
+                who = "a cluster of the pool's own" if self._cf_own else "a client that is connected"
+                raise TypeError(f"{name}= is for joining a cluster by address or scheduler_file: {who} takes none")
+        if self._cf_own:
+            if not check_versions:
+                raise TypeError("check_versions= is for clusters that run: one of the pool's own has the same versions")
+            _cluster.check_own_options(cluster, _OPTIONS)
         self._cf_limit = max_workers
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._cf_preparation = None if initializer is None else _wire.dumps((initializer, self._initargs))
         self._cf_wishes = _wishes(resources, retries, priority, None)
+        if self._cf_own:
+            _cluster.check_own_resources(self._cf_wishes.resources)
         self._cf_pace = Pace()
         self._cf_fork_refusal: str | None = None
         # Guards the making of a dispatcher, in a forked child: one only.
         self._cf_connecting = threading.RLock()
         self._cf_dispatcher: Dispatcher | None = None
         if client is not None:
-            self._cf_open: Callable[[], Connection] = lambda: _cluster.given_client(client)
-            self._cf_fork_refusal = "the client belongs to the process that was forked"
+            self._cf_open: Callable[[], Connection] = lambda: _cluster.given_client(client, check_versions)
+            self._cf_fork_refusal = "the pool's client belongs to the process that was forked"
         elif given:
-            where = {given[0]: places[given[0]]}
-            if security is not None:
-                where["security"] = security
-            if timeout is not None:
-                where["timeout"] = timeout
-            self._cf_open = lambda: _cluster.joined_cluster(where, check_versions)
+            how = {"security": security, "timeout": timeout}
+            how = {name: value for name, value in how.items() if value is not None}
+            self._cf_open = lambda: _cluster.joined_cluster(address, scheduler_file, how, check_versions)
         else:
             if security is not None:
                 cluster["security"] = security
             self._cf_open = lambda: _cluster.own_cluster(max_workers, cluster)
+            self._cf_fork_refusal = (
+                "the pool's cluster belongs to the process that was forked: create_executor('dask') starts another here"
+            )
         self._cf_connect()
         _pools.add(self)
 
@@ -293,11 +324,13 @@ class DaskExecutor(_Submitter):
         if audience.present:
             audience.executor_shut_down(self)
         dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
-        if cancel_futures:
-            dispatcher.cancel_waiting()
-        own = getattr(_station.current, "pool", None) == dispatcher.pool
-        if wait and not own and not getattr(never_waits, "yes", False):
-            dispatcher.delivery.join()
+        try:
+            if cancel_futures:
+                dispatcher.cancel_waiting()
+        finally:  # what a callback raises comes after the end
+            own = getattr(_station.current, "pool", None) == dispatcher.pool
+            if wait and not own and not getattr(never_waits, "yes", False):
+                dispatcher.delivery.join()
 
     def _cf_connect(self) -> Dispatcher:
         with self._cf_connecting:
@@ -316,7 +349,9 @@ class DaskExecutor(_Submitter):
                 self._cf_dispatcher = dispatcher
                 _dispatchers.add(dispatcher)
                 # A pool that is dropped without a shutdown runs the calls it has, and ends.
-                weakref.finalize(self, dispatcher.close, RuntimeError("the executor was dropped")).atexit = False
+                dropped = RuntimeError("the executor was dropped")
+                self._cf_finalizer = weakref.finalize(self, dispatcher.close, dropped)
+                self._cf_finalizer.atexit = False
                 if _exiting:
                     dispatcher.close(RuntimeError(_AFTER_EXIT))
             return self._cf_dispatcher
@@ -327,6 +362,7 @@ class DaskExecutor(_Submitter):
         self._cf_connecting = threading.RLock()
         if dispatcher is None:
             return
+        self._cf_finalizer.detach()
         if dispatcher.refusal is not None:
             self._cf_fork_refusal = str(dispatcher.refusal)
         dispatcher.leave_to_parent(
@@ -386,8 +422,13 @@ def _wishes(
         raise ValueError("retries must not be negative")
     if isinstance(workers, str):
         raise TypeError("workers must be a sequence of addresses, not one str")
-    if not all(amount > 0 for amount in (resources or {}).values()):
-        raise ValueError("resources must be positive amounts")
+    if not isinstance(resources or {}, Mapping):
+        raise TypeError(f"resources must be a mapping of names to amounts, not {type(resources).__name__}")
+    for name, amount in (resources or {}).items():
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise TypeError(f"resources[{name!r}] must be a number, not {type(amount).__name__}")
+        if not amount > 0:
+            raise ValueError("resources must be positive amounts")
     return Wishes(tuple(sorted((resources or {}).items())), retries, priority, tuple(workers or ()))
 
 
@@ -428,6 +469,7 @@ def _close_all() -> None:
 
 
 def _continue_all_in_child() -> None:
+    _cluster.renew_after_fork()
     for pool in list(_pools):
         pool._cf_continue_in_child()
     _dispatchers.clear()
