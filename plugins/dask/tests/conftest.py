@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,11 +16,10 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # workers import `dask_errands` from there
 
+from dask_waiting import PATIENCE, Gate, await_that  # noqa: E402
+
 if importlib.util.find_spec("distributed") is None:
     collect_ignore_glob = ["test_[!a]*.py"]  # all but test_availability, which says what is missing
-
-#: Seconds in which a process has to come up on a busy machine.
-PATIENCE = 40.0
 
 
 def python_path() -> str:
@@ -34,20 +32,22 @@ class Cluster:
 
     Args:
         folder: Where it writes.
+        port: Of the scheduler; 0 for any.
         settings: Of the scheduler, as Dask reads them from the environment.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, port: int = 0, **settings: str) -> None:
         self.scheduler_file = str(folder / "scheduler.json")
         self.folder = folder
         self.log = open(folder / "log.txt", "w")  # noqa: SIM115 - open as long as the processes
         self.workers: list[subprocess.Popen[bytes]] = []
         self.settings = settings
-        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        options = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        self.scheduler = self._start("dask_scheduler", *options)
 
     @functools.cached_property
     def address(self) -> str:
-        self._await(self._read_address, "the scheduler's file")
+        await_that(self._read_address, "the scheduler's file")
         return str(self._read_address())
 
     def _read_address(self) -> str | None:
@@ -105,13 +105,6 @@ class Cluster:
             stderr=self.log,
         )
 
-    @staticmethod
-    def _await(condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, f"{what} did not come"
-            time.sleep(0.02)
-
 
 @pytest.fixture(scope="session")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -131,10 +124,10 @@ def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     """Makes clusters of so many workers, which a test may treat as it likes."""
     made: list[Cluster] = []
 
-    def make(workers: int, **settings: str) -> Cluster:
+    def make(workers: int, port: int = 0, **settings: str) -> Cluster:
         folder = tmp_path / f"cluster-{len(made)}"
         folder.mkdir()
-        cluster = Cluster(folder, **settings)
+        cluster = Cluster(folder, port, **settings)
         made.append(cluster)
         for _ in range(workers):
             cluster.add_worker()
@@ -154,19 +147,6 @@ def gate(tmp_path: Path) -> Gate:
     return Gate(tmp_path / "gate")
 
 
-class Gate:
-    """Holds calls up until it is opened: files, so that it works between any processes."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        path.mkdir()
-
-    def arrivals(self) -> list[str]:
-        return [name for name in os.listdir(self.path) if name != "open"]
-
-    def await_arrivals(self, count: int) -> list[str]:
-        Cluster._await(lambda: len(self.arrivals()) >= count, f"{count} calls at the gate")
-        return self.arrivals()
-
-    def open(self) -> None:
-        Path(self.path, "open").touch()
+@pytest.fixture
+def other_gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path / "other")

@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import time
+import weakref
 from typing import Any
 
 prepared: list[Any] = []
+living: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def pid(*_: object) -> int:
@@ -74,10 +76,35 @@ def what_was_prepared() -> list[Any]:
     return prepared
 
 
-def die() -> None:
+def die(*_: object) -> None:
     if sys.platform == "win32":
         os._exit(9)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail_at_length(length: int) -> None:
+    raise ValueError("x" * length)
+
+
+def handles_ctrl_c() -> Any:
+    """Returns what Ctrl-C does here: programs that this process starts inherit SIG_IGN."""
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+class Counter:
+    """A callable with a state of its own; equal to every other one, also pickled."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, _: object) -> int:
+        living.add(self)
+        self.calls += 1
+        return self.calls
+
+
+def count_living() -> int:
+    return len(living)
 
 
 class Unpicklable:
@@ -92,3 +119,6 @@ def make_unpicklable() -> Unpicklable:
 class Unloadable:
     def __reduce__(self) -> Any:
         return fail, ("not to be unpickled",)
+
+    def __call__(self, _: object) -> None:
+        """Never called."""

@@ -63,6 +63,21 @@ def test_map_keeps_the_order(pool: DaskExecutor, chunksize: Any) -> None:
     assert found == [100 + 2 * number for number in range(100)]
 
 
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_each_map_has_a_callable_of_its_own_in_a_worker(shared_cluster: Any, chunksize: int) -> None:
+    with DaskExecutor(1, address=shared_cluster.address) as pool:
+        one = pool.options(workers=["licensed"])
+        for _ in range(2):
+            assert list(one.map(errands.Counter(), range(6), chunksize=chunksize)) == [1, 2, 3, 4, 5, 6]
+
+
+def test_map_with_a_function_that_does_not_arrive_fails_in_each_call(pool: DaskExecutor) -> None:
+    results = pool.map(errands.Unloadable(), range(2))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="unpickled"):
+            next(results)
+
+
 def test_map_is_lazy_with_a_buffersize(pool: DaskExecutor) -> None:
     taken = itertools.count()
     results = pool.map(errands.add, taken, itertools.repeat(0), buffersize=3)
@@ -201,6 +216,13 @@ def test_retries_are_dasks(pool: DaskExecutor, tmp_path: Path) -> None:
         pool.options(retries=1).submit(errands.fail_at_first, str(journal)).result(30)
 
 
+def test_retries_hand_on_an_error_of_any_length(pool: DaskExecutor) -> None:
+    for length in (10, 20_000):  # Dask shortens the texts of errors from 10,000 on
+        error = pool.options(retries=1).submit(errands.fail_at_length, length).exception(30)
+        assert isinstance(error, ValueError)
+        assert error.args == ("x" * length,)
+
+
 def test_a_higher_priority_goes_first(shared_cluster: Any, gate: Any, tmp_path: Path) -> None:
     journal = str(tmp_path / "order")
     with DaskExecutor(1, address=shared_cluster.address) as pool:
@@ -218,30 +240,6 @@ def test_a_view_is_an_executor_that_does_not_own_the_pool(pool: DaskExecutor) ->
         assert isinstance(view, futures.Executor)
         assert view.submit(errands.add, 1, 1).result(30) == 2
     assert pool.submit(errands.add, 1, 1).result(30) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"max_workers": 0}, ValueError),
-        ({"max_workers": "2"}, TypeError),
-        ({"initializer": 3}, TypeError),
-        ({"address": "tcp://127.0.0.1:1", "scheduler_file": "x"}, ValueError),
-        ({"address": "tcp://127.0.0.1:1", "n_workers": 2}, TypeError),
-        ({"client": object()}, TypeError),
-        ({"max_pending": 5}, futures.UnsupportedError),
-        ({"at_exit": "cancel"}, futures.UnsupportedError),
-        ({"context": "copy"}, futures.UnsupportedError),
-        ({"forward_logs": True, "address": "tcp://127.0.0.1:1"}, futures.UnsupportedError),
-        ({"retries": -1}, ValueError),
-        ({"retries": "2"}, TypeError),
-        ({"priority": "high"}, TypeError),
-        ({"resources": {"GPU": 0}}, ValueError),
-    ],
-)
-def test_options_that_make_no_sense_are_refused_at_once(options: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error):
-        DaskExecutor(**options)
 
 
 def test_views_add_up_and_name_their_calls(pool: DaskExecutor) -> None:

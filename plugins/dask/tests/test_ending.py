@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,7 +17,8 @@ from typing import Any
 import dask_errands as errands
 import psutil
 import pytest
-from children import in_fork
+from children import in_fork, run_script
+from dask_waiting import Gate
 from distributed import Client
 
 import corefutures as futures
@@ -141,8 +144,6 @@ def test_at_the_end_of_the_interpreter_calls_are_done_and_processes_gone(tmp_pat
             print("leaving")
     """
     path = tmp_path / "script.py"
-    import textwrap
-
     path.write_text(textwrap.dedent(script))
     done = subprocess.run(
         [sys.executable, "-W", "error", str(path), str(journal)],
@@ -178,6 +179,133 @@ def test_in_a_forked_child(shared_cluster: Any, gate: Any) -> None:
         in_fork(child)
         gate.open()
         assert [call.result(30) for call in calls] == [0, 1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.usefixtures("_forking_with_threads_is_what_is_tested")
+def test_large_messages_pass_in_a_forked_child(shared_cluster: Any) -> None:
+    large = bytes(12 << 20)  # Dask pickles from 10 MiB on in a thread that a child has not
+    with DaskExecutor(1, address=shared_cluster.address) as pool:
+        assert pool.submit(len, large).result(30) == len(large)
+
+        def child() -> None:
+            assert pool.submit(len, large).result(15) == len(large)
+            pool.shutdown()
+
+        in_fork(child)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_of_an_own_cluster_refuses_calls_and_leaves_the_workers_alone() -> None:
+    script = """
+        import os, signal, sys, warnings
+        warnings.simplefilter("ignore")
+        from corefutures import create_executor
+        if __name__ == "__main__":
+            executor = create_executor("dask", max_workers=1)
+            before = executor.submit(os.getpid).result(30)
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                try:
+                    executor.submit(pow, 2, 2)
+                except RuntimeError as exc:
+                    print(exc, flush=True)
+                executor.shutdown()
+                sys.exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            assert executor.submit(os.getpid).result(30) == before
+            executor.shutdown()
+            print("end")
+    """
+    ended = run_script(script)
+    assert ended.err == ""
+    assert ended.out == (
+        "the pool's cluster belongs to the process that was forked: create_executor('dask') starts another here\nend\n"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.usefixtures("_forking_with_threads_is_what_is_tested")
+def test_a_fork_while_a_future_is_locked(shared_cluster: Any, gate: Any) -> None:
+    with DaskExecutor(1, address=shared_cluster.address) as pool:
+        calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(3)]
+        gate.await_arrivals(1)
+        locked, forked = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with calls[0]._cf_lock, calls[2]._cf_lock, pool._cf_connect()._lock:
+                locked.set()
+                forked.wait(30)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert locked.wait(30)
+        try:
+            in_fork(lambda: [call.exception(5) for call in calls])
+        finally:
+            forked.set()
+            holder.join()
+            gate.open()
+        assert [call.result(30) for call in calls] == [0, 1, 2]
+
+
+def test_a_callback_that_raises_does_not_stop_a_cancelling_shutdown(shared_cluster: Any, gate: Any) -> None:
+    pool = DaskExecutor(1, address=shared_cluster.address)
+    calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(6)]
+    gate.await_arrivals(1)
+    told: list[Any] = []
+
+    def leave(_: Any) -> None:
+        gate.open()
+        raise SystemExit("from a callback")
+
+    for call in calls[1:]:
+        call.add_done_callback(told.append)
+        call.add_done_callback(leave)
+        call.add_done_callback(told.append)
+    with pytest.raises(SystemExit, match="from a callback"):
+        pool.shutdown(wait=True, cancel_futures=True)
+    assert told == [call for call in calls[1:] for _ in range(2)]
+    assert all(call.cancelled() for call in calls[1:])
+    assert calls[0].result(0) == 0
+    assert not pool._cf_connect().delivery.is_alive()
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="this system has no process groups")
+def test_ctrl_c_in_a_terminal_leaves_an_own_clusters_workers_alive(tmp_path: Path) -> None:
+    script = """
+        import sys
+        from dask_errands import handles_ctrl_c, pass_gate
+        from corefutures import create_executor
+        if __name__ == "__main__":
+            executor = create_executor("dask", max_workers=1)
+            call = executor.submit(pass_gate, sys.argv[1], "passed")
+            try:
+                call.result()
+            except KeyboardInterrupt:
+                print("caught", flush=True)
+            print(call.result(), executor.submit(handles_ctrl_c).result(), flush=True)
+            executor.shutdown()
+    """
+    gate = Gate(tmp_path / "gate")
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), gate.path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        gate.await_arrivals(1)
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "caught\n"
+        gate.open()
+        assert program.communicate(timeout=40)[0] == "passed True\n"
+        assert program.returncode == 0
+    finally:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.communicate()
 
 
 def test_nobody_answers_at_an_address() -> None:

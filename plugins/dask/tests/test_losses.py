@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dask_errands as errands
 import pytest
+from dask_waiting import await_that
+from distributed import Client
+from distributed.comm import CommClosedError
 
 import corefutures as futures
-from corefutures_dask import BrokenDaskPool, DaskExecutor
+from corefutures_dask import BrokenDaskPool, DaskExecutor, _wire
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +58,195 @@ def test_calls_given_back_do_not_run_again_when_their_first_worker_dies(
     noted = [number for line in Path(journal).read_text().split() if (number := int(line)) >= 0]
     assert set(noted) == set(range(100))
     assert len([number for number in noted if number > 5]) == 94
+
+
+@pytest.mark.parametrize("size", [1_000, 300_000])
+def test_a_killed_worker_takes_no_argument_with_it(make_cluster: Callable[[int], Any], gate: Any, size: int) -> None:
+    cluster = make_cluster(2)
+    with DaskExecutor(address=cluster.address) as pool:
+        calls = [pool.submit(errands.pass_gate, gate.path, bytes(size) + bytes([number])) for number in range(6)]
+        gate.await_arrivals(2)
+        cluster.workers[0].kill()
+        gate.open()
+        assert [call.result(50)[-1] for call in calls] == list(range(6))
+        assert pool.submit(errands.pid).result(30) == cluster.workers[1].pid
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_calls_with_a_large_argument_that_are_lost_for_good(make_cluster: Callable[..., Any], allowed: int) -> None:
+    cluster = make_cluster(2 + allowed, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed))
+    with DaskExecutor(1, address=cluster.address) as pool:
+        error = pool.submit(errands.die, bytes(300_000)).exception(50)
+        assert isinstance(error, futures.WorkerLostError)
+        assert ("once" if allowed == 0 else f"{1 + allowed} times") in str(error)
+        assert error.__cause__ is not None
+        assert pool.submit(len, bytes(300_000)).result(50) == 300_000  # by the last worker
+
+
+def test_a_worker_that_is_lost_while_it_receives_an_argument(
+    shared_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DaskExecutor(address=shared_cluster.address) as pool:
+        client = pool._cf_connect()._client
+        scatter = client.scatter
+        # it breaks off; the scheduler has forgotten the worker meanwhile; there is no worker at all
+        raised = [
+            CommClosedError("in the middle"),
+            KeyError("tcp://127.0.0.1:1"),
+            TimeoutError("No valid workers found"),
+        ]
+
+        async def failing(data: Any, **options: Any) -> Any:
+            if raised:
+                raise raised.pop()
+            return await scatter(data, **options)
+
+        monkeypatch.setattr(client, "scatter", failing)
+        assert pool.submit(len, bytes(300_000)).result(30) == 300_000
+        assert raised == []
+        raised += [CommClosedError("again")] * 20
+        error = pool.submit(len, bytes(300_000)).exception(30)
+        assert isinstance(error, futures.WorkerLostError)
+        assert "sent 4 times" in str(error)
+        assert pool.submit(errands.add, 1, 1).result(30) == 2
+
+
+def test_what_others_cancel_is_sent_again(shared_cluster: Any, gate: Any) -> None:
+    with DaskExecutor(1, address=shared_cluster.address) as pool, Client(shared_cluster.address) as other:
+        call = pool.submit(errands.pass_gate, gate.path, 1)
+        gate.await_arrivals(1)
+        other.run_on_scheduler(_cancel_all, pool._cf_connect()._client.id)
+        gate.await_arrivals(2)
+        gate.open()
+        assert call.result(30) == 1
+
+
+def _cancel_all(client: str, dask_scheduler: Any) -> None:
+    dask_scheduler.stimulus_cancel(list(dask_scheduler.tasks), client, force=True, reason="test", msg="test")
+
+
+_cancel_all.__module__ = "__main__"  # goes by value: the scheduler can't import this file
+
+
+def test_a_call_that_runs_outlives_a_cancelling_shutdown_and_its_worker(
+    make_cluster: Callable[..., Any], gate: Any
+) -> None:
+    cluster = make_cluster(2, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
+    pool = DaskExecutor(1, address=cluster.address)
+    futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+    calls = [pool.submit(errands.pass_if, number, 0, gate.path) for number in range(100)]
+    (arrived,) = gate.await_arrivals(1)
+    pool.shutdown(wait=False, cancel_futures=True)
+    (busy,) = (worker for worker in cluster.workers if worker.pid == int(arrived.partition("-")[0]))
+    busy.kill()
+    gate.open()
+    done, pending = futures.wait(calls, timeout=50)
+    assert not pending
+    assert calls[0].exception() is None or isinstance(calls[0].exception(), futures.WorkerLostError)
+    assert all(call.cancelled() for call in calls[2:])
+    assert len(done) == 100
+
+
+def _in_packs(pool: DaskExecutor, gate: Any, other_gate: Any) -> list[Any]:
+    """Submits calls to a worker that is busy, so that they travel together; the 21st of them waits at the gate."""
+    busy = pool.submit(errands.pass_gate, other_gate.path)
+    other_gate.await_arrivals(1)
+    calls = [pool.submit(errands.pass_if, number, 20, gate.path) for number in range(100)]
+    other_gate.open()
+    gate.await_arrivals(1)
+    busy.result(30)
+    return calls
+
+
+def test_results_that_are_lost_on_their_way_come_with_the_last_call(
+    shared_cluster: Any, gate: Any, other_gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DaskExecutor(1, address=shared_cluster.address) as pool:
+        futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+        client = pool._cf_connect()._client
+        run, lost = client.run, threading.Event()
+
+        async def losing(*args: Any, **options: Any) -> Any:
+            await run(*args, **options)
+            lost.set()
+            raise CommClosedError("on the way back")
+
+        monkeypatch.setattr(client, "run", losing)
+        calls = _in_packs(pool, gate, other_gate)
+        assert lost.wait(30)
+        gate.open()
+        assert [call.result(30) for call in calls] == list(range(100))
+
+
+def test_results_on_their_way_are_not_dropped_at_shutdown(
+    shared_cluster: Any, gate: Any, other_gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = DaskExecutor(1, address=shared_cluster.address)
+    futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+    client = pool._cf_connect()._client
+    run, asked, arrive = client.run, threading.Event(), threading.Event()
+
+    async def late(*args: Any, **options: Any) -> Any:
+        found = await run(*args, **options)
+        asked.set()
+        while not arrive.is_set():
+            await asyncio.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(client, "run", late)
+    calls = _in_packs(pool, gate, other_gate)
+    assert asked.wait(30)
+    gate.open()
+    pool.shutdown(wait=True)
+    assert [call.result(0) for call in calls] == list(range(100))
+    arrive.set()
+
+
+def test_every_outcome_is_told_though_one_of_them_can_not_be(
+    shared_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome, told = _wire.outcome, []
+    with DaskExecutor(1, address=shared_cluster.address) as pool:
+        futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+
+        def failing(body: bytes) -> Any:
+            found = outcome(body)
+            if found[0] == 30:
+                raise MemoryError
+            return found
+
+        monkeypatch.setattr(_wire, "outcome", failing)
+        calls = [pool.submit(errands.pass_if, number, -1, "") for number in range(100)]
+        for call in calls:
+            call.add_done_callback(told.append)
+        assert not futures.wait(calls, timeout=30).not_done
+        pool.shutdown()  # waits until all has been delivered
+        assert set(told) == set(calls)
+        assert isinstance(calls[30].exception(), RuntimeError)
+
+
+def test_a_scheduler_that_is_replaced_while_a_callback_is_busy(make_cluster: Callable[..., Any]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    cluster = make_cluster(1, port)
+    pool = DaskExecutor(address=cluster.address)
+    assert pool.submit(errands.add, 1, 1).result(30) == 2
+    busy, free = threading.Event(), threading.Event()
+    pool.submit(errands.add, 1, 1).add_done_callback(lambda _: (busy.set(), free.wait(50)))
+    try:
+        assert busy.wait(30)
+        client = pool._cf_connect()._client
+        before = client.scheduler_comm
+        cluster.scheduler.kill()
+        cluster.scheduler.wait(30)
+        make_cluster(1, port)
+        await_that(lambda: client.status == "running" and client.scheduler_comm is not before, "a new connection")
+    finally:
+        free.set()
+    with pytest.raises(BrokenDaskPool, match="scheduler was lost"):
+        pool.submit(errands.add, 1, 1).result(30)
+    pool.shutdown()
 
 
 def test_calls_that_are_lost_for_good(make_cluster: Callable[..., Any]) -> None:

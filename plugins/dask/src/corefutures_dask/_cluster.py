@@ -19,6 +19,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask.config
+import dask.utils
 import distributed
 import distributed.utils
 from distributed.versions import VersionMismatchWarning
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 #: Dask's own classes, which it has not typed.
 Client: Any = distributed.Client
 LocalCluster: Any = distributed.LocalCluster
+Security: Any = distributed.Security
 
 #: Seconds that the end of a client whose scheduler is gone may take.
 _FAREWELL = 2.0
@@ -90,13 +92,14 @@ class Connection(NamedTuple):
         """
         if self.cluster is None:
             return
-        known = set()
+        known: set[object] = set()
         for name, worker in list(self.cluster.workers.items()):
             address = getattr(worker, "worker_address", None) or worker.address or ""
-            known |= {str(name), address, address.rpartition("://")[2].rpartition(":")[0]}
+            known |= {name, address, address.rpartition("://")[2].rpartition(":")[0]}
         for who in wanted:
-            if str(who) not in known:
-                raise ValueError(f"there is no worker {who!r} in the pool's own cluster: {', '.join(sorted(known - {''}))}")
+            if who not in known:
+                there = ", ".join(sorted(map(repr, known - {""})))
+                raise ValueError(f"there is no worker {who!r} in the pool's own cluster, but {there}")
 
 
 def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None:
@@ -240,9 +243,8 @@ def check_security(security: Any, address: Any, hint: str) -> None:
 
 def _read_address(path: str, timeout: float | None) -> str:
     """Returns the address in a scheduler's file, after waiting for it."""
-    if timeout is None:
-        timeout = distributed.utils.parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"), "s")
-    deadline = time.monotonic() + timeout
+    usual = dask.config.get("distributed.comm.timeouts.connect")
+    deadline = time.monotonic() + (timeout or float(dask.utils.parse_timedelta(usual, "s") or 0))
     while True:
         try:
             with open(path) as file:

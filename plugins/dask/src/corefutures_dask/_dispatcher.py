@@ -59,7 +59,7 @@ class Wishes(NamedTuple):
     resources: tuple[tuple[str, float], ...] = ()
     retries: int = 0
     priority: int = 0
-    workers: tuple[str, ...] = ()
+    workers: tuple[str | int, ...] = ()
 
     @property
     def restricting(self) -> bool:
@@ -154,7 +154,9 @@ class Dispatcher:
         self._link = self._client.scheduler_comm
         try:
             self._client.register_plugin(_scheduler.PoolPlugin(self.pool, self._client.id), name=self.pool)
-            self._client.register_plugin(Station(self.pool, preparation, connection.cluster is not None), name=self.pool)
+            self._client.register_plugin(
+                Station(self.pool, preparation, connection.cluster is not None), name=self.pool
+            )
             self._client.subscribe_topic(self.pool, self._on_split)
             self.slots = sum(self._client.nthreads().values())
             self.delivery.start()
@@ -216,7 +218,7 @@ class Dispatcher:
         own.__cause__ = refusal.__cause__
         return own
 
-    def check_workers(self, wanted: tuple[str, ...]) -> None:
+    def check_workers(self, wanted: tuple[str | int, ...]) -> None:
         """Raises ValueError if one of these workers can't exist."""
         self._connection.check_workers(wanted)
 
@@ -502,13 +504,15 @@ class Dispatcher:
         if self._is_lost():
             self._lose_scheduler()
             return
-        if self._allowed_failures is None:
+        allowed = self._allowed_failures
+        if allowed is None:
             try:
-                self._allowed_failures = await self._client.run_on_scheduler(_scheduler.allowed_failures)
+                allowed = await self._client.run_on_scheduler(_scheduler.allowed_failures)
             except Exception:  # it is being lost as well, or does not let itself be asked
-                self._allowed_failures = int(dask.config.get("distributed.scheduler.allowed-failures"))
+                allowed = int(dask.config.get("distributed.scheduler.allowed-failures"))
+            self._allowed_failures = allowed
         runs = 1 + max((future.losses for future in pack.futures), default=0)
-        self._lose(pack, runs > self._allowed_failures, partial(given_up, runs, error))
+        self._lose(pack, runs > allowed, partial(given_up, runs, error))
 
     def _refuse_pack(self, pack: Pack, error: Exception) -> None:
         """Fails the calls of a pack that Dask could not run at all."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures.backend import Executor, Pace, audience, chunked_map, unsupported
-from corefutures_dask import _cluster, _station, _wire
+from corefutures_dask import _cluster, _wire
 from corefutures_dask._dispatcher import Dispatcher, Wishes
 from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
 from corefutures_dask._future import DaskFuture, never_waits
@@ -89,7 +89,7 @@ class _Submitter(Executor):
             body = _wire.dumps((fn, args, kwargs))
         except Exception as exc:
             return _failed(exc)
-        function = fn.pickled if type(fn) is _wire.Carried else None  # type: ignore[attr-defined]
+        function = fn.pickled if isinstance(fn, _wire.Carried) else None
         kind = _kind_of(fn)
         label = self._cf_label
         shown = label or getattr(kind, "__name__", None) or "call"
@@ -157,7 +157,7 @@ class _Submitter(Executor):
         resources: Mapping[str, float] | None = None,
         retries: int | None = None,
         priority: int | None = None,
-        workers: Sequence[str] | None = None,
+        workers: Sequence[str | int] | None = None,
     ) -> DaskView:
         """Returns a view of the pool with options for the calls that are submitted through it.
 
@@ -263,6 +263,8 @@ class DaskExecutor(_Submitter):
                 raise ValueError("timeout must be greater than 0")
         if address is not None and not address:
             raise ValueError("address must not be empty")
+        if scheduler_file is not None and not isinstance(scheduler_file, (str, os.PathLike)):
+            raise TypeError(f"scheduler_file must be a path, not {type(scheduler_file).__name__}")
         places = {"address": address, "scheduler_file": scheduler_file, "client": client}
         given = [name for name, place in places.items() if place is not None]
         if len(given) > 1:
@@ -275,6 +277,8 @@ class DaskExecutor(_Submitter):
             if set_in_vain and (self._cf_own or client is not None):
                 who = "a cluster of the pool's own" if self._cf_own else "a client that is connected"
                 raise TypeError(f"{name}= is for joining a cluster by address or scheduler_file: {who} takes none")
+        if security is not None and not isinstance(security, (bool, _cluster.Security)):
+            raise TypeError(f"security must be a distributed.Security, not {type(security).__name__}")
         if self._cf_own:
             if not check_versions:
                 raise TypeError("check_versions= is for clusters that run: one of the pool's own has the same versions")
@@ -316,11 +320,13 @@ class DaskExecutor(_Submitter):
                 waits.
             cancel_futures: Whether to cancel the calls that have not started.
         """
-        with self._cf_connecting:
-            dispatcher = self._cf_dispatcher
-            if dispatcher is None:  # in a forked child, before its first call
-                self._cf_fork_refusal = _AFTER_SHUTDOWN
-                return
+        dispatcher = self._cf_dispatcher
+        if dispatcher is None:  # in a forked child, before its first call
+            with self._cf_connecting:
+                dispatcher = self._cf_dispatcher
+                if dispatcher is None:
+                    self._cf_fork_refusal = _AFTER_SHUTDOWN
+                    return
         if audience.present:
             audience.executor_shut_down(self)
         dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
@@ -328,7 +334,7 @@ class DaskExecutor(_Submitter):
             if cancel_futures:
                 dispatcher.cancel_waiting()
         finally:  # what a callback raises comes after the end
-            own = getattr(_station.current, "pool", None) == dispatcher.pool
+            own = getattr(_wire.current, "pool", None) == dispatcher.pool
             if wait and not own and not getattr(never_waits, "yes", False):
                 dispatcher.delivery.join()
 
@@ -413,7 +419,7 @@ class DaskView(_Submitter):
 
 
 def _wishes(
-    resources: Mapping[str, float] | None, retries: int, priority: int, workers: Sequence[str] | None
+    resources: Mapping[str, float] | None, retries: int, priority: int, workers: Sequence[str | int] | None
 ) -> Wishes:
     for name, value in (("retries", retries), ("priority", priority)):
         if not isinstance(value, int):

@@ -103,8 +103,8 @@ class Station(WorkerPlugin):
         self._preparing = threading.Lock()
         process = self._own and getattr(worker, "nanny", None) is not None
         if process and threading.current_thread() is threading.main_thread():
-            # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means. A handler, since
-            # programs that calls start would inherit SIG_IGN.
+            # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means. It is a
+            # handler, since programs that calls start would inherit SIG_IGN.
             signal.signal(signal.SIGINT, _do_nothing)
 
     def run(self, terms: Terms, key: str, functions: dict[str, bytes], bodies: list[bytes]) -> bytes:
@@ -170,7 +170,7 @@ class Station(WorkerPlugin):
                 known = self._functions.pop(token, None)
                 used[token] = Function(body) if known is None else known[0]
                 self._functions[token] = used[token], now
-            for token in list(self._functions)[: -_FUNCTIONS]:
+            for token in list(self._functions)[:-_FUNCTIONS]:
                 del self._functions[token]
         return used
 
