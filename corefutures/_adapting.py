@@ -7,6 +7,7 @@ ends when the foreign one does.
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures as _standard
 import contextlib
 import functools
@@ -14,8 +15,6 @@ import inspect
 import os
 import threading
 import weakref
-from _thread import allocate_lock
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from corefutures._audience import audience
@@ -24,6 +23,7 @@ from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
 from corefutures._isolated.chunks import Pace, chunked_map
 from corefutures._locking import Lock
+from corefutures._originals import clock
 from corefutures._processors import usable_processors
 from corefutures.backend._description import Capabilities
 
@@ -251,7 +251,7 @@ class AdaptedExecutor(Executor):
 
     def _await_calls(self) -> None:
         """Returns when no call is left: the adapted executor is shut down with nothing that it could lose."""
-        turnstile = allocate_lock()
+        turnstile = _thread.allocate_lock()
         turnstile.acquire()
         added, waits = (turnstile,), False
         if self._lock.taken:
@@ -556,7 +556,7 @@ class _Call:
             return fn(*args, **kwargs)
         finally:
             if observed is not None:
-                observed.finished = perf_counter()
+                observed.finished = clock.perf_counter()
             _here.executors = before
             del self, fn, args, kwargs, before, observed  # an error's traceback refers to this frame: no cycle (F6)
 

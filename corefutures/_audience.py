@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import weakref
 from concurrent.futures import BrokenExecutor
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +84,7 @@ class Call:
         self.error: str | None = None
         self.result_size: int | None = None
         self._future = weakref.ref(future)
-        self.submitted: float = perf_counter()
+        self.submitted: float = clock.perf_counter()
 
     def __repr__(self) -> str:
         return f"<call {self.number} of {self.origin.name}: {self.name} {self.outcome or 'has not ended'}>"
@@ -107,7 +108,7 @@ class Call:
 
     def begin(self, worker: str, when: float | None = None) -> None:
         """A worker begins with the call: now, or `when` it said it did. For executors."""
-        self.started = when = perf_counter() if when is None else when
+        self.started = when = clock.perf_counter() if when is None else when
         self.worker = worker
         audience.tell(STARTED, self.origin, when, self, worker)
 
@@ -129,7 +130,7 @@ class Call:
         self.given = self.given or getattr(future, "_cf_name", None)
         told = self.finished is not None  # by the worker
         if not told:
-            self.finished = perf_counter()
+            self.finished = clock.perf_counter()
         if future.cancelled():
             self.outcome = "cancelled"
         elif (error := future.exception()) is None:
@@ -187,24 +188,24 @@ class Audience:
 
     def executor_created(self, executor: Any) -> None:
         """An executor has been made."""
-        self.tell(CREATED, origin_of(executor), perf_counter())
+        self.tell(CREATED, origin_of(executor), clock.perf_counter())
 
     def executor_shut_down(self, executor: Any) -> None:
         """An executor has been asked to shut down; only the first time counts."""
         origin = origin_of(executor)
         if not origin.shut:
             origin.shut = True
-            self.tell(SHUT_DOWN, origin, perf_counter())
+            self.tell(SHUT_DOWN, origin, clock.perf_counter())
 
     def worker_started(self, executor: Any, worker: str) -> None:
         """A worker is ready; `executor` is None if nobody refers to it any more."""
         if executor is not None:
-            self.tell(WORKER_STARTED, origin_of(executor), perf_counter(), None, worker)
+            self.tell(WORKER_STARTED, origin_of(executor), clock.perf_counter(), None, worker)
 
     def worker_lost(self, executor: Any, worker: str, error: BaseException) -> None:
         """A worker has ended that should not have."""
         if executor is not None:
-            self.tell(WORKER_LOST, origin_of(executor), perf_counter(), None, worker, error)
+            self.tell(WORKER_LOST, origin_of(executor), clock.perf_counter(), None, worker, error)
 
 
 def origin_of(executor: Any) -> Origin:

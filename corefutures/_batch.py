@@ -7,8 +7,9 @@ items of its batch alone.
 from __future__ import annotations
 
 import json
-import time
 from types import CoroutineType
+
+from corefutures._originals import clock
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -35,7 +36,7 @@ def run_batch(
     Returns:
         The seconds that it took, and the outcomes of the first items: of one at least.
     """
-    began = time.perf_counter()
+    began = clock.perf_counter()
     outcomes: list[Outcome] = []
     for item in items:
         interrupted = False
@@ -50,9 +51,9 @@ def run_batch(
         except BaseException as error:
             outcomes.append((told(error), _traceback(error) if tracebacks else ""))
             interrupted = isinstance(error, KeyboardInterrupt)
-        if interrupted or (seconds is not None and time.perf_counter() - began >= seconds):
+        if interrupted or (seconds is not None and clock.perf_counter() - began >= seconds):
             break
-    return time.perf_counter() - began, outcomes
+    return clock.perf_counter() - began, outcomes
 
 
 def one_line(error: BaseException) -> str:

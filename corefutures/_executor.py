@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import concurrent.futures as _standard
 import sys
-import time
 from collections import deque
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from corefutures._exceptions import UnsupportedError
+from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,7 +100,7 @@ class Executor(_standard.Executor):
         """`map` by way of `submit`: this executor's, or that of a view of it."""
         check_chunksize(chunksize)
         check_buffersize(buffersize)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else clock.monotonic() + timeout
         # Without iterables there is no item; `map` would take that for no end of them.
         submissions = map(submit, repeat(fn), *iterables) if iterables else iter(())
         return ResultIterator(submissions, deadline, buffersize)
@@ -310,7 +310,7 @@ class ResultIterator(Generic[_T]):
             if self._deadline is None:
                 return future.result()
             try:
-                return future.result(self._deadline - time.monotonic())
+                return future.result(self._deadline - clock.monotonic())
             except TimeoutError:
                 if future.done():  # the call itself raised it, or has ended a moment ago
                     return future.result()

@@ -7,22 +7,22 @@ under a lock of ours; reading a finished future takes no lock at all.
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures as _standard
 import logging
 import os
 import types
 import weakref
-from _thread import allocate_lock, get_ident
 from collections import deque
 from operator import methodcaller
 from threading import TIMEOUT_MAX, Condition
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._hosting import hosts
 from corefutures._locking import Lock
 from corefutures._loops import for_each, log_failure
+from corefutures._originals import clock
 from corefutures._spinning import spin_until
 
 if TYPE_CHECKING:
@@ -341,7 +341,7 @@ class Future(_standard.Future[_T], Generic[_T]):
 
     def _cf_sleep_until_end(self, timeout: float | None) -> None:
         """Blocks until the future is done; raises TimeoutError if the time is up."""
-        turnstile = allocate_lock()
+        turnstile = _thread.allocate_lock()
         turnstile.acquire()
         if self._cf_park(turnstile) and not self._cf_pass(turnstile, timeout):
             raise TimeoutError
@@ -588,14 +588,14 @@ class PoolFuture(Future[_T]):
         return call  # type: ignore[return-value]
 
     def _cf_await_end(self, timeout: float | None) -> None:
-        host = hosts.get(get_ident())
+        host = hosts.get(_thread.get_ident())
         if host is None or (timeout is not None and timeout <= 0):
             super()._cf_await_end(timeout)
             return
-        timed, deadline = timeout is not None, monotonic() + (timeout or 0)
+        timed, deadline = timeout is not None, clock.monotonic() + (timeout or 0)
         try:
             host.work_off((self,), self.done, timed=timed, firm=not timed)
-            super()._cf_await_end(deadline - monotonic() if timed else None)
+            super()._cf_await_end(deadline - clock.monotonic() if timed else None)
         finally:
             host.wake()
 

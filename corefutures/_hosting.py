@@ -6,19 +6,19 @@ place of sleeping; a cycle of calls that wait for each other raises in one of th
 
 from __future__ import annotations
 
+import _thread
 import os
-from _thread import get_ident
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from corefutures import _stopping
 from corefutures._exceptions import DeadlockError
+from corefutures._originals import clock
 from corefutures._stacks import own_stacks
 
 try:
-    from _thread import RLock
+    import _thread
 except ImportError:  # an interpreter without the C lock
-    from threading import RLock
+    pass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ carriers: set[CodeType] = set()
 # Guards `Host.awaited` against the search for a cycle, so that of two threads that close one together, the later
 # one sees it. No other lock is taken and no foreign code runs under it. Reentrant, because a finaliser that
 # interrupts its holder may wait for a call.
-_edges = RLock()
+_edges = _thread.RLock()
 
 
 class Host:
@@ -72,7 +72,8 @@ class Host:
         self.awaited: tuple[Any, ...] = ()  # what the innermost call sleeps for
         self._firm = False  # whether it needs all of that, without a time limit
         self.finished = self.failed = self.cancelled = 0  # calls so far; for the statistics
-        self.woken = (monotonic(), 0)  # when it began with a call after having had none, and how many had ended then
+        # When it began with a call after having had none, and how many had ended then.
+        self.woken = (clock.monotonic(), 0)
 
     def run_one(self, awaited: Iterable[Any], *, timed: bool = False) -> bool:
         """Runs a call in place of sleeping; returns False if there is none to be run.
@@ -125,7 +126,7 @@ class Host:
 
     def wake_up(self) -> None:
         """Notes that the next call begins now. For threads that have slept: they have the time to look at a clock."""
-        self.woken = (monotonic(), self.finished + self.failed + self.cancelled)
+        self.woken = (clock.monotonic(), self.finished + self.failed + self.cancelled)
 
     def running_since(self) -> float | None:
         """Returns when its outermost call began, by `time.monotonic`; None if that is not known."""
@@ -199,7 +200,7 @@ def cancel_requested() -> bool:
 
     Thread safety: may be called from any thread, signal handler or finaliser.
     """
-    host = hosts.get(get_ident())
+    host = hosts.get(_thread.get_ident())
     if host is not None:
         return bool(host.calls) and host.calls[-1]._cf_cancel_requested
     return _stopping.probe is not None and _stopping.probe()
@@ -242,11 +243,11 @@ def _name_call(future: Any, host: Host) -> str:
 
 def _continue_in_child() -> None:
     global _edges
-    _edges = RLock()
-    own = hosts.get(get_ident())
+    _edges = _thread.RLock()
+    own = hosts.get(_thread.get_ident())
     hosts.clear()
     if own is not None:
-        hosts[get_ident()] = own
+        hosts[_thread.get_ident()] = own
 
 
 if hasattr(os, "register_at_fork"):

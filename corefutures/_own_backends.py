@@ -10,6 +10,8 @@ import os
 import sys
 from importlib import import_module
 
+from corefutures._originals import system
+
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ def _may_be_refused(name: str, package: str, version: str) -> bool:
             return True
     for folder in dict.fromkeys(sys.path):
         try:
-            with os.scandir(folder or ".") as entries:
+            with system.scandir(folder or ".") as entries:
                 infos = [entry for entry in entries if entry.name.lower().endswith(("dist-info", "egg-info"))]
         except NotADirectoryError:  # an archive
             return True

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
 from functools import lru_cache
+
+from corefutures._originals import clock, system
 
 TYPE_CHECKING = False
 
@@ -28,15 +29,15 @@ def usable_processors() -> int:
     """
     found = _processors_by_affinity() or 1
     if found > 1 and sys.platform.startswith("linux") and getattr(sys, "_get_cpu_count_config", lambda: -1)() < 0:
-        found = min(found, _allowed(int(time.monotonic())))
+        found = min(found, _allowed(int(clock.monotonic())))
     return max(1, found)
 
 
 def _processors_by_affinity() -> int | None:
     if sys.version_info >= (3, 13):
         return os.process_cpu_count()
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+    if hasattr(system, "sched_getaffinity"):
+        return len(system.sched_getaffinity(0))
     return os.cpu_count()
 
 
@@ -66,7 +67,7 @@ def _clock(number: int) -> float | None:
     if sys.platform != "linux":  # whose kernel makes the numbers of such clocks so, and tells of an id that is no more
         return None
     try:
-        return time.clock_gettime(number)
+        return clock.clock_gettime(number)
     except OSError:
         return None
 

@@ -13,13 +13,13 @@ import logging
 import math
 import sys
 import threading
-import time
 from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TextIO, TypeVar
 
 from corefutures._executor import Executor, ResultIterator
 from corefutures._observing import add_observer, remove_observer
+from corefutures._originals import clock
 from corefutures._waiting import as_completed
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Tally:
         self.done = 0
         self.failed = 0
         self.cancelled = 0
-        self.began = time.monotonic()
+        self.began = clock.monotonic()
         self.closed = False
         self._past: deque[tuple[float, int]] = deque([(self.began, 0)])
 
@@ -166,7 +166,7 @@ class Tally:
 
     def pace(self) -> tuple[float, float | None]:
         """Returns how many end a second, lately, and the seconds that are left; for the thread that draws."""
-        now, ended, past = time.monotonic(), self.ended, self._past
+        now, ended, past = clock.monotonic(), self.ended, self._past
         while len(past) > 1 and now - past[0][0] > _WINDOW:
             past.popleft()
         if past[-1][1] != ended:
@@ -204,7 +204,7 @@ class Tally:
         rate, left = self.pace()
         text = f"{rate:.3g}/s" if rate < 1000 else f"{rate:,.0f}/s"
         if self.closed:
-            return f"{text}, {_duration(time.monotonic() - self.began)}"
+            return f"{text}, {_duration(clock.monotonic() - self.began)}"
         return text if left is None else f"{text}, {_duration(left)} left"
 
 
@@ -311,7 +311,7 @@ class Tracked(Generic[_T]):
     def __next__(self) -> _T:
         if not self._begun:
             self._begun = True
-            self.tally.began = time.monotonic()
+            self.tally.began = clock.monotonic()
             self._board = _Board.join(self._file, self.tally)
         try:
             item = next(self._source)

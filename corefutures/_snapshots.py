@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from corefutures._exceptions import UnsupportedError
 from corefutures._living import Living
+from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -120,7 +120,7 @@ def since_when(future: Any, since: float | None) -> tuple[float | None, bool]:
         future: The call's. It remembers when it was first found running.
         since: When it began, by `time.monotonic`; None if that is not known.
     """
-    now = monotonic()
+    now = clock.monotonic()
     if since is not None:
         return max(0.0, now - since), False
     seen: float | None = future._cf_seen
@@ -148,7 +148,7 @@ def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
     Thread safety: may be called from any thread or signal handler, also while a pool hangs.
     """
     pages = [_page(executor, timeout) for executor in _living.all()]
-    text = "\n\n".join([f"{len(pages)} executors in process {os.getpid()}", *pages])
+    text = "\n\n".join([f"{len(pages)} executors in process {system.getpid()}", *pages])
     _write(text + "\n", file)
 
 
@@ -203,7 +203,7 @@ def _write(text: str, file: TextIO | None) -> None:
         file.write(text)
         file.flush()
     except RuntimeError:  # a handler that interrupts a write to the same file
-        os.write(file.fileno(), text.encode(errors="backslashreplace"))
+        system.write(file.fileno(), text.encode(errors="backslashreplace"))
 
 
 def _stack_lines(stack: Iterable[Frame]) -> list[str]:

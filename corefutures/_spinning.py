@@ -7,8 +7,10 @@ spared the sleep. Guarantees: where processors are scarce, so that giving way co
 from __future__ import annotations
 
 import sys
-from time import perf_counter, sleep
+import time
 from typing import TYPE_CHECKING, Final
+
+from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +19,10 @@ if sys.platform == "win32":
 
     def give_way() -> None:
         """Lets other threads have the GIL and the processor for a moment."""
-        sleep(0)
+        time.sleep(0)
 
 else:
-    from os import sched_yield as give_way
+    give_way = system.sched_yield
 
 LOOKS: Final = 20
 #: Seconds for all of them, after which others are using the processor …
@@ -40,13 +42,13 @@ def spin_until(condition: Callable[[], object]) -> bool:
     if _sound_sleeps > 0:
         _sound_sleeps -= 1
         return False
-    begun = perf_counter()
+    begun = clock.perf_counter()
     met = False
     for _ in range(LOOKS):
         give_way()
         if condition():
             met = True
             break
-    if perf_counter() - begun > SLOW:
+    if clock.perf_counter() - begun > SLOW:
         _sound_sleeps = SOUND_SLEEPS
     return met

@@ -11,8 +11,9 @@ import os
 import re
 import sys
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,10 +68,10 @@ def _written_stacks() -> dict[int, list[Frame]]:
         import faulthandler
     except ImportError:  # a worker interpreter, in which it can't be loaded
         return {}
-    outlet, inlet = os.pipe()
+    outlet, inlet = system.pipe()
     try:
-        os.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off
-        os.set_blocking(outlet, False)
+        system.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off
+        system.set_blocking(outlet, False)
         if sys.platform == "linux":
             import fcntl
 
@@ -81,13 +82,13 @@ def _written_stacks() -> dict[int, list[Frame]]:
         faulthandler.dump_traceback(inlet, all_threads=True)
         text = b""
         try:
-            while piece := os.read(outlet, 1 << 16):
+            while piece := system.read(outlet, 1 << 16):
                 text += piece
         except BlockingIOError:
             pass
     finally:
-        os.close(outlet)
-        os.close(inlet)
+        system.close(outlet)
+        system.close(inlet)
     told: dict[int, list[str]] = {}
     lines: list[str] = []
     for line in text.decode("ascii", "replace").splitlines():
@@ -129,7 +130,7 @@ def from_call_on(frames: list[Frame], entrances: Iterable[tuple[str, str]]) -> l
 def discard_stacks(descriptor: int) -> None:
     """Throws away what is left of an earlier answer; `descriptor` is the non-blocking end of a pipe."""
     with contextlib.suppress(BlockingIOError):
-        while os.read(descriptor, 1 << 16):
+        while system.read(descriptor, 1 << 16):
             pass
 
 
@@ -150,11 +151,11 @@ def collect_stack(descriptor: int, deadline: float, end: re.Pattern[str], begin:
     poll.register(descriptor, select.POLLIN)
     text = ""
     while not ((begun := text.rfind(_HEADER)) >= 0 and end.search(text, begun)):
-        left = (deadline if text else min(begin, deadline)) - monotonic()
+        left = (deadline if text else min(begin, deadline)) - clock.monotonic()
         if left <= 0 or not poll.poll(left * 1000):
             break
         with contextlib.suppress(BlockingIOError):
-            piece = os.read(descriptor, 1 << 16)
+            piece = system.read(descriptor, 1 << 16)
             if not piece:
                 break
             text += piece.decode("ascii", "replace")

@@ -6,9 +6,7 @@ however its call ends; no worker needs to be configured.
 
 from __future__ import annotations
 
-import time
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures import _hosting
@@ -16,6 +14,7 @@ from corefutures._adapting import adapt
 from corefutures._audience import audience, name_of, origin_of
 from corefutures._executor import Executor
 from corefutures._isolated.chunks import run_chunk
+from corefutures._originals import clock
 from corefutures._telemetry_work import InContext
 
 if TYPE_CHECKING:
@@ -148,4 +147,4 @@ def _fail(span: Span, error: BaseException) -> None:
 
 def _at(moment: float) -> int:
     """Returns nanoseconds since the epoch of a moment by `time.perf_counter`."""
-    return time.time_ns() - int((perf_counter() - moment) * 1e9)
+    return clock.time_ns() - int((clock.perf_counter() - moment) * 1e9)

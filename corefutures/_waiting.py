@@ -6,16 +6,16 @@ future that was handed out is not kept alive; what is said of time limits counts
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures as _standard
-import time
 import weakref
-from _thread import allocate_lock, get_ident
 from collections import deque
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from corefutures._future import ENDED, Future, Waiter
 from corefutures._hosting import hosts
+from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -59,7 +59,7 @@ class Collector:
         self.ended: deque[Any] = deque()
         self._wanted = wanted
         self._until_exception = until_exception
-        self._turnstile = allocate_lock()
+        self._turnstile = _thread.allocate_lock()
         self._turnstile.acquire()
 
     def add_result(self, future: Any) -> None:
@@ -88,7 +88,7 @@ class Collector:
         Raises:
             DeadlockError: One of them waits for the call that runs here.
         """
-        host = hosts.get(get_ident())
+        host = hosts.get(_thread.get_ident())
         if host is None:
             return self._park(deadline)
         timed = deadline is not None
@@ -101,7 +101,7 @@ class Collector:
     def _park(self, deadline: float | None) -> bool:
         if deadline is None:
             return self._turnstile.acquire()
-        remaining = deadline - time.monotonic()
+        remaining = deadline - clock.monotonic()
         return self._turnstile.acquire(True, min(remaining, TIMEOUT_MAX)) if remaining > 0 else False
 
     def _wake(self) -> None:
@@ -244,7 +244,7 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
     """
     if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
         raise ValueError(f"Invalid return condition: {return_when!r}")
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else clock.monotonic() + timeout
     futures = set(fs)
     done = {future for future in futures if _has_ended(future)}
     pending = futures - done
@@ -290,7 +290,7 @@ def as_completed(fs: Iterable[_F], timeout: float | None = None) -> Generator[_F
 
     Thread safety: the call may be made in any thread; the iterator is for one thread at a time.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else clock.monotonic() + timeout
     futures = dict.fromkeys(fs)
     total = len(futures)
     ended = [future for future in futures if _has_ended(future)]

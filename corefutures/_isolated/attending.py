@@ -6,7 +6,6 @@ finaliser interrupts at any point here holds nobody up, neither the handler nor 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from corefutures._future import FINISHED, PENDING
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.frames import ERROR, FRAME, PLAIN, VALUE
 from corefutures._isolated.pool import Pool
+from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,7 +84,7 @@ class AttendedPool(Pool):
         self.relieve()
         if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
             return timeout, False
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else clock.monotonic() + timeout
         sitter = Sitter(_SHORT_READ, future)
         seated = False
         try:
@@ -95,7 +95,7 @@ class AttendedPool(Pool):
                 if future._cf_parked and len(future._cf_parked) > 1:
                     self._have_looked_after()
                 while chair.has(sitter, alone=True) and future._state == PENDING:
-                    left = None if deadline is None else deadline - time.monotonic()
+                    left = None if deadline is None else deadline - clock.monotonic()
                     if future._cf_callbacks or future._cf_listeners or (left is not None and left <= 0):
                         break
                     if any(station.heard for station in list(self._stations)):  # by a thread that was interrupted
@@ -113,7 +113,7 @@ class AttendedPool(Pool):
             self._wake()
             if not isinstance(exc, (ValueError, OSError)) or self._wake_up >= 0:
                 raise  # or else all was closed: the call has failed, or is about to
-        return None if deadline is None else deadline - time.monotonic(), seated
+        return None if deadline is None else deadline - clock.monotonic(), seated
 
     def _stand_up(self, chair: Chair, sitter: Sitter) -> None:
         future = sitter.future
@@ -156,7 +156,7 @@ class AttendedPool(Pool):
                 return False
             sitter.source = station.heard
             try:
-                station.heard.extend(map(os.read, repeat(station.frames), sitter.reads))
+                station.heard.extend(map(system.read, repeat(station.frames), sitter.reads))
                 sitter.has_read = True
                 data = station.heard[0]
             except (BlockingIOError, IndexError):  # somebody else has read it, or will
@@ -187,17 +187,17 @@ class AttendedPool(Pool):
 
         To be put to sleep and woken takes longer than a tiny call.
         """
-        began = time.perf_counter()
+        began = clock.perf_counter()
         heard: Iterable[int] = ()
         if self._brief:
             until = began + _BRIEF if timeout is None else began + min(_BRIEF, timeout)
-            while not heard and time.perf_counter() < until:
-                os.sched_yield()
+            while not heard and clock.perf_counter() < until:
+                system.sched_yield()
                 heard = chair.listen(sitter, 0)  # which may have heard the bell
                 if future._state != PENDING or not chair.has(sitter, alone=True):
                     return heard
         heard = heard or chair.listen(sitter, timeout if timeout is None else min(timeout, _LONG))
-        self._brief = time.perf_counter() - began < 2 * _BRIEF
+        self._brief = clock.perf_counter() - began < 2 * _BRIEF
         return heard
 
     def _outcome(self, kind: int, body: bytes) -> tuple[Any, BaseException | None]:
@@ -226,20 +226,20 @@ class AttendedPool(Pool):
 
     def _look_now_and_then(self, chair: Chair) -> None:
         """Looks after whoever sits, if it is time; for the collector, in every turn of its own."""
-        if (self._uneasy or self._next_look) and time.monotonic() >= self._next_look:
+        if (self._uneasy or self._next_look) and clock.monotonic() >= self._next_look:
             if self._uneasy or self._looked_after:
                 self._look_after(chair)
-                self._next_look = time.monotonic() + _LATE
+                self._next_look = clock.monotonic() + _LATE
             else:
                 self._next_look = 0.0
                 if self._uneasy:  # somebody came just now, and did not wake us
-                    self._next_look = time.monotonic()
+                    self._next_look = clock.monotonic()
 
     def _until_next_look(self, timeout: float | None) -> float | None:
         """Returns how long the collector may sleep, if it would for `timeout`."""
         if not self._uneasy and not self._next_look:
             return timeout
-        left = max(0.0, self._next_look - time.monotonic())
+        left = max(0.0, self._next_look - clock.monotonic())
         return left if timeout is None else min(timeout, left)
 
     def _look_after(self, chair: Chair, *, wanted: bool = False) -> None:
@@ -250,7 +250,7 @@ class AttendedPool(Pool):
             wanted: Whether it has to leave the chair in any case.
         """
         sitters = chair.sitters()
-        now = time.monotonic()
+        now = clock.monotonic()
         if self._uneasy or wanted:
             self._uneasy = False
             for sitter in sitters:

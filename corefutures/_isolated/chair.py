@@ -16,6 +16,8 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from corefutures._originals import system
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -77,8 +79,8 @@ class Chair:
         with ExitStack() as opened:  # closed again unless all of it can be had
             self._inner = opened.enter_context(select.epoll())
             self.number = self._inner.fileno()
-            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            opened.callback(os.close, self._bell)
+            self._bell = system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            opened.callback(system.close, self._bell)
             self._inner.register(self._bell, select.EPOLLIN)
             outer.register(self.number, select.EPOLLIN)
             opened.pop_all()
@@ -178,7 +180,7 @@ class Chair:
             # Another listener may be one that we interrupted, just before it went to sleep: it may have rung for that.
             if not self._listeners or self._listeners == [sitter]:
                 try:
-                    os.eventfd_read(self._bell)
+                    system.eventfd_read(self._bell)
                 except BlockingIOError:
                     pass
         return found
@@ -190,7 +192,7 @@ class Chair:
     def ring(self) -> None:
         """Has whoever listens look around."""
         try:
-            os.eventfd_write(self._bell, 1)
+            system.eventfd_write(self._bell, 1)
         except OSError:  # so often that it is full, or closed: there is nobody any more
             pass
 
@@ -217,4 +219,4 @@ class Chair:
             return
         self._inner.close()
         self._bell = -1
-        os.close(bell)
+        system.close(bell)

@@ -6,10 +6,11 @@ Touches the core's `ResultIterator`; `run_chunk` runs in the worker. Guarantees:
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from itertools import islice
 from weakref import WeakKeyDictionary
+
+from corefutures._originals import clock
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -45,7 +46,7 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
         The seconds that it took, a result or an exception for each item, and for those that are exceptions
         raised, by index, their traceback as text.
     """
-    began = time.perf_counter()
+    began = clock.perf_counter()
     results: list[Any] = []
     errors: dict[int, str] = {}
     outcomes = map(fn, *columns)
@@ -61,7 +62,7 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
             errors[len(results)] = describe(exc)
             exc.__traceback__ = None
             append(exc)
-    return time.perf_counter() - began, results, errors
+    return clock.perf_counter() - began, results, errors
 
 
 def chunked_map(
@@ -99,7 +100,7 @@ def chunked_map(
 
     check_chunksize(chunksize)
     check_buffersize(buffersize)
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = None if timeout is None else clock.monotonic() + timeout
     sizes: list[int] = []
     # One iterable, as a rule, is a column as it is: no item need be wrapped.
     items: Iterator[Any] = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)

@@ -1,20 +1,21 @@
 """Carries parcels between processes: descriptors over a socket, the bytes stay where they are.
 
-Touches `payload` and `socket`; the worker's half is `DescriptorCourier`, the caller's `DescriptorRoute`. Guarantees:
-what is under way belongs to the kernel, and goes when the two processes go.
+Touches `payload` and `_socket`: tests that forbid sockets replace `socket.socket`. The worker's half is
+`DescriptorCourier`, the caller's `DescriptorRoute`. Guarantees: what is under way belongs to the kernel, and goes when
+the two processes go.
 """
 
 from __future__ import annotations
 
+import _socket
 import array
 import errno
-import os
-import socket
 import sys
 from struct import Struct
 
 from corefutures._isolated.descriptors import lifted
 from corefutures._isolated.payload import open_parcel
+from corefutures._originals import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -33,17 +34,17 @@ _MESSAGE = 1 << 16
 _MOST = 253
 
 
-def _send(link: socket.socket, number: int, parcel: Parcel, flags: int) -> None:
+def _send(link: _socket.socket, number: int, parcel: Parcel, flags: int) -> None:
     label, descriptors = parcel.spool()
     if len(descriptors) > _MOST:
         raise OSError(errno.E2BIG, "too many memory files for one message: files must not be so large (ulimit -f)")
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     link.sendmsg([_NUMBER.pack(number), label], rights, flags)
 
 
-def _receive(link: socket.socket, number: int, flags: int) -> Any:
-    size = socket.CMSG_SPACE(4 * _MOST)
-    message, ancillary, received, _ = link.recvmsg(_MESSAGE, size, flags | socket.MSG_CMSG_CLOEXEC)
+def _receive(link: _socket.socket, number: int, flags: int) -> Any:
+    size = _socket.CMSG_SPACE(4 * _MOST)
+    message, ancillary, received, _ = link.recvmsg(_MESSAGE, size, flags | _socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for _, _, content in ancillary:
         descriptors.frombytes(content[: len(content) // 4 * 4])
@@ -55,25 +56,27 @@ def _receive(link: socket.socket, number: int, flags: int) -> Any:
             raise OSError(f"a parcel for call {about} came in place of the one for call {number}")
         if len(message) == _NUMBER.size:
             raise OSError("the parcel could not be sent")
-        if received & socket.MSG_CTRUNC:  # the kernel had no descriptor left to give
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if received & _socket.MSG_CTRUNC:  # the kernel had no descriptor left to give
+            raise OSError(errno.EMFILE, system.strerror(errno.EMFILE))
         for index, descriptor in enumerate(descriptors):
             descriptors[index] = lifted(descriptor)
         return open_parcel(memoryview(message)[_NUMBER.size :], descriptors)
     finally:
         for descriptor in descriptors:
-            os.close(descriptor)
+            system.close(descriptor)
 
 
-def _lifted(link: socket.socket) -> socket.socket:
-    return socket.socket(link.family, link.type, fileno=lifted(link.detach()))
+def _link(descriptor: int) -> _socket.socket:
+    link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, fileno=descriptor)
+    link.settimeout(None)  # whatever the program has for a default
+    return link
 
 
 class DescriptorCourier:
     """The worker's half; see `worker.Courier`."""
 
     def __init__(self, descriptor: int) -> None:
-        self._link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=descriptor)
+        self._link = _link(descriptor)
 
     def fetch(self, number: int) -> Any:
         return _receive(self._link, number, 0)
@@ -93,7 +96,8 @@ class DescriptorRoute:
     """The caller's half; see `crew.Route`."""
 
     def __init__(self) -> None:
-        self._link, self._far = map(_lifted, socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._link, self._far = (_link(lifted(end.detach())) for end in pair)
 
     @property
     def far_end(self) -> int:
@@ -103,14 +107,14 @@ class DescriptorRoute:
         self._far.close()
 
     def send(self, number: int, parcel: Parcel) -> None:
-        _send(self._link, number, parcel, socket.MSG_DONTWAIT)
+        _send(self._link, number, parcel, _socket.MSG_DONTWAIT)
         parcel.close()
 
     def refuse(self, number: int) -> None:
-        self._link.send(_NUMBER.pack(number), socket.MSG_DONTWAIT)
+        self._link.send(_NUMBER.pack(number), _socket.MSG_DONTWAIT)
 
     def receive(self, number: int) -> Any:
-        return _receive(self._link, number, socket.MSG_DONTWAIT)
+        return _receive(self._link, number, _socket.MSG_DONTWAIT)
 
     def close(self) -> None:
         self._link.close()

@@ -6,9 +6,11 @@ that what anybody prints never ends up in it.
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
-from _thread import RLock
+
+from corefutures._originals import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -29,12 +31,12 @@ def lifted(descriptor: int) -> int:
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD[-1] + 1)
     finally:
-        os.close(descriptor)
+        system.close(descriptor)
 
 
 def pipe() -> tuple[int, int]:
     """As `os.pipe`."""
-    outlet, inlet = os.pipe()
+    outlet, inlet = system.pipe()
     return lifted(outlet), lifted(inlet)
 
 
@@ -48,16 +50,16 @@ def lifted_connection(connection: _Connection) -> _Connection:
 def take_standard_for_good() -> None:
     """Opens the null device as each of the standard descriptors that is closed: for processes that are ours."""
     for number in _closed():
-        opened = os.open(os.devnull, os.O_RDWR)
+        opened = system.open(os.devnull, os.O_RDWR)
         if opened != number:  # another thread was first
-            os.close(opened)
+            system.close(opened)
 
 
 def _closed() -> list[int]:
     closed = []
     for number in _STANDARD:
         try:
-            os.fstat(number)
+            system.fstat(number)
         except OSError:
             closed.append(number)
     return closed
@@ -72,7 +74,7 @@ class _Taken:
     def _start_over(self) -> None:
         # Guards what follows. Reentrant, because a signal handler or finaliser may interrupt its holder; nothing
         # that blocks or is foreign runs under it.
-        self._lock = RLock()
+        self._lock = _thread.RLock()
         self._within = 0
         self._ours: list[tuple[int, tuple[int, int]]] = []  # descriptors, and what they are
 
@@ -92,19 +94,19 @@ class _Taken:
     def _take(self, number: int) -> None:
         # By the end of a pipe that leads nowhere: unlike the null device it is not what the program may put there
         # itself meanwhile, and then is not closed in its place.
-        outlet, inlet = os.pipe()
-        os.close(inlet)
+        outlet, inlet = system.pipe()
+        system.close(inlet)
         if outlet == number:
             self._ours.append((number, _identity(number)))
         else:  # another thread was first
-            os.close(outlet)
+            system.close(outlet)
 
     def _give_back(self) -> None:
         while self._ours:
             number, identity = self._ours.pop()
             try:
                 if _identity(number) == identity:
-                    os.close(number)
+                    system.close(number)
             except OSError:  # the program has closed it
                 pass
 
@@ -115,7 +117,7 @@ class _Taken:
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
+    status = system.fstat(descriptor)
     return status.st_dev, status.st_ino
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
+from corefutures._originals import system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,16 +63,16 @@ class TicketDesk:
         self.out: dict[int, int] = {}  # the calls that have tickets, and the offsets of their bodies (0: none)
         # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
         with ExitStack() as opened:  # closed again unless all of it can be had
-            self.memory = os.memfd_create("corefutures", os.MFD_CLOEXEC)
-            opened.callback(os.close, self.memory)
-            os.ftruncate(self.memory, self.size)
+            self.memory = system.memfd_create("corefutures", os.MFD_CLOEXEC)
+            opened.callback(system.close, self.memory)
+            system.ftruncate(self.memory, self.size)
             self._map = opened.enter_context(mmap.mmap(self.memory, self.size))
-            self.tickets, self._inlet = os.pipe()  # the workers' end; ours
-            opened.callback(os.close, self.tickets)
-            opened.callback(os.close, self._inlet)
-            os.set_blocking(self._inlet, False)
+            self.tickets, self._inlet = system.pipe()  # the workers' end; ours
+            opened.callback(system.close, self.tickets)
+            opened.callback(system.close, self._inlet)
+            system.set_blocking(self._inlet, False)
             # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
-            self._outlet = os.open(f"/proc/self/fd/{self.tickets}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._outlet = system.open(f"/proc/self/fd/{self.tickets}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             opened.pop_all()
         # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
         # a number again: the worker that runs that call is asked to stop.
@@ -179,7 +180,7 @@ class TicketDesk:
             if not self._unwritten or self._inlet < 0:
                 return True
             try:
-                self._written.extend(map(os.write, (self._inlet,), (self._unwritten[:_ATOMIC],)))
+                self._written.extend(map(system.write, (self._inlet,), (self._unwritten[:_ATOMIC],)))
             except BlockingIOError:
                 return False
 
@@ -262,7 +263,7 @@ class TicketDesk:
         self._tidy_up()
         try:
             while self._outlet >= 0:
-                self._drained.extend(map(os.read, (self._outlet,), (1 << 16,)))
+                self._drained.extend(map(system.read, (self._outlet,), (1 << 16,)))
         except BlockingIOError:
             pass
         self._tidy_up()
@@ -337,8 +338,8 @@ class TicketDesk:
         with self._seat:
             inlet, outlet, self._inlet, self._outlet = self._inlet, self._outlet, -1, -1
         if inlet >= 0:
-            os.close(inlet)
-            os.close(outlet)
+            system.close(inlet)
+            system.close(outlet)
 
     def disown(self) -> None:
         """In a forked child: as `close_ours`, whoever had the seat in the parent."""
@@ -348,8 +349,8 @@ class TicketDesk:
     def close(self) -> None:
         """Closes everything."""
         self.close_ours()
-        os.close(self.tickets)
-        os.close(self.memory)
+        system.close(self.tickets)
+        system.close(self.memory)
         self._board.release()
         self._asked.release()
         self._since.release()

@@ -6,7 +6,7 @@ then on (E3); a future that is done keeps neither its call nor its pool (F6).
 
 from __future__ import annotations
 
-from _thread import get_ident
+import _thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corefutures._future import (
@@ -136,7 +136,7 @@ class CallFuture(Future[_T]):
             return False
         if exception is not None and pool is not None:
             pool.count("failed")  # before it can be seen
-        thread, ended, sitter = get_ident(), False, None
+        thread, ended, sitter = _thread.get_ident(), False, None
         if self._cf_lock.taken:
             if ended := self._state not in DONE:
                 self._result = result

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
+from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from corefutures._isolated.future import CallFuture
@@ -64,7 +65,7 @@ class Limits:
     def _watch(self) -> None:
         while True:
             for future, (seconds, started) in list(self._limited.items()):
-                now = time.monotonic()
+                now = clock.monotonic()
                 if future.done():
                     with self._lock:
                         self._limited.pop(future, None)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._future import LOGGER
 from corefutures._isolated.logwork import DISABLED, SIZE
+from corefutures._originals import system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,8 @@ class LogLine:
 
             self.outlet, self.far_end = Pipe(duplex=False)
         else:
-            self.outlet, self.far_end = os.pipe()
-            os.set_blocking(self.outlet, False)
+            self.outlet, self.far_end = system.pipe()
+            system.set_blocking(self.outlet, False)
         self.ended = False  # its worker has: nothing more will come
         self._handed_over = False
         self._rest = b""
@@ -85,7 +86,7 @@ class LogLine:
             return
         while True:
             try:
-                data = os.read(self.outlet, 1 << 16)
+                data = system.read(self.outlet, 1 << 16)
             except BlockingIOError:
                 return
             if not data:
@@ -249,7 +250,7 @@ def _handle(data: bytes) -> None:
 def _close(end: Any) -> None:
     with contextlib.suppress(OSError):
         if isinstance(end, int):
-            os.close(end)
+            system.close(end)
         else:
             end.close()
 

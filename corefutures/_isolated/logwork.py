@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import marshal
-import os
 from struct import Struct
+
+from corefutures._originals import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -46,7 +47,7 @@ def _writer(descriptor: int) -> Callable[[bytes], None]:
     def write(record: bytes) -> None:
         rest = memoryview(SIZE.pack(len(record)) + record)
         while rest:
-            rest = rest[os.write(descriptor, rest) :]
+            rest = rest[system.write(descriptor, rest) :]
 
     return write
 
@@ -57,11 +58,11 @@ class _Forwarder(logging.Handler):
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
         self._send = send
-        self._process = os.getpid()
+        self._process = system.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Sends a record."""
-        if os.getpid() != self._process:
+        if system.getpid() != self._process:
             return
         try:
             self._send(pack_record(record))

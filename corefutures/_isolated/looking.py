@@ -6,9 +6,9 @@ stacks before it waits for any.
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from corefutures._originals import clock
 from corefutures._snapshots import CallSnapshot, Snapshot, WorkerSnapshot, first_names, since_when
 from corefutures._stacks import from_call_on
 
@@ -35,7 +35,7 @@ class Occupation(NamedTuple):
 
 def snapshot(pool: Pool, name: str, timeout: float) -> Snapshot:
     """Returns what a pool is busy with; see `Executor.snapshot`."""
-    deadline = monotonic() + timeout
+    deadline = clock.monotonic() + timeout
     occupations = list(pool.occupations())
     for occupation in occupations:
         occupation.worker.ask_for_stack()

@@ -10,13 +10,12 @@ import contextlib
 import marshal
 import sys
 import threading
-import time
 from collections import deque
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any
 
 from corefutures._audience import audience
-from corefutures._exceptions import WorkerLostError
+from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._isolated.frames import (
     BEGUN,
     ENDED,
@@ -38,6 +37,8 @@ from corefutures._isolated.frames import (
 from corefutures._isolated.looking import Occupation
 from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
+from corefutures._isolated.ways import threads_are_replaced, waiting_is_replaced
+from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,7 +146,12 @@ class PairPool(Pool):
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _open(self) -> None:
-        pass
+        if threads_are_replaced() and not waiting_is_replaced():
+            raise UnsupportedError(
+                f"a {self.name} can't wait for its workers: a library that replaces threads, such as eventlet, has come"
+                " after `multiprocessing`, which waits with what is taken away now; call its `monkey_patch()` before"
+                " anything else is imported"
+            )
 
     def _start_threads(self) -> None:
         failure = None
@@ -216,7 +222,7 @@ class PairPool(Pool):
                         self._send(station, CALL.pack(STOP, 0))
                         self._receive(station)
                     else:
-                        station.since = time.monotonic()
+                        station.since = clock.monotonic()
                         station.call = call
                         self._send_call(station, call)
                         with station.lock:

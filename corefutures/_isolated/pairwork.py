@@ -6,12 +6,10 @@ Runs in the worker; `send_parcel` and `receive_parcel` also in the caller's proc
 
 from __future__ import annotations
 
-import os
+import _thread
 import pickle
 import sys
-from _thread import allocate_lock
 from struct import Struct
-from time import perf_counter
 
 from corefutures._isolated.frames import (
     BEGUN,
@@ -30,6 +28,7 @@ from corefutures._isolated.frames import (
 from corefutures._isolated.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures._isolated.plain import CallReader
 from corefutures._isolated.worker import Reporter
+from corefutures._originals import clock, system
 from corefutures._stopping import ask_by
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -81,17 +80,17 @@ def serve_pair(
     take = CallReader(decode)
     fetch = fetch or receive_parcel
     ship = ship or send_parcel
-    process = os.getpid()
+    process = system.getpid()
     number = asked = 0  # the call that runs, and the last one that was asked to stop
     # Held by whoever reads: while a call runs, whoever asks whether it should stop; otherwise the loop below.
     # Nobody waits for it: who finds it taken knows nothing newer, and may be a handler that interrupts its holder.
-    reading = allocate_lock()
+    reading = _thread.allocate_lock()
     reading.acquire()
     spoken = _speaks(connection)
 
     def probe() -> bool:
         nonlocal asked
-        if asked != number and os.getpid() == process and reading.acquire(False):
+        if asked != number and system.getpid() == process and reading.acquire(False):
             try:
                 if spoken():
                     asked = CALL.unpack(connection.recv_bytes())[0]
@@ -125,7 +124,7 @@ def serve_pair(
             send(LEAVING, 0)
             return
         if number & OBSERVED:
-            send(BEGUN, number, MOMENT.pack(perf_counter(), 0))
+            send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
             if size == PARCEL_SIZE:
@@ -144,11 +143,11 @@ def serve_pair(
             kind, body = report.error(exc)
         else:
             kind, body = report.value(result)
-        if os.getpid() != process:  # forked off by the call: the pool is not ours
-            os._exit(1)
+        if system.getpid() != process:  # forked off by the call: the pool is not ours
+            system._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:
-            send(ENDED, number, MOMENT.pack(perf_counter(), len(body)))
+            send(ENDED, number, MOMENT.pack(clock.perf_counter(), len(body)))
         last = limit == 1
         if isinstance(body, bytes):
             send(kind | last * LAST, number, body)

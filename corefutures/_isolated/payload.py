@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from corefutures._isolated.descriptors import lifted
 from corefutures._isolated.plain import plain_call
+from corefutures._originals import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -132,7 +133,7 @@ class Segment:
     def __del__(self) -> None:
         for descriptor, _ in getattr(self, "files", ()):
             _spooled.discard(descriptor)
-            os.close(descriptor)
+            system.close(descriptor)
 
 
 class Parcel:
@@ -217,7 +218,7 @@ def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
             view = memoryview(piece)
             while view:
                 try:
-                    written = os.pwrite(descriptor, view[:_PAGE], done)
+                    written = system.pwrite(descriptor, view[:_PAGE], done)
                 except OSError as exc:
                     if exc.errno != errno.EFBIG:
                         raise
@@ -235,7 +236,7 @@ def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
                 files[-1] = descriptor, done
     except BaseException:
         for descriptor, _ in files:
-            os.close(descriptor)
+            system.close(descriptor)
         raise
     _spooled.update([descriptor for descriptor, _ in files])
     return files
@@ -249,14 +250,14 @@ def _new_file(*, sparing: bool) -> int:
     """
     if sys.platform != "linux":
         raise OSError("only Linux has memory without a name")
-    descriptor = lifted(os.memfd_create("corefutures", os.MFD_CLOEXEC))
+    descriptor = lifted(system.memfd_create("corefutures", os.MFD_CLOEXEC))
     if sparing:
         import resource  # only large payloads need it, and only where there is a memfd
 
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if limit != resource.RLIM_INFINITY and descriptor >= limit - _LEFT_TO_OTHERS:
-            os.close(descriptor)
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            system.close(descriptor)
+            raise OSError(errno.EMFILE, system.strerror(errno.EMFILE))
     return descriptor
 
 
@@ -265,7 +266,7 @@ def _fill(descriptor: int, target: memoryview, offset: int) -> None:
     if sys.platform != "linux":
         raise OSError("only Linux has memory without a name")
     while target:
-        count = os.preadv(descriptor, [target[:_PAGE]], offset)
+        count = system.preadv(descriptor, [target[:_PAGE]], offset)
         if not count:
             raise EOFError("a memory file is shorter than it was said to be")
         target = target[count:]

@@ -23,6 +23,7 @@ from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
 from corefutures._isolated.killing import PAUSE, Limits, kill
 from corefutures._isolated.payload import split_error
+from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,7 +97,7 @@ class Pool(ABC):
         self._room = room
         self._logs = logs
         self._limits: Limits | None = None
-        self._made = time.monotonic()
+        self._made = clock.monotonic()
         # What ended otherwise than by a result: (what, thread) → how many. Each thread counts for itself, without a
         # lock: a signal handler may wait for an end that another thread counts.
         self._tally: dict[tuple[str, int], int] = {}
@@ -200,7 +201,7 @@ class Pool(ABC):
             result, error = None, exc
             self.count("unnumbered", "failed")
         if future._cf_observed is not None:
-            future._cf_observed.finished = time.perf_counter()
+            future._cf_observed.finished = clock.perf_counter()
         try:
             future._cf_settle(result, error)
             if error is not None and not isinstance(error, Exception):  # meant for this thread
@@ -298,7 +299,7 @@ class Pool(ABC):
             cancelled=cancelled,
             workers=len(self._crew),
             lost_workers=self._counted("lost"),
-            uptime=time.monotonic() - self._made,
+            uptime=clock.monotonic() - self._made,
             cpu_time=total([worker.cpu_seconds() for s in list(self._crew) if (worker := s.worker) is not None]),
         )
 

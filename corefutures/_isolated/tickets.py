@@ -48,6 +48,7 @@ from corefutures._isolated.frames import (
 )
 from corefutures._isolated.looking import Occupation
 from corefutures._isolated.worker import TicketEnds
+from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -213,12 +214,12 @@ class TicketPool(AttendedPool):
             desk = TicketDesk(self.size, self._backlog)
             opened.callback(desk.close)
             # Nothing is written to it, ever: it ends when we do, and with it our workers.
-            self._lifeline, self._lifeline_ours = os.pipe()
-            opened.callback(os.close, self._lifeline)
-            opened.callback(os.close, self._lifeline_ours)
+            self._lifeline, self._lifeline_ours = system.pipe()
+            opened.callback(system.close, self._lifeline)
+            opened.callback(system.close, self._lifeline_ours)
             self._poll = opened.enter_context(select.epoll())
-            wake_up = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            opened.callback(os.close, wake_up)
+            wake_up = system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            opened.callback(system.close, wake_up)
             self._poll.register(wake_up, select.EPOLLIN)
             self._chair = Chair(self._poll)
             self._desk, self._wake_up = desk, wake_up
@@ -236,12 +237,12 @@ class TicketPool(AttendedPool):
         assert desk is not None
         route = self._make_route()
         try:
-            frames, far_frames = os.pipe()
+            frames, far_frames = system.pipe()
         except BaseException:
             route.hand_over()
             route.close()
             raise
-        os.set_blocking(frames, False)
+        system.set_blocking(frames, False)
         with self.lock:
             station = _Station(self._berths.pop(), frames, route)
             desk.wipe(station.berth)
@@ -261,14 +262,14 @@ class TicketPool(AttendedPool):
         try:
             worker = recruiter.recruit(ends)
         except BaseException:
-            os.close(far_frames)
+            system.close(far_frames)
             route.hand_over()
             self._dismiss(station)
             raise
         # Watched from here on, and it may have ended already. It may also have claimed calls already: had it
         # ended, its pipe of frames would say so as soon as we close our copy of its end.
         station.worker = worker
-        os.close(far_frames)
+        system.close(far_frames)
         route.hand_over()
         try:
             self._chair.register(frames)  # type: ignore[union-attr]
@@ -311,7 +312,7 @@ class TicketPool(AttendedPool):
         frames = station.take_frames()
         if frames >= 0:
             self._unwatch(frames, self._chair)
-            os.close(frames)
+            system.close(frames)
 
     def _unwatch(self, descriptor: int, where: Any) -> None:
         if self._watched.pop(descriptor, None) is not None:
@@ -351,7 +352,7 @@ class TicketPool(AttendedPool):
         chair, desk = self._chair, self._desk
         assert chair is not None
         assert desk is not None
-        timeout = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
+        timeout = None if self._kill_at is None else max(0.0, self._kill_at - clock.monotonic())
         if self._troubled:
             timeout = min(_PERIOD, timeout or _PERIOD)
         spoken = False
@@ -445,7 +446,7 @@ class TicketPool(AttendedPool):
 
     def _hush(self) -> None:
         try:
-            os.read(self._wake_up, 8)
+            system.read(self._wake_up, 8)
         except BlockingIOError:
             pass
 
@@ -454,7 +455,7 @@ class TicketPool(AttendedPool):
         self._digest_heard(station)
         while station.frames >= 0:
             try:
-                data = os.read(station.frames, _READ_SIZE)
+                data = system.read(station.frames, _READ_SIZE)
             except BlockingIOError:
                 return
             if not data:
@@ -561,7 +562,7 @@ class TicketPool(AttendedPool):
                     self._silence(station)
         finally:
             with suppress(OSError):  # it has ended
-                os.kill(worker.pid, signal.SIGCONT)
+                system.kill(worker.pid, signal.SIGCONT)
             self._condemning.release()
 
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
@@ -709,7 +710,7 @@ class TicketPool(AttendedPool):
             # 2. the collector takes in what it had written; if the call has no result then, the worker is in it;
             # 3. it is killed; or it goes on, also if a signal handler interrupts us by an exception.
             with self._condemning:
-                go_on = partial(os.kill, worker.pid, signal.SIGCONT)
+                go_on = partial(system.kill, worker.pid, signal.SIGCONT)
                 try:
                     if station.condemned is None and _stop(worker.pid) and self._is_in(station, number):
                         station.condemned = number, verdict
@@ -727,8 +728,8 @@ class TicketPool(AttendedPool):
         """Returns whether a stopped worker is in that call; False if nobody has the time to find out."""
         answers: list[bool] = []
         self._questions.append((station, number, answers))
-        deadline = time.monotonic() + _GRACE
-        while not answers and time.monotonic() < deadline:
+        deadline = clock.monotonic() + _GRACE
+        while not answers and clock.monotonic() < deadline:
             if station.dead:
                 return False
             self._wake()
@@ -784,8 +785,8 @@ class TicketPool(AttendedPool):
                     self._stopping = self._ended = True
                 desk.take_back_all()
                 self._end_workers("terminate")
-                self._kill_at = time.monotonic() + _GRACE
-            elif self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self._kill_at = clock.monotonic() + _GRACE
+            elif self._kill_at is not None and clock.monotonic() >= self._kill_at:
                 self._end_workers("kill")
                 self._kill_at = None
             return
@@ -798,7 +799,7 @@ class TicketPool(AttendedPool):
         with self.lock:
             if self._wake_up >= 0:
                 try:
-                    os.eventfd_write(self._wake_up, 1)
+                    system.eventfd_write(self._wake_up, 1)
                 except BlockingIOError:
                     pass
 
@@ -820,12 +821,12 @@ class TicketPool(AttendedPool):
             for listener in chair.sitters():
                 self._pass_on(listener)
         chair.close(in_child=in_child)
-        os.close(wake_up)
-        os.close(self._lifeline_ours)
+        system.close(wake_up)
+        system.close(self._lifeline_ours)
         self._poll.close()  # before what it watches: in a child, nothing may be unregistered in the parent's name
         for station in list(self._stations):
             if (frames := station.take_frames()) >= 0:
-                os.close(frames)
+                system.close(frames)
             station.route.close()
         self._stations.clear()
         self._crew.clear()
@@ -833,16 +834,16 @@ class TicketPool(AttendedPool):
         assert desk is not None
         desk.disown() if in_child else desk.close_ours()
         if not (in_child and self.thread is None):  # a worker that was just forked needs the rest
-            os.close(self._lifeline)
+            system.close(self._lifeline)
             desk.close()
 
 
 def _stop(pid: int) -> bool:
     """Stops a process, and returns whether it has stopped; False if it has ended, or that can't be known."""
     try:
-        os.kill(pid, signal.SIGSTOP)
-        deadline = time.monotonic() + _GRACE
-        while time.monotonic() < deadline:
+        system.kill(pid, signal.SIGSTOP)
+        deadline = clock.monotonic() + _GRACE
+        while clock.monotonic() < deadline:
             with open(f"/proc/{pid}/stat", "rb") as stat:
                 state = stat.read().rpartition(b")")[2].split()[0]
             if state in b"Tt":

@@ -7,10 +7,8 @@ raises or returns ends the loop; a call's arguments and result are dropped befor
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections import namedtuple
-from time import monotonic_ns, perf_counter
 
 from corefutures._isolated.frames import (
     BEGUN,
@@ -34,6 +32,7 @@ from corefutures._isolated.frames import (
 )
 from corefutures._isolated.payload import pack_error
 from corefutures._isolated.plain import CallReader, plain_result
+from corefutures._originals import clock, system
 from corefutures._stopping import ask_by
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -163,15 +162,15 @@ def serve_tickets(
     """
     report = reporter(encode)
     header, unpack = FRAME.pack, TICKET.unpack
-    take, read, size_of_ticket = CallReader(decode), os.read, TICKET.size
+    take, read, size_of_ticket = CallReader(decode), system.read, TICKET.size
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
         frame = header(len(body), kind, number) + body
-        sent = os.write(frames, frame)
+        sent = system.write(frames, frame)
         while sent < len(frame):  # a signal came between
-            sent += os.write(frames, memoryview(frame)[sent:])
+            sent += system.write(frames, memoryview(frame)[sent:])
 
-    since, asked = len(board) // 4 + berth, len(board) // 2 + berth
+    now, since, asked = clock.monotonic_ns, len(board) // 4 + berth, len(board) // 2 + berth
     ask_by(lambda: 0 != board[asked] == board[berth])
     if prepare is not None:
         try:
@@ -192,10 +191,10 @@ def serve_tickets(
         if number & ROLL_CALL:
             send(PRESENT, number)
             continue
-        board[since] = monotonic_ns()
+        board[since] = now()
         board[berth] = number
         if number & OBSERVED:
-            send(BEGUN, number, MOMENT.pack(perf_counter(), 0))
+            send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
             if size == PARCEL_SIZE:
@@ -209,10 +208,10 @@ def serve_tickets(
         else:
             kind, body = report.value(result)
         if not alive():
-            os._exit(1)
+            system._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:
-            send(ENDED, number, MOMENT.pack(perf_counter(), len(body)))
+            send(ENDED, number, MOMENT.pack(clock.perf_counter(), len(body)))
         if type(body) is not bytes:
             try:
                 courier.ship(number, body)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from corefutures._observing import add_observer, remove_observer
+from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -68,7 +67,7 @@ class Trace:
         if self._file is not None:
             raise RuntimeError("this trace is being recorded already")
         self._file = self.path.open("w", encoding="utf-8", newline="\n")
-        self._zero = perf_counter()
+        self._zero = clock.perf_counter()
         self._open.clear()
         self._pools.clear()
         self.calls = 0
@@ -77,7 +76,7 @@ class Trace:
             "ph": "M",
             "pid": 0,
             "tid": 0,
-            "args": {"unix_time": time.time(), "process": os.getpid()},
+            "args": {"unix_time": clock.time(), "process": system.getpid()},
         }
         self._file.write("[\n" + json.dumps(began))
         add_observer(self)
@@ -90,7 +89,7 @@ class Trace:
         assert file is not None
         try:
             remove_observer(self)
-            now = perf_counter()
+            now = clock.perf_counter()
             for call in list(self._open.values()):
                 call.note_end()  # whoever waits for a call learns of its end before observers do
                 self._record(call, now)

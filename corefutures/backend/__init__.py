@@ -79,7 +79,13 @@ if TYPE_CHECKING:
     )
     from corefutures._isolated.plain import plain_call as plain_call
     from corefutures._isolated.pool import BREAK as BREAK, REPLACE as REPLACE, Pool as Pool
-    from corefutures._isolated.ways import has_fast_path as has_fast_path
+    from corefutures._isolated.ways import (
+        connection_pair as connection_pair,
+        has_fast_path as has_fast_path,
+        start_native_thread as start_native_thread,
+        threads_are_replaced as threads_are_replaced,
+        worker_end as worker_end,
+    )
     from corefutures._isolated.worker import (
         Reporter as Reporter,
         TicketEnds as TicketEnds,
@@ -89,6 +95,7 @@ if TYPE_CHECKING:
     from corefutures._living import Living as Living
     from corefutures._locking import Lock as Lock
     from corefutures._loops import copied as copied, for_each as for_each, log_failure as log_failure
+    from corefutures._originals import clock as clock, system as system
     from corefutures._processors import (
         default_threads as default_threads,
         process_seconds as process_seconds,
@@ -168,6 +175,7 @@ _HOMES = {
     "discard_stacks": "corefutures._stacks",
     "write_frames": "corefutures._stacks",
     "check_choice": "corefutures._control",
+    "clock": "corefutures._originals",
     "copied": "corefutures._loops",
     "default_threads": "corefutures._processors",
     "check_context": "corefutures._context",
@@ -180,6 +188,7 @@ _HOMES = {
     "thread_seconds": "corefutures._processors",
     "total": "corefutures._control",
     "set_cause": "corefutures._exceptions",
+    "system": "corefutures._originals",
     "spin_until": "corefutures._spinning",
     "start_thread": "corefutures._threads",
     "unreachable": "corefutures._executor",
@@ -206,7 +215,10 @@ _HOMES = {
     "check_carried": "corefutures._context",
     "check_serializer": "corefutures._isolated.executor",
     "chunked_map": "corefutures._isolated.chunks",
+    "connection_pair": "corefutures._isolated.ways",
     "has_fast_path": "corefutures._isolated.ways",
+    "start_native_thread": "corefutures._isolated.ways",
+    "threads_are_replaced": "corefutures._isolated.ways",
     # isolated workers, both sides
     "ERROR": "corefutures._isolated.frames",
     "Encoder": "corefutures._isolated.payload",
@@ -226,6 +238,7 @@ _HOMES = {
     "send_frame": "corefutures._isolated.pairwork",
     "serve_pair": "corefutures._isolated.pairwork",
     "serve_tickets": "corefutures._isolated.worker",
+    "worker_end": "corefutures._isolated.ways",
 }
 if sys.platform == "linux":  # the fast path
     _HOMES["DescriptorCourier"] = _HOMES["DescriptorRoute"] = "corefutures._isolated.courier"

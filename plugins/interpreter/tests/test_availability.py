@@ -49,4 +49,6 @@ def test_describing_it_imports_nothing_of_it():
         "print([n for n in sys.modules if n.startswith('corefutures_interpreter')])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
-    assert done.stdout.strip() == "['corefutures_interpreter', 'corefutures_interpreter._plugin']"
+    assert done.stdout.strip() == str(
+        ["corefutures_interpreter", "corefutures_interpreter._availability", "corefutures_interpreter._plugin"]
+    )

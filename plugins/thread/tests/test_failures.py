@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
 from interrupting import everywhere
@@ -189,7 +190,7 @@ def test_a_pool_without_any_thread_refuses(monkeypatch: pytest.MonkeyPatch) -> N
     """E1: the caller is told, nothing stays pending, and the pool works once threads can be started again."""
     with ThreadPoolExecutor(2) as pool:
         with monkeypatch.context() as patch:
-            patch.setattr(_crew.Thread, "start", refuse_to_start)
+            patch.setattr(threading.Thread, "start", refuse_to_start)
             for _ in range(3):
                 with pytest.raises(RuntimeError, match="can't start new thread"):
                     pool.submit(int)
@@ -200,7 +201,7 @@ def test_a_pool_that_has_a_thread_goes_on(monkeypatch: pytest.MonkeyPatch, caplo
     gate = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         busy = pool.submit(gate.wait, LIMIT)
-        monkeypatch.setattr(_crew.Thread, "start", refuse_to_start)
+        monkeypatch.setattr(threading.Thread, "start", refuse_to_start)
         waits = pool.submit(int)
         assert "could not start another worker thread" in caplog.text or not caplog.records
         gate.set()
@@ -235,7 +236,8 @@ def test_who_counted_on_a_thread_that_did_not_start_is_told(monkeypatch: pytest.
         return future.exception(LIMIT)
 
     start = threading.Thread.start
-    monkeypatch.setattr(_crew, "Thread", type("Stubborn", (threading.Thread,), {"start": hesitate}))
+    stubborn = type("Stubborn", (threading.Thread,), {"start": hesitate})
+    monkeypatch.setattr(_crew, "threading", SimpleNamespace(Thread=stubborn))
     assert start is threading.Thread.start
     _, error = together(first, second)
     assert isinstance(error, RuntimeError)
@@ -252,7 +254,7 @@ def test_an_interrupted_start_is_no_lost_worker(monkeypatch: pytest.MonkeyPatch)
 
     pool = ThreadPoolExecutor(1)
     with monkeypatch.context() as patch:
-        patch.setattr(_crew, "Thread", Interrupted)
+        patch.setattr(_crew, "threading", SimpleNamespace(Thread=Interrupted))
         with pytest.raises(KeyboardInterrupt):
             pool.submit(int)
     assert pool.submit(int).result(LIMIT) == 0

@@ -7,7 +7,8 @@ all scopes around it, in threads, processes, interpreters and on other machines.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from time import monotonic, time
+
+from corefutures.backend import clock
 
 TYPE_CHECKING = False  # `typing` is much of the import time of a worker; type checkers know the name
 
@@ -55,7 +56,7 @@ def time_left() -> float | None:
     around = surroundings.get()
     if around is None or around.earliest is None:
         return None
-    return max(0.0, around.earliest - monotonic())
+    return max(0.0, around.earliest - clock.monotonic())
 
 
 class ScopedCall:
@@ -85,7 +86,7 @@ class ScopedCall:
             surroundings.reset(token)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return arrive, (self.fn, self.around.earliest, time() - monotonic())
+        return arrive, (self.fn, self.around.earliest, clock.time() - clock.monotonic())
 
 
 def arrive(fn: Callable[..., Any], deadline: float | None, clock_offset: float) -> ScopedCall:
@@ -97,7 +98,7 @@ def arrive(fn: Callable[..., Any], deadline: float | None, clock_offset: float) 
         clock_offset: The sender's `time.time() - time.monotonic()`. Where it is the same here, both share a clock,
             which no change of the time of day moves; elsewhere the time of day is all that both have.
     """
-    own_offset = time() - monotonic()
+    own_offset = clock.time() - clock.monotonic()
     if deadline is not None and abs(own_offset - clock_offset) > _SAME_CLOCK:
         deadline += clock_offset - own_offset
     return ScopedCall(fn, CarriedDeadline(deadline))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import concurrent.futures as standard
 from collections import deque
 from itertools import islice
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import corefutures
+from corefutures.backend import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +38,7 @@ class Completions(Generic[_T]):
     def __init__(self, futures: Iterable[standard.Future[_T]] = (), *, timeout: float | None = None) -> None:
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float))):
             raise TypeError(f"timeout must be a number of seconds or None, not {type(timeout).__name__}")
-        self._deadline = None if timeout is None else monotonic() + timeout
+        self._deadline = None if timeout is None else clock.monotonic() + timeout
         self._timeout = timeout
         self._pending: dict[standard.Future[_T], None] = {}
         self._ended: deque[standard.Future[_T]] = deque()
@@ -102,7 +102,7 @@ class Completions(Generic[_T]):
         try:
             if self._ended:
                 return
-            left = None if self._deadline is None else max(0.0, self._deadline - monotonic())
+            left = None if self._deadline is None else max(0.0, self._deadline - clock.monotonic())
             # The first ones are shown to `wait` as well: a worker that waits runs one of them, if it is of its own
             # pool.
             shown: list[Any] = [
@@ -112,7 +112,7 @@ class Completions(Generic[_T]):
             corefutures.wait(shown, left, corefutures.FIRST_COMPLETED)
         finally:
             self._gate = None
-        if not self._ended and self._deadline is not None and monotonic() >= self._deadline:
+        if not self._ended and self._deadline is not None and clock.monotonic() >= self._deadline:
             raise TimeoutError(f"{len(self._pending)} futures have not ended after {self._timeout:g} s")
 
 

@@ -11,10 +11,10 @@ import logging
 import math
 import threading
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import corefutures
+from corefutures.backend import clock
 from corefutures_structured._deadline import call_name
 from corefutures_structured._timer import Alarm, timer
 
@@ -125,7 +125,7 @@ class _Call:
         self.fn = fn
         self.args = args
         self.kwargs = kwargs
-        self.start = monotonic()
+        self.start = clock.monotonic()
         self.idle_for = 0.0
 
 
@@ -216,7 +216,7 @@ class RetryingExecutor(corefutures.Executor):
             again()
             return
         try:
-            future._alarm = timer.call_at(monotonic() + pause, again)
+            future._alarm = timer.call_at(clock.monotonic() + pause, again)
         except RuntimeError as exc:  # no thread can be started: nothing is lost but the pause
             LOGGER.warning("no pause before the next attempt of the call %r: %s", future._call_name, exc)
             again()
@@ -229,7 +229,7 @@ class RetryingExecutor(corefutures.Executor):
         pause = backoff(
             RetryState(
                 call.fn, call.args, call.kwargs,
-                len(call.future._history), attempt, monotonic() - call.start, call.idle_for,
+                len(call.future._history), attempt, clock.monotonic() - call.start, call.idle_for,
             )
         )  # fmt: skip
         if not _is_seconds(pause):

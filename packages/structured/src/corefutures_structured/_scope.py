@@ -6,16 +6,15 @@ the block was told to abandon it; no foreign code runs under a lock.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures as standard
-from _thread import allocate_lock
 from contextvars import Token
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import corefutures
-from corefutures.backend import enroll
+from corefutures.backend import clock, enroll
 from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
 from corefutures_structured._timer import Alarm, timer
 
@@ -239,7 +238,7 @@ class Scope:
         return ScopeSnapshot(
             "a scope" if self._name is None else f"scope {self._name!r}",
             "stopping" if self._stopping else "open",
-            None if self._deadline is None else max(0.0, self._deadline - monotonic()),
+            None if self._deadline is None else max(0.0, self._deadline - clock.monotonic()),
             tuple(left),
             tuple(child.snapshot() for child in list(self._children)),
         )
@@ -409,7 +408,7 @@ class Scope:
         self._parent = around if isinstance(around, Scope) else None
         self.earliest = None if around is None else around.earliest
         if self._seconds is not None:
-            self._deadline = monotonic() + self._seconds
+            self._deadline = clock.monotonic() + self._seconds
             if self.earliest is None or self._deadline < self.earliest:
                 self.earliest = self._deadline
         if self.earliest is not None and (self._parent is None or self.earliest == self._deadline):
@@ -461,7 +460,7 @@ class Scope:
                 if self._is_time_to_go(leave_at) or self._await_some(leave_at):
                     return interrupt
                 if self._stopping and self._leave == "abandon" and leave_at is None:
-                    leave_at = monotonic() + GRACE
+                    leave_at = clock.monotonic() + GRACE
             except BaseException as exc:
                 if interrupt is not None:  # the second one: whoever interrupts means it
                     raise
@@ -471,9 +470,9 @@ class Scope:
     def _is_time_to_go(self, leave_at: float | None) -> bool:
         """Look at the clock and at requests; return whether the block goes without the calls that are left."""
         if leave_at is not None:
-            return monotonic() >= leave_at
+            return clock.monotonic() >= leave_at
         if not self._stopping:
-            if self.earliest is not None and monotonic() >= self.earliest:
+            if self.earliest is not None and clock.monotonic() >= self.earliest:
                 self._at_earliest()
             elif corefutures.cancel_requested():
                 self._stop_from_outside()
@@ -488,7 +487,7 @@ class Scope:
             # sleeping: scopes in calls can't deadlock.
             corefutures.wait([left], timeout)
             return False
-        parker = allocate_lock()
+        parker = _thread.allocate_lock()
         parker.acquire()
         if self._close_or_wake(partial(_unpark, parker)):
             return True
@@ -512,13 +511,13 @@ class Scope:
     def _until_next_look(self, leave_at: float | None) -> float | None:
         """Return the seconds that the block may sleep before something is to be looked at; None for any time."""
         if leave_at is not None:
-            return max(0.0, leave_at - monotonic())
+            return max(0.0, leave_at - clock.monotonic())
         if self._stopping:
             return None if self._leave == "wait" else 0.0
         if self._parent is not None and self._leave == "wait":  # who stops the outer one stops this one
             return None
         # The call that opened the scope may be asked to stop; only a look tells.
-        return _LOOK_EVERY if self.earliest is None else min(_LOOK_EVERY, max(0.0, self.earliest - monotonic()))
+        return _LOOK_EVERY if self.earliest is None else min(_LOOK_EVERY, max(0.0, self.earliest - clock.monotonic()))
 
     # ── errors ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -648,7 +647,7 @@ class Scope:
             if self._is_time_to_go(leave_at):
                 return cancelled
             if self._stopping and self._leave == "abandon" and leave_at is None:
-                leave_at = monotonic() + GRACE
+                leave_at = clock.monotonic() + GRACE
             settled = asyncio.Event()
             if self._close_or_wake(partial(_call_in_loop, loop, settled.set)):
                 return cancelled

@@ -12,8 +12,9 @@ import logging
 import os
 import threading
 from queue import Empty, SimpleQueue
-from time import monotonic
 from typing import TYPE_CHECKING
+
+from corefutures.backend import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ class Timer:
     def _run(self) -> None:
         heap = self._heap
         while not self._is_over():
-            wait = min(max(0.0, heap[0][0] - monotonic()), threading.TIMEOUT_MAX) if heap else None
+            wait = min(max(0.0, heap[0][0] - clock.monotonic()), threading.TIMEOUT_MAX) if heap else None
             try:
                 alarm = self._new.get(timeout=wait)
             except Empty:
@@ -118,7 +119,7 @@ class Timer:
                     heap[:] = [entry for entry in heap if entry[2].call is not None]
                     heapq.heapify(heap)
                     self._kept = max(64, len(heap))
-            while heap and (heap[0][2].call is None or heap[0][0] <= monotonic()):
+            while heap and (heap[0][2].call is None or heap[0][0] <= clock.monotonic()):
                 call = heapq.heappop(heap)[2].call
                 if call is not None:
                     try:

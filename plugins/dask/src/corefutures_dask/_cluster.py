@@ -25,6 +25,7 @@ import distributed.utils
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
+from corefutures.backend import clock, system
 from corefutures_dask import _scheduler
 
 if TYPE_CHECKING:
@@ -244,16 +245,16 @@ def check_security(security: Any, address: Any, hint: str) -> None:
 def _read_address(path: str, timeout: float | None) -> str:
     """Returns the address in a scheduler's file, after waiting for it."""
     usual = dask.config.get("distributed.comm.timeouts.connect")
-    deadline = time.monotonic() + (timeout or float(dask.utils.parse_timedelta(usual, "s") or 0))
+    deadline = clock.monotonic() + (timeout or float(dask.utils.parse_timedelta(usual, "s") or 0))
     while True:
         try:
             with open(path) as file:
                 return str(json.load(file)["address"])
         except FileNotFoundError:
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise
         except (ValueError, KeyError, TypeError) as exc:  # it is not whole yet
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise OSError("what is in the file is no scheduler's") from exc
         time.sleep(_GLANCE)
 
@@ -331,5 +332,5 @@ def _cpu_count() -> int:
     if sys.version_info >= (3, 13):
         return os.process_cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return len(system.sched_getaffinity(0))
+    return system.cpu_count() or 1

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import pickle
 import secrets
-import time
 from array import array
 from collections import deque
 from functools import partial
@@ -20,7 +19,7 @@ import dask.config
 from distributed import CancelledError as DaskCancelledError
 from distributed.scheduler import KilledWorker
 
-from corefutures.backend import Lock
+from corefutures.backend import Lock, clock
 from corefutures_dask import _scheduler, _station
 from corefutures_dask._delivery import Delivery
 from corefutures_dask._failures import broken, given_up, worker_lost
@@ -408,7 +407,7 @@ class Dispatcher:
         if stored := len(payload) >= SCATTER:
             payload = await self._store(payload)
         terms = Terms(self.pool, pack.number, plain, bool(wishes.retries), pack.expected)
-        pack.sent = time.monotonic()
+        pack.sent = clock.monotonic()
         future = client.submit(
             _station.run_pack,
             tuple(terms),
@@ -459,7 +458,7 @@ class Dispatcher:
             return
         seconds = array("f")
         seconds.frombytes(clock)
-        way = time.monotonic() - pack.sent - sum(seconds)
+        way = clock.monotonic() - pack.sent - sum(seconds)
         self._way = way if not self._way else min(0.8 * self._way + 0.2 * way, 2 * self._way)
         self._note(pack, seconds)
         self.delivery.settle(pack, first, outcomes)
@@ -578,7 +577,7 @@ class Dispatcher:
 
     def _look(self) -> None:
         """Sees now and then, while there are calls, how large the cluster is."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - self._looked >= _LOOK and not self._ended:
             self._looked = now
             self._begin(self._count_threads())

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import Executor, Pace, audience, chunked_map, unsupported
+from corefutures.backend import Executor, Pace, audience, chunked_map, system, unsupported
 from corefutures_dask import _cluster, _wire
 from corefutures_dask._dispatcher import Dispatcher, Wishes
 from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
@@ -341,9 +341,9 @@ class DaskExecutor(_Submitter):
     def _cf_connect(self) -> Dispatcher:
         with self._cf_connecting:
             if self._cf_dispatcher is None:
-                if self._cf_fork_refusal is not None and os.getpid() != getattr(self, "_cf_pid", os.getpid()):
+                if self._cf_fork_refusal is not None and system.getpid() != getattr(self, "_cf_pid", system.getpid()):
                     raise RuntimeError(self._cf_fork_refusal)
-                self._cf_pid = os.getpid()
+                self._cf_pid = system.getpid()
                 connection = self._cf_open()
                 try:
                     dispatcher = Dispatcher(connection, self._cf_limit, self._cf_preparation)

@@ -10,7 +10,6 @@ import logging
 import pickle
 import signal
 import threading
-import time
 from array import array
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from corefutures.backend import clock
 from corefutures_dask import _wire
 from corefutures_dask._scheduler import KEPT
 from corefutures_dask._wire import Function, current
@@ -127,10 +127,10 @@ class Station(WorkerPlugin):
         current.functions = self._use(functions)
         try:
             while True:
-                began = time.perf_counter()
+                began = clock.perf_counter()
                 outcome = _wire.run(body)
                 del body
-                seconds.append(time.perf_counter() - began)
+                seconds.append(clock.perf_counter() - began)
                 if terms.retried and outcome[:1] == _wire.ERROR:
                     raise CallFailed(outcome)
                 pack.outcomes.append(outcome)
@@ -163,7 +163,7 @@ class Station(WorkerPlugin):
 
     def _use(self, functions: dict[str, bytes]) -> dict[str, Function]:
         """Returns the functions of the maps that a pack's calls are of."""
-        now = time.monotonic()
+        now = clock.monotonic()
         used = {}
         with self._lock:
             for token, body in functions.items():
@@ -176,7 +176,7 @@ class Station(WorkerPlugin):
 
     def _forget(self) -> None:
         """In the worker's loop: lets go of the functions of maps that seem to be over."""
-        due = time.monotonic() - _IDLE
+        due = clock.monotonic() - _IDLE
         with self._lock:
             if not self._packs:  # or else the end of one has this asked again
                 self._functions = {token: kept for token, kept in self._functions.items() if kept[1] > due}

@@ -9,10 +9,9 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
-from multiprocessing import Pipe
 from typing import Any
 
-from corefutures.backend import ConnectionLost, PairPool
+from corefutures.backend import ConnectionLost, PairPool, connection_pair
 from corefutures_interpreter._handing import receive
 from corefutures_interpreter._pools import InterpreterPool
 
@@ -21,7 +20,7 @@ class InterpreterPairPool(InterpreterPool, PairPool):
     """See `PairPool`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(make_pair=Pipe, **options)
+        super().__init__(make_pair=connection_pair, **options)
 
     def _send_parcel(self, station: Any, parcel: Any) -> None:
         station.worker.counter.put(parcel)

@@ -16,6 +16,7 @@ import threading
 from concurrent.futures.interpreter import BrokenInterpreterPool
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
+from corefutures import UnsupportedError
 from corefutures.backend import (
     AtExit,
     IsolatedExecutor,
@@ -28,6 +29,7 @@ from corefutures.backend import (
     unsupported,
 )
 from corefutures_interpreter import _worker_interpreter
+from corefutures_interpreter._availability import unavailable_reason
 from corefutures_interpreter._failures import failure_in_chunk
 from corefutures_interpreter._pools import make_pool
 from corefutures_interpreter._recruiting import InterpreterRecruiter
@@ -68,6 +70,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
     Raises:
         ValueError: An argument has a value that makes no sense.
         TypeError: An argument is of the wrong type.
+        UnsupportedError: A library such as gevent has replaced threads.
         RuntimeError: The main module, which a worker interpreter imports, makes the pool while it is imported.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
@@ -94,6 +97,9 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         inner_threads: None = None,
         forward_logs: bool = False,
     ) -> None:
+        reason = unavailable_reason()
+        if reason is not None:
+            raise UnsupportedError(f"InterpreterPoolExecutor can't run calls here: {reason}")
         self._cf_carried = check_carried(self, context)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")

@@ -10,10 +10,10 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
-import os
 from concurrent import interpreters
 from struct import Struct
 
+from corefutures.backend import system
 from corefutures_interpreter._crossing import undecodable, unload
 
 TYPE_CHECKING = False
@@ -76,21 +76,21 @@ class ParcelRoute:
 
     def __init__(self) -> None:
         self.counter = Counter()
-        self._far_bell, self._bell = os.pipe()
+        self._far_bell, self._bell = system.pipe()
 
     @property
     def far_end(self) -> tuple[int, tuple[int, int]]:
         return self._far_bell, self.counter.numbers
 
     def hand_over(self) -> None:
-        os.close(self._far_bell)
+        system.close(self._far_bell)
 
     def send(self, number: int, parcel: Parcel) -> None:
         self.counter.put(parcel)
-        os.write(self._bell, _LABEL.pack(number, True))
+        system.write(self._bell, _LABEL.pack(number, True))
 
     def refuse(self, number: int) -> None:
-        os.write(self._bell, _LABEL.pack(number, False))
+        system.write(self._bell, _LABEL.pack(number, False))
 
     def receive(self, number: int) -> Any:
         return receive(self.counter)
@@ -98,7 +98,7 @@ class ParcelRoute:
     def close(self) -> None:
         bell, self._bell = self._bell, -1
         if bell >= 0:
-            os.close(bell)
+            system.close(bell)
 
 
 class ParcelCourier:
@@ -116,7 +116,7 @@ class ParcelCourier:
         self._decode = decode
 
     def fetch(self, number: int) -> Any:
-        label = os.read(self._bell, _LABEL.size)
+        label = system.read(self._bell, _LABEL.size)
         if not label:
             raise EOFError("the pool is gone")
         about, sent = _LABEL.unpack(label)

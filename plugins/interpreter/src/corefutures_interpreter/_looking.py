@@ -11,10 +11,9 @@ import re
 import signal
 import sys
 import threading
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from corefutures.backend import collect_stack, discard_stacks
+from corefutures.backend import clock, collect_stack, discard_stacks, system
 
 if TYPE_CHECKING:
     from corefutures.backend import Frame
@@ -41,7 +40,7 @@ def stack_in(thread: int, deadline: float) -> tuple[list[Frame], str | None]:
     """
     if sys.platform == "win32":
         return [], "the stacks of interpreters can't be had on Windows"
-    if not _turn.acquire(timeout=max(0.0, deadline - monotonic())):
+    if not _turn.acquire(timeout=max(0.0, deadline - clock.monotonic())):
         return [], "somebody else is asking"
     try:
         frames = _ask(thread, deadline)
@@ -57,9 +56,9 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
     import faulthandler  # here: worker interpreters, which import the caller's main module, can't load it
 
     if _pipe is None:
-        outlet, inlet = os.pipe()
-        os.set_blocking(outlet, False)
-        os.set_blocking(inlet, False)
+        outlet, inlet = system.pipe()
+        system.set_blocking(outlet, False)
+        system.set_blocking(inlet, False)
         _pipe = outlet, inlet
     outlet, inlet = _pipe
     discard_stacks(outlet)
@@ -67,9 +66,9 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
     try:
         # A signal that comes while `faulthandler` writes the last line for another thread is dropped.
         frames: list[Frame] = []
-        while not frames and monotonic() < deadline:
+        while not frames and clock.monotonic() < deadline:
             signal.pthread_kill(thread, signal.SIGURG)
-            frames = collect_stack(outlet, deadline, _END, monotonic() + _PATIENCE)
+            frames = collect_stack(outlet, deadline, _END, clock.monotonic() + _PATIENCE)
         return frames
     except ProcessLookupError:  # it has just ended
         return []
@@ -82,7 +81,7 @@ def _forget_in_child() -> None:
     _turn = threading.Lock()
     if _pipe is not None:
         for end in _pipe:
-            os.close(end)
+            system.close(end)
         _pipe = None
 
 

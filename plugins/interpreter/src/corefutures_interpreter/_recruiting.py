@@ -17,7 +17,17 @@ import threading
 from concurrent import interpreters
 from typing import TYPE_CHECKING, Any, Final
 
-from corefutures.backend import FAILED, FRAME, LOGGER, UNFIT, TicketEnds, current_levels, send_frame, thread_seconds
+from corefutures.backend import (
+    FAILED,
+    FRAME,
+    LOGGER,
+    UNFIT,
+    TicketEnds,
+    current_levels,
+    send_frame,
+    system,
+    thread_seconds,
+)
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
@@ -62,7 +72,7 @@ def _check_descriptors() -> None:
     import resource
 
     try:
-        most, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(os.listdir("/dev/fd"))
+        most, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(system.listdir("/dev/fd"))
     except OSError:
         return
     if most != resource.RLIM_INFINITY and used > most - _SPARE:
@@ -262,7 +272,7 @@ class _OwnTicketEnds:
         bell, queues = ends.parcels
         try:
             for descriptor in (ends.tickets, ends.frames, ends.memory, bell):
-                self._own.append(os.dup(descriptor))
+                self._own.append(system.dup(descriptor))
         except BaseException:
             self.close()
             raise
@@ -274,12 +284,12 @@ class _OwnTicketEnds:
         """Sends a frame in place of the interpreter."""
         frame = memoryview(FRAME.pack(len(body), kind, 0) + body)
         while frame:
-            frame = frame[os.write(self._frames, frame) :]
+            frame = frame[system.write(self._frames, frame) :]
 
     def close(self) -> None:
         while self._own:
             with contextlib.suppress(OSError):  # a call has closed it
-                os.close(self._own.pop())
+                system.close(self._own.pop())
 
 
 class _OwnPairEnds:

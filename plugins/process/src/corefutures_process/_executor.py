@@ -195,9 +195,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             from corefutures.backend import DescriptorRoute, TicketPool  # here for platforms that lack them
 
             return TicketPool(make_route=DescriptorRoute, **options)
-        from corefutures.backend import PairPool  # here for start-up time only
+        from corefutures.backend import PairPool, connection_pair  # here for start-up time only
 
-        return PairPool(make_pair=self._mp_context.Pipe, **options)
+        return PairPool(make_pair=connection_pair, **options)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run in one of the processes.

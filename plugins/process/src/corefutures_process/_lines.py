@@ -12,15 +12,12 @@ import re
 import sys
 import threading
 from multiprocessing import reduction
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from corefutures.backend import collect_stack, discard_stacks, read_frames
+from corefutures.backend import clock, collect_stack, connection_pair, discard_stacks, read_frames, system
 from corefutures_process import _worker_process
 
 if TYPE_CHECKING:
-    from multiprocessing.context import BaseContext
-
     from corefutures.backend import Frame
 
 _SILENT: Final = "it does not answer: stopped, stuck in C code that holds the GIL, or not far enough in starting"
@@ -54,10 +51,10 @@ class Line(Protocol):
         ...
 
 
-def open_line(context: BaseContext) -> Line:
+def open_line() -> Line:
     """Returns a line to a worker that is about to be started."""
     if sys.platform == "win32" or os.environ.get("COREFUTURES_PORTABLE") == "1":
-        return _AskedLine(context)
+        return _AskedLine()
     return _SignalledLine()
 
 
@@ -79,9 +76,9 @@ class _SignalledLine:
     """A pipe that `faulthandler` writes to, in the worker, when a signal comes: whatever else the worker does."""
 
     def __init__(self) -> None:
-        self._outlet, inlet = os.pipe()
-        os.set_blocking(self._outlet, False)
-        os.set_blocking(inlet, False)  # a worker never waits for somebody to read
+        self._outlet, inlet = system.pipe()
+        system.set_blocking(self._outlet, False)
+        system.set_blocking(inlet, False)  # a worker never waits for somebody to read
         self.far_end = _Descriptor(inlet)
         # Held by whoever asks and reads, who must not read another's answer. Only waited for as long as for the worker:
         # a signal handler may interrupt its holder, and dump while that can't go on.
@@ -89,7 +86,7 @@ class _SignalledLine:
         self._asked: list[int] = []  # one entry while somebody has the turn, and the answer is not yet read
 
     def hand_over(self) -> None:
-        os.close(self.far_end)
+        system.close(self.far_end)
 
     def ask(self, pid: int) -> None:
         """Does what can be done at once; `answer` does it if somebody else is at it."""
@@ -102,13 +99,13 @@ class _SignalledLine:
         if sys.platform != "win32":
             with contextlib.suppress(OSError):  # it has ended, or we have
                 discard_stacks(self._outlet)
-                os.kill(self._pid, _worker_process.STACK_SIGNAL)
+                system.kill(self._pid, _worker_process.STACK_SIGNAL)
 
     def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
         try:
             self._asked.pop()  # ours, or that of somebody who then asks once more
         except IndexError:
-            if not self._turn.acquire(timeout=max(0.0, deadline - monotonic())):
+            if not self._turn.acquire(timeout=max(0.0, deadline - clock.monotonic())):
                 return [], "somebody else is asking it"
             self._signal()
         try:
@@ -122,14 +119,14 @@ class _SignalledLine:
     def close(self) -> None:
         outlet, self._outlet = self._outlet, -1
         if outlet >= 0:
-            os.close(outlet)
+            system.close(outlet)
 
 
 class _AskedLine:
     """A connection to a thread of the worker, which needs its GIL to answer: the portable way."""
 
-    def __init__(self, context: BaseContext) -> None:
-        self._connection, self.far_end = context.Pipe()
+    def __init__(self) -> None:
+        self._connection, self.far_end = connection_pair()
         self._turn = threading.Lock()  # as in `_SignalledLine`
         self._owes = False  # the worker was asked, and has not answered
 
@@ -152,10 +149,10 @@ class _AskedLine:
                 self._turn.release()
 
     def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
-        if not self._turn.acquire(timeout=max(0.0, deadline - monotonic())):
+        if not self._turn.acquire(timeout=max(0.0, deadline - clock.monotonic())):
             return [], "somebody else is asking it"
         try:
-            if self._connection.poll(max(0.0, deadline - monotonic())):
+            if self._connection.poll(max(0.0, deadline - clock.monotonic())):
                 self._owes = False
                 return read_frames(self._connection.recv_bytes().decode().splitlines()), None
         except (OSError, EOFError):

@@ -19,7 +19,16 @@ from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any, Final
 
-from corefutures.backend import TicketEnds, check_fork, current_levels, process_seconds
+from corefutures import UnsupportedError
+from corefutures.backend import (
+    TicketEnds,
+    check_fork,
+    clock,
+    current_levels,
+    process_seconds,
+    system,
+    threads_are_replaced,
+)
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedName, LimitedStart
 from corefutures_process._lines import open_line, travelling
@@ -85,7 +94,7 @@ class ProcessRecruiter:
             check_fork("a process pool with the start method 'fork'")
         if isinstance(ends, TicketEnds):
             ends = _TravellingEnds(*ends)
-        line = open_line(self._context)
+        line = open_line()
         try:
             log = None if self._logs is None else self._logs.open()
         except BaseException:
@@ -108,11 +117,17 @@ class ProcessRecruiter:
             line.close()
             if self._logs is not None and log is not None:
                 self._logs.end(log)
+            method = self._context.get_start_method()
+            if isinstance(exc, BlockingIOError) and threads_are_replaced():
+                raise UnsupportedError(
+                    f"a worker process can't be started with {method!r} here: the socket of its server does not"
+                    " wait, because a library such as gevent has replaced sockets; pass"
+                    " mp_context=multiprocessing.get_context('spawn'), or 'fork'"
+                ) from exc
             if not isinstance(exc, (ConnectionError, EOFError)):
                 raise
             from corefutures.backend import Pool  # here for start-up time only
 
-            method = self._context.get_start_method()
             raise RuntimeError(
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
                 f" {Pool.UNGUARDED}"
@@ -148,10 +163,10 @@ def _check_descriptors() -> None:
     taken: list[int] = []
     try:
         while len(taken) < _NEEDED:
-            taken += os.pipe()
+            taken += system.pipe()
     finally:
         while taken:
-            os.close(taken.pop())
+            system.close(taken.pop())
 
 
 def _fork_server_ended() -> bool:
@@ -159,16 +174,16 @@ def _fork_server_ended() -> bool:
     from multiprocessing import forkserver
 
     pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    deadline = time.monotonic() + 0.2
+    deadline = clock.monotonic() + 0.2
     if sys.platform == "win32":
         return False
     while pid is not None and hasattr(os, "waitid"):
         try:
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            if system.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return True
         except OSError:  # somebody has waited for it
             return True
-        if time.monotonic() > deadline:
+        if clock.monotonic() > deadline:
             return False
         time.sleep(0.005)
     return True
@@ -219,7 +234,7 @@ class ProcessWorker:
         self._pidfd = -1
         if hasattr(os, "pidfd_open") and process.pid is not None:
             try:
-                self._pidfd = os.pidfd_open(process.pid)
+                self._pidfd = system.pidfd_open(process.pid)
             except OSError as exc:
                 if exc.errno in (errno.EMFILE, errno.ENFILE):
                     self.kill()
@@ -246,7 +261,7 @@ class ProcessWorker:
         if self._is_child:
             return not process.is_alive()
         try:
-            os.kill(pid, 0)  # it is there until the fork server, or whoever has inherited it, has reaped it
+            system.kill(pid, 0)  # it is there until the fork server, or whoever has inherited it, has reaped it
         except OSError:
             return True
         return False
@@ -303,7 +318,7 @@ class ProcessWorker:
             self._on_end()
         self._strike_off(process)
         if self._pidfd >= 0:
-            os.close(self._pidfd)
+            system.close(self._pidfd)
             self._pidfd = -1
         return process.exitcode
 
@@ -318,7 +333,7 @@ def _forget_forkserver() -> None:
     server._forkserver_pid = server._forkserver_address = None  # type: ignore[union-attr]
     server._lock = threading.Lock()  # type: ignore[union-attr]
     if alive is not None:
-        os.close(alive)
+        system.close(alive)
 
 
 if hasattr(os, "register_at_fork"):

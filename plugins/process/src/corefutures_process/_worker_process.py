@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 
-from corefutures.backend import Encoder, TicketEnds, serve_tickets
+from corefutures.backend import Encoder, TicketEnds, serve_tickets, system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -66,7 +66,7 @@ def serve(
 def take_line(descriptor: Any) -> int:
     """Returns the line's descriptor that came along with this process."""
     own: int = descriptor.detach()
-    os.set_inheritable(own, False)
+    system.set_inheritable(own, False)
     return own
 
 
@@ -81,7 +81,7 @@ def _write_stack_on_signal(line: int) -> None:
     def let_go() -> None:
         faulthandler.unregister(STACK_SIGNAL)
         with contextlib.suppress(OSError):
-            os.close(line)
+            system.close(line)
 
     os.register_at_fork(after_in_child=let_go)
 
@@ -129,7 +129,7 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
     courier = door.DescriptorCourier(ends.parcels)
-    process = os.getpid()
+    process = system.getpid()
     forked = False
 
     def let_go() -> None:
@@ -137,7 +137,7 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
         forked = True
         for descriptor in (ends.tickets, ends.frames, ends.lifeline, ends.memory, ends.parcels):
             try:
-                os.close(descriptor)
+                system.close(descriptor)
             except OSError:
                 pass
 
@@ -153,7 +153,7 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
             encode=encode,
             prepare=prepare,
             limit=limit,
-            alive=lambda: not forked or os.getpid() == process,
+            alive=lambda: not forked or system.getpid() == process,
         )
     finally:
         courier.close()
@@ -166,7 +166,7 @@ def _serve_pair(
     from multiprocessing import parent_process
     from multiprocessing.connection import wait
 
-    from corefutures.backend import serve_pair
+    from corefutures.backend import serve_pair, start_native_thread, worker_end
 
     parent = parent_process()
     assert parent is not None
@@ -177,7 +177,7 @@ def _serve_pair(
         Until then it tells the parent the worker's stack when it asks for it, if it does so through a connection.
         """
         watched = [parent.sentinel] if isinstance(line, int) else [parent.sentinel, line]
-        while os.getppid() == number:
+        while system.getppid() == number:
             ready = wait(watched, 0.5)
             if parent.sentinel in ready:
                 break
@@ -187,10 +187,11 @@ def _serve_pair(
                     line.send_bytes(_stack_of(worker))
                 except (EOFError, OSError):  # it does not ask any more
                     watched = watched[:1]
-        os._exit(1)
+        system._exit(1)
 
-    threading.Thread(target=attend, args=(os.getppid(), threading.get_ident()), daemon=True).start()
-    serve_pair(connection=connection, encode=encode, prepare=prepare, limit=limit)
+    number, worker = system.getppid(), threading.get_ident()
+    start_native_thread(lambda: attend(number, worker), "attendant")
+    serve_pair(connection=worker_end(connection), encode=encode, prepare=prepare, limit=limit)
 
 
 def _stack_of(thread: int) -> bytes:
@@ -208,8 +209,8 @@ def _end_with(lifeline: int) -> None:
     import select
 
     # A description of our own: the owner and the signal belong to the description.
-    own = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
+    own = system.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.fcntl(own, fcntl.F_SETOWN, system.getpid())
     fcntl.fcntl(own, _F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     poll = select.poll()

@@ -7,13 +7,14 @@ leaves nothing locked.
 
 from __future__ import annotations
 
+import _thread
 import logging
+import threading
 import time
-from _thread import LockType, get_ident
 from collections import deque
 from contextvars import Context
 from itertools import count
-from threading import Thread
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import (
@@ -24,6 +25,7 @@ from corefutures.backend import (
     Stats,
     WorkerSnapshot,
     call_names,
+    clock,
     copied,
     first_names,
     for_each,
@@ -102,14 +104,14 @@ class Crew:
         self._numbers = count()  # for the names of the workers
         # Takes a turnstile out of `idle` and releases it, in one step of the interpreter: a signal handler that
         # came between the two, and shut the pool down, would wait for a worker that nobody wakes.
-        self._wake = map(LockType.release, iter(self.idle.pop, None)).__next__
-        self.threads: dict[Thread, int] = {}  # worker → the thread that started it
+        self._wake = map(methodcaller("release"), iter(self.idle.pop, None)).__next__
+        self.threads: dict[threading.Thread, int] = {}  # worker → the thread that started it
         self.hosts: dict[int, Host] = {}  # worker's ident → the calls it is busy with
         self.closed = False
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         self.owner: Callable[[], object] = lambda: None  # returns the pool as long as there is one, for observers
         self.room = room
-        self._made = time.monotonic()
+        self._made = clock.monotonic()
         # How many calls finished, failed or were cancelled elsewhere than in a worker that is still here.
         self._past: deque[tuple[int, int, int]] = deque()
 
@@ -129,8 +131,8 @@ class Crew:
         """
         if self.wake_one() or len(self.threads) >= self.max_workers:
             return
-        thread = Thread(target=work, args=(self, self._initializer, self._initargs))
-        starter = get_ident()
+        thread = threading.Thread(target=work, args=(self, self._initializer, self._initargs))
+        starter = _thread.get_ident()
         try:
             # Entered first, counted then: of those that come together, the first ones to enter have the places.
             self.threads[thread] = starter
@@ -149,9 +151,9 @@ class Crew:
                 raise
             LOGGER.warning("could not start another worker thread", exc_info=True)
 
-    def enlist(self, thread: Thread) -> None:
+    def enlist(self, thread: threading.Thread) -> None:
         """Has a worker counted that runs although its start was interrupted: for workers, when they begin."""
-        self.threads.setdefault(thread, get_ident())
+        self.threads.setdefault(thread, _thread.get_ident())
 
     def _strand(self, cause: Exception) -> None:
         """Fails the calls that others submitted when they saw a worker that could not be started."""
@@ -242,7 +244,7 @@ class Crew:
 
     def employs_current_thread(self) -> bool:
         """Returns whether this is called by one of the workers."""
-        return get_ident() in self.hosts
+        return _thread.get_ident() in self.hosts
 
     def dismiss(self, ident: int) -> None:
         """Forgets a worker that leaves, but not what it did."""
@@ -273,7 +275,7 @@ class Crew:
                 break
         alive = [thread for thread in list(self.threads) if thread.is_alive()]
         cpu_time = total([thread_seconds(thread.native_id) for thread in alive])
-        return Stats(**counts, uptime=time.monotonic() - self._made, cpu_time=cpu_time)
+        return Stats(**counts, uptime=clock.monotonic() - self._made, cpu_time=cpu_time)
 
     def _count(self) -> dict[str, int]:
         waiting = running = 0
@@ -342,16 +344,16 @@ class Crew:
         Raises:
             TimeoutError: They have not after `timeout` seconds; the message lists what runs.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else clock.monotonic() + timeout
         for thread, starter in list(self.threads.items()):
             while thread in self.threads:  # it is not if it could not be started
                 try:
-                    thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                    thread.join(None if deadline is None else max(0.0, deadline - clock.monotonic()))
                     if deadline is not None and thread.is_alive():
                         raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
                     break
                 except RuntimeError:  # it is being started, by another thread …
-                    if starter == get_ident():  # … or by the frame that this one interrupted
+                    if starter == _thread.get_ident():  # … or by the frame that this one interrupted
                         break
                     time.sleep(0.001)
 

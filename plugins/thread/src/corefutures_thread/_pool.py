@@ -12,7 +12,6 @@ import threading
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from contextvars import copy_context
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from corefutures.backend import (
@@ -24,6 +23,7 @@ from corefutures.backend import (
     audience,
     check_choice,
     check_context,
+    clock,
     default_threads,
     enroll,
     for_each,
@@ -232,14 +232,14 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             result = fn(*args, **(kwargs or {}))
         except BaseException as exc:
             if observed is not None:
-                observed.finished = perf_counter()
+                observed.finished = clock.perf_counter()
             crew.record(failed=1)
             future.set_exception(exc)
             if not isinstance(exc, Exception):  # meant for this thread
                 raise
         else:
             if observed is not None:
-                observed.finished = perf_counter()
+                observed.finished = clock.perf_counter()
             crew.record(finished=1)
             future.set_result(result)
         return True

@@ -6,15 +6,24 @@ Imports almost nothing. Guarantees: no exception of a call ends a worker; a fail
 
 from __future__ import annotations
 
+import _thread
 import logging
-from _thread import allocate_lock, get_ident
+import threading
 from functools import partial
 from sys import getrefcount
-from threading import current_thread
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import FINISHED, PENDING, RUNNING, Host, audience, hosts, runners, spin_until
+from corefutures.backend import (
+    FINISHED,
+    PENDING,
+    RUNNING,
+    Host,
+    audience,
+    clock,
+    hosts,
+    runners,
+    spin_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +47,8 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
     """The life of a worker: initialises, then runs calls until the crew is closed."""
     current: list[PoolFuture[Any]] = []  # the one that it is busy with, and those that this runs in place
     host: Host = Host(current, crew.claim, lambda call: _run_in_place(host, call), crew.hosts.values)
-    crew.hosts[get_ident()] = hosts[get_ident()] = host
-    crew.enlist(current_thread())
+    crew.hosts[_thread.get_ident()] = hosts[_thread.get_ident()] = host
+    crew.enlist(threading.current_thread())
     try:
         if initializer is not None:
             try:
@@ -51,18 +60,18 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
         del initializer, initargs
         host.runs_calls = True
         if audience.present:
-            audience.worker_started(crew.owner(), current_thread().name)
+            audience.worker_started(crew.owner(), threading.current_thread().name)
         _run_calls(crew, host)
     except BaseException as exc:
         LOGGER.critical("Exception in worker", exc_info=True)
-        audience.worker_lost(crew.owner(), current_thread().name, exc)
+        audience.worker_lost(crew.owner(), threading.current_thread().name, exc)
         crew.fail("A worker thread died of an unexpected error", exc)
         for future in current:
             if not future._cf_abandon(crew.refuse()):
                 future._cf_announce_in_worker()  # it had ended, but perhaps nobody was told
     finally:
-        crew.dismiss(get_ident())
-        hosts.pop(get_ident(), None)
+        crew.dismiss(_thread.get_ident())
+        hosts.pop(_thread.get_ident(), None)
 
 
 def _run_calls(crew: Crew, host: Host) -> None:
@@ -71,7 +80,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
     # error of ours (E8) can come when it is in neither. Raises IndexError if there is none.
     take = map(current.append, iter(calls.popleft, None)).__next__
     idle = crew.idle
-    turnstile = allocate_lock()
+    turnstile = _thread.allocate_lock()
     turnstile.acquire()
     woken = partial(turnstile.acquire, False)
     fn: Any = None
@@ -125,7 +134,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
             future._cf_forget_call()
         observed = future._cf_observed
         if observed is not None:
-            observed.begin(current_thread().name)
+            observed.begin(threading.current_thread().name)
         result = error = None
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
@@ -135,7 +144,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
             host.failed += 1
         if observed is not None:
-            observed.finished = perf_counter()
+            observed.finished = clock.perf_counter()
         fn = args = kwargs = observed = None
 
         # Whoever sees the result shall find this worker idle already, and not start another one for the next
@@ -178,7 +187,7 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
         fn, args, kwargs = call
         del call
         if future._cf_observed is not None:
-            future._cf_observed.begin(current_thread().name)
+            future._cf_observed.begin(threading.current_thread().name)
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
             host.finished += 1
@@ -186,7 +195,7 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
             error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
             host.failed += 1
         if future._cf_observed is not None:
-            future._cf_observed.finished = perf_counter()
+            future._cf_observed.finished = clock.perf_counter()
         del fn, args, kwargs
     else:
         host.cancelled += 1

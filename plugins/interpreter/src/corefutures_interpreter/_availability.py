@@ -1,0 +1,29 @@
+"""Whether interpreters can run calls in this program. Touches the door; imported by the plugin module as well."""
+
+from __future__ import annotations
+
+import sys
+
+from corefutures.backend import threads_are_replaced
+
+_REPLACED = (
+    "a library such as gevent or eventlet has replaced threads by its own, of which one that runs an interpreter would"
+    " stop all others: use the process backend"
+)
+
+
+def unavailable_reason() -> str | None:
+    """Returns why there can be no pool of interpreters here; None if there can."""
+    if sys.version_info >= (3, 14):
+        try:
+            import _interpqueues  # noqa: F401 - whether this build
+            import _interpreters  # noqa: F401 - can have other interpreters
+        except ImportError:
+            return "this build of Python has no concurrent.interpreters"
+        if threads_are_replaced():
+            return _REPLACED
+        return None
+    return (
+        "it needs Python 3.14 or newer: there is no concurrent.interpreters before, and on 3.13 two interpreters"
+        " that import datetime at once crash Python itself"
+    )
