@@ -17,11 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {"conformance", "_cli", "_comparing"}
 
 CLOCKS = {name for name in dir(time) if callable(getattr(time, name))} - {"sleep", "strftime", "localtime", "gmtime"}
-SYSTEM = {
-    name for name in dir(__import__("posix" if os.name == "posix" else "nt")) if callable(getattr(os, name, None))
-}
-# `os.PathLike` and the like are classes; nobody calls these two while a pool runs.
-SYSTEM = {name for name in SYSTEM if name.islower()} - {"register_at_fork", "fspath"}
+SYSTEM = {name for name in dir(__import__(os.name)) if name.islower() and callable(getattr(os, name, None))}
+SYSTEM -= {"register_at_fork", "fspath", "cpu_count"}  # these take no part in running calls
 #: What a library with threads of its own replaces is looked up at each call.
 LOOKED_UP = {
     "_thread": {"allocate_lock", "get_ident", "start_new_thread", "LockType"},
