@@ -16,9 +16,9 @@ from corefutures._originals import clock
 from corefutures._stacks import own_stacks
 
 try:
-    import _thread
+    from _thread import RLock
 except ImportError:  # an interpreter without the C lock
-    pass
+    from threading import RLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ carriers: set[CodeType] = set()
 # Guards `Host.awaited` against the search for a cycle, so that of two threads that close one together, the later
 # one sees it. No other lock is taken and no foreign code runs under it. Reentrant, because a finaliser that
 # interrupts its holder may wait for a call.
-_edges = _thread.RLock()
+_edges = RLock()
 
 
 class Host:
@@ -243,7 +243,7 @@ def _name_call(future: Any, host: Host) -> str:
 
 def _continue_in_child() -> None:
     global _edges
-    _edges = _thread.RLock()
+    _edges = RLock()
     own = hosts.get(_thread.get_ident())
     hosts.clear()
     if own is not None:
