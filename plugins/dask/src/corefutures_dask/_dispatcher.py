@@ -449,7 +449,7 @@ class Dispatcher:
             future.release()
 
     def _accept(self, pack: Pack, report: bytes) -> None:
-        fault, first, outcomes, clock = pickle.loads(report)
+        fault, first, outcomes, taken = pickle.loads(report)
         if fault is not None:
             from corefutures_dask._wire import outcome  # a failing initializer is rare
 
@@ -457,7 +457,7 @@ class Dispatcher:
             self.fail(f"an initializer failed, the pool is not usable any more\n{text}", error)
             return
         seconds = array("f")
-        seconds.frombytes(clock)
+        seconds.frombytes(taken)
         way = clock.monotonic() - pack.sent - sum(seconds)
         self._way = way if not self._way else min(0.8 * self._way + 0.2 * way, 2 * self._way)
         self._note(pack, seconds)
