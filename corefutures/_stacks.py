@@ -13,6 +13,7 @@ import sys
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from corefutures._descriptors import standard_taken
 from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def _written_stacks() -> dict[int, list[Frame]]:
         import faulthandler
     except ImportError:  # a worker interpreter, in which it can't be loaded
         return {}
-    outlet, inlet = system.pipe()
+    with standard_taken:
+        outlet, inlet = system.pipe()
     try:
         system.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off
         system.set_blocking(outlet, False)

@@ -13,7 +13,7 @@ import errno
 import sys
 from struct import Struct
 
-from corefutures._isolated.descriptors import lifted
+from corefutures._descriptors import lifted
 from corefutures._isolated.payload import open_parcel
 from corefutures._originals import system
 
@@ -97,7 +97,7 @@ class DescriptorRoute:
 
     def __init__(self) -> None:
         pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._link, self._far = (_link(lifted(end.detach())) for end in pair)
+        self._link, self._far = (_link(end.detach()) for end in pair)
 
     @property
     def far_end(self) -> int:

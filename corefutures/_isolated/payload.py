@@ -16,7 +16,7 @@ from struct import Struct
 from types import FunctionType
 from weakref import WeakValueDictionary
 
-from corefutures._isolated.descriptors import lifted
+from corefutures._descriptors import lifted
 from corefutures._isolated.plain import plain_call
 from corefutures._originals import system
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
 from corefutures._control import Stats, total
+from corefutures._descriptors import standard_taken
 from corefutures._exceptions import BrokenExecutor, UnsupportedError, WorkerLostError, add_note, set_cause
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
@@ -415,6 +416,10 @@ class Pool(ABC):
         recruiter = self._recruiter()
         if recruiter is None:
             return False
+        with standard_taken:
+            return self._hire_with(recruiter)
+
+    def _hire_with(self, recruiter: Recruiter) -> bool:
         if not self._opened:
             self._open()
             self._opened = True

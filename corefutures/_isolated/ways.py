@@ -1,16 +1,19 @@
 """Which of the two ways to reach workers there is here, and the pairs of connections that the portable one is made of.
 
-Touches nothing; `connection_pair` imports `multiprocessing`.
+Touches the kernel; `connection_pair` imports `multiprocessing`. Guarantees: what the fast way needs was tried, here and
+now: a kernel, a sandbox or a limit may lack it on any platform.
 """
 
 from __future__ import annotations
 
 import _thread
+import errno
 import os
 import select
 import sys
+from contextlib import ExitStack
 
-from corefutures._isolated.descriptors import lifted
+from corefutures._descriptors import lifted
 from corefutures._originals import original, system
 
 TYPE_CHECKING = False
@@ -19,13 +22,43 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+#: What says that there is no more of something for now, not that it can't be had here.
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
-def has_fast_path() -> bool:
-    """Returns whether there is what `TicketPool` needs here; COREFUTURES_PORTABLE=1 denies it."""
-    if os.environ.get("COREFUTURES_PORTABLE") == "1" or not sys.platform.startswith("linux"):
+
+def has_fast_path(workers: int = 64) -> bool:
+    """Returns whether there is what a `TicketPool` of that size needs; COREFUTURES_PORTABLE=1 denies it."""
+    if os.environ.get("COREFUTURES_PORTABLE") == "1" or sys.platform != "linux" or threads_are_replaced():
         return False
-    needed = hasattr(system, "memfd_create"), hasattr(system, "eventfd"), hasattr(select, "epoll")
-    return all(needed) and not threads_are_replaced() and _exists("/proc/self/fd")
+    try:
+        _try_everything(workers)
+    except OSError as exc:
+        return exc.errno in _SCARCE
+    except AttributeError:  # Python was built without it, or somebody has taken it away
+        return False
+    return True
+
+
+def _try_everything(workers: int) -> None:
+    if sys.platform != "linux":
+        raise OSError("only Linux has it")
+    import _socket
+
+    with ExitStack() as opened:
+
+        def closed_later(descriptor: int) -> int:
+            opened.callback(system.close, descriptor)
+            return descriptor
+
+        memory = closed_later(system.memfd_create("corefutures", system.MFD_CLOEXEC))
+        system.ftruncate(memory, (1 << 21) + workers * (1 << 18))  # as large as `TicketDesk` makes its own, and more
+        outlet, _inlet = map(closed_later, system.pipe())
+        closed_later(system.open(f"/proc/self/fd/{outlet}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        bell = closed_later(system.eventfd(1, system.EFD_NONBLOCK | system.EFD_CLOEXEC))
+        poll = opened.enter_context(select.epoll())
+        poll.register(bell, select.EPOLLIN)
+        for link in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
+            closed_later(link.detach())
 
 
 def threads_are_replaced() -> bool:
@@ -72,14 +105,6 @@ def worker_end(connection: Any) -> Any:
     end = WorkerEnd(connection.fileno())
     connection._handle = None
     return end
-
-
-def _exists(path: str) -> bool:
-    try:
-        system.stat(path)
-    except OSError:
-        return False
-    return True
 
 
 def connection_pair() -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from corefutures._descriptors import standard_taken
 from corefutures._observing import add_observer, remove_observer
 from corefutures._originals import clock, system
 
@@ -66,7 +67,8 @@ class Trace:
     def __enter__(self) -> Self:
         if self._file is not None:
             raise RuntimeError("this trace is being recorded already")
-        self._file = self.path.open("w", encoding="utf-8", newline="\n")
+        with standard_taken:
+            self._file = self.path.open("w", encoding="utf-8", newline="\n")
         self._zero = clock.perf_counter()
         self._open.clear()
         self._pools.clear()

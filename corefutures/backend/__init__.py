@@ -28,6 +28,11 @@ if TYPE_CHECKING:
         make_room as make_room,
         total as total,
     )
+    from corefutures._descriptors import (
+        lifted as lifted,
+        standard_taken as standard_taken,
+        take_standard_for_good as take_standard_for_good,
+    )
     from corefutures._exceptions import set_cause as set_cause
     from corefutures._executor import (
         Executor as Executor,
@@ -230,7 +235,9 @@ _HOMES = {
     "TicketEnds": "corefutures._isolated.worker",
     "UNFIT": "corefutures._isolated.frames",
     "forward_logs": "corefutures._isolated.logwork",
+    "lifted": "corefutures._descriptors",
     "plain_call": "corefutures._isolated.plain",
+    "standard_taken": "corefutures._descriptors",
     "unpickle": "corefutures._isolated.payload",
     # isolated workers, their own side
     "Reporter": "corefutures._isolated.worker",
@@ -238,6 +245,7 @@ _HOMES = {
     "send_frame": "corefutures._isolated.pairwork",
     "serve_pair": "corefutures._isolated.pairwork",
     "serve_tickets": "corefutures._isolated.worker",
+    "take_standard_for_good": "corefutures._descriptors",
     "worker_end": "corefutures._isolated.ways",
 }
 if sys.platform == "linux":  # the fast path

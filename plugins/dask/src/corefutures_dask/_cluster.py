@@ -25,7 +25,7 @@ import distributed.utils
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
-from corefutures.backend import clock, system
+from corefutures.backend import clock, standard_taken, system
 from corefutures_dask import _scheduler
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
     if "n_workers" not in settings:
         threads = settings["threads_per_worker"] or 1
         settings["n_workers"] = -(-(workers or _cpu_count()) // threads)
-    cluster = LocalCluster(asynchronous=False, **settings)
+    with standard_taken:
+        cluster = LocalCluster(asynchronous=False, **settings)
     try:
         check_security(options.get("security"), cluster.scheduler_address, "require_encryption=True makes it one")
         client = _connect(address=cluster, direct_to_workers=True)
@@ -288,7 +289,7 @@ def lacking(error: BaseException) -> BackendUnavailableError:
 
 def _connect(**options: Any) -> Any:
     # Dask's client keeps its last 1,000 messages for debugging, and with them the arguments of finished calls.
-    with dask.config.set({"distributed.admin.low-level-log-length": _MESSAGES_KEPT}):
+    with dask.config.set({"distributed.admin.low-level-log-length": _MESSAGES_KEPT}), standard_taken:
         return Client(set_as_default=False, asynchronous=False, **options)
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from corefutures.backend import clock, collect_stack, discard_stacks, system
+from corefutures.backend import clock, collect_stack, discard_stacks, standard_taken, system
 
 if TYPE_CHECKING:
     from corefutures.backend import Frame
@@ -56,7 +56,8 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
     import faulthandler  # here: worker interpreters, which import the caller's main module, can't load it
 
     if _pipe is None:
-        outlet, inlet = system.pipe()
+        with standard_taken:
+            outlet, inlet = system.pipe()
         system.set_blocking(outlet, False)
         system.set_blocking(inlet, False)
         _pipe = outlet, inlet

@@ -32,7 +32,7 @@ def make_pool(
 ) -> Pool:
     """Returns a pool of interpreters: `threads` are those of its workers, `carried` is what calls take along."""
     encode: Any = Encoder(serializer)
-    if sys.platform == "linux" and has_fast_path():
+    if sys.platform == "linux" and has_fast_path(size):
         from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it
     else:
         from corefutures_interpreter._by_pairs import InterpreterPairPool as Kind  # type: ignore[assignment]

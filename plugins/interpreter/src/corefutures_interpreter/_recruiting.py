@@ -25,6 +25,7 @@ from corefutures.backend import (
     TicketEnds,
     current_levels,
     send_frame,
+    standard_taken,
     system,
     thread_seconds,
 )
@@ -41,12 +42,17 @@ if TYPE_CHECKING:
 
 #: Descriptors that one more interpreter must leave to those that run, which import modules and open files.
 _SPARE: Final = 24
+#: By descriptor.
+_STREAMS = "stdin", "stdout", "stderr"
 
 
-def _enter(path: tuple[str, ...], argv: tuple[str, ...], *rest: Any) -> Any:
+def _enter(path: tuple[str, ...], argv: tuple[str, ...], closed: tuple[str, ...], *rest: Any) -> Any:
     """The worker thread's first call in its interpreter; it crosses as code, so everything is imported there."""
     import sys
 
+    for name in closed:  # whatever had that descriptor just when the interpreter was made
+        setattr(sys, name, None)
+        setattr(sys, f"__{name}__", None)
     sys.path[:] = path
     sys.argv[:] = argv
     from corefutures_interpreter._worker_interpreter import serve
@@ -155,6 +161,7 @@ class InterpreterWorker:
         self._thread: threading.Thread | None = None
         self._released = threading.Event()
         self._over = False  # it says nothing any more
+        self._closed = tuple(_STREAMS[number] for number in standard_taken.closed())
         self._ends = _OwnTicketEnds(ends) if isinstance(ends, TicketEnds) else _OwnPairEnds(ends)
         self.counter = self._ends.counter
         interpreter = None
@@ -216,7 +223,7 @@ class InterpreterWorker:
         argv = tuple(map(str, sys.argv))
         log = None if self._log is None else (self._log.far_number(), current_levels())
         unfit: bytes | None = interpreter.call(
-            _enter, path, argv, self._ends.crossing, body, serializer, main_module(), log
+            _enter, path, argv, self._closed, self._ends.crossing, body, serializer, main_module(), log
         )
         return unfit
 

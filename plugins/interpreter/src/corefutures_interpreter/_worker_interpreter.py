@@ -82,8 +82,9 @@ def _serve_tickets(
     serve_tickets(
         tickets=tickets,
         frames=frames,
-        arena=mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ),
-        board=memoryview(mmap.mmap(memory, board_size)).cast("Q"),
+        # Each mapping would have a descriptor of its own.
+        arena=mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ, trackfd=False),
+        board=memoryview(mmap.mmap(memory, board_size, trackfd=False)).cast("Q"),
         berth=berth,
         courier=_Courier(bell, queues, decoder.parcel),
         alive=lambda: True,  # an interpreter can't be forked

@@ -174,7 +174,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             self._cf_inner_threads,
             logs,
         )
-        fast = has_fast_path()
+        fast = has_fast_path(self._max_workers)
         encode: Any = make_encoder(self._cf_serializer, spool=fast)
         options: dict[str, Any] = {
             "size": self._max_workers,

@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 
-from corefutures.backend import Encoder, TicketEnds, serve_tickets, system
+from corefutures.backend import Encoder, TicketEnds, lifted, serve_tickets, system, take_standard_for_good
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -47,6 +47,7 @@ def serve(
             connection that it asks through.
         log: Where records are to be sent, and the levels of loggers; None leaves them to this process.
     """
+    _keep_off_standard()
     # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if isinstance(line, int):
@@ -63,9 +64,19 @@ def serve(
         _serve_pair(ends, encode, prepare, limit, line)
 
 
+def _keep_off_standard() -> None:
+    """Sees to it that nothing is, or will be, a standard descriptor here that the program has closed."""
+    from multiprocessing import parent_process
+
+    parent: Any = parent_process()
+    if isinstance(getattr(parent, "_sentinel", None), int) and sys.platform != "win32":
+        parent._sentinel = lifted(parent._sentinel)
+    take_standard_for_good()
+
+
 def take_line(descriptor: Any) -> int:
     """Returns the line's descriptor that came along with this process."""
-    own: int = descriptor.detach()
+    own = lifted(descriptor.detach())
     system.set_inheritable(own, False)
     return own
 
@@ -90,11 +101,11 @@ def take_ends(*values: Any) -> TicketEnds:
     """Returns the ends that came along with this process; they arrive as `reduction.DupFd`."""
     ends = TicketEnds(*values)
     return ends._replace(
-        tickets=ends.tickets.detach(),
-        frames=ends.frames.detach(),
-        memory=ends.memory.detach(),
-        lifeline=ends.lifeline.detach(),
-        parcels=ends.parcels.detach(),
+        tickets=lifted(ends.tickets.detach()),
+        frames=lifted(ends.frames.detach()),
+        memory=lifted(ends.memory.detach()),
+        lifeline=lifted(ends.lifeline.detach()),
+        parcels=lifted(ends.parcels.detach()),
     )
 
 
@@ -125,7 +136,10 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
 
     import corefutures.backend as door  # elsewhere it has no couriers, and type checkers don't read on
 
-    _end_with(ends.lifeline)
+    try:
+        _end_with(ends.lifeline)
+    except OSError:  # no /proc, not allowed to open what somebody else has made, or no such signals here
+        _watch(ends.lifeline)
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
     courier = door.DescriptorCourier(ends.parcels)
@@ -157,6 +171,20 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
         )
     finally:
         courier.close()
+
+
+def _watch(lifeline: int) -> None:
+    """As `_end_with`, by a thread, which needs the GIL for it."""
+    import select
+    import threading
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(lifeline, 0)
+        poll.poll()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _serve_pair(

@@ -1,7 +1,7 @@
 """Keeps what we open off the descriptors 0, 1 and 2, which a program may have closed.
 
-Touches the kernel only; used on both sides. Guarantees: what is passed through `lifted` has a number of 3 or more, so
-that what anybody prints never ends up in it.
+Touches the kernel only; used on both sides. Guarantees: what is opened within `standard_taken`, or passed through
+`lifted`, has a number of 3 or more, so that what anybody prints never ends up in it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from corefutures._originals import system
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from typing import Any, Final, TypeVar
-
-    _Connection = TypeVar("_Connection")
+    from typing import Final
 
 _STANDARD: Final = (0, 1, 2)
 
@@ -32,19 +30,6 @@ def lifted(descriptor: int) -> int:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _STANDARD[-1] + 1)
     finally:
         system.close(descriptor)
-
-
-def pipe() -> tuple[int, int]:
-    """As `os.pipe`."""
-    outlet, inlet = system.pipe()
-    return lifted(outlet), lifted(inlet)
-
-
-def lifted_connection(connection: _Connection) -> _Connection:
-    """As `lifted`, for a connection of multiprocessing."""
-    if sys.platform != "win32":
-        connection._handle = lifted(connection._handle)  # type: ignore[attr-defined]
-    return connection
 
 
 def take_standard_for_good() -> None:
@@ -66,7 +51,7 @@ def _closed() -> list[int]:
 
 
 class _Taken:
-    """Has the standard descriptors that are closed taken while any thread is within: for what others open for us."""
+    """Has the standard descriptors that are closed taken while any thread is within."""
 
     def __init__(self) -> None:
         self._start_over()
@@ -80,10 +65,14 @@ class _Taken:
 
     def __enter__(self) -> None:
         with self._lock:
+            if not self._within:
+                try:
+                    for number in _closed():
+                        self._take(number)
+                except BaseException:
+                    self._give_back()
+                    raise
             self._within += 1
-            if self._within == 1:
-                for number in _closed():
-                    self._take(number)
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -92,8 +81,8 @@ class _Taken:
                 self._give_back()
 
     def _take(self, number: int) -> None:
-        # By the end of a pipe that leads nowhere: unlike the null device it is not what the program may put there
-        # itself meanwhile, and then is not closed in its place.
+        # By the end of a pipe that leads nowhere: nobody else has the same, so that what the program puts there
+        # meanwhile is not closed in its place.
         outlet, inlet = system.pipe()
         system.close(inlet)
         if outlet == number:
@@ -110,6 +99,11 @@ class _Taken:
             except OSError:  # the program has closed it
                 pass
 
+    def closed(self) -> list[int]:
+        """Returns which standard descriptors the program has closed."""
+        with self._lock:
+            return sorted({*_closed(), *(number for number, _ in self._ours)})
+
     def give_back_in_child(self) -> None:
         """In a forked child, where nobody is within."""
         self._give_back()
@@ -121,7 +115,7 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-standard_taken: Any = _Taken()
+standard_taken: Final = _Taken()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=standard_taken.give_back_in_child)

@@ -1,0 +1,120 @@
+"""Which way to the workers there is here: what the fast one needs is tried, not assumed."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from corefutures._originals import system
+from corefutures._isolated.ways import has_fast_path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is the portable way only")
+
+PROGRAM = Path(__file__).with_name("limited.py")
+
+
+@pytest.fixture(autouse=True)
+def _not_forced(monkeypatch):
+    monkeypatch.delenv("COREFUTURES_PORTABLE", raising=False)
+
+
+def refusing(code):
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
+WHAT = [
+    (system, "memfd_create"), (system, "eventfd"), (system, "ftruncate"), (system, "open"), (select, "epoll"),
+    (_socket, "socketpair"),
+]  # fmt: skip
+
+
+def test_there_is_one_here():
+    assert has_fast_path()
+
+
+@pytest.mark.parametrize(("module", "name"), WHAT, ids=lambda part: part if isinstance(part, str) else "")
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EFBIG, None])
+def test_what_is_missing_or_forbidden(monkeypatch, module, name, code):
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        if code is None:
+            patch.delattr(module, name)
+        else:
+            patch.setattr(module, name, refusing(code))
+        assert not has_fast_path()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_is_scarce_is_not_missing(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(system, "memfd_create", refusing(errno.EMFILE))
+        assert has_fast_path()
+
+
+@pytest.mark.parametrize("when", ["before", "after", "in workers"])
+@pytest.mark.parametrize("backend", ["process", "interpreter"])
+def test_a_limit_of_the_size_of_files(backend, when):
+    if backend == "interpreter" and sys.version_info < (3, 14):
+        pytest.skip("needs concurrent.interpreters, from Python 3.14 on")
+    if backend == "interpreter" and when == "in workers":
+        pytest.skip("interpreters share the limits of their process")
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), backend, when], capture_output=True, text=True, timeout=55, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs privileges to give up")
+def test_privileges_given_up_after_the_first_worker():
+    if not os.stat(sys.executable).st_mode & 0o001 or not world_can_run(sys.executable):
+        pytest.skip("this Python is for root only")
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "process", "as nobody"], capture_output=True, text=True, timeout=55, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def world_can_run(program: str) -> bool:
+    child = os.fork()
+    if not child:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            os.execv(program, [program, "-c", "import corefutures_process"])
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_a_worker_without_proc_ends_with_its_pool():
+    program = """
+import os, sys
+sys.path[:0] = {path!r}
+from corefutures_process._worker_process import _watch
+outlet, inlet = os.pipe()
+if os.fork():
+    os.close(outlet)
+    print("up", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+os.close(inlet)
+_watch(outlet)
+import time
+time.sleep(50)
+print("late")
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program.format(path=sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.communicate(timeout=40)[0] == b"up\n"  # both ends of stdout are closed: the worker has ended
+    assert process.returncode == 0
