@@ -210,6 +210,8 @@ def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
     Raises:
         OSError: There is no descriptor or no memory to be had.
     """
+    if sys.platform != "linux":
+        raise OSError("only Linux has memory without a name")
     files: list[tuple[int, int]] = []
     try:
         descriptor, done = _new_file(sparing=sparing), 0

@@ -44,6 +44,10 @@ def keep(thing) -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def last_kept():
+    return kept[-1]
+
+
 def summary_and_full():
     import numpy as np
 

@@ -314,6 +314,18 @@ def test_what_multiprocessing_can_send(make_pool, serializer):
     resource_sharer.stop(timeout=30)  # it serves what was sent from here
 
 
+def test_an_initializer_goes_through_the_serializer(make_pool, method):
+    pytest.importorskip("cloudpickle", reason="needs the package cloudpickle")
+    lock, number = multiprocessing.get_context(method).Lock(), 41
+
+    def prepare(more, lock):
+        with lock:
+            payload_errands.kept.append(number + more)
+
+    pool = make_pool(1, initializer=prepare, initargs=(1, lock), serializer="cloudpickle")
+    assert pool.submit(payload_errands.last_kept).result(30) == 42
+
+
 def test_large_errors_go_through_the_serializer(make_pool):
     pytest.importorskip("cloudpickle", reason="needs the package cloudpickle")
     pool = make_pool(1, serializer="cloudpickle")

@@ -153,7 +153,10 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         """Has `fn(*args, **kwargs)` run in one of the interpreters.
 
         The call is serialised at once: later changes to the arguments are not seen, but for the memory that a
-        memoryview shows, which is shared. A call that can't be serialised fails its own future.
+        memoryview shows, which is shared. A call that can't be serialised fails its own future. Until a worker takes
+        it, a call keeps its serialised arguments in memory; only content of 256 KiB or more (bytes, bytearrays,
+        arrays) that is equal to that of another waiting call is kept once. Of other large arguments in many calls
+        limit what waits (`max_pending`, or `buffersize` of `map`), or share their memory (a memoryview).
 
         Args:
             fn: What to call.

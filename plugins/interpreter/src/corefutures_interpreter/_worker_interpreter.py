@@ -75,6 +75,8 @@ def _serve_tickets(
     decoder: _Decoder,
     common: dict[str, Any],
 ) -> None:
+    if sys.platform != "linux":
+        raise OSError("only Linux has tickets")
     import mmap
 
     from corefutures.backend import serve_tickets

@@ -203,7 +203,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         """Has `fn(*args, **kwargs)` run in one of the processes.
 
         The call is serialised at once: later changes to the arguments are not seen. A call that can't be serialised
-        fails its own future.
+        fails its own future. Until a worker takes it, a call keeps its serialised arguments in memory; only content of
+        256 KiB or more (bytes, NumPy arrays) that is equal to that of another waiting call is kept once. Of other
+        large arguments in many calls limit what waits (`max_pending`, or `buffersize` of `map`), or have the workers
+        make or load them once (`initializer`).
 
         Args:
             fn: What to call.

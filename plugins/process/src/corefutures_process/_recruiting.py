@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pickle
 import select
 import signal
 import sys
@@ -80,6 +81,8 @@ class ProcessRecruiter:
         self.starter = 0  # the thread that starts a worker just now; a forked one knows by it what it is
         if inner_threads is not None:
             initializer = LimitedStart(inner_threads, initializer)
+        if initializer is not None and serializer != "pickle":
+            initializer, initargs = _Initializer(partial(initializer, *initargs), serializer), ()
         self._rest = (initializer, initargs, limit, serializer)
 
     def recruit(self, ends: Any) -> ProcessWorker:
@@ -187,6 +190,20 @@ def _fork_server_ended() -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+class _Initializer:
+    """An initializer that travels by the pool's own serializer, as calls do."""
+
+    def __init__(self, call: Callable[[], object], serializer: str) -> None:
+        self._call = call
+        self._serializer = serializer
+
+    def __call__(self) -> object:  # in a worker that was forked
+        return self._call()
+
+    def __reduce__(self) -> Any:
+        return pickle.loads, (_worker_process.make_encoder(self._serializer, spool=False).in_band(self._call),)
 
 
 class _TravellingEnds(TicketEnds):

@@ -175,6 +175,8 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
 
 def _watch(lifeline: int) -> None:
     """As `_end_with`, by a thread, which needs the GIL for it."""
+    if sys.platform != "linux":
+        raise OSError("only Linux has lifelines")
     import select
     import threading
 
