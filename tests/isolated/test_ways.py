@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from corefutures._originals import system
 from corefutures._isolated.ways import has_fast_path
+from corefutures._originals import system
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is the portable way only")
 
