@@ -63,6 +63,7 @@ class AttendedPool(Pool):
         self._stations: set[Any] = set()  # all workers that have not ended; changed under `lock`
         self._watched: dict[int, Any] = {}  # stations by descriptor: of frames, or a sentinel
         self._untold: deque[CallFuture[Any]] = deque()  # ended by threads that waited; the collector tells of them
+        self.ending: CallFuture[Any] | None = None  # the collector has taken it off `calls`, and ends it
         self._brief = True  # the last answer that a thread waited for came soon
         # A thread that has the chair may be interrupted by a signal handler, and that may wait for another thread.
         # So whoever comes to the pool meanwhile has the collector look after those who sit, from time to time.
@@ -218,6 +219,10 @@ class AttendedPool(Pool):
         if relieved:
             self._wake()  # for what was read, and not taken in
         self._have_looked_after()
+
+    def _unfinished(self) -> list[CallFuture[Any]]:
+        ending = [] if self.ending is None else [self.ending]
+        return [*super()._unfinished(), *self._untold, *ending]
 
     def _have_looked_after(self) -> None:
         self._uneasy = True

@@ -193,7 +193,7 @@ class Chair:
         """Has whoever listens look around."""
         try:
             system.eventfd_write(self._bell, 1)
-        except OSError:  # so often that it is full, or closed: there is nobody any more
+        except (OSError, ValueError):  # so often that it is full, or closed: there is nobody any more
             pass
 
     release = ring  # as the lock that a waiting thread is woken by: it may listen instead

@@ -60,6 +60,7 @@ class TicketDesk:
         self._large_start = large_start
         self._small_cells = [board_size + i * _SMALL for i in reversed(range(small))]
         self._large_cells = [large_start + i * _LARGE for i in reversed(range(large))]
+        self.taken_back: dict[int, bool] = {}  # the calls whose tickets were taken back for good, for who cancels them
         self.out: dict[int, int] = {}  # the calls that have tickets, and the offsets of their bodies (0: none)
         # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
         with ExitStack() as opened:  # closed again unless all of it can be had
@@ -233,10 +234,10 @@ class TicketDesk:
 
         return self._sit(work) or False
 
-    def take_back_all(self) -> list[int]:
-        """Takes back the tickets of all calls that no worker has; returns their numbers."""
+    def take_back_all(self) -> None:
+        """Takes back the tickets of all calls that no worker has; their numbers are in `taken_back` then."""
 
-        def work() -> list[int]:
+        def work() -> None:
             numbers = []
             words = []
             for ticket in self._take_all():
@@ -244,10 +245,9 @@ class TicketDesk:
                     words.append(TICKET.pack(*ticket))
                 else:
                     numbers.append(ticket[0])
-            self._unwritten = b"".join(words)
-            return numbers
+            self._unwritten, self.taken_back = b"".join(words), {**self.taken_back, **dict.fromkeys(numbers, True)}
 
-        return self._sit(work) or []
+        self._sit(work)
 
     def claimed(self) -> set[int]:
         """Returns the calls whose tickets workers have read, as of one moment between this call's begin and end."""

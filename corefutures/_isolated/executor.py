@@ -16,6 +16,8 @@ from corefutures._audience import audience, origin_of
 from corefutures._executor import Executor, unreachable
 from corefutures._isolated.chunks import Pace, chunked_map
 from corefutures._isolated.future import check_call
+from corefutures._living import Living
+from corefutures._loops import for_each
 from corefutures._snapshots import enroll
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_executors: weakref.WeakSet[IsolatedExecutor] = weakref.WeakSet()
+_executors: Living[IsolatedExecutor] = Living()
 
 
 class IsolatedExecutor(Executor):
@@ -151,8 +153,7 @@ def check_serializer(serializer: str, distribution: str) -> None:
 
 
 def _start_over_all() -> None:
-    for executor in list(_executors):
-        executor._cf_start_over()
+    for_each(lambda executor: executor._cf_start_over(), _executors.all())
 
 
 if hasattr(os, "register_at_fork"):

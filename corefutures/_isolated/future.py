@@ -19,6 +19,7 @@ from corefutures._future import (
     Future,
 )
 from corefutures._locking import Lock
+from corefutures._loops import log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,10 +77,11 @@ class CallFuture(Future[_T]):
         if sent and (pool is None or not pool.take_back(self)):
             return self.cancelled()  # by somebody else, in the meantime
         if pool is not None:
-            pool.forget(self)
-        self._cf_forget_call()
-        if self._cf_watched:
-            self._cf_announce()
+            pool.drop(self)
+        else:
+            self._cf_forget_call()
+            if self._cf_watched:
+                self._cf_announce()
         return True
 
     def _cf_await_end(self, timeout: float | None) -> None:
@@ -164,7 +166,7 @@ class CallFuture(Future[_T]):
         try:
             self._cf_announce()
         except BaseException:
-            LOGGER.exception("exception calling callback for %r", self)
+            log_failure(LOGGER, "exception calling callback for %r", self)
 
     def _has_to_tell(self) -> bool:
         """Returns whether anybody is to be told of the end."""

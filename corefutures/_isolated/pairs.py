@@ -34,17 +34,19 @@ from corefutures._isolated.frames import (
     Nonsense,
     check_head,
 )
+from corefutures._isolated.future import CallFuture
 from corefutures._isolated.looking import Occupation
 from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
 from corefutures._isolated.ways import threads_are_replaced, waiting_is_replaced
+from corefutures._loops import copied, for_each
 from corefutures._originals import clock
+from corefutures._threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from corefutures._isolated.crew import Recruiter, Worker
-    from corefutures._isolated.future import CallFuture
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection
@@ -140,8 +142,7 @@ class PairPool(Pool):
         return super().body_of(future) or next(sent, None)
 
     def _cancel_waiting(self) -> None:
-        for future in list(self._backlog):
-            future.cancel()
+        for_each(CallFuture._cancel_waiting, reversed(copied(self._backlog)))
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -154,14 +155,7 @@ class PairPool(Pool):
             )
 
     def _start_threads(self) -> None:
-        failure = None
-        for station in list(self._stations):
-            try:
-                self._start_thread(station)
-            except BaseException as exc:  # the others do it, if there are any
-                failure = exc
-        if failure is not None:
-            raise failure
+        for_each(self._start_thread, list(self._stations))
 
     def _is_deaf(self) -> bool:
         return False  # each worker has a thread, or goes
@@ -169,7 +163,7 @@ class PairPool(Pool):
     def _start_thread(self, station: _Station) -> None:
         station.thread = threading.Thread(target=self._serve, args=(station,), name=f"{self.name} attendant")
         try:
-            station.thread.start()
+            start_thread(station.thread)
         except BaseException:
             station.thread = None
             if station.worker is not None:
@@ -242,10 +236,12 @@ class PairPool(Pool):
             self._bury(station, call)
         except BaseException as exc:
             self.break_(f"the thread that serves a worker of the {self.name} failed", exc)
-            if station.worker is not None:
-                station.worker.kill()
-                station.worker.reap()
-            self._dismiss(station)
+            try:
+                if station.worker is not None:
+                    station.worker.kill()
+                    station.worker.reap()
+            finally:
+                self._dismiss(station)
 
     def _next_call(self, station: _Station) -> CallFuture[Any] | None:
         """Waits for a call and marks it as sent; None if the worker is to end."""
@@ -340,9 +336,7 @@ class PairPool(Pool):
                     raise _Gone from None
             else:
                 value, error = self._decoded(marshal.loads if kind == PLAIN else self._decode, body)
-            future = self.calls.pop(number, None)
-            if future is not None:
-                future._cf_settle(value, error)
+            self._end(number, value, error)
         elif kind == READY:
             station.ready = True
             if audience.present:
@@ -414,8 +408,8 @@ class PairPool(Pool):
         if call is not None:
             self._running.discard(call)
         if station.verdict is not None and not self.forced:
-            if call is not None and self.calls.pop(call._number, None) is not None:
-                call._cf_settle(None, station.verdict)
+            if call is not None:
+                self._end(call._number, None, station.verdict)
             self._hire_in_place()
             self._wake()
             return
@@ -436,8 +430,8 @@ class PairPool(Pool):
             loss.add_note(self.UNGUARDED)
         if not self._mourn(loss, ready=station.ready):
             return
-        if call is not None and self.calls.pop(call._number, None) is not None:
-            call._cf_settle(None, loss)
+        if call is not None:
+            self._end(call._number, None, loss)
         self._hire_in_place()
         self._wake()
 

@@ -24,7 +24,10 @@ from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
 from corefutures._isolated.killing import PAUSE, Limits, kill
 from corefutures._isolated.payload import split_error
+from corefutures._living import Living
+from corefutures._loops import for_each
 from corefutures._originals import clock
+from corefutures._threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,7 +48,7 @@ _CRASH_LOOP: Final = 5
 #: So many calls are named in a message.
 _NAMED: Final = 10
 
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+_pools: Living[Pool] = Living()
 
 
 class Pool(ABC):
@@ -119,7 +122,8 @@ class Pool(ABC):
         self.lock = threading.RLock()
         self._numbered = 0
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
-        self._backlog: deque[CallFuture[Any]] = deque()  # those of them that were not sent, in order
+        self.in_hand: list[CallFuture[Any]] = []  # taken off, and about to end or be told of: a forked child does it
+        self._backlog: deque[CallFuture[Any]] = deque()  # of `calls` those that were not sent, in order
         self.closing = False  # takes no more calls
         self.closed = False  # because it was asked to
         self._exiting = False  # because the interpreter ends
@@ -220,12 +224,23 @@ class Pool(ABC):
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def forget(self, future: CallFuture[Any]) -> None:
-        """Drops a cancelled call."""
-        if self.calls.pop(future._number, None) is not None:
-            self.count("cancelled")
-        if self.closing:
-            self._wake()
+    def drop(self, future: CallFuture[Any]) -> None:
+        """Takes a cancelled call off the table, and tells whoever waits for it.
+
+        Raises:
+            BaseException: What a callback raises that is no `Exception`.
+        """
+        self.in_hand.append(future)
+        try:
+            if self.calls.pop(future._number, None) is not None:
+                self.count("cancelled")
+            if self.closing:
+                self._wake()
+            future._cf_forget_call()
+            if future._cf_watched:
+                future._cf_announce()
+        finally:
+            self.in_hand.remove(future)
 
     def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
         """Called by a thread that is about to wait for `future`: it may do something for it.
@@ -254,7 +269,7 @@ class Pool(ABC):
         if self._is_ours(threading.current_thread()):  # in a callback: the worker's last words are ours to read
             if future.done():
                 return False
-            threading.Thread(target=kill, args=(self, future), name=f"{self.name} killing").start()
+            start_thread(threading.Thread(target=kill, args=(self, future), name=f"{self.name} killing"))
             return True
         return kill(self, future)
 
@@ -272,7 +287,7 @@ class Pool(ABC):
             if future._cancel_waiting() or self._ask(future):
                 return True
             if self._is_ours(threading.current_thread()):  # what became of the call is ours to read
-                threading.Thread(target=self.request_cancel, args=(future,), name=f"{self.name} asking").start()
+                start_thread(threading.Thread(target=self.request_cancel, args=(future,), name=f"{self.name} asking"))
                 return True
             time.sleep(PAUSE)
         return False
@@ -515,6 +530,17 @@ class Pool(ABC):
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────
 
+    def _end(self, number: int, value: Any, error: BaseException | None) -> None:
+        """Takes a call off the table and ends it, unless that has been done."""
+        future = self.calls.get(number)
+        if future is not None:
+            self.in_hand.append(future)
+            try:
+                if self.calls.pop(number, None) is not None:
+                    future._cf_settle(value, error)
+            finally:
+                self.in_hand.remove(future)
+
     def _decoded(self, decode: Callable[[Any], Any], body: Any) -> tuple[Any, BaseException | None]:
         """Returns what `decode` makes of a result, or what that raised; never raises."""
         try:
@@ -564,18 +590,20 @@ class Pool(ABC):
             self.closed = self.closing = True
         if self._room is not None:
             self._room.close()
-        if cancel_futures:
-            self._cancel_waiting()
-        self._wake()
-        if wait and timeout is None:
-            self.finish()
-        elif wait and timeout is not None and not self._is_ours(threading.current_thread()):
-            self._join_in_time(timeout)
+        try:
+            if cancel_futures:
+                self._cancel_waiting()
+        finally:
+            self._wake()
+            if wait and timeout is None:
+                self.finish()
+            elif wait and timeout is not None and not self._is_ours(threading.current_thread()):
+                self._join_in_time(timeout)
 
     def _join_in_time(self, timeout: float) -> None:
         # `join` waits for several things one after the other: a thread does it that may be left to itself.
         joiner = threading.Thread(target=self.finish, name=f"{self.name} end", daemon=True)
-        joiner.start()
+        start_thread(joiner)
         joiner.join(timeout)
         if joiner.is_alive():
             from corefutures._isolated.looking import described  # here for start-up time only
@@ -619,8 +647,10 @@ class Pool(ABC):
     def force(self, how: str, cancel: bool = True) -> None:
         """Closes the pool and calls `terminate` or `kill` (`how`) on every worker."""
         self._how, self.forced = how, True
-        self.close(wait=False, cancel_futures=cancel)
-        self._end_workers(how)
+        try:
+            self.close(wait=False, cancel_futures=cancel)
+        finally:
+            self._end_workers(how)
 
     def _force_late(self, worker: Worker) -> None:
         """Ends a worker that was being started while the others were ended by hand."""
@@ -638,12 +668,14 @@ class Pool(ABC):
             if self.defect is None:
                 self._cause, self.defect = cause, message
             self.closing = True  # every other state in which no call is taken implies this one
-            calls = list(self.calls.values())
-            self.calls.clear()
             self._backlog.clear()
-        for future in calls:
-            future._cf_settle(None, self._broken_error())
+        for_each(self._fail, list(self.calls.values()))
         self._wake()
+
+    def _fail(self, future: CallFuture[Any]) -> None:
+        """Ends a call of a broken pool; one that has ended is taken off the table by whoever ended it."""
+        if future._cf_settle(None, self._broken_error()):
+            self.calls.pop(future._number, None)
 
     def _broken_error(self) -> BrokenExecutor:
         error = self._broken_type(self.defect or "")
@@ -655,11 +687,24 @@ class Pool(ABC):
         self.lock = threading.RLock()
         self._hiring = threading.Lock()
         self._hirer = 0
-        self._close_ours(in_child=True)
+        futures = self._unfinished()
+        try:
+            self._close_ours(in_child=True)
+        except Exception:  # the fork came while another thread made or closed just that: the rest stays open here
+            pass
         self.thread = None
         self._ended = True
         self._opened = False
+        for future in futures:
+            future._cf_renew_lock()
         self.break_(f"the {self.name} belongs to the process that this one was forked from", None)
+        for future in futures:  # also those that had left the table
+            if not future._cf_settle(None, self._broken_error()):
+                future._announce_safely()  # it had ended, but perhaps nobody was told
+
+    def _unfinished(self) -> list[CallFuture[Any]]:
+        """Returns every call that has not ended, or is still to be told of: for a forked child, where nothing moves."""
+        return [*self.calls.values(), *self.in_hand]
 
 
 def _another(cause: BaseException | None) -> BaseException | None:
@@ -683,24 +728,28 @@ def _retire_later(pool: Pool) -> Callable[[object], None]:
 
 def _end_with_interpreter() -> None:
     """Runs before the interpreter joins its threads: pools finish their calls and end."""
-    pools = list(_pools)
-    for pool in pools:
-        pool._exiting = True
-        if pool.at_exit == "kill":
-            pool.force("kill")
-        else:
-            pool.close(wait=False, cancel_futures=pool.at_exit == "cancel")
-            if pool.at_exit == "cancel":
-                for call in list(pool.calls.values()):
-                    pool._ask(call)
-    for pool in pools:
-        pool.finish()
+    pools = _pools.all()
+    try:
+        for_each(_close_at_exit, pools)
+    finally:
+        for_each(lambda pool: pool.finish(), pools)
+
+
+def _close_at_exit(pool: Pool) -> None:
+    pool._exiting = True
+    if pool.at_exit == "kill":
+        pool.force("kill")
+        return
+    try:
+        pool.close(wait=False, cancel_futures=pool.at_exit == "cancel")
+    finally:
+        if pool.at_exit == "cancel":
+            for call in list(pool.calls.values()):
+                pool._ask(call)
 
 
 def _disown_all() -> None:
-    for pool in list(_pools):
-        if pool._opened or pool.calls:
-            pool.disown()
+    for_each(lambda pool: pool.disown(), [pool for pool in _pools.all() if pool._opened or pool.calls or pool.in_hand])
 
 
 threading._register_atexit(_end_with_interpreter)  # type: ignore[attr-defined]

@@ -46,15 +46,17 @@ from corefutures._isolated.frames import (
     Nonsense,
     check_head,
 )
+from corefutures._isolated.future import CallFuture
 from corefutures._isolated.looking import Occupation
 from corefutures._isolated.worker import TicketEnds
+from corefutures._loops import copied, for_each
 from corefutures._originals import clock, system
+from corefutures._threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
-    from corefutures._isolated.future import CallFuture
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
@@ -190,22 +192,25 @@ class TicketPool(AttendedPool):
         return super().body_of(future) or (None if desk is None else desk.body(future._number))
 
     def _cancel_waiting(self) -> None:
-        for future in list(self._backlog):
-            future.cancel()
+        try:
+            for_each(CallFuture._cancel_waiting, reversed(copied(self._backlog)))
+        finally:
+            desk = self._desk
+            if desk is not None and not self._ended:
+                try:
+                    desk.take_back_all()
+                finally:
+                    for_each(self._cancel_taken_back, list(desk.taken_back))
+
+    def _cancel_taken_back(self, number: int) -> None:
         desk = self._desk
-        if desk is None or self._ended:
+        assert desk is not None
+        if desk.taken_back.pop(number, None) is None:  # by another thread that cancels all
             return
-        revoked = []
-        for number in desk.take_back_all():
-            desk.free(number)
-            future_ = self.calls.pop(number, None)
-            if future_ is not None and future_._cf_revoke():
-                revoked.append(future_)
-        for future in revoked:
-            self.count("cancelled")
-            future._cf_forget_call()
-            if future._cf_watched:
-                future._cf_announce()
+        desk.free(number)
+        future = self.calls.get(number)
+        if future is not None and future._cf_revoke():
+            self.drop(future)
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -227,7 +232,7 @@ class TicketPool(AttendedPool):
 
     def _start_threads(self) -> None:
         thread = threading.Thread(target=self._collect, name=f"{self.name} collector")
-        thread.start()
+        start_thread(thread)
         self.thread = thread
         if self.closing:  # and perhaps the last call was cancelled before there was anything to wake
             self._wake()
@@ -341,12 +346,15 @@ class TicketPool(AttendedPool):
                         LOGGER.exception("a worker of the %s could not be reaped", self.name)
         finally:
             self._ended = True
-            self._close_ours()
-            self._tell()
+            try:
+                self._close_ours()
+            finally:
+                self._tell()
 
     def _tell(self) -> None:
         while self._untold:
-            self._untold.popleft()._announce_safely()
+            self._untold[0]._announce_safely()
+            self._untold.popleft()  # only now: a child that is forked before it tells of what it finds there
 
     def _turn(self) -> None:
         chair, desk = self._chair, self._desk
@@ -487,6 +495,7 @@ class TicketPool(AttendedPool):
                         value = loads(data[start:stop])
                     except BaseException as exc:
                         error = exc
+                    self.ending = calls.get(number)
                     future = calls.pop(number, None)  # from here on nothing can fail that would leave it without an end
                     if future is not None:  # or else the pool broke
                         future._cf_settle(value, error)
@@ -497,6 +506,7 @@ class TicketPool(AttendedPool):
         except Nonsense as exc:
             return self._hear_nonsense(station, exc, data[position:])
         finally:
+            self.ending = None
             self.finished += finished
         return data[position:]
 
@@ -528,9 +538,7 @@ class TicketPool(AttendedPool):
                     value = loads(data[start:stop])
                     self._desk.free(number)  # type: ignore[union-attr]
                     self.finished += 1
-                    future = self.calls.pop(number, None)
-                    if future is not None:
-                        future._cf_settle(value, None)
+                    self._end(number, value, None)
                 else:
                     self._take(station, kind, number, data[start:stop])
             except (Nonsense, EOFError, ValueError, TypeError):
@@ -577,9 +585,7 @@ class TicketPool(AttendedPool):
             if not self._desk.free(number):  # type: ignore[union-attr]
                 self._check(station, len(body), kind, number)
             self.finished += 1
-            future = self.calls.pop(number, None)  # as above
-            if future is not None:
-                future._cf_settle(value, error)
+            self._end(number, value, error)
         elif kind == WANTED:
             self._send_parcel(station, number)
         elif kind == PRESENT:
@@ -619,9 +625,8 @@ class TicketPool(AttendedPool):
             return
         except OSError as exc:
             if future is not None:
-                self.calls.pop(number, None)
                 self._desk.free(number)  # type: ignore[union-attr]
-                future._cf_settle(None, exc)
+                self._end(number, None, exc)
             try:
                 station.route.refuse(number)
             except OSError:
@@ -691,9 +696,7 @@ class TicketPool(AttendedPool):
 
     def _lose(self, number: int, loss: BaseException) -> None:
         self._desk.free(number)  # type: ignore[union-attr]
-        future = self.calls.pop(number, None)
-        if future is not None:
-            future._cf_settle(None, loss)
+        self._end(number, None, loss)
 
     def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         desk, number = self._desk, future._number
@@ -739,7 +742,7 @@ class TicketPool(AttendedPool):
     def _doubt(self, loss: WorkerLostError) -> None:
         """A worker was lost between steps 3 and 2: it may have claimed a call that nobody knows of."""
         self._rolls += 1
-        suspects = {s for s in self._stations if not s.leaving}
+        suspects = {s for s in list(self._stations) if not s.leaving}
         doubt = _Doubt(self._rolls | ROLL_CALL, self._desk.claimed(), suspects, loss)  # type: ignore[union-attr]
         for other in self._doubts:  # the lost worker can't answer any more: it is in doubt together with the other
             other.losses.append(loss)
