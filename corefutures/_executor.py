@@ -222,7 +222,14 @@ class Executor(_standard.Executor):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
+        """Shuts down and waits; left by KeyboardInterrupt, calls that wait are cancelled and those that run stopped."""
+        if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            self._cf_interrupt()
         self.shutdown(wait=True)
+
+    def _cf_interrupt(self) -> None:
+        """Ctrl-C has left the `with` block: cancels what waits, and stops what runs, as far as that can be done."""
+        self.shutdown(wait=False, cancel_futures=True)
 
 
 def unsupported(executor: object, what: str, by: str = "process") -> UnsupportedError:
@@ -317,13 +324,18 @@ class ResultIterator(Generic[_T]):
                 future.cancel()
                 self.close()
                 raise
-        except BaseException:
-            future.cancel()  # an interrupt while waiting: its result would be lost in any case
+        except BaseException as exc:
+            # Of an interrupt while waiting: its result would be lost in any case, and the rest is not waited for.
+            if not future.done() and not isinstance(exc, Exception):
+                self.close()
+            future.cancel()
             raise
         finally:
-            del future
             if self._submissions is not None:
                 self._refill()
+            # Whoever leaves a loop by what is raised here drops us, and so cancels the rest: before the `with` block
+            # around the loop ends, though the traceback has our frame.
+            del future, self
 
     def close(self) -> None:
         """Ends the iteration: cancels the calls that have not started; nothing more is yielded."""

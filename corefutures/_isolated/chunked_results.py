@@ -86,6 +86,11 @@ class _Chunks:
         except StopIteration:
             raise
         except BaseException as exc:
+            if exc.__traceback__ is not None:
+                exc.__traceback__ = exc.__traceback__.tb_next  # without our frame, which would keep us
+            if isinstance(exc, KeyboardInterrupt):  # whoever interrupts one item means them all
+                self.close()
+                raise
             # Of a chunk as such: each of its items fails. Of the input, or of the time limit: it comes once.
             count = 1
             if number < len(self._sizes) and not isinstance(exc, TimeoutError):

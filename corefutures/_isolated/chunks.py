@@ -62,6 +62,11 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
             errors[len(results)] = describe(exc)
             exc.__traceback__ = None
             append(exc)
+            if isinstance(exc, KeyboardInterrupt):  # whoever interrupts one means them all
+                while len(results) < len(columns[0]):
+                    errors[len(results)] = errors[len(results) - 1]
+                    append(KeyboardInterrupt())
+                break
     return clock.perf_counter() - began, results, errors
 
 

@@ -54,6 +54,10 @@ class Worker(Protocol):
         """Ends it without asking."""
         ...
 
+    def interrupt(self) -> None:
+        """Raises KeyboardInterrupt in the call that it runs, as Ctrl-C does; where that can't be done, does nothing."""
+        ...
+
     @property
     def thread(self) -> int | None:
         """The ident of its thread, None if it is a process."""

@@ -135,6 +135,9 @@ class IsolatedExecutor(Executor):
             audience.executor_shut_down(self)
         self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
 
+    def _cf_interrupt(self) -> None:
+        self._cf_pool.interrupt()
+
     def __reduce__(self) -> Any:
         raise unreachable(self)
 

@@ -27,7 +27,7 @@ from corefutures._isolated.frames import (
 )
 from corefutures._isolated.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures._isolated.plain import CallReader
-from corefutures._isolated.worker import Reporter
+from corefutures._isolated.worker import Reporter, interrupts
 from corefutures._originals import clock, system
 from corefutures._stopping import ask_by
 
@@ -80,7 +80,7 @@ def serve_pair(
     take = CallReader(decode)
     fetch = fetch or receive_parcel
     ship = ship or send_parcel
-    process = system.getpid()
+    process, main, interruptible = system.getpid(), _thread.get_ident(), interrupts
     number = asked = 0  # the call that runs, and the last one that was asked to stop
     # Held by whoever reads: while a call runs, whoever asks whether it should stop; otherwise the loop below.
     # Nobody waits for it: who finds it taken knows nothing newer, and may be a handler that interrupts its holder.
@@ -90,14 +90,23 @@ def serve_pair(
 
     def probe() -> bool:
         nonlocal asked
-        if asked != number and system.getpid() == process and reading.acquire(False):
-            try:
-                if spoken():
-                    asked = CALL.unpack(connection.recv_bytes())[0]
-            except (EOFError, OSError):  # the pool is gone, which is seen when the call has ended
-                pass
-            finally:
-                reading.release()
+        if asked != number and system.getpid() == process:
+            is_main = _thread.get_ident() == main
+            if is_main:
+                interruptible.held = True
+            if reading.acquire(False):
+                try:
+                    if spoken():
+                        asked = CALL.unpack(connection.recv_bytes())[0]
+                except (EOFError, OSError):  # the pool is gone, which is seen when the call has ended
+                    pass
+                finally:
+                    reading.release()
+            if is_main:
+                interruptible.held = False
+                if interruptible.late:
+                    interruptible.late = False
+                    raise KeyboardInterrupt
         return 0 != asked == number
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
@@ -106,7 +115,11 @@ def serve_pair(
     ask_by(probe)
     if prepare is not None:
         try:
-            prepare()
+            try:
+                interruptible.call = -1
+                prepare()
+            finally:
+                interruptible.call = 0
         except BaseException as exc:
             send(UNFIT, 0, report.unfit(exc))
             return
@@ -134,7 +147,11 @@ def serve_pair(
             message = b""
             reading.release()
             try:
-                result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
+                try:  # as in `serve_tickets`
+                    interruptible.call = number
+                    result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
+                finally:
+                    interruptible.call = 0
             finally:
                 reading.acquire()
         except ConnectionLost:

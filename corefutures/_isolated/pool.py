@@ -44,6 +44,8 @@ REPLACE: Final = "replace"
 
 #: A crash loop: this many losses in a row, and more than two for each place, without a call that ends in between.
 _CRASH_LOOP: Final = 5
+#: Seconds in which calls are interrupted.
+_PATIENCE: Final = 1.0
 
 #: So many calls are named in a message.
 _NAMED: Final = 10
@@ -291,6 +293,35 @@ class Pool(ABC):
                 return True
             time.sleep(PAUSE)
         return False
+
+    def interrupt(self) -> None:
+        """Ctrl-C: takes no more calls, cancels those that wait, and stops those that run, within a second or never.
+
+        A terminal interrupts the workers as well. But they may have claimed other calls since, and there may be none:
+        so each worker that runs a call is interrupted here, and again if that came before the call had begun. Whoever
+        has been interrupted just now does not mind.
+        """
+        self.close(wait=False, cancel_futures=True)
+        for call in list(self.calls.values()):
+            self._ask(call)
+        if self._is_ours(threading.current_thread()):
+            return
+        until, sent = clock.monotonic() + _PATIENCE, dict[tuple[int, int], float]()
+        while self.calls and clock.monotonic() < until:
+            reached = False
+            for occupation in self.occupations():
+                if occupation.call is None:
+                    reached = True
+                    continue
+                key = id(occupation.worker), occupation.call._number
+                now = clock.monotonic()
+                if now - sent.setdefault(key, 0.0) > _PATIENCE / 4:
+                    sent[key] = now
+                    occupation.worker.interrupt()
+                reached = reached or occupation.worker.pid is not None
+            if not reached:
+                return
+            time.sleep(PAUSE)
 
     @abstractmethod
     def _ask(self, future: CallFuture[Any]) -> bool:

@@ -847,8 +847,11 @@ def _stop(pid: int) -> bool:
         system.kill(pid, signal.SIGSTOP)
         deadline = clock.monotonic() + _GRACE
         while clock.monotonic() < deadline:
-            with open(f"/proc/{pid}/stat", "rb") as stat:
-                state = stat.read().rpartition(b")")[2].split()[0]
+            stat = system.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                state = system.read(stat, 1024).rpartition(b")")[2].split()[0]
+            finally:
+                system.close(stat)
             if state in b"Tt":
                 return True
             if state in b"ZX":

@@ -115,6 +115,34 @@ class Reporter:
             BaseException.with_traceback(error, traceback)
 
 
+_OURS = __name__.rpartition(".")[0] + "."
+
+
+class _Interrupts:
+    """Lets Ctrl-C into calls, and not into what is ours between them, though both are in the main thread."""
+
+    __slots__ = ("call", "held", "last", "late")
+
+    def __init__(self) -> None:
+        self.call = 0  # the number of the call that may be interrupted; -1 for the initializer
+        self.last = 0, 0  # the one that was, and when
+        self.held = self.late = False  # not at this moment, for the call is in a step of ours; but when that is over
+
+    def handle(self, signum: int, frame: Any) -> None:
+        """Handles SIGINT. What comes within a second of the last one is the same, passed on by the pool."""
+        call, now = self.call, clock.monotonic_ns()
+        if self.held:
+            self.late = True
+        elif call and (self.last[0] != call or now - self.last[1] > 1_000_000_000):
+            self.last = call, now
+            if frame is None or frame.f_globals.get("__name__", "").startswith(_OURS):
+                self.call = 0  # the call has ended, or not begun: what is raised is its outcome, and is not interrupted
+            raise KeyboardInterrupt
+
+
+interrupts = _Interrupts()
+
+
 def describe(error: BaseException) -> str:
     """Returns the traceback of `error` as text."""
     import traceback  # only calls that fail need it
@@ -172,9 +200,14 @@ def serve_tickets(
 
     now, since, asked = clock.monotonic_ns, len(board) // 4 + berth, len(board) // 2 + berth
     ask_by(lambda: 0 != board[asked] == board[berth])
+    interruptible = interrupts
     if prepare is not None:
         try:
-            prepare()
+            try:
+                interruptible.call = -1
+                prepare()
+            finally:
+                interruptible.call = 0
         except BaseException as exc:
             send(UNFIT, 0, report.unfit(exc))
             return
@@ -197,12 +230,17 @@ def serve_tickets(
             send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
-            if size == PARCEL_SIZE:
-                send(WANTED, number)
-                fn, args, *kwargs = courier.fetch(number)
-            else:
-                fn, args, *kwargs = take(arena[offset : offset + size])
-            result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
+            try:  # an interrupt in here is the outcome of the call, and there is none after it
+                if size == PARCEL_SIZE:
+                    send(WANTED, number)
+                    fn, args, *kwargs = courier.fetch(number)
+                    interruptible.call = number
+                else:
+                    interruptible.call = number
+                    fn, args, *kwargs = take(arena[offset : offset + size])
+                result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
+            finally:
+                interruptible.call = 0
         except BaseException as exc:
             kind, body = report.error(exc)
         else:

@@ -95,6 +95,7 @@ if TYPE_CHECKING:
         Reporter as Reporter,
         TicketEnds as TicketEnds,
         describe as describe,
+        interrupts as interrupts,
         serve_tickets as serve_tickets,
     )
     from corefutures._living import Living as Living
@@ -244,6 +245,7 @@ _HOMES = {
     "describe": "corefutures._isolated.worker",
     "send_frame": "corefutures._isolated.pairwork",
     "serve_pair": "corefutures._isolated.pairwork",
+    "interrupts": "corefutures._isolated.worker",
     "serve_tickets": "corefutures._isolated.worker",
     "take_standard_for_good": "corefutures._descriptors",
     "worker_end": "corefutures._isolated.ways",

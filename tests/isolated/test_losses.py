@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path n
 if sys.platform == "linux":
     import mmap
 
+    from corefutures._isolated import tickets
     from corefutures._isolated.courier import DescriptorRoute
     from corefutures._isolated.frames import (
         BEGUN,
@@ -349,7 +350,7 @@ def test_an_interrupted_kill_leaves_no_worker_stopped(pool, stage, monkeypatch, 
         raise Interrupt
 
     if point == "stop":
-        monkeypatch.setattr("builtins.open", interrupt)
+        monkeypatch.setattr(tickets.system, "open", interrupt)
     else:
         monkeypatch.setattr(TicketPool, "_is_in", interrupt)
     with pytest.raises(Interrupt):

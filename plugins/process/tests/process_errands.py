@@ -236,10 +236,6 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def sigint_is_ignored() -> bool:
-    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-
-
 class Stubborn(Exception):
     """Lets nobody set its cause, or add a note."""
 
@@ -307,3 +303,22 @@ def leave_a_thread_and_fail(gate: str) -> None:
 
     threading.Thread(target=pass_gate, args=(gate,)).start()
     raise LookupError("no set-up today")
+
+
+def program_ended_by_interrupt() -> int:
+    import subprocess
+
+    program = subprocess.Popen(["sleep", "600"])
+    program.send_signal(signal.SIGINT)
+    return program.wait()
+
+
+def clean_up_when_interrupted(journal: str) -> str:
+    mark(journal, "began")
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        mark(journal, "interrupted")
+        time.sleep(0.5)  # in which the pool interrupts again
+        mark(journal, "cleaned up")
+    return "cleaned up"

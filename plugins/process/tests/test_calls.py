@@ -201,10 +201,6 @@ def test_workers_import_little(pool):
         assert name not in loaded or pool._mp_context.get_start_method() == "fork", name
 
 
-def test_workers_ignore_the_keyboard(pool):
-    assert pool.submit(errands.sigint_is_ignored).result(30)
-
-
 def test_a_call_that_leaves_a_process_behind(make_pool, gate):
     if not hasattr(os, "fork"):
         pytest.skip("this platform can't fork")

@@ -245,6 +245,9 @@ class InterpreterWorker:
     def kill(self) -> None:
         """Does nothing, see `terminate`."""
 
+    def interrupt(self) -> None:
+        """Does nothing, see `terminate`."""
+
     @property
     def thread(self) -> int | None:
         return None if self._thread is None else self._thread.ident

@@ -305,6 +305,14 @@ class ProcessWorker:
         self._killed = True
         self._signal("kill")
 
+    def interrupt(self) -> None:
+        if sys.platform != "win32" and self._process is not None and self.pid is not None:
+            with contextlib.suppress(OSError):  # it has ended
+                if self._pidfd >= 0 and hasattr(signal, "pidfd_send_signal"):
+                    signal.pidfd_send_signal(self._pidfd, signal.SIGINT)
+                else:
+                    system.kill(self.pid, signal.SIGINT)
+
     def _signal(self, how: str) -> None:
         process = self._process
         if process is not None:

@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 
-from corefutures.backend import Encoder, TicketEnds, lifted, serve_tickets, system, take_standard_for_good
+from corefutures.backend import Encoder, TicketEnds, interrupts, lifted, serve_tickets, system, take_standard_for_good
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -48,8 +48,8 @@ def serve(
         log: Where records are to be sent, and the levels of loggers; None leaves them to this process.
     """
     _keep_off_standard()
-    # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a job in the background
+        signal.signal(signal.SIGINT, interrupts.handle)
     if isinstance(line, int):
         _write_stack_on_signal(line)
     if log is not None:

@@ -188,6 +188,15 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             if wait and not crew.employs_current_thread():
                 crew.join(timeout)
 
+    def _cf_interrupt(self) -> None:
+        super()._cf_interrupt()
+        self._cf_ask_all()
+
+    def _cf_ask_all(self) -> None:
+        for host in list(self._cf_crew.hosts.values()):
+            for future in list(host.calls):
+                future._cf_cancel_requested = True
+
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""
         if not isinstance(future, PoolFuture):
@@ -313,9 +322,7 @@ def _close_all() -> None:
 def _close_at_exit(pool: ThreadPoolExecutor) -> None:
     pool._cf_crew.close(RuntimeError(_AFTER_EXIT))
     if pool._cf_at_exit == "cancel":
-        for host in list(pool._cf_crew.hosts.values()):
-            for future in list(host.calls):
-                future._cf_cancel_requested = True
+        pool._cf_ask_all()
         pool._cf_crew.cancel_waiting()
 
 

@@ -1,0 +1,121 @@
+"""Ctrl-C: it interrupts calls and what they have started, withdraws what waits, and spares what is ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import process_errands as errands
+import pytest
+
+from corefutures import wait
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups to be signalled")
+
+#: Each call would run for ten minutes, and the test waits for half a one.
+PROGRAM = """
+import multiprocessing, os, subprocess, sys, time
+import corefutures
+
+folder, how, method = sys.argv[1:]
+
+
+def work(number):
+    open(os.path.join(folder, f"started-{number}"), "w").close()
+    if how == "program":
+        subprocess.run(["sleep", "600"])
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    try:
+        with corefutures.ProcessPoolExecutor(2, multiprocessing.get_context(method)) as executor:
+            if how == "map":
+                for _ in executor.map(work, range(50)):
+                    pass
+            elif how == "chunks":
+                for _ in executor.map(work, range(50), chunksize=2):
+                    pass
+            else:
+                futures = [executor.submit(work, number) for number in range(50)]
+                futures[-1].result()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "who"),
+    [(how, who) for how in ("result", "map", "chunks") for who in ("group", "process")] + [("program", "group")],
+)
+def test_a_with_block_is_left(tmp_path, make_pool, method, way, how, who):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM)
+    started = tmp_path / "started"
+    started.mkdir()
+    program = subprocess.Popen(
+        [sys.executable, script, started, how, method],
+        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        errands.until(lambda: len(list(started.iterdir())) >= 2 or program.poll() is not None)
+        (os.killpg if who == "group" else os.kill)(program.pid, signal.SIGINT)  # the first is what a terminal does
+        out, err = program.communicate(timeout=30)
+    finally:
+        try:
+            os.killpg(program.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        program.wait()
+    assert (out, program.returncode) == ("interrupted\n", 0), err
+    assert len(list(started.iterdir())) < 10  # each worker may have claimed one more, and no other
+
+
+def test_programs_that_calls_start_heed_ctrl_c(make_pool):
+    pool = make_pool(1)
+    number = pool.submit(errands.program_ended_by_interrupt).result(30)
+    assert number == -signal.SIGINT
+
+
+def test_a_worker_between_calls_is_not_interrupted(make_pool):
+    """Ctrl-C again and again, wherever the worker is: calls may be interrupted, and nothing else."""
+    pool = make_pool(1)
+    worker = pool.submit(errands.pid).result(30)
+    futures = []
+    for _ in range(60):
+        futures += [pool.submit(errands.echo, n) for n in range(20)]
+        os.kill(worker, signal.SIGINT)
+        assert not wait(futures, 30).not_done
+    outcomes = {type(future.exception()) for future in futures}
+    assert outcomes <= {type(None), KeyboardInterrupt}
+    assert pool.submit(errands.pid).result(30) == worker
+
+
+def test_a_call_that_is_interrupted_is_interrupted_once(make_pool, tmp_path):
+    pool = make_pool(1)
+    journal = str(tmp_path / "journal")
+    future = pool.submit(errands.clean_up_when_interrupted, journal)
+    errands.until(lambda: errands.lines(journal) == ["began"])
+    pool._cf_pool.interrupt()
+    assert future.result(30) == "cleaned up"
+    assert errands.lines(journal) == ["began", "interrupted", "cleaned up"]
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path, make_pool, method):
+    """A job in the background of a shell is started like that."""
+    program = (
+        "import multiprocessing, signal, corefutures\n"
+        "if __name__ == '__main__':\n"
+        f"    with corefutures.ProcessPoolExecutor(1, multiprocessing.get_context({method!r})) as executor:\n"
+        "        print(executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN)\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

@@ -1,0 +1,112 @@
+"""A `with` block, or the loop over a map in it, that is left by an exception: what waits is withdrawn first."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+import corefutures
+
+BACKENDS = ["thread", "process"]
+if sys.version_info >= (3, 14):
+    BACKENDS.append("interpreter")
+LIMIT = 30
+
+
+def meet(number: int) -> int:
+    """Fails for 1; those after it take long enough for the block to be left meanwhile, but not all of them together."""
+    if number == 1:
+        raise LookupError(number)
+    if number > 1:
+        time.sleep(0.2)
+    return number
+
+
+@pytest.fixture(params=BACKENDS)
+def executor(request: pytest.FixtureRequest) -> Any:
+    return corefutures.create_executor(request.param, max_workers=1)
+
+
+def submit_and_leave(
+    executor: corefutures.Executor, fn: Any, arguments: Iterable[tuple[Any, ...]], error: BaseException
+) -> list[corefutures.Future[Any]]:
+    """Leaves a block by `error` once the first call runs, or has ended."""
+    futures: list[corefutures.Future[Any]] = []
+
+    def block() -> None:
+        with executor:
+            futures.extend([executor.submit(fn, *args) for args in arguments])
+            while not (futures[0].running() or futures[0].done()):
+                time.sleep(0.001)
+            raise error
+
+    with pytest.raises(type(error)):
+        block()
+    return futures
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_a_loop_that_a_call_leaves(executor: corefutures.Executor, chunksize: int) -> None:
+    results: list[int] = []
+
+    def loop() -> None:
+        with executor:
+            results.extend(executor.map(meet, range(400), chunksize=chunksize))
+
+    with pytest.raises(LookupError):
+        loop()
+    assert results == [0]
+    assert executor.stats().cancelled * chunksize > 380
+
+
+def test_a_loop_that_its_body_leaves(executor: corefutures.Executor) -> None:
+    def loop() -> None:
+        with executor:
+            for _ in executor.map(meet, [0] + [2] * 400):
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop()
+    assert executor.stats().cancelled > 380
+
+
+def test_a_map_goes_on_where_its_error_is_caught(executor: corefutures.Executor) -> None:
+    outcomes = []
+    with executor:
+        results = executor.map(meet, [0, 1, 2, 1, 2])
+        while True:
+            try:
+                outcomes.append(next(results))
+            except LookupError:
+                outcomes.append(-1)
+            except StopIteration:
+                break
+    assert outcomes == [0, -1, 2, -1, 2]
+
+
+def test_a_block_that_an_interrupt_leaves(executor: corefutures.Executor) -> None:
+    futures = submit_and_leave(executor, meet, [(2,)] * 400, KeyboardInterrupt())
+    assert all(future.done() for future in futures)
+    assert sum(future.cancelled() for future in futures) > 380
+
+
+def test_a_call_that_runs_is_asked_to_stop(executor: corefutures.Executor) -> None:
+    (future,) = submit_and_leave(executor, work_until_asked, [()], KeyboardInterrupt())
+    assert isinstance(future.exception(LIMIT), KeyboardInterrupt) or future.result(LIMIT) == "asked"
+
+
+def work_until_asked() -> str:
+    deadline = time.monotonic() + LIMIT
+    while not corefutures.cancel_requested():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return "asked"
+
+
+def test_other_errors_let_what_waits_run(executor: corefutures.Executor) -> None:
+    futures = submit_and_leave(executor, meet, [(0,)] * 20, LookupError())
+    assert [future.result() for future in futures] == [0] * 20
