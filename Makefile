@@ -46,7 +46,7 @@ test:
 
 # With the tools that pools meet, in an environment of their own.
 tools:
-	@$(MAKE) --no-print-directory test VENV="$(VENV)-tools" GROUPS_FOR_TESTS=tools TESTS=tests/tools
+	@$(MAKE) --no-print-directory test VENV="$(VENV)-tools" GROUPS_FOR_TESTS=tools TESTS=tests/tools ARGS="$(ARGS)"
 
 cpython:
 	$(call set-up,$(GROUPS_FOR_TESTS))

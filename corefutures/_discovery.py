@@ -1,4 +1,4 @@
-"""Which backends are installed, read from the metadata of distributions alone.
+"""Which backends are installed, read from the metadata of distributions; our own are known without it.
 
 The only user of importlib_metadata. Imports no plugin, keeps no state and takes no lock: each
 `scan` looks anew, and whatever is wrong with one distribution stays with that distribution.
@@ -10,11 +10,12 @@ import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import importlib_metadata
 
-from corefutures._own_backends import GROUP, lines_of_group
+from corefutures._own_backends import GROUP, OWN_DISTRIBUTIONS, lines_of_group
 
 _PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\s*\Z")
 
@@ -37,7 +38,7 @@ class Claim:
         name: The backend name claimed.
         plugin: What the entry point names, a module or `module:attr`.
         distribution: The name of the distribution.
-        version: Its version, None if the metadata has none.
+        version: Its version, None if the metadata has none, or there is none.
         defect: What is wrong with the claim or its distribution's metadata, None if nothing is.
     """
 
@@ -90,7 +91,16 @@ def scan() -> Scan:
             claims += _claims(distribution, name, version, defect)
         except Exception as error:  # whatever it is, it concerns this distribution alone
             unreadable.append(f"{_place(distribution)} ({type(error).__name__}: {error})")
+    claims += _without_metadata({claim.name for claim in claims})
     return Scan(tuple(claims), tuple(unreadable))
+
+
+def _without_metadata(claimed: set[str]) -> Iterator[Claim]:
+    """Our own backends that can be imported though no metadata names them: as in a bundle, or on a bare PYTHONPATH."""
+    for name, distribution in OWN_DISTRIBUTIONS.items():
+        package = distribution.replace("-", "_")
+        if name not in claimed and find_spec(package) is not None:
+            yield Claim(name, f"{package}._plugin", distribution, None)
 
 
 def _distributions() -> Iterator[_Distribution]:

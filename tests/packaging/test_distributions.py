@@ -154,6 +154,7 @@ def test_a_plugin_pins_the_core_to_a_range_and_names_its_backend(built: Path, di
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
         assert archive.read(name).decode().split() == [
             "[corefutures.backends]", backend, "=", f"{package(distribution)}._plugin",
+            "[pyinstaller40]", "hook-dirs", "=", f"{package(distribution)}._bundling:hook_dirs",
         ]  # fmt: skip
 
 

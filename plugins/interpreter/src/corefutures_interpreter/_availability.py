@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import PathFinder
 
 from corefutures.backend import threads_are_replaced
 
 _REPLACED = (
     "a library such as gevent or eventlet has replaced threads by its own, of which one that runs an interpreter would"
     " stop all others: use the process backend"
+)
+_FROZEN = (
+    "this program is a bundle whose modules the main interpreter alone can import, by an importer of its own: use the"
+    " process backend"
 )
 
 
@@ -22,6 +27,8 @@ def unavailable_reason() -> str | None:
             return "this build of Python has no concurrent.interpreters"
         if threads_are_replaced():
             return _REPLACED
+        if getattr(sys, "frozen", False) and PathFinder.find_spec("pickle") is None:
+            return _FROZEN
         return None
     return (
         "it needs Python 3.14 or newer: there is no concurrent.interpreters before, and on 3.13 two interpreters"

@@ -1,0 +1,21 @@
+"""What a bundle with corefutures needs besides what its imports show: nearly all of it is imported on first use.
+
+Backends are found by metadata, so those that are installed come along, each with its own hook. The Dask backend, which
+brings all of Dask, does so only if the program imports `corefutures_dask`.
+"""
+
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+
+from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
+
+_LEFT_OUT = ("corefutures.__main__", "corefutures._bundling", "corefutures._cli", "corefutures.conformance")
+
+hiddenimports = collect_submodules("corefutures", lambda name: not name.startswith(_LEFT_OUT))
+datas = [*copy_metadata("corefutures"), *collect_data_files("corefutures")]
+if find_spec("corefutures_structured") is not None:  # whose names `corefutures` forwards
+    hiddenimports.append("corefutures_structured")
+for entry_point in entry_points(group="corefutures.backends"):
+    if entry_point.dist is not None and entry_point.name != "dask":
+        hiddenimports.append(entry_point.module)
+        datas += copy_metadata(entry_point.dist.name)
