@@ -28,12 +28,12 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call set-up,GROUPS): the environment, with these dependency groups in it
 set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
 
-.PHONY: help demo test tools cpython defects check api docs wheels bench chaos certify format clean
+.PHONY: help demo test tools cpython defects check api docs dist wheels bench chaos certify format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
 	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), tools (gevent, PyInstaller and others that pools meet), defects (each one'
-	@echo 'planted in an executor to prove the conformance kit), wheels (each one'
+	@echo 'planted in an executor to prove the conformance kit), dist (wheels and sdists of all, to install from), wheels (each one'
 	@echo 'alone in a clean environment), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
 demo:
@@ -77,6 +77,11 @@ docs:
 	$(call set-up,docs)
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 	@echo 'The site is in site/: open site/index.html, or, to search it, run python -m http.server --directory site'
+
+dist:
+	$(call set-up,)
+	@$(RUN) tools/build_dist.py dist
+	@echo "Install from it with: pip install --find-links dist 'corefutures[all]'"
 
 wheels:
 	$(call set-up,test release)

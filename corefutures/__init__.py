@@ -98,7 +98,10 @@ def _forwarded(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        text = f"corefutures.{name} comes with the distribution {distribution}, which is not installed"
+        from corefutures._installing import how_to_install
+
+        text = f"corefutures.{name} comes with the distribution {distribution}, which is not installed; "
+        text += how_to_install(distribution)
         raise ModuleNotFoundError(text, name=module) from None
 
 

@@ -96,7 +96,7 @@ def create_executor(
     /,
     *,
     max_workers: int | None = None,
-    mp_context: BaseContext | None = None,
+    mp_context: BaseContext | str | None = None,
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
     max_tasks_per_child: int | None = None,

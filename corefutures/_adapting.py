@@ -23,6 +23,7 @@ from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
 from corefutures._isolated.chunks import Pace, chunked_map
 from corefutures._locking import Lock
+from corefutures._options import check_flag, not_callable, shown
 from corefutures._originals import clock
 from corefutures._processors import usable_processors
 from corefutures.backend._description import Capabilities
@@ -69,15 +70,21 @@ def adapt(executor: Adaptable, /, *, capabilities: Capabilities | None = None) -
     Thread safety: may be called from any thread.
     """
     if capabilities is not None and not isinstance(capabilities, Capabilities):
-        raise TypeError(f"capabilities must be a Capabilities or None, not {type(capabilities).__name__}")
+        raise TypeError(f"capabilities must be a Capabilities or None, not {shown(capabilities)}")
     if isinstance(executor, AdaptedExecutor) and capabilities is None:
         return executor
+    check_adaptable("adapt", executor)
+    return AdaptedExecutor(executor, capabilities or _known_capabilities(executor))
+
+
+def check_adaptable(taker: str, executor: object) -> None:
+    """Raises TypeError if `executor` is none, for the function `taker`."""
     if isinstance(executor, type):
-        raise TypeError(f"adapt() takes an executor, not its class: adapt({executor.__name__}(...))")
+        raise TypeError(f"{taker}() takes an executor, not its class: {taker}({executor.__name__}(...))")
     for verb in ("submit", "shutdown"):
         if not callable(getattr(executor, verb, None)):
-            raise TypeError(f"adapt() takes an executor; {type(executor).__name__} has no {verb}()")
-    return AdaptedExecutor(executor, capabilities or _known_capabilities(executor))
+            kind = type(executor).__name__
+            raise TypeError(f"{taker}() takes an executor, not {shown(executor)}: {kind} has no {verb}()")
 
 
 def _known_capabilities(executor: Adaptable) -> Capabilities:
@@ -116,7 +123,7 @@ class AdaptedExecutor(Executor):
 
     def __init__(self, executor: Adaptable, capabilities: Capabilities) -> None:
         self.capabilities: Final = capabilities
-        self._adapted = executor
+        self._cf_adapted = executor
         self._pace = Pace()
         # Where functions travel without memory being shared they may travel as code, but not as parts of an object.
         self._sends_bare = capabilities.same_process and not capabilities.shares_memory
@@ -137,7 +144,7 @@ class AdaptedExecutor(Executor):
             audience.executor_created(self)
 
     def __repr__(self) -> str:
-        return f"<adapted {self._adapted!r}>"
+        return f"<adapted {self._cf_adapted!r}>"
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has the adapted executor run `fn(*args, **kwargs)`.
@@ -156,7 +163,7 @@ class AdaptedExecutor(Executor):
             BaseException: Whatever else the adapted executor's `submit` raised.
         """
         if not callable(fn):
-            raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
+            raise not_callable("submit", fn)
         future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs)
         future._travelled = self._sends_bare
         if audience.present:
@@ -172,10 +179,10 @@ class AdaptedExecutor(Executor):
             if refusal is not None:
                 raise BrokenExecutor(refusal) if self._inherited else RuntimeError(refusal)
             if self._sends_bare:
-                future._follow(self._adapted.submit(fn, *args, **kwargs))
+                future._follow(self._cf_adapted.submit(fn, *args, **kwargs))
             else:
                 future._call = _Call(future)
-                future._follow(self._adapted.submit(future._call))
+                future._follow(self._cf_adapted.submit(future._call))
         except BaseException:
             self._strike(future)
             if future._cf_observed is not None:
@@ -203,7 +210,7 @@ class AdaptedExecutor(Executor):
             timeout=timeout,
             chunksize=chunksize,
             buffersize=buffersize,
-            workers=getattr(self._adapted, "_max_workers", None) or usable_processors(),
+            workers=getattr(self._cf_adapted, "_max_workers", None) or usable_processors(),
             pace=self._pace,
             remote_traceback=_RemoteTraceback,
         )
@@ -220,6 +227,8 @@ class AdaptedExecutor(Executor):
             BaseException: Whatever the adapted executor's `shutdown` raised, the first time; a thread that nobody
                 waits for logs it.
         """
+        check_flag("wait", wait)
+        check_flag("cancel_futures", cancel_futures)
         if audience.present:
             audience.executor_shut_down(self)
         self._end(_AFTER_SHUTDOWN, wait and self not in _here.executors, cancel_futures)
@@ -320,7 +329,7 @@ class AdaptedExecutor(Executor):
                 self._shut_adapted_down(wait=False)
 
     def _shut_adapted_down(self, wait: bool) -> None:
-        shutdown = self._adapted.shutdown
+        shutdown = self._cf_adapted.shutdown
         if _takes_wait(shutdown):
             shutdown(wait=wait)
         elif wait:
@@ -334,7 +343,7 @@ class AdaptedExecutor(Executor):
 
     def _cf_continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent; that the workers are missing is said at once."""
-        if isinstance(self._adapted, Executor):  # ours: it goes on by itself
+        if isinstance(self._cf_adapted, Executor):  # ours: it goes on by itself
             refusal = self._refusal
         else:
             self._inherited = True

@@ -72,7 +72,7 @@ def check_context(context: ContextOption) -> Variables | Literal["copy"] | None:
     try:
         names = list(context)
     except TypeError:
-        raise TypeError(f"context must be 'copy' or a list of names, not {type(context).__name__}") from None
+        raise TypeError(f"context must be 'copy' or a list of names, not {context!r}") from None
     return Variables(names)
 
 
@@ -95,9 +95,7 @@ def check_carried(executor: object, context: ContextOption) -> Variables | None:
 
 def _checked(name: object) -> ContextVar[Any]:
     if not isinstance(name, str):
-        raise TypeError(
-            f"a context variable is named by a str such as 'package.module:variable', not {type(name).__name__}"
-        )
+        raise TypeError(f"a context variable is named by a str such as 'package.module:variable', not {name!r}")
     try:
         variable = _variable(name)
     except (ImportError, AttributeError, ValueError) as exc:
@@ -185,6 +183,11 @@ class CarryingEncoder:
     def __init__(self, encode: Any, variables: Variables) -> None:
         self._encode = encode
         self._variables = variables
+
+    @property
+    def by_value(self) -> bool:
+        """Whether functions that can't be imported travel as they are."""
+        return bool(self._encode.by_value)
 
     def __call__(self, obj: Any) -> Any:
         """Returns `obj` as the backend encodes it."""

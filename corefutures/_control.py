@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, Ty
 
 from corefutures._exceptions import PoolFullError
 from corefutures._executor import Executor
+from corefutures._options import check_choice, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,19 +164,15 @@ def make_room(max_pending: int | None, when_full: str, besides: int = 0) -> Room
 
     Raises:
         TypeError: `max_pending` is no int.
-        ValueError: `max_pending` is not positive, or `when_full` none of the three.
+        ValueError: `max_pending` is not positive, or `when_full` none of the three, or given alone.
     """
     check_choice("when_full", when_full, get_args(WhenFull))
+    check_count("max_pending", max_pending)
     if max_pending is None:
+        if when_full != "block":
+            raise ValueError(
+                f"when_full={when_full!r} says what becomes of calls beyond max_pending, which is not given: add"
+                " max_pending, the number of calls that may wait"
+            )
         return None
-    if not isinstance(max_pending, int):
-        raise TypeError(f"max_pending must be an integer or None, not {type(max_pending).__name__}")
-    if max_pending < 1:
-        raise ValueError("max_pending must be greater than 0")
     return Room(max_pending + besides, when_full)
-
-
-def check_choice(option: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raises ValueError if `value` is none of the `choices` for `option`."""
-    if value not in choices:
-        raise ValueError(f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}")

@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from corefutures._exceptions import UnsupportedError
+from corefutures._options import check_seconds, check_text, shown
 from corefutures._originals import clock
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class Executor(_standard.Executor):
         /,
     ) -> ResultIterator[_T]:
         """`map` by way of `submit`: this executor's, or that of a view of it."""
+        check_iterables(iterables)
+        check_seconds("timeout", timeout)
         check_chunksize(chunksize)
         check_buffersize(buffersize)
         deadline = None if timeout is None else clock.monotonic() + timeout
@@ -134,19 +137,16 @@ class Executor(_standard.Executor):
         """
         from corefutures._control import OptionsView  # here for start-up time only
 
+        check_seconds("timeout", timeout, positive=True)
+        if name is not None:
+            check_text("name", name)
         if timeout is not None:
-            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-                raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
-            if not timeout > 0:
-                raise ValueError("timeout must be greater than 0")
-            if not self._cf_limits_calls:
-                raise unsupported(self, "limit how long a call runs")
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a str, not {type(name).__name__}")
+            self._cf_begin_limiting()
         return OptionsView(self, timeout=timeout, name=name)
 
-    #: Whether `options` takes a `timeout`.
-    _cf_limits_calls = False
+    def _cf_begin_limiting(self) -> None:
+        """Called when `options` is given a `timeout`; raises UnsupportedError where calls can't be stopped."""
+        raise unsupported(self, "limit how long a call runs")
 
     def _cf_submit_with(
         self,
@@ -156,7 +156,7 @@ class Executor(_standard.Executor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Future[_T]:
-        """`submit` for views: `timeout` is None unless `_cf_limits_calls` says that it is understood."""
+        """`submit` for views: `timeout` is None unless `_cf_begin_limiting` accepts one."""
         future = self.submit(fn, *args, **kwargs)
         future._cf_name = name
         if (observed := getattr(future, "_cf_observed", None)) is not None:
@@ -234,15 +234,20 @@ class Executor(_standard.Executor):
 
 def unsupported(executor: object, what: str, by: str = "process") -> UnsupportedError:
     """Returns the error that refuses what this executor can't do, and names a backend `by` which it can be done."""
-    return UnsupportedError(f"{type(executor).__name__} can't {what}; create_executor({by!r}) makes a pool that can")
+    kind = type(executor).__name__
+    wrapped = getattr(executor, "_cf_adapted", None)
+    if isinstance(wrapped, Executor):
+        return UnsupportedError(f"{kind} can't {what}: ask the {type(wrapped).__name__} that it wraps")
+    return UnsupportedError(f"{kind} can't {what}; create_executor({by!r}) makes a pool that can")
 
 
 def unreachable(executor: object) -> TypeError:
     """Returns the error of an executor that is to be pickled, which is to be reached from elsewhere."""
+    kind = type(executor).__name__
+    others = "" if kind == "ThreadPoolExecutor" else ", or use create_executor('thread'), whose calls may submit others"
     return TypeError(
-        f"{type(executor).__name__} can't be pickled, so a call elsewhere can't reach its pool: have the call return"
-        " what is to be called next, which its caller submits, or use create_executor('thread'), whose calls may submit"
-        " others"
+        f"{kind} can't be pickled, so a call elsewhere can't reach its pool: have the call return what is to be called"
+        f" next, which its caller submits{others}"
     )
 
 
@@ -250,21 +255,30 @@ def check_buffersize(buffersize: int | None) -> None:
     """Raises what the standard library raises for a `buffersize` that makes no sense."""
     if buffersize is None:
         return
-    if not isinstance(buffersize, int):
-        raise TypeError("buffersize must be an integer or None")
+    if isinstance(buffersize, bool) or not isinstance(buffersize, int):
+        raise TypeError(f"buffersize must be an integer or None, not {shown(buffersize)}")
     if buffersize < 1:
-        raise ValueError("buffersize must be None or > 0")
+        raise ValueError(f"buffersize must be None or > 0, not {shown(buffersize)}")
+
+
+def check_iterables(iterables: tuple[Any, ...]) -> None:
+    """Raises TypeError if one of what `map` is to take its items from is not iterable."""
+    for one in iterables:
+        if not hasattr(type(one), "__iter__") and not hasattr(type(one), "__getitem__"):
+            raise TypeError(
+                f"map() takes iterables after the function, not {shown(one)}: write [{shown(one)}] for one item"
+            )
 
 
 def check_chunksize(chunksize: int | str) -> None:
     """Raises TypeError or ValueError if `chunksize` is neither a positive int nor "auto"."""
     if isinstance(chunksize, str):
         if chunksize != "auto":
-            raise ValueError(f"chunksize must be a number of items or 'auto', not {chunksize!r}")
-    elif not isinstance(chunksize, int):
-        raise TypeError(f"chunksize must be an int or 'auto', not {chunksize!r}")
+            raise ValueError(f"chunksize must be a number of items or 'auto', not {shown(chunksize)}")
+    elif isinstance(chunksize, bool) or not hasattr(type(chunksize), "__index__"):
+        raise TypeError(f"chunksize must be an integer or 'auto', not {shown(chunksize)}")
     elif chunksize < 1:
-        raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
+        raise ValueError(f"chunksize must be >= 1, not {shown(chunksize)}")
 
 
 class ResultIterator(Generic[_T]):

@@ -22,6 +22,7 @@ from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._hosting import hosts
 from corefutures._locking import Lock
 from corefutures._loops import for_each, log_failure
+from corefutures._options import check_seconds, shown
 from corefutures._originals import clock
 from corefutures._spinning import spin_until
 
@@ -186,8 +187,11 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             CancelledError: The call was cancelled.
             TimeoutError: The call has not ended after `timeout` seconds.
+            TypeError: `timeout` is no number.
             BaseException: Whatever the call raised.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if self._state != FINISHED:
             self._cf_await_end(timeout)
         if self._exception is not None:
@@ -209,7 +213,10 @@ class Future(_standard.Future[_T], Generic[_T]):
         Raises:
             CancelledError: The call was cancelled.
             TimeoutError: The call has not ended after `timeout` seconds.
+            TypeError: `timeout` is no number.
         """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
         if self._state != FINISHED:
             self._cf_await_end(timeout)
         return self._exception
@@ -228,7 +235,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             TypeError: `fn` is not callable.
         """
         if not callable(fn):
-            raise TypeError(f"a callback must be callable, not {type(fn).__name__}")
+            raise TypeError(f"add_done_callback() takes a callable, not {shown(fn)}")
         if self._state not in DONE:
             callbacks, added, waits = self._done_callbacks, (fn,), False
             if self._cf_lock.taken:
@@ -291,8 +298,11 @@ class Future(_standard.Future[_T], Generic[_T]):
             exception: What `result()` raises from now on.
 
         Raises:
+            TypeError: It is no exception.
             InvalidStateError: The future has already ended.
         """
+        if exception is not None and not isinstance(exception, BaseException) and not _is_exception_class(exception):
+            raise TypeError(f"set_exception() takes an exception, not {shown(exception)}")
         self._cf_finish(None, exception)
 
     def _cf_finish(self, result: _T | None, exception: BaseException | None) -> None:
@@ -649,3 +659,7 @@ class PoolFuture(Future[_T]):
             if self._cf_watched:
                 self._cf_announce_in_worker()
         return ended
+
+
+def _is_exception_class(exception: object) -> bool:
+    return isinstance(exception, type) and issubclass(exception, BaseException)  # `raise` takes one

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pluggy
 
 from corefutures._audience import Call, Told, _drop, audience
+from corefutures._options import shown
 from corefutures.backend._hook import PROJECT
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class _Hooks(pluggy.PluginManager):
             self.register(observer)
             self.check_pending()
         except pluggy.PluginValidationError as error:
-            raise ValueError(f"{observer!r} can't observe: {error}") from error
+            raise ValueError(f"{shown(observer)} can't observe: {' '.join(str(error).split())}") from error
         # There is one implementation of each hook, so it is called without pluggy, which takes as long as all the rest.
         self._called = {
             name: (implementation.function, [_ARGUMENTS[argument] for argument in implementation.argnames])
@@ -125,7 +126,7 @@ class _Hooks(pluggy.PluginManager):
             for implementation in caller.get_hookimpls()
         }
         if not self._called:
-            raise TypeError(f"{observer!r} has none of the hooks of an observer, such as corefutures_call_finished")
+            raise TypeError(_without_hooks(observer))
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
         """Returns how pluggy takes an attribute of the observer; None: not as a hook."""
@@ -150,6 +151,20 @@ class _Hooks(pluggy.PluginManager):
             if told.hook not in self._failed:
                 self._failed.add(told.hook)
                 LOGGER.exception("%s of %r failed; its next failures are not logged", told.hook, self.observer)
+
+
+def _without_hooks(observer: object) -> str:
+    """Returns what is said of an object that has no hook: what it may have meant as one, or an example."""
+    import difflib  # here for start-up time: only failures need it
+
+    hooks = {name.removeprefix("corefutures_"): name for name in vars(ObserverSpecification) if "corefutures_" in name}
+    for name in dir(observer):
+        if not name.startswith("__") and (close := difflib.get_close_matches(name.removeprefix("on_"), hooks, 1, 0.75)):
+            return f"{shown(observer)} has none of the hooks of an observer: call its {name}() {hooks[close[0]]}()"
+    return (
+        f"{shown(observer)} has none of the hooks of an observer: an object is to be added that has methods such as"
+        " corefutures_call_finished(self, call)"
+    )
 
 
 class _Delivery:
@@ -247,7 +262,7 @@ def remove_observer(observer: object, /) -> None:
         hooks = next((known for known in _observers if known.observer is observer), None)
         delivery = _delivery
         if hooks is None or delivery is None:
-            raise ValueError(f"{observer!r} is no observer")
+            raise ValueError(f"{shown(observer)} is no observer: it was not added, or has been removed already")
         _observers.remove(hooks)
         if last := not _observers:
             audience.present = audience.always

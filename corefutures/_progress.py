@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TextIO, TypeVar
 
 from corefutures._executor import Executor, ResultIterator
 from corefutures._observing import add_observer, remove_observer
+from corefutures._options import check_count, check_text, shown
 from corefutures._originals import clock
 from corefutures._waiting import as_completed
 
@@ -62,9 +63,10 @@ def progress(
     """
     if not isinstance(executor, Executor):
         raise TypeError(
-            f"progress() takes an executor of corefutures, not {type(executor).__name__}: others can be wrapped,"
+            f"progress() takes an executor of corefutures, not {shown(executor)}: others can be wrapped,"
             " adapt(executor)"
         )
+    check_text("description", description)
     return Progress(executor, Tally(description or type(executor).__name__, _checked(total)), _checked_file(file))
 
 
@@ -89,6 +91,9 @@ def track(
         ImportError: rich is not installed.
     """
     known = _checked(total)
+    check_text("description", description)
+    if not hasattr(type(calls), "__iter__") and not hasattr(type(calls), "__getitem__"):
+        raise TypeError(f"track() takes what a map() returned, or another iterable, not {shown(calls)}")
     source = iter(calls)
     if known is None:
         known = len(calls._futures) if isinstance(calls, ResultIterator) and not calls._submissions else _length(calls)
@@ -99,20 +104,15 @@ def track(
 
 
 def _checked(total: int | None) -> int | None:
-    if total is None:
-        return None
-    if isinstance(total, bool) or not isinstance(total, int):
-        raise TypeError(f"total must be an int or None, not {type(total).__name__}")
-    if total < 0:
-        raise ValueError(f"total must not be negative, but is {total}")
+    check_count("total", total, least=0)
     return total
 
 
 def _checked_file(file: TextIO | None) -> TextIO | None:
     if importlib.util.find_spec("rich") is None:
-        raise ImportError("progress is drawn by rich, which is not installed: pip install 'corefutures[progress]'")
+        raise ImportError("progress is drawn by rich, which is not installed: pip install rich")
     if file is not None and not callable(getattr(file, "write", None)):
-        raise TypeError(f"file must be a text file, not {type(file).__name__}")
+        raise TypeError(f"file must be a text file or None, not {shown(file)}: open it, open({shown(file)}, 'w')")
     return file
 
 

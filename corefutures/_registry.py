@@ -22,6 +22,7 @@ from corefutures._exceptions import (
     BackendUnavailableError,
 )
 from corefutures._locking import Lock
+from corefutures._options import check_flag, shown
 from corefutures._own_backends import DISABLE_VARIABLE, OWN_DISTRIBUTIONS, disabled_names, found as found_directly
 from corefutures.backend._description import CONTRACT, Backend, is_name, is_target
 
@@ -171,7 +172,8 @@ class Registry:
             BackendConflictError: If the name is taken and `replace` is false.
         """
         if not isinstance(backend, Backend):
-            raise TypeError(f"register_backend() takes a Backend, not {type(backend).__name__}")
+            raise TypeError(f"register_backend() takes a Backend, not {shown(backend)}")
+        check_flag("replace", replace)
         claims = [] if replace else [claim for claim in self._scan().claims if claim.name == backend.name]
         name, loaded, taken = backend.name, _Loaded(backend, None), bool(claims)
         unproven = {name}
@@ -205,7 +207,7 @@ class Registry:
             ValueError: If a target is malformed.
         """
         if not isinstance(name, str):
-            raise TypeError(f"the name of a backend must be a str, not {type(name).__name__}")
+            raise TypeError(_no_name(name))
         factory = _target_factory(name) if ":" in name else self.factory(name)
         try:
             executor = factory(**options)
@@ -270,7 +272,7 @@ class Registry:
 
     def _examine(self, name: str) -> _Finding:
         if not isinstance(name, str):
-            raise TypeError(f"the name of a backend must be a str, not {type(name).__name__}")
+            raise TypeError(_no_name(name))
         loaded = self._loaded.get(name)
         if loaded is None:
             scan = self._scan()
@@ -298,19 +300,22 @@ class Registry:
         return finding
 
     def _not_found(self, name: str, scan: Scan) -> BackendNotFoundError:
+        from corefutures._installing import how_to_install  # here for start-up time: only failures need it
+
         registered = list(self._loaded)
         installed = sorted({*registered, *(claim.name for claim in scan.claims)})
         sentence = f"backend {name!r} not found: "
         if name in OWN_DISTRIBUTIONS:
-            sentence += f"it is not installed; install it with: pip install {OWN_DISTRIBUTIONS[name]}"
+            sentence += f"it comes with {OWN_DISTRIBUTIONS[name]}, which is not installed; "
+            sentence += how_to_install(OWN_DISTRIBUTIONS[name])
         else:
             sentence += "no installed distribution brings it and nobody registered it"
-            meant = _close(name, [*installed, *OWN_DISTRIBUTIONS])
+            meant = _meant_backend(name, installed)
             if meant in installed:
                 sentence += f"; did you mean {meant!r}?"
             elif meant:
-                sentence += f"; did you mean {meant!r} (pip install {OWN_DISTRIBUTIONS[meant]})?"
-            elif "." in name:
+                sentence += f"; did you mean {meant!r}? {how_to_install(OWN_DISTRIBUTIONS[meant])}"
+            if "." in name:
                 sentence += "; an executor that is not a backend is named 'package.module:attr'"
         sentence += f" (installed: {', '.join(installed) or 'none'})"
         if scan.unreadable:
@@ -484,6 +489,55 @@ def missing_module(error: BaseException, module_name: str) -> str | None:
     return None
 
 
+#: What options are called elsewhere, in joblib, multiprocessing and others.
+_OTHER_NAMES: Final = {
+    "concurrency": "max_workers",
+    "jobs": "max_workers",
+    "max_processes": "max_workers",
+    "max_threads": "max_workers",
+    "maxtasksperchild": "max_tasks_per_child",
+    "n_jobs": "max_workers",
+    "n_workers": "max_workers",
+    "num_processes": "max_workers",
+    "num_threads": "max_workers",
+    "num_workers": "max_workers",
+    "pool_size": "max_workers",
+    "processes": "max_workers",
+    "size": "max_workers",
+    "start_method": "mp_context",
+    "threads": "max_workers",
+    "workers": "max_workers",
+}
+
+#: Options that not all of our backends have, and who has them.
+OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "address": ("dask",),
+    "check_versions": ("dask",),
+    "client": ("dask",),
+    "kill_on_cancel": ("process",),
+    "max_tasks_per_child": ("process",),
+    "mp_context": ("process",),
+    "on_worker_loss": ("process",),
+    "priority": ("dask",),
+    "resources": ("dask",),
+    "retries": ("dask",),
+    "scheduler_file": ("dask",),
+    "security": ("dask",),
+    "serializer": ("process", "interpreter"),
+    "thread_name_prefix": ("thread", "interpreter"),
+}
+
+#: Arguments that are given to a method, not to the factory.
+_ARGUMENTS_OF: Final = {
+    "buffersize": "map()",
+    "cancel_futures": "shutdown()",
+    "chunksize": "map()",
+    "name": "options()",
+    "timeout": "options(), map() or shutdown()",
+    "wait": "shutdown()",
+}
+
+
 def check_options(name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Name an option that the factory does not take, and those that it does."""
     if not options:
@@ -499,12 +553,24 @@ def check_options(name: str, factory: Callable[..., Any], options: Mapping[str, 
     valid = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     for option in options:
         if option not in valid:
-            meant = _close(option, valid)
-            hint = f"; did you mean {meant!r}?" if meant else ""
+            kind, hint = "target" if ":" in name else "backend", _hint(name, option, valid)
             raise TypeError(
-                f"{'target' if ':' in name else 'backend'} {name!r} has no option {option!r}{hint} "
-                f"(valid: {', '.join(valid) or 'none'})"
-            )
+                f"{kind} {name!r} has no option {option!r}{hint} (valid: {', '.join(valid) or 'none'})"
+            ) from None
+
+
+def _hint(backend: str, option: str, valid: list[str]) -> str:
+    """What may have been meant by an option that there is not."""
+    usual = _OTHER_NAMES.get(option, option)
+    if usual in valid:
+        return f": here it is called {usual!r}"
+    if backend not in (owners := OPTIONS_OF.get(usual, (backend,))):
+        called = "" if usual == option else f", called {usual!r}"
+        return f": it is an option of {' and '.join(map(repr, owners))}{called}"
+    if option in _ARGUMENTS_OF:
+        return f": it is an argument of the executor's {_ARGUMENTS_OF[option]}"
+    meant = _close(option, valid)
+    return f"; did you mean {meant!r}?" if meant else ""
 
 
 def _refuse(status: BackendStatus, cause: BaseException | None) -> NoReturn:
@@ -530,6 +596,43 @@ def _owner(claim: Claim | BackendStatus) -> str:
 def _told(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+#: What backends are called elsewhere; in small letters, without "pool", "executor" and the plural.
+_NICKNAMES: Final = {
+    "dask.distributed": "dask",
+    "distributed": "dask",
+    "futures": "thread",
+    "localcluster": "dask",
+    "mp": "process",
+    "multiprocess": "process",
+    "multiprocessing": "process",
+    "subinterpreter": "interpreter",
+    "subprocess": "process",
+    "threading": "thread",
+}
+
+
+def _meant_backend(name: str, installed: list[str]) -> str | None:
+    """The backend that is meant by a name that none has: a class's name, a plural, another spelling."""
+    known = [*installed, *OWN_DISTRIBUTIONS]
+    stem = name.strip().lower().rpartition(".")[2] if name.endswith("Executor") else name.strip().lower()
+    for part in ("corefutures", "executor", "pool", "_", "-", " "):
+        stem = stem.replace(part, "")
+    stem = stem.removesuffix("es") if stem.endswith("sses") else stem.removesuffix("s") if stem[-2:] != "ss" else stem
+    stem = _NICKNAMES.get(stem, stem)
+    return stem if stem in known else _close(name, known)
+
+
+def _no_name(name: object) -> str:
+    """What is said of something that is to be the name of a backend, and is no str."""
+    if isinstance(name, type):
+        place = f"{name.__module__}:{name.__qualname__}"
+        return (
+            f"the name of a backend must be a str such as 'thread', not the class {name.__qualname__}: call it, or name"
+            f" its place, {place!r}"
+        )
+    return f"the name of a backend must be a str such as 'thread', not {shown(name)}"
 
 
 def _article(noun: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from corefutures._exceptions import UnsupportedError
 from corefutures._living import Living
+from corefutures._options import check_count, check_seconds, shown
 from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
 
     Thread safety: may be called from any thread or signal handler, also while a pool hangs.
     """
+    check_seconds("timeout", timeout)
+    _check_file(file)
     pages = [_page(executor, timeout) for executor in _living.all()]
     text = "\n\n".join([f"{len(pages)} executors in process {system.getpid()}", *pages])
     _write(text + "\n", file)
@@ -162,7 +165,8 @@ def dump_on_signal(signum: int | None = None, file: TextIO | None = None) -> Non
         file: Where to; standard error if None.
 
     Raises:
-        ValueError: This is not the main thread, or there is no such signal.
+        TypeError: `signum` is no number, or `file` no text file.
+        ValueError: This is not the main thread, or there is no such signal, or one that can't be handled.
 
     Thread safety: for the main thread.
     """
@@ -172,7 +176,14 @@ def dump_on_signal(signum: int | None = None, file: TextIO | None = None) -> Non
         signum = getattr(signal, "SIGUSR1", None)
         if signum is None:
             raise ValueError("this platform has no SIGUSR1: name another signal, such as signal.SIGBREAK")
-    signal.signal(signum, lambda _number, _frame: dump(file))
+    check_count("signum", signum, optional=False)
+    _check_file(file)
+    if threading.current_thread() is threading.main_thread() and signum not in signal.valid_signals():
+        raise ValueError(f"there is no signal {signum} here: name one such as signal.SIGUSR1")
+    try:
+        signal.signal(signum, lambda _number, _frame: dump(file))
+    except OSError as error:
+        raise ValueError(f"signal {signum} can't be handled ({error}): name another, such as signal.SIGUSR1") from None
 
 
 def _follow_variable() -> None:
@@ -193,6 +204,11 @@ def _page(executor: Any, timeout: float) -> str:
         return f"{type(executor).__name__}: can't be looked into"
     except Exception as exc:  # the others are shown in any case
         return f"{type(executor).__name__}: could not be looked into ({type(exc).__name__}: {exc})"
+
+
+def _check_file(file: object) -> None:
+    if file is not None and not callable(getattr(file, "write", None)):
+        raise TypeError(f"file must be a text file or None, not {shown(file)}: open it, open({shown(file)}, 'w')")
 
 
 def _write(text: str, file: TextIO | None) -> None:

@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures import _hosting
-from corefutures._adapting import adapt
+from corefutures._adapting import adapt, check_adaptable
 from corefutures._audience import audience, name_of, origin_of
 from corefutures._executor import Executor
 from corefutures._isolated.chunks import run_chunk
+from corefutures._options import not_callable, shown
 from corefutures._originals import clock
 from corefutures._telemetry_work import InContext
 
@@ -46,16 +47,23 @@ def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = Non
         An executor whose `shutdown` shuts `executor` down.
 
     Raises:
-        ImportError: OpenTelemetry is not installed: `pip install 'corefutures[opentelemetry]'`.
-        TypeError: `executor` is none.
+        ImportError: OpenTelemetry is not installed: `pip install opentelemetry-api`.
+        TypeError: `executor` is none, or `tracer_provider` no TracerProvider.
 
     Thread safety: may be called from any thread.
     """
     try:
         from opentelemetry import trace
     except ImportError as exc:
-        raise ImportError("instrument() needs OpenTelemetry: pip install 'corefutures[opentelemetry]'") from exc
+        raise ImportError(
+            "instrument() needs OpenTelemetry, which is not installed: pip install opentelemetry-api"
+        ) from exc
+    if tracer_provider is not None and not callable(getattr(tracer_provider, "get_tracer", None)):
+        raise TypeError(
+            f"tracer_provider must be a TracerProvider of OpenTelemetry or None, not {shown(tracer_provider)}"
+        )
     if not isinstance(executor, Executor):
+        check_adaptable("instrument", executor)
         executor = adapt(executor)
     audience.always = audience.present = True  # who began with a call and when is asked of workers from now on
     _hosting.carriers.add(InContext.__call__.__code__)
@@ -71,14 +79,13 @@ class InstrumentedExecutor(Executor):
     def __init__(self, executor: Executor, tracer: Any) -> None:
         self._instrumented = executor
         self._tracer = tracer
-        self._cf_limits_calls = executor._cf_limits_calls
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run, in a span; see `Executor.submit`."""
         from opentelemetry.trace import set_span_in_context
 
         if not callable(fn):  # an annotation is no proof
-            raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
+            raise not_callable("submit", fn)
         viewed = getattr(self._instrumented, "_cf_viewed", self._instrumented)
         named = name_of(args[0] if fn is run_chunk else fn)
         span = self._tracer.start_span(

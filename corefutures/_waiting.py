@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Typ
 
 from corefutures._future import ENDED, Future, Waiter
 from corefutures._hosting import hosts
+from corefutures._options import check_seconds, shown
 from corefutures._originals import clock
 
 if TYPE_CHECKING:
@@ -192,7 +193,15 @@ def _has_ended(future: Any) -> bool:
             return bool(future.done())
     except AttributeError:
         pass
-    raise TypeError(f"wait and as_completed take futures, not {type(future).__name__}")
+    raise TypeError(f"wait and as_completed take futures, not {shown(future)}: futures are what submit() returns")
+
+
+def _checked(verb: str, fs: Any) -> Any:
+    """Returns what futures are given as, if that can be iterated over."""
+    if hasattr(type(fs), "__iter__") or hasattr(type(fs), "__getitem__"):
+        return fs
+    remedy = f": write {verb}([future])" if hasattr(fs, "add_done_callback") else ""
+    raise TypeError(f"{verb} takes several futures, such as a list of them, not {shown(fs)}{remedy}")
 
 
 def _has_failed(future: Any) -> bool:
@@ -243,9 +252,13 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
     Thread safety: may be called from any thread; any number of threads may wait for the same future.
     """
     if return_when not in (FIRST_COMPLETED, FIRST_EXCEPTION, ALL_COMPLETED):
-        raise ValueError(f"Invalid return condition: {return_when!r}")
+        raise ValueError(
+            f"Invalid return condition: {shown(return_when)}: return_when must be FIRST_COMPLETED, FIRST_EXCEPTION or"
+            " ALL_COMPLETED"
+        )
+    check_seconds("timeout", timeout)
     deadline = None if timeout is None else clock.monotonic() + timeout
-    futures = set(fs)
+    futures = set(_checked("wait", fs))
     done = {future for future in futures if _has_ended(future)}
     pending = futures - done
     if (
@@ -290,8 +303,9 @@ def as_completed(fs: Iterable[_F], timeout: float | None = None) -> Generator[_F
 
     Thread safety: the call may be made in any thread; the iterator is for one thread at a time.
     """
+    check_seconds("timeout", timeout)
     deadline = None if timeout is None else clock.monotonic() + timeout
-    futures = dict.fromkeys(fs)
+    futures = dict.fromkeys(_checked("as_completed", fs))
     total = len(futures)
     ended = [future for future in futures if _has_ended(future)]
     for future in ended:

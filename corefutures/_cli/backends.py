@@ -17,6 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from corefutures._cli.arguments import CommandParser, UsageError, seconds
+from corefutures._installing import how_to_install
+from corefutures._own_backends import OWN_CLASSES, OWN_DISTRIBUTIONS
 from corefutures._registry import BackendStatus, backends
 
 _PROBE = (
@@ -78,7 +80,7 @@ def _write_json(file: str, statuses: list[dict[str, str | None]]) -> None:
 
 def _print_table(statuses: list[BackendStatus]) -> None:
     if not statuses:
-        print("no backend is installed; to install the local ones: pip install 'corefutures[all]'")
+        print(f"no backend is installed; {how_to_install(*(OWN_DISTRIBUTIONS[name] for name in OWN_CLASSES))}")
         return
     rows = [("name", "state", "distribution", "note")]
     for status in statuses:

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(list(arguments))
     missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"the kit needs {' and '.join(missing)}: install corefutures[conformance]")
+        raise UsageError(f"the kit needs what is not installed: pip install {' '.join(missing)}")
     from corefutures.conformance.certification import try_out  # here: the kit may be imported now, and not before
     from corefutures.conformance.examiner import ExaminationError
     from corefutures.conformance.target import TargetError

@@ -21,6 +21,9 @@ from corefutures._comparing.trial_process import NO_END, hold
 from corefutures._comparing.verdict import recommend
 from corefutures._exceptions import BackendError
 from corefutures._forking import check_fork
+from corefutures._installing import how_to_install
+from corefutures._options import check_count, check_seconds, shown
+from corefutures._own_backends import OWN_CLASSES, OWN_DISTRIBUTIONS
 from corefutures._registry import backends as installed, get_backend
 from corefutures.backend import Backend
 
@@ -60,10 +63,12 @@ def compare(
     Thread safety: may be called from any thread. A script must call it under `if __name__ == "__main__":`.
     """
     if not callable(fn):
-        raise TypeError(f"compare() takes a callable, not {type(fn).__name__}")
+        raise TypeError(f"compare() takes a callable, not {shown(fn)}: pass the function itself")
     if inspect.iscoroutinefunction(fn):
         raise TypeError("compare() takes a plain function, not a coroutine function")
-    _check_positive("sample", sample, int)
+    check_count("sample", sample, optional=False)
+    if not hasattr(type(items), "__iter__") and not hasattr(type(items), "__getitem__"):
+        raise TypeError(f"compare() takes an iterable of items, not {shown(items)}")
     return compare_work(
         _work_of(fn, list(itertools.islice(items, sample))),
         getattr(fn, "__qualname__", type(fn).__name__),
@@ -103,9 +108,9 @@ def compare_work(
         ValueError: As of `compare`.
     """
     workers: int = getattr(os, "process_cpu_count", os.cpu_count)() or 1 if max_workers is None else max_workers
-    _check_positive("max_workers", workers, int)
-    _check_positive("seconds", seconds, (int, float))
-    _check_positive("timeout", timeout, (int, float))
+    check_count("max_workers", max_workers)
+    _check_positive("seconds", seconds)
+    _check_positive("timeout", timeout)
     chosen = _chosen(backends)
     fork = not isinstance(work.function, (str, bytes)) or not isinstance(work.items, bytes)
     if not work.count:
@@ -147,25 +152,29 @@ def compare_work(
     )
 
 
-def _check_positive(name: str, value: object, kind: type | tuple[type, ...]) -> None:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
-    if not 0 < value < math.inf:  # type: ignore[operator]
-        raise ValueError(f"{name} must be positive, not {value}")
+def _check_positive(name: str, value: Any) -> None:
+    check_seconds(name, value, optional=False, positive=True)
+    if value == math.inf:
+        raise ValueError(f"{name} must be a limited number of seconds, not {shown(value)}")
 
 
 def _chosen(names: Iterable[str] | None) -> Sequence[str | Backend]:
     """The backends to try, in the order given; those registered by hand as their description."""
     if isinstance(names, str):
-        raise TypeError("backends must be several names, not a str")
+        raise TypeError(f"backends must be several names, not a str: write backends=[{names!r}]")
+    if names is not None and not hasattr(type(names), "__iter__"):
+        raise TypeError(f"backends must be several names, such as ['thread', 'process'], not {shown(names)}")
     statuses = installed()
     wanted = list(statuses) if names is None else list(dict.fromkeys(names))
     if not wanted:
-        raise ValueError("there is no backend to compare; to install the local ones: pip install 'corefutures[all]'")
+        if names is not None:
+            raise ValueError("there is no backend to compare: backends is empty, and None is every installed one")
+        local = [OWN_DISTRIBUTIONS[name] for name in OWN_CLASSES]
+        raise ValueError(f"there is no backend to compare: none is installed; {how_to_install(*local)}")
     chosen: list[str | Backend] = []
     for name in wanted:
         if not isinstance(name, str):
-            raise TypeError(f"the name of a backend must be a str, not {type(name).__name__}")
+            raise TypeError(f"the name of a backend must be a str, not {shown(name)}")
         by_hand = name in statuses and statuses[name].distribution is None
         try:
             chosen.append(get_backend(name) if by_hand else name)

@@ -100,9 +100,12 @@ def chunked_map(
         TypeError: One of them is of the wrong type.
     """
     # Workers pass through this module, and don't need these.
-    from corefutures._executor import check_buffersize, check_chunksize
+    from corefutures._executor import check_buffersize, check_chunksize, check_iterables
     from corefutures._isolated.chunked_results import iterate
+    from corefutures._options import check_seconds
 
+    check_iterables(iterables)
+    check_seconds("timeout", timeout)
     check_chunksize(chunksize)
     check_buffersize(buffersize)
     deadline = None if timeout is None else clock.monotonic() + timeout

@@ -18,6 +18,7 @@ from corefutures._isolated.chunks import Pace, chunked_map
 from corefutures._isolated.future import check_call
 from corefutures._living import Living
 from corefutures._loops import for_each
+from corefutures._options import check_choice, check_flag, check_seconds
 from corefutures._snapshots import enroll
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from corefutures._control import Stats
     from corefutures._executor import ResultIterator
     from corefutures._future import Future
+    from corefutures._isolated.future import CallFuture
     from corefutures._isolated.pool import Pool
     from corefutures._snapshots import Snapshot
 
@@ -106,9 +108,22 @@ class IsolatedExecutor(Executor):
             remote_traceback=self._cf_remote_traceback,
         )
 
+    def _cf_own(self, future: object) -> CallFuture[Any]:
+        """Returns `future` if it is one of this executor's, or has ended.
+
+        Raises:
+            TypeError: It is not of a pool with isolated workers.
+            ValueError: It is another pool's, which alone knows where its call is.
+        """
+        call = check_call(future)
+        pool = call._pool
+        if pool is not None and pool is not self._cf_pool:
+            raise ValueError(f"{future!r} belongs to another pool: ask the executor whose submit() returned it")
+        return call
+
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""
-        return self._cf_pool.request_cancel(check_call(future))
+        return self._cf_pool.request_cancel(self._cf_own(future))
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
@@ -116,6 +131,7 @@ class IsolatedExecutor(Executor):
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
+        check_seconds("timeout", timeout)
         return self._cf_pool.snapshot(origin_of(self).name, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
@@ -128,9 +144,14 @@ class IsolatedExecutor(Executor):
 
         Raises:
             TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
+            TypeError: `timeout` is no number.
+            ValueError: `timeout` is negative.
 
         Thread safety: may be called from any thread, more than once, also from a callback, where it does not wait.
         """
+        check_flag("wait", wait)
+        check_flag("cancel_futures", cancel_futures)
+        check_seconds("timeout", timeout, least=0)
         if audience.present:
             audience.executor_shut_down(self)
         self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
@@ -149,10 +170,9 @@ def check_serializer(serializer: str, distribution: str) -> None:
         serializer: "pickle" or "cloudpickle".
         distribution: Whose extra brings cloudpickle.
     """
-    if serializer not in ("pickle", "cloudpickle"):
-        raise ValueError(f"serializer must be 'pickle' or 'cloudpickle', not {serializer!r}")
+    check_choice("serializer", serializer, ("pickle", "cloudpickle"))
     if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-        raise ValueError(f"serializer='cloudpickle' needs cloudpickle: install {distribution}[cloudpickle]")
+        raise ValueError("serializer='cloudpickle' needs cloudpickle, which is not installed: pip install cloudpickle")
 
 
 def _start_over_all() -> None:

@@ -20,6 +20,7 @@ from corefutures._future import (
 )
 from corefutures._locking import Lock
 from corefutures._loops import log_failure
+from corefutures._options import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,5 +190,5 @@ def check_call(future: object) -> CallFuture[Any]:
         TypeError: It is not.
     """
     if not isinstance(future, CallFuture):
-        raise TypeError(f"this takes a future of the pool, not {type(future).__name__}")
+        raise TypeError(f"this takes a future that submit() of the pool returned, not {shown(future)}")
     return future

@@ -436,6 +436,11 @@ class Encoder:
         # Large ones that have not been sent, by size and samples of what they hold.
         self._segments: WeakValueDictionary[Any, Segment] = WeakValueDictionary()
 
+    @property
+    def by_value(self) -> bool:
+        """Whether functions and classes that can't be imported travel as they are: with cloudpickle."""
+        return self._pickler is not None
+
     def __call__(self, obj: Any) -> Any:
         """Returns `obj` as a body, or as a parcel if it is large.
 

@@ -47,6 +47,12 @@ _CRASH_LOOP: Final = 5
 #: Seconds in which calls are interrupted.
 _PATIENCE: Final = 1.0
 
+#: Why a pool whose workers are forked refuses something, and what helps.
+NEEDS_ANOTHER_START: Final = (
+    "{}: its workers are forked, and a process with threads can't be forked safely to replace one that was killed; make"
+    " the pool with mp_context='forkserver' or 'spawn'"
+)
+
 #: So many calls are named in a message.
 _NAMED: Final = 10
 
@@ -163,6 +169,9 @@ class Pool(ABC):
             body = self._encode.call(fn, args, kwargs)
         except (Exception, SystemExit) as exc:
             self.count("unnumbered", "failed")
+            from corefutures._isolated.unpicklable import explain  # here for start-up time only
+
+            explain(exc, self._encode, fn, args, kwargs)
             failed: CallFuture[Any] = CallFuture()
             if self._room is not None:
                 failed._cf_on_departure = self._room.leave
@@ -265,9 +274,7 @@ class Pool(ABC):
             UnsupportedError: The workers were forked: they can't be replaced.
         """
         if self._hire_ahead:
-            raise UnsupportedError(
-                f"a {self.name} made with fork can't replace a worker that it kills: use spawn or forkserver"
-            )
+            raise UnsupportedError(NEEDS_ANOTHER_START.format("a call that runs can't be stopped in this pool"))
         if self._is_ours(threading.current_thread()):  # in a callback: the worker's last words are ours to read
             if future.done():
                 return False
@@ -583,7 +590,12 @@ class Pool(ABC):
     def _error_in(self, body: Any) -> BaseException:
         """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
         try:
-            return self._rebuild(body)
+            error = self._rebuild(body)
+            if isinstance(error, AttributeError) or type(error).__name__ == "NotShareableError":
+                from corefutures._isolated.unpicklable import explain_missing  # here for start-up time only
+
+                explain_missing(error, self._encode)
+            return error
         except BaseException as exc:
             add_note(exc, "raised while the exception of a call was unpickled")
             return exc
@@ -615,8 +627,6 @@ class Pool(ABC):
         Raises:
             TimeoutError: The time is up; the message tells what runs.
         """
-        if timeout is not None:
-            timeout = float(timeout)
         with self.lock:
             self.closed = self.closing = True
         if self._room is not None:
@@ -635,7 +645,7 @@ class Pool(ABC):
         # `join` waits for several things one after the other: a thread does it that may be left to itself.
         joiner = threading.Thread(target=self.finish, name=f"{self.name} end", daemon=True)
         start_thread(joiner)
-        joiner.join(timeout)
+        joiner.join(min(timeout, threading.TIMEOUT_MAX))
         if joiner.is_alive():
             from corefutures._isolated.looking import described  # here for start-up time only
 

@@ -81,6 +81,12 @@ class Reporter:
                 return PLAIN, body
             return VALUE, self._encode(result)
         except BaseException as exc:
+            try:
+                from corefutures._isolated.unpicklable import explain_result  # hardly any call needs it
+
+                explain_result(exc, result)
+            except Exception:  # no memory, say: it is told as it is
+                pass
             return self.error(exc)
 
     def error(self, error: BaseException) -> tuple[int, bytes]:

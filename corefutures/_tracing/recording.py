@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from corefutures._descriptors import standard_taken
 from corefutures._observing import add_observer, remove_observer
+from corefutures._options import shown
 from corefutures._originals import clock, system
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def trace(path: str | os.PathLike[str], /) -> Trace:
 
     Thread safety: for one thread; the calls may be submitted in any.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"trace() takes the path of the file to be written, not {shown(path)}")
     return Trace(Path(path))
 
 

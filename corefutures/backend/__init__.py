@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         Room as Room,
         Stats as Stats,
         WhenFull as WhenFull,
-        check_choice as check_choice,
         make_room as make_room,
         total as total,
     )
@@ -83,7 +82,12 @@ if TYPE_CHECKING:
         unpickle as unpickle,
     )
     from corefutures._isolated.plain import plain_call as plain_call
-    from corefutures._isolated.pool import BREAK as BREAK, REPLACE as REPLACE, Pool as Pool
+    from corefutures._isolated.pool import (
+        BREAK as BREAK,
+        NEEDS_ANOTHER_START as NEEDS_ANOTHER_START,
+        REPLACE as REPLACE,
+        Pool as Pool,
+    )
     from corefutures._isolated.ways import (
         connection_pair as connection_pair,
         has_fast_path as has_fast_path,
@@ -101,6 +105,16 @@ if TYPE_CHECKING:
     from corefutures._living import Living as Living
     from corefutures._locking import Lock as Lock
     from corefutures._loops import copied as copied, for_each as for_each, log_failure as log_failure
+    from corefutures._options import (
+        check_choice as check_choice,
+        check_count as check_count,
+        check_flag as check_flag,
+        check_seconds as check_seconds,
+        check_start as check_start,
+        check_text as check_text,
+        not_callable as not_callable,
+        shown as shown,
+    )
     from corefutures._originals import clock as clock, system as system
     from corefutures._processors import (
         default_threads as default_threads,
@@ -180,7 +194,14 @@ _HOMES = {
     "collect_stack": "corefutures._stacks",
     "discard_stacks": "corefutures._stacks",
     "write_frames": "corefutures._stacks",
-    "check_choice": "corefutures._control",
+    "check_choice": "corefutures._options",
+    "check_count": "corefutures._options",
+    "check_flag": "corefutures._options",
+    "check_seconds": "corefutures._options",
+    "check_start": "corefutures._options",
+    "check_text": "corefutures._options",
+    "not_callable": "corefutures._options",
+    "shown": "corefutures._options",
     "clock": "corefutures._originals",
     "copied": "corefutures._loops",
     "default_threads": "corefutures._processors",
@@ -210,6 +231,7 @@ _HOMES = {
     "Pace": "corefutures._isolated.chunks",
     "IsolatedExecutor": "corefutures._isolated.executor",
     "LogCollector": "corefutures._isolated.logs",
+    "NEEDS_ANOTHER_START": "corefutures._isolated.pool",
     "LogLine": "corefutures._isolated.logs",
     "PairPool": "corefutures._isolated.pairs",
     "Recruiter": "corefutures._isolated.crew",

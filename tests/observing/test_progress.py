@@ -206,10 +206,10 @@ def test_without_rich_the_error_names_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with (
         corefutures.create_executor("thread", max_workers=1) as executor,
-        pytest.raises(ImportError, match=re.escape("corefutures[progress]")),
+        pytest.raises(ImportError, match="pip install rich"),
     ):
         corefutures.progress(executor)
-    with pytest.raises(ImportError, match=re.escape("corefutures[progress]")):
+    with pytest.raises(ImportError, match="pip install rich"):
         corefutures.track([])
 
 
@@ -222,7 +222,7 @@ def test_bad_input_is_told_at_the_call() -> None:
                 corefutures.progress(executor, total=total)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="file"):
             corefutures.progress(executor, file=Path("x"))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="not iterable"):
+    with pytest.raises(TypeError, match="another iterable, not 3"):
         corefutures.track(3)  # type: ignore[arg-type]
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import email.parser
+import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,10 +27,15 @@ PACKAGES = sorted(FOLDERS.keys() - {CORE, *PLUGINS})
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(300)]
 
 
+#: Environments of their own find nothing by way of this one's.
+OWN: dict[str, str] = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
+        env=OWN,
         capture_output=True,
         text=True,
         timeout=240,
@@ -222,3 +231,109 @@ def test_type_checkers_see_what_the_doors_offer(built: Path, tmp_path: Path) -> 
     run(
         sys.executable, "-m", "mypy", "--strict", "--python-executable", python, "program.py", cwd=tmp_path
     )  # fmt: skip
+
+
+# ── what README and errors tell to type ──────────────────────────────────────────────────────────────────────
+
+USE = """
+import sys
+from corefutures import create_executor
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        with create_executor(name, max_workers=1) as executor:
+            print(name, list(executor.map(abs, [-1, 2])))
+"""
+LOCAL = ["thread", "process", *(["interpreter"] if sys.version_info >= (3, 14) else [])]
+SAYS_WHAT_IS_MISSING = """
+import corefutures
+try: corefutures.create_executor({!r})
+except LookupError as error: print(error)
+"""
+#: What of a clone its distributions are built from.
+SOURCES = {"corefutures", "plugins", "packages", "README.md", "LICENSE", "CHANGELOG.md", "pyproject.toml"}
+
+
+def new_environment(folder: Path) -> Path:
+    """Makes an environment with pip and nothing else; returns its interpreter."""
+    venv.create(folder, with_pip=True)
+    (python,) = (path for path in folder.glob("*/python*") if path.stem == "python")
+    return python
+
+
+def use(python: Path, folder: Path, *backends: str) -> None:
+    (folder / "program.py").write_text(USE)
+    told = run(python, "-W", "error", "program.py", *backends, cwd=folder).splitlines()
+    assert told == [f"{name} [1, 2]" for name in backends]
+
+
+def follow(python: Path, advice: str, folder: Path) -> None:
+    """Types the command that an error gives."""
+    command = re.search(r"install it with: (pip install .*?)(?= \(installed:|$)", advice)
+    assert command is not None, advice
+    run(python, "-m", *shlex.split(command[1]), cwd=folder)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    folder = tmp_path / "a clone"
+    for name in run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).is_file() and name.split("/")[0] in SOURCES:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+def test_from_a_clone(clone: Path, tmp_path: Path) -> None:
+    python = new_environment(tmp_path / "environment")
+    run(python, "-m", "pip", "install", "--quiet", ".", "./plugins/thread", cwd=clone)
+    use(python, tmp_path, "thread")
+    advice = run(python, "-c", SAYS_WHAT_IS_MISSING.format("process"), cwd=tmp_path)
+    assert "comes with corefutures-process, which is not installed" in advice
+    follow(python, advice, tmp_path)
+    use(python, tmp_path, "thread", "process")
+
+
+def test_from_a_folder_of_wheels(tmp_path: Path) -> None:
+    dist = tmp_path / "dist"
+    run(sys.executable, "tools/build_dist.py", dist)
+    assert len(list(dist.glob("*.whl"))) == len(list(dist.glob("*.tar.gz"))) == len(FOLDERS)
+    python = new_environment(tmp_path / "environment")
+    run(python, "-m", "pip", "install", "--quiet", "--find-links", dist, f"{CORE}[all]", cwd=tmp_path)
+    use(python, tmp_path, *LOCAL)
+    run(python, "-m", "pip", "check", cwd=tmp_path)
+
+
+def test_a_wheel_installed_by_its_path_finds_the_others_beside_it(built: Path, tmp_path: Path) -> None:
+    python = new_environment(tmp_path / "environment")
+    run(python, "-m", "pip", "install", "--quiet", wheel(built, CORE), cwd=tmp_path)
+    follow(python, run(python, "-c", SAYS_WHAT_IS_MISSING.format("thread"), cwd=tmp_path), tmp_path)
+    use(python, tmp_path, "thread")
+
+
+def test_from_elsewhere_the_advice_names_no_index_of_everybody(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path / "environment", CORE)
+    environment = {name: value for name, value in OWN.items() if not name.startswith("PIP_")}
+    command = [python, "-c", SAYS_WHAT_IS_MISSING.format("thread")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
+    assert "install corefutures-thread 0.1.0 from where corefutures came from" in told
+    assert "--find-links FOLDER corefutures-thread==0.1.0" in told
+    assert "pip install corefutures-thread" not in told
+    environment["PIP_FIND_LINKS"] = str(built)
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
+    follow_with_environment = [python, "-m", "pip", "install", "--quiet", "corefutures-thread==0.1.0"]
+    assert "install it with: pip install corefutures-thread==0.1.0" in told
+    subprocess.run(follow_with_environment, check=True, env={**OWN, **environment}, cwd=tmp_path, timeout=240)
+    use(python, tmp_path, "thread")
+
+
+def test_a_plugin_without_the_core_says_how_to_get_it(clone: Path, tmp_path: Path) -> None:
+    python = new_environment(tmp_path / "environment")
+    folders = [folder for folder in sorted((clone / "plugins").iterdir()) if (folder / "pyproject.toml").is_file()]
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", *folders, cwd=clone)
+    for folder in folders:
+        program = (
+            f"try: import corefutures_{folder.name}\nexcept ModuleNotFoundError as error: print(error.name, error)"
+        )
+        told = run(python, "-c", program, cwd=tmp_path)
+        assert told.startswith(f"corefutures corefutures_{folder.name} needs the distribution corefutures"), told
+        assert "the root of the same clone (pip install .)" in told

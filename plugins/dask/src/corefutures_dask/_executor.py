@@ -12,7 +12,19 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import Executor, Pace, audience, chunked_map, system, unsupported
+from corefutures.backend import (
+    Executor,
+    Pace,
+    audience,
+    check_count,
+    check_flag,
+    check_seconds,
+    check_start,
+    chunked_map,
+    not_callable,
+    system,
+    unsupported,
+)
 from corefutures_dask import _cluster, _wire
 from corefutures_dask._dispatcher import Dispatcher, Wishes
 from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
@@ -38,6 +50,11 @@ _ELSEWHERE = {
     "inner_threads": "limit the threads of BLAS and OpenMP",
     "kill_on_cancel": "kill calls that run",
     "max_pending": "limit the calls that wait",
+    "max_tasks_per_child": "replace workers after some calls",
+    "mp_context": "choose where its processes come from",
+    "on_worker_loss": "choose what the loss of a worker means: its calls run again on another, as Dask is configured",
+    "serializer": "choose a serializer: it always uses cloudpickle where pickle does not do",
+    "thread_name_prefix": "name its threads",
     "when_full": "limit the calls that wait",
 }
 
@@ -84,7 +101,7 @@ class _Submitter(Executor):
         if dispatcher.refusal is not None:
             raise dispatcher.refuse()
         if not callable(fn):  # an annotation is no proof
-            raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
+            raise not_callable("submit", fn)
         try:
             body = _wire.dumps((fn, args, kwargs))
         except Exception as exc:
@@ -127,7 +144,7 @@ class _Submitter(Executor):
             RuntimeError: The executor has been shut down, or is broken.
         """
         if not callable(fn):
-            raise TypeError(f"map() takes a callable, not {type(fn).__name__}")
+            raise not_callable("map", fn)
         if chunksize == 1:
             return super().map(_carried(fn), *iterables, timeout=timeout, buffersize=buffersize)
         run_chunk: Callable[..., Any] | None = None
@@ -247,12 +264,13 @@ class DaskExecutor(_Submitter):
         check_versions: bool = True,
         **cluster: Any,
     ) -> None:
-        if max_workers is not None and not isinstance(max_workers, int):
-            raise TypeError(f"max_workers must be an int or None, not {type(max_workers).__name__}")
-        if max_workers is not None and max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        check_count("max_workers", max_workers)
+        initargs = check_start(initializer, initargs)
+        check_seconds("timeout", timeout, positive=True)
+        check_flag("check_versions", check_versions)
+        for name in ("n_jobs", "num_workers", "jobs", "pool_size"):
+            if name in cluster:
+                raise TypeError(f"DaskExecutor has no option {name!r}: here it is called 'max_workers'")
         for name, what in _ELSEWHERE.items():
             if name in cluster:
                 raise unsupported(self, what)
@@ -285,7 +303,7 @@ class DaskExecutor(_Submitter):
             _cluster.check_own_options(cluster, _OPTIONS)
         self._cf_limit = max_workers
         self._initializer = initializer
-        self._initargs = tuple(initargs)
+        self._initargs = initargs
         self._cf_preparation = None if initializer is None else _wire.dumps((initializer, self._initargs))
         self._cf_wishes = _wishes(resources, retries, priority, None)
         if self._cf_own:

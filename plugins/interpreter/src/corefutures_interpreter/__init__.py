@@ -7,6 +7,17 @@ from __future__ import annotations
 
 import sys
 
+try:
+    import corefutures as _core  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "corefutures":
+        raise
+    raise ModuleNotFoundError(
+        "corefutures_interpreter needs the distribution corefutures, which is not installed: install it from where"
+        " corefutures-interpreter came from, such as the root of the same clone (pip install .)",
+        name="corefutures",
+    ) from None
+
 TYPE_CHECKING = False  # as the type checkers know it: `typing` takes longer to import than an interpreter to make
 if TYPE_CHECKING and sys.version_info >= (3, 14):
     from corefutures_interpreter._executor import InterpreterPoolExecutor as InterpreterPoolExecutor

@@ -187,6 +187,11 @@ class Encoder(_Encoder):
         super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Parcel)
         self._plainly = serializer == "pickle"
 
+    @property
+    def by_value(self) -> bool:
+        """Whether functions and classes that can't be imported travel as they are: with cloudpickle."""
+        return not self._plainly
+
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Parcel:
         """Returns a call as a body.
 

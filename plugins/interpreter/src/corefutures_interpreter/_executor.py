@@ -23,9 +23,15 @@ from corefutures.backend import (
     LogCollector,
     check_carried,
     check_choice,
+    check_count,
+    check_flag,
     check_serializer,
+    check_start,
+    check_text,
     default_threads,
     make_room,
+    not_callable,
+    shown,
     unsupported,
 )
 from corefutures_interpreter import _worker_interpreter
@@ -103,12 +109,13 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         self._cf_carried = check_carried(self, context)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
+        check_count("max_workers", max_workers)
         if max_workers is None:
             max_workers = default_threads()
-        if max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        if thread_name_prefix is not None:  # as the standard library takes it
+            check_text("thread_name_prefix", thread_name_prefix)
+        initargs = check_start(initializer, initargs)
+        check_flag("forward_logs", forward_logs)
         check_serializer(serializer, "corefutures-interpreter")
         if _worker_interpreter.importing_main:
             raise RuntimeError(
@@ -124,7 +131,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         self._max_workers: int = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"InterpreterPoolExecutor-{self._counter()}"
         self._initializer = initializer
-        self._initargs = tuple(initargs)
+        self._initargs = initargs
         self._cf_serializer = serializer
         self._threads: set[threading.Thread] = set()
         # What workers send back refers to this process's main module by the name that it has there.
@@ -167,13 +174,15 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             The future of the call.
 
         Raises:
-            TypeError: `fn` is a script, which the standard library's pool refuses as well.
+            TypeError: `fn` is not callable, or a script, which the standard library's pool refuses as well.
             RuntimeError: The executor has been shut down, or is broken (`BrokenInterpreterPool`).
 
         Thread safety: may be called from any thread, signal handler or finaliser.
         """
         if isinstance(fn, str):
-            raise TypeError("scripts not supported: submit() takes a callable")
+            raise TypeError(f"scripts not supported: submit() takes a callable, not {shown(fn)}")
+        if not callable(fn):
+            raise not_callable("submit", fn)
         return self._cf_pool.submit(fn, args, kwargs)
 
     # The standard names of private parts that the world reads.

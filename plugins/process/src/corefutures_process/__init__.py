@@ -5,6 +5,17 @@ Resolved on first use: worker processes pass through this file and need nothing 
 
 from __future__ import annotations
 
+try:
+    import corefutures as _core  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "corefutures":
+        raise
+    raise ModuleNotFoundError(
+        "corefutures_process needs the distribution corefutures, which is not installed: install it from where"
+        " corefutures-process came from, such as the root of the same clone (pip install .)",
+        name="corefutures",
+    ) from None
+
 TYPE_CHECKING = False  # as in `corefutures`
 
 if TYPE_CHECKING:

@@ -14,20 +14,26 @@ import threading
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
+from corefutures import UnsupportedError
 from corefutures.backend import (
     BREAK,
+    NEEDS_ANOTHER_START,
     REPLACE,
     AtExit,
     CarryingEncoder,
     IsolatedExecutor,
     LogCollector,
     Pool,
-    check_call,
     check_carried,
     check_choice,
+    check_count,
+    check_flag,
     check_serializer,
+    check_start,
     has_fast_path,
     make_room,
+    not_callable,
+    shown,
     usable_processors,
 )
 from corefutures_process._inner_threads import check_inner_threads
@@ -63,7 +69,8 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     Args:
         max_workers: How many processes at most; None for as many as this process may use processors, by its affinity
             and its container's limit.
-        mp_context: The multiprocessing context that the processes come from; None for the default one.
+        mp_context: The multiprocessing context that the processes come from, or the name of a start method; None for
+            the default one, or, where that is fork and an option or a time limit can't be had with it, forkserver.
         initializer: Called in each process before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
         max_tasks_per_child: How many calls a process runs before a fresh one takes its place; None for no limit.
@@ -99,7 +106,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     def __init__(
         self,
         max_workers: int | None = None,
-        mp_context: BaseContext | None = None,
+        mp_context: BaseContext | str | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
@@ -117,52 +124,42 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._cf_carried = check_carried(self, context)
         check_inner_threads(inner_threads)
         self._cf_inner_threads = inner_threads
+        check_flag("forward_logs", forward_logs)
         self._cf_forwards_logs = bool(forward_logs)
         self._max_workers: int = _checked_size(max_workers)
-        if mp_context is None:
-            mp_context = multiprocessing.get_context("spawn" if max_tasks_per_child is not None else None)
-        self._mp_context: BaseContext = mp_context
-        method = mp_context.get_start_method(allow_none=False)
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        self._initargs = check_start(initializer, initargs)
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
-        self._initargs = initargs
-        if max_tasks_per_child is not None:
-            if not isinstance(max_tasks_per_child, int):
-                raise TypeError("max_tasks_per_child must be an integer")
-            if max_tasks_per_child <= 0:
-                raise ValueError("max_tasks_per_child must be >= 1")
-            if method == "fork":
-                raise ValueError(
-                    "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method;"
-                    " supply a different mp_context."
-                )
+        _check_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
-        if on_worker_loss not in (BREAK, REPLACE):
-            raise ValueError(f"on_worker_loss must be {BREAK!r} or {REPLACE!r}, not {on_worker_loss!r}")
-        if on_worker_loss == REPLACE and method == "fork":
-            raise ValueError(
-                "on_worker_loss='replace' is incompatible with the 'fork' multiprocessing start method: a process"
-                " with threads can't be forked safely; supply a different mp_context."
-            )
+        check_choice("on_worker_loss", on_worker_loss, (BREAK, REPLACE))
         self._cf_on_worker_loss = on_worker_loss
+        check_flag("kill_on_cancel", kill_on_cancel)
+        replaces = {
+            "max_tasks_per_child": max_tasks_per_child is not None,
+            "on_worker_loss='replace'": on_worker_loss == REPLACE,
+            "kill_on_cancel=True": bool(kill_on_cancel),
+        }
+        self._cf_may_choose = mp_context is None
+        self._mp_context: BaseContext = _context(mp_context, max_tasks_per_child is not None, any(replaces.values()))
+        if self._cf_forks:
+            for option, given in replaces.items():
+                if given:
+                    raise ValueError(
+                        f"{option} is incompatible with the 'fork' multiprocessing start method: a process with threads"
+                        " can't be forked safely to replace a worker; supply a different mp_context, 'forkserver' or"
+                        " 'spawn', or none."
+                    )
         check_serializer(serializer, "corefutures-process")
         self._cf_serializer = serializer
         check_choice("at_exit", at_exit, get_args(AtExit))
-        if kill_on_cancel and method == "fork":
-            raise ValueError(
-                "kill_on_cancel is incompatible with the 'fork' multiprocessing start method: a process with threads"
-                " can't be forked safely; supply a different mp_context."
-            )
         self._cf_at_exit = at_exit
         self._cf_kill_on_cancel = bool(kill_on_cancel)
         self._cf_room_options = (max_pending, when_full, self._max_workers)
-        self._cf_limits_calls = method != "fork"
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._cf_begin()
 
     def _cf_make_pool(self) -> Pool:
-        hire_ahead = self._mp_context.get_start_method(allow_none=False) == "fork"
+        hire_ahead = self._cf_forks
         logs = LogCollector(self._max_workers if hire_ahead else 1, "process pool") if self._cf_forwards_logs else None
         self._cf_recruiter = ProcessRecruiter(
             self._mp_context,
@@ -199,6 +196,19 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
         return PairPool(make_pair=connection_pair, **options)
 
+    @property
+    def _cf_forks(self) -> bool:
+        return self._mp_context.get_start_method(allow_none=False) == "fork"
+
+    def _cf_begin_limiting(self) -> None:
+        if not self._cf_forks:
+            return
+        if not self._cf_may_choose or self._cf_pool.stats().submitted:
+            raise UnsupportedError(NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
+        # No call was submitted yet, and nobody asked for fork: the workers come from elsewhere.
+        self._mp_context = _context(None, False, True)
+        self._cf_renew_pool()
+
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run in one of the processes.
 
@@ -217,15 +227,18 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             The future of the call.
 
         Raises:
+            TypeError: `fn` is not callable.
             RuntimeError: The executor has been shut down, or is broken (`BrokenProcessPool`).
 
         Thread safety: may be called from any thread, signal handler or finaliser.
         """
+        if not callable(fn):
+            raise not_callable("submit", fn)
         return self._cf_pool.submit(fn, args, kwargs)
 
     def kill(self, future: Future[Any]) -> bool:
         """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""
-        return self._cf_pool.kill(check_call(future))
+        return self._cf_pool.kill(self._cf_own(future))
 
     def terminate_workers(self) -> None:
         """Shuts down, cancels what waits, and terminates every process at once; calls that run fail."""
@@ -276,11 +289,51 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
 
 def _checked_size(max_workers: int | None) -> int:
+    check_count("max_workers", max_workers)
     if max_workers is None:
         count = usable_processors()
         return min(count, _MOST_ON_WINDOWS) if sys.platform == "win32" else count
-    if max_workers <= 0:
-        raise ValueError("max_workers must be greater than 0")
     if sys.platform == "win32" and max_workers > _MOST_ON_WINDOWS:
-        raise ValueError(f"max_workers must be <= {_MOST_ON_WINDOWS}")
+        raise ValueError(f"max_workers must be <= {_MOST_ON_WINDOWS}, not {max_workers}")
     return max_workers
+
+
+def _check_tasks(number: int | None) -> None:
+    if number is None:
+        return
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"max_tasks_per_child must be an integer or None, not {shown(number)}")
+    if number <= 0:
+        raise ValueError(f"max_tasks_per_child must be >= 1, not {number}; None sets no limit")
+
+
+def _context(given: object, spawns: bool, replaces: bool) -> BaseContext:
+    """Returns where processes come from.
+
+    Args:
+        given: The option `mp_context`.
+        spawns: Whether it is spawn where nothing is given, as the manual says of `max_tasks_per_child`.
+        replaces: Whether workers have to be replaced, which can't be had with fork.
+
+    Raises:
+        TypeError: `given` is neither a context nor the name of a start method.
+        ValueError: There is no such start method here.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    if isinstance(given, str):
+        if given not in methods:
+            raise ValueError(
+                f"mp_context must be a multiprocessing context or one of {', '.join(map(repr, methods))}, the start"
+                f" methods of this platform, not {shown(given)}"
+            )
+        return multiprocessing.get_context(given)
+    if given is None:
+        context = multiprocessing.get_context("spawn" if spawns else None)
+        if replaces and context.get_start_method(allow_none=False) == "fork":
+            return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        return context
+    if not (hasattr(given, "get_start_method") and hasattr(given, "Process")):
+        raise TypeError(
+            f"mp_context must be a multiprocessing context, the name of a start method, or None, not {shown(given)}"
+        )
+    return given  # type: ignore[return-value]

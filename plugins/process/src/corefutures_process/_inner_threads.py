@@ -27,12 +27,9 @@ VARIABLES: Final = (
 
 def check_inner_threads(threads: object) -> None:
     """Raises TypeError or ValueError if this is neither None nor a number of threads."""
-    if threads is None:
-        return
-    if isinstance(threads, bool) or not isinstance(threads, int):
-        raise TypeError(f"inner_threads must be an integer or None, not {type(threads).__name__}")
-    if threads < 1:
-        raise ValueError("inner_threads must be greater than 0")
+    from corefutures.backend import check_count  # here for workers, which do without
+
+    check_count("inner_threads", threads)
 
 
 class LimitedName(str):

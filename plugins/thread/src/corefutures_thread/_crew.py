@@ -348,7 +348,9 @@ class Crew:
         for thread, starter in list(self.threads.items()):
             while thread in self.threads:  # it is not if it could not be started
                 try:
-                    thread.join(None if deadline is None else max(0.0, deadline - clock.monotonic()))
+                    thread.join(
+                        None if deadline is None else min(max(0.0, deadline - clock.monotonic()), threading.TIMEOUT_MAX)
+                    )
                     if deadline is not None and thread.is_alive():
                         raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
                     break

@@ -23,12 +23,19 @@ from corefutures.backend import (
     audience,
     check_choice,
     check_context,
+    check_count,
+    check_flag,
+    check_seconds,
+    check_start,
+    check_text,
     clock,
     default_threads,
     enroll,
     for_each,
     make_room,
+    not_callable,
     origin_of,
+    shown,
     unreachable,
     unsupported,
 )
@@ -98,12 +105,13 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         at_exit: AtExit = "wait",
         forward_logs: bool = False,
     ) -> None:
+        check_count("max_workers", max_workers)
         if max_workers is None:
             max_workers = default_threads()
-        if max_workers <= 0:
-            raise ValueError("max_workers must be greater than 0")
-        if initializer is not None and not callable(initializer):
-            raise TypeError("initializer must be a callable")
+        if thread_name_prefix is not None:  # as the standard library takes it
+            check_text("thread_name_prefix", thread_name_prefix)
+        initargs = check_start(initializer, initargs)
+        check_flag("forward_logs", forward_logs)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         carried = check_context(context)
@@ -118,7 +126,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         self._max_workers = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment, unused-ignore]
-        self._initargs = tuple(initargs)
+        self._initargs = initargs
         self._cf_crew = self._cf_assemble()
         if _exiting:
             self._cf_crew.close(RuntimeError(_AFTER_EXIT))
@@ -147,7 +155,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if crew.closed:
             raise crew.refuse()
         if not callable(fn):  # an annotation is no proof
-            raise TypeError(f"submit() takes a callable, not {type(fn).__name__}")
+            raise not_callable("submit", fn)
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
         if self._cf_is_special and self._cf_has_run_here(future, crew):
             return future
@@ -174,10 +182,13 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
         Raises:
             TimeoutError: Calls still ran after `timeout` seconds; the message names them. The pool stays shut down.
+            TypeError: `timeout` is no number.
+            ValueError: `timeout` is negative.
         """
+        check_flag("wait", wait)
+        check_flag("cancel_futures", cancel_futures)
+        check_seconds("timeout", timeout, least=0)
         crew = self._cf_crew
-        if timeout is not None:
-            timeout = float(timeout)
         if audience.present:
             audience.executor_shut_down(self)
         crew.close(RuntimeError("cannot schedule new futures after shutdown"))
@@ -200,7 +211,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""
         if not isinstance(future, PoolFuture):
-            raise TypeError(f"request_cancel() takes a future of this pool, not {type(future).__name__}")
+            raise TypeError(
+                f"request_cancel() takes a future that submit() of a thread pool returned, not {shown(future)}"
+            )
         if future.done():
             return False
         if not future.cancel():
@@ -216,6 +229,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where and which wait: see `Executor.snapshot`. Threads tell at once."""
+        check_seconds("timeout", timeout)
         return self._cf_crew.snapshot(origin_of(self).name)
 
     def _cf_has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:

@@ -1,0 +1,147 @@
+"""What is said of a call that could not be pickled, or found by a worker: which part of it, why, and what helps.
+
+Touches the error only; our own frames, which tell a user nothing, are taken out of its traceback. What an object's own
+`__reduce__` raised stays as it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from corefutures._audience import name_of
+from corefutures._isolated.chunks import run_chunk
+from corefutures._options import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+#: What pickling raises for functions and classes that can't be imported by their names.
+_NAMELESS: Final = re.compile(r"local (object|class)|not found as|not the same object|import of module|lambda|<locals>")
+#: What unpickling raises for a name that the main module lacks.
+_MISSING: Final = re.compile(
+    r"module '__(?:mp_)?main__' has no attribute '(\w+)'|get attribute '(\w+)' on <module '__(?:mp_)?main__'"
+)
+_OWN_MODULES: Final = ("corefutures", "cloudpickle", "pickle", "copyreg")
+_OWN_ERRORS: Final = (pickle.PicklingError, AttributeError, TypeError)
+
+
+def explain(error: BaseException, encode: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Completes the error of a call that could not be encoded.
+
+    Args:
+        error: What `encode` raised.
+        encode: The pool's encoder, tried again on each part of the call.
+        fn: The call's function.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+    """
+    theirs = False
+    for one in (error, error.__cause__):
+        if one is not None:
+            one.__traceback__ = _without_ours(one.__traceback__)
+            theirs = theirs or one.__traceback__ is not None
+    if theirs or not _is_completed_easily(error):
+        return
+    found = _part_of(encode, fn, args, kwargs)
+    if found is None:
+        return
+    part, culprit, depth = found
+    for one in (error, error.__cause__):  # "when serializing tuple item 0": of tuples that are ours
+        notes = getattr(one, "__notes__", None)
+        for _ in range(depth):
+            if notes and notes[-1].startswith("when serializing tuple item"):
+                notes.pop()
+    remedy = _remedy(error, encode, culprit)
+    error.args = (f"{error.args[0]}; {part}, {shown(culprit)}, can't be sent to a worker: {remedy}",)
+
+
+def explain_missing(error: BaseException, encode: Any) -> None:
+    """Completes the error of a call that a worker could not decode because its main module lacks a name."""
+    if not _is_completed_easily(error) or (match := _MISSING.search(error.args[0])) is None:
+        return
+    name = match[1] or match[2]
+    if not hasattr(sys.modules.get("__main__"), name):
+        return
+    error.__cause__ = None  # a traceback of ours, in the worker
+    cloud = "" if encode.by_value else f", or make the pool with {_cloudpickle()}"
+    where = "in an interactive session, on the command line or under `if __name__ == '__main__':`"
+    told = f"{error.args[0]}: {name} was defined where workers can't import it, {where}; put it into a module{cloud}"
+    error.args = (told,)
+
+
+def explain_result(error: BaseException, result: Any) -> None:
+    """Completes the error of a result that could not be encoded; in the worker."""
+    for one in (error, error.__cause__):
+        if one is not None:
+            one.__traceback__ = _without_ours(one.__traceback__)
+    if error.__traceback__ is None and _is_completed_easily(error):
+        error.args = (f"{error.args[0]}; it is in the result of the call, {shown(result)}, which has to be sent back",)
+
+
+def _is_completed_easily(error: BaseException) -> bool:
+    known = type(error) in _OWN_ERRORS or type(error).__name__ == "NotShareableError"
+    return known and len(error.args) == 1 and isinstance(error.args[0], str)
+
+
+def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
+    """Returns the traceback from the first frame on that is neither ours nor pickle's; None if there is none."""
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0].partition("_")[0] not in _OWN_MODULES:
+            return traceback
+        traceback = traceback.tb_next
+    return None
+
+
+def _part_of(encode: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, int] | None:
+    """Returns which part of a call can't be encoded, the part, and in how many tuples of ours it was."""
+    for part, value, depth in _parts(fn, args, kwargs):
+        try:
+            body = encode(value)
+        except Exception:
+            return part, value, depth
+        if not isinstance(body, bytes):
+            body.close()
+    return None
+
+
+def _parts(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any, int]]:
+    if fn is run_chunk:
+        fn, *columns = args
+        yield "the function", fn, 2
+        for column in columns:
+            for item in column:
+                yield "an item", item, 3
+        return
+    yield "the function", fn, 1
+    for number, value in enumerate(args, 1):
+        yield f"argument {number} of {name_of(fn)}()", value, 2
+    for name, value in kwargs.items():
+        yield f"argument {name!r} of {name_of(fn)}()", value, 2
+
+
+def _remedy(error: BaseException, encode: Any, culprit: Any) -> str:
+    text = f"{error.args[0]} {error.__cause__}"
+    if not encode.by_value:
+        if _NAMELESS.search(text):
+            return (
+                "it has no name to import it by; define it at the top level of a module, or make the pool with"
+                f" {_cloudpickle()}"
+            )
+        try:
+            import cloudpickle  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+            cloudpickle.dumps(culprit)
+            return f"make the pool with {_cloudpickle()}"
+        except Exception:  # not installed, or it can't either
+            pass
+    return "have the call make what it needs itself, or an initializer, and pass what it is made from"
+
+
+def _cloudpickle() -> str:
+    missing = importlib.util.find_spec("cloudpickle") is None
+    return f"serializer='cloudpickle'{' (pip install cloudpickle)' if missing else ''}"

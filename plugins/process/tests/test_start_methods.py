@@ -1,0 +1,83 @@
+"""Where fork is the default: what can't be had with it has its workers from elsewhere, or is refused with advice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+
+import pytest
+
+from corefutures import ProcessPoolExecutor, UnsupportedError, WorkerLostError
+
+LIMIT = 30.0
+
+pytestmark = [
+    pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def fork_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Linux before Python 3.14."""
+    original = multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: original(method or "fork"))
+
+
+def method_of(pool: ProcessPoolExecutor) -> str:
+    return pool._mp_context.get_start_method()
+
+
+def test_nothing_changes_unless_it_is_asked_for() -> None:
+    with ProcessPoolExecutor(1) as pool:
+        assert method_of(pool) == "fork"
+        assert pool.submit(abs, -1).result(LIMIT) == 1
+        assert pool.options(name="named").submit(abs, -2).result(LIMIT) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [
+        ({"on_worker_loss": "replace"}, "forkserver"),
+        ({"kill_on_cancel": True}, "forkserver"),
+        ({"max_tasks_per_child": 1}, "spawn"),
+    ],
+)
+def test_an_option_that_replaces_workers_has_them_from_elsewhere(options, method) -> None:
+    with ProcessPoolExecutor(1, **options) as pool:
+        assert method_of(pool) == method
+        assert [pool.submit(abs, -number).result(LIMIT) for number in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"incompatible with the 'fork'.*supply a different mp_context"):
+        ProcessPoolExecutor(1, "fork", **options)
+
+
+def test_a_time_limit_asked_for_before_the_first_call_has_them_from_elsewhere() -> None:
+    with ProcessPoolExecutor(1) as pool:
+        limited = pool.options(timeout=0.2)
+        assert method_of(pool) == "forkserver"
+        with pytest.raises(TimeoutError, match=r"ran longer than 0\.2 s"):
+            limited.submit(time.sleep, 100).result(LIMIT)
+        busy = pool.submit(time.sleep, 100)
+        while not busy.running():
+            time.sleep(0.001)
+        assert pool.kill(busy)
+        with pytest.raises(WorkerLostError):
+            busy.result(LIMIT)
+
+
+@pytest.mark.parametrize("context", [None, "fork"])
+def test_where_calls_have_been_forked_the_refusal_says_what_helps(context) -> None:
+    with ProcessPoolExecutor(1, context) as pool:
+        future = pool.submit(time.sleep, 0.05)
+        for refused in (lambda: pool.options(timeout=1), lambda: pool.kill(future)):
+            with pytest.raises(UnsupportedError) as caught:
+                refused()
+            assert "mp_context='forkserver' or 'spawn'" in str(caught.value)
+            assert "create_executor('process')" not in str(caught.value)
+
+
+def test_a_time_limit_that_makes_no_sense_changes_nothing() -> None:
+    with ProcessPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match="greater than 0"):
+            pool.options(timeout=0)
+        assert method_of(pool) == "fork"
