@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 #: Where pip is told of an index or a folder of one's own.
 _OWN_SOURCES: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
@@ -22,8 +22,6 @@ def how_to_install(*distributions: str) -> str:
     Args:
         distributions: Their names, such as "corefutures-thread".
     """
-    from corefutures import __version__
-
     if getattr(sys, "frozen", False):
         modules = ", ".join(name.replace("-", "_") for name in distributions)
         return f"this program is a bundle: build it again with {modules} in it"
@@ -32,13 +30,14 @@ def how_to_install(*distributions: str) -> str:
         folders = [_folder_of(source, name) for name in distributions]
         if all(folder is not None for folder in folders):
             return _command([str(folder) for folder in ([] if core_is_installed else [source]) + folders])
-    pinned = [f"{name}=={__version__}" for name in distributions]
+    version = _core().__version__
+    pinned = [f"{name}=={version}" for name in distributions]
     if source is not None:  # a wheel or sdist: the others are expected beside it
         return _command(["--find-links", str(source.parent), *pinned])
     if any(os.environ.get(variable) for variable in _OWN_SOURCES):
         return _command(pinned)
     return (
-        f"install {' and '.join(distributions)} {__version__} from where corefutures came from, such as a clone"
+        f"install {' and '.join(distributions)} {version} from where corefutures came from, such as a clone"
         f" (pip install CLONE/{'/'.join(_place_of(distributions[0]))}) or a folder of wheels (pip install --find-links"
         f" FOLDER {' '.join(pinned)})"
     )
@@ -54,9 +53,7 @@ def _source() -> tuple[bool, Path | None]:
     from importlib.metadata import PackageNotFoundError, distribution
     from urllib.parse import unquote, urlsplit
 
-    import corefutures
-
-    clone = Path(corefutures.__file__).resolve().parent.parent
+    clone = Path(_core().__file__).resolve().parent.parent
     try:
         told = distribution("corefutures").read_text("direct_url.json")
     except PackageNotFoundError:
@@ -71,6 +68,11 @@ def _source() -> tuple[bool, Path | None]:
         return True, None
     path = Path(unquote(url.path[1:] if os.name == "nt" else url.path))
     return True, path if path.exists() else None
+
+
+def _core() -> Any:
+    """The package that this file is in: not imported, as it leads to everything."""
+    return sys.modules[__name__.partition(".")[0]]
 
 
 def _is_clone(folder: Path) -> bool:

@@ -27,6 +27,9 @@ ROUNDS: Final = 3
 #: From how many seconds on the processor's clock tells waiting from computing: on Windows it ticks every 16 ms.
 CLOCKED: Final = 0.002 if time.get_clock_info("process_time").resolution < 1e-4 else 0.05
 
+#: Who computes in less than this part of the time would not have computed for the rest of it either.
+IDLE: Final = 0.1
+
 #: How many pickled bytes of results are kept for the comparison; the results after them are not compared.
 KEPT: Final = 32 << 20
 
@@ -140,15 +143,17 @@ def _run_loop(channel: Connection, function: Callable[[Any], Any], work: Work, p
     items = work.load_items(None)
     outcomes: list[Outcome] = []
     clock = time.perf_counter
-    occupied, begun = _occupied(), clock()
+    computed, queued, begun = *_occupied(), clock()
     for item in items:
         outcomes.append(outcome_of(function, item))
         elapsed = clock() - begun
         if (elapsed >= plan.seconds and len(outcomes) >= plan.least) or elapsed >= plan.patience:
             break
     best = elapsed = clock() - begun
-    occupied = _occupied() - occupied
-    waiting = max(0.0, 1 - occupied / best) if best >= CLOCKED else None
+    computed, queued = (now - before for now, before in zip(_occupied(), (computed, queued), strict=True))
+    if computed < IDLE * best:  # who wakes up queues for a processor as well: who hardly computes waits all the same
+        queued = 0.0
+    waiting = max(0.0, 1 - (computed + queued) / best) if best >= CLOCKED else None
     calls = len(outcomes)
     channel.send({"calls": calls, "seconds": best, "waiting": waiting, **_raised(outcomes)})
     expected = _kept(outcomes)
@@ -165,15 +170,15 @@ def _run_loop(channel: Connection, function: Callable[[Any], Any], work: Work, p
     channel.send({"seconds": best, "agrees": agrees, **_pickling(function, work.load_items(calls), outcomes)})
 
 
-def _occupied() -> float:
-    """Seconds in which this process computed, or, where Linux tells, would have if a processor had been free."""
+def _occupied() -> tuple[float, float]:
+    """Seconds in which this process computed, and, where Linux tells, in which it queued for a processor."""
     queued = 0.0
     try:
         with open("/proc/thread-self/schedstat", encoding="ascii") as file:
             queued = int(file.read().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):  # another system, or a kernel that does not count it
         pass
-    return time.process_time() + queued
+    return time.process_time(), queued
 
 
 def outcome_of(function: Callable[[Any], Any], item: Any) -> Outcome:

@@ -274,11 +274,6 @@ class DaskExecutor(_Submitter):
         for name, what in _ELSEWHERE.items():
             if name in cluster:
                 raise unsupported(self, what)
-        if timeout is not None:
-            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-                raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
-            if not timeout > 0:
-                raise ValueError("timeout must be greater than 0")
         if address is not None and not address:
             raise ValueError("address must not be empty")
         if scheduler_file is not None and not isinstance(scheduler_file, (str, os.PathLike)):
