@@ -106,6 +106,7 @@ def create_executor(
     when_full: WhenFull = "block",
     at_exit: AtExit = "wait",
     kill_on_cancel: bool = False,
+    kill_tree: bool = True,
     context: ContextOption = None,
     inner_threads: int | None = None,
     forward_logs: bool = False,

@@ -322,3 +322,37 @@ def clean_up_when_interrupted(journal: str) -> str:
         time.sleep(0.5)  # in which the pool interrupts again
         mark(journal, "cleaned up")
     return "cleaned up"
+
+
+def start_tree():
+    """Starts a program that starts another, and returns once both run."""
+    import subprocess
+
+    script = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid, flush=True); p.wait()"
+    program = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    program.other = int(program.stdout.readline())
+    program.stdout.close()
+    return program
+
+
+def start_programs(journal: str, kind: str) -> list[int]:
+    """Starts programs and notes their numbers; stays until they end, unless they are to be left behind."""
+    import subprocess
+
+    programs = [subprocess.Popen(["sleep", "600"], start_new_session=kind == "session")]
+    if kind == "ignorant":
+        programs[0].kill()
+        script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+        programs = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)]
+        programs[0].stdout.readline()
+    numbers = [program.pid for program in programs]
+    if kind == "tree":
+        tree = start_tree()
+        numbers += [tree.pid, tree.other]
+    for number in numbers:
+        mark(journal, str(number))
+    mark(journal, "all")
+    if kind != "left behind":
+        programs[0].wait()
+    return numbers

@@ -49,6 +49,7 @@ _ELSEWHERE = {
     "forward_logs": "forward its workers' logs",
     "inner_threads": "limit the threads of BLAS and OpenMP",
     "kill_on_cancel": "kill calls that run",
+    "kill_tree": "kill calls that run, and what they have started",
     "max_pending": "limit the calls that wait",
     "max_tasks_per_child": "replace workers after some calls",
     "mp_context": "choose where its processes come from",

@@ -91,6 +91,8 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             that a process has when it starts, as with fork, are limited if threadpoolctl is installed.
         forward_logs: Whether what the processes log is handled here, by the logging configuration of this process. The
             levels are those that loggers have here when a process starts.
+        kill_tree: Whether a process that is killed or terminated, for its call or with the pool, takes along the
+            programs that it has started, and what these have started in turn, but for daemons. Does nothing on Windows.
         kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with
             `WorkerLostError`. Not to be had with fork.
 
@@ -117,6 +119,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
         kill_on_cancel: bool = False,
+        kill_tree: bool = True,
         context: ContextOption = None,
         inner_threads: int | None = None,
         forward_logs: bool = False,
@@ -154,6 +157,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         check_choice("at_exit", at_exit, get_args(AtExit))
         self._cf_at_exit = at_exit
         self._cf_kill_on_cancel = bool(kill_on_cancel)
+        self._cf_kill_tree = bool(kill_tree)
         self._cf_room_options = (max_pending, when_full, self._max_workers)
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._cf_begin()
@@ -170,6 +174,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             self._cf_serializer,
             self._cf_inner_threads,
             logs,
+            self._cf_kill_tree,
         )
         fast = has_fast_path(self._max_workers)
         encode: Any = make_encoder(self._cf_serializer, spool=fast)

@@ -61,6 +61,7 @@ class ProcessRecruiter:
         serializer: See `make_encoder`.
         inner_threads: How many threads BLAS and OpenMP may start in each, or None.
         logs: What reads their logs, or None.
+        kill_tree: Whether what a worker has started is stopped with it.
     """
 
     def __init__(
@@ -73,8 +74,10 @@ class ProcessRecruiter:
         serializer: str,
         inner_threads: int | None = None,
         logs: LogCollector | None = None,
+        kill_tree: bool = False,
     ) -> None:
         self._context = context
+        self._kill_tree = kill_tree
         self._processes = processes
         self._inner_threads = inner_threads
         self._logs = logs
@@ -144,7 +147,8 @@ class ProcessRecruiter:
         if self._logs is not None and log is not None:
             self._logs.attend()
         on_end = None if self._logs is None or log is None else partial(self._logs.end, log)
-        return ProcessWorker(process, self._processes, line, self._context.get_start_method(), on_end)
+        method = self._context.get_start_method()
+        return ProcessWorker(process, self._processes, line, method, on_end, kill_tree=self._kill_tree)
 
     def _start(self, arguments: tuple[Any, ...]) -> BaseProcess:
         process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
@@ -236,8 +240,11 @@ class ProcessWorker:
         line: Line,
         method: str,
         on_end: Callable[[], None] | None = None,
+        *,
+        kill_tree: bool = False,
     ) -> None:
         self._process: BaseProcess | None = process
+        self._kill_tree = kill_tree
         self._killed = False
         self._is_child = method != "forkserver"
         self._processes = processes
@@ -314,6 +321,20 @@ class ProcessWorker:
                     system.kill(self.pid, signal.SIGINT)
 
     def _signal(self, how: str) -> None:
+        if self._kill_tree and self.pid is not None and self._lives():
+            from corefutures_process._trees import kill_tree, terminate_descendants  # few programs need it
+
+            if how == "kill":
+                kill_tree(self.pid, partial(self._signal_alone, how))
+                return
+            terminate_descendants(self.pid)
+        self._signal_alone(how)
+
+    def _lives(self) -> bool:
+        """Returns whether the process may live still; if not, its number may be another's by now."""
+        return self._process is not None and not (self._pidfd >= 0 and self._wait(0))
+
+    def _signal_alone(self, how: str) -> None:
         process = self._process
         if process is not None:
             with contextlib.suppress(OSError, ValueError):  # it has ended

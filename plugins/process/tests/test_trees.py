@@ -1,0 +1,104 @@
+"""What a call has started, when its worker is stopped: by a limit, by `kill`, with the pool (`kill_tree`)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import process_errands as errands
+import pytest
+
+from corefutures import BrokenExecutor, WorkerLostError
+from corefutures_process import _trees
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell what a process has started")
+
+
+def runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def started(pool, journal, kind):
+    """Submits a call that starts programs, and returns it and their numbers."""
+    future = pool.submit(errands.start_programs, journal, kind)
+    errands.until(lambda: "all" in errands.lines(journal) or future.done())
+    return future, [int(line) for line in errands.lines(journal) if line != "all"]
+
+
+@pytest.fixture
+def journal(tmp_path):
+    path = str(tmp_path / "programs")
+    yield path
+    for line in errands.lines(path):
+        if line.isdecimal() and runs(int(line)):
+            os.kill(int(line), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["program", "session", "tree", "ignorant"])
+@pytest.mark.parametrize("how", ["kill", "limit", "kill_workers", "cancel"])
+def test_programs_end_with_the_call(make_pool, one_method, journal, kind, how):
+    pool = make_pool(1, kill_on_cancel=how == "cancel", on_worker_loss="replace")
+    view = pool.options(timeout=1.5) if how == "limit" else pool
+    future, programs = started(view, journal, kind)
+    assert len(programs) == (3 if kind == "tree" else 1)
+    if how == "kill":
+        assert pool.kill(future)
+    elif how == "cancel":
+        future.cancel()
+    elif how == "kill_workers":
+        pool.kill_workers()
+    assert isinstance(future.exception(30), (WorkerLostError, TimeoutError, BrokenExecutor))
+    errands.until(lambda: not any(map(runs, programs)))
+
+
+def test_terminated_workers_take_their_programs_along(make_pool, one_method, journal):
+    pool = make_pool(1)
+    future, programs = started(pool, journal, "tree")
+    pool.terminate_workers()
+    assert isinstance(future.exception(30), BrokenExecutor)
+    errands.until(lambda: not any(map(runs, programs)))
+
+
+def test_without_kill_tree_programs_go_on(make_pool, one_method, journal):
+    pool = make_pool(1, kill_tree=False, on_worker_loss="replace")
+    future, programs = started(pool, journal, "program")
+    assert pool.kill(future)
+    assert isinstance(future.exception(30), WorkerLostError)
+    assert all(map(runs, programs))
+
+
+def test_a_worker_that_leaves_takes_nothing_along(make_pool, one_method, journal):
+    pool = make_pool(1)
+    programs = pool.submit(errands.start_programs, journal, "left behind").result(30)
+    pool.shutdown()
+    assert all(map(runs, programs))
+
+
+def test_others_calls_and_programs_are_spared(make_pool, one_method, journal, tmp_path):
+    pool = make_pool(2, on_worker_loss="replace")
+    spared, programs = started(pool, str(tmp_path / "spared"), "program")
+    victim, others = started(pool, journal, "program")
+    assert pool.kill(victim)
+    errands.until(lambda: not any(map(runs, others)))
+    assert all(map(runs, programs))
+    assert not spared.done()
+    assert pool.kill(spared)
+    errands.until(lambda: not any(map(runs, programs)))
+
+
+def test_where_the_kernel_lists_no_children(monkeypatch):
+    """As on macOS: `ps` is asked."""
+    program = errands.start_tree()
+    try:
+        known = set(_trees.descendants(os.getpid()))
+        monkeypatch.setattr(_trees, "_children", lambda pid: None)
+        assert known & set(_trees.descendants(os.getpid())) >= {program.pid}
+        assert len(_trees.descendants(program.pid)) == 1
+    finally:
+        _trees.kill_tree(program.pid, program.kill)
+        program.wait()
