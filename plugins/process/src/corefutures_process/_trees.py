@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 #: Looks for what was started meanwhile, at most; one finds nothing more, as a rule.
 _ROUNDS: Final = 10
 #: Seconds to wait until they are gone, at most.
-_PATIENCE: Final = 0.2
+_PATIENCE: Final = 1.0
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_GET_CHILD_SUBREAPER: Final = 37
 #: What multiprocessing starts to clean up after a process, once that has ended.
 _TRACKER: Final = b"multiprocessing.resource_tracker"
+
+
+#: Those that were killed, and perhaps are there still: ours to wait for if we have become their parent.
+_dying: list[int] = []
 
 
 def kill_tree(pid: int, kill: Callable[[], object]) -> None:
@@ -52,12 +56,21 @@ def kill_tree(pid: int, kill: Callable[[], object]) -> None:
         kill()
         return
     with _adopting():
-        _send(found, signal.SIGKILL)
+        found = _send(found, signal.SIGKILL)
         kill()
+        _dying.extend(found)
         deadline = clock.monotonic() + _PATIENCE
-        while found and clock.monotonic() < deadline:
-            found = [number for number in found if not _has_gone(number)]
+        while any(number in found for number in wait_for_dying()) and clock.monotonic() < deadline:
             time.sleep(0.001)
+
+
+def wait_for_dying() -> list[int]:
+    """Waits for those that were killed and have ended; returns those that have not."""
+    for number in _dying.copy():
+        if _has_gone(number):
+            with contextlib.suppress(ValueError):  # another thread has seen it
+                _dying.remove(number)
+    return _dying.copy()
 
 
 def _has_gone(pid: int) -> bool:
@@ -104,10 +117,14 @@ def terminate_descendants(pid: int) -> None:
         _send(descendants(pid), signal.SIGTERM)
 
 
-def _send(pids: list[int], number: int) -> None:
+def _send(pids: list[int], number: int) -> list[int]:
+    """Sends a signal to processes; returns those that got it."""
+    reached = []
     for pid in pids:
         with contextlib.suppress(OSError):  # it has ended, or has other privileges
             system.kill(pid, number)
+            reached.append(pid)
+    return reached
 
 
 def descendants(pid: int) -> list[int]:
