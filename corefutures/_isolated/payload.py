@@ -505,7 +505,7 @@ class Encoder:
     def _make_picklery(self, segment: Callable[[Buffer], Segment] | None) -> _Picklery:
         if self._tables is None:
             self._tables = () if self._reducers is None else self._reducers()
-        return _Picklery(self._pickler, self._tables, segment)
+        return _Picklery(self._pickler, self._tables, segment, self._spool)
 
     def _segment(self, content: Buffer) -> Segment:
         """Returns a segment with large content; the same as before, if that has not been sent yet."""
@@ -526,8 +526,15 @@ class _Picklery:
     The pickler writes large content as it is, with no copy of its own in between.
     """
 
-    def __init__(self, make: Any, tables: Sequence[Reducers], segment: Callable[[Buffer], Segment] | None) -> None:
+    def __init__(
+        self,
+        make: Any,
+        tables: Sequence[Reducers],
+        segment: Callable[[Buffer], Segment] | None,
+        copies: bool,
+    ) -> None:
         self._segment = segment
+        self._copies = copies  # bytes, too; or else they are kept as they are, and so once, whoever waits with them
         self._segments = 0  # made for this dump
         self._pieces: list[Buffer | Segment] = []
         self._buffers: list[tuple[Any, bool]] = []
@@ -574,7 +581,12 @@ class _Picklery:
 
     def write(self, piece: Buffer | pickle.PickleBuffer) -> None:
         content: Buffer = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
-        if len(content) >= LARGE and self._segment is not None and self._segments < _LARGE_AT_MOST:
+        if (
+            len(content) >= LARGE
+            and self._segment is not None
+            and self._segments < _LARGE_AT_MOST
+            and (self._copies or type(content) is not bytes)
+        ):
             self._segments += 1
             self._pieces.append(self._segment(content))
         else:  # a memoryview is of memory that the pickler has only now
