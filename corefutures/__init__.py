@@ -71,6 +71,10 @@ def __getattr__(name: str) -> object:
         from importlib import import_module  # here for start-up time only
 
         value: object = getattr(import_module(f"corefutures.{_HOMES[name]}"), name)
+    elif name in _POOLS.values():  # a submodule of `concurrent.futures`, whose exceptions handlers name
+        from importlib import import_module
+
+        return import_module(f"corefutures.{name}")
     elif name in _FORWARDED:
         value = _forwarded(name)
     elif name in _POOLS:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, overload
 
+from corefutures import interpreter as interpreter, process as process, thread as thread
 from corefutures._adapting import adapt as adapt
 from corefutures._comparing.compare import compare as compare
 from corefutures._comparing.report import Comparison as Comparison, Trial as Trial

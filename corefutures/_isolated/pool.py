@@ -84,7 +84,7 @@ class Pool(ABC):
     #: Said of a worker that was lost before it was ready.
     UNGUARDED = (
         "It had not finished starting. Does it import a main module that makes the pool at import time? Then put that"
-        " under `if __name__ == '__main__':`, in a file: a main module read from standard input can't be imported."
+        " under `if __name__ == '__main__':`."
     )
 
     def __init__(

@@ -70,7 +70,10 @@ def explain_missing(error: BaseException, encode: Any) -> None:
     error.__cause__ = None  # a traceback of ours, in the worker
     cloud = "" if encode.by_value else f", or make the pool with {_cloudpickle()}"
     where = "in an interactive session, on the command line or under `if __name__ == '__main__':`"
-    told = f"{error.args[0]}: {name} was defined where workers can't import it, {where}; put it into a module{cloud}"
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.name.rpartition(".")[2] == "__main__":
+        where = "in the __main__.py that was started, which would start the program again"
+    told = f"{name} was defined where workers can't import it, {where}; put it into a module{cloud}"
     error.args = (told,)
 
 

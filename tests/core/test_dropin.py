@@ -168,3 +168,17 @@ def test_the_parameters_are_the_standard_library_s(ours: Any, theirs: Any) -> No
 def test_types_can_be_parameterised() -> None:
     assert str(corefutures.Future[int]) == "corefutures._future.Future[int]"
     assert isinstance(corefutures.Future(), corefutures.Future)
+
+
+def test_the_submodules_that_handlers_name_are_there() -> None:
+    from concurrent.futures.process import BrokenProcessPool
+
+    import corefutures.process as named
+
+    assert corefutures.process.BrokenProcessPool is named.BrokenProcessPool is BrokenProcessPool
+    assert corefutures.process.ProcessPoolExecutor is corefutures.ProcessPoolExecutor
+    assert corefutures.thread.BrokenThreadPool is standard.thread.BrokenThreadPool
+    assert corefutures.thread.ThreadPoolExecutor is corefutures.ThreadPoolExecutor
+    assert hasattr(corefutures.interpreter, "BrokenInterpreterPool") is hasattr(standard, "InterpreterPoolExecutor")
+    with pytest.raises(AttributeError):
+        corefutures.process.nonsense  # noqa: B018

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from corefutures.backend import Segment
+#: The names that a main module has: in the process that was started, and where it was run again.
+MAINS = ("__main__", "__mp_main__")
+
 
 # ── functions by value ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -47,7 +50,7 @@ def _by_value(function: FunctionType) -> Any:
 def _is_importable(function: FunctionType) -> bool:
     """Returns whether a function can be had by its name, in any interpreter and without running the main module."""
     module = function.__module__
-    return module != "__main__" and getattr(sys.modules.get(module), function.__qualname__, None) is function
+    return module not in MAINS and getattr(sys.modules.get(module), function.__qualname__, None) is function
 
 
 def _make_function(code: bytes, name: str, qualname: str) -> FunctionType:
@@ -198,7 +201,7 @@ class Encoder(_Encoder):
         Raises:
             NotShareableError: It can't cross; the cause says why.
         """
-        if not kwargs and self._plainly and type(fn) is FunctionType and fn.__module__ != "__main__":
+        if not kwargs and self._plainly and type(fn) is FunctionType and fn.__module__ not in MAINS:
             body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 #: What extension modules say when they refuse to be loaded by a second interpreter.
 _REFUSALS = ("subinterpreter", "sub-interpreter", "more than once per process")
 
-_ADVICE = (
-    "This module, or one that it needs, can't be loaded in an interpreter of its own. The process backend can run"
-    ' this call: corefutures.create_executor("process").'
-)
+_INSTEAD = 'The process backend can run this call: corefutures.create_executor("process").'
+_ADVICE = f"This module, or one that it needs, can't be loaded in an interpreter of its own. {_INSTEAD}"
+
+#: Extension modules that this interpreter could not load for that reason; entries are only added.
+_refused: list[str] = []
 
 
 class FailureReporter(Reporter):
@@ -68,16 +69,45 @@ def _undescribed(error: BaseException, reason: BaseException) -> tuple[str, str,
     return name, name, "builtins", f"<it can't be described: {type(reason).__name__}>", ""
 
 
+def remember_refusals() -> None:
+    """Has this interpreter remember which extension modules refuse to be loaded in it: some libraries go on without."""
+    import _imp
+
+    def remembering(load: Callable[..., Any]) -> Callable[..., Any]:
+        def loads(module: Any, *rest: Any) -> Any:  # a specification, or a module that was made of one
+            try:
+                return load(module, *rest)
+            except ImportError as exc:
+                if _is_refusal(exc):
+                    _refused.append(str(getattr(module, "name", None) or module.__name__))
+                raise
+
+        return loads
+
+    _imp.create_dynamic = remembering(_imp.create_dynamic)
+    _imp.exec_dynamic = remembering(_imp.exec_dynamic)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    return isinstance(error, ImportError) and any(refusal in str(error) for refusal in _REFUSALS)
+
+
 def _advise(error: BaseException) -> None:
-    """Adds a note to what an extension module raised that does not load in more than one interpreter."""
-    chain: BaseException | None = error if isinstance(error, ImportError) else None
+    """Adds a note to what an extension module raised that does not load here, or what may have come of that."""
+    chain: BaseException | None = error
     seen = set()
+    note = ""
     while chain is not None and id(chain) not in seen:
         seen.add(id(chain))
-        if isinstance(chain, ImportError) and any(refusal in str(chain) for refusal in _REFUSALS):
-            error.add_note(_ADVICE)
-            return
+        if isinstance(error, ImportError) and _is_refusal(chain):
+            note = _ADVICE
+            break
+        if _refused and isinstance(chain, (ImportError, NameError, AttributeError)):
+            names = ", ".join(dict.fromkeys(_refused))
+            note = f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
         chain = chain.__cause__ or chain.__context__
+    if note and note not in getattr(error, "__notes__", ()):  # one error may be raised for many calls
+        error.add_note(note)
 
 
 def _summary(error: BaseException) -> tuple[str, str, str, str, str]:

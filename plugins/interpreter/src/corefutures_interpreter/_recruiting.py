@@ -128,6 +128,49 @@ class InterpreterRecruiter:
         return worker
 
 
+class _Making:
+    """How an interpreter is made in its own thread, for another that waits for it.
+
+    Where it is made its start-up hooks run, and ask whether they run in the main thread: they must not be told so.
+    """
+
+    def __init__(self) -> None:
+        self.failure: BaseException | None = None
+        self._wanted = False
+        # Turnstiles: the first is released when an interpreter was made or not, the second when that was noticed.
+        self._made, self._noticed = threading.Lock(), threading.Lock()
+        self._made.acquire()
+        self._noticed.acquire()
+
+    def make(self) -> Any:
+        """Returns the interpreter, None if there is none, or nobody wants it any more; in its thread."""
+        interpreter = None
+        try:
+            interpreter = interpreters.create()
+        except BaseException as exc:
+            self.failure = exc
+        self._made.release()
+        self._noticed.acquire()
+        if interpreter is not None and not self._wanted:
+            interpreter.close()
+            return None
+        return interpreter
+
+    def wait(self) -> None:
+        """Waits for it.
+
+        Raises:
+            BaseException: It could not be made, or a signal handler has raised meanwhile.
+        """
+        try:
+            self._made.acquire()
+            self._wanted = True
+        finally:
+            self._noticed.release()
+        if self.failure is not None:
+            raise self.failure
+
+
 class InterpreterWorker:
     """A worker interpreter and its thread; see `crew.Worker`.
 
@@ -164,11 +207,10 @@ class InterpreterWorker:
         self._closed = tuple(_STREAMS[number] for number in standard_taken.closed())
         self._ends = _OwnTicketEnds(ends) if isinstance(ends, TicketEnds) else _OwnPairEnds(ends)
         self.counter = self._ends.counter
-        interpreter = None
+        making = _Making()
         try:
-            interpreter = interpreters.create()
             self._thread = thread = threading.Thread(
-                target=self._live, args=(interpreter, initializer, serializer), name=name
+                target=self._live, args=(making, initializer, serializer), name=name
             )
             threads.add(thread)
             try:
@@ -176,10 +218,11 @@ class InterpreterWorker:
             except BaseException:
                 threads.discard(thread)
                 raise
+            making.wait()
         except BaseException:
+            if making.failure is not None:  # it is about to end, and nothing is left of it
+                threads.discard(thread)
             self._ends.close()
-            if interpreter is not None:
-                interpreter.close()
             self._end_log()
             raise
         if logs is not None:
@@ -189,8 +232,12 @@ class InterpreterWorker:
         if self._logs is not None and self._log is not None:
             self._logs.end(self._log)
 
-    def _live(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> None:
+    def _live(self, making: _Making, initializer: tuple[Any, ...] | None, serializer: str) -> None:
         """The thread of this worker."""
+        interpreter = making.make()
+        if interpreter is None:
+            self._threads.discard(threading.current_thread())
+            return
         try:
             try:
                 unfit = self._inhabit(interpreter, initializer, serializer)

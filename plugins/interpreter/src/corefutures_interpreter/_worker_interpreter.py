@@ -12,8 +12,8 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures_interpreter._crossing import Encoder, undecodable, unload
-from corefutures_interpreter._failures import FailureReporter
+from corefutures_interpreter._crossing import MAINS, Encoder, undecodable, unload
+from corefutures_interpreter._failures import FailureReporter, remember_refusals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def serve(
     """
     if log is not None:
         _forward_logs(*log)
+    remember_refusals()
     decoder = _Decoder(*main)
     encode = Encoder(serializer)
     if initializer is not None:
@@ -164,6 +165,7 @@ class _Decoder:
     def __init__(self, name: str | None, path: str | None) -> None:
         self._main = name, path
         self._awaited = name is not None or path is not None
+        self._failure: BaseException | None = None  # why that module can't be imported here
 
     def body(self, body: Any) -> Any:
         """Decodes an inline body."""
@@ -177,8 +179,8 @@ class _Decoder:
         try:
             try:
                 return load(body)
-            except AttributeError as exc:
-                if not (self._awaited and "__main__" in str(exc)):
+            except (AttributeError, ModuleNotFoundError) as exc:
+                if not (self._awaited and any(main in str(exc) for main in MAINS)):
                     raise
             self._bring_in_main()
             return load(body)
@@ -193,7 +195,8 @@ class _Decoder:
         from types import ModuleType
 
         global importing_main
-        self._awaited = False
+        if self._failure is not None:  # it is run once, and each call that needs it is told
+            raise self._failure.with_traceback(None)
         name, path = self._main
         importing_main = True
         try:
@@ -201,8 +204,12 @@ class _Decoder:
                 content = runpy.run_module(name, run_name="__mp_main__", alter_sys=True)
             else:
                 content = runpy.run_path(path or "", run_name="__mp_main__")
+        except BaseException as exc:
+            self._failure = exc
+            raise
         finally:
             importing_main = False
+        self._awaited = False
         module = ModuleType("__mp_main__")
         module.__dict__.update(content)
         sys.modules["__main__"] = sys.modules["__mp_main__"] = module

@@ -134,9 +134,10 @@ class ProcessRecruiter:
                 raise
             from corefutures.backend import Pool  # here for start-up time only
 
+            preloaded = _preloaded() if method == "forkserver" else ""
             raise RuntimeError(
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
-                f" {Pool.UNGUARDED}"
+                f" {preloaded or Pool.UNGUARDED}"
             ) from exc
         finally:
             self.starter = 0
@@ -157,9 +158,30 @@ class ProcessRecruiter:
         name = process.name
         if self._inner_threads is not None and self._context.get_start_method() != "fork":
             process.name = LimitedName(name, self._inner_threads)
-        process.start()
+        with _MainWithoutFile():
+            process.start()
         process.name = name
         return process
+
+
+class _MainWithoutFile:
+    """Hides the name of the main module's file, as long as a process is being started, if that is no name of a file.
+
+    multiprocessing would have each worker run a file called "<stdin>". Without that name a worker does without the main
+    module, as it does for `python -c`.
+    """
+
+    def __enter__(self) -> None:
+        main: Any = sys.modules.get("__main__")
+        self._main, self._path = main, getattr(main, "__file__", None)
+        if self._path is None or not self._path.startswith("<"):
+            self._main = None
+        if self._main is not None:
+            vars(self._main).pop("__file__", None)
+
+    def __exit__(self, *_: object) -> None:
+        if self._main is not None:
+            self._main.__file__ = self._path
 
 
 def _check_descriptors() -> None:
@@ -174,6 +196,19 @@ def _check_descriptors() -> None:
     finally:
         while taken:
             system.close(taken.pop())
+
+
+def _preloaded() -> str:
+    """Returns what is said of modules that the fork server was told to import first, which ends it if one fails."""
+    from multiprocessing import forkserver
+
+    modules = [name for name in getattr(forkserver._forkserver, "_preload_modules", ()) if name != "__main__"]
+    if not modules:
+        return ""
+    return (
+        f"The fork server imports {', '.join(modules)} first (set_forkserver_preload), and ends if that fails; what it"
+        " says of that is on standard error."
+    )
 
 
 def _fork_server_ended() -> bool:

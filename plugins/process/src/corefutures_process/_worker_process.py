@@ -12,7 +12,15 @@ import pickle
 import signal
 import sys
 
-from corefutures.backend import Encoder, TicketEnds, interrupts, lifted, serve_tickets, system, take_standard_for_good
+from corefutures.backend import (
+    Encoder,
+    TicketEnds,
+    interrupts,
+    lifted,
+    serve_tickets,
+    system,
+    take_standard_for_good,
+)
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -184,7 +192,7 @@ def _watch(lifeline: int) -> None:
         poll = select.poll()
         poll.register(lifeline, 0)
         poll.poll()
-        os._exit(1)
+        system._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 

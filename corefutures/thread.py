@@ -1,0 +1,21 @@
+"""`concurrent.futures.thread` for programs that name it: its exceptions, with our pool.
+
+Imports nothing until it is asked for a name.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as in `corefutures`
+
+if TYPE_CHECKING:
+    from concurrent.futures.thread import BrokenThreadPool as BrokenThreadPool
+
+    from corefutures import ThreadPoolExecutor as ThreadPoolExecutor
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module  # here for start-up time only
+
+    if name == "ThreadPoolExecutor":
+        return getattr(import_module("corefutures"), name)
+    return getattr(import_module("concurrent.futures.thread"), name)
