@@ -122,6 +122,7 @@ if TYPE_CHECKING:
         thread_seconds as thread_seconds,
         usable_processors as usable_processors,
     )
+    from corefutures._replaced_submit import Seen as Seen, StandardSubmit as StandardSubmit, StandIn as StandIn
     from corefutures._snapshots import (
         CallSnapshot as CallSnapshot,
         Snapshot as Snapshot,
@@ -175,7 +176,10 @@ _HOMES = {
     "PENDING": "corefutures._future",
     "PoolFuture": "corefutures._future",
     "RUNNING": "corefutures._future",
+    "Seen": "corefutures._replaced_submit",
     "Snapshot": "corefutures._snapshots",
+    "StandIn": "corefutures._replaced_submit",
+    "StandardSubmit": "corefutures._replaced_submit",
     "WorkerSnapshot": "corefutures._snapshots",
     "enroll": "corefutures._snapshots",
     "first_names": "corefutures._snapshots",

@@ -24,6 +24,8 @@ from corefutures.backend import (
     IsolatedExecutor,
     LogCollector,
     Pool,
+    Seen,
+    StandardSubmit,
     check_carried,
     check_choice,
     check_count,
@@ -59,6 +61,18 @@ _OWN_WORKER = (
     "a call can't submit to the process pool that runs it: have it return what is to be called next, which its caller"
     " submits, or use create_executor('thread'), whose calls may submit others"
 )
+
+
+_StandardPool = _standard.ProcessPoolExecutor
+
+
+def _stand_in(executor: ProcessPoolExecutor) -> Any:
+    from corefutures_process._stand_in import ProcessStandIn  # here for start-up time only
+
+    return ProcessStandIn(executor)
+
+
+_submit = StandardSubmit(_StandardPool, "_work_ids", _stand_in)
 
 
 class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
@@ -239,6 +253,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         """
         if not callable(fn):
             raise not_callable("submit", fn)
+        if _StandardPool.submit is not _submit.function or _submit.is_recoded():  # a tool has replaced it
+            self._cf_pool.check_open()
+            if type(fn) is not Seen:
+                return _submit.seen(self, ProcessPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
+            fn = fn.function
         return self._cf_pool.submit(fn, args, kwargs)
 
     def kill(self, future: Future[Any]) -> bool:

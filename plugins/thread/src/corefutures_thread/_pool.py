@@ -19,6 +19,8 @@ from corefutures.backend import (
     Executor,
     Living,
     PoolFuture,
+    Seen,
+    StandardSubmit,
     Variables,
     audience,
     check_choice,
@@ -54,6 +56,17 @@ _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 #: Every living pool, for the end of the interpreter and for forked children.
 _pools: Living[ThreadPoolExecutor] = Living()
 _exiting = False
+
+_StandardPool = _standard.ThreadPoolExecutor
+
+
+def _stand_in(executor: ThreadPoolExecutor) -> Any:
+    from corefutures_thread._stand_in import ThreadStandIn  # here for start-up time only
+
+    return ThreadStandIn(executor)
+
+
+_submit = StandardSubmit(_StandardPool, "_work_queue", _stand_in)
 
 
 class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
@@ -130,6 +143,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         self._cf_crew = self._cf_assemble()
         if _exiting:
             self._cf_crew.close(RuntimeError(_AFTER_EXIT))
+        _submit.is_recoded()
         _pools.add(self)
         enroll(self)
         if audience.present:
@@ -156,6 +170,11 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             raise crew.refuse()
         if not callable(fn):  # an annotation is no proof
             raise not_callable("submit", fn)
+        unbusy = crew.idle or not crew.threads
+        if _StandardPool.submit is not _submit.function or (unbusy and _submit.is_recoded()):  # a tool has replaced it
+            if type(fn) is not Seen:
+                return _submit.seen(self, ThreadPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
+            fn = fn.function
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
         if self._cf_is_special and self._cf_has_run_here(future, crew):
             return future

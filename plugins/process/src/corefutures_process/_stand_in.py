@@ -1,0 +1,40 @@
+"""What a tool's replacement of the standard `ProcessPoolExecutor.submit` works on; loaded once there is one.
+
+Touches the door and the standard library's pool.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+from corefutures.backend import StandIn
+
+
+class ProcessStandIn(StandIn, ProcessPoolExecutor):
+    """Stands in for one of our executors, for one call."""
+
+    _shutdown_thread = False
+    _queue_count = 0
+    _safe_to_dynamically_spawn_children = False
+
+    @property
+    def _pending_work_items(self) -> Any:  # type: ignore[override]
+        return self
+
+    _work_ids = _executor_manager_thread_wakeup = _pending_work_items
+
+    def __setitem__(self, number: int, item: Any) -> None:
+        self.taken = item.future, (item.fn, item.args, item.kwargs)
+
+    def put(self, number: int) -> None:
+        """Does nothing: as of the queue of numbers."""
+
+    def wakeup(self) -> None:
+        """Does nothing: as of what wakes the pool's thread."""
+
+    def _adjust_process_count(self) -> None:
+        pass
+
+    def _start_executor_manager_thread(self) -> None:
+        pass

@@ -1,0 +1,30 @@
+"""What a tool's replacement of the standard `ThreadPoolExecutor.submit` works on; loaded once there is one.
+
+Touches the door and the standard library's pool.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from corefutures.backend import StandIn
+
+
+class ThreadStandIn(StandIn, ThreadPoolExecutor):
+    """Stands in for one of our executors, for one call."""
+
+    _shutdown = False
+
+    @property
+    def _work_queue(self) -> Any:  # type: ignore[override]
+        return self
+
+    def put(self, item: Any) -> None:
+        """Takes the call: as of the queue."""
+        self.taken = item.future, getattr(item, "task", None) or (item.fn, item.args, item.kwargs)
+
+    def _adjust_thread_count(self) -> None:
+        pass
+
+    _resolve_work_item_task: Any = staticmethod(lambda fn, args, kwargs: (fn, args, kwargs))  # from Python 3.14 on
