@@ -35,7 +35,7 @@ ELSEWHERE = "tcp://127.0.0.1:1"
         ({"at_exit": "cancel"}, futures.UnsupportedError, "exit"),
         ({"context": "copy"}, futures.UnsupportedError, "context"),
         ({"forward_logs": True, "address": ELSEWHERE}, futures.UnsupportedError, "logs"),
-        ({"max_tasks_per_child": 1}, TypeError, "max_tasks_per_child"),
+        ({"max_tasks_per_child": 1}, futures.UnsupportedError, "replace workers"),
         # which cluster
         ({"address": ELSEWHERE, "scheduler_file": "x"}, ValueError, "address and scheduler_file"),
         ({"address": ELSEWHERE, "n_workers": 2}, TypeError, "n_workers"),
