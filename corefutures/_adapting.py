@@ -121,6 +121,12 @@ class AdaptedExecutor(Executor):
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
+    @property
+    def _max_workers(self) -> int:
+        """How many workers there are, as far as is known: for those that divide their work by it."""
+        known = getattr(self._cf_adapted, "_max_workers", None)
+        return known if isinstance(known, int) and known > 0 else usable_processors()
+
     def __init__(self, executor: Adaptable, capabilities: Capabilities) -> None:
         self.capabilities: Final = capabilities
         self._cf_adapted = executor

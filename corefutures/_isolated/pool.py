@@ -540,6 +540,8 @@ class Pool(ABC):
             return False
         if self._on_loss == BREAK:
             message = f"a worker of the {self.name} was lost while the call was running or pending: {loss}{hint}"
+            if loss.pid is not None:  # a text that programs look for
+                message += ". A child process terminated abruptly, the process pool is not usable anymore"
             self.break_(message, loss)
             return False
         self._losses_in_a_row = 1 if self.finished else self._losses_in_a_row + 1

@@ -141,3 +141,46 @@ def test_notifying_without_ending_wakes_nobody() -> None:
     future.set_result(3)
     waiter.join(LIMIT / 2)
     assert outcome == [3]
+
+
+def test_recipes_that_poke_at_a_pool_of_threads_work_or_name_the_option() -> None:
+    from concurrent.futures import thread as standard_thread
+
+    gate = threading.Event()
+
+    class Bounded(corefutures.ThreadPoolExecutor):
+        def __init__(self) -> None:
+            super().__init__(1)
+            self._work_queue = queue.Queue(maxsize=2)
+
+    with pytest.warns(UserWarning, match="max_pending=2"):
+        bounded = Bounded()
+    with bounded:
+        assert [bounded.submit(int).result(LIMIT) for _ in range(10)] == [0] * 10
+        with pytest.raises(AttributeError, match="in the order submitted"):
+            bounded._work_queue = queue.LifoQueue(2)
+    with pytest.warns(UserWarning, match="at_exit='cancel'"):
+        type("Daemon", (corefutures.ThreadPoolExecutor,), {"_adjust_thread_count": lambda self: None})
+
+    with corefutures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(gate.wait)
+        waiting = [pool.submit(gate.wait) for _ in range(3)]
+        while not running.running():
+            pass
+        while not pool._work_queue.empty():
+            pool._work_queue.get_nowait().future.cancel()  # type: ignore[attr-defined]
+        del standard_thread._threads_queues[next(iter(pool._threads))]  # type: ignore[attr-defined]
+        gate.set()
+    assert all(future.cancelled() for future in waiting)
+
+
+def test_what_waits_in_a_pool_of_processes_can_be_counted() -> None:
+    with corefutures.ProcessPoolExecutor(1) as pool:
+        futures = [pool.submit(abs, number) for number in range(3)]
+        assert {item.future for item in pool._pending_work_items.values()} <= set(futures)
+        assert [future.result(LIMIT) for future in futures] == [0, 1, 2]
+
+
+def test_an_adapted_executor_tells_how_many_workers_it_has() -> None:
+    with standard.ThreadPoolExecutor(3) as executor:
+        assert corefutures.adapt(executor)._max_workers == 3  # type: ignore[attr-defined]

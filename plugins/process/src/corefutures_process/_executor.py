@@ -12,6 +12,7 @@ import pickle
 import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from corefutures import UnsupportedError
@@ -282,6 +283,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
         return self._cf_pool.defect or False
+
+    @property
+    def _pending_work_items(self) -> dict[int, Any]:  # type: ignore[override]
+        return {number: SimpleNamespace(future=future) for number, future in list(self._cf_pool.calls.items())}
 
     @property
     def _shutdown_lock(self) -> Any:  # type: ignore[override]

@@ -395,8 +395,10 @@ class ProcessWorker:
             self._wait(None)  # one that leaves takes its time
         ended = self._killed or self._pidfd >= 0
         process.join(_PATIENCE if ended and not self._is_child else None)
-        if (trees := sys.modules.get("corefutures_process._trees")) is not None:
-            trees.wait_for_dying()
+        # Not there, or not complete yet: then nothing has been killed with what it had started.
+        wait_for_dying = getattr(sys.modules.get("corefutures_process._trees"), "wait_for_dying", None)
+        if wait_for_dying is not None:
+            wait_for_dying()
         if self._on_end is not None:
             self._on_end()
         self._strike_off(process)

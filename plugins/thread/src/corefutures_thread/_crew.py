@@ -8,6 +8,7 @@ leaves nothing locked.
 from __future__ import annotations
 
 import _thread
+import concurrent.futures.thread as _standard
 import logging
 import threading
 import time
@@ -15,6 +16,8 @@ from collections import deque
 from contextvars import Context
 from itertools import count
 from operator import methodcaller
+from queue import Empty
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import (
@@ -55,7 +58,26 @@ _MOST_COUNTS = 100
 class Calls(deque["PoolFuture[Any]"]):
     """The calls that wait for a worker, oldest first."""
 
-    qsize = deque.__len__  # monitoring code reads `executor._work_queue.qsize()`
+    # What programs do with the standard library's `_work_queue`: look at it, and take out what waits, to cancel it.
+    qsize = deque.__len__
+
+    def empty(self) -> bool:
+        """Returns whether nothing waits."""
+        return not self
+
+    def get_nowait(self) -> Any:
+        """Takes out the oldest call; its `future` is to be cancelled then.
+
+        Raises:
+            queue.Empty: There is none.
+        """
+        try:
+            return SimpleNamespace(future=self.popleft())
+        except IndexError:
+            raise Empty from None
+
+    def put(self, item: object) -> None:
+        """Does nothing: no worker needs to be woken by an item that is no call."""
 
 
 class Crew:
@@ -140,6 +162,7 @@ class Crew:
                 del self.threads[thread]
                 return
             thread.name = f"{self._name_prefix}_{next(self._numbers)}"
+            _standard._threads_queues[thread] = self.calls  # type: ignore[index]  # programs take out whom they don't want to wait for
             start_thread(thread)
         except BaseException as exc:
             if not thread.is_alive():  # not interrupted while it waited for the thread to run

@@ -9,9 +9,11 @@ import concurrent.futures.thread as _standard
 import itertools
 import os
 import threading
+import warnings
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from contextvars import copy_context
+from queue import LifoQueue, PriorityQueue, Queue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from corefutures.backend import (
@@ -41,7 +43,7 @@ from corefutures.backend import (
     unreachable,
     unsupported,
 )
-from corefutures_thread._crew import Calls, Crew
+from corefutures_thread._crew import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -328,8 +330,26 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         return self._cf_crew.threads
 
     @property
-    def _work_queue(self) -> Calls:  # type: ignore[override]
+    def _work_queue(self) -> Any:
         return self._cf_crew.calls
+
+    @_work_queue.setter
+    def _work_queue(self, queue: Any) -> None:
+        places = getattr(queue, "maxsize", 0)
+        if not isinstance(queue, Queue) or isinstance(queue, LifoQueue | PriorityQueue) or places <= 0:
+            raise AttributeError("calls start in the order submitted here, in no other queue than the pool's own")
+        warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
+        self._cf_crew.room = make_room(places, "block")
+        self._cf_is_special = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_adjust_thread_count" in vars(cls):
+            warnings.warn(
+                f"{cls.__name__}._adjust_thread_count() is never called: a ThreadPoolExecutor of corefutures starts its"
+                " threads itself; so that calls don't keep the program from ending, pass at_exit='cancel'",
+                stacklevel=2,
+            )
 
     @property
     def _shutdown(self) -> bool:  # type: ignore[override]
