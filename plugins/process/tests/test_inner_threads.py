@@ -12,7 +12,8 @@ import pytest
 
 import corefutures
 from corefutures import ProcessPoolExecutor, ThreadPoolExecutor, UnsupportedError
-from corefutures_process._inner_threads import VARIABLES, LimitedName
+from corefutures_process._inner_threads import VARIABLES
+from corefutures_process._surroundings import ProcessName, surroundings
 
 LIMIT = 30.0
 
@@ -49,13 +50,14 @@ def test_numpy_keeps_to_it(make_pool):
 def test_the_name_sets_limits_where_it_arrives(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    name = LimitedName("it's", 2)
+    name = ProcessName("it's", surroundings(2))
     assert name == "it's"
     data = pickle.dumps(name)
-    monkeypatch.setattr(os, "environ", {})
+    expected = {**os.environ, **dict.fromkeys(VARIABLES, "2")}
+    monkeypatch.setattr(os, "environ", {"SECRET": "removed meanwhile"})
     arrived = pickle.loads(data)
     assert (arrived, type(arrived)) == ("it's", str)
-    assert os.environ == dict.fromkeys(VARIABLES, "2")
+    assert os.environ == expected
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-1, ValueError), (True, TypeError), ("1", TypeError)])

@@ -32,27 +32,6 @@ def check_inner_threads(threads: object) -> None:
     check_count("inner_threads", threads)
 
 
-class LimitedName(str):
-    """A process's name that sets the limits when it arrives: nothing of a process arrives earlier.
-
-    The main module is imported next, and the initializer's after that. The module search path has not arrived yet, so
-    this comes as what every Python has.
-    """
-
-    __slots__ = ("__dict__",)
-    _threads: int
-
-    def __new__(cls, name: str, threads: int) -> LimitedName:
-        """Returns `name`, with the number of threads that it brings along."""
-        made = super().__new__(cls, name)
-        made._threads = threads
-        return made
-
-    def __reduce__(self) -> Any:
-        limits = dict.fromkeys(VARIABLES, str(self._threads))
-        return eval, (f"__import__('os').environ.update({limits!r}) or {str(self)!r}",)
-
-
 class LimitedStart:
     """An initializer that limits what is there already, then runs another one.
 

@@ -31,8 +31,9 @@ from corefutures.backend import (
     threads_are_replaced,
 )
 from corefutures_process import _worker_process
-from corefutures_process._inner_threads import LimitedName, LimitedStart
+from corefutures_process._inner_threads import LimitedStart
 from corefutures_process._lines import open_line, travelling
+from corefutures_process._surroundings import ProcessName, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,9 +156,9 @@ class ProcessRecruiter:
         process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
             target=_worker_process.serve, args=arguments
         )
-        name = process.name
-        if self._inner_threads is not None and self._context.get_start_method() != "fork":
-            process.name = LimitedName(name, self._inner_threads)
+        name, method = process.name, self._context.get_start_method()
+        if method == "forkserver" or (self._inner_threads is not None and method != "fork"):
+            process.name = ProcessName(name, surroundings(self._inner_threads))
         with _MainWithoutFile():
             process.start()
         process.name = name
