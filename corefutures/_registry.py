@@ -515,6 +515,7 @@ OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "check_versions": ("dask",),
     "client": ("dask",),
     "kill_on_cancel": ("process",),
+    "kill_tree": ("process",),
     "max_tasks_per_child": ("process",),
     "mp_context": ("process",),
     "on_worker_loss": ("process",),

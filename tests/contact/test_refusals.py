@@ -84,6 +84,7 @@ for option, value, error, phrase in [
     ("max_tasks_per_child", 0, ValueError, "max_tasks_per_child must be >= 1, not 0"),
     ("on_worker_loss", "brake", ValueError, "on_worker_loss must be 'break' or 'replace', not 'brake'"),
     ("serializer", "json", ValueError, "serializer must be 'pickle' or 'cloudpickle', not 'json'"),
+    ("kill_tree", "no", TypeError, "kill_tree must be True or False, not 'no'"),
     ("kill_on_cancel", "no", TypeError, "kill_on_cancel must be True or False, not 'no'"),
     ("inner_threads", "4", TypeError, "inner_threads must be an integer or None, not '4': write inner_threads=4"),
     ("inner_threads", 0, ValueError, "inner_threads must be greater than 0, not 0"),

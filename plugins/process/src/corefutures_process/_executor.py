@@ -172,6 +172,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         check_choice("at_exit", at_exit, get_args(AtExit))
         self._cf_at_exit = at_exit
         self._cf_kill_on_cancel = bool(kill_on_cancel)
+        check_flag("kill_tree", kill_tree)
         self._cf_kill_tree = bool(kill_tree)
         self._cf_room_options = (max_pending, when_full, self._max_workers)
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
