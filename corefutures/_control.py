@@ -6,7 +6,9 @@ Touches `_executor`, `_future` and `_exceptions`. Guarantees: none of it costs a
 from __future__ import annotations
 
 import queue
+from collections import deque
 from collections.abc import Iterable
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 from corefutures._exceptions import PoolFullError
@@ -111,6 +113,9 @@ class Room:
 
     A token for each place, in a queue whose methods may be called from anywhere, also from finalisers and signal
     handlers that interrupt them.
+
+    One of the pool's own threads, which may be the one that would free a place, never waits for one: with "block" it
+    runs the call itself where it runs calls in any case, and is let in without a place where it only serves workers.
     """
 
     def __init__(self, places: int, when_full: str) -> None:
@@ -120,36 +125,60 @@ class Room:
         for _ in range(places):
             self._tokens.put(_PLACE)
 
-    def enter(self, may_block: bool = True) -> bool:
-        """Takes a place; returns False if the caller is to run the call.
-
-        Args:
-            may_block: Whether the thread may be held up: one of the pool's own may not, and runs the call.
-
-        Raises:
-            PoolFullError: There is no place, and `when_full` says so.
-        """
-        try:
-            token = self._tokens.get_nowait()
-        except queue.Empty:
-            if self._when_full == "raise":
-                raise PoolFullError(f"{self._places} calls are waiting already (max_pending)") from None
-            if self._when_full == "caller_runs" or not may_block:
-                return False
-            token = self._tokens.get()
-        if token is _CLOSED:
-            self._tokens.put(_CLOSED)
-        return True
-
-    def leave(self) -> None:
-        """Gives a place back."""
-        self._tokens.put(_PLACE)
-
     def close(self) -> None:
         """Lets everybody in who is held up, and who comes later: the pool takes no calls any more."""
         self._tokens.put(_CLOSED)
 
 
+class Place:
+    """The place of one call in a `Room`: none, until it is taken, and once it was left.
+
+    A token moves between the room and the place in one operation, which an interrupt comes before or after: so
+    whoever is interrupted calls `leave`, and none is lost.
+    """
+
+    __slots__ = ("_held", "_room")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._held: list[bool] = []
+
+    def take(self, own_thread: bool = False) -> bool:
+        """Takes the place, after waiting for it; returns whether it could be had, or need not.
+
+        Args:
+            own_thread: Whether this is one of the pool's own threads, which is not held up.
+
+        Raises:
+            PoolFullError: There is no place, and `when_full` says so.
+        """
+        room = self._room
+        try:
+            self._held.extend(starmap(room._tokens.get_nowait, _NO_ARGUMENTS))
+        except queue.Empty:
+            if room._when_full == "raise":
+                raise PoolFullError(f"{room._places} calls are waiting already (max_pending)") from None
+            if room._when_full == "caller_runs" or own_thread:
+                return False
+            self._held.extend(starmap(room._tokens.get, _NO_ARGUMENTS))
+        if self._held[0] is _CLOSED:
+            self.leave()
+        return True
+
+    def leave(self) -> None:
+        """Gives the place back, if it is held."""
+        try:
+            deque(map(self._room._tokens.put, starmap(self._held.pop, _NO_ARGUMENTS)), 0)
+        except IndexError:
+            pass
+
+    @property
+    def runs_caller(self) -> bool:
+        """Whether a call without a place is to be run by whoever submits it."""
+        return self._room._when_full == "caller_runs"
+
+
+_NO_ARGUMENTS: Final = ((),)
 _PLACE: Final = True
 _CLOSED: Final = False
 

@@ -152,15 +152,19 @@ class Future(_standard.Future[_T], Generic[_T]):
         if self._state in DONE:
             return self.cancelled()
         state = PENDING
-        if self._cf_lock.taken:
-            state = self._state
-            if state == PENDING:
-                self._state = CANCELLED
-            self._cf_lock.release()
-        if state != PENDING:
-            return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
-        if self._cf_watched:
+        try:
+            if self._cf_lock.taken:
+                state = self._state
+                if state == PENDING:
+                    self._state = CANCELLED
+                self._cf_lock.release()
+            if state != PENDING:
+                return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+            if self._cf_watched:
+                self._cf_announce_cancellation()
+        except BaseException:  # of a signal handler, or of a callback
             self._cf_announce_cancellation()
+            raise
         return True
 
     def cancelled(self) -> bool:
@@ -306,20 +310,25 @@ class Future(_standard.Future[_T], Generic[_T]):
         self._cf_finish(None, exception)
 
     def _cf_finish(self, result: _T | None, exception: BaseException | None) -> None:
-        state = PENDING
-        if self._cf_lock.taken:
-            state = self._state
+        state = FINISHED
+        try:
+            if self._cf_lock.taken:
+                state = self._state
+                if state not in DONE:
+                    self._result = result
+                    self._exception = exception
+                    self._state = FINISHED  # F2: after the outcome
+                    if self._cf_listeners:
+                        self._cf_to_tell = [*self._cf_listeners]
+                self._cf_lock.release()
+            if state not in DONE and self._cf_watched:
+                self._cf_announce()
+        except BaseException:  # of a signal handler, or of a callback
             if state not in DONE:
-                self._result = result
-                self._exception = exception
-                self._state = FINISHED  # F2: after the outcome
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
+                self._cf_announce()
+            raise
         if state in DONE:
             raise InvalidStateError(f"{state}: {self!r}")
-        if self._cf_watched:
-            self._cf_announce()
 
     def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:
         """Returns (done, cancelled, result, exception) as of one moment; asyncio reads it from 3.15 on."""
@@ -578,11 +587,17 @@ class PoolFuture(Future[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        if not self._cf_revoke():
-            return self.cancelled()
-        self._cf_forget_call()
-        if self._cf_watched:
-            self._cf_announce()
+        try:
+            if not self._cf_revoke():
+                return self.cancelled()
+            self._cf_forget_call()
+            if self._cf_watched:
+                self._cf_announce()
+        except BaseException:  # of a signal handler, or of a callback
+            if self.cancelled():
+                self._cf_forget_call()
+                self._cf_announce()
+            raise
         return True
 
     def _cf_begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections import deque
 from itertools import repeat
 from marshal import loads
@@ -59,7 +60,7 @@ class AttendedPool(Pool):
         super().__init__(**options)
         self._chair: Chair | None = None
         self._desk: TicketDesk | None = None
-        self._wake_up = -1
+        self._bell: Any = None  # wakes the collector
         self._stations: set[Any] = set()  # all workers that have not ended; changed under `lock`
         self._watched: dict[int, Any] = {}  # stations by descriptor: of frames, or a sentinel
         self._untold: deque[CallFuture[Any]] = deque()  # ended by threads that waited; the collector tells of them
@@ -112,7 +113,7 @@ class AttendedPool(Pool):
                 sitter.ended.append(future)
             self._stand_up(chair, sitter)
             self._wake()
-            if not isinstance(exc, (ValueError, OSError)) or self._wake_up >= 0:
+            if not isinstance(exc, (ValueError, OSError)) or self._bell is not None:
                 raise  # or else all was closed: the call has failed, or is about to
         return None if deadline is None else deadline - clock.monotonic(), seated
 
@@ -207,9 +208,17 @@ class AttendedPool(Pool):
             return None, self._error_in(body)
         return self._decoded(loads if kind == PLAIN else self._decode, body)
 
+    @abstractmethod
+    def _finish_own_cancellations(self, desk: TicketDesk) -> None:
+        """Finishes what this very thread was interrupted in."""
+
     # ── others ───────────────────────────────────────────────────────────────────────────────────────────
 
     def relieve(self) -> None:
+        desk = self._desk
+        if desk is not None and desk.withdrawn:
+            self._finish_own_cancellations(desk)
+            self._have_looked_after()
         chair = self._chair
         if chair is None or not chair.occupied:
             return

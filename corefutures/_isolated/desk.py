@@ -1,7 +1,8 @@
 """`TicketDesk`: where tickets for calls are written, and taken back, and where the calls' bodies lie.
 
 Touches `frames` and the kernel (Linux). Guarantees: a ticket is read by one worker or taken back here, never both;
-tickets are in the pipe in the order of their numbers; nothing here waits for a worker.
+tickets are written in the order of the calls; nothing here waits for a worker; a thread that is interrupted at any
+point here, for however long, keeps nothing that the others need (F8).
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import sys
 import threading
 from collections import deque
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from functools import partial
+from io import FileIO
+from itertools import chain, filterfalse, islice, repeat, starmap, takewhile, tee
+from operator import attrgetter, itemgetter
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
 
-from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
+from corefutures._isolated.frames import PARCEL_SIZE, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
 from corefutures._originals import system
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Iterator
 
     from corefutures._isolated.future import CallFuture
-
-_T = TypeVar("_T")
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -35,8 +39,21 @@ _LARGE: Final = INLINE_LIMIT
 #: no time for them. They cost nothing in fairness, since any worker takes the next one, and any can be taken back.
 _AHEAD: Final = 1024
 _LARGE_AHEAD: Final = 16
-#: An atomic write to a pipe is at most so large.
+#: Bytes: an atomic write to a pipe is at most so large.
 _ATOMIC: Final = 4096
+#: Tickets that are written together at most.
+_TOGETHER: Final = _ATOMIC // TICKET.size
+#: Bytes: all that a pipe holds, as a rule.
+_READ_SIZE: Final = 1 << 16
+
+#: The two ways in which a drained pipe is read: the numbers of the tickets, and the tickets whole.
+_NUMBERS: Final = Struct(f"=Q{TICKET.size - 8}x")
+_WHOLE: Final = Struct(f"={TICKET.size}s")
+
+_NO_ARGUMENTS: Final = ((),)
+_is_prepared: Final = attrgetter("_sent")
+_NUMBER: Final = itemgetter(1)
+_REVERSED: Final = itemgetter(1, 0)
 
 
 class TicketDesk:
@@ -44,251 +61,310 @@ class TicketDesk:
 
     Args:
         berths: How many workers there may be at a time.
-        backlog: The calls that are to be sent, in order; taken out at the left here, added at the right elsewhere.
+        backlog: The calls that are to be sent, in order; taken out here, added at the right elsewhere.
 
-    Thread safety: `post` and `take_back` may be called from any thread, also by a signal handler that interrupts
-    one of them.
+    Where a call is, from `prepare` on. A move from one place to the next is one operation of the interpreter, which
+    no signal handler, no finaliser and no other thread comes into; so whoever comes meanwhile finds every call in a
+    place, and goes on with it himself:
+
+    1. `ready`: its ticket is made, and it is in the backlog, or about to be put there;
+    2. in the pipe, moved there by whoever posts (`_write`);
+    3. a worker has read the ticket: the call is the worker's, and `out` alone knows of it here. Or
+    4. `returned`: somebody has read it back (`_drain`), and whoever posts moves it into the pipe again, first;
+    5. `withdrawn`, from 1 or 4: it is to be cancelled, and no ticket of it can be written any more.
+
+    A call for which there is no cell stays in the backlog unprepared, and no call behind it is sent. The collector
+    prepares it, alone.
+
+    The pipe is never full: a ticket needs a cell, and there are no more cells than go into it.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser that interrupts another of
+    them, if it doesn't say otherwise.
     """
 
     def __init__(self, berths: int, backlog: deque[CallFuture[Any]]) -> None:
+        with ExitStack() as opened:  # closed again unless all of it can be had
+            self.tickets, inlet = system.pipe()  # the workers' end; ours
+            opened.callback(system.close, self.tickets)
+            self._inlet = opened.enter_context(FileIO(inlet, "wb"))
+            system.set_blocking(inlet, False)
+            # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            outlet = FileIO(system.open(f"/proc/self/fd/{self.tickets}", flags), "rb")
+            self._outlet = opened.enter_context(outlet)
+            self._lay_out(berths, _room_in(inlet, _AHEAD + 6 * berths + 2 * _LARGE_AHEAD))
+            # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
+            self.memory = system.memfd_create("corefutures", os.MFD_CLOEXEC)
+            opened.callback(system.close, self.memory)
+            system.ftruncate(self.memory, self.size)
+            self._map = opened.enter_context(mmap.mmap(self.memory, self.size))
+            opened.pop_all()
+        self._open = True
+        # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
+        # a number again: the worker that runs that call is asked to stop.
+        board = memoryview(self._map)[: self.board_size].cast("Q")
+        self._since = board[len(board) // 4 :]
+        self._board, self._asked = board[:berths], board[len(board) // 2 :]
+        self._backlog = backlog
+        # The calls that found no cell. While there may be any, those that come later don't take one before them.
+        self._unprepared: deque[CallFuture[Any]] = deque()
+        self._scarce = False
+        self.ready: dict[int, bytes] = {}  # number → ticket, as in the next one
+        self.returned: dict[int, bytes] = {}
+        self.withdrawn: dict[int, int] = {}  # number → the thread that cancels it
+        self._words: dict[int, bytes] = {}  # STOP and roll calls that were written: the tickets for all who are meant
+        # Taken and given back within one operation, in which all that is written or drained passes the pipe: who waits
+        # for it waits for no more than that, and tickets are written in the order in which they were chosen. Reentrant,
+        # because CPython 3.11 may run a finaliser wherever an object is made.
+        self._renew_lock()
+
+    def _lay_out(self, berths: int, room: int) -> None:
+        """Divides the memory, for no more tickets than there is room for."""
         board_size = -(-32 * berths // mmap.PAGESIZE) * mmap.PAGESIZE
-        small = _AHEAD + berths
-        large = _LARGE_AHEAD + 2 * berths
+        large, small = _LARGE_AHEAD + 2 * berths, _AHEAD + berths
+        large = min(large, room // 8)
+        small = max(1, min(small, room - 2 * large - berths))
         large_start = board_size + -(-small * _SMALL // _LARGE) * _LARGE
         self.board_size = board_size
         self.size = large_start + large * _LARGE
         self._large_start = large_start
         self._small_cells = [board_size + i * _SMALL for i in reversed(range(small))]
         self._large_cells = [large_start + i * _LARGE for i in reversed(range(large))]
-        self.taken_back: dict[int, bool] = {}  # the calls whose tickets were taken back for good, for who cancels them
-        self.out: dict[int, int] = {}  # the calls that have tickets, and the offsets of their bodies (0: none)
-        # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
-        with ExitStack() as opened:  # closed again unless all of it can be had
-            self.memory = system.memfd_create("corefutures", os.MFD_CLOEXEC)
-            opened.callback(system.close, self.memory)
-            system.ftruncate(self.memory, self.size)
-            self._map = opened.enter_context(mmap.mmap(self.memory, self.size))
-            self.tickets, self._inlet = system.pipe()  # the workers' end; ours
-            opened.callback(system.close, self.tickets)
-            opened.callback(system.close, self._inlet)
-            system.set_blocking(self._inlet, False)
-            # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
-            self._outlet = system.open(f"/proc/self/fd/{self.tickets}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            opened.pop_all()
-        # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
-        # a number again: the worker that runs that call is asked to stop.
-        board = memoryview(self._map)[:board_size].cast("Q")
-        self._since = board[len(board) // 4 :]
-        self._board, self._asked = board[:berths], board[len(board) // 2 :]
-        capacity = fcntl.fcntl(self._inlet, getattr(fcntl, "F_GETPIPE_SZ", 1032))
-        self._most = min(small, capacity // TICKET.size // 2)
-        # Held by whoever writes or takes back tickets, never while anything blocks or foreign code runs: the
-        # pipe's ends are non-blocking. Who finds it taken leaves; its holder looks again when done. Reentrant
-        # for one reason: it can be asked whether this very thread holds it, which then is a signal handler.
-        self._seat = threading.RLock()
-        # Where a ticket is that workers can't read. A signal handler may raise at any point, in the middle of
-        # any step: so each ticket is in exactly one place at all times, which whoever sits next finds. What must
-        # not come apart is done in C (`extend(map(…))`), or by one assignment to several names.
-        self._backlog = backlog  # no ticket was made yet
-        self._batch: dict[int, bytes] = {}  # made, of calls that are on their way out of the backlog
-        self._unwritten = b""  # to be written next
-        self._written: deque[int] = deque()  # bytes of that which were written since
-        self._drained: deque[bytes] = deque()  # read back, to be written before that
+        self._parcels = [0] * large  # as cells of no size: their bodies lie elsewhere
+        self._take_small = starmap(self._small_cells.pop, repeat(()))
+        self._take_large = starmap(self._large_cells.pop, repeat(()))
+        self._take_parcel = starmap(self._parcels.pop, repeat(()))
+        self.out: dict[int, int] = {}  # the calls that have cells, and the offsets of these (0: a parcel)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.RLock()
+        self._begin = starmap(self._lock.acquire, repeat(()))
+        self._end = starmap(self._lock.release, repeat(()))
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def waiting(self) -> bool:
-        """Whether there is anything to be written."""
-        return bool(self._backlog or self._unwritten or self._batch or self._drained)
+        """Whether there is anything to be done here."""
+        return bool(self._backlog or self.returned or self.withdrawn or self._unprepared)
 
-    def post(self) -> None:
-        """Writes tickets for what is in the backlog, as far as there is room."""
-        while self.waiting and not self._is_interrupted():
-            progress = False
-            try:
-                if self._seat.acquire(blocking=False):
-                    progress = self._post_some()
-            finally:  # by one call in C: a handler that raises can only come before or after it
-                try:
-                    self._seat.release()
-                except RuntimeError:  # it was taken, or we were interrupted before we had it
-                    pass
-            if not progress:
-                return
+    @property
+    def sent(self) -> int:
+        """How many calls have tickets in the pipe, or at workers."""
+        return len(self.out) - len(self.ready) - len(self.returned)
 
-    def _post_some(self) -> bool:
-        """Returns whether there may be more to be written.
+    def prepare(self, future: CallFuture[Any]) -> None:
+        """Makes the ticket of a call that nobody else knows of yet, or leaves that to the collector.
 
-        There may also if no ticket was made, because all that was found is cancelled by now: what was not looked at,
-        and what came meanwhile from those who found the seat taken, is ours to send.
+        1. A submitter without a cell enters its call into `_unprepared`, then sets `_scarce`.
+        2. The collector clears `_scarce`, then goes through `_unprepared`, and sets it again if that is not empty then.
+
+        So there is no unprepared call without `_scarce`, and the cells of calls that end go to the oldest ones.
         """
-        if self._inlet < 0 or not self._flush():
-            return False
-        has_room = self._fill_batch()
-        made = b"".join(self._batch.values())
-        self._unwritten, self._batch = self._unwritten + made, {}
-        return bool(made or has_room) and self._flush()
+        if self._scarce or not self._make_ticket(future):
+            self.postpone(future)
+            return
+        future._sent = True
+        if type(future._body) is bytes:
+            future._body = None
 
-    def _fill_batch(self) -> bool:
-        """Makes tickets; an interrupted one is gone on with where it was.
+    def postpone(self, future: CallFuture[Any]) -> None:
+        """Leaves it to the collector to make the ticket of a call; it is no error to do so twice."""
+        future._postponed = True
+        self._unprepared.append(future)
+        self._scarce = True
+
+    def prepare_waiting(self) -> list[CallFuture[Any]]:
+        """Makes the tickets that were left to the collector, as far as there are cells. For the collector.
 
         Returns:
-            Whether there is room for more: either the backlog was found empty, or one batch is not enough for it.
+            Those of the calls that were cancelled.
+
+        A cancellation comes either before `_mark_sent`: the call is not sent, so it is cancelled by its state, and we
+        find out here. Or it comes after that, and finds the ticket in `ready`.
         """
-        batch, backlog, out, pack = self._batch, self._backlog, self.out, TICKET.pack
-        small_cells, arena = self._small_cells, self._map
-        room = min(self._most - len(out), _ATOMIC // TICKET.size)
-        while room > 0:
-            try:
-                future = backlog[0]
-            except IndexError:
-                return True
-            number, body = future._number, future._body
-            if number not in batch and body is not None:  # or else it is cancelled, or its pool is broken
-                if type(body) is not bytes:
-                    offset, size = 0, PARCEL_SIZE
-                else:
-                    size = len(body)
-                    cells = small_cells if size <= _SMALL else self._large_cells
-                    if not cells:
-                        return False
-                    offset = cells.pop()
-                    arena[offset : offset + size] = body
-                out[number] = offset
-                batch[number] = pack(number, offset, size)
-            # A cancellation at this point:
-            # 1. it finds the call not sent: it cancels it, and we find out here and write no ticket; or
-            # 2. it finds it sent: it waits for our seat, and then finds the ticket.
-            waiting = future._mark_sent()
-            if not waiting:
-                batch.pop(number, None)
-                self.free(number)
-            elif type(body) is bytes:
-                future._body = None
-            try:
-                if backlog[0] is future:
-                    backlog.popleft()
-            except IndexError:  # the pool broke
-                return True
-            room -= 1
-        return len(out) < self._most
+        cancelled: list[CallFuture[Any]] = []
+        self._scarce = False
+        while self._unprepared:
+            future = self._unprepared[0]
+            number = future._number
+            if not (future._sent or future.done()):
+                if not self._make_ticket(future):
+                    self._scarce = True
+                    break
+                if not future._mark_sent():
+                    self.ready.pop(number, None)
+                    self.free(number)
+                elif type(future._body) is bytes:
+                    future._body = None
+            self._unprepared.popleft()
+            if not future._sent:  # it would be in the way
+                cancelled.append(future)
+                try:
+                    self._backlog.remove(future)
+                except ValueError:  # the pool broke
+                    pass
+        return cancelled
 
-    def _flush(self) -> bool:
-        """Writes what is to be written next; returns whether all of it could be."""
-        while True:
-            self._tidy_up()
-            if not self._unwritten or self._inlet < 0:
-                return True
+    def _make_ticket(self, future: CallFuture[Any]) -> bool:
+        """Makes a ticket; returns False if there is no cell, or nothing here any more."""
+        number, body, out = future._number, future._body, self.out
+        if type(body) is not bytes:
+            size, cells = PARCEL_SIZE, self._take_parcel
+        else:
+            size = len(body)
+            cells = self._take_small if size <= _SMALL else self._take_large
+        try:
+            for out[number] in cells:  # nothing is called between taking it and entering it, after which one may raise
+                break
+        except IndexError:
+            return False
+        offset = out[number]
+        if type(body) is bytes:
             try:
-                self._written.extend(map(system.write, (self._inlet,), (self._unwritten[:_ATOMIC],)))
-            except BlockingIOError:
+                self._map[offset : offset + size] = body
+            except ValueError:  # closed
                 return False
+        self.ready[number] = TICKET.pack(number, offset, size)
+        return True
 
-    def _tidy_up(self) -> None:
-        rest = b"".join(self._drained) + self._unwritten[sum(self._written) :]
-        self._unwritten, self._drained, self._written = rest, deque(), deque()
+    def post(self, most: int = sys.maxsize) -> None:
+        """Writes tickets, those that were taken back first.
+
+        Whoever adds a call to the backlog posts afterwards, or knows that the collector will. So nobody need look again
+        here.
+
+        Args:
+            most: How many tickets at most.
+        """
+        while most > 0 and self._open:
+            backlog = self._backlog
+            try:
+                if self.returned:
+                    numbers = sorted(self.returned)[: min(most, _TOGETHER)]
+                    self._write(self.returned, numbers)
+                    most -= len(numbers)
+                    continue
+                futures = list(takewhile(_is_prepared, islice(backlog, min(most, _TOGETHER))))
+            except RuntimeError:  # another thread has added or removed a call meanwhile, without the GIL
+                continue
+            if not futures:
+                return
+            self._write(self.ready, [future._number for future in futures])
+            for future in futures:  # hints only: what counts is `ready`
+                try:
+                    backlog.remove(future)
+                except ValueError:  # somebody else has
+                    pass
+            most -= len(futures)
+            if len(futures) < _TOGETHER:
+                return
+
+    def _write(self, tickets: dict[int, bytes], numbers: list[int]) -> None:
+        """Moves those of the tickets that are still there into the pipe."""
+        taken = map(tickets.pop, numbers, repeat(b""))
+        step = zip(self._begin, map(self._inlet.write, map(b"".join, (taken,))), self._end, strict=False)
+        try:
+            ((_, written, _),) = islice(step, 1)
+        except BaseException:
+            self._give_back_lock()
+            if self._open:
+                raise
+            return  # there is nobody any more who could read them
+        if written is None:
+            raise BlockingIOError("the pipe of tickets is full")
+
+    def _give_back_lock(self) -> None:
+        """Does what was left out of an operation that failed."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # it failed before
+            pass
 
     def free(self, number: int) -> bool:
-        """Gives back the cell of a call that has ended; returns whether it had a ticket."""
-        offset = self.out.pop(number, None)
-        if offset:
-            (self._small_cells if offset < self._large_start else self._large_cells).append(offset)
-        return offset is not None
+        """Gives back the cell of a call that has ended, or will not be sent; returns whether it had one."""
+        offset = self.out.get(number)
+        if offset is None:
+            return False
+        small = self._small_cells if offset else self._parcels
+        cells = small if offset < self._large_start else self._large_cells
+        try:
+            cells.extend(map(self.out.pop, (number,)))
+        except KeyError:  # somebody else has
+            return False
+        return True
 
     def send_all(self, word: int, times: int) -> None:
-        """Writes STOP, or a roll call, for so many workers."""
-        self._sit(lambda: self._add_words(word, times))
+        """Writes STOP, or a roll call, for so many workers. For the collector."""
+        self._words[word] = TICKET.pack(word, 0, 0) * times
+        while times > 0:
+            self.returned[word] = TICKET.pack(word, 0, 0) * min(times, _TOGETHER)
+            self._write(self.returned, [word])
+            times -= _TOGETHER
 
     def call_roll(self, word: int, workers: int) -> None:
-        """Writes a roll call for so many workers, unless it is still there to be read."""
-
-        def work() -> None:
-            if not any(ticket[0] == word for ticket in self._take_all()):
-                self._add_words(word, workers)
-
-        self._sit(work)
-
-    def _add_words(self, word: int, times: int) -> None:
-        self._unwritten += TICKET.pack(word, 0, 0) * times
+        """Writes a roll call for so many workers, unless it is still there to be read. For the collector."""
+        self.drain()
+        if word not in self.returned:
+            self.send_all(word, workers)
+        self.post()
 
     # ── taking back ──────────────────────────────────────────────────────────────────────────────────────
 
-    def take_back(self, future: CallFuture[Any]) -> bool:
-        """Cancels a call if no worker has its ticket, nor will ever have; returns whether it did.
+    def withdraw(self, number: int) -> bool:
+        """Moves a call to `withdrawn` if no worker has its ticket; returns whether it is there."""
+        self._withdraw(number)
+        if number not in self.withdrawn and number in self.out:
+            self.drain()
+            self._withdraw(number)
+        return number in self.withdrawn
 
-        Whoever else wants the same meanwhile waits for the seat, and finds the call cancelled then. A signal handler
-        that interrupts the holder of the seat is told that it can't be done: nothing can be said for sure.
-        """
+    def _withdraw(self, number: int) -> None:
+        for tickets in (self.ready, self.returned):
+            try:
+                self._move(zip(map(tickets.pop, (number,)), (number,), strict=True))
+            except KeyError:  # it is not there
+                continue
 
-        def work() -> bool:
-            if self._batch:
-                self._post_some()
-            tickets = self._take_all()
-            kept = b"".join([TICKET.pack(*ticket) for ticket in tickets if ticket[0] != future._number])
-            if len(kept) == len(self._unwritten) or not future._cf_revoke():
-                return False
-            self._unwritten = kept
-            self.free(future._number)
-            return True
+    def withdraw_all(self) -> None:
+        """Moves all calls to `withdrawn` that no worker has the ticket of."""
+        self.drain()
+        for tickets in (self.ready, self.returned):
+            try:
+                self._move(map(_REVERSED, iter(tickets.popitem, None)))
+            except KeyError:  # that was all
+                pass
+        for word in self._words:
+            if self.withdrawn.pop(word, None) is not None:
+                self.returned[word] = self._words[word]
 
-        return self._sit(work) or False
-
-    def take_back_all(self) -> None:
-        """Takes back the tickets of all calls that no worker has; their numbers are in `taken_back` then."""
-
-        def work() -> None:
-            numbers = []
-            words = []
-            for ticket in self._take_all():
-                if ticket[0] == STOP or ticket[0] & ROLL_CALL:
-                    words.append(TICKET.pack(*ticket))
-                else:
-                    numbers.append(ticket[0])
-            self._unwritten, self.taken_back = b"".join(words), {**self.taken_back, **dict.fromkeys(numbers, True)}
-
-        self._sit(work)
+    def _move(self, taken: Iterable[tuple[bytes, int]]) -> None:
+        """Enters calls into `withdrawn` by one operation, in which their tickets are taken from elsewhere."""
+        self.withdrawn.update(zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False))
 
     def claimed(self) -> set[int]:
-        """Returns the calls whose tickets workers have read, as of one moment between this call's begin and end."""
+        """Returns the calls whose tickets workers have read. For the collector."""
+        self.drain()
+        return {*self.out.copy()}.difference(self.ready.copy(), self.returned.copy(), self.withdrawn.copy())
 
-        def work() -> set[int]:
-            unread = [ticket[0] for ticket in self._take_all()]
-            return set(self.out).difference(unread, self._batch)
-
-        return self._sit(work) or set()
-
-    def _take_all(self) -> list[tuple[int, int, int]]:
-        """Takes every ticket that nobody has read; they are what is to be written next then. Returns them in order."""
-        self._tidy_up()
+    def drain(self) -> None:
+        """Moves every ticket that nobody has read to `returned`."""
+        if not self._open:
+            return
+        first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
+        numbers = chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first)))
+        tickets = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
+        begin: Iterator[Any] = filterfalse(None, starmap(self._lock.acquire, _NO_ARGUMENTS))
+        end: Iterator[Any] = filter(None, starmap(self._lock.release, _NO_ARGUMENTS))
         try:
-            while self._outlet >= 0:
-                self._drained.extend(map(system.read, (self._outlet,), (1 << 16,)))
-        except BlockingIOError:
-            pass
-        self._tidy_up()
-        return list(TICKET.iter_unpack(self._unwritten))
-
-    # ── the seat ─────────────────────────────────────────────────────────────────────────────────────────
-
-    def _sit(self, work: Callable[[], _T]) -> _T | None:
-        """Does something in the seat, after waiting for it; nothing if this thread has it, and is interrupted."""
-        if self._is_interrupted():
-            return None
-        try:
-            self._seat.acquire()
-            result = work()
-        finally:  # as in `post`
-            try:
-                self._seat.release()
-            except RuntimeError:
-                pass
-            self.post()
-        return result
-
-    def _is_interrupted(self) -> bool:
-        """Returns whether this thread has the seat: then it is a signal handler or finaliser that asks."""
-        return self._seat._is_owned()  # type: ignore[attr-defined, no-any-return]
+            self.returned.update(chain(begin, zip(numbers, tickets, strict=False), end))
+        except BaseException:
+            self._give_back_lock()
+            if self._open:
+                raise
+        for word in self._words:  # of which there were several, perhaps
+            if word in self.returned:
+                self.returned[word] = self._words[word]
 
     # ── the board ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -309,7 +385,10 @@ class TicketDesk:
     def body(self, number: int) -> bytes | None:
         """Returns the beginning of the body of a call that was sent; None if it is not here."""
         offset = self.out.get(number, 0)
-        body = self._map[offset : offset + (_SMALL if offset < self._large_start else _LARGE)]
+        try:
+            body = self._map[offset : offset + (_SMALL if offset < self._large_start else _LARGE)]
+        except ValueError:  # closed
+            return None
         return body if offset and self.out.get(number) == offset else None
 
     def wipe(self, berth: int) -> None:
@@ -335,15 +414,14 @@ class TicketDesk:
 
     def close_ours(self) -> None:
         """Closes the caller's ends; a worker that was just forked goes on with the others."""
-        with self._seat:
-            inlet, outlet, self._inlet, self._outlet = self._inlet, self._outlet, -1, -1
-        if inlet >= 0:
-            system.close(inlet)
-            system.close(outlet)
+        self._open = False
+        with self._lock:
+            self._inlet.close()
+            self._outlet.close()
 
     def disown(self) -> None:
-        """In a forked child: as `close_ours`, whoever had the seat in the parent."""
-        self._seat = threading.RLock()
+        """In a forked child: as `close_ours`, whoever was writing in the parent."""
+        self._renew_lock()
         self.close_ours()
 
     def close(self) -> None:
@@ -355,3 +433,20 @@ class TicketDesk:
         self._asked.release()
         self._since.release()
         self._map.close()
+
+
+def _room_in(inlet: int, wanted: int) -> int:
+    """Sees to it that a pipe holds so many tickets, if it can be; returns how many it holds in any case.
+
+    A pipe is made of pages. A write that doesn't fit into the rest of a page begins another, and a page that was read
+    in part is not free yet: so each page but one is good for a little more than half of what goes into it.
+    """
+    page = mmap.PAGESIZE // TICKET.size // 2
+    capacity = fcntl.fcntl(inlet, getattr(fcntl, "F_GETPIPE_SZ", 1032))
+    pages = -(-wanted // page) + 1
+    if capacity < pages * mmap.PAGESIZE:
+        try:
+            capacity = fcntl.fcntl(inlet, getattr(fcntl, "F_SETPIPE_SZ", 1031), pages * mmap.PAGESIZE)
+        except OSError:  # the user has too many pipes, or it would be larger than is allowed
+            pass
+    return max(3, (capacity // mmap.PAGESIZE - 1) * page)

@@ -10,7 +10,6 @@ import _thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corefutures._future import (
-    CANCELLED,
     CANCELLED_AND_NOTIFIED,
     DONE,
     FINISHED,
@@ -46,6 +45,7 @@ class CallFuture(Future[_T]):
     # Written under `_cf_lock`. While `_sent` is False nobody but us has the call, and cancelling it is a change of
     # state; once it is True, the pool must be asked to take the call back from its workers.
     _sent: bool = False
+    _postponed: bool = False  # our thread is to make its ticket
     _number: int = 0
     _body: bytes | Parcel | None = None
     _pool: Pool | None = None
@@ -66,24 +66,33 @@ class CallFuture(Future[_T]):
     def _cancel_waiting(self) -> bool:
         """Cancels the call unless it runs or has ended; returns whether it is cancelled now."""
         state, pool, sent = PENDING, self._pool, False
-        if self._cf_lock.taken:
-            state, pool, sent = self._state, self._pool, self._sent
-            if state == PENDING and not sent:
-                self._state = CANCELLED_AND_NOTIFIED
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        if state != PENDING:
-            return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
-        if sent and (pool is None or not pool.take_back(self)):
-            return self.cancelled()  # by somebody else, in the meantime
+        try:
+            if self._cf_lock.taken:
+                state, pool, sent = self._state, self._pool, self._sent
+                if state == PENDING and not sent:
+                    self._state = CANCELLED_AND_NOTIFIED
+                    if self._cf_listeners:
+                        self._cf_to_tell = [*self._cf_listeners]
+                self._cf_lock.release()
+            if state == PENDING:
+                if not sent:
+                    self._tell_cancelled(pool)
+                elif pool is not None:
+                    pool.take_back(self)
+        except BaseException:  # of a signal handler, or of a callback
+            if self.cancelled():
+                self._tell_cancelled(pool)
+            raise
+        return self.cancelled()
+
+    def _tell_cancelled(self, pool: Pool | None) -> None:
+        """Does what is left to be done by whoever has marked the call as cancelled; what was done is not done again."""
         if pool is not None:
             pool.drop(self)
         else:
             self._cf_forget_call()
             if self._cf_watched:
                 self._cf_announce()
-        return True
 
     def _cf_await_end(self, timeout: float | None) -> None:
         pool, waited = self._pool, False

@@ -146,7 +146,7 @@ class LogCollector:
         """Starts reading, if it is time to: a worker has been started."""
         with self._lock:
             if not self._reading and self._lines and self._opened >= self._start_at:
-                thread = threading.Thread(target=self._read, name=f"{self._name} log")
+                thread = threading.Thread(target=self._read, name=f"{self._name} log", daemon=False)
                 self._reading = True
                 try:
                     thread.start()

@@ -11,8 +11,10 @@ import marshal
 import sys
 import threading
 from collections import deque
+from functools import partial
+from operator import methodcaller
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
 from corefutures._exceptions import UnsupportedError, WorkerLostError
@@ -40,7 +42,7 @@ from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost,
 from corefutures._isolated.pool import Pool
 from corefutures._isolated.ways import threads_are_replaced, waiting_is_replaced
 from corefutures._loops import copied, for_each
-from corefutures._originals import clock
+from corefutures._originals import clock, system
 from corefutures._threads import start_thread
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ class _Station:
         self.far = far  # the worker's end, until it has it
         self.alarm = alarm  # readable when its thread is to look at the states again
         self.bell = bell  # the other end of that
+        self.ring: Callable[[], object] = partial(bell.send_bytes, b"")
+        if sys.platform != "win32":  # the same in one step
+            self.ring = partial(system.write, bell.fileno(), _NOTHING)
         self.worker: Worker | None = None
         self.thread: threading.Thread | None = None
         self.ready = False
@@ -85,6 +90,10 @@ class _Station:
             end.close()
 
 
+#: An empty message, as connections send it.
+_NOTHING: Final = b"\0\0\0\0"
+
+
 class _Gone(Exception):
     """The worker has ended, or can't be heard any more."""
 
@@ -101,33 +110,29 @@ class PairPool(Pool):
         self._make_pair = make_pair
         self._stations: set[_Station] = set()  # all that have not ended; changed under `lock`
         self._idle: deque[_Station] = deque()  # those whose threads wait for a call; each at most once
+        # Takes a station out of `_idle` and rings its bell, in one step of the interpreter: a signal handler that came
+        # between the two would find a thread that sleeps, and that nobody rings for.
+        self._ringing = map(methodcaller("ring"), iter(self._idle.popleft, None))
         self._running: set[CallFuture[Any]] = set()
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, future: CallFuture[Any]) -> None:
         if self._backlog:
             self._ring_one()
 
     def _ring_one(self) -> None:
         try:
-            station = self._idle.popleft()
-        except IndexError:  # all are busy, and look for more when they are done
-            return
-        self._ring(station)
-
-    def _ring(self, station: _Station) -> None:
-        try:
-            station.bell.send_bytes(b"")
-        except OSError:  # it is about to end, and looks around before it does
+            next(self._ringing)
+        except (IndexError, OSError):  # all are busy, and look for more when they are done
             pass
 
     def _wake(self) -> None:
         while self._idle:
             self._ring_one()
 
-    def take_back(self, future: CallFuture[Any]) -> bool:
-        return False  # what was sent has started
+    def take_back(self, future: CallFuture[Any]) -> None:
+        return  # what was sent has started
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         return future in self._running
@@ -161,7 +166,8 @@ class PairPool(Pool):
         return False  # each worker has a thread, or goes
 
     def _start_thread(self, station: _Station) -> None:
-        station.thread = threading.Thread(target=self._serve, args=(station,), name=f"{self.name} attendant")
+        name = f"{self.name} attendant"
+        station.thread = threading.Thread(target=self._serve, args=(station,), name=name, daemon=False)
         try:
             start_thread(station.thread)
         except BaseException:
@@ -182,9 +188,8 @@ class PairPool(Pool):
             far.close()
             raise
         station = _Station(connection, far, alarm, bell)
-        with self.lock:
-            self._crew.add(station)
-            self._stations.add(station)
+        self._crew.add(station)
+        self._stations.add(station)
         try:
             station.worker = worker = recruiter.recruit(far)
         except BaseException:
@@ -197,9 +202,8 @@ class PairPool(Pool):
             self._start_thread(station)
 
     def _dismiss(self, station: _Station) -> None:
-        with self.lock:
-            self._crew.discard(station)
-            self._stations.discard(station)
+        self._crew.discard(station)
+        self._stations.discard(station)
         station.close()
 
     # ── serving a worker ─────────────────────────────────────────────────────────────────────────────────
@@ -254,15 +258,24 @@ class PairPool(Pool):
                 if call._mark_sent():
                     self._running.add(call)
                     return call
+                self.forget(call)  # whoever cancelled it may have been interrupted before that
             if self.defect is not None or (self.closing and not self.calls):
                 self._wake()
                 return None
             self._idle.append(station)
             self._look_again()
-            if station.alarm in self._wait(station, station.alarm):
-                station.alarm.recv_bytes()
-            else:  # it has nothing to say while it has nothing to do
+            try:
+                rung = bool(self._wait(station, station.alarm))
+            except _Gone:
+                rung = False
+            if not rung:  # it has nothing to say while it has nothing to do: it is gone
+                try:
+                    self._idle.remove(station)
+                except ValueError:  # somebody has taken it out, and rings: for another one now
+                    station.alarm.recv_bytes()
+                    self._ring_one()
                 raise _Gone
+            station.alarm.recv_bytes()
 
     def _look_again(self) -> None:
         """For a thread that has just become idle: whoever looked for one before has not seen it."""
@@ -395,8 +408,7 @@ class PairPool(Pool):
         assert worker is not None
         if not (station.leaving or station.unfit):
             worker.kill()  # first: if it has not ended, it has lost its voice, and would be waited for in vain
-        with self.lock:
-            self._crew.discard(station)
+        self._crew.discard(station)
         if station.leaving:
             worker.retire()
             self._hire_in_place()
@@ -477,9 +489,9 @@ class PairPool(Pool):
             threads = [thread for station in list(self._stations) if (thread := station.thread) is not None]
             threads = [thread for thread in threads if thread.ident is not None]
             if not threads:
-                with self._hiring:  # whoever starts a worker has started its thread when this is free
-                    if not self._stations:
-                        return
+                self._await_hiring()  # whoever starts a worker has started its thread then
+                if not any(station.thread is not None for station in list(self._stations)):
+                    return
                 continue
             threads[0].join()
 

@@ -7,24 +7,34 @@ runs under a lock, and no lock is held while a worker is written to (E10).
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
-from corefutures._control import Stats, total
+from corefutures._control import Place, Stats, total
 from corefutures._descriptors import standard_taken
-from corefutures._exceptions import BrokenExecutor, UnsupportedError, WorkerLostError, add_note, set_cause
+from corefutures._exceptions import (
+    BrokenExecutor,
+    InvalidStateError,
+    UnsupportedError,
+    WorkerLostError,
+    add_note,
+    set_cause,
+)
+from corefutures._future import Future
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture
 from corefutures._isolated.killing import PAUSE, Limits, kill
 from corefutures._isolated.payload import split_error
 from corefutures._living import Living
+from corefutures._locking import Lock
 from corefutures._loops import for_each
 from corefutures._originals import clock
 from corefutures._threads import start_thread
@@ -112,7 +122,7 @@ class Pool(ABC):
         self._made = clock.monotonic()
         # What ended otherwise than by a result: (what, thread) → how many. Each thread counts for itself, without a
         # lock: a signal handler may wait for an end that another thread counts.
-        self._tally: dict[tuple[str, int], int] = {}
+        self._tally: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.size = size
         self.name = name
         self._encode = encode
@@ -124,11 +134,12 @@ class Pool(ABC):
         self._recruiter = weakref.ref(recruiter, _retire_later(self))
         self.owner: Callable[[], Any] = lambda: None  # returns the executor as long as there is one, for observers
 
-        # Guards the states and the table below, as far as more than one step is needed. Reentrant, because a
-        # signal handler or finaliser may interrupt its holder. Never held while foreign code runs, a worker is
-        # started or a future is told of its end. Innermost but for a future's own lock.
-        self.lock = threading.RLock()
+        # Guards the states and the table below: no call is entered once the pool is closing. Nothing is called under it,
+        # see `Lock`.
+        self.lock = Lock()
         self._numbered = 0
+        self._taken = 0  # how many calls were entered
+        self._prepare: Callable[[CallFuture[Any]], object] | None = None  # what is done with a call before that
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
         self.in_hand: list[CallFuture[Any]] = []  # taken off, and about to end or be told of: a forked child does it
         self._backlog: deque[CallFuture[Any]] = deque()  # of `calls` those that were not sent, in order
@@ -145,10 +156,9 @@ class Pool(ABC):
         self.finished = 0  # calls since the last loss; written by the threads that serve the workers
         self._crew: set[Any] = set()  # the workers that take calls, or will once they have started
 
-        # Held by the one thread that starts workers. Never waited for by those who find it taken: its holder
-        # looks again afterwards, whether more workers are needed. Only the end of the pool waits for it.
-        self._hiring = threading.Lock()
-        self._hirer = 0  # the ident of that thread
+        # The first one here starts workers. The others leave: the first one looks again, once it has left, whether more
+        # workers are needed. A queue rather than a lock: see `_hire`.
+        self._hirings: deque[_Hiring] = deque()
         self._opened = False
         self.thread: threading.Thread | None = None
         _pools.add(self)
@@ -163,46 +173,63 @@ class Pool(ABC):
         """
         if self.closing:
             self.check_open()
-        if self._room is not None and not self._room.enter():
-            return self._run_here(fn, args, kwargs)
+        future: CallFuture[Any] | None = None
+        place: Place | None = None
         try:
-            body = self._encode.call(fn, args, kwargs)
-        except (Exception, SystemExit) as exc:
-            self.count("unnumbered", "failed")
-            from corefutures._isolated.unpicklable import explain  # here for start-up time only
-
-            explain(exc, self._encode, fn, args, kwargs)
-            failed: CallFuture[Any] = CallFuture()
             if self._room is not None:
-                failed._cf_on_departure = self._room.leave
-            if audience.present and (owner := self.owner()) is not None:
-                audience.watch(owner, fn, failed)
-            failed._cf_settle(None, exc)
-            return failed
-        future: CallFuture[Any] = CallFuture(self, body)
-        if self._room is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
-            future._cf_on_departure = self._room.leave
-        if audience.present and (owner := self.owner()) is not None:
-            audience.watch(owner, fn, future, len(body))
-        with self.lock:
-            if not (refused := self.closing):
+                place = Place(self._room)
+                own = self._is_ours(threading.current_thread())
+                if not place.take(own) and (place.runs_caller or not own):
+                    return self._run_here(fn, args, kwargs)
+            try:
+                body = self._encode.call(fn, args, kwargs)
+            except (Exception, SystemExit) as exc:
+                return self._fail_at_once(fn, exc, place)
+            future = CallFuture(self, body)
+            if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
+                future._cf_on_departure = place.leave
+            number = 0
+            if self.lock.taken:
                 self._numbered = number = self._numbered + 1
+                self.lock.release()
+            if audience.present and (owner := self.owner()) is not None:
+                audience.watch(owner, fn, future, len(body))
                 if future._cf_observed is not None:
                     number |= OBSERVED
-                future._number = number
-                self.calls[number] = future
-                self._backlog.append(future)
-        if refused:
-            future.cancel()  # for observers: nobody else has it
-            self.check_open()
-        if len(self._crew) < self.size and self._short_of_workers():
-            try:
+            future._number = number
+            prepare = self._prepare
+            if prepare is not None:
+                prepare(future)
+            added, refused = (future,), False
+            if self.lock.taken:
+                if not (refused := self.closing):
+                    self._taken += 1
+                    self.calls[number] = future
+                    self._backlog += added
+                self.lock.release()
+            if refused:
+                self.check_open()
+            if len(self._crew) < self.size and self._short_of_workers():
                 self._hire()
-            except BaseException:
+            self._dispatch(future)
+        except BaseException:  # also of a signal handler: nobody else has the future, nor will have
+            if future is not None:
                 future.cancel()
-                raise
-        self._dispatch()
+            elif place is not None:
+                place.leave()
+            raise
         return future
+
+    def _fail_at_once(self, fn: Any, error: BaseException, place: Place | None) -> CallFuture[Any]:
+        """Returns the future of a call that can't be serialised."""
+        failed: CallFuture[Any] = CallFuture()
+        if place is not None:
+            failed._cf_on_departure = place.leave
+        if audience.present and (owner := self.owner()) is not None:
+            audience.watch(owner, fn, failed)
+        self.count("unnumbered", "failed")
+        failed._cf_settle(None, error)
+        return failed
 
     def _run_here(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Runs a call in the thread that submits it, because nothing more may wait."""
@@ -236,22 +263,26 @@ class Pool(ABC):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def drop(self, future: CallFuture[Any]) -> None:
-        """Takes a cancelled call off the table, and tells whoever waits for it.
+        """Takes a cancelled call off the table, and tells whoever waits for it; what was done is not done again.
 
         Raises:
             BaseException: What a callback raises that is no `Exception`.
         """
         self.in_hand.append(future)
         try:
-            if self.calls.pop(future._number, None) is not None:
-                self.count("cancelled")
-            if self.closing:
-                self._wake()
+            self.forget(future)
             future._cf_forget_call()
             if future._cf_watched:
                 future._cf_announce()
         finally:
             self.in_hand.remove(future)
+
+    def forget(self, future: CallFuture[Any]) -> None:
+        """Takes a cancelled call off the table; does nothing the second time."""
+        if self.calls.pop(future._number, None) is not None:
+            self.count("cancelled")
+        if self.closing:
+            self._wake()
 
     def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
         """Called by a thread that is about to wait for `future`: it may do something for it.
@@ -284,10 +315,11 @@ class Pool(ABC):
 
     def limit(self, future: CallFuture[Any], seconds: float) -> None:
         """Kills the worker that runs the call for longer than `seconds`."""
-        with self.lock:
-            if self._limits is None:
-                self._limits = Limits(self)
-        self._limits.add(future, seconds)
+        limits = Limits(self)
+        if self.lock.taken:
+            self._limits = limits = self._limits or limits
+            self.lock.release()
+        limits.add(future, seconds)
 
     def request_cancel(self, future: CallFuture[Any]) -> bool:
         """Cancels the call, or asks it to stop if it runs; returns False if it had ended."""
@@ -342,7 +374,7 @@ class Pool(ABC):
         """Returns what became of the calls."""
         calls = list(self.calls.values())
         failed, cancelled = self._counted("failed"), self._counted("cancelled")
-        submitted = self._numbered + self._counted("unnumbered")  # these could not be sent, or ran where they came from
+        submitted = self._taken + self._counted("unnumbered")  # these could not be sent, or ran where they came from
         running = sum(call.running() for call in calls)
         return Stats(
             submitted=submitted,
@@ -376,7 +408,7 @@ class Pool(ABC):
         """Counts something that ended otherwise than by a result."""
         tally, thread = self._tally, threading.get_ident()
         for what in whats:
-            tally[what, thread] = tally.get((what, thread), 0) + 1
+            tally[what, thread] += 1  # nothing is called here, after which a handler could count as well
 
     def _counted(self, what: str) -> int:
         return sum(number for (counted, _), number in list(self._tally.items()) if counted == what)
@@ -384,16 +416,16 @@ class Pool(ABC):
     # ── what carries the calls decides ───────────────────────────────────────────────────────────────────
 
     @abstractmethod
-    def take_back(self, future: CallFuture[Any]) -> bool:
-        """Takes a call back that was sent but has not started, and marks it as cancelled; False if it has."""
+    def take_back(self, future: CallFuture[Any]) -> None:
+        """Takes a call back that was sent, and cancels it, unless it has started."""
 
     @abstractmethod
     def is_running(self, future: CallFuture[Any]) -> bool:
         """Returns whether a worker runs the call."""
 
     @abstractmethod
-    def _dispatch(self) -> None:
-        """Sends what can be sent; never blocks."""
+    def _dispatch(self, future: CallFuture[Any]) -> None:
+        """Sends what can be sent, now that this call was entered; never blocks."""
 
     @abstractmethod
     def _cancel_waiting(self) -> None:
@@ -432,37 +464,75 @@ class Pool(ABC):
             staff < self.size
             and len(self.calls) > staff
             and not (self._ended or self.forced or self.defect is not None)
-            and not (self._hire_ahead and self._opened)
+            and not (self._hire_ahead and self.thread is not None)
         )
 
     def _hire(self) -> None:
         """Starts the workers that are needed, unless another thread is at it: it looks again when done.
 
+        A thread of its own does it, for which the submitter waits:
+
+        1. no signal handler comes between the start of a worker and its entry here, so none is left an orphan;
+        2. a handler that interrupts the submitter, and waits for a call, doesn't keep the workers from being started;
+        3. an interrupt ends the waiting, and nothing else.
+
+        Only workers that are forked start where they are asked for, because no other thread may run then: a handler
+        that interrupts that, and waits for a call, waits in vain.
+
         Raises:
             BaseException: No worker could be started, and there is none.
         """
-        while self._short_of_workers() and self._hiring.acquire(blocking=False):
-            failure: BaseException | None = None
-            recruited = False
+        hiring = _Hiring(ours=self._is_ours(threading.current_thread()))
+        if self._hire_ahead or hiring.ours:
+            self._hire_in_turn(hiring)
+        else:
             try:
-                self._hirer = threading.get_ident()
-                recruited = self._hire_all()
-            except BaseException as exc:
-                failure = exc
+                _thread.start_new_thread(self._hire_in_turn, (hiring,))
+            except RuntimeError:  # there are too many, or the interpreter ends
+                self._hire_in_turn(hiring)
+        failure = hiring.exception()
+        if failure is not None:
+            try:
+                raise failure
             finally:
-                self._hirer = 0
-                self._hiring.release()
+                del failure, hiring
+
+    def _hire_in_turn(self, hiring: _Hiring) -> None:
+        """Starts the workers that are needed, if it is the turn of `hiring`, which is told how that ended."""
+        failure: BaseException | None = None
+        try:
+            hirings = self._hirings
+            while failure is None and self._short_of_workers():
+                try:
+                    hirings.append(hiring)
+                    if hirings[0] is not hiring:
+                        break
+                    if not self._hire_all():
+                        if not len(self._crew):
+                            self.break_(
+                                "the executor was garbage collected while calls were pending, and the last worker of"
+                                f" its {self.name} has ended: nobody can start another",
+                                None,
+                            )
+                        break
+                except BaseException as exc:
+                    failure = exc
+                finally:
+                    while hiring in hirings:
+                        hirings.remove(hiring)
             if failure is not None:
-                self._cope(failure)
-                return
-            if not recruited:
-                if not len(self._crew):
-                    self.break_(
-                        f"the executor was garbage collected while calls were pending, and the last worker of its"
-                        f" {self.name} has ended: nobody can start another",
-                        None,
-                    )
-                return
+                failure = self._cope(failure, ours=hiring.ours)
+            if self._ended:  # somebody waits for us
+                self._wake()
+        except BaseException as exc:
+            failure = exc
+        finally:
+            hiring.over(failure)
+
+    def _end_hiring(self) -> bool:
+        """Sees to it that no worker is started any more; returns whether none is being started now."""
+        self._ended = True
+        return not self._hirings
 
     def _hire_all(self) -> bool:
         """Starts the workers that are needed; False if there is nobody to start them any more."""
@@ -476,31 +546,31 @@ class Pool(ABC):
         if not self._opened:
             self._open()
             self._opened = True
-            try:
-                if self._hire_ahead:
-                    for _ in range(self.size):
-                        self._hire_one(recruiter)
-            finally:
+        if self.thread is None and not self._hire_ahead:
+            self._start_threads()
+        try:
+            everybody = self._hire_ahead and self.thread is None
+            while self._short_of_workers() or (everybody and len(self._crew) < self.size):
+                self._hire_one(recruiter)
+        finally:
+            if self.thread is None:
                 self._start_threads()
-        while self._short_of_workers():
-            self._hire_one(recruiter)
         return True
 
-    def _cope(self, failure: BaseException) -> None:
-        """A worker or a thread of ours could not be started.
+    def _cope(self, failure: BaseException, *, ours: bool) -> BaseException | None:
+        """A worker or a thread of ours could not be started; returns what the submitter is told.
 
-        Raises:
-            BaseException: The failure, unless there are other workers.
+        That is nothing if there are other workers.
         """
         if self._opened and self._is_deaf():
             self.break_(f"a thread that serves the {self.name} could not be started", failure)
             self._end_workers("kill")
             self._close_ours()
-        elif len(self._crew) and isinstance(failure, Exception):
-            return  # the others do it
-        elif len(self.calls) > 1 or self._is_ours(threading.current_thread()):
+        elif len(self._crew):
+            return failure if not isinstance(failure, Exception) else None  # the others do it
+        elif len(self.calls) > 1 or ours:
             self.break_(f"a worker of the {self.name} could not be started", failure)
-        raise failure
+        return failure
 
     def _is_deaf(self) -> bool:
         """Returns whether nobody listens to the workers, nor ever will."""
@@ -629,8 +699,9 @@ class Pool(ABC):
         Raises:
             TimeoutError: The time is up; the message tells what runs.
         """
-        with self.lock:
+        if self.lock.taken:
             self.closed = self.closing = True
+            self.lock.release()
         if self._room is not None:
             self._room.close()
         try:
@@ -671,12 +742,16 @@ class Pool(ABC):
             # Whoever submitted them may not have come to start a worker, and with it our thread, or is at it.
             with contextlib.suppress(Exception):  # who submitted is told, and so are the futures
                 self._hire()
-        if self.thread is None and self._hirer != threading.get_ident():
-            with self._hiring:  # about to be started, unless this is a handler that interrupted just that
-                pass
+        self._await_hiring()
         thread = self.thread
         if thread is not None:
             thread.join()
+
+    def _await_hiring(self) -> None:
+        """Waits until nobody starts workers, and with them our threads, unless it is this thread, interrupted."""
+        for hiring in self._hirings.copy():
+            if hiring.thread != threading.get_ident():
+                hiring.exception()
 
     def finish(self) -> None:
         """As `join`; what the workers logged has been handled as well then."""
@@ -707,11 +782,12 @@ class Pool(ABC):
 
     def break_(self, message: str, cause: BaseException | None) -> None:
         """Fails every call, each with an error of its own, and ends all workers."""
-        with self.lock:
+        if self.lock.taken:
             if self.defect is None:
                 self._cause, self.defect = cause, message
             self.closing = True  # every other state in which no call is taken implies this one
-            self._backlog.clear()
+            self.lock.release()
+        self._backlog.clear()  # from here on no call is entered
         for_each(self._fail, list(self.calls.values()))
         self._wake()
 
@@ -727,9 +803,8 @@ class Pool(ABC):
 
     def disown(self) -> None:
         """In a forked child (E11): the calls belong to the parent; here, their futures fail."""
-        self.lock = threading.RLock()
-        self._hiring = threading.Lock()
-        self._hirer = 0
+        self.lock = Lock()
+        self._hirings.clear()
         futures = self._unfinished()
         try:
             self._close_ours(in_child=True)
@@ -748,6 +823,23 @@ class Pool(ABC):
     def _unfinished(self) -> list[CallFuture[Any]]:
         """Returns every call that has not ended, or is still to be told of: for a forked child, where nothing moves."""
         return [*self.calls.values(), *self.in_hand]
+
+
+class _Hiring(Future[None]):
+    """One turn of starting workers; ends when it is over, with the error that the submitter is to be told."""
+
+    def __init__(self, *, ours: bool) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()  # who wants them
+        self.ours = ours  # that is a thread of the pool
+
+    def over(self, failure: BaseException | None) -> None:
+        """Ends it, unless an interrupt has done so."""
+        with contextlib.suppress(InvalidStateError):
+            if failure is None:
+                self.set_result(None)
+            else:
+                self.set_exception(failure)
 
 
 def _another(cause: BaseException | None) -> BaseException | None:

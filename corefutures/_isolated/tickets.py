@@ -24,7 +24,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures._audience import audience
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER
-from corefutures._isolated.attending import AttendedPool
+from corefutures._isolated.attending import _LATE, AttendedPool
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
+#: So many calls may be sent before more are left to the collector.
+_MANY: Final = 512
 #: Bytes: all that a pipe holds, as a rule. More would have each buffer mapped and unmapped by the C library.
 _READ_SIZE: Final = 1 << 16
 #: Seconds between asking the workers of a broken pool to end, and making them.
@@ -105,6 +107,28 @@ class _Station:
             return -1
 
 
+class _Bell:
+    """Wakes the collector. Whoever rings refers to it, and so the descriptor is closed by the last one."""
+
+    def __init__(self) -> None:
+        self.descriptor = system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        try:
+            system.eventfd_write(self.descriptor, 1)
+        except BlockingIOError:  # so often that it is full
+            pass
+
+    def hush(self) -> None:
+        try:
+            system.eventfd_read(self.descriptor)
+        except BlockingIOError:
+            pass
+
+    def __del__(self, close: Callable[[int], None] = system.close) -> None:
+        close(self.descriptor)
+
+
 class _Doubt:
     """Calls that a lost worker may have claimed, but had not put on the board: the roll is called.
 
@@ -131,6 +155,7 @@ class TicketPool(AttendedPool):
         self._berths = list(range(self.size))
         self._rolls = 0
         self._doubts: list[_Doubt] = []
+        self._withdrawn_since: dict[int, float] = {}  # when the collector first saw them
         self._stopping = False
         self._kill_at: float | None = None
         # Held by whoever stops a worker to kill it. Reentrant, because a signal handler may do so as well.
@@ -141,31 +166,81 @@ class TicketPool(AttendedPool):
 
     # ── the caller's side of sending ─────────────────────────────────────────────────────────────────────
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, future: CallFuture[Any]) -> None:
+        desk = self._desk
+        if desk is None:  # whoever makes it finds the call
+            return
+        self.relieve()
+        if not future._sent:
+            if not future._postponed:  # there was no desk when it came
+                desk.postpone(future)
+            if desk.sent < 2 * len(self._crew):  # or else a result will wake our thread
+                self._wake()
+            return
+        sent = len(desk.out) - len(desk.ready) - len(desk.returned)
+        if sent < 2 * len(self._crew) or (len(self._backlog) >= _BURST and sent < _MANY):
+            desk.post()
+
+    def _send_on(self, desk: TicketDesk) -> None:
+        """Goes on with what others left, or were interrupted in; for the collector."""
+        if desk.withdrawn or self._withdrawn_since:
+            self._look_after_cancellations(desk)
+        for future in desk.prepare_waiting():
+            self.forget(future)
+        if desk.sent < max(_MANY, 2 * len(self._crew)):  # after a cancellation there may be fewer than the workers
+            desk.post()
+
+    def take_back(self, future: CallFuture[Any]) -> None:
         desk = self._desk
         if desk is None:
             return
-        self.relieve()
-        out = len(desk.out)
-        if out < 2 * len(self._crew) or (len(self._backlog) >= _BURST and out < 512):
-            self._post(desk)
-
-    def _post(self, desk: TicketDesk) -> None:
+        number = future._number
         try:
-            desk.post()
-        except BaseException:  # of a signal handler: what was not done, our thread does
+            if desk.withdraw(number):
+                if future._cf_revoke():
+                    future._tell_cancelled(self)
+                desk.withdrawn.pop(number, None)
+            # Only what the workers need: the next call to be cancelled may be the one that would be sent now.
+            if desk.returned and (few := 2 * len(self._crew) - desk.sent) > 0:
+                desk.post(few)
+        except BaseException:  # of a signal handler, or of a callback
+            self._finish_own_cancellations(desk)
             self._wake()
             raise
 
-    def take_back(self, future: CallFuture[Any]) -> bool:
-        desk = self._desk
-        if desk is None:
-            return False
-        try:
-            return desk.take_back(future)
-        except BaseException:
-            self._wake()
-            raise
+    def _cancel_withdrawn(self, desk: TicketDesk, numbers: Iterable[int]) -> None:
+        """Cancels calls that were withdrawn, in their order.
+
+        A call is marked as cancelled by one, who tells everybody. If that one was interrupted just then, at least the
+        pool need not wait for the call.
+        """
+        for number in sorted(numbers):
+            future = self.calls.get(number)
+            if future is not None:
+                if future._cf_revoke():
+                    future._tell_cancelled(self)
+                else:
+                    self.forget(future)
+            desk.free(number)
+            desk.withdrawn.pop(number, None)
+
+    def _finish_own_cancellations(self, desk: TicketDesk) -> None:
+        """Finishes what this very thread was interrupted in."""
+        own = threading.get_ident()
+        self._cancel_withdrawn(desk, [number for number, thread in desk.withdrawn.copy().items() if thread == own])
+
+    def _look_after_cancellations(self, desk: TicketDesk) -> None:
+        """Finishes what another thread is late with, because it was interrupted; for the collector."""
+        now = time.monotonic()
+        self._withdrawn_since = {n: self._withdrawn_since.get(n, now) for n in desk.withdrawn.copy()}
+        self._cancel_withdrawn(desk, [n for n, since in self._withdrawn_since.items() if now - since >= _LATE])
+        self._uneasy = self._uneasy or bool(desk.withdrawn)
+
+    def forget(self, future: CallFuture[Any]) -> None:
+        if self._desk is not None:
+            self._desk.ready.pop(future._number, None)
+            self._desk.free(future._number)
+        super().forget(future)
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
@@ -192,25 +267,15 @@ class TicketPool(AttendedPool):
         return super().body_of(future) or (None if desk is None else desk.body(future._number))
 
     def _cancel_waiting(self) -> None:
+        desk = self._desk
         try:
-            for_each(CallFuture._cancel_waiting, reversed(copied(self._backlog)))
-        finally:
-            desk = self._desk
             if desk is not None and not self._ended:
                 try:
-                    desk.take_back_all()
+                    desk.withdraw_all()
                 finally:
-                    for_each(self._cancel_taken_back, list(desk.taken_back))
-
-    def _cancel_taken_back(self, number: int) -> None:
-        desk = self._desk
-        assert desk is not None
-        if desk.taken_back.pop(number, None) is None:  # by another thread that cancels all
-            return
-        desk.free(number)
-        future = self.calls.get(number)
-        if future is not None and future._cf_revoke():
-            self.drop(future)
+                    self._finish_own_cancellations(desk)
+        finally:
+            for_each(CallFuture._cancel_waiting, copied(self._backlog))  # those without tickets
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -223,15 +288,20 @@ class TicketPool(AttendedPool):
             opened.callback(system.close, self._lifeline)
             opened.callback(system.close, self._lifeline_ours)
             self._poll = opened.enter_context(select.epoll())
-            wake_up = system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            opened.callback(system.close, wake_up)
-            self._poll.register(wake_up, select.EPOLLIN)
+            bell = _Bell()
+            self._poll.register(bell.descriptor, select.EPOLLIN)
             self._chair = Chair(self._poll)
-            self._desk, self._wake_up = desk, wake_up
             opened.pop_all()
+        self._bell = bell
+        # 1. A submitter enters its call, then looks whether there is a desk.
+        # 2. We set the desk, then look for calls. One finds the other.
+        self._desk = desk
+        for future in copied(self._backlog):
+            desk.postpone(future)
+        self._prepare = desk.prepare
 
     def _start_threads(self) -> None:
-        thread = threading.Thread(target=self._collect, name=f"{self.name} collector")
+        thread = threading.Thread(target=self._collect, name=f"{self.name} collector", daemon=False)
         start_thread(thread)
         self.thread = thread
         if self.closing:  # and perhaps the last call was cancelled before there was anything to wake
@@ -248,12 +318,11 @@ class TicketPool(AttendedPool):
             route.close()
             raise
         system.set_blocking(frames, False)
-        with self.lock:
-            station = _Station(self._berths.pop(), frames, route)
-            desk.wipe(station.berth)
-            self._crew.add(station)
-            self._stations.add(station)
-            self._watched[frames] = station
+        station = _Station(self._berths.pop(), frames, route)
+        desk.wipe(station.berth)
+        self._crew.add(station)
+        self._stations.add(station)
+        self._watched[frames] = station
         ends = TicketEnds(
             desk.tickets,
             far_frames,
@@ -299,15 +368,20 @@ class TicketPool(AttendedPool):
 
     def _dismiss(self, station: _Station) -> None:
         """Forgets a station, and closes what leads to it."""
-        with self.lock:
-            if station in self._crew:
-                self._crew.discard(station)
-                self._berths.append(station.berth)
-            self._stations.discard(station)
-            self._troubled.discard(station)
+        self._give_up_berth(station)
+        self._stations.discard(station)
+        self._troubled.discard(station)
         self._unwatch_sentinels(station)
         self._close_frames(station)
         station.route.close()
+
+    def _give_up_berth(self, station: _Station) -> None:
+        """Has another worker take the place of one; does nothing the second time."""
+        try:
+            self._crew.remove(station)
+        except KeyError:
+            return
+        self._berths.append(station.berth)
 
     def _unwatch_sentinels(self, station: _Station) -> None:
         while station.sentinels:
@@ -335,8 +409,8 @@ class TicketPool(AttendedPool):
                 self._turn()
         except BaseException as exc:
             self.break_(f"the thread that serves the {self.name} failed", exc)
-            with self._hiring:  # whoever starts a worker now, it is the last; and what it gets is not closed before
-                self._ended = True
+            self._ended = True
+            self._await_hiring()  # whoever starts a worker now, it is the last; and what it gets is not closed before
             self._end_workers("kill")
             for station in list(self._stations):
                 if station.worker is not None:
@@ -367,8 +441,8 @@ class TicketPool(AttendedPool):
         for descriptor, _ in self._poll.poll(self._until_next_look(timeout)):
             if descriptor == chair.number:
                 spoken = True
-            elif descriptor == self._wake_up:
-                self._hush()
+            elif descriptor == self._bell.descriptor:  # not kept here: an error's traceback would keep it open
+                self._bell.hush()
             else:
                 station = self._watched.get(descriptor)
                 if station is not None and station.hired:
@@ -393,8 +467,8 @@ class TicketPool(AttendedPool):
                 self._take_in(chair, sitter, spoken)
         finally:
             chair.leave(sitter)
-        if desk.waiting and len(desk.out) < 512:
-            desk.post()
+        if desk.waiting:
+            self._send_on(desk)
         self._tell()
         if self.defect is not None or self.closing:
             self._close_down()
@@ -411,8 +485,8 @@ class TicketPool(AttendedPool):
                     self._read(station_)
         desk = self._desk
         assert desk is not None
-        if desk.waiting and len(desk.out) < 512:  # before what may take longer
-            desk.post()
+        if desk.waiting:  # before what may take longer
+            self._send_on(desk)
         while self._questions:
             station, number, answers = self._questions.popleft()
             self._read(station)
@@ -451,12 +525,6 @@ class TicketPool(AttendedPool):
         if station.ending:
             self._troubled.add(station)
             self._unwatch_sentinels(station)  # they would have us look without a pause
-
-    def _hush(self) -> None:
-        try:
-            system.read(self._wake_up, 8)
-        except BlockingIOError:
-            pass
 
     def _read(self, station: _Station) -> None:
         """Reads what has accumulated from a worker."""
@@ -638,10 +706,7 @@ class TicketPool(AttendedPool):
     def _let_go(self, station: _Station) -> None:
         """A worker leaves: another may take its place before it has ended."""
         station.leaving = True
-        with self.lock:
-            if station in self._crew:
-                self._crew.discard(station)
-                self._berths.append(station.berth)
+        self._give_up_berth(station)
         if station.worker is not None:
             station.worker.retire()
         self._hire_in_place()
@@ -784,27 +849,24 @@ class TicketPool(AttendedPool):
         assert desk is not None
         if self.defect is not None:
             if not self._stopping:
-                with self._hiring:  # whoever starts a worker now, it is the last
-                    self._stopping = self._ended = True
-                desk.take_back_all()
+                if not self._end_hiring():
+                    return
+                self._stopping = True
+                desk.withdraw_all()
                 self._end_workers("terminate")
                 self._kill_at = clock.monotonic() + _GRACE
             elif self._kill_at is not None and clock.monotonic() >= self._kill_at:
                 self._end_workers("kill")
                 self._kill_at = None
             return
-        if not self.calls and not self._stopping:
-            with self._hiring:
-                self._ended = self._stopping = True
+        if not self.calls and not self._stopping and self._end_hiring():
+            self._stopping = True
             desk.send_all(STOP, len(self._stations))
 
     def _wake(self) -> None:
-        with self.lock:
-            if self._wake_up >= 0:
-                try:
-                    system.eventfd_write(self._wake_up, 1)
-                except BlockingIOError:
-                    pass
+        bell = self._bell
+        if bell is not None:
+            bell.ring()
 
     def _end_workers(self, how: str) -> None:
         for station in list(self._stations):
@@ -812,9 +874,8 @@ class TicketPool(AttendedPool):
                 getattr(station.worker, how)()
 
     def _close_ours(self, *, in_child: bool = False) -> None:
-        with self.lock:
-            wake_up, self._wake_up = self._wake_up, -1
-        if wake_up < 0:
+        bell, self._bell = self._bell, None
+        if bell is None:
             return
         chair = self._chair
         assert chair is not None
@@ -824,7 +885,6 @@ class TicketPool(AttendedPool):
             for listener in chair.sitters():
                 self._pass_on(listener)
         chair.close(in_child=in_child)
-        system.close(wake_up)
         system.close(self._lifeline_ours)
         self._poll.close()  # before what it watches: in a child, nothing may be unregistered in the parent's name
         for station in list(self._stations):

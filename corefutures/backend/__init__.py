@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corefutures._control import (
         AtExit as AtExit,
         ContextOption as ContextOption,
+        Place as Place,
         Room as Room,
         Stats as Stats,
         WhenFull as WhenFull,
@@ -174,6 +175,7 @@ _HOMES = {
     "LOGGER": "corefutures._future",
     "Lock": "corefutures._locking",
     "PENDING": "corefutures._future",
+    "Place": "corefutures._control",
     "PoolFuture": "corefutures._future",
     "RUNNING": "corefutures._future",
     "Seen": "corefutures._replaced_submit",

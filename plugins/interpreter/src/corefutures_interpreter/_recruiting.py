@@ -210,7 +210,7 @@ class InterpreterWorker:
         making = _Making()
         try:
             self._thread = thread = threading.Thread(
-                target=self._live, args=(making, initializer, serializer), name=name
+                target=self._live, args=(making, initializer, serializer), name=name, daemon=False
             )
             threads.add(thread)
             try:

@@ -20,6 +20,7 @@ from corefutures.backend import (
     AtExit,
     Executor,
     Living,
+    Place,
     PoolFuture,
     Seen,
     StandardSubmit,
@@ -178,19 +179,19 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
                 return _submit.seen(self, ThreadPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
             fn = fn.function
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
-        if self._cf_is_special and self._cf_has_run_here(future, crew):
-            return future
-        if audience.present:
-            audience.watch(self, fn, future)
-        crew.calls.append(future)
-        if crew.idle or len(crew.threads) < crew.max_workers:
-            try:
+        try:
+            if self._cf_is_special and self._cf_has_run_here(future, crew):
+                return future
+            if audience.present:
+                audience.watch(self, fn, future)
+            crew.calls.append(future)
+            if crew.idle or len(crew.threads) < crew.max_workers:
                 crew.staff()
-            except BaseException:
-                future.cancel()
-                raise
-        if crew.closed:
-            self._cf_withdraw(future, crew)
+            if crew.closed:
+                self._cf_withdraw(future, crew)
+        except BaseException:  # also of a signal handler: nobody else has the future, nor will have; its place is free
+            future.cancel()
+            raise
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
@@ -261,8 +262,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             future._cf_fn, future._cf_args = self._cf_take_context().run, (future._cf_fn, *future._cf_args)
         if crew.room is None:
             return False
-        if crew.room.enter(may_block=not crew.employs_current_thread()):
-            future._cf_on_departure = crew.room.leave
+        place = Place(crew.room)
+        future._cf_on_departure = place.leave
+        if place.take(crew.employs_current_thread()):
             return False
         if audience.present:
             audience.watch(self, submitted, future)
