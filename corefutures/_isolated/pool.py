@@ -134,8 +134,8 @@ class Pool(ABC):
         self._recruiter = weakref.ref(recruiter, _retire_later(self))
         self.owner: Callable[[], Any] = lambda: None  # returns the executor as long as there is one, for observers
 
-        # Guards the states and the table below: no call is entered once the pool is closing. Nothing is called under it,
-        # see `Lock`.
+        # Guards the states and the table below: no call is entered once the pool is closing. Nothing is called under
+        # it, see `Lock`.
         self.lock = Lock()
         self._numbered = 0
         self._taken = 0  # how many calls were entered

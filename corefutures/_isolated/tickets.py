@@ -214,14 +214,22 @@ class TicketPool(AttendedPool):
         A call is marked as cancelled by one, who tells everybody. If that one was interrupted just then, at least the
         pool need not wait for the call.
         """
-        for number in sorted(numbers):
-            future = self.calls.get(number)
+        for_each(partial(self._cancel_one, desk), sorted(numbers))
+
+    def _cancel_one(self, desk: TicketDesk, number: int) -> None:
+        future = self.calls.get(number)
+        desk.free(number)
+        try:
             if future is not None:
                 if future._cf_revoke():
                     future._tell_cancelled(self)
                 else:
                     self.forget(future)
-            desk.free(number)
+        except BaseException:  # of a signal handler, or of a callback
+            if future is not None and future.cancelled():
+                future._tell_cancelled(self)
+            raise
+        finally:
             desk.withdrawn.pop(number, None)
 
     def _finish_own_cancellations(self, desk: TicketDesk) -> None:

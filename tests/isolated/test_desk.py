@@ -138,8 +138,9 @@ def test_the_pipe_is_never_full():
     for berths in (1, 2, 61, 300):
         desk = TicketDesk(berths, deque())
         try:
+            parcel = Parcel([Segment([b"large"], spool=False)], [])
             for number in range(1, 10_000, 129):  # each write takes a page of the pipe, and a half
-                post(desk, *[call(number + n, Parcel([b""], spool=False) if n % 2 else b"") for n in range(129)])
+                post(desk, *[call(number + n, parcel if n % 2 else b"") for n in range(129)])
             desk.call_roll(ROLL_CALL | 1, berths)
             assert len(desk.out) > berths
         finally:
