@@ -464,9 +464,9 @@ class PairPool(Pool):
     def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         for station in list(self._stations):
             with station.lock:
-                if station.call is future and station.worker is not None and station.verdict is None:
-                    station.verdict = verdict
-                    station.worker.kill()
+                if station.call is future and station.worker is not None:
+                    station.verdict = station.verdict or verdict
+                    station.worker.kill()  # also if that was interrupted once
                     return True
         return False
 

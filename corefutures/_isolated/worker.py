@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections import namedtuple
+from functools import partial
 
 from corefutures._isolated.frames import (
     BEGUN,
@@ -121,6 +122,8 @@ class Reporter:
             BaseException.with_traceback(error, traceback)
 
 
+monotonic_ns = partial(clock.monotonic_ns)  # of which tools that replace clocks know nothing
+
 _OURS = __name__.rpartition(".")[0] + "."
 
 
@@ -204,7 +207,7 @@ def serve_tickets(
         while sent < len(frame):  # a signal came between
             sent += system.write(frames, memoryview(frame)[sent:])
 
-    now, since, asked = clock.monotonic_ns, len(board) // 4 + berth, len(board) // 2 + berth
+    since, asked = len(board) // 4 + berth, len(board) // 2 + berth
     ask_by(lambda: 0 != board[asked] == board[berth])
     interruptible = interrupts
     if prepare is not None:
@@ -230,7 +233,7 @@ def serve_tickets(
         if number & ROLL_CALL:
             send(PRESENT, number)
             continue
-        board[since] = now()
+        board[since] = monotonic_ns()
         board[berth] = number
         if number & OBSERVED:
             send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))

@@ -91,6 +91,21 @@ def test_others_calls_and_programs_are_spared(make_pool, one_method, journal, tm
     errands.until(lambda: not any(map(runs, programs)))
 
 
+def test_an_interrupted_kill_leaves_nothing_stopped(make_pool, one_method, journal, monkeypatch):
+    pool = make_pool(1, on_worker_loss="replace")
+    future, _programs = started(pool, journal, "tree")
+
+    def interrupt(pid):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_trees, "descendants", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pool.kill(future)
+    monkeypatch.undo()
+    assert isinstance(future.exception(30), WorkerLostError)
+    assert pool.submit(errands.square, 3).result(30) == 9
+
+
 def test_where_the_kernel_lists_no_children(monkeypatch):
     """As on macOS: `ps` is asked."""
     program = errands.start_tree()

@@ -358,13 +358,18 @@ class ProcessWorker:
 
     def _signal(self, how: str) -> None:
         if self._kill_tree and self.pid is not None and self._lives():
-            from corefutures_process._trees import kill_tree, terminate_descendants  # few programs need it
+            from corefutures_process._trees import kill_tree, terminate_tree  # few programs need it
 
-            if how == "kill":
-                kill_tree(self.pid, partial(self._signal_alone, how))
-                return
-            terminate_descendants(self.pid)
-        self._signal_alone(how)
+            if how == "terminate":
+                terminate_tree(self.pid, partial(self._signal_alone, how))
+            elif sys.platform == "win32":
+                self._signal_alone(how)
+            elif self._pidfd >= 0 and hasattr(signal, "pidfd_send_signal"):
+                kill_tree(self.pid, partial(signal.pidfd_send_signal, self._pidfd, signal.SIGKILL))
+            else:
+                kill_tree(self.pid, partial(system.kill, self.pid, signal.SIGKILL))
+        else:
+            self._signal_alone(how)
 
     def _lives(self) -> bool:
         """Returns whether the process may live still; if not, its number may be another's by now."""

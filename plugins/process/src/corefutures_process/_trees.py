@@ -34,7 +34,7 @@ _dying: list[int] = []
 
 
 def kill_tree(pid: int, kill: Callable[[], object]) -> None:
-    """Kills process `pid`, by `kill`, and all that it has started.
+    """Kills process `pid`, by `kill`, which is one call in C, and all that it has started.
 
     A process group for each worker would be simpler, and would take Ctrl-C, Ctrl-Z and reading from the terminal away
     from calls. So they are looked for:
@@ -43,22 +43,28 @@ def kill_tree(pid: int, kill: Callable[[], object]) -> None:
     2. so is each that was found, until no new one is;
     3. then all of them are killed, and waited for: not every init does so soon.
     """
-    found: list[int] = []
-    if sys.platform != "win32":
-        _send([pid], signal.SIGSTOP)
-        for _ in range(_ROUNDS):
-            new = [number for number in descendants(pid) if number not in found]
-            if not new:
-                break
-            _send(new, signal.SIGSTOP)
-            found += new
-    if sys.platform == "win32" or not found:
+    if sys.platform == "win32":
         kill()
         return
-    with _adopting():
-        found = _send(found, signal.SIGKILL)
-        kill()
-        _dying.extend(found)
+    found: list[int] = []
+    with contextlib.ExitStack() as stack:
+        try:
+            _send([pid], signal.SIGSTOP)
+            for _ in range(_ROUNDS):
+                new = [number for number in descendants(pid) if number not in found]
+                if not new:
+                    break
+                if not found:
+                    stack.enter_context(_adopting())
+                found += new
+                _send(new, signal.SIGSTOP)
+        finally:  # by one call in C: a signal handler that raises can only come before it, or when nothing is stopped
+            try:
+                kill()
+            except OSError:  # it has ended
+                pass
+            found = _send(found, signal.SIGKILL)
+            _dying.extend(found)
         deadline = clock.monotonic() + _PATIENCE
         while any(number in found for number in wait_for_dying()) and clock.monotonic() < deadline:
             time.sleep(0.001)
@@ -111,10 +117,11 @@ def _adopting() -> Iterator[None]:
         prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def terminate_descendants(pid: int) -> None:
-    """Sends SIGTERM to all that process `pid` has started."""
-    if sys.platform != "win32":
-        _send(descendants(pid), signal.SIGTERM)
+def terminate_tree(pid: int, terminate: Callable[[], object]) -> None:
+    """Sends SIGTERM to process `pid`, by `terminate`, and then to all that it has started."""
+    found = descendants(pid) if sys.platform != "win32" else []
+    terminate()
+    _send(found, signal.SIGTERM)
 
 
 def _send(pids: list[int], number: int) -> list[int]:
