@@ -34,6 +34,7 @@ from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedStart
 from corefutures_process._lines import open_line, travelling
 from corefutures_process._surroundings import ProcessName, surroundings
+from corefutures_process._trees import kill_tree, terminate_tree, wait_for_dying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -328,10 +329,11 @@ class ProcessWorker:
 
     def _wait(self, timeout: int | None) -> bool:
         """Returns whether the process has ended, after waiting for that so many milliseconds."""
-        if sys.platform == "win32":
-            raise OSError("Windows has no pidfds")
+        pidfd = self._pidfd
+        if sys.platform == "win32" or pidfd < 0:  # it has been reaped meanwhile
+            return True
         poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
         return bool(poll.poll(timeout))
 
     def retire(self) -> None:
@@ -358,8 +360,6 @@ class ProcessWorker:
 
     def _signal(self, how: str) -> None:
         if self._kill_tree and self.pid is not None and self._lives():
-            from corefutures_process._trees import kill_tree, terminate_tree  # few programs need it
-
             if how == "terminate":
                 terminate_tree(self.pid, partial(self._signal_alone, how))
             elif sys.platform == "win32":
@@ -401,10 +401,7 @@ class ProcessWorker:
             self._wait(None)  # one that leaves takes its time
         ended = self._killed or self._pidfd >= 0
         process.join(_PATIENCE if ended and not self._is_child else None)
-        # Not there, or not complete yet: then nothing has been killed with what it had started.
-        wait_for_dying = getattr(sys.modules.get("corefutures_process._trees"), "wait_for_dying", None)
-        if wait_for_dying is not None:
-            wait_for_dying()
+        wait_for_dying()
         if self._on_end is not None:
             self._on_end()
         self._strike_off(process)

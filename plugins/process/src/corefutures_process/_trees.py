@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Final
@@ -165,6 +164,8 @@ def _children(pid: int) -> list[int] | None:
 
 def _table() -> dict[int, list[int]]:
     """Returns the children of every process, by its number."""
+    import subprocess  # hardly any program needs it
+
     table: dict[int, list[int]] = {}
     try:
         lines = subprocess.run(
