@@ -540,7 +540,7 @@ class _Picklery:
         self._buffers: list[tuple[Any, bool]] = []
         self._aside: list[tuple[pickle.PickleBuffer, Any]] = []
         pickler: Any = (make or pickle.Pickler)(self, _PROTOCOL, buffer_callback=self._keep_in_band)
-        self.pickler = pickler
+        self.pickler: Any = pickler
         if make is not None:  # a class of ours, which has room for that
             pickler.aside = self._aside
         self.tables = [(table, dict(table)) for table in tables]
