@@ -282,11 +282,10 @@ def test_a_pools_locks_may_be_held_while_it_is_looked_into() -> None:
     with corefutures.create_executor("thread", max_workers=1) as executor:
         stop = threading.Event()
         running = executor.submit(stop.wait, 30)
-        crew: Any = executor._cf_crew  # type: ignore[attr-defined]
         held, told = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with crew._hiring, running._condition:
+            with running._condition:
                 held.set()
                 told.wait(30)
 
