@@ -23,9 +23,17 @@ def main(plan: dict[str, Any]) -> None:
     from corefutures.conformance.worker import calls
 
     gate, journal = pickle.loads(bytes.fromhex(plan["parcel"]))
+    manner = plan["manner"]
+    if manner == "without streams":
+        sys.stdin = sys.stdout = sys.stderr = None
+        for number in range(3):
+            os.close(number)
     executor = _tests(plan).make_executor(1)
     _kept.append(executor)
-    manner = plan["manner"]
+    if manner == "without streams":
+        journal.note(_without_streams(executor, plan["calls"]))
+        executor.shutdown()
+        return
     if manner == "cancelling":
         executor.submit(calls.pass_gate_and_note, gate, journal, "running")
         gate.await_arrivals()
@@ -37,12 +45,28 @@ def main(plan: dict[str, Any]) -> None:
     journal.note("leaving")
 
 
+def _without_streams(executor: Any, count: int) -> str:
+    """Let calls print that have arguments small and large; says what was wrong with what came back."""
+    from corefutures.conformance.worker import carrying
+
+    sizes = [(10, 40_000)[number % 2] for number in range(count)]
+    futures = [executor.submit(carrying.print_and_sum, carrying.table(size), "x" * 300) for size in sizes]
+    for size, future in zip(sizes, futures, strict=True):
+        try:
+            found = future.result(timeout=20)
+        except Exception as error:
+            return f"a call failed: {type(error).__name__}: {error}"
+        if found != carrying.summary(carrying.payload(size)):
+            return f"an argument of {size} bytes arrived damaged"
+    return "right"
+
+
 def start(tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: int) -> subprocess.Popen[bytes]:
     """Start the program.
 
     Args:
         tests: the test class's instance whose executor is used.
-        manner: "at once", "without waiting" or "cancelling".
+        manner: "at once", "without waiting", "cancelling" or "without streams".
         gate: a gate, on which the running call waits.
         journal: an account of what ran.
         errors: the file that standard error goes to.

@@ -131,6 +131,9 @@ class ThreadExecutor(Executor):
             self.pool.threads.append(thread)
             thread.start()
 
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self.shutdown(cancel_futures=kind is not None and issubclass(kind, KeyboardInterrupt))
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         if cancel_futures:
             self.cancel_waiting()

@@ -8,6 +8,7 @@ from corefutures.conformance.suite.cancelling import Cancelling
 from corefutures.conformance.suite.concurrency import Concurrency
 from corefutures.conformance.suite.control import Control
 from corefutures.conformance.suite.exceptions import Exceptions
+from corefutures.conformance.suite.forking import Forking
 from corefutures.conformance.suite.initializing import Initializing
 from corefutures.conformance.suite.interoperation import Interoperation
 from corefutures.conformance.suite.mapping import Mapping
@@ -37,6 +38,7 @@ CHAPTERS: tuple[type, ...] = (
     Concurrency,
     Control,
     Resources,
+    Forking,
     Interoperation,
     Stress,
     Stateful,

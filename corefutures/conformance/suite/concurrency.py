@@ -12,7 +12,7 @@ from typing import Any
 from corefutures.conformance.fixtures import GateMaker, Maker
 from corefutures.conformance.patience import all_done, brief, done, finishes, result_of, until
 from corefutures.conformance.rules import patient, requires
-from corefutures.conformance.worker import calls, carrying
+from corefutures.conformance.worker import calls, carrying, hostile
 from corefutures.conformance.worker.gates import Gate
 from corefutures.conformance.worker.journal import Journal
 
@@ -216,6 +216,23 @@ class Concurrency:
         result_of(long)
         found = [int(entry) for entry in journal.entries]
         assert found == list(range(50)), f"calls beside a long one started in the order {brief(found)}"
+
+    @requires("shares_memory")
+    def test_a_finaliser_holds_up_no_call(self, make: Maker, gates: GateMaker) -> None:
+        """A call SHOULD be executed at once by an idle worker, while another worker is held up by the finaliser of a
+        result that nobody wanted. (DESIGN E2)
+        """
+        executor = make(max_workers=2)
+        both, returning, finalising = gates(), gates(), gates()
+        _run_at_once(executor, both, 2)
+        executor.submit(carrying.at_gate, returning, hostile.Lingering, finalising)
+        returning.await_arrivals()
+        returning.open()  # nobody but the worker refers to the result: its finaliser runs there
+        finalising.await_arrivals()
+        for _ in range(3):
+            future = finishes(lambda: executor.submit(calls.echo, 1), "submit() beside a finaliser")
+            result_of(future, "a call beside a finaliser that takes long")
+        finalising.open()
 
     # What the futures say of it
 

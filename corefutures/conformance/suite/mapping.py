@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
+import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from functools import partial
 from itertools import islice, repeat
@@ -19,9 +22,9 @@ from corefutures.conformance.expectations import (
 )
 from corefutures.conformance.fixtures import GateMaker, Maker
 from corefutures.conformance.meanwhile import Meanwhile
-from corefutures.conformance.patience import brief, finishes, result_of, until
+from corefutures.conformance.patience import brief, finishes, limit, result_of, until
 from corefutures.conformance.promises import skip_unless_promised
-from corefutures.conformance.rules import requires
+from corefutures.conformance.rules import only_where, requires
 from corefutures.conformance.worker import calls, hostile
 from corefutures.conformance.worker.gates import Gate
 from corefutures.conformance.worker.journal import Journal
@@ -661,6 +664,54 @@ class Mapping:
             watch = weakref.ref(result)
             del result
             until(partial(gone, watch), "a result that map() has handed out to be freed")
+
+    @only_where(os.name == "posix", "interrupting a wait needs POSIX signals")
+    def test_map_that_is_interrupted_withdraws_what_waits(self, make: Maker, gate: Gate, journal: Journal) -> None:
+        """A KeyboardInterrupt while map() is iterated in a `with` block SHOULD cancel the calls that wait, so that the
+        block is left soon. (DESIGN E9)
+        """
+
+        left = threading.Event()
+
+        def submit_and_wait() -> None:
+            with make(max_workers=1) as executor:
+                try:
+                    for _ in executor.map(partial(calls.note_and_pass_gate, journal), range(100), [gate] * 100):
+                        pass
+                except KeyboardInterrupt:
+                    left.set()
+                    raise
+
+        self._interrupted(submit_and_wait, gate, left)
+        found = len(journal.entries)
+        assert found < 50, f"{found} of 100 calls ran, although the map was interrupted in the first"
+
+    def _interrupted(self, act: Callable[[], None], gate: Gate, left: threading.Event) -> None:
+        """Interrupt `act()` once a call runs, and open the gate when it has noticed."""
+
+        def interrupt() -> None:
+            try:
+                gate.await_arrivals()
+                os.kill(os.getpid(), signal.SIGINT)
+                left.wait(limit())
+            finally:
+                gate.open()
+
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        helper = threading.Thread(target=interrupt, daemon=True)
+        try:
+            helper.start()
+            try:
+                act()
+            except KeyboardInterrupt:
+                pass
+            else:
+                raise AssertionError("an interrupt did not come out of map()")
+            finally:
+                helper.join(limit())
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert left.is_set(), "an interrupt did not come out of map() while a call ran"
 
     def _buffered(self, executor: Executor, fn: Any, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
         mapped: Any = executor.map  # not every Python's type has buffersize

@@ -35,6 +35,8 @@ from corefutures.conformance.worker.gates import Gate
 
 DESCRIPTORS = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
 SHARED_MEMORY = "/dev/shm"
+_STATM = "/proc/self/statm"
+_LARGE_PART = 16_000_000
 
 
 class Resources:
@@ -356,6 +358,33 @@ class Resources:
         del future
         _until_or_say(lambda: _is_gone(reference), "a finished future was still referred to")
 
+    @requires("pickles", remote=False)
+    @only_where(os.path.isdir(DESCRIPTORS), "counting descriptors needs /dev/fd")
+    def test_kept_results_hold_no_descriptors(self, executor: Executor) -> None:
+        """Results that are kept SHOULD hold no descriptors, however large they are. (DESIGN E6)"""
+        kept = [result_of(executor.submit(carrying.table, 40_000)) for _ in range(4)]
+        before = _settled(_descriptors)
+        kept += [result_of(executor.submit(carrying.table, 40_000)) for _ in range(100)]
+        found = _settled(_descriptors) - before
+        assert found < 50, f"100 results of 40 kB hold {found} descriptors"
+        assert all(carrying.summary(bytes(each.content))[0] == 40_000 for each in kept)
+
+    @requires("pickles", remote=False)
+    @only_where(os.path.exists(_STATM), "telling how much memory is used needs /proc")
+    def test_a_part_of_a_result_does_not_keep_the_whole(self, executor: Executor) -> None:
+        """Who keeps a small part of a result and drops the rest SHOULD have only that in memory. (DESIGN F6)"""
+        kept = [_small_part(executor) for _ in range(2)]
+        before = _memory()
+        kept += [_small_part(executor) for _ in range(12)]
+        try:
+            until(lambda: _memory() - before < 6 * _LARGE_PART, "", limit() / 4)
+        except Overdue:
+            grown = (_memory() - before) // 1_000_000
+            raise AssertionError(
+                f"12 parts of 40 kB keep {grown} MB, of results of {_LARGE_PART // 1_000_000} MB"
+            ) from None
+        assert all(carrying.summary(bytes(each.content))[0] == 40_000 for each in kept)
+
     @requires("pickles")
     def test_worker_releases_arguments(self, executor: Executor) -> None:
         """A worker SHOULD not keep the arguments of the call before. (DESIGN F6)"""
@@ -484,3 +513,17 @@ def _until_or_say(predicate: Callable[[], object], complaint: str) -> None:
         until(predicate, "", limit() / 4)
     except Overdue:
         raise AssertionError(complaint) from None
+
+
+def _small_part(executor: Executor) -> carrying.Table:
+    """The small part of a result whose large part was read and dropped."""
+    small, large = result_of(executor.submit(carrying.tables, 40_000, _LARGE_PART))
+    assert carrying.summary(large.content)[0] == _LARGE_PART, "a large result came back damaged"
+    kept: carrying.Table = small
+    return kept
+
+
+def _memory() -> int:
+    """Bytes of memory that this process uses, what it shares with others included."""
+    with open(_STATM) as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

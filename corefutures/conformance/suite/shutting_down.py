@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from concurrent.futures import CancelledError, Executor, Future, wait
@@ -14,6 +15,7 @@ from corefutures.conformance import departure
 from corefutures.conformance.fixtures import GateMaker, Maker
 from corefutures.conformance.meanwhile import Meanwhile
 from corefutures.conformance.patience import (
+    Overdue,
     all_done,
     brief,
     error_of,
@@ -23,7 +25,7 @@ from corefutures.conformance.patience import (
     short_limit,
     until,
 )
-from corefutures.conformance.rules import patient, requires
+from corefutures.conformance.rules import only_where, patient, requires
 from corefutures.conformance.worker import calls
 from corefutures.conformance.worker.gates import Gate
 from corefutures.conformance.worker.journal import Journal
@@ -51,6 +53,10 @@ def occupied(executor: Executor, gate: Gate, journal: Journal) -> tuple[Future[A
     gate.await_arrivals()
     waiting = [executor.submit(calls.note_and_echo, journal, number) for number in range(LONG_ENOUGH)]
     return running, waiting
+
+
+def _leave_in_callback(_: object) -> None:
+    raise SystemExit(3)
 
 
 def refused(executor: Executor) -> bool:
@@ -424,6 +430,32 @@ class ShuttingDown:
 
     # Again, and from several places
 
+    def test_shutdown_with_cancel_outlives_callbacks_that_exit(
+        self, executor: Executor, gate: Gate, journal: Journal
+    ) -> None:
+        """shutdown(cancel_futures=True) SHOULD cancel every call that waits, and run its callbacks, also when
+        callbacks of some raise SystemExit. (DESIGN F4)
+        """
+        told: list[Future[Any]] = []
+        running, waiting = occupied(executor, gate, journal)
+        for number, future in enumerate(waiting):
+            if number % 4 == 1:
+                future.add_done_callback(_leave_in_callback)
+            future.add_done_callback(told.append)
+        with contextlib.suppress(SystemExit):  # it may come out of shutdown(), after all was done
+            finishes(lambda: executor.shutdown(wait=False, cancel_futures=True), "shutdown(cancel_futures=True)")
+        found = sum(future.cancelled() for future in waiting)
+        assert found == len(waiting), (
+            f"a callback's SystemExit left {len(waiting) - found} calls that were not cancelled"
+        )
+        try:
+            until(lambda: len(told) == len(waiting), "", short_limit())
+        except Overdue:
+            missing = len(waiting) - len(told)
+            raise AssertionError(f"a callback's SystemExit left {missing} calls whose callbacks did not run") from None
+        gate.open()
+        result_of(running)
+
     def test_shutdown_again_returns(self, make: Maker) -> None:
         """shutdown() SHOULD do no harm when it is called again, whatever the arguments. (DESIGN E6)"""
         combinations: list[dict[str, bool]] = [
@@ -608,6 +640,26 @@ class ShuttingDown:
         assert journal.entries == ["waited"], "leaving the with block by an exception lost a waiting call"
         refuses(executor, "the with block")
 
+    def test_with_that_is_interrupted_cancels_what_waits(self, make: Maker, gate: Gate, journal: Journal) -> None:
+        """A `with` block that is left by KeyboardInterrupt SHOULD cancel the calls that wait, so that it is left soon.
+        (DESIGN E6)
+        """
+        executor = make(max_workers=1)
+        waiting: list[Future[Any]] = []
+
+        def block() -> None:
+            with contextlib.suppress(KeyboardInterrupt), executor:
+                waiting.extend(occupied(executor, gate, journal)[1])
+                raise KeyboardInterrupt
+
+        leaving = Meanwhile(block, "leaving the with block")
+        with contextlib.suppress(Overdue):
+            until(lambda: len(waiting) == LONG_ENOUGH and waiting[-1].cancelled(), "", short_limit())
+        gate.open()
+        leaving.outcome()
+        assert waiting[-1].cancelled(), "a call that waited when an interrupt left the with block was not cancelled"
+        assert str(LONG_ENOUGH - 1) not in journal.entries, "a call ran after an interrupt had left the with block"
+
     def test_with_passes_on_what_is_no_exception(self, make: Maker) -> None:
         """A KeyboardInterrupt or SystemExit in the `with` block MUST get out of it. (manual: Executor.shutdown)"""
         for kind in (KeyboardInterrupt, SystemExit, GeneratorExit):
@@ -674,6 +726,17 @@ class ShuttingDown:
         self._leave("cancelling", folder, gate, journal, count=LONG_ENOUGH)
         assert "running" in journal.entries, "the program ended without the call that was running"
         assert str(LONG_ENOUGH - 1) not in journal.entries, "a call that shutdown() had cancelled ran nevertheless"
+
+    @requires(remote=False)
+    @only_where(os.name == "posix", "closing the standard streams needs POSIX")
+    @patient(2)
+    def test_calls_need_no_standard_streams(self, folder: str, gate: Gate, journal: Journal) -> None:
+        """In a program whose standard streams are closed, arguments and results SHOULD arrive whole, whatever calls
+        print. (DESIGN E4)
+        """
+        self._leave("without streams", folder, gate, journal, count=30)
+        found = [entry for entry in journal.entries if entry != "leaving"]
+        assert found == ["right"], f"in a program without standard streams {found[0] if found else 'no call ended'}"
 
     def _leave(self, manner: str, folder: str, gate: Gate, journal: Journal, count: int) -> None:
         if "<locals>" in type(self).__qualname__:

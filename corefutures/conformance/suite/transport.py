@@ -17,8 +17,10 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import pytest
+
 from corefutures.conformance.fixtures import Maker
-from corefutures.conformance.patience import all_done, brief, error_of, finishes, limit, result_of, until
+from corefutures.conformance.patience import Overdue, all_done, brief, error_of, finishes, limit, result_of, until
 from corefutures.conformance.rules import patient, requires
 from corefutures.conformance.worker import calls, carrying, hostile
 from corefutures.conformance.worker.gates import Gate
@@ -34,6 +36,9 @@ VALUES: tuple[Any, ...] = (
 
 SIZES = tuple(sorted({2**power + step for power in (0, 7, 8, 12, 15, 16, 17, 20) for step in (-1, 0, 1)}))
 """Payload sizes around the limits that buffers, pipes and length fields like to have."""
+
+BUFFERS = (10, 5_000, 40_000, 300_000, 2_000_000)
+"""Sizes of buffers, from those that travel with their call to those that go a way of their own."""
 
 TOO_DEEP = 50_000
 """So many lists in one another that pickle gives up; not more, for to say so may take long."""
@@ -111,6 +116,25 @@ class Transport:
         found = result_of(executor.submit(carrying.payload, size), "a result of 64 MB")
         assert len(found) == size, f"a result of {size} bytes arrived as {len(found)} bytes"
         assert found == carrying.payload(size), "a result of 64 MB arrived changed"
+
+    @requires("pickles")
+    def test_buffers_arrive_alike_at_every_size(self, executor: Executor) -> None:
+        """A PickleBuffer SHOULD arrive as the type that pickle makes of it, bytes or bytearray, however large it is.
+        (DESIGN E4)
+        """
+        for kind in (bytes, bytearray):
+            for size in BUFFERS:
+                sent: Future[Any] = executor.submit(calls.type_name, carrying.buffer(kind, size))
+                if isinstance(error := _outcome(sent), BaseException):
+                    if size == BUFFERS[0]:
+                        pytest.skip(f"it carries no PickleBuffer: {brief(error)}")
+                    raise AssertionError(f"a PickleBuffer of {size} bytes failed, a small one did not") from error
+                assert error == kind.__name__, f"a PickleBuffer of {size} {kind.__name__} arrived as {error}"
+                found = result_of(executor.submit(carrying.buffer, kind, size))
+                assert isinstance(found, kind), (
+                    f"a PickleBuffer of {size} {kind.__name__} returned as {type(found).__name__}"
+                )
+                assert found == kind(carrying.payload(size)), f"a PickleBuffer of {size} bytes came back damaged"
 
     @requires("pickles")
     def test_arguments_are_taken_at_submit(self, executor: Executor, gate: Gate) -> None:
@@ -443,3 +467,13 @@ def _good(future: Future[int], number: int) -> None:
 def _tells_why(error: BaseException, reason: str) -> None:
     text = "".join(traceback.format_exception(error))
     assert reason in text, f"the error of what cannot cross does not tell {reason!r}: {brief(text)}"
+
+
+def _outcome(future: Future[Any]) -> Any:
+    """The result, or the exception."""
+    try:
+        return result_of(future)
+    except Overdue:
+        raise
+    except Exception as error:
+        return error

@@ -235,3 +235,15 @@ def endless(start: int = 0) -> Iterator[int]:
     while True:
         yield start
         start += 1
+
+
+class Lingering:
+    """An object whose finaliser waits at a gate."""
+
+    def __init__(self, gate: Any) -> None:
+        """Wait at `gate`, in the end."""
+        self.gate = gate
+
+    def __del__(self) -> None:
+        """Wait at the gate."""
+        self.gate.enter()

@@ -397,3 +397,27 @@ class CallsOfCallsGoFirst(ThreadExecutor):
             self.pool.jobs.appendleft(job)
         else:
             super().enqueue(job)
+
+
+_last: dict[int, Any] = {}
+
+
+@planted(
+    "concurrency.a_finaliser_holds_up_no_call",
+    says="submit() beside a finaliser",
+    also=("resources.*", "results.*", "mapping.*"),
+    deadline=3,
+)
+class FinalisesUnderItsLock(ThreadExecutor):
+    """Workers let go of a call's result under the lock that submit() needs."""
+
+    @classmethod
+    def settle(cls, future: Future[Any], result: Any) -> None:
+        _last[threading.get_ident()] = result
+        super().settle(future, result)
+
+    @classmethod
+    def take(cls, pool: Pool) -> Job | None:
+        with pool.changed:
+            _last.pop(threading.get_ident(), None)
+        return super().take(pool)

@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import threading
+import weakref
 from _multiprocessing import SemLock  # type: ignore[import-not-found]
 from concurrent.futures import Future
 from multiprocessing import resource_tracker, shared_memory
@@ -13,6 +14,8 @@ from typing import Any
 
 from planting import planted
 from reference import Job, Pool, ProcessExecutor, PromptFuture, ThreadExecutor, answer
+
+from corefutures.conformance.worker.carrying import Table
 
 
 def _idle_for_ever() -> None:
@@ -431,3 +434,27 @@ class RaisingMakesACycle(ThreadExecutor):
     """The traceback of what result() raises refers to the future."""
 
     future_type = _Cyclic
+
+
+@planted("resources.kept_results_hold_no_descriptors", says="100 results of 40 kB hold 100 descriptors")
+class ResultsHoldDescriptors(ProcessExecutor):
+    """Each large result keeps the descriptor of the memory that it travelled in."""
+
+    @classmethod
+    def unpack(cls, reply: bytes) -> Any:
+        value = super().unpack(reply)
+        if isinstance(value, Table):
+            weakref.finalize(value, os.close, os.open(os.devnull, os.O_RDONLY))
+        return value
+
+
+@planted("resources.a_part_of_a_result_does_not_keep_the_whole", says="parts of 40 kB keep")
+class PartsKeepTheWhole(ProcessExecutor):
+    """All parts of a result are views of one piece of memory."""
+
+    @classmethod
+    def unpack(cls, reply: bytes) -> Any:
+        value = super().unpack(reply)
+        if isinstance(value, tuple) and value and isinstance(value[0], Table):
+            value[0].whole = value  # type: ignore[attr-defined]
+        return value

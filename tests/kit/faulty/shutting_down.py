@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from concurrent.futures import CancelledError, Future
 from typing import Any, ClassVar
 
 from planting import planted
-from reference import Job, Pool, ProcessExecutor, ThreadExecutor
+from reference import Job, Pool, ProcessExecutor, PromptFuture, ThreadExecutor
 
 ANY = "shutting_down.*"
 """What else of the chapter may fail when shutting down itself is unsound."""
@@ -624,3 +626,48 @@ class WithCancelsAtAnException(ThreadExecutor):
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:  # type: ignore[override]
         self.shutdown(cancel_futures=kind is not None)
+
+
+class _Unguarded(PromptFuture):
+    """A callback's SystemExit comes out of whatever ended the future."""
+
+    def add_done_callback(self, fn: Any) -> None:
+        Future.add_done_callback(self, fn)
+
+
+@planted(
+    "shutting_down.shutdown_with_cancel_outlives_callbacks_that_exit",
+    says="calls that were not cancelled",
+    also=("callbacks.*", "shutting_down.*"),
+)
+class CancellingStopsAtACallback(ThreadExecutor):
+    """shutdown(cancel_futures=True) cancels one call after the other, until a callback raises SystemExit."""
+
+    future_type = _Unguarded
+
+
+@planted("shutting_down.calls_need_no_standard_streams", says="in a program without standard streams a call failed")
+class SpeaksThroughItsOwnPipe(ThreadExecutor):
+    """Each executor has a pipe, wherever there is room: in a program without streams what calls print lands in it."""
+
+    def __init__(self, max_workers: int = 2, **options: Any) -> None:
+        super().__init__(max_workers, **options)
+        self.pool.pipe = os.pipe()  # type: ignore[attr-defined]
+        for end in self.pool.pipe:  # type: ignore[attr-defined]
+            weakref.finalize(self.pool, os.close, end)
+
+    @classmethod
+    def call(cls, pool: Pool, station: Any, job: Job) -> Any:
+        outlet, inlet = pool.pipe  # type: ignore[attr-defined]
+        os.write(inlet, b"call")
+        if os.read(outlet, 4) != b"call":
+            raise RuntimeError("rubbish in the pipe")
+        return super().call(pool, station, job)
+
+
+@planted("shutting_down.with_that_is_interrupted_cancels_what_waits", says="was not cancelled")
+class InterruptedBlockGoesOn(ThreadExecutor):
+    """A `with` block that is left by an interrupt waits for all calls."""
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.shutdown()

@@ -532,3 +532,13 @@ class KnowsBasicTypesOnly(ProcessExecutor):
             if isinstance(value, kind) and not isinstance(value, bool):
                 return kind(value)
         return value
+
+
+@planted("transport.buffers_arrive_alike_at_every_size", says="returned as memoryview")
+class LargeBuffersAreViews(ProcessExecutor):
+    """A large buffer that a call returns arrives as a view of the memory that it travelled in."""
+
+    @classmethod
+    def unpack(cls, reply: bytes) -> Any:
+        value = super().unpack(reply)
+        return memoryview(value) if isinstance(value, bytearray) and len(value) > 1 << 15 else value
