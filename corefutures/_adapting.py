@@ -23,9 +23,11 @@ from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
 from corefutures._isolated.chunks import Pace, chunked_map
 from corefutures._locking import Lock
+from corefutures._loops import for_each, log_failure
 from corefutures._options import check_flag, not_callable, shown
 from corefutures._originals import clock
 from corefutures._processors import usable_processors
+from corefutures._threads import start_thread
 from corefutures.backend._description import Capabilities
 
 if TYPE_CHECKING:
@@ -255,14 +257,7 @@ class AdaptedExecutor(Executor):
 
     def _cancel_all(self) -> None:
         """Cancels the calls that have not started; what their callbacks raise is raised at the end (F4)."""
-        raised: BaseException | None = None
-        for future in list(self._calls):
-            try:
-                future.cancel()
-            except BaseException as exc:
-                raised = raised or exc
-        if raised is not None:
-            raise raised
+        for_each(lambda future: future.cancel(), list(self._calls))
 
     def _await_calls(self) -> None:
         """Returns when no call is left: the adapted executor is shut down with nothing that it could lose."""
@@ -329,7 +324,7 @@ class AdaptedExecutor(Executor):
 
         try:
             # A daemon: at the end of the interpreter `_close_all` waits for the calls; it waits for nothing more.
-            threading.Thread(target=close, name="corefutures-closing", daemon=True).start()
+            start_thread(threading.Thread(target=close, name="corefutures-closing", daemon=True))
         except RuntimeError:  # no thread can be started, as at the end of the interpreter
             if not self._inherited:
                 self._shut_adapted_down(wait=False)
@@ -482,7 +477,7 @@ class AdaptedFuture(PoolFuture[_T]):
             return
         # A daemon: whether the process may end is for the executor to say.
         watcher = threading.Thread(target=self._take_over, args=(foreign,), name="corefutures-watching", daemon=True)
-        watcher.start()
+        start_thread(watcher)
         executor._watchers.append(watcher)
         if len(executor._watchers) > executor._most_watchers:  # looked through seldom: many calls cost the same each
             for thread in list(executor._watchers):
@@ -508,7 +503,7 @@ class AdaptedFuture(PoolFuture[_T]):
                 self._cf_announce_in_worker()
             self._let_go()
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
-            LOGGER.exception("exception calling callback for %r", self)
+            log_failure(LOGGER, "exception calling callback for %r", self)
         finally:
             _here.executors = before
             del error, executor, before  # no cycle from an error's traceback to this frame
@@ -624,13 +619,11 @@ def _living_adapters() -> list[AdaptedExecutor]:
 
 def _close_all() -> None:
     """At the end of the interpreter: pending calls run to their end, as those of the standard pools do."""
-    for adapter in _living_adapters():
-        adapter._close_at_exit()
+    for_each(lambda adapter: adapter._close_at_exit(), _living_adapters())
 
 
 def _continue_all_in_child() -> None:
-    for adapter in _living_adapters():
-        adapter._cf_continue_in_child()
+    for_each(lambda adapter: adapter._cf_continue_in_child(), _living_adapters())
 
 
 # Before the non-daemon threads are joined, among which may be the adapted executor's.

@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
 from corefutures._exceptions import UnsupportedError
+from corefutures._loops import for_each
 from corefutures._options import check_seconds, check_text, shown
 from corefutures._originals import clock
 
@@ -335,14 +336,18 @@ class ResultIterator(Generic[_T]):
             except TimeoutError:
                 if future.done():  # the call itself raised it, or has ended a moment ago
                     return future.result()
-                future.cancel()
-                self.close()
+                try:
+                    future.cancel()
+                finally:
+                    self.close()
                 raise
         except BaseException as exc:
             # Of an interrupt while waiting: its result would be lost in any case, and the rest is not waited for.
-            if not future.done() and not isinstance(exc, Exception):
-                self.close()
-            future.cancel()
+            try:
+                if not future.done() and not isinstance(exc, Exception):
+                    self.close()
+            finally:
+                future.cancel()
             raise
         finally:
             if self._submissions is not None:
@@ -355,8 +360,8 @@ class ResultIterator(Generic[_T]):
         """Ends the iteration: cancels the calls that have not started; nothing more is yielded."""
         self._submissions = None
         self._error = None
-        while self._futures:
-            self._futures.pop().cancel()
+        futures, self._futures = self._futures, deque()
+        for_each(lambda future: future.cancel(), reversed(futures))
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         # Nobody wants the results that are left. But who never asked for one may have called `map` for what

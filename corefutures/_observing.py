@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pluggy
 
 from corefutures._audience import Call, Told, _drop, audience
+from corefutures._loops import log_failure
 from corefutures._options import shown
+from corefutures._threads import start_thread
 from corefutures.backend._hook import PROJECT
 
 if TYPE_CHECKING:
@@ -150,7 +152,7 @@ class _Hooks(pluggy.PluginManager):
         except BaseException:
             if told.hook not in self._failed:
                 self._failed.add(told.hook)
-                LOGGER.exception("%s of %r failed; its next failures are not logged", told.hook, self.observer)
+                log_failure(LOGGER, "%s of %r failed; its next failures are not logged", told.hook, self.observer)
 
 
 def _without_hooks(observer: object) -> str:
@@ -183,7 +185,7 @@ class _Delivery:
         while not self._ends:
             told = get()
             if isinstance(told, Told):
-                for hooks in self._listening:
+                for hooks in list(self._listening):
                     hooks.tell(told)
                 del told  # nothing is kept alive while there is nothing to do
             else:
@@ -238,7 +240,7 @@ def add_observer(observer: object, /) -> None:
         delivery = _delivery
         if delivery is None:
             delivery = _Delivery()
-            delivery.thread.start()
+            start_thread(delivery.thread)
             _delivery = delivery
             audience.post = delivery.queue.put
         _observers.append(hooks)

@@ -6,11 +6,13 @@ never waits for the picture and never fails because of it; standard output is le
 
 from __future__ import annotations
 
+import contextlib
 import html
 import importlib
 import importlib.util
 import logging
 import math
+import os
 import sys
 import threading
 from collections import deque
@@ -21,6 +23,7 @@ from corefutures._executor import Executor, ResultIterator
 from corefutures._observing import add_observer, remove_observer
 from corefutures._options import check_count, check_text, shown
 from corefutures._originals import clock
+from corefutures._threads import start_thread
 from corefutures._waiting import as_completed
 
 if TYPE_CHECKING:
@@ -244,7 +247,8 @@ class Progress:
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
         try:
-            remove_observer(self)
+            with contextlib.suppress(ValueError):  # a forked child has no observers
+                remove_observer(self)
             for call in list(self._open.values()):  # whoever waits for a call learns of its end before observers do
                 if call.note_end():
                     if call.outcome == "cancelled":
@@ -398,7 +402,7 @@ class _Board:
             board._tallies.append(tally)
         if fresh:
             try:
-                board._thread.start()
+                start_thread(board._thread)
             except RuntimeError:  # no thread can be started: there is no picture
                 with cls._gate:
                     cls._boards.pop(id(stream), None)
@@ -410,12 +414,14 @@ class _Board:
         """Draws a tally for the last time, and takes it off the board; returns when that is done."""
         tally.closed = True
         with self._gate:
+            if tally not in self._tallies:  # in a forked child, where nothing is drawn
+                return
             self._tallies.remove(tally)
             self._leaving.append(tally)
             if last := not self._tallies:
                 self._boards.pop(id(self._file), None)
         self._ring.set()
-        if last and threading.current_thread() is not self._thread:
+        if last and self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:
@@ -439,11 +445,25 @@ class _Board:
         except Exception:  # the terminal went away, the file is full: nothing that the program has to know
             LOGGER.debug("progress is not shown any more", exc_info=True)
         finally:
+            with self._gate:  # if it has failed, the next tallies have another thread
+                if self._boards.get(id(self._file)) is self:
+                    del self._boards[id(self._file)]
             if surface is not None:
                 try:
                     surface.close()
                 except Exception:
                     LOGGER.debug("progress could not be ended", exc_info=True)
+
+
+def _forget_in_child() -> None:
+    for board in list(_Board._boards.values()):
+        board._tallies.clear()
+    _Board._boards.clear()
+    _Board._gate = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def _surface(file: TextIO) -> _Surface:

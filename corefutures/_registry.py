@@ -6,6 +6,7 @@ affects only itself; no lock is held while foreign code runs; failures are not r
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -647,6 +648,14 @@ def _close(word: str, words: list[str]) -> str | None:
 
 
 REGISTRY: Final = Registry()
+
+
+def _continue_in_child() -> None:
+    REGISTRY._lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_continue_in_child)
 
 
 def backends() -> Mapping[str, BackendStatus]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, Typ
 
 from corefutures._future import ENDED, Future, Waiter
 from corefutures._hosting import hosts
+from corefutures._loops import for_each
 from corefutures._options import check_seconds, shown
 from corefutures._originals import clock
 
@@ -131,7 +132,10 @@ class _Relay:
                 waiter = self._waiters.pop()
             except IndexError:
                 return
-            _report(future, waiter)
+            try:
+                _report(future, waiter)
+            except BaseException:  # the future is foreign, and has failed to say how it ended
+                waiter.add_exception(future)
 
     def subscribe(self, future: Any, waiter: Waiter) -> bool:
         self._waiters.append(waiter)
@@ -278,8 +282,7 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
             _subscribe(future, collector)
         collector.sleep(pending, deadline, firm=return_when == ALL_COMPLETED)
     finally:
-        for future in subscribed:
-            _unsubscribe(future, collector)
+        for_each(lambda future: _unsubscribe(future, collector), subscribed)
     done.update(collector.ended)
     return DoneAndNotDoneFutures(done, futures - done)
 
@@ -341,5 +344,4 @@ def _yield_completed(
             del future
             yield handed.pop()
     finally:
-        for future in pending:
-            _unsubscribe(future, collector)
+        for_each(lambda future: _unsubscribe(future, collector), pending)

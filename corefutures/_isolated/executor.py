@@ -80,10 +80,12 @@ class IsolatedExecutor(Executor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Future[_T]:
-        future = super()._cf_submit_with(None, name, fn, args, kwargs)
-        if timeout is not None:
-            self._cf_pool.limit(check_call(future), timeout)
-        return future
+        def submit() -> Future[_T]:
+            return super(IsolatedExecutor, self)._cf_submit_with(None, name, fn, args, kwargs)
+
+        if timeout is None:
+            return submit()
+        return self._cf_pool.submit_limited(timeout, lambda: check_call(submit()))
 
     def _cf_map(
         self,

@@ -11,9 +11,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
+from corefutures._future import LOGGER
+from corefutures._loops import log_failure
 from corefutures._originals import clock
+from corefutures._threads import start_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from corefutures._isolated.future import CallFuture
     from corefutures._isolated.pool import Pool
 
@@ -53,30 +58,52 @@ class Limits:
         # signal handler that submits may interrupt its holder.
         self._lock = threading.RLock()
         self._watched = False
+        self._expected = 0  # calls that are being submitted
 
-    def add(self, future: CallFuture[Any], seconds: float) -> None:
-        """Sees to it that the call runs no longer than `seconds`."""
+    def submit(self, seconds: float, submit: Callable[[], CallFuture[Any]]) -> CallFuture[Any]:
+        """Submits a call, and sees to it that it runs no longer than `seconds`.
+
+        Raises:
+            RuntimeError: No thread could be started to see to that; nothing was submitted.
+            BaseException: What `submit` raises.
+        """
         with self._lock:
-            self._limited[future] = (seconds, None)
+            self._expected += 1  # first: from here on the thread, if there is one, stays
             watched, self._watched = self._watched, True
-        if not watched:
-            threading.Thread(target=self._watch, name=f"{self._pool.name} limits", daemon=True).start()
+        try:
+            if not watched:
+                try:
+                    start_thread(threading.Thread(target=self._watch, name=f"{self._pool.name} limits", daemon=True))
+                except BaseException:
+                    self._watched = False  # the next call tries again
+                    raise
+            future = submit()
+            self._limited[future] = (seconds, None)
+        finally:
+            with self._lock:
+                self._expected -= 1
+        return future
 
     def _watch(self) -> None:
         while True:
             for future, (seconds, started) in list(self._limited.items()):
-                now = clock.monotonic()
-                if future.done():
-                    with self._lock:
-                        self._limited.pop(future, None)
-                elif started is None:
-                    if future.running():
-                        self._limited[future] = (seconds, now)
-                elif now - started >= seconds:
-                    message = f"{_described(future)} ran longer than {seconds:g} s, and was killed with its worker"
-                    self._pool.condemn(future, TimeoutError(message))
+                try:
+                    self._look_at(future, seconds, started)
+                except BaseException:  # of one call: it is tried again, and the others have limits as well
+                    log_failure(LOGGER, "the time limit of %r could not be kept yet", future)
             with self._lock:
-                if not self._limited:
+                if not self._limited and not self._expected:
                     self._watched = False
                     return
             time.sleep(_PERIOD)
+
+    def _look_at(self, future: CallFuture[Any], seconds: float, started: float | None) -> None:
+        now = clock.monotonic()
+        if future.done():
+            self._limited.pop(future, None)
+        elif started is None:
+            if future.running():
+                self._limited[future] = (seconds, now)
+        elif now - started >= seconds:
+            message = f"{_described(future)} ran longer than {seconds:g} s, and was killed with its worker"
+            self._pool.condemn(future, TimeoutError(message))

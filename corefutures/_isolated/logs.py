@@ -12,12 +12,14 @@ import marshal
 import os
 import sys
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._future import LOGGER
 from corefutures._isolated.logwork import DISABLED, SIZE
+from corefutures._living import Living
+from corefutures._loops import for_each, log_failure
 from corefutures._originals import system
+from corefutures._threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 #: Bytes: no record is so large, so something has come between.
 _LARGEST: Final = 1 << 28
 
-_collectors: weakref.WeakSet[LogCollector] = weakref.WeakSet()
+_collectors: Living[LogCollector] = Living()
 
 
 def current_levels() -> dict[str, int]:
@@ -149,7 +151,7 @@ class LogCollector:
                 thread = threading.Thread(target=self._read, name=f"{self._name} log", daemon=False)
                 self._reading = True
                 try:
-                    thread.start()
+                    start_thread(thread)
                 except BaseException:
                     self._reading = False
                     raise
@@ -243,8 +245,8 @@ def _handle(data: bytes) -> None:
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
-    except Exception:
-        LOGGER.exception("a record that a worker logged could not be handled")
+    except BaseException:  # of a handler: the thread reads for all workers
+        log_failure(LOGGER, "a record that a worker logged could not be handled")
 
 
 def _close(end: Any) -> None:
@@ -256,8 +258,7 @@ def _close(end: Any) -> None:
 
 
 def _disown_all() -> None:
-    for collector in list(_collectors):
-        collector.disown()
+    for_each(LogCollector.disown, _collectors.all())
 
 
 if hasattr(os, "register_at_fork"):

@@ -313,13 +313,13 @@ class Pool(ABC):
             return True
         return kill(self, future)
 
-    def limit(self, future: CallFuture[Any], seconds: float) -> None:
-        """Kills the worker that runs the call for longer than `seconds`."""
+    def submit_limited(self, seconds: float, submit: Callable[[], CallFuture[Any]]) -> CallFuture[Any]:
+        """Submits a call, and kills the worker that runs it for longer than `seconds`: see `Limits.submit`."""
         limits = Limits(self)
         if self.lock.taken:
             self._limits = limits = self._limits or limits
             self.lock.release()
-        limits.add(future, seconds)
+        return limits.submit(seconds, submit)
 
     def request_cancel(self, future: CallFuture[Any]) -> bool:
         """Cancels the call, or asks it to stop if it runs; returns False if it had ended."""
