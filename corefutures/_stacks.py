@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from corefutures._descriptors import standard_taken
-from corefutures._originals import clock, system
+from corefutures._originals import clock, original, system
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,7 +149,7 @@ def collect_stack(descriptor: int, deadline: float, end: re.Pattern[str], begin:
         raise OSError("pipes can't be waited for here")
     import select
 
-    poll = select.poll()
+    poll = (select if hasattr(select, "poll") else original("select")).poll()
     poll.register(descriptor, select.POLLIN)
     text = ""
     while not ((begun := text.rfind(_HEADER)) >= 0 and end.search(text, begun)):

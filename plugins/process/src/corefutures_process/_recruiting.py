@@ -10,13 +10,13 @@ import contextlib
 import errno
 import os
 import pickle
-import select
 import signal
 import sys
 import threading
 import time
 from functools import partial
 from multiprocessing import reduction
+from multiprocessing.connection import wait
 from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any, Final
 
@@ -332,9 +332,7 @@ class ProcessWorker:
         pidfd = self._pidfd
         if sys.platform == "win32" or pidfd < 0:  # it has been reaped meanwhile
             return True
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        return bool(poll.poll(timeout))
+        return bool(wait([pidfd], None if timeout is None else timeout / 1000))
 
     def retire(self) -> None:
         self._strike_off(self._process)
