@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures as standard
+import concurrent.futures.thread
+import math
 import queue
 import sys
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from corefutures.backend import IsolatedExecutor, PoolFuture
 #: What the standard library has as well, on some Python, or gives an instance only as it goes along.
 STANDARD = {"_force_shutting_down", "_force_shutdown", "_get_snapshot", "_processes", "_initializer", "_initargs"}
 PREFIX = "_cf_"
+standard_thread: Any = concurrent.futures.thread  # its private parts as well
 
 
 def private_names(kind: type, *instances: object) -> set[str]:
@@ -144,7 +148,6 @@ def test_notifying_without_ending_wakes_nobody() -> None:
 
 
 def test_recipes_that_poke_at_a_pool_of_threads_work_or_name_the_option() -> None:
-    from concurrent.futures import thread as standard_thread
 
     gate = threading.Event()
 
@@ -159,9 +162,6 @@ def test_recipes_that_poke_at_a_pool_of_threads_work_or_name_the_option() -> Non
         assert [bounded.submit(int).result(LIMIT) for _ in range(10)] == [0] * 10
         with pytest.raises(AttributeError, match="in the order submitted"):
             bounded._work_queue = queue.LifoQueue(2)
-    with pytest.warns(UserWarning, match="at_exit='cancel'"):
-        type("Daemon", (corefutures.ThreadPoolExecutor,), {"_adjust_thread_count": lambda self: None})
-
     with corefutures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(gate.wait)
         waiting = [pool.submit(gate.wait) for _ in range(3)]
@@ -169,9 +169,38 @@ def test_recipes_that_poke_at_a_pool_of_threads_work_or_name_the_option() -> Non
             pass
         while not pool._work_queue.empty():
             pool._work_queue.get_nowait().future.cancel()  # type: ignore[attr-defined]
-        del standard_thread._threads_queues[next(iter(pool._threads))]  # type: ignore[attr-defined]
+        del standard_thread._threads_queues[next(iter(pool._threads))]
         gate.set()
     assert all(future.cancelled() for future in waiting)
+
+
+def test_a_subclass_may_start_the_threads_itself() -> None:
+    """The recipe of many programs for daemon threads, which needs the standard pool's parts."""
+
+    def adjust(self: Any) -> None:
+        if not self._idle_semaphore.acquire(timeout=0) and len(self._threads) < self._max_workers:
+            if sys.version_info >= (3, 14):
+                args = weakref.ref(self, lambda _: None), self._create_worker_context(), self._work_queue
+            else:
+                args = weakref.ref(self, lambda _: None), self._work_queue, self._initializer, self._initargs
+            thread = threading.Thread(target=standard_thread._worker, args=args, daemon=True)
+            thread.start()
+            self._threads.add(thread)
+            standard_thread._threads_queues[thread] = self._work_queue
+
+    with pytest.warns(UserWarning, match="at_exit='cancel'"):
+        kind: Any = type("Daemon", (corefutures.ThreadPoolExecutor,), {"_adjust_thread_count": adjust})
+    with kind(2) as pool:
+        assert pool.submit(lambda: threading.current_thread().daemon).result(LIMIT)
+        assert list(pool.map(abs, range(-3, 0))) == [3, 2, 1]
+        with pytest.raises(corefutures.UnsupportedError, match="since it starts its threads itself"):
+            pool.stats()
+        with pytest.raises(ValueError):  # noqa: PT011 - its text differs from version to version
+            pool.submit(math.sqrt, -1).result(LIMIT)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        pool.submit(abs, 1)
+    with pytest.raises(corefutures.UnsupportedError, match="take max_pending="):
+        kind(2, max_pending=5)
 
 
 def test_what_waits_in_a_pool_of_processes_can_be_counted() -> None:

@@ -104,6 +104,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     """
 
     BROKEN = BrokenThreadPool
+    _cf_starts_threads = False  # a subclass does: see `_own_threads`
 
     _counter = itertools.count().__next__
 
@@ -121,6 +122,15 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         at_exit: AtExit = "wait",
         forward_logs: bool = False,
     ) -> None:
+        if self._cf_starts_threads:
+            from corefutures_thread._own_threads import begin  # few programs need it
+
+            begin(
+                self, max_workers, thread_name_prefix, initializer, initargs,
+                context=context, inner_threads=inner_threads, max_pending=max_pending, when_full=when_full,
+                at_exit=at_exit, forward_logs=forward_logs,
+            )  # fmt: skip
+            return
         check_count("max_workers", max_workers)
         if max_workers is None:
             max_workers = default_threads()
@@ -347,11 +357,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "_adjust_thread_count" in vars(cls):
-            warnings.warn(
-                f"{cls.__name__}._adjust_thread_count() is never called: a ThreadPoolExecutor of corefutures starts its"
-                " threads itself; so that calls don't keep the program from ending, pass at_exit='cancel'",
-                stacklevel=2,
-            )
+            from corefutures_thread._own_threads import let_start_threads  # few programs need it
+
+            let_start_threads(cls)
 
     @property
     def _shutdown(self) -> bool:  # type: ignore[override]

@@ -1,0 +1,68 @@
+"""Subclasses that override the standard pool's private `_adjust_thread_count`, as many programs' daemon pools do.
+
+Touches the door and the standard library's pool; loaded once there is such a subclass. Guarantees: it works as on the
+standard class, whose queue and items its threads need; what only our own threads can do is refused.
+"""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from corefutures.backend import Executor, unsupported
+
+#: Attributes that the standard class keeps in the instance, and ours computes.
+_KEPT = ("_broken", "_shutdown", "_threads", "_work_queue")
+#: What only our own threads can do: method → what it can't.
+_REFUSED = {
+    "options": "give options to calls",
+    "request_cancel": "ask a call to stop",
+    "snapshot": "be looked into",
+    "stats": "count its calls",
+}
+
+
+def let_start_threads(subclass: Any) -> None:
+    """Have a subclass run calls as the standard class does, and warn of what that costs.
+
+    Args:
+        subclass: A subclass of our pool with an `_adjust_thread_count` of its own.
+    """
+    warnings.warn(
+        f"{subclass.__name__}._adjust_thread_count() starts threads that run calls as in the standard library, at its"
+        " speed and without the options of corefutures; so that calls don't keep the program from ending, pass"
+        " at_exit='cancel' to a ThreadPoolExecutor in its place",
+        stacklevel=3,
+    )
+    taken: dict[str, Any] = dict.fromkeys(_KEPT)
+    taken |= {name: getattr(ThreadPoolExecutor, name) for name in ("submit", "shutdown")}
+    taken |= {name: _refusal(what) for name, what in _REFUSED.items()}
+    taken |= {"_cf_interrupt": lambda self: None, "_cf_starts_threads": True}
+    for name, value in taken.items():
+        if name not in vars(subclass):
+            setattr(subclass, name, value)
+
+
+def begin(executor: Any, *arguments: Any, **options: Any) -> None:
+    """Make such a pool: as the standard class does.
+
+    Args:
+        executor: The pool.
+        *arguments: What the standard class takes.
+        **options: Options of ours, and their values.
+
+    Raises:
+        UnsupportedError: One of them is not its default.
+    """
+    for name, value in options.items():
+        if value not in (None, "block", "wait", False):
+            raise unsupported(executor, f"take {name}=, since it starts its threads itself")
+    ThreadPoolExecutor.__init__(executor, *arguments)
+
+
+def _refusal(what: str) -> Any:
+    def refuse(self: Executor, *args: object, **options: object) -> None:
+        raise unsupported(self, f"{what}, since it starts its threads itself")
+
+    return refuse
