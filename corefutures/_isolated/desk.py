@@ -26,7 +26,7 @@ from corefutures._isolated.payload import INLINE_LIMIT
 from corefutures._originals import system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from corefutures._isolated.future import CallFuture
 
@@ -52,8 +52,8 @@ _WHOLE: Final = Struct(f"={TICKET.size}s")
 
 _NO_ARGUMENTS: Final = ((),)
 _is_prepared: Final = attrgetter("_sent")
+_TICKET: Final = itemgetter(0)
 _NUMBER: Final = itemgetter(1)
-_REVERSED: Final = itemgetter(1, 0)
 
 
 class TicketDesk:
@@ -75,6 +75,9 @@ class TicketDesk:
 
     A call for which there is no cell stays in the backlog unprepared, and no call behind it is sent. The collector
     prepares it, alone.
+
+    A word for the workers, STOP or a roll call, belongs to no call: it is in the pipe or in `returned`, and never
+    `withdrawn`. It goes to `returned` as many times as it was written, however many of them were read.
 
     The pipe is never full: a ticket needs a cell, and there are no more cells than go into it.
 
@@ -296,11 +299,8 @@ class TicketDesk:
 
     def send_all(self, word: int, times: int) -> None:
         """Writes STOP, or a roll call, for so many workers. For the collector."""
-        self._words[word] = TICKET.pack(word, 0, 0) * times
-        while times > 0:
-            self.returned[word] = TICKET.pack(word, 0, 0) * min(times, _TOGETHER)
-            self._write(self.returned, [word])
-            times -= _TOGETHER
+        self._words[word] = self.returned[word] = TICKET.pack(word, 0, 0) * times
+        self._write(self.returned, [word])
 
     def call_roll(self, word: int, workers: int) -> None:
         """Writes a roll call for so many workers, unless it is still there to be read. For the collector."""
@@ -313,34 +313,23 @@ class TicketDesk:
 
     def withdraw(self, number: int) -> bool:
         """Moves a call to `withdrawn` if no worker has its ticket; returns whether it is there."""
-        self._withdraw(number)
+        self._withdraw((number,))
         if number not in self.withdrawn and number in self.out:
             self.drain()
-            self._withdraw(number)
+            self._withdraw((number,))
         return number in self.withdrawn
-
-    def _withdraw(self, number: int) -> None:
-        for tickets in (self.ready, self.returned):
-            try:
-                self._move(zip(map(tickets.pop, (number,)), (number,), strict=True))
-            except KeyError:  # it is not there
-                continue
 
     def withdraw_all(self) -> None:
         """Moves all calls to `withdrawn` that no worker has the ticket of."""
         self.drain()
-        for tickets in (self.ready, self.returned):
-            try:
-                self._move(map(_REVERSED, iter(tickets.popitem, None)))
-            except KeyError:  # that was all
-                pass
-        for word in self._words:
-            if self.withdrawn.pop(word, None) is not None:
-                self.returned[word] = self._words[word]
+        numbers = {*self.ready.copy(), *self.returned.copy()}
+        self._withdraw([number for number in numbers if number not in self._words])
 
-    def _move(self, taken: Iterable[tuple[bytes, int]]) -> None:
-        """Enters calls into `withdrawn` by one operation, in which their tickets are taken from elsewhere."""
-        self.withdrawn.update(zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False))
+    def _withdraw(self, numbers: Sequence[int]) -> None:
+        """Moves those of the calls to `withdrawn` whose tickets are still here."""
+        for tickets in (self.ready, self.returned):
+            taken = filter(_TICKET, zip(map(tickets.pop, numbers, repeat(b"")), numbers, strict=True))
+            self.withdrawn.update(zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False))
 
     def claimed(self) -> set[int]:
         """Returns the calls whose tickets workers have read. For the collector."""
@@ -352,8 +341,9 @@ class TicketDesk:
         if not self._open:
             return
         first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
-        numbers = chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first)))
-        tickets = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
+        numbers, same = tee(chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first))))
+        single = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
+        tickets: Iterator[Any] = map(self._words.get, same, single)  # of a word, all that were written
         begin: Iterator[Any] = filterfalse(None, starmap(self._lock.acquire, _NO_ARGUMENTS))
         end: Iterator[Any] = filter(None, starmap(self._lock.release, _NO_ARGUMENTS))
         try:
@@ -362,9 +352,6 @@ class TicketDesk:
             self._give_back_lock()
             if self._open:
                 raise
-        for word in self._words:  # of which there were several, perhaps
-            if word in self.returned:
-                self.returned[word] = self._words[word]
 
     # ── the board ────────────────────────────────────────────────────────────────────────────────────────
 

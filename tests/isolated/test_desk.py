@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from array import array
 from collections import deque
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path needs Linux")
 
 if sys.platform == "linux":
+    import fcntl
+    import termios
+
     from interrupting import Interruption
 
     import corefutures._isolated.desk as module
@@ -143,6 +147,9 @@ def test_the_pipe_is_never_full():
                 post(desk, *[call(number + n, parcel if n % 2 else b"") for n in range(129)])
             desk.call_roll(ROLL_CALL | 1, berths)
             assert len(desk.out) > berths
+            written = array("i", [0])
+            fcntl.ioctl(desk.tickets, termios.FIONREAD, written)
+            assert written[0] == (len(desk.out) + berths) * TICKET.size
         finally:
             desk.close()
 
@@ -292,3 +299,42 @@ def test_a_call_behind_more_cancelled_ones_than_go_into_a_batch_is_sent(desk):
         assert future.cancel()
     assert not post(desk, *futures)
     assert claim(desk)[0] == 1000
+
+
+def test_words_for_the_workers_stay_whole_at_each_point(desk):
+    """A handler that raises, or one that finishes what it interrupts, leaves as many as there are workers."""
+
+    class Raised(BaseException):
+        pass
+
+    def finish() -> None:
+        for number in list(desk.withdrawn):  # as the thread itself does, and the collector
+            desk.free(number)
+            desk.withdrawn.pop(number)
+
+    def interrupt() -> None:
+        finish()
+        raise Raised
+
+    for handler in (finish, interrupt):
+        for step in range(10_000):
+            post(desk, call(2 * step + 1), call(2 * step + 2))
+            desk.send_all(STOP, 2)
+            try:
+                with Interruption(step, handler, module) as interruption:
+                    desk.withdraw(2 * step + 1)
+                    desk.withdraw_all()
+            except Raised:
+                pass
+            finish()
+            desk.post()
+            read = [claim(desk)[0] for _ in range(len(desk.out) + 2)]
+            assert read.count(STOP) == 2, interruption.where
+            for number in read:
+                desk.free(number)
+            desk.drain()
+            assert not desk.returned and not desk.out, interruption.where
+            if not interruption.happened:
+                break
+        assert step > 20
+        assert read == [STOP, STOP]

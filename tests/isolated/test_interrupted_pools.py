@@ -9,7 +9,10 @@ import os
 import pickle
 import sys
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError
+from functools import partial
 from multiprocessing.connection import Pipe
 from typing import Any
 
@@ -114,6 +117,18 @@ class TicketWorker(Worker):
             os.close(end)
 
 
+class LateWorker(TicketWorker):
+    """One that says and reads nothing at first."""
+
+    def __init__(self, begin: threading.Event, ends: Any) -> None:
+        self._begin = begin
+        super().__init__(ends)
+
+    def serve(self) -> None:
+        self._begin.wait(60)
+        super().serve()
+
+
 class PairWorker(Worker):
     def take(self, ends: Any) -> Any:
         return type(ends)(os.dup(ends.fileno()))
@@ -138,7 +153,7 @@ class PairWorker(Worker):
 
 
 class Recruiter:
-    def __init__(self, worker: type[Worker]) -> None:
+    def __init__(self, worker: Callable[[Any], Worker]) -> None:
         self._worker = worker
 
     def recruit(self, ends: Any) -> Worker:
@@ -148,18 +163,18 @@ class Recruiter:
 class Subject:
     """A pool, and what is to be interrupted in it."""
 
-    def __init__(self, way: str) -> None:
+    def __init__(self, way: str, worker: Callable[[Any], Worker] | None = None) -> None:
         options: dict[str, Any] = {
             "size": 1, "encode": Encoder(), "decode": pickle.loads, "broken": BrokenExecutor,
             "remote_traceback": Exception,
         }  # fmt: skip
         self.pool: Any
         if way == "tickets":
-            self.recruiter = Recruiter(TicketWorker)
+            self.recruiter = Recruiter(worker or TicketWorker)
             self.pool = tickets.TicketPool(make_route=DescriptorRoute, recruiter=self.recruiter, **options)
             self.modules: Any = (pool_module, desk, tickets, attending, chair, future_module)
         else:
-            self.recruiter = Recruiter(PairWorker)
+            self.recruiter = Recruiter(worker or PairWorker)
             self.pool = pairs.PairPool(make_pair=Pipe, recruiter=self.recruiter, **options)
             self.modules = (pool_module, pairs, future_module)
 
@@ -316,3 +331,46 @@ def test_a_handler_at_every_point(way: str, interrupted: Any, handler: Any) -> N
                 raise
 
     assert everywhere(patient, *modules) > 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the fast path needs Linux")
+@pytest.mark.parametrize("handler", [shut_down, cancel_all, interrupt])
+@pytest.mark.timeout(170)
+def test_a_worker_that_was_told_to_stop_does_so_whoever_is_interrupted(handler: Any) -> None:
+    """The last call ends while somebody is about to cancel what waits; the worker has not read yet that it is over."""
+    modules = Subject("tickets").modules
+
+    def scenario(interrupt_by: Any) -> None:
+        begin = threading.Event()
+        subject = Subject("tickets", partial(LateWorker, begin))
+        pool, future = subject.pool, subject.submit()
+        desk = pool._desk
+        withdraw_all = desk.withdraw_all
+
+        def end_and_withdraw_all() -> None:
+            future.cancel()
+            until = time.monotonic() + 20
+            while not begin.is_set() and (STOP not in desk._words or desk.returned):
+                assert time.monotonic() < until
+                time.sleep(0.0005)
+            withdraw_all()
+
+        desk.withdraw_all = end_and_withdraw_all
+
+        def handle() -> None:
+            if not is_in_finaliser():
+                begin.set()
+                handler(subject)
+
+        try:
+            with interrupt_by(handle):
+                pool.close(wait=False, cancel_futures=True)
+        except Raised:
+            pass
+        begin.set()
+        other = threading.Thread(target=pool.close, kwargs={"wait": True}, daemon=True)
+        other.start()
+        other.join(20)
+        assert not other.is_alive()
+
+    assert everywhere(scenario, *modules) > 20
