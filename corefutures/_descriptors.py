@@ -15,9 +15,31 @@ from corefutures._originals import system
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
 _STANDARD: Final = (0, 1, 2)
+
+
+class Descriptor:
+    """A descriptor that is closed once nobody refers to it: whoever uses it can't find another one under its number.
+
+    Args:
+        number: It, opened.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self, close: Callable[[int], None] = system.close) -> None:
+        """Closes it now: for who knows that nobody else uses it."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            close(number)
+
+    __del__ = close
 
 
 def lifted(descriptor: int) -> int:

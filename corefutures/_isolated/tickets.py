@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._audience import audience
+from corefutures._descriptors import Descriptor
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER
 from corefutures._isolated.attending import _LATE, AttendedPool
@@ -107,26 +108,22 @@ class _Station:
             return -1
 
 
-class _Bell:
-    """Wakes the collector. Whoever rings refers to it, and so the descriptor is closed by the last one."""
+class _Bell(Descriptor):
+    """Wakes the collector: an eventfd. Whoever rings refers to it."""
 
-    def __init__(self) -> None:
-        self.descriptor = system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    __slots__ = ()
 
     def ring(self) -> None:
         try:
-            system.eventfd_write(self.descriptor, 1)
+            system.eventfd_write(self.number, 1)
         except BlockingIOError:  # so often that it is full
             pass
 
     def hush(self) -> None:
         try:
-            system.eventfd_read(self.descriptor)
+            system.eventfd_read(self.number)
         except BlockingIOError:
             pass
-
-    def __del__(self, close: Callable[[int], None] = system.close) -> None:
-        close(self.descriptor)
 
 
 class _Doubt:
@@ -296,8 +293,9 @@ class TicketPool(AttendedPool):
             opened.callback(system.close, self._lifeline)
             opened.callback(system.close, self._lifeline_ours)
             self._poll = opened.enter_context(select.epoll())
-            bell = _Bell()
-            self._poll.register(bell.descriptor, select.EPOLLIN)
+            bell = _Bell(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            opened.callback(bell.close)
+            self._poll.register(bell.number, select.EPOLLIN)
             self._chair = Chair(self._poll)
             opened.pop_all()
         self._bell = bell
@@ -449,7 +447,7 @@ class TicketPool(AttendedPool):
         for descriptor, _ in self._poll.poll(self._until_next_look(timeout)):
             if descriptor == chair.number:
                 spoken = True
-            elif descriptor == self._bell.descriptor:  # not kept here: an error's traceback would keep it open
+            elif descriptor == self._bell.number:  # not kept here: an error's traceback would keep it open
                 self._bell.hush()
             else:
                 station = self._watched.get(descriptor)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         total as total,
     )
     from corefutures._descriptors import (
+        Descriptor as Descriptor,
         lifted as lifted,
         standard_taken as standard_taken,
         take_standard_for_good as take_standard_for_good,
@@ -264,6 +265,7 @@ _HOMES = {
     "TicketEnds": "corefutures._isolated.worker",
     "UNFIT": "corefutures._isolated.frames",
     "forward_logs": "corefutures._isolated.logwork",
+    "Descriptor": "corefutures._descriptors",
     "lifted": "corefutures._descriptors",
     "plain_call": "corefutures._isolated.plain",
     "standard_taken": "corefutures._descriptors",

@@ -99,6 +99,8 @@ def _in_child(act: Callable[[], Any]) -> bool:
     Raises:
         AssertionError: when it does not end.
     """
+    if sys.platform == "win32":
+        raise AssertionError("forking needs POSIX")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: that is the point
         child = os.fork()

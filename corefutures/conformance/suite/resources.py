@@ -525,5 +525,7 @@ def _small_part(executor: Executor) -> carrying.Table:
 
 def _memory() -> int:
     """Bytes of memory that this process uses, what it shares with others included."""
+    if sys.platform != "linux":
+        raise AssertionError("only Linux tells it like this")
     with open(_STATM) as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

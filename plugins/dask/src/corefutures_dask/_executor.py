@@ -71,6 +71,16 @@ _dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 _exiting = False
 
 
+class _Alias:
+    """Another name of a private attribute, which gives way to what a subclass keeps under that name itself."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, executor: object, kind: type | None = None) -> Any:
+        return self if executor is None else getattr(executor, self._name)
+
+
 class _Submitter(Executor):
     """What a pool and its views have in common: calls with certain wishes go into a lane."""
 
@@ -245,6 +255,8 @@ class DaskExecutor(_Submitter):
 
     Thread safety: every method may be called from any thread.
     """
+
+    _dispatcher = _Alias("_cf_dispatcher")
 
     BROKEN = BrokenDaskPool
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures import UnsupportedError
 from corefutures.backend import (
+    Descriptor,
     TicketEnds,
     check_fork,
     clock,
@@ -265,6 +266,16 @@ class _TravellingEnds(TicketEnds):
         return _worker_process.take_ends, tuple(passed)
 
 
+class _Pidfd(Descriptor):
+    """Speaks of a process, not of its number."""
+
+    __slots__ = ()
+
+    def send(self, signum: int) -> None:
+        if sys.platform != "win32":
+            signal.pidfd_send_signal(self.number, signum)
+
+
 class ProcessWorker:
     """A worker process; see `crew.Worker`."""
 
@@ -292,10 +303,10 @@ class ProcessWorker:
         # A pidfd speaks of the process itself. Elsewhere than on Windows, its sentinel is a pipe: silent as long as
         # something that the worker left behind holds the other end, and loud when a call writes to that or closes it,
         # or the fork server ends. So where there is no pidfd, who seems to have ended is killed, and then asked for.
-        self._pidfd = -1
-        if hasattr(os, "pidfd_open") and process.pid is not None:
+        self._pidfd: _Pidfd | None = None
+        if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal") and process.pid is not None:
             try:
-                self._pidfd = system.pidfd_open(process.pid)
+                self._pidfd = _Pidfd(system.pidfd_open(process.pid))
             except OSError as exc:
                 if exc.errno in (errno.EMFILE, errno.ENFILE):
                     self.kill()
@@ -309,13 +320,14 @@ class ProcessWorker:
         process = self._process
         if process is None:
             return []
-        return [process.sentinel if self._pidfd < 0 else self._pidfd]
+        pidfd = self._pidfd
+        return [process.sentinel if pidfd is None else pidfd.number]
 
     def ended(self) -> bool:
         process, pid = self._process, self.pid
         if process is None or pid is None:
             return True
-        if self._pidfd >= 0:
+        if self._pidfd is not None:
             return self._wait(0)
         if sys.platform != "win32":
             self.kill()
@@ -330,9 +342,9 @@ class ProcessWorker:
     def _wait(self, timeout: int | None) -> bool:
         """Returns whether the process has ended, after waiting for that so many milliseconds."""
         pidfd = self._pidfd
-        if sys.platform == "win32" or pidfd < 0:  # it has been reaped meanwhile
+        if sys.platform == "win32" or pidfd is None:  # it has been reaped meanwhile
             return True
-        return bool(wait([pidfd], None if timeout is None else timeout / 1000))
+        return bool(wait([pidfd.number], None if timeout is None else timeout / 1000))
 
     def retire(self) -> None:
         self._strike_off(self._process)
@@ -351,8 +363,8 @@ class ProcessWorker:
     def interrupt(self) -> None:
         if sys.platform != "win32" and self._process is not None and self.pid is not None:
             with contextlib.suppress(OSError):  # it has ended
-                if self._pidfd >= 0 and hasattr(signal, "pidfd_send_signal"):
-                    signal.pidfd_send_signal(self._pidfd, signal.SIGINT)
+                if (pidfd := self._pidfd) is not None:
+                    pidfd.send(signal.SIGINT)
                 else:
                     system.kill(self.pid, signal.SIGINT)
 
@@ -362,8 +374,8 @@ class ProcessWorker:
                 terminate_tree(self.pid, partial(self._signal_alone, how))
             elif sys.platform == "win32":
                 self._signal_alone(how)
-            elif self._pidfd >= 0 and hasattr(signal, "pidfd_send_signal"):
-                kill_tree(self.pid, partial(signal.pidfd_send_signal, self._pidfd, signal.SIGKILL))
+            elif (pidfd := self._pidfd) is not None:
+                kill_tree(self.pid, partial(signal.pidfd_send_signal, pidfd.number, signal.SIGKILL))
             else:
                 kill_tree(self.pid, partial(system.kill, self.pid, signal.SIGKILL))
         else:
@@ -371,15 +383,15 @@ class ProcessWorker:
 
     def _lives(self) -> bool:
         """Returns whether the process may live still; if not, its number may be another's by now."""
-        return self._process is not None and not (self._pidfd >= 0 and self._wait(0))
+        return self._process is not None and not (self._pidfd is not None and self._wait(0))
 
     def _signal_alone(self, how: str) -> None:
         process = self._process
         if process is not None:
             with contextlib.suppress(OSError, ValueError):  # it has ended
-                if sys.platform != "win32" and self._pidfd >= 0 and hasattr(signal, "pidfd_send_signal"):
-                    number = signal.SIGKILL if how == "kill" else signal.SIGTERM
-                    signal.pidfd_send_signal(self._pidfd, number)  # the fork server may have reaped it: not by its pid
+                pidfd = self._pidfd
+                if sys.platform != "win32" and pidfd is not None:  # the fork server may have reaped it: not by its pid
+                    pidfd.send(signal.SIGKILL if how == "kill" else signal.SIGTERM)
                 else:
                     getattr(process, how)()
 
@@ -395,17 +407,15 @@ class ProcessWorker:
         if process is None:
             return None
         self._line.close()
-        if self._pidfd >= 0:
+        if self._pidfd is not None:
             self._wait(None)  # one that leaves takes its time
-        ended = self._killed or self._pidfd >= 0
+        ended = self._killed or self._pidfd is not None
         process.join(_PATIENCE if ended and not self._is_child else None)
         wait_for_dying()
         if self._on_end is not None:
             self._on_end()
         self._strike_off(process)
-        if self._pidfd >= 0:
-            system.close(self._pidfd)
-            self._pidfd = -1
+        self._pidfd = None
         return process.exitcode
 
 
