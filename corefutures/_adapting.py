@@ -33,7 +33,7 @@ from corefutures.backend._description import Capabilities
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from corefutures._executor import ResultIterator
+    from corefutures._results import ResultIterator
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import FileIO
 
 from corefutures._originals import system
 
@@ -65,13 +66,15 @@ def own_class(name: str, version: str) -> type | None:
     pool_class: Any = found.get(name)
     if pool_class is None:
         package = OWN_DISTRIBUTIONS[name].replace("-", "_")
-        if _may_be_refused(name, package, version):
+        glance = not _prepares_main()
+        if glance and _may_be_refused(name, package, version):
             return None
         try:
             pool_class = getattr(import_module(package), OWN_CLASSES[name])
         except Exception:
             return None
-        found[name] = pool_class
+        if glance:
+            found[name] = pool_class
     return pool_class  # type: ignore[no-any-return]
 
 
@@ -91,29 +94,40 @@ def lines_of_group(entry_points: str) -> Iterator[str]:
             yield line
 
 
+def _prepares_main() -> bool:
+    """Whether this is a worker that runs the imports of the main module: where that was run first, they were allowed.
+
+    As `multiprocessing` knows it, which lets no process be started meanwhile.
+    """
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
+
+
 def _may_be_refused(name: str, package: str, version: str) -> bool:
     """Whether metadata has another claim to the name, or may have one where a glance doesn't show it."""
     for finder in sys.meta_path:
         module = getattr(finder, "__module__", "")
         if hasattr(finder, "find_distributions") and module not in _KNOWN_FINDERS:
             return True
+    group = GROUP.encode()
     for folder in dict.fromkeys(sys.path):
         try:
-            with system.scandir(folder or ".") as entries:
-                infos = [entry for entry in entries if entry.name.lower().endswith(("dist-info", "egg-info"))]
+            names = system.listdir(folder or ".")
         except NotADirectoryError:  # an archive
             return True
         except OSError:
             continue
-        for info in infos:
+        for info in names:
+            if not info.lower().endswith(("dist-info", "egg-info")):
+                continue
             try:
-                with open(os.path.join(info.path, "entry_points.txt"), "rb") as file:
-                    content = file.read()
+                with FileIO(f"{folder or '.'}/{info}/entry_points.txt") as file:
+                    content = file.readall()
             except OSError:
                 continue
-            if GROUP.encode() not in content:
+            if group not in content:
                 continue
-            stem, _, rest = info.name.partition("-")
+            stem, _, rest = info.partition("-")
             if stem.lower().replace(".", "_") == package and rest.startswith(f"{version}."):
                 continue
             try:

@@ -19,10 +19,11 @@ from collections import deque
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TextIO, TypeVar
 
-from corefutures._executor import Executor, ResultIterator
+from corefutures._executor import Executor
 from corefutures._observing import add_observer, remove_observer
 from corefutures._options import check_count, check_text, shown
 from corefutures._originals import clock
+from corefutures._results import ResultIterator
 from corefutures._threads import start_thread
 from corefutures._waiting import as_completed
 

@@ -11,14 +11,13 @@ import sys
 import weakref
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
 
-from corefutures import _hosting
-from corefutures._audience import name_of
+TYPE_CHECKING = False  # as in `corefutures`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
+    from typing import Any
 
 #: What the functions of tools may call their own arguments: keyword arguments of that name are kept from them.
 _TAKEN_NAMES = frozenset({"self", "fn", "func", "instance"})
@@ -110,6 +109,9 @@ class StandardSubmit:
         Returns:
             Our future, or what the replacement returned in place of the standard one.
         """
+        from corefutures import _hosting  # here for start-up time only
+        from corefutures._audience import name_of  # here for start-up time only
+
         if self._is_plain():  # again, or only now
             return submit(executor, fn, *args, **kwargs)
         shown = fn

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from corefutures._exceptions import set_cause
-from corefutures._executor import ResultIterator
+from corefutures._results import ResultIterator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Any, Final, TypeVar
 
-    from corefutures._executor import ResultIterator
     from corefutures._future import Future
+    from corefutures._results import ResultIterator
 
     _T = TypeVar("_T")
 
@@ -100,9 +100,9 @@ def chunked_map(
         TypeError: One of them is of the wrong type.
     """
     # Workers pass through this module, and don't need these.
-    from corefutures._executor import check_buffersize, check_chunksize, check_iterables
     from corefutures._isolated.chunked_results import iterate
     from corefutures._options import check_seconds
+    from corefutures._results import check_buffersize, check_chunksize, check_iterables
 
     check_iterables(iterables)
     check_seconds("timeout", timeout)

@@ -1,39 +1,31 @@
 """`IsolatedExecutor`: what executors over a `Pool` have in common.
 
 Touches the core's `Executor` and `Pool`'s public methods. Guarantees: in a forked child an executor starts over, with
-a pool of its own (E11); one that can't reach its pool says so.
+a pool of its own (E11); one that can't reach its pool says so. All that only an instance needs is imported with one.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import weakref
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
 
-from corefutures._audience import audience, origin_of
+import corefutures._isolated.exiting  # noqa: F401 - what is done at exit has its place from here on
 from corefutures._executor import Executor, unreachable
-from corefutures._isolated.chunks import Pace, chunked_map
-from corefutures._isolated.future import check_call
-from corefutures._living import Living
-from corefutures._loops import for_each
 from corefutures._options import check_choice, check_flag, check_seconds
-from corefutures._snapshots import enroll
+
+TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar
 
     from corefutures._control import Stats
-    from corefutures._executor import ResultIterator
     from corefutures._future import Future
-    from corefutures._isolated.future import CallFuture
     from corefutures._isolated.pool import Pool
+    from corefutures._results import ResultIterator
     from corefutures._snapshots import Snapshot
 
-_T = TypeVar("_T")
-
-_executors: Living[IsolatedExecutor] = Living()
+    _T = TypeVar("_T")
 
 
 class IsolatedExecutor(Executor):
@@ -54,9 +46,12 @@ class IsolatedExecutor(Executor):
 
     def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
+        from corefutures._audience import audience  # here for start-up time only, as are the other two
+        from corefutures._isolated.chunks import Pace
+        from corefutures._snapshots import enroll
+
         self._cf_pace = Pace()
         self._cf_renew_pool()
-        _executors.add(self)
         enroll(self)
         if audience.present:
             audience.executor_created(self)
@@ -85,7 +80,7 @@ class IsolatedExecutor(Executor):
 
         if timeout is None:
             return submit()
-        return self._cf_pool.submit_limited(timeout, lambda: check_call(submit()))
+        return self._cf_pool.submit_limited(timeout, submit)
 
     def _cf_map(
         self,
@@ -98,6 +93,8 @@ class IsolatedExecutor(Executor):
     ) -> ResultIterator[_T]:
         if chunksize == 1:
             return super()._cf_map(submit, fn, iterables, timeout, chunksize, buffersize)
+        from corefutures._isolated.chunks import chunked_map  # here for start-up time only
+
         return chunked_map(
             submit,
             fn,
@@ -110,22 +107,9 @@ class IsolatedExecutor(Executor):
             remote_traceback=self._cf_remote_traceback,
         )
 
-    def _cf_own(self, future: object) -> CallFuture[Any]:
-        """Returns `future` if it is one of this executor's, or has ended.
-
-        Raises:
-            TypeError: It is not of a pool with isolated workers.
-            ValueError: It is another pool's, which alone knows where its call is.
-        """
-        call = check_call(future)
-        pool = call._pool
-        if pool is not None and pool is not self._cf_pool:
-            raise ValueError(f"{future!r} belongs to another pool: ask the executor whose submit() returned it")
-        return call
-
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `Executor.request_cancel`."""
-        return self._cf_pool.request_cancel(self._cf_own(future))
+        return self._cf_pool.request_cancel(self._cf_pool.own(future))
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
@@ -133,6 +117,8 @@ class IsolatedExecutor(Executor):
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
+        from corefutures._audience import origin_of  # here for start-up time only
+
         check_seconds("timeout", timeout)
         return self._cf_pool.snapshot(origin_of(self).name, timeout)
 
@@ -154,6 +140,8 @@ class IsolatedExecutor(Executor):
         check_flag("wait", wait)
         check_flag("cancel_futures", cancel_futures)
         check_seconds("timeout", timeout, least=0)
+        from corefutures._audience import audience  # here for start-up time only
+
         if audience.present:
             audience.executor_shut_down(self)
         self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
@@ -173,13 +161,10 @@ def check_serializer(serializer: str, distribution: str) -> None:
         distribution: Whose extra brings cloudpickle.
     """
     check_choice("serializer", serializer, ("pickle", "cloudpickle"))
-    if serializer == "cloudpickle" and importlib.util.find_spec("cloudpickle") is None:
-        raise ValueError("serializer='cloudpickle' needs cloudpickle, which is not installed: pip install cloudpickle")
+    if serializer == "cloudpickle":
+        from importlib.util import find_spec  # here for start-up time only
 
-
-def _start_over_all() -> None:
-    for_each(lambda executor: executor._cf_start_over(), _executors.all())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over_all)
+        if find_spec("cloudpickle") is None:
+            raise ValueError(
+                "serializer='cloudpickle' needs cloudpickle, which is not installed: pip install cloudpickle"
+            )

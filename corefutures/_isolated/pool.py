@@ -29,8 +29,9 @@ from corefutures._exceptions import (
     set_cause,
 )
 from corefutures._future import Future
+from corefutures._isolated import exiting
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
-from corefutures._isolated.future import CallFuture
+from corefutures._isolated.future import CallFuture, check_call
 from corefutures._isolated.killing import PAUSE, Limits, kill
 from corefutures._isolated.payload import split_error
 from corefutures._living import Living
@@ -132,7 +133,9 @@ class Pool(ABC):
         self._on_loss = on_loss
         self._hire_ahead = hire_ahead
         self._recruiter = weakref.ref(recruiter, _retire_later(self))
-        self.owner: Callable[[], Any] = lambda: None  # returns the executor as long as there is one, for observers
+        self.owner: Callable[[], Any] = lambda: (
+            None
+        )  # returns the executor, an `IsolatedExecutor`, as long as there is one
 
         # Guards the states and the table below: no call is entered once the pool is closing. Nothing is called under
         # it, see `Lock`.
@@ -313,13 +316,25 @@ class Pool(ABC):
             return True
         return kill(self, future)
 
-    def submit_limited(self, seconds: float, submit: Callable[[], CallFuture[Any]]) -> CallFuture[Any]:
+    def own(self, future: object) -> CallFuture[Any]:
+        """Returns `future` if it is of this pool, or has ended.
+
+        Raises:
+            TypeError: It is not of a pool with isolated workers.
+            ValueError: It is another pool's, which alone knows where its call is.
+        """
+        call = check_call(future)
+        if call._pool is not None and call._pool is not self:
+            raise ValueError(f"{future!r} belongs to another pool: ask the executor whose submit() returned it")
+        return call
+
+    def submit_limited(self, seconds: float, submit: Callable[[], Future[Any]]) -> CallFuture[Any]:
         """Submits a call, and kills the worker that runs it for longer than `seconds`: see `Limits.submit`."""
         limits = Limits(self)
         if self.lock.taken:
             self._limits = limits = self._limits or limits
             self.lock.release()
-        return limits.submit(seconds, submit)
+        return limits.submit(seconds, lambda: check_call(submit()))
 
     def request_cancel(self, future: CallFuture[Any]) -> bool:
         """Cancels the call, or asks it to stop if it runs; returns False if it had ended."""
@@ -883,10 +898,16 @@ def _close_at_exit(pool: Pool) -> None:
                 pool._ask(call)
 
 
-def _disown_all() -> None:
-    for_each(lambda pool: pool.disown(), [pool for pool in _pools.all() if pool._opened or pool.calls or pool.in_hand])
+def _continue_in_child() -> None:
+    """After a fork: every pool is the parent's, every executor gets a new one (E11)."""
+    pools = _pools.all()
+    owners = [owner for pool in pools if (owner := pool.owner()) is not None and owner._cf_pool is pool]
+    try:
+        for_each(lambda pool: pool.disown(), [pool for pool in pools if pool._opened or pool.calls or pool.in_hand])
+    finally:
+        for_each(lambda owner: owner._cf_start_over(), owners)
 
 
-threading._register_atexit(_end_with_interpreter)  # type: ignore[attr-defined]
+exiting.steps.append(_end_with_interpreter)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all)
+    os.register_at_fork(after_in_child=_continue_in_child)

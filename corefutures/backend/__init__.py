@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from corefutures._exceptions import set_cause as set_cause
     from corefutures._executor import (
         Executor as Executor,
-        ResultIterator as ResultIterator,
         unreachable as unreachable,
         unsupported as unsupported,
     )
@@ -125,6 +124,7 @@ if TYPE_CHECKING:
         usable_processors as usable_processors,
     )
     from corefutures._replaced_submit import Seen as Seen, StandardSubmit as StandardSubmit, StandIn as StandIn
+    from corefutures._results import ResultIterator as ResultIterator
     from corefutures._snapshots import (
         CallSnapshot as CallSnapshot,
         Snapshot as Snapshot,
@@ -193,7 +193,7 @@ _HOMES = {
     "own_stacks": "corefutures._stacks",
     "read_frames": "corefutures._stacks",
     "since_when": "corefutures._snapshots",
-    "ResultIterator": "corefutures._executor",
+    "ResultIterator": "corefutures._results",
     "Room": "corefutures._control",
     "Stats": "corefutures._control",
     "WhenFull": "corefutures._control",

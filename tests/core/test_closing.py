@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from corefutures import Future, adapt, wait
-from corefutures._executor import ResultIterator
+from corefutures._results import ResultIterator
 
 
 class Stop(BaseException):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -70,6 +72,30 @@ def test_the_thread_backend_runs_calls_without_tools() -> None:
         "from corefutures_thread import ThreadPoolExecutor as T; e = T(1); e.submit(abs, 1).result()"
     )
     assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
+
+
+@pytest.mark.parametrize("pool", ["ProcessPoolExecutor", "InterpreterPoolExecutor"])
+def test_the_class_of_a_pool_brings_hardly_more_than_the_standard_one(pool: str) -> None:
+    """A spawned worker runs the main module's imports, and never uses the class."""
+    if not hasattr(concurrent.futures, pool):
+        pytest.skip(f"this Python has no {pool}")
+    worker = "import multiprocessing.spawn; from {} import {}"
+    more = modules_after(worker.format("corefutures", pool)) - modules_after(worker.format("concurrent.futures", pool))
+    assert top_level(more) - {"__future__"} == {"corefutures", f"corefutures_{pool.partition('Pool')[0].lower()}"}
+    assert len(more) <= 15, sorted(more)  # three of them are doors
+
+
+def test_a_worker_that_runs_the_imports_of_the_main_module_reads_no_metadata() -> None:
+    program = """
+        import corefutures._own_backends as own, multiprocessing.process as process
+        def glance(*_): raise AssertionError("metadata was read")
+        own._may_be_refused = glance
+        process.current_process()._inheriting = True
+        from corefutures import ProcessPoolExecutor
+        del process.current_process()._inheriting
+        assert not own.found
+    """
+    modules_after(f"exec({textwrap.dedent(program)!r})")
 
 
 def test_listing_the_backends_imports_none_of_them() -> None:

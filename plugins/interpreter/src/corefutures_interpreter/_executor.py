@@ -12,41 +12,39 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import concurrent.futures.interpreter as _standard
 import itertools
-import threading
 from concurrent.futures.interpreter import BrokenInterpreterPool
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from corefutures import UnsupportedError
+import corefutures.backend as door
 from corefutures.backend import (
-    AtExit,
     IsolatedExecutor,
-    LogCollector,
-    check_carried,
     check_choice,
     check_count,
     check_flag,
     check_serializer,
     check_start,
     check_text,
-    default_threads,
-    make_room,
     not_callable,
     shown,
     unsupported,
 )
-from corefutures_interpreter import _worker_interpreter
-from corefutures_interpreter._availability import unavailable_reason
-from corefutures_interpreter._failures import failure_in_chunk
-from corefutures_interpreter._pools import make_pool
-from corefutures_interpreter._recruiting import InterpreterRecruiter
+
+TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
+    from typing import Any, ParamSpec, TypeVar
 
-    from corefutures.backend import ContextOption, Future, Pool, WhenFull
+    from corefutures.backend import AtExit, ContextOption, Future, Pool, WhenFull
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+    _P = ParamSpec("_P")
+    _T = TypeVar("_T")
+
+
+def _failure_in_chunk(text: str) -> BaseException:
+    from corefutures_interpreter._failures import failure_in_chunk  # here for start-up time only
+
+    return failure_in_chunk(text)
 
 
 class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecutor):
@@ -84,7 +82,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
 
     BROKEN = BrokenInterpreterPool
 
-    _cf_remote_traceback = staticmethod(failure_in_chunk)
+    _cf_remote_traceback = staticmethod(_failure_in_chunk)
 
     _counter = itertools.count().__next__
 
@@ -103,15 +101,22 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         inner_threads: None = None,
         forward_logs: bool = False,
     ) -> None:
+        from typing import get_args  # here for start-up time only, as are the other two
+
+        from corefutures_interpreter import _worker_interpreter
+        from corefutures_interpreter._availability import unavailable_reason
+
         reason = unavailable_reason()
         if reason is not None:
+            from corefutures import UnsupportedError
+
             raise UnsupportedError(f"InterpreterPoolExecutor can't run calls here: {reason}")
-        self._cf_carried = check_carried(self, context)
+        self._cf_carried = door.check_carried(self, context)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         check_count("max_workers", max_workers)
         if max_workers is None:
-            max_workers = default_threads()
+            max_workers = door.default_threads()
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
         initargs = check_start(initializer, initargs)
@@ -122,7 +127,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
                 "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"
                 ' workers under `if __name__ == "__main__":`'
             )
-        check_choice("at_exit", at_exit, get_args(AtExit))
+        check_choice("at_exit", at_exit, get_args(door.AtExit))
         if at_exit == "kill":
             raise unsupported(self, "kill its interpreters at exit")
         self._cf_at_exit = at_exit
@@ -139,8 +144,11 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         self._cf_begin()
 
     def _cf_make_pool(self) -> Pool:
+        from corefutures_interpreter._pools import make_pool  # here for start-up time only, as is the other one
+        from corefutures_interpreter._recruiting import InterpreterRecruiter
+
         self._threads = set()
-        logs = LogCollector(1, self._thread_name_prefix) if self._cf_forwards_logs else None
+        logs = door.LogCollector(1, self._thread_name_prefix) if self._cf_forwards_logs else None
         self._cf_recruiter = InterpreterRecruiter(
             self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._cf_serializer, logs
         )
@@ -151,7 +159,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             self._cf_serializer,
             self.BROKEN,
             at_exit=self._cf_at_exit,
-            room=make_room(*self._cf_room_options),
+            room=door.make_room(*self._cf_room_options),
             carried=self._cf_carried,
             logs=logs,
         )

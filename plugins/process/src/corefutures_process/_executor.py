@@ -13,45 +13,33 @@ import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from corefutures import UnsupportedError
+import corefutures.backend as door
 from corefutures.backend import (
-    BREAK,
-    NEEDS_ANOTHER_START,
-    REPLACE,
-    AtExit,
-    CarryingEncoder,
     IsolatedExecutor,
-    LogCollector,
-    Pool,
     Seen,
     StandardSubmit,
-    check_carried,
     check_choice,
     check_count,
     check_flag,
     check_serializer,
     check_start,
-    has_fast_path,
-    make_room,
     not_callable,
     shown,
-    usable_processors,
 )
-from corefutures_process._inner_threads import check_inner_threads
-from corefutures_process._recruiting import ProcessRecruiter
-from corefutures_process._worker_process import make_encoder
+
+TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
+    from typing import Any, ParamSpec, TypeVar
 
-    from corefutures.backend import ContextOption, Future, WhenFull
+    from corefutures.backend import AtExit, ContextOption, Future, Pool, WhenFull
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+    _P = ParamSpec("_P")
+    _T = TypeVar("_T")
 
 #: Windows waits for at most 64 objects at a time; the standard library leaves 3 of them for itself.
 _MOST_ON_WINDOWS = 61
@@ -128,7 +116,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
-        on_worker_loss: str = BREAK,
+        on_worker_loss: str = "break",
         serializer: str = "pickle",
         max_pending: int | None = None,
         when_full: WhenFull = "block",
@@ -139,7 +127,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         inner_threads: int | None = None,
         forward_logs: bool = False,
     ) -> None:
-        self._cf_carried = check_carried(self, context)
+        from typing import get_args  # here for start-up time only, as is the other one
+
+        from corefutures_process._inner_threads import check_inner_threads
+
+        self._cf_carried = door.check_carried(self, context)
         check_inner_threads(inner_threads)
         self._cf_inner_threads = inner_threads
         check_flag("forward_logs", forward_logs)
@@ -149,12 +141,12 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
         _check_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
-        check_choice("on_worker_loss", on_worker_loss, (BREAK, REPLACE))
+        check_choice("on_worker_loss", on_worker_loss, (door.BREAK, door.REPLACE))
         self._cf_on_worker_loss = on_worker_loss
         check_flag("kill_on_cancel", kill_on_cancel)
         replaces = {
             "max_tasks_per_child": max_tasks_per_child is not None,
-            "on_worker_loss='replace'": on_worker_loss == REPLACE,
+            "on_worker_loss='replace'": on_worker_loss == door.REPLACE,
             "kill_on_cancel=True": bool(kill_on_cancel),
         }
         self._cf_may_choose = mp_context is None
@@ -169,7 +161,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
                     )
         check_serializer(serializer, "corefutures-process")
         self._cf_serializer = serializer
-        check_choice("at_exit", at_exit, get_args(AtExit))
+        check_choice("at_exit", at_exit, get_args(door.AtExit))
         self._cf_at_exit = at_exit
         self._cf_kill_on_cancel = bool(kill_on_cancel)
         check_flag("kill_tree", kill_tree)
@@ -179,8 +171,15 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._cf_begin()
 
     def _cf_make_pool(self) -> Pool:
+        from corefutures_process._recruiting import ProcessRecruiter  # here for start-up time only, as is the other one
+        from corefutures_process._worker_process import make_encoder
+
         hire_ahead = self._cf_forks
-        logs = LogCollector(self._max_workers if hire_ahead else 1, "process pool") if self._cf_forwards_logs else None
+        logs = (
+            door.LogCollector(self._max_workers if hire_ahead else 1, "process pool")
+            if self._cf_forwards_logs
+            else None
+        )
         self._cf_recruiter = ProcessRecruiter(
             self._mp_context,
             self._processes,
@@ -192,30 +191,26 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             logs,
             self._cf_kill_tree,
         )
-        fast = has_fast_path(self._max_workers)
+        fast = door.has_fast_path(self._max_workers)
         encode: Any = make_encoder(self._cf_serializer, spool=fast)
         options: dict[str, Any] = {
             "size": self._max_workers,
             "recruiter": self._cf_recruiter,
-            "encode": encode if self._cf_carried is None else CarryingEncoder(encode, self._cf_carried),
+            "encode": encode if self._cf_carried is None else door.CarryingEncoder(encode, self._cf_carried),
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
             "remote_traceback": _standard._RemoteTraceback,
             "on_loss": self._cf_on_worker_loss,
             "at_exit": self._cf_at_exit,
             "kill_on_cancel": self._cf_kill_on_cancel,
-            "room": make_room(*self._cf_room_options),
+            "room": door.make_room(*self._cf_room_options),
             "hire_ahead": hire_ahead,
             "logs": logs,
             "name": "process pool",
         }
         if sys.platform == "linux" and fast:
-            from corefutures.backend import DescriptorRoute, TicketPool  # here for platforms that lack them
-
-            return TicketPool(make_route=DescriptorRoute, **options)
-        from corefutures.backend import PairPool, connection_pair  # here for start-up time only
-
-        return PairPool(make_pair=connection_pair, **options)
+            return door.TicketPool(make_route=door.DescriptorRoute, **options)
+        return door.PairPool(make_pair=door.connection_pair, **options)
 
     @property
     def _cf_forks(self) -> bool:
@@ -225,7 +220,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         if not self._cf_forks:
             return
         if not self._cf_may_choose or self._cf_pool.stats().submitted:
-            raise UnsupportedError(NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
+            from corefutures import UnsupportedError  # here for start-up time only
+
+            raise UnsupportedError(door.NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
         # No call was submitted yet, and nobody asked for fork: the workers come from elsewhere.
         self._mp_context = _context(None, False, True)
         self._cf_renew_pool()
@@ -264,7 +261,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
     def kill(self, future: Future[Any]) -> bool:
         """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""
-        return self._cf_pool.kill(self._cf_own(future))
+        return self._cf_pool.kill(self._cf_pool.own(future))
 
     def terminate_workers(self) -> None:
         """Shuts down, cancels what waits, and terminates every process at once; calls that run fail."""
@@ -321,7 +318,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 def _checked_size(max_workers: int | None) -> int:
     check_count("max_workers", max_workers)
     if max_workers is None:
-        count = usable_processors()
+        count = door.usable_processors()
         return min(count, _MOST_ON_WINDOWS) if sys.platform == "win32" else count
     if sys.platform == "win32" and max_workers > _MOST_ON_WINDOWS:
         raise ValueError(f"max_workers must be <= {_MOST_ON_WINDOWS}, not {max_workers}")
