@@ -42,13 +42,13 @@ class StandardSubmit:
     OpenTelemetry, Sentry, Datadog and others replace it, or its code, so that a call runs under what was current where
     it was submitted. So whoever has a `submit` of their own compares:
 
-        if Pool.submit is not plain.function or (there is time and plain.is_recoded()):
+        if Pool.submit is not plain.function:
             if type(fn) is not Seen:
                 return plain.seen(self, OurPool.submit, fn, args, kwargs)
             fn = fn.function
 
-    Reading a function's code takes as long as a tenth of all the rest: that is done when a pool is made, and where it
-    has nothing to do. What is found is remembered, until a call finds the function as it was.
+    Reading a function's code (`is_recoded`) takes as long as a tenth of all the rest: that is done when a pool is made,
+    and where it has nothing to do. What is found is remembered, until a call finds the function as it was.
 
     Args:
         pool: The class.
@@ -119,9 +119,9 @@ class StandardSubmit:
             fn, kwargs = partial(fn, **kwargs), {}
         stand_in = self._stand_in(executor)
         returned = stand_in.submit(fn, *args, **kwargs)
-        if stand_in.taken is None:  # it has done something else
+        if stand_in.submitted is None:  # it has done something else
             return returned
-        standard, (fn, args, kwargs) = stand_in.taken
+        standard, (fn, args, kwargs) = stand_in.submitted
         code = getattr(fn, "__code__", None)
         if fn is not shown and code is not None:
             _hosting.carriers.add(code)
@@ -137,7 +137,7 @@ def _joined(future: Any, standard: Any, returned: Any, stand_in: Any) -> Any:
     for callback in callbacks:
         future.add_done_callback(callback)
     result = future if returned is standard else returned
-    stand_in.taken = None
+    stand_in.submitted = None
     follower = weakref.ref(standard)
     del standard, returned
     if (kept := follower()) is not None:  # by the tool, or in what it has returned
@@ -175,7 +175,7 @@ class StandIn:
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
-        self.taken: tuple[Any, tuple[Any, tuple[Any, ...], dict[str, Any]]] | None = None
+        self.submitted: tuple[Any, tuple[Any, tuple[Any, ...], dict[str, Any]]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)

@@ -377,7 +377,7 @@ class PairPool(Pool):
         size, kind, number = FRAME.unpack_from(message)
         body = message[FRAME.size :]
         last = kind & LAST
-        check_head(size, kind & ~last, number, ready=station.ready, calls=self._numbered)
+        check_head(size, kind & ~last, number, ready=station.ready, calls=self._bound(number))
         about = 0 if call is None else call._number
         if number != about * (kind != FAILED) or (last and kind & ~last not in (PLAIN, VALUE, VALUE_PARCEL, ERROR)):
             raise Nonsense(f"a frame of kind {kind}, about {number} in place of {about}")

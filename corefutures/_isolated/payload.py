@@ -50,6 +50,8 @@ _HUGE: Final = 1 << 22  # bytes; from this size on memory is in huge pages, whic
 #: Bytes; a pickler that has grown larger is not used again. Its memo grows with the objects that it meets, never
 #: shrinks, and is gone over as a whole each time it is cleared.
 _GROWN: Final = 1 << 17
+#: Bytes; a pickle of no more has no objects for that.
+_TINY: Final = 1 << 12
 
 #: What the parts of a parcel are, as told beside its descriptors.
 PART: Final = Struct("=QB")  # size, kind
@@ -451,14 +453,31 @@ class Encoder:
             picklery = self._idle.pop()
         except IndexError:
             picklery = self._make_picklery(self._segment)
-        else:
-            if picklery.tables and not picklery.is_up_to_date():
+        else:  # unless somebody has added a reducer meanwhile, or imported NumPy
+            if picklery.tables != picklery.copies or picklery.awaited in sys.modules:
                 picklery = self._make_picklery(self._segment)
-        pieces, buffers = picklery.dump(obj)
+        try:
+            picklery.pickler.dump(obj)
+        except BaseException:
+            picklery.drop()  # its memo is wrong now
+            raise
+        if picklery.is_more:
+            return self._body_of(*self._taken_from(picklery))
+        body, picklery.tiny = picklery.tiny, b""
+        picklery.pickler.clear_memo()
+        self._idle.append(picklery)
+        return body
+
+    def _taken_from(self, picklery: _Picklery) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
+        """Returns what was written, and keeps the picklery unless it has grown."""
+        taken = picklery.take()
         if sys.getsizeof(picklery.pickler) <= _GROWN:
-            self._idle.append(picklery)  # not reached after an error: its memo would be wrong
+            self._idle.append(picklery)
         else:
             picklery.drop()
+        return taken
+
+    def _body_of(self, pieces: list[Buffer | Segment], buffers: list[tuple[Any, bool]]) -> Any:
         if len(pieces) == 1 and not buffers and type(piece := pieces[0]) is bytes and len(piece) <= INLINE_LIMIT:
             return piece
         stream: list[Segment] = []
@@ -484,8 +503,11 @@ class Encoder:
             BaseException: Whatever pickling raises.
         """
         picklery = self._make_picklery(None)
-        pieces, buffers = picklery.dump(obj)
-        picklery.drop()
+        try:
+            picklery.pickler.dump(obj)
+            pieces, buffers = picklery.take()
+        finally:
+            picklery.drop()
         if buffers:
             raise pickle.PicklingError("memory that is shared can't go along here")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # type: ignore[arg-type, return-value]
@@ -523,7 +545,8 @@ class Encoder:
 class _Picklery:
     """A pickler with its reducers, its output and its buffers.
 
-    The pickler writes large content as it is, with no copy of its own in between.
+    The pickler writes large content as it is, with no copy of its own in between. What it writes of a tiny object, and
+    of nothing else, is `tiny` as a whole.
     """
 
     def __init__(
@@ -536,6 +559,8 @@ class _Picklery:
         self._segment = segment
         self._copies = copies  # bytes, too; or else they are kept as they are, and so once, whoever waits with them
         self._segments = 0  # made for this dump
+        self.tiny = b""  # what was written last, if that is no more than `_TINY`
+        self.is_more = False  # there are others as well, or buffers
         self._pieces: list[Buffer | Segment] = []
         self._buffers: list[tuple[Any, bool]] = []
         self._aside: list[tuple[pickle.PickleBuffer, Any]] = []
@@ -543,36 +568,28 @@ class _Picklery:
         self.pickler: Any = pickler
         if make is not None:  # a class of ours, which has room for that
             pickler.aside = self._aside
-        self.tables = [(table, dict(table)) for table in tables]
-        self._array = self._find_array()
+        self.tables = [*tables]
+        self.copies = [dict(table) for table in tables]  # as they were; equal as long as these hold
+        numpy = sys.modules.get("numpy") if tables else None
+        self._array = getattr(numpy, "ndarray", None)
+        self.awaited = "numpy" if tables and self._array is None else ""  # a module whose import counts
         if tables:
             merged: dict[type, Any] = {} if self._array is None else {self._array: self._reduce_array}
             for table in tables:
                 merged.update(table)
             self.pickler.dispatch_table = merged
 
-    def is_up_to_date(self) -> bool:
-        """Returns whether nobody has added a reducer meanwhile, or imported NumPy."""
-        for table, copy in self.tables:
-            if table != copy:
-                return False
-        return self._array is not None or self._find_array() is None
-
-    def _find_array(self) -> Any:
-        return getattr(sys.modules.get("numpy"), "ndarray", None) if self.tables else None
-
-    def dump(self, obj: Any) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
-        """Returns the pickle, in pieces, and what goes beside it."""
-        try:
-            self.pickler.dump(obj)
-        except BaseException:
-            self.drop()
-            raise
+    def take(self) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
+        """Returns the pickle, in pieces, and what goes beside it; another object may be pickled then."""
         self.pickler.clear_memo()
         pieces, self._pieces = self._pieces, []
+        if self.tiny:
+            pieces.append(self.tiny)
+            self.tiny = b""
         buffers, self._buffers = self._buffers, []
         self._aside.clear()
         self._segments = 0
+        self.is_more = False
         return pieces, buffers
 
     def drop(self) -> None:
@@ -580,6 +597,16 @@ class _Picklery:
         self.pickler = None
 
     def write(self, piece: Buffer | pickle.PickleBuffer) -> None:
+        if type(piece) is bytes and len(piece) <= _TINY:
+            self.tiny += piece
+        else:
+            self._write_more(piece)
+
+    def _write_more(self, piece: Buffer | pickle.PickleBuffer) -> None:
+        self.is_more = True
+        if self.tiny:
+            self._pieces.append(self.tiny)
+            self.tiny = b""
         content: Buffer = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
         if (
             len(content) >= LARGE
@@ -595,10 +622,12 @@ class _Picklery:
     def _reduce_array(self, array: Any) -> Any:
         """Reduces a NumPy array, which is content with any buffer, unlike what else may be made of a `PickleBuffer`."""
         reduced = array.__reduce_ex__(_PROTOCOL)
+        self.is_more = True
         self._aside += [(arg, None) for arg in reduced[1] if type(arg) is pickle.PickleBuffer]
         return reduced
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
+        self.is_more = True
         found = [entry for entry in self._aside if entry[0] is buffer]
         if not found:
             return True

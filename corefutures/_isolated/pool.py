@@ -15,6 +15,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
@@ -140,7 +141,7 @@ class Pool(ABC):
         # Guards the states and the table below: no call is entered once the pool is closing. Nothing is called under
         # it, see `Lock`.
         self.lock = Lock()
-        self._numbered = 0
+        self._numbers = count(1)  # of the calls
         self._taken = 0  # how many calls were entered
         self._prepare: Callable[[CallFuture[Any]], object] | None = None  # what is done with a call before that
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
@@ -168,33 +169,33 @@ class Pool(ABC):
 
     # ── taking calls ─────────────────────────────────────────────────────────────────────────────────────
 
-    def submit(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
+    def submit(
+        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place | None = None
+    ) -> CallFuture[Any]:
         """Takes a call. What can't be serialised fails its own future (E4).
+
+        Args:
+            fn: What to call.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+            place: Where it waits, for us alone to give.
 
         Raises:
             RuntimeError: The pool is closed or broken.
         """
         if self.closing:
             self.check_open()
-        future: CallFuture[Any] | None = None
-        place: Place | None = None
+        if self._room is not None and place is None:
+            return self._submit_in_place(fn, args, kwargs)
         try:
-            if self._room is not None:
-                place = Place(self._room)
-                own = self._is_ours(threading.current_thread())
-                if not place.take(own) and (place.runs_caller or not own):
-                    return self._run_here(fn, args, kwargs)
-            try:
-                body = self._encode.call(fn, args, kwargs)
-            except (Exception, SystemExit) as exc:
-                return self._fail_at_once(fn, exc, place)
-            future = CallFuture(self, body)
+            body = self._encode.call(fn, args, kwargs)
+        except (Exception, SystemExit) as exc:
+            return self._fail_at_once(fn, exc, place)
+        future: CallFuture[Any] = CallFuture(self, body)
+        try:
             if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = place.leave
-            number = 0
-            if self.lock.taken:
-                self._numbered = number = self._numbered + 1
-                self.lock.release()
+            number = next(self._numbers)
             if audience.present and (owner := self.owner()) is not None:
                 audience.watch(owner, fn, future, len(body))
                 if future._cf_observed is not None:
@@ -216,12 +217,26 @@ class Pool(ABC):
                 self._hire()
             self._dispatch(future)
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
-            if future is not None:
-                future.cancel()
-            elif place is not None:
-                place.leave()
+            future.cancel()
             raise
         return future
+
+    def _submit_in_place(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
+        """Takes a call if there is room, or once there is."""
+        assert self._room is not None
+        place = Place(self._room)
+        try:
+            own = self._is_ours(threading.current_thread())
+            if not place.take(own) and (place.runs_caller or not own):
+                return self._run_here(fn, args, kwargs)
+            return self.submit(fn, args, kwargs, place)
+        except BaseException:
+            place.leave()
+            raise
+
+    def _bound(self, number: int) -> int:
+        """Returns a number that no call's exceeds, and `number` doesn't if it is a call's; for who checks that."""
+        return number if number in self.calls else next(self._numbers)
 
     def _fail_at_once(self, fn: Any, error: BaseException, place: Place | None) -> CallFuture[Any]:
         """Returns the future of a call that can't be serialised."""

@@ -167,7 +167,8 @@ class TicketPool(AttendedPool):
         desk = self._desk
         if desk is None:  # whoever makes it finds the call
             return
-        self.relieve()
+        if desk.withdrawn or self._chair.occupied:  # type: ignore[union-attr]
+            self.relieve()
         if not future._sent:
             if not future._postponed:  # there was no desk when it came
                 desk.postpone(future)
@@ -680,7 +681,7 @@ class TicketPool(AttendedPool):
 
     def _check(self, station: _Station, size: int, kind: int, number: int) -> None:
         """Raises Nonsense unless that worker may send a frame with this head now."""
-        check_head(size, kind, number, ready=station.ready, calls=self._numbered)
+        check_head(size, kind, number, ready=station.ready, calls=self._bound(number))
         if kind == PRESENT and not 0 < number - ROLL_CALL <= self._rolls:
             raise Nonsense(f"an answer to a roll call that there was not, {number}")
         if kind == LEAVING and self._held(station):

@@ -6,6 +6,7 @@ import concurrent.futures as standard
 import concurrent.futures.thread
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -89,6 +90,22 @@ def test_code_that_replaces_its_own(pool: ThreadPoolExecutor, monkeypatch: pytes
     finally:
         original.__code__ = code
     assert requests_seen(pool) == LEFT
+
+
+def test_code_is_found_by_a_pool_that_runs(pool: ThreadPoolExecutor) -> None:
+    """Not at once, but by the time that its worker has been asleep."""
+    original: Any = ORIGINAL
+    code = original.__code__
+    pool.submit(int).result(LIMIT)
+    original.__code__ = (lambda self, fn, /, *args, **kwargs: "another").__code__
+    try:
+        until = time.monotonic() + LIMIT
+        while pool.submit(int) != "another":
+            assert time.monotonic() < until
+            time.sleep(0.001)
+    finally:
+        original.__code__ = code
+    assert pool.submit(int).result(LIMIT) == 0
 
 
 def test_it_may_have_been_replaced_before_we_are_imported() -> None:

@@ -187,9 +187,9 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
 
         Thread safety: may be called from any thread, signal handler or finaliser.
         """
-        if isinstance(fn, str):
-            raise TypeError(f"scripts not supported: submit() takes a callable, not {shown(fn)}")
         if not callable(fn):
+            if isinstance(fn, str):
+                raise TypeError(f"scripts not supported: submit() takes a callable, not {shown(fn)}")
             raise not_callable("submit", fn)
         return self._cf_pool.submit(fn, args, kwargs)
 

@@ -252,12 +252,13 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         """
         if not callable(fn):
             raise not_callable("submit", fn)
-        if _StandardPool.submit is not _submit.function or _submit.is_recoded():  # a tool has replaced it
-            self._cf_pool.check_open()
+        pool = self._cf_pool
+        if _StandardPool.submit is not _submit.function or (not pool.calls and _submit.is_recoded()):
+            pool.check_open()  # a tool has replaced it
             if type(fn) is not Seen:
                 return _submit.seen(self, ProcessPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
             fn = fn.function
-        return self._cf_pool.submit(fn, args, kwargs)
+        return pool.submit(fn, args, kwargs)
 
     def kill(self, future: Future[Any]) -> bool:
         """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""

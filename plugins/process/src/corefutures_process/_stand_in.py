@@ -25,7 +25,7 @@ class ProcessStandIn(StandIn, ProcessPoolExecutor):
     _work_ids = _executor_manager_thread_wakeup = _pending_work_items
 
     def __setitem__(self, number: int, item: Any) -> None:
-        self.taken = item.future, (item.fn, item.args, item.kwargs)
+        self.submitted = item.future, (item.fn, item.args, item.kwargs)
 
     def put(self, number: int) -> None:
         """Does nothing: as of the queue of numbers."""

@@ -95,13 +95,18 @@ class Crew:
     2. A worker leaves if, being in `idle`, it sees `closed` and after that finds no call.
     3. A submitter looks at `closed` once more after it has appended its call, and takes it back if it can.
 
+    `staffed` says to submitters that neither another worker nor the end need be thought of. It becomes true in a worker
+    that begins (`enlist`), and false when the crew is closed. If both come together it may be true for a moment in
+    between: whoever appends a call by then has it run by that worker, or failed if its initializer fails.
+
     Whoever takes a worker out of `idle` wakes it. Assumptions: append, pop and remove of a deque are atomic and
     ordered, which CPython promises with and without the GIL.
     """
 
     __slots__ = (
         "__weakref__", "_ending", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
-        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "room", "threads",
+        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "rest", "room",
+        "staffed", "threads",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +117,7 @@ class Crew:
         initargs: tuple[Any, ...],
         broken_error: type[Exception],
         room: Room | None = None,
+        rest: Callable[[], object] = bool,
     ) -> None:
         self.max_workers = max_workers
         self._name_prefix = name_prefix
@@ -130,9 +136,11 @@ class Crew:
         self.threads: dict[threading.Thread, int] = {}  # worker → the thread that started it
         self.hosts: dict[int, Host] = {}  # worker's ident → the calls it is busy with
         self.closed = False
+        self.staffed = False  # all workers that there may be have begun, and it is not closed
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         self.owner: Callable[[], object] = lambda: None  # returns the pool as long as there is one, for observers
         self.room = room
+        self.rest = rest  # called by a worker that is about to sleep
         self._made = clock.monotonic()
         # How many calls finished, failed or were cancelled elsewhere than in a worker that is still here.
         self._past: deque[tuple[int, int, int]] = deque()
@@ -151,7 +159,12 @@ class Crew:
         Raises:
             RuntimeError: There is no worker, and the system can't start a thread.
         """
-        if self.wake_one() or len(self.threads) >= self.max_workers:
+        try:
+            self._wake()
+            return
+        except IndexError:
+            pass
+        if len(self.threads) >= self.max_workers:
             return
         thread = threading.Thread(target=work, args=(self, self._initializer, self._initargs))
         starter = _thread.get_ident()
@@ -177,6 +190,9 @@ class Crew:
     def enlist(self, thread: threading.Thread) -> None:
         """Has a worker counted that runs although its start was interrupted: for workers, when they begin."""
         self.threads.setdefault(thread, _thread.get_ident())
+        self.staffed = len(self.hosts) >= self.max_workers
+        if self.closed:
+            self.staffed = False
 
     def _strand(self, cause: Exception) -> None:
         """Fails the calls that others submitted when they saw a worker that could not be started."""
@@ -193,11 +209,16 @@ class Crew:
         """Lets the workers leave once the calls are done; submitters get a copy of `refusal` from now on."""
         if self.refusal is None:
             self.refusal = refusal
-        self.closed = True
+        self.turn_away()
         while self.wake_one():
             pass
         if self.room is not None:
             self.room.close()
+
+    def turn_away(self) -> None:
+        """Has no more calls taken."""
+        self.closed = True
+        self.staffed = False
 
     def fail(self, message: str, cause: BaseException) -> None:
         """Breaks the pool: what waits fails with `cause` as the cause, and so does what is submitted later."""

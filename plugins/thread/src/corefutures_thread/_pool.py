@@ -179,12 +179,13 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             RuntimeError: The pool has been shut down, the interpreter ends, or no thread can be started.
         """
         crew = self._cf_crew
-        if crew.closed:
-            raise crew.refuse()
+        if not crew.staffed:
+            if crew.closed:
+                raise crew.refuse()
+            _submit.is_recoded()
         if not callable(fn):  # an annotation is no proof
             raise not_callable("submit", fn)
-        unbusy = crew.idle or not crew.threads
-        if _StandardPool.submit is not _submit.function or (unbusy and _submit.is_recoded()):  # a tool has replaced it
+        if _StandardPool.submit is not _submit.function:  # a tool has replaced it
             if type(fn) is not Seen:
                 return _submit.seen(self, ThreadPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
             fn = fn.function
@@ -195,10 +196,10 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             if audience.present:
                 audience.watch(self, fn, future)
             crew.calls.append(future)
-            if crew.idle or len(crew.threads) < crew.max_workers:
+            if crew.idle or not crew.staffed:
                 crew.staff()
-            if crew.closed:
-                self._cf_withdraw(future, crew)
+                if crew.closed:
+                    self._cf_withdraw(future, crew)
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have; its place is free
             future.cancel()
             raise
@@ -302,7 +303,15 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
     def _cf_assemble(self) -> Crew:
         room = make_room(*self._cf_room_options)
-        crew = Crew(self._max_workers, self._thread_name_prefix, self._initializer, self._initargs, self.BROKEN, room)
+        crew = Crew(
+            self._max_workers,
+            self._thread_name_prefix,
+            self._initializer,
+            self._initargs,
+            self.BROKEN,
+            room,
+            _submit.is_recoded,
+        )
         crew.owner = weakref.ref(self)
         # A pool that is dropped without a shutdown runs the calls it has, and ends.
         weakref.finalize(self, crew.close, RuntimeError("the executor was dropped")).atexit = False
@@ -328,7 +337,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         self._cf_crew = self._cf_assemble()
         if crew.closed:
             self._cf_crew.close(crew.refuse())
-        crew.closed = True  # a worker that forked leaves once its call is done
+        crew.turn_away()  # a worker that forked leaves once its call is done
         for future in inherited:
             future._cf_renew_lock()
             error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")

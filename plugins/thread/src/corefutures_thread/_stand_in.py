@@ -22,7 +22,7 @@ class ThreadStandIn(StandIn, ThreadPoolExecutor):
 
     def put(self, item: Any) -> None:
         """Takes the call: as of the queue."""
-        self.taken = item.future, getattr(item, "task", None) or (item.fn, item.args, item.kwargs)
+        self.submitted = item.future, getattr(item, "task", None) or (item.fn, item.args, item.kwargs)
 
     def _adjust_thread_count(self) -> None:
         pass

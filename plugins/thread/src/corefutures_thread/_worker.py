@@ -96,6 +96,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
             except IndexError:
                 if not closed:
                     if not spin_until(woken):  # whoever wakes it has taken it out of `idle`
+                        crew.rest()
                         turnstile.acquire()
                     host.wake_up()
                     listed = False
