@@ -142,6 +142,7 @@ class Pool(ABC):
         # it, see `Lock`.
         self.lock = Lock()
         self._numbers = count(1)  # of the calls
+        self._numbered = 0  # about the last of them: of threads that submit together, any comes last here
         self._taken = 0  # how many calls were entered
         self._prepare: Callable[[CallFuture[Any]], object] | None = None  # what is done with a call before that
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
@@ -195,7 +196,7 @@ class Pool(ABC):
         try:
             if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = place.leave
-            number = next(self._numbers)
+            self._numbered = number = next(self._numbers)
             if audience.present and (owner := self.owner()) is not None:
                 audience.watch(owner, fn, future, len(body))
                 if future._cf_observed is not None:
@@ -236,7 +237,9 @@ class Pool(ABC):
 
     def _bound(self, number: int) -> int:
         """Returns a number that no call's exceeds, and `number` doesn't if it is a call's; for who checks that."""
-        return number if number in self.calls else next(self._numbers)
+        if number & ~OBSERVED <= self._numbered or number in self.calls:
+            return number
+        return next(self._numbers)
 
     def _fail_at_once(self, fn: Any, error: BaseException, place: Place | None) -> CallFuture[Any]:
         """Returns the future of a call that can't be serialised."""
