@@ -55,7 +55,7 @@ _HOMES = {
     "wait": "_waiting",
 }
 #: What other distributions add to this door: name → (module, distribution).
-_FORWARDED = dict.fromkeys(
+_FORWARDED: dict[str, tuple[str, str]] = dict.fromkeys(
     ("completions", "default_executor", "imap", "retrying", "scope", "time_left", "use"),
     ("corefutures_structured", "corefutures-structured"),
 )

@@ -59,6 +59,6 @@ def log_failure(logger: Any, message: str, *args: object) -> None:
         logger.error(message, *args, exc_info=sys.exception())
     except BaseException:  # of a handler or filter, or of an argument's repr
         try:
-            sys.excepthook(*sys.exc_info())
+            sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType] # one is being handled
         except BaseException:  # nobody can be told
             pass

@@ -45,7 +45,7 @@ def check_count(option: str, value: Any, *, optional: bool = True, least: int = 
                 except (ValueError, OverflowError):
                     pass
             raise TypeError(f"{option} must be an integer{' or None' * optional}, not {shown(value)}{remedy}")
-    if value < least:
+    if value is not None and value < least:
         bound = "greater than 0" if least == 1 else f"{least} or more"
         raise ValueError(f"{option} must be {bound}, not {shown(value)}")
 
@@ -79,6 +79,8 @@ def check_seconds(
         raise TypeError(f"{option} must be a number of seconds{or_none}, not {shown(value)}{remedy}")
     if value != value:
         raise ValueError(f"{option} must be a number of seconds{or_none}, not {shown(value)}")
+    if value is None:
+        return
     if positive and not value > 0:
         raise ValueError(f"{option} must be greater than 0 seconds, not {shown(value)}{no_limit}")
     if least is not None and value < least:

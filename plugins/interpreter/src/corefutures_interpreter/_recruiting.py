@@ -221,7 +221,7 @@ class InterpreterWorker:
             making.wait()
         except BaseException:
             if making.failure is not None:  # it is about to end, and nothing is left of it
-                threads.discard(thread)
+                threads.discard(self._thread)
             self._ends.close()
             self._end_log()
             raise

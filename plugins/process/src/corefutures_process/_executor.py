@@ -257,7 +257,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             pool.check_open()  # a tool has replaced it
             if type(fn) is not Seen:
                 return _submit.seen(self, ProcessPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
-            fn = fn.function
+            fn = fn.function  # pyright: ignore[reportFunctionMemberAccess] # a Seen
         return pool.submit(fn, args, kwargs)
 
     def kill(self, future: Future[Any]) -> bool:

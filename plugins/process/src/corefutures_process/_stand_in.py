@@ -22,7 +22,8 @@ class ProcessStandIn(StandIn, ProcessPoolExecutor):
     def _pending_work_items(self) -> Any:  # type: ignore[override]
         return self
 
-    _work_ids = _executor_manager_thread_wakeup = _pending_work_items
+    _work_ids: Any = _pending_work_items
+    _executor_manager_thread_wakeup: Any = _pending_work_items
 
     def __setitem__(self, number: int, item: Any) -> None:
         self.submitted = item.future, (item.fn, item.args, item.kwargs)

@@ -188,7 +188,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if _StandardPool.submit is not _submit.function:  # a tool has replaced it
             if type(fn) is not Seen:
                 return _submit.seen(self, ThreadPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
-            fn = fn.function
+            fn = fn.function  # pyright: ignore[reportFunctionMemberAccess] # a Seen
         future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
         try:
             if self._cf_is_special and self._cf_has_run_here(future, crew):
