@@ -241,6 +241,24 @@ class Control:
         assert got == [0, 1, 2], f"the calls of a full executor gave {brief(got)}"
 
     @requires("limits_pending")
+    def test_a_callback_may_submit_to_a_full_executor(self, make: Maker, gate: Gate) -> None:
+        """A done-callback that submits to a full executor SHOULD not wait for a place that only its own thread can
+        free: all calls end. (DESIGN C4)
+        """
+        pool, futures = self._full(make, gate, "block")
+        late: list[Any] = []
+
+        def submit_more(_: object) -> None:
+            late.extend(pool.submit(calls.echo, number) for number in range(2, 6))
+
+        futures[0].add_done_callback(submit_more)
+        gate.open()
+        until(lambda: len(late) == 4, "a done-callback that submits to a full executor to have done so")
+        all_done([*futures, *late])
+        got = [result_of(future) for future in (*futures, *late)]
+        assert got == list(range(6)), f"calls before a callback that submits, and of it, gave {brief(got)}"
+
+    @requires("limits_pending")
     def test_shutdown_wakes_blocked_submitters(self, make: Maker, gate: Gate) -> None:
         """shutdown() SHOULD wake submitters that are blocked, with a RuntimeError. (DESIGN C4)"""
         pool, _ = self._full(make, gate, "block")

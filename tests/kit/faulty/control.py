@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, ClassVar
 
@@ -129,6 +130,20 @@ class IsNeverFull(Able):
 
     def __init__(self, max_workers: int = 1, *, max_pending: int = 1, when_full: str = "raise", **options: Any) -> None:
         super().__init__(max_workers, **options)
+
+
+@planted(
+    "control.a_callback_may_submit_to_a_full_executor",
+    says="a done-callback that submits to a full executor to have done so",
+    deadline=2,
+)
+class WaitsForItself(Able):
+    """Its own threads wait for a place like all others."""
+
+    def _cf_has_run_here(self, future: Any, crew: Any) -> bool:
+        while crew.room is not None and crew.employs_current_thread() and crew.room._tokens.empty():
+            time.sleep(0.001)
+        return super()._cf_has_run_here(future, crew)
 
 
 @planted("control.a_limited_shutdown_gives_up", says="returned although a call ran")
