@@ -191,6 +191,9 @@ class Pool(ABC):
         try:
             body = self._encode.call(fn, args, kwargs)
         except (Exception, SystemExit) as exc:
+            from corefutures._isolated.unpicklable import explain  # here for start-up time only
+
+            explain(exc, self._encode, fn, args, kwargs)
             return self._fail_at_once(fn, exc, place)
         future: CallFuture[Any] = CallFuture(self, body)
         try:

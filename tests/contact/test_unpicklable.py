@@ -26,6 +26,12 @@ def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
         yield executor
 
 
+@pytest.fixture(params=ISOLATED)
+def narrow_pool(request: pytest.FixtureRequest):
+    with corefutures.create_executor(request.param, max_workers=1, max_pending=1) as executor:
+        yield executor
+
+
 class Rebellious:
     def __reduce__(self):
         return complain()
@@ -66,6 +72,12 @@ def test_an_item_of_a_chunk_is_named(pool) -> None:
     results = pool.map(str, [1, threading.Lock(), 3], chunksize=3)
     with pytest.raises(Exception, match="an item, <unlocked "):
         next(results)
+
+
+def test_it_is_named_as_well_by_a_pool_with_few_places(narrow_pool) -> None:
+    told = told_of(narrow_pool.submit(print, threading.Lock()).exception(LIMIT))
+    assert "argument 1 of print(), <unlocked _thread.lock" in told
+    assert narrow_pool.submit(abs, -1).result(LIMIT) == 1
 
 
 def test_what_an_objects_own_code_raises_keeps_its_traceback(pool) -> None:
