@@ -60,7 +60,7 @@ BAD_INPUT = {
     "no such function": (["compare", "jobs:uper", "a"], "did you mean 'upper'"),
     "no items": (["compare", *QUICK, "jobs:upper"], "no items"),
     "no JSON": (["compare", *QUICK, "--json-lines", "jobs:upper", "one"], "item 1 ('one') is not JSON"),
-    "no workers": (["compare", "-b", "thread", "-j", "0", "jobs:upper", "a"], "max_workers must be positive"),
+    "no workers": (["compare", "-b", "thread", "-j", "0", "jobs:upper", "a"], "max_workers must be greater than 0"),
     "no sample": (["compare", "--sample", "0", "jobs:upper", "a"], "--sample must be positive"),
     "no time": (["compare", "--timeout", "0", "jobs:upper", "a"], "greater than 0, not '0'"),
     "unknown flag": (["compare", "--fast", "jobs:upper", "a"], "--fast"),
