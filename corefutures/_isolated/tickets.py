@@ -237,7 +237,7 @@ class TicketPool(AttendedPool):
 
     def _look_after_cancellations(self, desk: TicketDesk) -> None:
         """Finishes what another thread is late with, because it was interrupted; for the collector."""
-        now = time.monotonic()
+        now = clock.monotonic()
         self._withdrawn_since = {n: self._withdrawn_since.get(n, now) for n in desk.withdrawn.copy()}
         self._cancel_withdrawn(desk, [n for n, since in self._withdrawn_since.items() if now - since >= _LATE])
         self._uneasy = self._uneasy or bool(desk.withdrawn)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from corefutures import _progress
 from corefutures._cli import statusline
 from corefutures._cli.statusline import StatusLine
 
@@ -29,6 +30,7 @@ def clock(monkeypatch):
         now = 100.0
 
     monkeypatch.setattr(statusline.time, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(_progress.clock, "monotonic", lambda: Clock.now)
     monkeypatch.setattr(statusline, "has_rich", lambda: False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")

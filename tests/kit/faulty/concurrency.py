@@ -244,7 +244,7 @@ class RunsFromTheStart(ThreadExecutor):
 
     def make_job(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
         job = super().make_job(fn, args, kwargs)
-        job.future.set_running_or_notify_cancel()
+        super().begin(job)
         return job
 
     @classmethod
@@ -273,10 +273,7 @@ class TheNextCallCountsAsRunning(ThreadExecutor):
     @staticmethod
     def mark(pool: Pool) -> None:
         if pool.jobs and not hasattr(pool.jobs[0], "begun"):
-            future = pool.jobs[0].future
-            with future._condition:  # it is not cancelled in between
-                if not future.cancelled():
-                    pool.jobs[0].begun = future.set_running_or_notify_cancel()  # type: ignore[attr-defined]
+            pool.jobs[0].begun = ThreadExecutor.begin(pool.jobs[0])  # type: ignore[attr-defined]
 
     @classmethod
     def begin(cls, job: Job) -> bool:

@@ -42,7 +42,7 @@ class ThirdCallCannotBeCancelled(ThreadExecutor):
     def make_job(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
         job = super().make_job(fn, args, kwargs)
         self.made = getattr(self, "made", 0) + 1
-        job.early = self.made % 3 == 0 and job.future.set_running_or_notify_cancel()  # type: ignore[attr-defined]
+        job.early = self.made % 3 == 0 and super().begin(job)  # type: ignore[attr-defined]
         return job
 
     @classmethod

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any, Final
 
+from corefutures._originals import system
 from corefutures_process._inner_threads import VARIABLES
 
 _ARRIVAL: Final = marshal.dumps(
@@ -66,7 +67,7 @@ def surroundings(threads: int | None) -> dict[str, Any]:
     limits = {} if threads is None else dict.fromkeys(VARIABLES, str(threads))
     processors: set[int] | None = None
     if sys.platform == "linux":
-        processors = os.sched_getaffinity(0)
+        processors = system.sched_getaffinity(0)
     return {"environment": {**os.environ, **limits}, "umask": _umask(), "processors": processors}
 
 
@@ -79,6 +80,6 @@ def _umask() -> int:
                     return int(line.split()[1], 8)
     except OSError:
         pass
-    mask = os.umask(0o077)  # another thread may make a file meanwhile: rather too private than too open
-    os.umask(mask)
+    mask = system.umask(0o077)  # another thread may make a file meanwhile: rather too private than too open
+    system.umask(mask)
     return mask
