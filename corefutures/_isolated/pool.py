@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import os
+import sys
 import threading
 import time
 import weakref
@@ -242,7 +243,7 @@ class Pool(ABC):
         """Returns a number that no call's exceeds, and `number` doesn't if it is a call's; for who checks that."""
         if number & ~OBSERVED <= self._numbered or number in self.calls:
             return number
-        return next(self._numbers)
+        return int(repr(self._numbers)[len("count(") : -1])  # looked at, and not taken
 
     def _fail_at_once(self, fn: Any, error: BaseException, place: Place | None) -> CallFuture[Any]:
         """Returns the future of a call that can't be serialised."""
@@ -523,7 +524,7 @@ class Pool(ABC):
             self._hire_in_turn(hiring)
         else:
             try:
-                _thread.start_new_thread(self._hire_in_turn, (hiring,))
+                _thread.start_new_thread(self._hire_in_thread, (hiring,))
             except RuntimeError:  # there are too many, or the interpreter ends
                 self._hire_in_turn(hiring)
         failure = hiring.exception()
@@ -532,6 +533,13 @@ class Pool(ABC):
                 raise failure
             finally:
                 del failure, hiring
+
+    def _hire_in_thread(self, hiring: _Hiring) -> None:
+        try:
+            self._hire_in_turn(hiring)
+        finally:
+            if sys.version_info < (3, 12):  # there, `threading` remembers a thread that it did not start for ever
+                threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
 
     def _hire_in_turn(self, hiring: _Hiring) -> None:
         """Starts the workers that are needed, if it is the turn of `hiring`, which is told how that ended."""

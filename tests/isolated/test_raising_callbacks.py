@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -105,7 +106,16 @@ def test_a_pool_that_breaks_fails_every_call(make: Make) -> None:
     assert told == futures
 
 
-@pytest.mark.parametrize("backend", ["process", "interpreter"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "process",
+        pytest.param(
+            "interpreter",
+            marks=pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters need Python 3.14"),
+        ),
+    ],
+)
 def test_at_exit_every_pool_ends_though_a_callback_raises(backend: str) -> None:
     if corefutures.backends()[backend].state not in ("available", "installed"):
         pytest.skip(f"there is no backend {backend!r} here")

@@ -30,9 +30,13 @@ if sys.version_info < (3, 12):
 
 
 class Interruption:
-    """Calls `handler` once, at the n-th such point inside functions of `modules`, in the current thread."""
+    """Calls `handler` once, at the n-th such point inside functions of `modules`, in the current thread.
 
-    def __init__(self, number: int, handler: Callable[[], object], *modules: Any) -> None:
+    With `raises`, only where what it raises would come through: a finaliser's error goes nowhere.
+    """
+
+    def __init__(self, number: int, handler: Callable[[], object], *modules: Any, raises: bool = False) -> None:
+        self._points = tuple(name for name in _POINTS if not (raises and name == "BUILD_"))
         self._left = number
         self._handler = handler
         self._files = {module.__file__ for module in modules}
@@ -57,7 +61,7 @@ class Interruption:
             nonlocal previous
             frame.f_trace_opcodes = True  # again: from 3.12 on, set at the call alone it may have no effect
             if event == "opcode" and not self.happened:
-                if previous.startswith(_POINTS):
+                if previous.startswith(self._points):
                     self._left -= 1
                     if self._left < 0:
                         self.happened = True
@@ -69,7 +73,9 @@ class Interruption:
         return follow
 
 
-def everywhere(scenario: Callable[[Callable[[Callable[[], object]], Interruption]], None], *modules: Any) -> int:
+def everywhere(
+    scenario: Callable[[Callable[[Callable[[], object]], Interruption]], None], *modules: Any, raises: bool = False
+) -> int:
     """Plays `scenario` again and again, interrupting it one point later each time; returns how many points.
 
     The scenario gets a function that makes an `Interruption` of a handler. How many points it has may depend on other
@@ -80,7 +86,7 @@ def everywhere(scenario: Callable[[Callable[[Callable[[], object]], Interruption
         made: list[Interruption] = []
 
         def interrupt(handler: Callable[[], object], number: int = number, made: Any = made) -> Interruption:
-            made.append(Interruption(number, handler, *modules))
+            made.append(Interruption(number, handler, *modules, raises=raises))
             return made[-1]
 
         try:

@@ -159,7 +159,7 @@ def test_a_worker_that_dies_anywhere_takes_no_future_with_it() -> None:
                 with pytest.raises(BrokenExecutor):
                     pool.submit(int)
 
-    assert everywhere(scenario, _worker) == deaths > 20
+    assert everywhere(scenario, _worker, raises=True) == deaths > 20
 
 
 @pytest.mark.skipif(not hasattr(ctypes, "pythonapi"), reason="needs CPython's API to raise in another thread")
