@@ -65,8 +65,11 @@ def test_a_call_may_submit_to_its_scope(executors: Executors) -> None:
 
 
 def test_a_callback_may_submit_to_the_scope(executor: standard.Executor) -> None:
+    submitted = threading.Event()
     with scope(executor) as s:
-        s.submit(calls.echo, 1).add_done_callback(lambda _: s.submit(calls.echo, 2))
+        first = s.submit(calls.echo, 1)
+        first.add_done_callback(lambda _: (s.submit(calls.echo, 2), submitted.set()))
+        submitted.wait()  # callbacks may run after the waiters were woken: the block must still be open
     assert s.results() == [1, 2]
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any, Final
 
-from corefutures._originals import system
+from corefutures.backend import system
 from corefutures_process._inner_threads import VARIABLES
 
 _ARRIVAL: Final = marshal.dumps(
