@@ -122,9 +122,14 @@ class _Taken:
                 pass
 
     def closed(self) -> list[int]:
-        """Returns which standard descriptors the program has closed."""
+        """Returns which standard descriptors the program has closed.
+
+        One that was closed when it began has no stream, though a file that another thread reads may be there just now.
+        """
+        streams = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
         with self._lock:
-            return sorted({*_closed(), *(number for number, _ in self._ours)})
+            ours = {number for number, _ in self._ours}
+        return sorted({*_closed(), *ours, *(number for number in _STANDARD if streams[number] is None)})
 
     def give_back_in_child(self) -> None:
         """In a forked child, where nobody is within."""
