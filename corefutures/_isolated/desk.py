@@ -21,6 +21,7 @@ from operator import attrgetter, itemgetter
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
+from corefutures._descriptors import lifted
 from corefutures._isolated.frames import PARCEL_SIZE, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
 from corefutures._originals import system
@@ -87,7 +88,7 @@ class TicketDesk:
 
     def __init__(self, berths: int, backlog: deque[CallFuture[Any]]) -> None:
         with ExitStack() as opened:  # closed again unless all of it can be had
-            self.tickets, inlet = system.pipe()  # the workers' end; ours
+            self.tickets, inlet = map(lifted, system.pipe())  # the workers' end; ours
             opened.callback(system.close, self.tickets)
             self._inlet = opened.enter_context(FileIO(inlet, "wb"))
             system.set_blocking(inlet, False)

@@ -14,6 +14,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from corefutures._descriptors import lifted
 from corefutures._future import LOGGER
 from corefutures._isolated.logwork import DISABLED, SIZE
 from corefutures._living import Living
@@ -51,7 +52,7 @@ class LogLine:
 
             self.outlet, self.far_end = Pipe(duplex=False)
         else:
-            self.outlet, self.far_end = system.pipe()
+            self.outlet, self.far_end = map(lifted, system.pipe())
             system.set_blocking(self.outlet, False)
         self.ended = False  # its worker has: nothing more will come
         self._handed_over = False

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._audience import audience
-from corefutures._descriptors import Descriptor
+from corefutures._descriptors import Descriptor, lifted
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER
 from corefutures._isolated.attending import _LATE, AttendedPool
@@ -290,7 +290,7 @@ class TicketPool(AttendedPool):
             desk = TicketDesk(self.size, self._backlog)
             opened.callback(desk.close)
             # Nothing is written to it, ever: it ends when we do, and with it our workers.
-            self._lifeline, self._lifeline_ours = system.pipe()
+            self._lifeline, self._lifeline_ours = map(lifted, system.pipe())
             opened.callback(system.close, self._lifeline)
             opened.callback(system.close, self._lifeline_ours)
             self._poll = opened.enter_context(select.epoll())
@@ -319,7 +319,7 @@ class TicketPool(AttendedPool):
         assert desk is not None
         route = self._make_route()
         try:
-            frames, far_frames = system.pipe()
+            frames, far_frames = map(lifted, system.pipe())
         except BaseException:
             route.hand_over()
             route.close()

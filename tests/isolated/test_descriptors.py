@@ -18,18 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("way", ["tickets", "pairs"])
-@pytest.mark.parametrize(
-    "backend",
-    [
-        "process",
-        pytest.param(
-            "interpreter",
-            marks=pytest.mark.xfail(
-                strict=False, reason="CPython 3.14 and newer: one such program in fifty hangs, open"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("backend", ["process", "interpreter"])
 def test_a_program_without_some_streams(tmp_path, closed, way, backend):
     if backend == "interpreter" and sys.version_info < (3, 14):
         pytest.skip("needs concurrent.interpreters, from Python 3.14 on")

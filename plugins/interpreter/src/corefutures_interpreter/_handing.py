@@ -13,7 +13,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 from concurrent import interpreters
 from struct import Struct
 
-from corefutures.backend import system
+from corefutures.backend import lifted, system
 from corefutures_interpreter._crossing import undecodable, unload
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ class ParcelRoute:
 
     def __init__(self) -> None:
         self.counter = Counter()
-        self._far_bell, self._bell = system.pipe()
+        self._far_bell, self._bell = map(lifted, system.pipe())
 
     @property
     def far_end(self) -> tuple[int, tuple[int, int]]:

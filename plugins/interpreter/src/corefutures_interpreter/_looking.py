@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from corefutures.backend import clock, collect_stack, discard_stacks, standard_taken, system
+from corefutures.backend import clock, collect_stack, discard_stacks, lifted, standard_taken, system
 
 if TYPE_CHECKING:
     from corefutures.backend import Frame
@@ -57,7 +57,7 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
 
     if _pipe is None:
         with standard_taken:
-            outlet, inlet = system.pipe()
+            outlet, inlet = map(lifted, system.pipe())
         system.set_blocking(outlet, False)
         system.set_blocking(inlet, False)
         _pipe = outlet, inlet
