@@ -171,7 +171,10 @@ class AttendedPool(Pool):
                 return False
             value, error = self._outcome(kind, data[FRAME.size :])
             if kind != ERROR and error is not None and not isinstance(error, Exception):
-                raise error  # of a signal handler, as a rule: the collector decodes it again
+                # Of a signal handler, or of what is unpickled: then it comes again. If not, the collector decodes it.
+                _, again = self._outcome(kind, data[FRAME.size :])
+                if type(again) is not type(error):
+                    raise error
             future._cf_unpark(chair)  # nobody need ring for us
             future._ended_for = sitter
             future._cf_settle(value, error)
