@@ -755,16 +755,21 @@ class TicketPool(AttendedPool):
                 return
         if held:  # step 2 of `serve_tickets`: it was running that
             self._lose(held, loss)
-        if not held or station.nonsense:  # or what it said of others was among that
-            self._doubt(loss)
+        self._doubt(loss)  # also then: what it showed may have been overwritten, and it was in another one
         self._hire_in_place()
 
     def _held(self, station: _Station) -> int:
-        """Returns the call that a worker shows, if that is under way; 0 if there is none, or that can't be."""
+        """Returns the call that a worker shows, if that is under way; 0 if there is none, or that can't be.
+
+        The board may have been overwritten: of a call that another worker shows as well, neither is believed.
+        """
         desk = self._desk
         assert desk is not None
         shown = desk.shown(station.berth) if station in self._crew else 0
-        return shown if shown in self.calls and shown in desk.claimed() else 0
+        if shown not in self.calls or shown not in desk.claimed():
+            return 0
+        others = (other for other in list(self._stations) if other is not station and other in self._crew)
+        return 0 if any(desk.shown(other.berth) == shown for other in others) else shown
 
     def _lose(self, number: int, loss: BaseException) -> None:
         self._desk.free(number)  # type: ignore[union-attr]
