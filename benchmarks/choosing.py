@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 import corefutures
 from benchmarks import tiny
 from benchmarks.measuring import seconds
-from corefutures._comparing.picture import COLOURS, STYLE
+from corefutures_tools._comparing.picture import COLOURS, STYLE
 
 BACKENDS = ("thread", "process", "interpreter")
 ROUNDS = 5

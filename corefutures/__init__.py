@@ -23,7 +23,6 @@ _HOMES = {
     "BrokenExecutor": "_exceptions",
     "CancelledError": "_exceptions",
     "CallSnapshot": "_snapshots",
-    "Comparison": "_comparing.report",
     "DeadlockError": "_exceptions",
     "Executor": "_executor",
     "Future": "_future",
@@ -32,7 +31,6 @@ _HOMES = {
     "PoolFullError": "_exceptions",
     "Snapshot": "_snapshots",
     "Stats": "_control",
-    "Trial": "_comparing.report",
     "UnsupportedError": "_exceptions",
     "WorkerSnapshot": "_snapshots",
     "WorkerLostError": "_exceptions",
@@ -41,24 +39,23 @@ _HOMES = {
     "as_completed": "_waiting",
     "backends": "_registry",
     "cancel_requested": "_hosting",
-    "compare": "_comparing.compare",
     "create_executor": "_creating",
     "dump": "_snapshots",
     "dump_on_signal": "_snapshots",
     "get_backend": "_registry",
-    "instrument": "_telemetry",
-    "progress": "_progress",
     "register_backend": "_registry",
     "remove_observer": "_observing",
-    "trace": "_tracing.recording",
-    "track": "_progress",
     "wait": "_waiting",
 }
 #: What other distributions add to this door: name → (module, distribution).
-_FORWARDED: dict[str, tuple[str, str]] = dict.fromkeys(
-    ("completions", "default_executor", "imap", "retrying", "scope", "time_left", "use"),
-    ("corefutures_structured", "corefutures-structured"),
-)
+_FORWARDED = {
+    **dict.fromkeys(
+        ("completions", "default_executor", "imap", "retrying", "scope", "time_left", "use"),
+        ("corefutures_structured", "corefutures-structured"),
+    ),
+    **dict.fromkeys(("instrument", "progress", "trace", "track"), ("corefutures_monitor", "corefutures-monitor")),
+    **dict.fromkeys(("Comparison", "Trial", "compare"), ("corefutures_tools", "corefutures-tools")),
+}
 _POOLS = {
     "ThreadPoolExecutor": "thread",
     "ProcessPoolExecutor": "process",

@@ -11,8 +11,6 @@ from typing import Any, Literal, overload
 
 from corefutures import interpreter as interpreter, process as process, thread as thread
 from corefutures._adapting import adapt as adapt
-from corefutures._comparing.compare import compare as compare
-from corefutures._comparing.report import Comparison as Comparison, Trial as Trial
 from corefutures._control import AtExit, ContextOption, Stats as Stats, WhenFull
 from corefutures._exceptions import (
     BackendBrokenError as BackendBrokenError,
@@ -34,7 +32,6 @@ from corefutures._executor import Executor as Executor
 from corefutures._future import Future as Future
 from corefutures._hosting import cancel_requested as cancel_requested
 from corefutures._observing import add_observer as add_observer, remove_observer as remove_observer
-from corefutures._progress import progress as progress, track as track
 from corefutures._registry import (
     BackendStatus as BackendStatus,
     backends as backends,
@@ -48,8 +45,6 @@ from corefutures._snapshots import (
     dump as dump,
     dump_on_signal as dump_on_signal,
 )
-from corefutures._telemetry import instrument as instrument
-from corefutures._tracing.recording import trace as trace
 from corefutures._waiting import (
     ALL_COMPLETED as ALL_COMPLETED,
     FIRST_COMPLETED as FIRST_COMPLETED,
@@ -58,6 +53,7 @@ from corefutures._waiting import (
     wait as wait,
 )
 from corefutures_dask import DaskExecutor
+from corefutures_monitor import instrument as instrument, progress as progress, trace as trace, track as track
 from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
 from corefutures_structured import (
     completions as completions,
@@ -69,6 +65,7 @@ from corefutures_structured import (
     use as use,
 )
 from corefutures_thread import ThreadPoolExecutor as ThreadPoolExecutor
+from corefutures_tools import Comparison as Comparison, Trial as Trial, compare as compare
 
 if sys.version_info >= (3, 14):
     from corefutures_interpreter import InterpreterPoolExecutor as InterpreterPoolExecutor

@@ -14,6 +14,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, TypeAlias
 
+from corefutures._error_text import describe_error
 from corefutures._exceptions import (
     BackendBrokenError,
     BackendConflictError,
@@ -400,7 +401,7 @@ def _ask_whether_available(status: BackendStatus, backend: Backend) -> _Finding:
     try:
         answer: object = question() if callable(question) else question
     except Exception as error:
-        reason = f"asking it whether it can run here raised {_told(error)}"
+        reason = f"asking it whether it can run here raised {describe_error(error)}"
         return _Finding(replace(status, state="broken", reason=reason), None, error)
     if answer is None:
         return _Finding(replace(status, state="available", reason=None), backend)
@@ -437,7 +438,7 @@ def _load(claim: Claim) -> Backend:
 
 
 def _load_reason(claim: Claim, error: BaseException) -> str:
-    return f"loading {claim.plugin} failed: {_told(error)}"
+    return f"loading {claim.plugin} failed: {describe_error(error)}"
 
 
 def _factory_of(backend: Backend) -> Callable[..., Any]:
@@ -450,7 +451,7 @@ def _factory_of(backend: Backend) -> Callable[..., Any]:
 
 
 def _factory_reason(backend: Backend, error: BaseException) -> str:
-    return f"its factory {backend.factory} cannot be loaded: {_told(error)}"
+    return f"its factory {backend.factory} cannot be loaded: {describe_error(error)}"
 
 
 def _target_factory(target: str) -> Callable[..., Any]:
@@ -469,7 +470,7 @@ def _target_factory(target: str) -> Callable[..., Any]:
         if missing:
             sentence = f"target {target!r} not found: there is no module {missing!r}; is it installed?"
             raise BackendNotFoundError(sentence) from error
-        raise BackendBrokenError(f"target {target!r} cannot be imported: {_told(error)}") from error
+        raise BackendBrokenError(f"target {target!r} cannot be imported: {describe_error(error)}") from error
     if not callable(factory):
         raise TypeError(f"target {target!r} is {_article(type(factory).__name__)}, which cannot be called")
     return factory  # type: ignore[no-any-return]
@@ -593,11 +594,6 @@ def _refuse(status: BackendStatus, cause: BaseException | None) -> NoReturn:
 
 def _owner(claim: Claim | BackendStatus) -> str:
     return f"{claim.distribution} {claim.version or '(unknown version)'}"
-
-
-def _told(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 #: What backends are called elsewhere; in small letters, without "pool", "executor" and the plural.

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
-from corefutures._batch import one_line
 from corefutures._cli.arguments import CommandParser, UsageError
+from corefutures._error_text import one_line
 from corefutures._exceptions import BackendError
 
 #: What an interrupted command exits with: 128 + SIGINT.
@@ -26,12 +26,12 @@ READER_LEFT: Final = 141
 
 #: Every command: the module that runs it and what it is for.
 COMMANDS: Final = {
-    "map": ("corefutures._cli.map", "run a Python function over many items"),
-    "compare": ("corefutures._cli.compare", "try a function on every backend, and recommend one"),
-    "trace": ("corefutures._cli.trace", "draw a recorded timeline as a page of HTML"),
+    "map": ("corefutures_tools._commands.map", "run a Python function over many items"),
+    "compare": ("corefutures_tools._commands.compare", "try a function on every backend, and recommend one"),
+    "trace": ("corefutures_monitor._trace_command", "draw a recorded timeline as a page of HTML"),
     "backends": ("corefutures._cli.backends", "list the installed backends and their states"),
     "conformance": ("corefutures._cli.conformance", "certify an executor, rule by rule"),
-    "new-backend": ("corefutures._cli.new_backend", "write the skeleton of a backend of your own"),
+    "new-backend": ("corefutures_tools._commands.new_backend", "write the skeleton of a backend of your own"),
     "completion": ("corefutures._cli.completion", "print what a shell needs to complete these commands"),
 }
 

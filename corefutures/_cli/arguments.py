@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from corefutures._batch import told
+from corefutures._error_text import describe_error
 from corefutures._registry import load_target, missing_module
 from corefutures.backend._description import is_target
 
@@ -156,7 +156,7 @@ def import_function(text: str) -> Found:
         missing = missing_module(error, target.partition(":")[0])
         if missing:
             raise UsageError(f"there is no module {missing!r}, neither here nor installed") from error
-        raise UsageError(f"importing {text!r} failed: {told(error)}") from error
+        raise UsageError(f"importing {text!r} failed: {describe_error(error)}") from error
     if not callable(function):
         raise UsageError(f"{text!r} is not a function but of type {type(function).__name__}")
     if _is_async(function):

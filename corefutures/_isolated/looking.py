@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: The functions that call what users submit.
 _ENTRANCES: Final = (("worker.py", "serve_tickets"), ("pairwork.py", "serve_pair"))
-#: Functions that only carry others, which come after them.
-_CARRIERS: Final = ("functools", "corefutures._context", "corefutures._isolated.chunks", "corefutures._telemetry_work")
 _UNKNOWN: Final = "a call"
 
 
@@ -105,8 +103,13 @@ def _name_in(body: bytes) -> str:
             module, name = str(argument).split(" ", 1) if kind == "GLOBAL" else strings[-2:]
             if module.startswith("cloudpickle"):
                 break
-            if not module.startswith(_CARRIERS) and name != "_make_function":
+            if not _wraps_calls(module) and name != "_make_function":
                 break
-    if not name or module.startswith(("cloudpickle", *_CARRIERS)) or (module, name) == ("builtins", "getattr"):
+    if module.startswith("cloudpickle") or (module, name) == ("builtins", "getattr"):
         return _UNKNOWN  # made of code, or a method: the first name says nothing
-    return name
+    return _UNKNOWN if not name or _wraps_calls(module) else name
+
+
+def _wraps_calls(module: str) -> bool:
+    """Return whether what a module defines only wraps a call, which comes after it: our private modules do."""
+    return module == "functools" or (module.startswith("corefutures") and "._" in module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import concurrent.futures
 import json
 import re
@@ -120,10 +121,30 @@ def test_the_import_contracts_cover_every_distribution_and_private_module() -> N
     inside = [*(ROOT / "corefutures").glob("_[!_]*.py"), *(ROOT / "corefutures").glob("_[!_]*/*.py")]
     private = {".".join(path.relative_to(ROOT).with_suffix("").parts[:2]) for path in inside}
     layers, *others = configured["contracts"]
-    assert set(configured["root_packages"]) == {"corefutures", *packages, *plugins}
+    every = {"corefutures", *packages, *plugins}
+    assert set(configured["root_packages"]) == every
     assert {f"corefutures.{name}" for layer in layers["layers"] for name in re.findall(r"\w+", layer)} >= private
+    about = {
+        "Plugins use the doors only": plugins,
+        "What works over any executor uses the doors only": {"corefutures_structured"},
+        "The core uses no other distribution": {"corefutures"},
+        "Other distributions never use each other": packages | plugins,
+    }
     for contract in others:
-        about = packages if contract["name"].startswith("What works over any executor") else plugins
-        assert set(contract.get("source_modules") or contract["modules"]) >= about, contract["name"]
-        if contract["name"] in ("Plugins use the doors only", "What works over any executor uses the doors only"):
+        named = set(contract.get("source_modules") or contract["modules"])
+        assert named == about.get(contract["name"], every), contract["name"]
+        if contract["name"].endswith("the doors only"):
             assert set(contract["forbidden_modules"]) >= private
+        elif named == {"corefutures"}:
+            assert set(contract["forbidden_modules"]) == packages | plugins
+
+
+def test_no_file_of_the_core_imports_another_distribution_not_even_for_types() -> None:
+    wrong = []
+    for path in sorted(ROOT.glob("corefutures/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.startswith("corefutures_") for name in names):
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}")
+    assert wrong == []

@@ -1,0 +1,6 @@
+"""What a bundle with corefutures_monitor needs besides what its imports show."""
+
+from PyInstaller.utils.hooks import collect_submodules, copy_metadata
+
+hiddenimports = collect_submodules("corefutures_monitor", lambda name: "._bundling" not in name)
+datas = copy_metadata("corefutures-monitor")

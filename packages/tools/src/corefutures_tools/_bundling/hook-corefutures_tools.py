@@ -1,0 +1,8 @@
+"""What a bundle with corefutures_tools needs besides what its imports show."""
+
+from PyInstaller.utils.hooks import collect_submodules, copy_metadata
+
+_LEFT_OUT = ("corefutures_tools._bundling", "corefutures_tools._commands")
+
+hiddenimports = collect_submodules("corefutures_tools", lambda name: not name.startswith(_LEFT_OUT))
+datas = copy_metadata("corefutures-tools")
