@@ -15,8 +15,10 @@ import pytest
 
 import corefutures
 from corefutures._observing import catch_up
-from corefutures_monitor import _progress
-from corefutures_monitor._progress import ProgressCounts
+from corefutures_monitor import ProgressCounts
+from corefutures_monitor._progress import display
+from corefutures_monitor._progress.counts import format_duration
+from corefutures_monitor._progress.renderers import LogRenderer, NotebookRenderer
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("rich") is None, reason="rich is not installed here")
 
@@ -34,8 +36,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
 
 
-def counted(tally: ProgressCounts) -> dict[str, int | None]:
-    return {name: getattr(tally, name) for name in ("submitted", "done", "failed", "cancelled", "running", "waiting")}
+def counted(counts: ProgressCounts) -> dict[str, int | None]:
+    return {name: getattr(counts, name) for name in ("submitted", "done", "failed", "cancelled", "running", "waiting")}
 
 
 def test_every_call_of_the_block_is_counted() -> None:
@@ -49,7 +51,7 @@ def test_every_call_of_the_block_is_counted() -> None:
             assert last[1].cancel()
             gate.set()
             last[2].result()
-    assert counted(shown.tally) == {
+    assert counted(shown.counts) == {
         "submitted": 4, "done": 2, "failed": 1, "cancelled": 1, "running": 0, "waiting": 0
     }  # fmt: skip
     assert re.fullmatch(r"work: 4 of 4 done, 1 failed, 1 cancelled, [\d.,e+]+/s, [\d.]+ s\n", log.getvalue())
@@ -63,8 +65,8 @@ def test_what_runs_and_what_waits_is_told_apart() -> None:
             executor.submit(pow, 2, 3)
             assert begun.wait(30)
             catch_up()
-            assert (shown.tally.running, shown.tally.waiting, shown.tally.total) == (1, 1, 10)
-            assert shown.tally.counts() == "0 of 10 done, 1 running, 1 waiting"
+            assert (shown.counts.running, shown.counts.waiting, shown.counts.total) == (1, 1, 10)
+            assert shown.counts.numbers() == "0 of 10 done, 1 running, 1 waiting"
             gate.set()
 
 
@@ -83,7 +85,7 @@ def test_several_executors_are_shown_at_once_each_with_its_own_calls() -> None:
     ):
         list(one.map(abs, range(3)))
         list(two.map(abs, range(5)))
-    assert (first.tally.done, second.tally.done) == (3, 5)
+    assert (first.counts.done, second.counts.done) == (3, 5)
     drawn = terminal.getvalue()
     assert "first" in drawn
     assert "3 of 3 done" in drawn
@@ -106,7 +108,7 @@ def test_a_place_that_cannot_be_drawn_on_disturbs_nobody(broken: str) -> None:
         corefutures.progress(executor, file=log) as shown,
     ):
         assert list(executor.map(abs, range(3))) == [0, 1, 2]
-    assert shown.tally.done == 3
+    assert shown.counts.done == 3
 
 
 def test_an_error_in_the_block_is_passed_on() -> None:
@@ -139,7 +141,7 @@ def test_futures_are_passed_on_as_they_end() -> None:
         gate.set()
         assert next(tracked) is slow
         assert next(tracked, None) is None
-    assert counted(tracked.tally) | {"submitted": 0} == {
+    assert counted(tracked.counts) | {"submitted": 0} == {
         "submitted": 0, "done": 2, "failed": 1, "cancelled": 0, "running": 0, "waiting": None
     }  # fmt: skip
 
@@ -164,7 +166,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None
             self.lines.release()
             return super().write(text)
 
-    monkeypatch.setattr(_progress._Log, "pause", 0.01)
+    monkeypatch.setattr(LogRenderer, "pause", 0.01)
     log = Log()
     with (
         corefutures.create_executor("thread", max_workers=1) as executor,
@@ -191,7 +193,7 @@ def test_a_notebook_gets_html_that_replaces_itself(monkeypatch: pytest.MonkeyPat
             return Output()
 
     monkeypatch.setitem(sys.modules, "IPython.display", Display)
-    monkeypatch.setattr(_progress, "_surface", lambda file: _progress._Notebook())
+    monkeypatch.setattr(display, "renderer_for", lambda file: NotebookRenderer())
     with (
         corefutures.create_executor("thread", max_workers=1) as executor,
         corefutures.progress(executor, description="<b>"),
@@ -227,10 +229,10 @@ def test_bad_input_is_told_at_the_call() -> None:
 
 
 def test_rate_and_time_left() -> None:
-    tally = ProgressCounts("x", 100)
-    tally.done = 50
-    tally._past[0] = (tally.began - 10, 0)
-    rate, left = tally.pace()
+    counts = ProgressCounts("x", 100)
+    counts.done = 50
+    counts._past[0] = (counts.began - 10, 0)
+    rate, left = counts.rate()
     assert rate == pytest.approx(5, rel=0.2)
     assert left == pytest.approx(10, rel=0.2)
-    assert [_progress._duration(seconds) for seconds in (0.25, 42, 61.5, 3600)] == ["0.2 s", "42 s", "1:02", "1:00:00"]
+    assert [format_duration(seconds) for seconds in (0.25, 42, 61.5, 3600)] == ["0.2 s", "42 s", "1:02", "1:00:00"]

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from corefutures_monitor import _progress
+from corefutures._originals import clock as original
 from corefutures_tools._commands import status_line
 from corefutures_tools._commands.status_line import StatusLine
 
@@ -30,7 +30,7 @@ def clock(monkeypatch):
         now = 100.0
 
     monkeypatch.setattr(status_line.time, "monotonic", lambda: Clock.now)
-    monkeypatch.setattr(_progress.clock, "monotonic", lambda: Clock.now)
+    monkeypatch.setattr(original, "monotonic", lambda: Clock.now)
     monkeypatch.setattr(status_line, "has_bars", lambda: False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")

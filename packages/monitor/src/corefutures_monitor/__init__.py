@@ -10,21 +10,18 @@ TYPE_CHECKING = False  # `typing` is much of the import time of a worker; type c
 
 if TYPE_CHECKING:
     from corefutures_monitor._opentelemetry import instrument as instrument
-    from corefutures_monitor._progress import (
-        ProgressCounts as ProgressCounts,
-        progress as progress,
-        progress_line as progress_line,
-        track as track,
-    )
+    from corefutures_monitor._progress.counts import ProgressCounts as ProgressCounts
+    from corefutures_monitor._progress.renderers import progress_line as progress_line
+    from corefutures_monitor._progress.tracking import progress as progress, track as track
     from corefutures_monitor._timelines.recording import trace as trace
 
 _MODULES = {
-    "ProgressCounts": "_progress",
+    "ProgressCounts": "_progress.counts",
     "instrument": "_opentelemetry",
-    "progress": "_progress",
-    "progress_line": "_progress",
+    "progress": "_progress.tracking",
+    "progress_line": "_progress.renderers",
     "trace": "_timelines.recording",
-    "track": "_progress",
+    "track": "_progress.tracking",
 }
 __all__ = [*_MODULES]
 

@@ -84,14 +84,14 @@ class _Pen:
     def __init__(self, stream: TextIO, total: int | None) -> None:
         from corefutures_monitor import ProgressCounts  # here: only a terminal needs it
 
-        self._tally = ProgressCounts("", total)
+        self._counts = ProgressCounts("", total)
         self._stream = stream
 
     def line(self, done: int, failed: int) -> str:
         from corefutures_monitor import progress_line
 
-        self._tally.done, self._tally.failed = done - failed, failed
-        return progress_line(self._tally, self._stream, shutil.get_terminal_size().columns - 1)
+        self._counts.done, self._counts.failed = done - failed, failed
+        return progress_line(self._counts, self._stream, shutil.get_terminal_size().columns - 1)
 
 
 def has_bars() -> bool:
