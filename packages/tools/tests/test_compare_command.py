@@ -40,8 +40,8 @@ def test_status_1_if_nothing_could_run_the_calls(run):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows: no pseudo-terminals")
 def test_rich_draws_the_table_on_a_terminal(monkeypatch, capsys):
     pytest.importorskip("rich", reason="rich is the extra [progress]")
+    from corefutures_tools import Comparison, Trial
     from corefutures_tools._commands import compare as command
-    from corefutures_tools._comparing.report import Comparison, Trial
 
     found = Comparison(
         "jobs:[x]", 1, 1, 0.5, 3.0, {}, Trial("loop", seconds=1.0), (Trial("thread"),), "loop", "Why [so]."

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from corefutures import Comparison, Trial
-from corefutures_tools._comparing import report, verdict
+from corefutures_tools._comparing import units, verdict
 from corefutures_tools._comparing.verdict import recommend
 
 LOOP = Trial("loop", seconds=1.0, speedup=1.0, agrees=True)
@@ -90,12 +90,12 @@ def test_other_backends_are_taken_when_they_are_clearly_the_fastest() -> None:
     [(None, "-"), (3.21049, "3.21 s"), (0.0456, "45.6 ms"), (7.2e-6, "7.2 µs"), (4e-8, "0.04 µs"), (1234.5, "1234 s")],
 )
 def test_durations_have_three_digits(seconds: float | None, shown: str) -> None:
-    assert report.duration(seconds) == shown
+    assert units.duration(seconds) == shown
 
 
 @pytest.mark.parametrize(("count", "shown"), [(12, "12 B"), (1500, "2 kB"), (73e6, "73 MB"), (4.2e9, "4.2 GB")])
 def test_sizes_have_their_unit(count: float, shown: str) -> None:
-    assert report.size(count) == shown
+    assert units.size(count) == shown
 
 
 def test_the_table_lines_up_and_tells_every_error() -> None:

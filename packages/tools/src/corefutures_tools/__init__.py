@@ -9,11 +9,12 @@ TYPE_CHECKING = False  # `typing` is much of the import time of a worker; type c
 
 if TYPE_CHECKING:
     from corefutures_tools._comparing.compare import compare as compare
-    from corefutures_tools._comparing.report import Comparison as Comparison, Trial as Trial
+    from corefutures_tools._comparing.measured import Trial as Trial
+    from corefutures_tools._comparing.report import Comparison as Comparison
 
 _MODULES = {
     "Comparison": "_comparing.report",
-    "Trial": "_comparing.report",
+    "Trial": "_comparing.measured",
     "compare": "_comparing.compare",
 }
 __all__ = [*_MODULES]

@@ -2,5 +2,5 @@
 
 `compare` plans, `trial_process` starts and watches, `trial` measures inside, `verdict` decides, `report` and
 `picture` show.
-Imports nothing: workers that run the errands pass through this file.
+Imports nothing: workers that run the probes pass through this file.
 """

@@ -22,9 +22,10 @@ from corefutures._options import check_count, check_seconds, shown
 from corefutures._own_backends import OWN_CLASSES, OWN_DISTRIBUTIONS
 from corefutures._registry import backends as installed, get_backend
 from corefutures.backend import Backend
-from corefutures_tools._comparing.report import LOOP, Comparison, Trial
+from corefutures_tools._comparing.measured import LOOP, Trial
+from corefutures_tools._comparing.report import Comparison
 from corefutures_tools._comparing.trial import Plan, Work
-from corefutures_tools._comparing.trial_process import NO_END, hold
+from corefutures_tools._comparing.trial_process import NO_END, run_trial
 from corefutures_tools._comparing.verdict import recommend
 
 
@@ -117,7 +118,7 @@ def compare_work(
         raise ValueError("there are no items to call the function with")
     tell(LOOP)
     first = Plan(None, workers, None, least=workers, seconds=seconds, patience=timeout / 2)
-    found = hold(work, first, timeout, fork=fork)
+    found = run_trial(work, first, timeout, fork=fork)
     calls = found.pop("calls", None)
     waiting, pickled_bytes = found.pop("waiting", None), found.pop("pickled_bytes", None)
     expected, unpicklable = found.pop("expected", ()), found.pop("unpicklable", {})
@@ -132,7 +133,7 @@ def compare_work(
             continue
         tell(label)
         plan = replace(first, backend=backend, calls=calls or min(work.count, 2 * workers), expected=expected)
-        trial = Trial(label, **hold(work, plan, timeout, fork=fork))
+        trial = Trial(label, **run_trial(work, plan, timeout, fork=fork))
         if trial.seconds is not None and loop.seconds is not None and trial.error is None:
             trial = replace(trial, speedup=loop.seconds / trial.seconds)
         trials.append(trial)

@@ -1,18 +1,16 @@
-"""A comparison as SVG: a bar for each trial, shorter is better; readable on light and dark pages.
+"""Trials as SVG: a bar for each, shorter is better; readable on light and dark pages.
 
-Pure text from a `Comparison`; no library, no font and no file from elsewhere.
+Pure text; no library, no font and no file from elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 from xml.sax.saxutils import escape
 
-from corefutures_tools._comparing.report import LOOP, Trial, duration, times
-
-if TYPE_CHECKING:
-    from corefutures_tools._comparing.report import Comparison
+from corefutures_tools._comparing.measured import LOOP, Trial
+from corefutures_tools._comparing.units import duration, times
 
 #: The colours of the backends that have one; also those of the other pictures in docs/.
 COLOURS: Final = {LOOP: "#888888", "thread": "#4477aa", "process": "#ee8866", "interpreter": "#44aa77"}
@@ -34,34 +32,35 @@ ROW: Final = 30
 LINE: Final = 92  # characters of the reason in one line
 
 
-def drawn(comparison: Comparison) -> str:
-    """The picture of a comparison.
+def draw(title: str, trials: Sequence[Trial], recommended: str | None, note: str) -> str:
+    """Return the picture of a comparison.
 
     Args:
-        comparison: What was found.
+        title: What was compared.
+        trials: That of the plain loop, and those of the backends.
+        recommended: The backend whose row stands out.
+        note: The sentence below the bars.
 
     Returns:
         The text of an SVG file.
     """
-    return "\n".join(_lines(comparison)) + "\n"
+    return "\n".join(_lines(title, trials, recommended, note)) + "\n"
 
 
-def _lines(comparison: Comparison) -> Iterator[str]:
-    trials = (comparison.loop, *comparison.trials)
-    notes = _wrapped(comparison.notes()[-1])
+def _lines(title: str, trials: Sequence[Trial], recommended: str | None, note: str) -> Iterator[str]:
+    notes = _wrapped(note)
     height = 48 + ROW * len(trials) + 18 * len(notes) + 14
-    title = escape(comparison.title())
     yield (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif"'
-        f' font-size="13" role="img" aria-label="{escape(comparison.title(), {chr(34): "&quot;"})}; shorter is better">'
+        f' font-size="13" role="img" aria-label="{escape(title, {chr(34): "&quot;"})}; shorter is better">'
     )
     yield STYLE
-    yield f'<text x="16" y="26" font-size="15">{title} (shorter is better)</text>'
+    yield f'<text x="16" y="26" font-size="15">{escape(title)} (shorter is better)</text>'
     longest = max((trial.seconds or 0.0 for trial in trials), default=0.0) or 1.0
     for row, trial in enumerate(trials):
-        yield from _bar(trial, 44 + ROW * row, longest, chosen=trial.backend == comparison.recommended)
-    for row, note in enumerate(notes):
-        yield f'<text x="16" y="{62 + ROW * len(trials) + 18 * row}" class="quiet">{escape(note)}</text>'
+        yield from _bar(trial, 44 + ROW * row, longest, chosen=trial.backend == recommended)
+    for row, line in enumerate(notes):
+        yield f'<text x="16" y="{62 + ROW * len(trials) + 18 * row}" class="quiet">{escape(line)}</text>'
     yield "</svg>"
 
 

@@ -1,6 +1,6 @@
-"""What a comparison found: `Trial`, `Comparison`, and how they read as text, as JSON and as a picture.
+"""What a comparison found: `Comparison`, and how it reads as text, as JSON and as a picture.
 
-Immutable values that import nothing of the machinery; `verdict` fills in the recommendation.
+An immutable value that imports nothing of the machinery; `verdict` fills in the recommendation.
 """
 
 from __future__ import annotations
@@ -10,42 +10,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-#: The name of the trial without a backend.
-LOOP: Final = "loop"
+from corefutures_tools._comparing.measured import LOOP, Trial
+from corefutures_tools._comparing.units import duration, size, times
 
 #: The columns of the table.
 COLUMNS: Final = ("backend", "time", "speed-up", "start", "transport", "memory", "results")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """How one backend, or the plain loop, ran the sample.
-
-    Args:
-        backend: The backend's name, or `"loop"`.
-        seconds: How long the sample took, the fastest of up to three rounds; None if it did not get that far.
-        speedup: How many times as fast as the loop it was; None where either is unknown.
-        startup: Seconds to make the executor and run one empty call on each worker.
-        transport: Seconds that carrying one argument there and one result back costs, the call itself left out.
-        memory: The most bytes that the trial's processes took together; None where that can't be known.
-        memory_source: `"psutil"`, or `"rusage"`, which does not count worker processes.
-        failed: How many calls raised.
-        failure: What the first of them raised.
-        agrees: Whether every outcome equals the loop's; the loop is compared with itself. None where unknown.
-        error: Why there is no time, in a sentence.
-    """
-
-    backend: str
-    seconds: float | None = None
-    speedup: float | None = None
-    startup: float | None = None
-    transport: float | None = None
-    memory: int | None = None
-    memory_source: str | None = None
-    failed: int = 0
-    failure: str | None = None
-    agrees: bool | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,9 +54,9 @@ class Comparison:
 
     def as_svg(self) -> str:
         """Returns a picture of the times as SVG, for light and dark pages."""
-        from corefutures_tools._comparing.picture import drawn  # here for start-up time: few want a picture
+        from corefutures_tools._comparing.picture import draw  # here for start-up time: few want a picture
 
-        return drawn(self)
+        return draw(self.title(), (self.loop, *self.trials), self.recommended, self.notes()[-1])
 
     def rows(self) -> list[tuple[str, ...]]:
         """Returns the cells of the table, a row for each trial, without the `COLUMNS`."""
@@ -143,27 +112,3 @@ def cells(trial: Trial) -> tuple[str, ...]:
         "-" if trial.memory is None else at_least + size(trial.memory),
         outcome,
     )
-
-
-def times(ratio: float) -> str:
-    """How many times as fast."""
-    return f"{ratio:.2f} ×" if ratio >= 0.01 else "< 0.01 ×"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in the unit that suits them, to three digits."""
-    if seconds is None:
-        return "-"
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1 or unit == "µs":
-            return f"{seconds * factor:.3g} {unit}" if seconds * factor < 1000 else f"{seconds * factor:.0f} {unit}"
-    raise AssertionError("unreachable")
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

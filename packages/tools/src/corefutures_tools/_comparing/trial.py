@@ -20,7 +20,7 @@ from corefutures._creating import create_executor
 from corefutures._error_text import describe_error
 from corefutures._registry import load_target, register_backend
 from corefutures.backend import Backend
-from corefutures_tools._comparing import errands
+from corefutures_tools._comparing import probes
 
 #: How often the sample runs at most: the fastest round counts.
 ROUNDS: Final = 3
@@ -35,9 +35,9 @@ IDLE: Final = 0.1
 KEPT: Final = 32 << 20
 
 #: How many calls, how many bytes and how many seconds measuring the transport may take, each time.
-ERRANDS: Final = 200
-ERRAND_BYTES: Final = 32 << 20
-ERRAND_SECONDS: Final = 0.5
+PROBES: Final = 200
+PROBE_BYTES: Final = 32 << 20
+PROBE_SECONDS: Final = 0.5
 
 #: How many characters of an error's text are told.
 LONGEST: Final = 200
@@ -103,7 +103,7 @@ def run(channel: Connection, work: Work, plan: Plan) -> None:
         work: What to call, and with what.
         plan: How.
     """
-    _stand_alone()
+    _detach()
     channel.send({})
     try:
         try:
@@ -127,7 +127,7 @@ class _TrialError(Exception):
     """The trial cannot go on; the text says why."""
 
 
-def _stand_alone() -> None:
+def _detach() -> None:
     """A session of its own, which can be killed as a whole; output goes nowhere."""
     if sys.platform != "win32":
         os.setsid()
@@ -240,7 +240,7 @@ def _run_backend(
         backend = backend.name
     begun = clock()
     with create_executor(backend, max_workers=plan.max_workers) as executor:
-        for future in [executor.submit(errands.swallow, None) for _ in range(plan.max_workers)]:
+        for future in [executor.submit(probes.discard, None) for _ in range(plan.max_workers)]:
             future.result()
         channel.send({"startup": clock() - begun})
         outcomes: list[Outcome] = []
@@ -278,26 +278,26 @@ def _transport(executor: Executor, items: list[Any], outcomes: list[Outcome]) ->
     """
     results = [value for kind, value in outcomes if kind == "returned"]
     try:
-        empty = _errand(executor, errands.swallow, [None])
-        there = _errand(executor, errands.swallow, items)
-        both = _errand(executor, errands.echo, results) if results else empty
+        empty = _probe(executor, probes.discard, [None])
+        there = _probe(executor, probes.discard, items)
+        both = _probe(executor, probes.echo, results) if results else empty
     except Exception:
         return None
     return there + max(0.0, both - empty) / 2
 
 
-def _errand(executor: Executor, errand: Callable[[Any], Any], values: list[Any]) -> float:
-    """Seconds for one call of an errand, when many are under way; the fastest of a few rounds."""
+def _probe(executor: Executor, probe: Callable[[Any], Any], values: list[Any]) -> float:
+    """Seconds for one call of a probe, when many are under way; the fastest of a few rounds."""
     try:
         length = len(pickle.dumps(values[0], pickle.HIGHEST_PROTOCOL))
     except Exception:  # threads carry it all the same
         length = 0
-    count = max(1, min(ERRANDS, ERRAND_BYTES // (length + 1)))
+    count = max(1, min(PROBES, PROBE_BYTES // (length + 1)))
     carried = [values[number % len(values)] for number in range(count)]
     best = spent = 0.0
-    while spent < ERRAND_SECONDS / 5 or not best:
+    while spent < PROBE_SECONDS / 5 or not best:
         begun = time.perf_counter()
-        for future in [executor.submit(errand, value) for value in carried]:
+        for future in [executor.submit(probe, value) for value in carried]:
             future.result()
         took = time.perf_counter() - begun
         best, spent = min(best or took, took), spent + took

@@ -1,6 +1,6 @@
 """A trial's process: started, watched, and ended with everything that it started.
 
-Uses `multiprocessing`, and psutil where it is installed. Guarantees: `hold` returns within the time limit and a
+Uses `multiprocessing`, and psutil where it is installed. Guarantees: `run_trial` returns within the time limit and a
 moment, whatever the function does: hangs, raises, crashes, or fills its memory.
 """
 
@@ -32,7 +32,7 @@ _SHARE: Final = 0.02
 _GRACE: Final = 5.0
 
 
-def hold(work: Work, plan: Plan, timeout: float, *, fork: bool) -> dict[str, Any]:
+def run_trial(work: Work, plan: Plan, timeout: float, *, fork: bool) -> dict[str, Any]:
     """Runs one trial in a process of its own.
 
     Args:

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from corefutures_tools._comparing.report import LOOP, Trial, duration
+from corefutures_tools._comparing.measured import LOOP, Trial
+from corefutures_tools._comparing.units import duration
 
 #: A backend is worth having from this many times the speed of a loop.
 WORTH: Final = 1.2
