@@ -14,7 +14,7 @@ def main() -> int:
     Returns:
         The exit status.
     """
-    from corefutures._cli import main  # here so that importing this file stays free
+    from corefutures.cli import main  # here so that importing this file stays free
 
     return main(sys.argv[1:])
 

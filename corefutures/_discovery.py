@@ -1,4 +1,4 @@
-"""Which backends are installed, read from the metadata of distributions; our own are known without it.
+"""Which backends and commands are installed, read from the metadata of distributions; our own are known without it.
 
 The only user of importlib_metadata. Imports no plugin, keeps no state and takes no lock: each
 `scan` looks anew, and whatever is wrong with one distribution stays with that distribution.
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import importlib_metadata
 
-from corefutures._own_backends import GROUP, OWN_DISTRIBUTIONS, lines_of_group
+from corefutures._own_backends import GROUP, OWN_COMMANDS, OWN_DISTRIBUTIONS, lines_of_group
 
 _PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\s*\Z")
 
@@ -32,10 +32,10 @@ class _Distribution(Protocol):
 
 @dataclass(frozen=True)
 class Claim:
-    """One entry point: a distribution's claim to a backend name.
+    """One entry point: a distribution's claim to a name.
 
     Args:
-        name: The backend name claimed.
+        name: The name claimed, of a backend or command.
         plugin: What the entry point names, a module or `module:attr`.
         distribution: The name of the distribution.
         version: Its version, None if the metadata has none, or there is none.
@@ -62,11 +62,14 @@ class Scan:
     unreadable: tuple[str, ...] = ()
 
 
-def scan() -> Scan:
+def scan(group: str = GROUP) -> Scan:
     """Read the claims of all distributions on sys.path.
 
     Where one distribution is found several times, only the first on sys.path counts, as it does
     for imports; the ones behind it are shadowed.
+
+    Args:
+        group: The entry-point group, of backends or of commands.
 
     Returns:
         The claims and the distributions that could not be read. Never raises for their sake.
@@ -79,7 +82,7 @@ def scan() -> Scan:
     seen: set[str] = set()
     for distribution in _distributions():
         try:
-            if not _mentions_group(distribution):
+            if group not in (distribution.read_text("entry_points.txt") or ""):
                 continue
             name, version, defect = _identity(distribution)
             key = _normalised(name)
@@ -88,19 +91,21 @@ def scan() -> Scan:
             seen.add(key)
             if defect is None:
                 distribution, version = _first_of_its_name(distribution, name, version)
-            claims += _claims(distribution, name, version, defect)
+            claims += _claims(distribution, group, name, version, defect)
         except Exception as error:  # whatever it is, it concerns this distribution alone
             unreadable.append(f"{_place(distribution)} ({type(error).__name__}: {error})")
-    claims += _without_metadata({claim.name for claim in claims})
+    claimed = {claim.name for claim in claims}
+    claims += (claim for claim in _without_metadata(group) if claim.name not in claimed)
     return Scan(tuple(claims), tuple(unreadable))
 
 
-def _without_metadata(claimed: set[str]) -> Iterator[Claim]:
-    """Our own backends that can be imported though no metadata names them: as in a bundle, or on a bare PYTHONPATH."""
-    for name, distribution in OWN_DISTRIBUTIONS.items():
-        package = distribution.replace("-", "_")
-        if name not in claimed and find_spec(package) is not None:
-            yield Claim(name, f"{package}._plugin", distribution, None)
+def _without_metadata(group: str) -> Iterator[Claim]:
+    """What of ours can be imported though no metadata may name it: as in a bundle, or on a bare PYTHONPATH."""
+    packages = {name: distribution.replace("-", "_") for name, distribution in OWN_DISTRIBUTIONS.items()}
+    own = {name: (OWN_DISTRIBUTIONS[name], f"{package}._plugin") for name, package in packages.items()}
+    for name, (distribution, module) in (own if group == GROUP else OWN_COMMANDS).items():
+        if find_spec(module.partition(".")[0]) is not None:
+            yield Claim(name, module, distribution, None)
 
 
 def _distributions() -> Iterator[_Distribution]:
@@ -114,10 +119,6 @@ def _distributions() -> Iterator[_Distribution]:
             yield from importlib_metadata.MetadataPathFinder().find_distributions()
             return
         yield distribution
-
-
-def _mentions_group(distribution: _Distribution) -> bool:
-    return GROUP in (distribution.read_text("entry_points.txt") or "")
 
 
 def _identity(distribution: _Distribution) -> tuple[str, str | None, str | None]:
@@ -141,8 +142,10 @@ def _first_of_its_name(distribution: _Distribution, name: str, version: str | No
         return distribution, version
 
 
-def _claims(distribution: _Distribution, name: str, version: str | None, defect: str | None) -> Iterator[Claim]:
-    for line in lines_of_group(distribution.read_text("entry_points.txt") or ""):
+def _claims(
+    distribution: _Distribution, group: str, name: str, version: str | None, defect: str | None
+) -> Iterator[Claim]:
+    for line in lines_of_group(distribution.read_text("entry_points.txt") or "", group):
         key, equals, value = (part.strip() for part in line.partition("="))
         match = _PLUGIN.match(value)
         if not (key and equals and match):

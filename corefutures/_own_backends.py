@@ -40,6 +40,15 @@ OWN_CLASSES: Final = {
     "interpreter": "InterpreterPoolExecutor",
 }
 
+#: The commands of this project's other distributions: each one's distribution and module.
+OWN_COMMANDS: Final = {
+    "compare": ("corefutures-tools", "corefutures_tools._commands.compare"),
+    "conformance": ("corefutures-conformance", "corefutures._cli.conformance"),
+    "map": ("corefutures-tools", "corefutures_tools._commands.map"),
+    "new-backend": ("corefutures-tools", "corefutures_tools._commands.new_backend"),
+    "trace": ("corefutures-monitor", "corefutures_monitor._trace_command"),
+}
+
 #: Those that were found; entries are only added, by any thread.
 found: Final[dict[str, type]] = {}
 
@@ -78,8 +87,8 @@ def own_class(name: str, version: str) -> type | None:
     return pool_class  # type: ignore[no-any-return]
 
 
-def lines_of_group(entry_points: str) -> Iterator[str]:
-    """The lines of our group, without comments.
+def lines_of_group(entry_points: str, group: str = GROUP) -> Iterator[str]:
+    """The lines of one of our groups, without comments.
 
     Read line by line, not with `distribution.entry_points`, which one malformed line of any group makes raise.
     """
@@ -90,7 +99,7 @@ def lines_of_group(entry_points: str) -> Iterator[str]:
             continue
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1].strip()
-        elif section == GROUP:
+        elif section == group:
             yield line
 
 

@@ -113,7 +113,7 @@ class Registry:
         statuses = {}
         for name in sorted({*found, *loaded}):
             known = name in loaded
-            status = _known_status(loaded[name], name in proven) if known else _claimed_status(found[name])
+            status = _known_status(loaded[name], name in proven) if known else claimed_status(found[name])
             if name in found_directly and status.state == "installed" and not self.decides(name):
                 status = replace(status, state="available")
             if name in disabled:
@@ -281,7 +281,7 @@ class Registry:
             claims = [claim for claim in scan.claims if claim.name == name]
             if not claims:
                 raise self._not_found(name, scan)
-            status = _claimed_status(claims)
+            status = claimed_status(claims)
             if name in disabled_names():
                 return _disabled(status)
             if status.state != "installed":
@@ -347,7 +347,7 @@ def load_target(target: str) -> Any:
         try:
             found = getattr(found, attribute)
         except AttributeError:
-            meant = _close(attribute, dir(found))
+            meant = close_word(attribute, dir(found))
             hint = f"; did you mean {meant!r}?" if meant else ""
             raise AttributeError(f"{module_name} has no {path!r}{hint}", name=attribute, obj=found) from None
     return found
@@ -359,8 +359,8 @@ def _scan_installed() -> Scan:
     return scan()
 
 
-def _claimed_status(claims: list[Claim]) -> BackendStatus:
-    """The status of a name from its claims alone."""
+def claimed_status(claims: list[Claim], kind: str = "backend") -> BackendStatus:
+    """Returns the status of a name from its claims alone; `kind` is what the name is for."""
     first = claims[0]
     status = BackendStatus(first.name, "installed", first.distribution, first.version)
     if len(claims) > 1:
@@ -369,7 +369,7 @@ def _claimed_status(claims: list[Claim]) -> BackendStatus:
     if first.defect is not None:
         return replace(status, state="broken", reason=first.defect)
     if not is_name(first.name):
-        return replace(status, state="broken", reason=f"{first.name!r} cannot be the name of a backend")
+        return replace(status, state="broken", reason=f"{first.name!r} cannot be the name of a {kind}")
     return status
 
 
@@ -572,12 +572,22 @@ def _hint(backend: str, option: str, valid: list[str]) -> str:
         return f": it is an option of {' and '.join(map(repr, owners))}{called}"
     if option in _ARGUMENTS_OF:
         return f": it is an argument of the executor's {_ARGUMENTS_OF[option]}"
-    meant = _close(option, valid)
+    meant = close_word(option, valid)
     return f"; did you mean {meant!r}?" if meant else ""
 
 
 def _refuse(status: BackendStatus, cause: BaseException | None) -> NoReturn:
-    """Raise the error of a state: what failed, whose it is, why, and what to do."""
+    """Raise the error of a state."""
+    raise _ERRORS[status.state](refusal("backend", status)) from cause
+
+
+def refusal(kind: str, status: BackendStatus) -> str:
+    """Returns what is said of something that can't be used: what failed, whose it is, why, and what to do.
+
+    Args:
+        kind: What it is: a backend or a command.
+        status: Its status.
+    """
     owner = _owner(status) if status.distribution else "registered by hand"
     remedy = {
         "unavailable": "use another backend here (`corefutures backends` lists them)",
@@ -587,9 +597,7 @@ def _refuse(status: BackendStatus, cause: BaseException | None) -> NoReturn:
         "conflicting": "uninstall all but one of them",
         "disabled": f"remove it from {DISABLE_VARIABLE} to use it",
     }[status.state]
-    raise _ERRORS[status.state](
-        f"backend {status.name!r} is {status.state} ({owner}): {status.reason}; {remedy}"
-    ) from cause
+    return f"{kind} {status.name!r} is {status.state} ({owner}): {status.reason}; {remedy}"
 
 
 def _owner(claim: Claim | BackendStatus) -> str:
@@ -619,7 +627,7 @@ def _meant_backend(name: str, installed: list[str]) -> str | None:
         stem = stem.replace(part, "")
     stem = stem.removesuffix("es") if stem.endswith("sses") else stem.removesuffix("s") if stem[-2:] != "ss" else stem
     stem = _NICKNAMES.get(stem, stem)
-    return stem if stem in known else _close(name, known)
+    return stem if stem in known else close_word(name, known)
 
 
 def _no_name(name: object) -> str:
@@ -637,7 +645,8 @@ def _article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
-def _close(word: str, words: list[str]) -> str | None:
+def close_word(word: str, words: list[str]) -> str | None:
+    """Returns that one of the words which may be meant by a misspelt one."""
     import difflib  # here for start-up time: only failures need it
 
     return next(iter(difflib.get_close_matches(word, words, n=1)), None)

@@ -1,4 +1,4 @@
-"""`corefutures conformance TARGET …`: certify executors, rule by rule.
+"""Certify an executor, rule by rule.
 
 Exit status 0: conformant, or conformant with exceptions; 1: nonconformant or incomplete; 2: usage, no such target,
 or one that runs no call; 130: interrupted.
@@ -19,8 +19,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from corefutures._cli import INTERRUPTED
-from corefutures._cli.arguments import (
+from corefutures.cli import (
+    INTERRUPTED,
     CommandParser,
     UsageError,
     add_backend_options,

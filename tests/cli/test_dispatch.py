@@ -1,26 +1,29 @@
-"""The command line itself: help, version, unknown commands, and what it imports."""
+"""The command line itself: help, version, completion, unknown commands, and what it imports."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from corefutures._cli import COMMANDS
+from corefutures.cli._finding import commands
+
+COMMANDS = commands()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_help_lists_the_commands(run, arguments):
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
-    for name, (_, purpose) in COMMANDS.items():
-        assert f"{name} " in done.stdout
-        assert purpose in done.stdout
+    for name, command in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(command.summary)}$", done.stdout, re.MULTILINE)
+        assert command.summary
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -33,7 +36,7 @@ def test_each_command_has_help(run, command):
 
 def options(command):
     """What each option that a command's help shows takes and means; what it is for may differ in other words."""
-    parser = importlib.import_module(COMMANDS[command][0]).parser()
+    parser = COMMANDS[command].load().parser()
     return {
         name: (action.metavar, action.nargs == 0, action.option_strings)
         for action in parser._actions
@@ -60,7 +63,7 @@ def test_what_means_the_same_is_called_the_same():
     ],
 )
 def test_what_was_called_otherwise_still_works(command, once, now):
-    parser = importlib.import_module(COMMANDS[command][0]).parser()
+    parser = COMMANDS[command].load().parser()
     found = {action.dest for action in parser._actions if once in action.option_strings}
     assert found == {now}
     assert once not in parser.format_help().replace("--json-lines", "").split()
@@ -88,7 +91,7 @@ def test_bad_input_is_one_sentence_and_status_2(run, arguments, phrase):
 def test_a_spawned_worker_pays_nothing_for_the_main_module():
     program = (
         "import sys, corefutures.__main__; "
-        "print([name for name in sys.modules if name.startswith('corefutures._cli') or name == 'argparse'])"
+        "print([name for name in sys.modules if name.startswith('corefutures.cli') or name == 'argparse'])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
     assert done.stdout == "[]\n"
@@ -99,27 +102,34 @@ def test_a_spawned_worker_pays_nothing_for_the_main_module():
     ("words", "completed"),
     [
         (["com"], ["compare", "completion"]),
+        ([""], [*COMMANDS, "--help", "--version"]),
         (["map", "--ch"], ["--chunksize"]),
         (["map", "-b", "thr"], ["thread"]),
         (["conformance", "--list", "--ju"], ["--junit"]),
         (["completion", "z"], ["zsh"]),
         (["map", "jo"], []),  # files, as the shell does
+        (["mpa", "--"], []),
     ],
 )
 def test_bash_completes(run, words, completed):
     script = run("completion", "bash").stdout
     script += (
-        f"COMP_WORDS=(corefutures {' '.join(words)}); COMP_CWORD={len(words)}; _corefutures; echo ${{COMPREPLY[@]}}"
+        f'corefutures() {{ "{sys.executable}" -m corefutures "$@"; }}\n'
+        f"COMP_WORDS=(corefutures {shlex.join(words)}); COMP_CWORD={len(words)}; _corefutures corefutures\n"
+        "echo ${COMPREPLY[@]}"
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=50, check=False)
     assert (done.stderr, done.stdout.split()) == ("", completed)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completions_know_every_command_and_option(run, shell):
-    script = run("completion", shell).stdout
-    for command in COMMANDS:
-        assert command in script
-        for name in options(command):
-            if shell != "fish" or name not in ("-h", "--help"):
-                assert name.lstrip("-") in script
+def test_each_shell_asks_the_program(run, shell):
+    assert f"completion {'fish' if shell == 'fish' else 'bash'} --words" in run("completion", shell).stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_completion_knows_every_option(run, command):
+    done = run("completion", "fish", "--words", "2", "corefutures", command, "-")
+    assert done.stderr == ""
+    assert {line.partition("\t")[0] for line in done.stdout.splitlines()} == set(options(command))
+    assert all(line.partition("\t")[2] for line in done.stdout.splitlines())

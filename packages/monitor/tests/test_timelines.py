@@ -15,8 +15,8 @@ import pytest
 from browsing import Browser, browser
 
 import corefutures
-from corefutures._cli import main
 from corefutures._observing import catch_up
+from corefutures.cli import main
 from corefutures_monitor._timelines.page import page
 from corefutures_monitor._timelines.reading import OUTCOMES, Timeline, read_trace
 

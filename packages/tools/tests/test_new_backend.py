@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 
-from corefutures._cli import main
+from corefutures.cli import main
 from corefutures_tools._commands.new_backend import skeleton
 
 

@@ -1,6 +1,6 @@
-"""`corefutures trace`: draws what `corefutures.trace` has recorded as one page of HTML.
+"""Draw a recorded timeline as a page of HTML.
 
-Reads the trace, writes the page; the picture itself is `_tracing`'s.
+Reads what `corefutures.trace` has recorded, writes the page; the picture itself is made in `_timelines`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from corefutures._cli.arguments import CommandParser, UsageError
+from corefutures.cli import CommandParser, UsageError
 from corefutures_monitor._timelines.page import page
 from corefutures_monitor._timelines.reading import read_trace
 

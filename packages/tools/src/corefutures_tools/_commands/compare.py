@@ -1,4 +1,4 @@
-"""`corefutures compare`: a sample of calls on a plain loop and on every backend, and which one to take.
+"""Try a function on every backend, and recommend one.
 
 Shows what `corefutures.compare` found as a table, JSON or a picture; with rich, where that is installed.
 """
@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from corefutures._cli.arguments import CommandParser, UsageError, add_items, import_function, seconds
 from corefutures._error_text import describe_error
+from corefutures.cli import CommandParser, UsageError, seconds
+from corefutures_tools._commands.functions import add_items, import_function
 from corefutures_tools._comparing.compare import compare_work
 from corefutures_tools._comparing.report import COLUMNS, Comparison
 from corefutures_tools._comparing.trial import Work

@@ -1,4 +1,4 @@
-"""`corefutures map`: run a Python function over many items on an executor.
+"""Run a Python function over many items.
 
 One thread reads items, the main thread sends them in batches and prints what comes back; both wait on a queue only.
 Guarantees: about `WINDOW` items are in memory at most; an interrupt ends it at once.
@@ -24,19 +24,20 @@ from concurrent.futures import BrokenExecutor, CancelledError, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
-from corefutures._cli import INTERRUPTED, READER_LEFT, reader_left
-from corefutures._cli.arguments import (
+from corefutures._creating import create_executor
+from corefutures._error_text import describe_error
+from corefutures.cli import (
+    INTERRUPTED,
+    READER_LEFT,
     CommandParser,
     UsageError,
     add_backend_options,
-    add_items,
     backend_options,
-    import_function,
+    reader_left,
     seconds,
 )
-from corefutures._creating import create_executor
-from corefutures._error_text import describe_error
 from corefutures_tools._batch import run_batch
+from corefutures_tools._commands.functions import add_items, import_function
 from corefutures_tools._commands.status_line import StatusLine
 
 if TYPE_CHECKING:

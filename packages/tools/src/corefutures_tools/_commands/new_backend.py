@@ -1,7 +1,7 @@
-"""`corefutures new-backend NAME`: writes the skeleton of a backend that is a distribution of its own.
+"""Write the skeleton of a backend of your own.
 
-What it writes is the tree in `skeleton/`, each file without its last suffix. Guarantees: nothing is overwritten, and
-nothing is written at all if the name or the place will not do.
+It is a distribution: the tree in `skeleton/`, each file without its last suffix. Guarantees: nothing is overwritten,
+and nothing is written at all if the name or the place will not do.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from string import Template
 from typing import Final
 
 from corefutures import __version__
-from corefutures._cli.arguments import CommandParser, UsageError
 from corefutures._own_backends import OWN_DISTRIBUTIONS
+from corefutures.cli import CommandParser, UsageError
 
 #: What a name must be for the distribution, the package and the class to be called after it.
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

@@ -1,4 +1,4 @@
-"""`corefutures backends`: which backends are installed and in which state.
+"""List the installed backends and their states.
 
 Without `--check` from metadata alone. With it, each is loaded in a process of its own with a time
 limit, so that a plugin that hangs or crashes is a line of the table.
@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from corefutures._cli.arguments import CommandParser, UsageError, seconds
 from corefutures._installing import how_to_install
 from corefutures._own_backends import OWN_CLASSES, OWN_DISTRIBUTIONS
 from corefutures._registry import BackendStatus, backends
+from corefutures.cli._arguments import CommandParser, UsageError, seconds
 
 _PROBE = (
-    "import json, sys; sys.path[:] = json.load(sys.stdin); from corefutures._cli.probe import main; main(sys.argv[1])"
+    "import json, sys; sys.path[:] = json.load(sys.stdin); from corefutures.cli._probe import main; main(sys.argv[1])"
 )
 
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command's arguments."""
+    """Return the parser of the command's arguments."""
     parser = CommandParser(
         prog="corefutures backends",
         description="List the installed backends: name, state, distribution and version, note.",
