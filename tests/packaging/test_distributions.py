@@ -151,7 +151,7 @@ def test_the_core_needs_two_distributions_and_offers_its_extras(built: Path) -> 
         "pluggy>=1.5",
     ]
     extras = set(facts.get_all("Provides-Extra", []))
-    assert extras >= {"thread", "process", "interpreter", "dask", "all", "conformance", "progress"}
+    assert extras >= {"all", "conformance", *(name.removeprefix(f"{CORE}-") for name in FOLDERS.keys() - {CORE})}
     assert extras == set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 
@@ -186,6 +186,39 @@ def test_the_core_alone_tells_which_distribution_is_missing(built: Path, tmp_pat
     )
     assert f"{CORE}-thread" in answer(python, program)
     run(python.with_name(f"{CORE}{python.suffix}"), "backends", cwd=tmp_path)
+    program = (
+        "import corefutures\n"
+        "for name, (_, distribution) in corefutures._FORWARDED.items():\n"
+        "    assert name not in corefutures.__all__\n"
+        "    try: getattr(corefutures, name)\n"
+        "    except ModuleNotFoundError as error: assert f'the distribution {distribution},' in str(error), error\n"
+        "    else: raise AssertionError(name)"
+    )
+    answer(python, program)
+
+
+WATCHED = """
+import concurrent.futures, corefutures
+with corefutures.trace("run.json"), corefutures.adapt(concurrent.futures.ThreadPoolExecutor(1)) as executor:
+    executor.submit(abs, -1).result()
+"""
+
+
+def test_the_monitor_alone_watches_any_executor_and_brings_its_command(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path / "environment", f"{CORE}-monitor")
+    (tmp_path / "program.py").write_text(WATCHED)
+    run(python, "-W", "error", "program.py", cwd=tmp_path)
+    command = python.with_name(f"{CORE}{python.suffix}")
+    assert "1 calls by " in run(command, "trace", "run.json", cwd=tmp_path)
+
+
+def test_the_tools_alone_work_with_any_executor(built: Path, tmp_path: Path) -> None:
+    command = install_alone(built, tmp_path / "environment", f"{CORE}-tools").with_name(CORE)
+    anybodys = ("-b", "concurrent.futures:ThreadPoolExecutor", "-j", "1", "--json-lines", "math:sqrt", "4", "9")
+    assert run(command, "map", *anybodys, cwd=tmp_path).split() == ["2.0", "3.0"]
+    assert "recommended: " in run(command, "compare", "--seconds", "0.01", *anybodys, cwd=tmp_path)
+    run(command, "new-backend", "acme", cwd=tmp_path)
+    assert (tmp_path / "corefutures-acme" / "pyproject.toml").is_file()
 
 
 @pytest.mark.parametrize("distribution", PLUGINS)
@@ -298,7 +331,8 @@ def test_from_a_folder_of_wheels(tmp_path: Path) -> None:
     run(sys.executable, "tools/build_dist.py", dist)
     assert len(list(dist.glob("*.whl"))) == len(list(dist.glob("*.tar.gz"))) == len(FOLDERS)
     python = new_environment(tmp_path / "environment")
-    run(python, "-m", "pip", "install", "--quiet", "--find-links", dist, f"{CORE}[all]", cwd=tmp_path)
+    everything = f"{CORE}[all,monitor,structured,tools]"
+    run(python, "-m", "pip", "install", "--quiet", "--find-links", dist, everything, cwd=tmp_path)
     use(python, tmp_path, *LOCAL)
     run(python, "-m", "pip", "check", cwd=tmp_path)
 
