@@ -166,7 +166,7 @@ def test_a_command_that_is_not_installed_names_its_distribution(monkeypatch, nam
         find(name)
     message = str(caught.value)
     assert f"there is no command {name!r}: it comes with {distribution}, which is not installed; install" in message
-    assert message.count(distribution) > 1
+    assert "pip install " in message
     assert message.endswith("(the commands are backends, completion)")
     with pytest.raises(CommandError, match=f"did you mean '{name}'. That one comes with {distribution}, which is not"):
         find(f"{name}e")
