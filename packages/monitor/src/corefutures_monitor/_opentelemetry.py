@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = None) -> Executor:
-    """Returns an executor that runs its calls by `executor`, and makes a span of OpenTelemetry for each.
+    """Return an executor that runs its calls by `executor`, and makes a span of OpenTelemetry for each.
 
     The span lasts from the submission of a call to its end, and has an event `started`, made when a worker began with
     it. Its parent is the span that was current where the call was submitted; in the call it is the current span itself,
@@ -71,7 +71,7 @@ def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = Non
 
 
 class InstrumentedExecutor(Executor):
-    """What `instrument` returns.
+    """The executor that `instrument` returns.
 
     Thread safety: as the executor that runs the calls.
     """
@@ -81,7 +81,7 @@ class InstrumentedExecutor(Executor):
         self._tracer = tracer
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Has `fn(*args, **kwargs)` run, in a span; see `Executor.submit`."""
+        """Submit a call, in a span; see `Executor.submit`."""
         from opentelemetry.trace import set_span_in_context
 
         if not callable(fn):  # an annotation is no proof
@@ -105,11 +105,11 @@ class InstrumentedExecutor(Executor):
         return self._instrumented._cf_map(submit, *rest)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
-        """Shuts down the executor that runs the calls; see there."""
+        """Shut down the executor that runs the calls; see there."""
         self._instrumented.shutdown(wait, cancel_futures=cancel_futures, **options)
 
     def options(self, **options: Any) -> Executor:
-        """Returns a view with options, as the executor has them; its calls have spans as well."""
+        """Return a view with options, as the executor has them; its calls have spans as well."""
         return InstrumentedExecutor(self._instrumented.options(**options), self._tracer)
 
     def kill(self, future: Future[Any]) -> bool:
@@ -130,7 +130,7 @@ class InstrumentedExecutor(Executor):
 
 
 def _end(span: Span, future: Future[Any]) -> None:
-    """Ends the span of a call that has ended."""
+    """End the span of a call that has ended."""
     call = getattr(future, "_cf_observed", None)
     finished = None
     if call is not None and call.note_end(future):
@@ -153,5 +153,5 @@ def _fail(span: Span, error: BaseException) -> None:
 
 
 def _at(moment: float) -> int:
-    """Returns nanoseconds since the epoch of a moment by `time.perf_counter`."""
+    """Convert a time of `time.perf_counter` to nanoseconds since the epoch."""
     return clock.time_ns() - int((clock.perf_counter() - moment) * 1e9)

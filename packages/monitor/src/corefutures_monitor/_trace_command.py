@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command's arguments."""
+    """Return the parser of the command's arguments."""
     parser = CommandParser(prog="corefutures trace", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("trace", metavar="TRACE", help="the file that was recorded")
     parser.add_argument(

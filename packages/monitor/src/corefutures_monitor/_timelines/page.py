@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def page(timeline: Timeline, title: str) -> str:
-    """Returns the page.
+    """Return the page.
 
     Args:
         timeline: What to draw.

@@ -58,7 +58,7 @@ class Timeline:
 
 
 def read_trace(path: str | os.PathLike[str]) -> Timeline:
-    """Reads a trace.
+    """Read a trace.
 
     Raises:
         OSError: The file can't be read.
@@ -96,7 +96,7 @@ def _events(text: str) -> list[dict[str, Any]]:
 
 
 class _Reader:
-    """Takes events one by one."""
+    """Builds a timeline from events."""
 
     def __init__(self) -> None:
         self.timeline = Timeline()
@@ -108,7 +108,7 @@ class _Reader:
         self._lanes: dict[int, list[tuple[int, float]]] = {}  # pool → rows without a worker, and when each is free
 
     def take(self, event: dict[str, Any]) -> None:
-        """Takes one event; those of other kinds are passed over."""
+        """Read one event; ignore those of other kinds."""
         phase, pool = event["ph"], event.get("pid", 0)
         timeline = self.timeline
         if phase == "M":
@@ -154,7 +154,7 @@ class _Reader:
         timeline.error.append(details.get("error", ""))
 
     def _lane(self, pool: int, start: float, end: float) -> int:
-        """Returns a row for a call whose worker is not known, one in which nothing else is drawn then."""
+        """Return a row for a call whose worker is not known, one in which nothing else is drawn at that time."""
         lanes = self._lanes.setdefault(pool, [])
         for position, (row, free) in enumerate(lanes):
             if free <= start:

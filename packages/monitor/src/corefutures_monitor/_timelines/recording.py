@@ -30,7 +30,7 @@ BEGAN: Final = "trace_began"
 
 
 def trace(path: str | os.PathLike[str], /) -> Trace:
-    """Records every call of every executor into a file, as long as a `with` block lasts.
+    """Record every call of every executor into a file, as long as a `with` block lasts.
 
     Args:
         path: The file, which is made or replaced when the block begins; `.json` by custom. It is in the Trace Event
@@ -52,7 +52,7 @@ def trace(path: str | os.PathLike[str], /) -> Trace:
 
 
 class Trace:
-    """What `trace` returns.
+    """The context manager that `trace` returns.
 
     Attributes:
         path: The file.
@@ -108,12 +108,12 @@ class Trace:
     # The hooks.
 
     def corefutures_call_submitted(self, call: Call) -> None:
-        """Begins to follow a call."""
+        """Begin to follow a call."""
         self._open[call.number] = call
         self._pool(call.origin.name).waiting += 1
 
     def corefutures_call_started(self, call: Call, time: float) -> None:
-        """Counts it."""
+        """Count it as running."""
         if call.number in self._open:
             pool = self._pool(call.origin.name)
             pool.waiting -= 1
@@ -121,7 +121,7 @@ class Trace:
             self._count_now_and_then(pool, time)
 
     def corefutures_call_finished(self, call: Call, time: float) -> None:
-        """Records it."""
+        """Record it."""
         if self._open.pop(call.number, None) is not None:
             pool = self._pool(call.origin.name)
             if call.started is None:
@@ -132,18 +132,18 @@ class Trace:
             self._count_now_and_then(pool, time)
 
     def corefutures_call_cancelled(self, call: Call, time: float) -> None:
-        """Records it."""
+        """Record it."""
         if self._open.pop(call.number, None) is not None:
             self._pool(call.origin.name).waiting -= 1
             self._record(call, time)
 
     def corefutures_worker_started(self, name: str, worker: str, time: float) -> None:
-        """Gives it a row."""
+        """Give it a row."""
         pool = self._pool(name)
         self._instant(pool, self._row(pool, worker), "worker started", time)
 
     def corefutures_worker_lost(self, name: str, worker: str, error: BaseException, time: float) -> None:
-        """Notes it in its row."""
+        """Note it in its row."""
         pool = self._pool(name)
         self._instant(pool, self._row(pool, worker), f"worker lost: {error}", time)
 
@@ -219,7 +219,7 @@ class Trace:
 
 
 class _Pool:
-    """What is written of one executor: its number stands for a process, that of a worker for a thread."""
+    """One executor in the file: its number is that of a process there, a worker's is that of a thread."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command's arguments."""
+    """Return the parser of the command's arguments."""
     parser = CommandParser(prog="corefutures compare", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument(
         "-b",
@@ -140,7 +140,7 @@ def _erase() -> None:
 
 
 def _show(comparison: Comparison) -> None:
-    """The table: drawn by rich on a terminal, if rich is installed, else as plain text."""
+    """Show the table: drawn by rich on a terminal, if rich is installed, else as plain text."""
     if not (sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and importlib.util.find_spec("rich")):
         _print(str(comparison))
         return

@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command's arguments."""
+    """Return the parser of the command's arguments."""
     parser = CommandParser(prog="corefutures map", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("-b", "--backend", default="thread", help="a backend's name or MODULE:ATTR (default: thread)")
     parser.add_argument("-j", "--jobs", type=int, metavar="N", help="how many calls at once (max_workers)")
@@ -161,7 +161,7 @@ def _create(backend: str, options: dict[str, Any]) -> Any:
 
 
 def _limited(executor: Any, timeout: float | None) -> Any:
-    """What to submit to, so that each call ends after `timeout` seconds."""
+    """Return the executor to submit to, so that each call ends after `timeout` seconds."""
     if timeout is None:
         return executor
     try:
@@ -174,7 +174,7 @@ def _limited(executor: Any, timeout: float | None) -> Any:
 
 
 def _blocks(stream: TextIO | None) -> Iterator[list[str]]:
-    """The lines of a stream, as many at a time as have arrived; without their ends, those of Windows too."""
+    """Yield the lines of a stream, as many at a time as have arrived; without line ends, those of Windows too."""
     if stream is None:
         raise UsageError("there are neither items nor a standard input")
     if stream.isatty():
@@ -209,7 +209,7 @@ class _Batch:
         self.error: BaseException | None = None  # it could not be submitted
 
     def outcome(self) -> tuple[Any, BaseException | None]:
-        """What the worker returned and the error, of which one counts; only once it is done."""
+        """Return the worker's result and the error, one of which is None; only once it is done."""
         if self.error is not None or self.future is None:
             return None, self.error
         if self.future.cancelled():
@@ -220,7 +220,7 @@ class _Batch:
 
 
 class _InputEnded:
-    """What the reading thread says last."""
+    """The last event of the reading thread."""
 
     def __init__(self, error: Exception | None) -> None:
         self.error = error

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> CommandParser:
-    """The parser of the command's arguments."""
+    """Return the parser of the command's arguments."""
     parser = CommandParser(
         prog="corefutures new-backend",
         description="Write a backend that works, is tested by the conformance kit, and waits to be made yours.",
@@ -103,7 +103,7 @@ def _write(name: str, directory: Path) -> None:
 
 
 def skeleton() -> Iterator[tuple[str, str]]:
-    """What the skeleton consists of.
+    """Read the files of the skeleton.
 
     Yields:
         Of each file its place, with `/`, and its text, with `$name` and so on to be filled in.

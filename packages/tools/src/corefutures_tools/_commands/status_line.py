@@ -20,7 +20,7 @@ _CLEAR: Final = "\x1b[K"
 
 
 class StatusLine:
-    """How many items are done.
+    """The line that shows how many items are done.
 
     Args:
         stream: Where to draw, normally standard error.

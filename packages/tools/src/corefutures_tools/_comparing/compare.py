@@ -39,7 +39,7 @@ def compare(
     seconds: float = 2.0,
     timeout: float = 30.0,
 ) -> Comparison:
-    """Runs a sample of calls on a plain loop and on every backend, measures, and recommends one.
+    """Run a sample of calls on a plain loop and on every backend, measures, and recommends one.
 
     Each trial has a process of its own: a function that hangs, raises or crashes is a row of the result. The
     function runs several times with each item, so it should do no harm when it is repeated.
@@ -90,7 +90,7 @@ def compare_work(
     timeout: float,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Comparison:
-    """Compares work that is already in a form that trials can load.
+    """Compare work that is already in a form that trials can load.
 
     Args:
         work: The function and the sample.
@@ -160,7 +160,7 @@ def _check_positive(name: str, value: Any) -> None:
 
 
 def _chosen(names: Iterable[str] | None) -> Sequence[str | Backend]:
-    """The backends to try, in the order given; those registered by hand as their description."""
+    """Return the backends to try, in the order given; those registered by hand as their description."""
     if isinstance(names, str):
         raise TypeError(f"backends must be several names, not a str: write backends=[{names!r}]")
     if names is not None and not hasattr(type(names), "__iter__"):
@@ -185,7 +185,7 @@ def _chosen(names: Iterable[str] | None) -> Sequence[str | Backend]:
 
 
 def _work_of(fn: Callable[[Any], Any], items: list[Any]) -> Work:
-    """The work in a form that a fresh process can load, or else as it is, for a forked one."""
+    """Return the work in a form that a fresh process can load, or else as it is, for a forked one."""
     main = sys.modules.get("__main__")
     main_can_be_imported = hasattr(main, "__file__") or getattr(main, "__spec__", None) is not None
     try:

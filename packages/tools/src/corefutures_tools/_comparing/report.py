@@ -19,7 +19,7 @@ COLUMNS: Final = ("backend", "time", "speed-up", "start", "transport", "memory",
 
 @dataclass(frozen=True)
 class Comparison:
-    """A function's calls on a plain loop and on every backend; what `compare` returns.
+    """A function's calls on a plain loop and on every backend, as `compare` returns it.
 
     Args:
         function: The function's name.
@@ -49,21 +49,21 @@ class Comparison:
         return "\n".join(self._lines())
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the whole comparison as what JSON can hold: dicts, lists, texts, numbers and None."""
+        """Return the whole comparison as what JSON can hold: dicts, lists, texts, numbers and None."""
         return {**asdict(self), "trials": [asdict(trial) for trial in self.trials], "python": sys.version.split()[0]}
 
     def as_svg(self) -> str:
-        """Returns a picture of the times as SVG, for light and dark pages."""
+        """Return a picture of the times as SVG, for light and dark pages."""
         from corefutures_tools._comparing.picture import draw  # here for start-up time: few want a picture
 
         return draw(self.title(), (self.loop, *self.trials), self.recommended, self.notes()[-1])
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Returns the cells of the table, a row for each trial, without the `COLUMNS`."""
+        """Return the cells of the table, a row for each trial, without the `COLUMNS`."""
         return [cells(trial) for trial in (self.loop, *self.trials)]
 
     def notes(self) -> list[str]:
-        """Returns what stands below the table: errors, what was seen of the calls, the recommendation."""
+        """Return the lines below the table: errors, what is known of the calls, the recommendation."""
         every = (self.loop, *self.trials)
         notes = [f"{trial.backend}: {trial.error}" for trial in every if trial.error]
         known = (self.loop.failed, self.loop.failure)
@@ -80,7 +80,7 @@ class Comparison:
         return [*notes, f"recommended: {choice}. {self.reason}"]
 
     def title(self) -> str:
-        """Returns what was compared."""
+        """Return the function, the number of calls and that of workers."""
         workers = f"{self.max_workers} worker{'s' if self.max_workers != 1 else ''}"
         return f"{self.function}, {self.calls} call{'s' if self.calls != 1 else ''}, {workers}"
 
@@ -96,7 +96,7 @@ class Comparison:
 
 
 def cells(trial: Trial) -> tuple[str, ...]:
-    """The cells of one row; a dash where nothing is known."""
+    """Return the cells of one row; a dash where nothing is known."""
     outcome = {True: "agree", False: "differ", None: "-"}[trial.agrees]
     if trial.error:
         outcome = "failed"

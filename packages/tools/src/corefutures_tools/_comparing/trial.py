@@ -61,13 +61,13 @@ class Work:
     count: int
 
     def load_function(self) -> Callable[[Any], Any]:
-        """The function."""
+        """Return the function."""
         if isinstance(self.function, str):
             return load_target(self.function)  # type: ignore[no-any-return]
         return pickle.loads(self.function) if isinstance(self.function, bytes) else self.function
 
     def load_items(self, calls: int | None) -> list[Any]:
-        """The first items; fresh ones each time where they are pickled, as a call may change its argument."""
+        """Return the first items; fresh ones each time where they are pickled, as a call may change its argument."""
         items: list[Any] = pickle.loads(self.items) if isinstance(self.items, bytes) else self.items
         return items[:calls]
 
@@ -96,7 +96,7 @@ class Plan:
 
 
 def run(channel: Connection, work: Work, plan: Plan) -> None:
-    """Runs a trial; the target of its process.
+    """Run a trial; the target of its process.
 
     Args:
         channel: Where to tell what was found: dicts, the first one empty.
@@ -128,7 +128,7 @@ class _TrialError(Exception):
 
 
 def _detach() -> None:
-    """A session of its own, which can be killed as a whole; output goes nowhere."""
+    """Begin a session, which can be killed as a whole, and discard output."""
     if sys.platform != "win32":
         os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -172,7 +172,7 @@ def _run_loop(channel: Connection, function: Callable[[Any], Any], work: Work, p
 
 
 def _occupied() -> tuple[float, float]:
-    """Seconds in which this process computed, and, where Linux tells, in which it queued for a processor."""
+    """Return the seconds in which this process computed, and, where Linux tells, in which it queued for a processor."""
     queued = 0.0
     try:
         with open("/proc/thread-self/schedstat", encoding="ascii") as file:
@@ -183,7 +183,7 @@ def _occupied() -> tuple[float, float]:
 
 
 def outcome_of(function: Callable[[Any], Any], item: Any) -> Outcome:
-    """Calls, and tells what became of it."""
+    """Call a function, and return what became of it."""
     try:
         return ("returned", function(item))
     except BaseException as error:
@@ -196,7 +196,7 @@ def _raised(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _kept(outcomes: list[Outcome]) -> tuple[bytes, ...]:
-    """The first outcomes, pickled, until one cannot be or there are too many bytes."""
+    """Return the first outcomes, pickled, until one cannot be or there are too many bytes."""
     kept: list[bytes] = []
     total = 0
     for outcome in outcomes:
@@ -212,7 +212,7 @@ def _kept(outcomes: list[Outcome]) -> tuple[bytes, ...]:
 
 
 def _pickling(function: Callable[[Any], Any], items: list[Any], outcomes: list[Outcome]) -> dict[str, Any]:
-    """What cannot be pickled and why, and the mean size of what can."""
+    """Find out which things cannot be pickled and why, and the mean size of the others."""
     unpicklable: dict[str, str] = {}
     results = [value for kind, value in outcomes if kind == "returned"]
     total = 0
@@ -272,7 +272,7 @@ def _round(executor: Executor, function: Callable[[Any], Any], items: list[Any])
 
 
 def _transport(executor: Executor, items: list[Any], outcomes: list[Outcome]) -> float | None:
-    """Seconds to carry an argument there and a result back; None where something can't be carried.
+    """Return the seconds to carry an argument there and a result back; None where something can't be carried.
 
     An echo carries its value both ways: half of what it costs beyond an empty call is a result's way back.
     """
@@ -287,7 +287,7 @@ def _transport(executor: Executor, items: list[Any], outcomes: list[Outcome]) ->
 
 
 def _probe(executor: Executor, probe: Callable[[Any], Any], values: list[Any]) -> float:
-    """Seconds for one call of a probe, when many are under way; the fastest of a few rounds."""
+    """Return the seconds for one call of a probe, when many are under way; the fastest of a few rounds."""
     try:
         length = len(pickle.dumps(values[0], pickle.HIGHEST_PROTOCOL))
     except Exception:  # threads carry it all the same
@@ -308,7 +308,7 @@ def _probe(executor: Executor, probe: Callable[[Any], Any], values: list[Any]) -
 
 
 def agree(expected: tuple[bytes, ...], outcomes: list[Outcome]) -> bool | None:
-    """Whether outcomes equal the expected ones, as far as those are known; None if none is."""
+    """Return whether outcomes equal the expected ones, as far as those are known; None if none is."""
     if not expected:
         return None
     return all(_same(pickle.loads(one), other) for one, other in zip(expected, outcomes, strict=False))
@@ -327,7 +327,7 @@ def _same(one: Outcome, other: Outcome) -> bool:
 
 
 def _canonical(outcome: Outcome) -> bytes | None:
-    """Its pickle after one trip: equal values that share objects differently have the same one."""
+    """Return its pickle after one trip: equal values that share objects differently have the same one."""
     try:
         return pickle.dumps(pickle.loads(pickle.dumps(outcome)))
     except Exception:
@@ -339,7 +339,7 @@ def _described(error: BaseException) -> str:
 
 
 def _memory() -> dict[str, Any]:
-    """The most that this process took, where the system counts it; worker processes are not in it."""
+    """Return the most memory of this process, where the system counts it; worker processes are not in it."""
     if sys.platform == "win32":
         return {}
     import resource  # here: Windows has none

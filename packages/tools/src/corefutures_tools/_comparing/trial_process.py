@@ -33,7 +33,7 @@ _GRACE: Final = 5.0
 
 
 def run_trial(work: Work, plan: Plan, timeout: float, *, fork: bool) -> dict[str, Any]:
-    """Runs one trial in a process of its own.
+    """Run one trial in a process of its own.
 
     Args:
         work: What to call, and with what.
@@ -82,7 +82,7 @@ def run_trial(work: Work, plan: Plan, timeout: float, *, fork: bool) -> dict[str
 
 
 def _next_message(channel: Connection) -> dict[str, Any] | None:
-    """What the trial says next; None when it has nothing more to say."""
+    """Return the next message of the trial; None after the last one."""
     try:
         message: dict[str, Any] = channel.recv()
     except (EOFError, OSError):
@@ -105,7 +105,7 @@ def _how_it_ended(exitcode: int, began: bool) -> str:
 
 
 def _end(process: Any) -> None:
-    """Kills the process, and where it still runs whatever it started; waits until it is gone."""
+    """Kill the process, and where it still runs all that it started; wait until it is gone."""
     if process.pid is None:  # it was never started
         return
     if process.exitcode is None:
@@ -122,7 +122,7 @@ def _end(process: Any) -> None:
 
 
 class _Memory:
-    """The most memory that a process and its descendants held at once, as far as psutil is there to tell.
+    """The most memory that a process and its descendants held at once, where psutil is installed.
 
     Args:
         pid: The process.
@@ -141,7 +141,7 @@ class _Memory:
                 pass
 
     def look(self) -> None:
-        """Takes a sample, if it is time for one."""
+        """Take a sample, if it is time for one."""
         begun = time.monotonic()
         if self._process is None or begun < self._look_at:
             return

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 def times(ratio: float) -> str:
-    """How many times as fast."""
+    """Return a ratio of speeds."""
     return f"{ratio:.2f} ×" if ratio >= 0.01 else "< 0.01 ×"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the unit that suits them, to three digits."""
+    """Return a time in the unit that suits it, to three digits; a dash for None."""
     if seconds is None:
         return "-"
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
@@ -19,7 +19,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that suits them."""
+    """Return a number of bytes in the unit that suits it."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
