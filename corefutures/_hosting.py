@@ -32,7 +32,7 @@ hosts: dict[int, Host] = {}
 #: The code of functions that run calls: what they call is a call. For the names in a `DeadlockError`.
 runners: set[CodeType] = set()
 
-#: The code of functions that only carry the call, which comes after them.
+#: The code of functions that only wrap the call, which comes after them; those of our private modules do so anyway.
 carriers: set[CodeType] = set()
 
 # Guards `Host.awaited` against the search for a cycle, so that of two threads that close one together, the later
@@ -220,7 +220,7 @@ def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> l
     expected = False
     for file, _, function in stack:
         name = function.rpartition(".")[2]  # as far as stacks tell it in any case
-        if expected and (file, name) not in skipped:
+        if expected and (file, name) not in skipped and not _in_private_module(file):
             functions.append(function)
             expected = False
         expected = expected or (file, name) in known
@@ -234,6 +234,12 @@ def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> l
 
 def _places(codes: set[CodeType]) -> set[tuple[str, str]]:
     return {(code.co_filename, code.co_name) for code in codes}
+
+
+def _in_private_module(file: str) -> bool:
+    """Return whether a file is a private module of corefutures or of one of its distributions."""
+    within, _, rest = file.replace("\\", "/").rpartition("/corefutures")
+    return bool(within) and rest.partition("/")[2].startswith("_")
 
 
 def _name_call(future: Any, host: Host) -> str:

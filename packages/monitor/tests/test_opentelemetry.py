@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import importlib.util
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -63,6 +64,11 @@ def current_ids() -> tuple[int, int]:
 
 def fail() -> None:
     raise LookupError("not here")
+
+
+def stay_on_the_line(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as line:
+        line.recv(1)
 
 
 def spans_of(exported: InMemorySpanExporter, name: str) -> list[Any]:
@@ -163,3 +169,19 @@ def test_a_worker_without_opentelemetry_runs_the_call(
 
     monkeypatch.setitem(sys.modules, "opentelemetry.propagate", None)
     assert _span_context._arrive(current_ids, {}) is current_ids
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_snapshot_names_the_function_and_not_what_carries_it(backend: str, provider: TracerProvider) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        instrument(corefutures.create_executor(backend, max_workers=1), tracer_provider=provider) as executor,
+    ):
+        listener.settimeout(30)
+        executor.submit(stay_on_the_line, listener.getsockname()[1])
+        line, _ = listener.accept()
+        executor.submit(fail)
+        seen = executor.snapshot(timeout=30)
+        line.close()
+    assert [call.name for call in seen.workers[0].calls] == ["stay_on_the_line"]
+    assert seen.first_waiting == ("fail",)

@@ -19,6 +19,7 @@ import corefutures
 from corefutures_structured import Scope, scope
 
 Executors = Callable[..., standard.Executor]
+LOCAL = ["thread", "process", *(["interpreter"] if sys.version_info >= (3, 14) else [])]
 
 
 def waits(condition: Callable[[], bool]) -> None:
@@ -50,6 +51,21 @@ def test_a_scope_mixes_executors(executors: Executors) -> None:
         s.submit(calls.echo, 2, on=executors("process"))
         s.submit(calls.echo, 3, on=executors("concurrent.futures:ThreadPoolExecutor"))
     assert s.results() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", LOCAL)
+def test_a_snapshot_names_the_functions_of_a_scope_and_not_what_carries_them(
+    kind: str, executors: Executors, tmp_path: Path
+) -> None:
+    pool: Any = executors(kind, 1)
+    with scope(pool) as s:
+        running = s.submit(calls.until_file, str(tmp_path / "go on"))
+        s.submit(calls.echo, 1)
+        waits(running.running)
+        seen = pool.snapshot(timeout=30)
+        (tmp_path / "go on").touch()
+    assert [call.name for call in seen.workers[0].calls] == ["until_file"]
+    assert seen.first_waiting == ("echo",)
 
 
 def test_without_an_executor_the_default_one_runs_the_calls() -> None:

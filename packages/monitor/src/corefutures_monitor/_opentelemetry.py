@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures import _hosting
 from corefutures._adapting import adapt, check_adaptable
 from corefutures._audience import audience, name_of, origin_of
 from corefutures._executor import Executor
@@ -66,7 +65,6 @@ def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = Non
         check_adaptable("instrument", executor)
         executor = adapt(executor)
     audience.always = audience.present = True  # who began with a call and when is asked of workers from now on
-    _hosting.carriers.add(InContext.__call__.__code__)
     return InstrumentedExecutor(executor, trace.get_tracer("corefutures", tracer_provider=tracer_provider))
 
 
