@@ -43,7 +43,7 @@ OWN_CLASSES: Final = {
 #: The commands of this project's other distributions: each one's distribution and module.
 OWN_COMMANDS: Final = {
     "compare": ("corefutures-tools", "corefutures_tools._commands.compare"),
-    "conformance": ("corefutures-conformance", "corefutures._cli.conformance"),
+    "conformance": ("corefutures-conformance", "corefutures_conformance.command"),
     "map": ("corefutures-tools", "corefutures_tools._commands.map"),
     "new-backend": ("corefutures-tools", "corefutures_tools._commands.new_backend"),
     "trace": ("corefutures-monitor", "corefutures_monitor._trace_command"),

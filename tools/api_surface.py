@@ -23,7 +23,7 @@ CHANGELOG = ROOT / "CHANGELOG.md"
 
 #: What describes itself: the packages and plugins, then the doors. A name that is elsewhere already is told as `is`.
 OTHERS = tuple(sorted(path.name for path in ROOT.glob("p*/*/src/corefutures_*")))
-MODULES = (*OTHERS, "corefutures", "corefutures.backend", "corefutures.cli", "corefutures.conformance")
+MODULES = (*OTHERS, "corefutures", "corefutures.backend", "corefutures.cli")
 
 #: Methods with two underscores that a user calls in some way.
 SPECIAL = {"__call__", "__enter__", "__exit__", "__iter__", "__next__", "__str__"}

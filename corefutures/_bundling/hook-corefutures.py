@@ -9,13 +9,7 @@ from importlib.util import find_spec
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
 
-_LEFT_OUT = (
-    "corefutures.__main__",
-    "corefutures._bundling",
-    "corefutures.cli",
-    "corefutures._cli",
-    "corefutures.conformance",
-)
+_LEFT_OUT = ("corefutures.__main__", "corefutures._bundling", "corefutures.cli")
 
 hiddenimports = collect_submodules("corefutures", lambda name: not name.startswith(_LEFT_OUT))
 datas = [*copy_metadata("corefutures"), *collect_data_files("corefutures")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from io import StringIO
@@ -151,18 +151,19 @@ def _not_found(name: str, known: Mapping[str, Command], unreadable: tuple[str, .
 
 def _source(module: str) -> str:
     """The text of a module that is not imported, and neither are the packages around it."""
-    name, _, rest = module.partition(".")
+    name, *parts = module.split(".")
     path = None
-    while True:
-        specification: Any = next(
-            filter(None, (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec")))
-        )
-        if not rest:
-            source: str = specification.loader.get_source(name)
-            return source
-        path = specification.submodule_search_locations
-        part, _, rest = rest.partition(".")
+    for part in parts:
+        path = next(filter(None, (each.submodule_search_locations for each in _specifications(name, path))))
         name += f".{part}"
+    loaders = (specification.loader for specification in _specifications(name, path))
+    source: str = next(loader.get_source(name) for loader in loaders if hasattr(loader, "get_source"))
+    return source
+
+
+def _specifications(name: str, path: Any) -> Iterator[Any]:
+    """What each finder says of a module; a package's is known by its parent's `path`."""
+    return filter(None, (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec")))
 
 
 def _first_line(source: str) -> str:

@@ -112,7 +112,7 @@ def test_the_reference_names_nothing_that_is_not_there() -> None:
                 continue  # it is for Python 3.14 and newer
             if module == "corefutures_dask" and importlib.util.find_spec("distributed") is None:
                 continue
-            if module == "corefutures.conformance" and importlib.util.find_spec("pytest") is None:
+            if module == "corefutures_conformance" and importlib.util.find_spec("pytest") is None:
                 continue
             if importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), name):
                 missing.append(f"{page.name}: {path}")

@@ -52,16 +52,17 @@ def test_it_is_installed_found_and_kept_to_some_rules(project: Path, tmp_path: P
     run(*pip, "--no-build-isolation", "--target", place, project, cwd=tmp_path)
     listing = run(sys.executable, "-m", "corefutures", "backends", cwd=tmp_path, PYTHONPATH=str(place))
     assert re.search(r"^burst +installed +corefutures-burst 0\.1\.0", listing, re.M)
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "corefutures.conformance.plugin"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "corefutures_conformance.plugin"]
     said = run(*tests, "-k", "passes_k or cancelled_call", project / "tests", cwd=project, PYTHONPATH=str(place))
     assert re.search(r"\d passed", said)
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the core's wheel, built from the working tree."""
-    folder = tmp_path_factory.mktemp("core")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    """A folder with the wheels that an author needs, built from the working tree."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for source in (ROOT, ROOT / "packages" / "conformance", ROOT / "packages" / "tools"):
+        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=source)
     return folder
 
 
@@ -79,14 +80,14 @@ def test_it_is_certified_in_a_clean_environment(project: Path, wheels: Path, tmp
     python = clean_environment(tmp_path / "clean", wheels, project, "corefutures[conformance]")
     said = run(python, "-m", "corefutures", "conformance", "burst", cwd=tmp_path)
     assert "burst: conformant" in said
-    run(python, "-m", "pytest", "-q", "-p", "corefutures.conformance.plugin", "tests", cwd=project)
+    run(python, "-m", "pytest", "-q", "tests", cwd=project)
 
 
 @pytest.mark.wheel
 @pytest.mark.timeout(600)
 def test_a_new_backend_passes_its_own_tests_in_a_clean_environment(wheels: Path, tmp_path: Path) -> None:
-    core = clean_environment(tmp_path / "core", wheels, "corefutures")
-    run(core, "-m", "corefutures", "new-backend", "acme", cwd=tmp_path)
+    tools = clean_environment(tmp_path / "tools", wheels, "corefutures[tools]")
+    run(tools, "-m", "corefutures", "new-backend", "acme", cwd=tmp_path)
     project = tmp_path / "corefutures-acme"
     python = clean_environment(tmp_path / "acme", wheels, f"{project}[test]")
     run(python, "-m", "pytest", "-q", cwd=project)

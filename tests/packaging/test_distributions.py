@@ -241,9 +241,54 @@ def test_a_plugin_alone_brings_the_core_and_runs_calls_or_says_why_not(
     run(python, "-m", "pip", "check", cwd=tmp_path)
 
 
-def test_the_kit_runs_from_the_wheels_with_its_extra(built: Path, tmp_path: Path) -> None:
-    python = install_alone(built, tmp_path, f"{CORE}[thread,conformance]")
-    run(python, "-c", "import corefutures.conformance", cwd=tmp_path)
+STRANGER = """
+from concurrent.futures import ThreadPoolExecutor
+class Pool(ThreadPoolExecutor):
+    "Somebody else's executor, which knows nothing of us."
+    def submit(self, fn, /, *args, **kwargs):
+        return super().submit(fn, *args)  # it forgets the keyword arguments
+"""
+CLASS = """
+from concurrent.futures import ThreadPoolExecutor
+from corefutures_conformance import ExecutorTests
+class TestIt(ExecutorTests):
+    def make_executor(self, max_workers, **options):
+        return ThreadPoolExecutor(max_workers, **options)
+"""
+
+
+def test_the_kit_judges_where_nothing_else_of_ours_is_but_the_core(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path, f"{CORE}[conformance]")
+    program = (
+        "from importlib.metadata import distributions as all; print(*sorted({one.name for one in all()}), sep='\\n')"
+    )
+    ours = [name for name in answer(python, program).splitlines() if name.startswith(CORE)]
+    assert ours == [CORE, "corefutures-conformance"]
+    (tmp_path / "stranger.py").write_text(STRANGER)
+    command = [python.with_name(f"{CORE}{python.suffix}"), "conformance", "-q", "-k", "passes"]
+    said = run(*command, "concurrent.futures:ThreadPoolExecutor", cwd=tmp_path)
+    assert said.startswith("concurrent.futures:ThreadPoolExecutor: conformant as far as selected")
+    failed = subprocess.run(
+        [*command, "stranger:Pool"], cwd=tmp_path, env=OWN, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert failed.returncode == 1, failed.stderr
+    assert failed.stdout.startswith("stranger:Pool: nonconformant as far as selected")
+
+
+def test_pytest_finds_the_plugin_of_the_kit_by_itself(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path, "corefutures-conformance")
+    (tmp_path / "test_it.py").write_text(CLASS)
+    (tmp_path / "test_other.py").write_text(
+        "import sys\ndef test_nothing_of_the_kit_was_imported():\n"
+        "    assert {n for n in sys.modules if n.startswith('corefutures')} == "
+        "{'corefutures_conformance', 'corefutures_conformance.plugin'}\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    pytest_there = [python, "-m", "pytest", "-q"]
+    run(*pytest_there, "test_other.py", cwd=tmp_path)
+    for given in ([], ["-p", "corefutures_conformance.plugin"]):
+        said = run(*pytest_there, *given, "-k", "passes_no", "test_it.py", cwd=tmp_path)
+        assert "test_it.py::TestIt: conformant as far as selected" in said
 
 
 def test_type_checkers_see_what_the_doors_offer(built: Path, tmp_path: Path) -> None:

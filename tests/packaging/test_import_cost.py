@@ -126,7 +126,8 @@ def test_the_import_contracts_cover_every_distribution_and_private_module() -> N
     assert {f"corefutures.{name}" for layer in layers["layers"] for name in re.findall(r"\w+", layer)} >= private
     about = {
         "Plugins use the doors only": plugins,
-        "What works over any executor uses the doors only": {"corefutures_structured"},
+        "What works over any executor uses the doors only": {"corefutures_conformance", "corefutures_structured"},
+        "Only the conformance kit imports pytest and hypothesis": every - {"corefutures_conformance"},
         "The core uses no other distribution": {"corefutures"},
         "Other distributions never use each other": packages | plugins,
     }

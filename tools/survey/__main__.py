@@ -22,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from corefutures.conformance.executor_tests import RULES
+from corefutures_conformance.executor_tests import RULES
 from tools.survey.subjects import SUBJECTS, Subject
 
 ROOT = Path(__file__).resolve().parents[2]

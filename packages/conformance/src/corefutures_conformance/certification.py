@@ -1,0 +1,212 @@
+"""Certifies one target: finds out what it can do, runs the rules in order, gives up after too many hangs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from corefutures.backend import CONTRACT
+from corefutures_conformance import known
+from corefutures_conformance.capabilities import Profile, declared_by
+from corefutures_conformance.examiner import ExaminationError, Examiner
+from corefutures_conformance.rules import Rule
+from corefutures_conformance.target import Target
+from corefutures_conformance.verdict import Report, Result, judge, not_run
+
+_BARE = str(Path(__file__).with_name("bare.py"))
+
+MOST_OVERDUE = 10
+"""After so many rules that are overdue and decide, the rest are not run."""
+
+
+class Watcher:
+    """Told of a certification while it runs; this one does nothing about it."""
+
+    def began(self, report: Report) -> None:
+        """The target and the place are known."""
+
+    def learned(self, report: Report) -> None:
+        """The target's capabilities are known; the first rule is next."""
+
+    def judged(self, result: Result) -> None:
+        """A rule was run."""
+
+
+def certify(
+    target: Target,
+    rules: Sequence[Rule],
+    *,
+    deadline: float = 30.0,
+    repeat: int = 1,
+    given: Mapping[str, bool] | None = None,
+    strict: bool = False,
+    selection: str = "",
+    expected_failures: Mapping[str, str] | None = None,
+    watcher: Watcher | None = None,
+    examiner: Examiner | None = None,
+) -> Report:
+    """Run `rules` on `target`.
+
+    Args:
+        target: what is certified.
+        rules: the rules to run, in this order.
+        deadline: seconds for each rule.
+        repeat: how often each rule runs; its first run that is not passed counts.
+        given: capabilities that the caller declares.
+        strict: whether SHOULD counts like MUST.
+        selection: how the rules were selected, for the report.
+        expected_failures: rule id → reason; one that passes is an error. By default, those that are known of the
+            standard library: these may pass, since a later release may have mended them.
+        watcher: told what is found, as it is found.
+        examiner: one to use again, made by `bare_examiner`; the caller closes it.
+
+    Raises:
+        ExaminationError: when the rules could not be run at all.
+        TargetError: when there is no such target.
+    """
+    watcher = watcher or Watcher()
+    backend = target.backend()
+    contract = backend is not None and backend.contract == CONTRACT
+    profile = Profile()
+    if backend is not None:
+        profile.learn(declared_by(backend.capabilities), "declared")
+    profile.learn(given or {}, "given")
+    expected = known.failures(target.name) if expected_failures is None else expected_failures
+    report = Report(
+        target=target.name,
+        environment=environment(target),
+        contract=contract,
+        strict=strict,
+        selection=selection,
+    )
+    watcher.began(report)
+    own = bare_examiner() if examiner is None else None
+    used = examiner or own
+    assert used is not None
+    used.aim(target.to_text(), deadline)
+    try:
+        keys = {key.rpartition("::")[2]: key for key in used.collected()}
+        learn(used, keys, profile)
+        report.capabilities, report.origins = profile.values, profile.origins
+        watcher.learned(report)
+        run_rules(
+            used,
+            keys,
+            rules,
+            report,
+            contract=contract,
+            expected=expected,
+            exact=expected_failures is not None,
+            repeat=repeat,
+            watcher=watcher,
+        )
+    except KeyboardInterrupt:
+        report.interrupted = True
+        examined = {result.rule.id for result in report.results}
+        report.results += [not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in examined]
+    finally:
+        if own is not None:
+            own.close()
+    return report
+
+
+def try_out(target: Target, *, deadline: float = 30.0) -> None:
+    """Let the target run one call: where that fails, every rule would, and say nothing about it.
+
+    Args:
+        target: what is to be certified.
+        deadline: seconds for it.
+
+    Raises:
+        ExaminationError: with the reason, when it runs none.
+    """
+    examiner = bare_examiner()
+    try:
+        examiner.aim(target.to_text(), deadline)
+        try_call(examiner, {key.rpartition("::")[2]: key for key in examiner.collected()})
+    except ExaminationError as error:
+        raise ExaminationError(f"{target.name}: {error}") from error
+    finally:
+        examiner.close()
+
+
+def try_call(examiner: Examiner, keys: Mapping[str, str]) -> None:
+    """Let what the examiner is aimed at run one call.
+
+    Raises:
+        ExaminationError: with the reason, when it runs none.
+    """
+    record = examiner.examine(keys["probe_runs_a_call"])
+    if record.outcome != "passed":
+        raise ExaminationError(f"no rule was run, because not even one call was: {' '.join(record.message.split())}")
+
+
+def bare_examiner() -> Examiner:
+    """An examiner for targets that are named, not tested by a class; aim it before use."""
+    # rootdir: a folder without any settings of pytest's
+    return Examiner(
+        [_BARE, "-c", os.devnull, "--rootdir", os.path.dirname(_BARE), "--import-mode=importlib"], deadline=30.0
+    )
+
+
+def learn(examiner: Examiner, keys: Mapping[str, str], profile: Profile) -> None:
+    """Probe what is not yet known about the target, and tell the examinee all of it."""
+    for name in profile.unknown:
+        record = examiner.examine(keys[f"probe_{name}"])
+        if record.outcome == "passed":
+            profile.learn({name: record.value is True}, "probed")
+        else:
+            profile.learn({name: False}, f"assumed: its probe ended as {record.outcome}: {record.message}")
+    profile.complete()
+    examiner.tell(profile.values)
+
+
+def run_rules(
+    examiner: Examiner,
+    keys: Mapping[str, str],
+    rules: Sequence[Rule],
+    report: Report,
+    *,
+    contract: bool,
+    expected: Mapping[str, str],
+    exact: bool,
+    repeat: int,
+    watcher: Watcher,
+) -> None:
+    """Run the rules in order into `report`; `exact` says whether what is expected to fail must fail."""
+    overdue = 0
+    for rule in rules:
+        if overdue >= MOST_OVERDUE:
+            report.gave_up = True
+            result = not_run(rule, f"{overdue} rules were overdue: the rest are not run", contract=contract)
+        else:
+            runs = 0
+            while True:
+                runs += 1
+                key = keys[rule.method]
+                record = examiner.examine(key, patience=rule.patience)
+                reason = expected.get(rule.id)
+                if record.outcome == "passed" and not exact:
+                    reason = None
+                result = judge(rule, record, contract=contract, reason=reason)
+                if record.outcome != "passed" or runs >= repeat:
+                    break
+            overdue += result.outcome == "overdue" and result.decides(strict=report.strict)
+        report.results.append(result)
+        watcher.judged(result)
+
+
+def environment(target: Target) -> dict[str, str]:
+    """What the header of a report shows about the target and the place."""
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    found = {
+        "distribution": target.distribution(),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "gil": "on" if gil else "off",
+        "platform": platform.platform(),
+        "options": target.settings(),
+    }
+    return {key: value for key, value in found.items() if value}

@@ -1,0 +1,228 @@
+"""Certify an executor, rule by rule.
+
+Exit status 0: conformant, or conformant with exceptions; 1: nonconformant or incomplete; 2: usage, no such target,
+or one that runs no call; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from corefutures.cli import (
+    INTERRUPTED,
+    CommandParser,
+    UsageError,
+    add_backend_options,
+    backend_options,
+    make_here_importable,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from corefutures_conformance.rules import Rule
+    from corefutures_conformance.target import Target
+    from corefutures_conformance.verdict import Report
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The words after `conformance`.
+
+    Returns:
+        The exit status.
+    """
+    options = parser().parse_args(list(arguments))
+    missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
+    if missing:  # it was installed without its dependencies
+        raise UsageError(f"the kit needs what is not installed: pip install {' '.join(missing)}")
+    from corefutures_conformance.certification import try_out  # here: the kit may be imported now, and not before
+    from corefutures_conformance.examiner import ExaminationError
+    from corefutures_conformance.target import TargetError
+
+    make_here_importable()
+    rules = _selected(options.expression)
+    if options.list:
+        for rule in rules:
+            print(f"{rule.id:<60} {rule.written_level:<6} {rule.source}")
+        return 0
+    if not options.targets:
+        raise UsageError("name a target: a backend's name, or package.module:attr")
+    given = _capabilities(options.capabilities)
+    _check_files(options)
+    try:
+        targets = _targets(options)
+        with _terminated_as_interrupted():
+            for target in targets:
+                try_out(target, deadline=options.timeout)
+            reports = list(_certified(targets, rules, given, options))
+        _write(reports, options)
+    except (TargetError, ExaminationError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise UsageError(str(error)) from error
+    if any(report.interrupted for report in reports):
+        return INTERRUPTED
+    good = {"conformant", "conformant-with-exceptions"}
+    return 0 if all(report.verdict in good for report in reports) else 1
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A build server ends with SIGTERM what takes too long: then too, what was found out is reported."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield  # a caller has decided what it does
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def parser() -> CommandParser:
+    """The parser of the command's arguments."""
+    parser = CommandParser(
+        prog="corefutures conformance",
+        description="Tell whether an executor keeps the contract of concurrent.futures, rule by rule.\n"
+        "Several targets are compared side by side.",
+        epilog="Exit status: 0 conformant (also with expected failures), 1 nonconformant or incomplete,\n"
+        "2 bad usage, or a target that runs no call, 130 interrupted\n"
+        "example: corefutures conformance concurrent.futures:ProcessPoolExecutor -o mp_context=spawn",
+    )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="a backend's name, or package.module:attr")
+    add_backend_options(parser)
+    parser.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only rules that match, as pytest -k")
+    parser.add_argument("--list", action="store_true", help="list the rules and stop")
+    parser.add_argument("--repeat", type=_times, default=1, metavar="N", help="run each rule N times")
+    parser.add_argument(
+        "--timeout", type=seconds, default=30.0, metavar="SECONDS", help="how long one rule may take (default: 30)"
+    )
+    parser.add_argument("--deadline", dest="timeout", type=seconds, help=argparse.SUPPRESS)  # as it was called once
+    parser.add_argument("--capabilities", default="", metavar="NAME=yes|no,…", help="declare what could not be probed")
+    parser.add_argument("--strict", action="store_true", help="a failed SHOULD counts like a failed MUST")
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON (- is standard output)")
+    parser.add_argument("--html", metavar="FILE", help="write the report as a page")
+    parser.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only the verdict")
+    return parser
+
+
+def _times(text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be a whole number greater than 0, not {text!r}")
+    return int(text)
+
+
+def _selected(expression: str) -> list[Rule]:
+    from corefutures_conformance.executor_tests import RULES
+    from corefutures_conformance.selection import matcher
+
+    rules = list(RULES.values())
+    if expression:
+        try:
+            matches = matcher(expression)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        rules = [rule for rule in rules if matches(rule.id)]
+        if not rules:
+            raise UsageError(f"no rule matches {expression!r}; --list shows them all")
+    return rules
+
+
+def _capabilities(text: str) -> dict[str, bool]:
+    from corefutures_conformance.capabilities import NAMES
+
+    given = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        if name not in NAMES or value not in ("yes", "no"):
+            raise UsageError(f"{part!r} is not NAME=yes or NAME=no with one of the capabilities {', '.join(NAMES)}")
+        given[name] = value == "yes"
+    return given
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Complain of a report that can't be written before minutes are spent on making it."""
+    for name in filter(None, (options.json, options.html, options.junit)):
+        file = Path(name)
+        if name != "-" and (file.is_dir() or not file.parent.is_dir()):
+            raise UsageError(f"cannot write {name}: {'it is a folder' if file.is_dir() else 'there is no such folder'}")
+
+
+def _targets(options: argparse.Namespace) -> list[Target]:
+    """The targets, all of which exist and can be told to another process."""
+    from corefutures_conformance.target import Target
+
+    made = [Target(name, backend_options(options.options)) for name in options.targets]
+    for target in made:
+        target.factory()
+        target.to_text()
+    return made
+
+
+def _certified(
+    targets: list[Target], rules: list[Rule], given: dict[str, bool], options: argparse.Namespace
+) -> Iterator[Report]:
+    """Certify one target after the other, printing as it goes, until somebody interrupts."""
+    from corefutures_conformance.certification import certify
+    from corefutures_conformance.executor_tests import RULES
+    from corefutures_conformance.reporting import text
+
+    out = _text_stream(options)
+    selection = f"-k {shlex.quote(options.expression)}, {len(rules)} of {len(RULES)} rules"
+    for target in targets:
+        progress = text.Progress(StringIO() if options.quiet else out, rules, strict=options.strict)
+        report = certify(
+            target,
+            rules,
+            deadline=options.timeout,
+            repeat=options.repeat,
+            given=given,
+            strict=options.strict,
+            selection=selection if options.expression else "",
+            watcher=progress,
+        )
+        progress.end()
+        if not options.quiet:
+            settings = [word for option in options.options for word in ("-o", option)]
+            command = shlex.join(["corefutures", "conformance", target.name, *settings])
+            print(text.findings(report, command), file=out)
+        print(text.summary(report), file=out, flush=True)
+        yield report
+        if report.interrupted:
+            return
+
+
+def _text_stream(options: argparse.Namespace) -> TextIO:
+    return sys.stderr if options.json == "-" else sys.stdout
+
+
+def _write(reports: list[Report], options: argparse.Namespace) -> None:
+    from corefutures_conformance.reporting import html, junit, text
+
+    if len(reports) > 1 and not options.quiet:
+        print("", text.matrix(reports), sep="\n", file=_text_stream(options))
+    if options.json:
+        data = [report.to_json() for report in reports]
+        content = json.dumps(data[0] if len(data) == 1 else {"targets": data}, indent=2) + "\n"
+        if options.json == "-":
+            sys.stdout.write(content)
+        else:
+            Path(options.json).write_text(content, encoding="utf-8")
+    if options.html:
+        Path(options.html).write_text(html.page(reports), encoding="utf-8")
+    if options.junit:
+        Path(options.junit).write_text(junit.document(reports), encoding="utf-8")

@@ -1,0 +1,48 @@
+"""Defects that show in processes that a program forked while the executor worked."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from typing import Any
+
+from planting import planted
+from reference import ProcessExecutor, ThreadExecutor
+
+from corefutures_conformance.worker.carrying import Table
+
+_registered: list[bool] = []
+_pools: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _take_stock() -> None:
+    for pool in list(_pools):
+        with pool.changed:
+            pool.jobs.clear()
+
+
+@planted("forking.fork_returns_while_others_submit", says="a forked child hung", deadline=4)
+class LooksAtItsPoolInAChild(ThreadExecutor):
+    """After a fork the child takes a lock that a thread of its parent may have held."""
+
+    def __init__(self, max_workers: int = 2, **options: Any) -> None:
+        if not _registered:
+            os.register_at_fork(after_in_child=_take_stock)
+            _registered.append(True)
+        super().__init__(max_workers, **options)
+        _pools.add(self.pool)
+
+
+@planted("forking.a_child_does_not_change_its_parents_results", says="a forked child changed a result")
+class ResultsAreShared(ProcessExecutor):
+    """A large result stays in memory that a forked child shares."""
+
+    @classmethod
+    def unpack(cls, reply: bytes) -> Any:
+        value = super().unpack(reply)
+        if isinstance(value, Table):
+            shared = mmap.mmap(-1, len(value.content))
+            shared[:] = bytes(value.content)
+            value.content = shared
+        return value

@@ -1,0 +1,121 @@
+"""The proof of the opposite: correct executors are not accused, and our own keep their contract.
+
+`make test` certifies what is quick; with COREFUTURES_KIT_EVERYTHING=1 (`make certify`) every executor and start method.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import sys
+from collections.abc import Sequence
+from multiprocessing import get_all_start_methods, get_context
+from typing import Any
+
+import pytest
+
+from corefutures import backends
+from corefutures_conformance.certification import certify
+from corefutures_conformance.executor_tests import RULES
+from corefutures_conformance.rules import Rule
+from corefutures_conformance.target import Target
+
+EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
+START_METHODS = get_all_start_methods() if EVERYTHING else [os.environ.get("COREFUTURES_TEST_START_METHOD") or "spawn"]
+CORRECT = ["concurrent.futures:ThreadPoolExecutor", "reference:ThreadExecutor"]  # by turns, from Python to Python
+needs_time = pytest.mark.skipif(
+    not EVERYTHING, reason="needs the time of `make certify` (capability: COREFUTURES_KIT_EVERYTHING=1)"
+)
+
+
+def installed(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(
+        name not in backends(), reason=f"needs the capability to import the plugin corefutures-{name}"
+    )
+
+
+def kept(name: str, rules: Sequence[Rule] = tuple(RULES.values()), **options: Any) -> None:
+    """Certify a target and fail with all that it broke."""
+    target = Target(name, options)
+    with concurrent.futures.ThreadPoolExecutor(2) as halves:  # side by side: the rules mostly wait
+        reports = list(halves.map(lambda first: certify(target, rules[first::2]), range(2)))
+    broken = [
+        f"{result.rule.id}: {result.message}"
+        for report in reports
+        for result in report.results
+        if result.bad and result.decides(strict=False)
+    ]
+    verdicts = {report.verdict for report in reports}
+    assert verdicts <= {"conformant", "conformant-with-exceptions"}, "\n".join([*verdicts, *broken])
+
+
+@pytest.mark.timeout(240)
+@installed("thread")
+def test_our_thread_backend() -> None:
+    kept("thread")
+
+
+@pytest.mark.timeout(400)
+@installed("process")
+@pytest.mark.parametrize("method", START_METHODS)
+def test_our_process_backend(method: str) -> None:
+    if method not in get_all_start_methods():
+        pytest.skip(f"the platform has no start method {method}")
+    kept("process", mp_context=get_context(method))
+
+
+@pytest.mark.timeout(400)
+@installed("interpreter")
+def test_our_interpreter_backend() -> None:
+    status = backends()["interpreter"]
+    if sys.version_info < (3, 14):
+        pytest.skip(f"needs Python 3.14: the backend is {status.state}")
+    kept("interpreter")
+
+
+@pytest.mark.timeout(2400)
+@needs_time
+@installed("dask")
+def test_our_dask_backend() -> None:
+    distributed = pytest.importorskip("distributed", reason="needs the capability to import distributed")
+    # Rules on workers that are new or lost, or many, need a cluster each: seconds. The others share one.
+    own = [
+        rule
+        for rule in RULES.values()
+        if rule.chapter in ("initializing", "worker_loss") or rule.method == "test_many_workers_run_at_once"
+    ]
+    shared = [rule for rule in RULES.values() if rule not in own]
+    with distributed.LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
+        kept("dask", shared, address=cluster.scheduler_address)
+    kept("dask", own)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("name", CORRECT if EVERYTHING else CORRECT[sys.version_info[1] % 2 :][:1])
+def test_a_correct_thread_executor(name: str) -> None:
+    kept(name)
+
+
+@pytest.mark.timeout(100)
+def test_what_grows_up_to_a_limit_is_no_leak() -> None:
+    rules = [rule for rule in RULES.values() if rule.method.startswith("test_memory_does_not_grow")]
+    report = certify(Target("unusual:KeepsALog"), rules)
+    assert {result.rule.id: result.message for result in report.results if result.bad} == {}
+    assert len(report.results) == 3
+
+
+@pytest.mark.timeout(400)
+@needs_time
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("reference:ProcessExecutor", ""),
+        ("unusual:LastFirst", ""),
+        ("unusual:Late", ""),
+        ("unusual:KeepsALog", ""),
+        *(("concurrent.futures:ProcessPoolExecutor", method) for method in START_METHODS),
+        *([("concurrent.futures:InterpreterPoolExecutor", "")] if sys.version_info >= (3, 14) else []),
+    ],
+)
+def test_a_correct_executor_of_another_kind(name: str, method: str) -> None:
+    kept(name, **({"mp_context": get_context(method)} if method else {}))
