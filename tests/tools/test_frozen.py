@@ -19,6 +19,7 @@ pytestmark = [
 
 PROGRAM = """
 import multiprocessing
+import os
 import sys
 
 import corefutures as futures
@@ -45,6 +46,8 @@ if __name__ == "__main__":
     except futures.BackendError as error:
         print(error)
     print(*futures.backends())
+    with futures.trace(os.devnull), futures.create_executor("thread", max_workers=1) as executor:
+        executor.submit(double, 1).result(60)
 """
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures._adapting import adapt, check_adaptable
+from corefutures import Executor, adapt
+from corefutures._adapting import check_adaptable
 from corefutures._audience import audience, name_of, origin_of
-from corefutures._executor import Executor
 from corefutures._isolated.chunks import run_chunk
 from corefutures._options import not_callable, shown
 from corefutures._originals import clock
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, TracerProvider
 
-    from corefutures._control import Stats
-    from corefutures._future import Future
-    from corefutures._snapshots import Snapshot
+    from corefutures import Future, Snapshot, Stats
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -10,12 +10,10 @@ import importlib.util
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
-from corefutures._executor import Executor
-from corefutures._observing import add_observer, remove_observer
+from corefutures import Executor, add_observer, as_completed, remove_observer
 from corefutures._options import check_count, check_text, shown
 from corefutures._originals import clock
 from corefutures._results import ResultIterator
-from corefutures._waiting import as_completed
 from corefutures_monitor._progress.counts import ProgressCounts
 from corefutures_monitor._progress.display import LiveDisplay
 

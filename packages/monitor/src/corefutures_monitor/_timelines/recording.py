@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from corefutures import add_observer, remove_observer
 from corefutures._descriptors import standard_taken
-from corefutures._observing import add_observer, remove_observer
 from corefutures._options import shown
 from corefutures._originals import clock, system
 

@@ -24,7 +24,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
-from corefutures._creating import create_executor
+from corefutures import create_executor
 from corefutures._error_text import describe_error
 from corefutures.cli import (
     INTERRUPTED,

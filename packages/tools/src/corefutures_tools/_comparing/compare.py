@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from corefutures._exceptions import BackendError
+from corefutures import BackendError, backends as installed, get_backend
 from corefutures._forking import check_fork
 from corefutures._installing import how_to_install
 from corefutures._options import check_count, check_seconds, shown
 from corefutures._own_backends import OWN_CLASSES, OWN_DISTRIBUTIONS
-from corefutures._registry import backends as installed, get_backend
 from corefutures.backend import Backend
 from corefutures_tools._comparing.measured import LOOP, Trial
 from corefutures_tools._comparing.report import Comparison

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from corefutures._creating import create_executor
+from corefutures import create_executor, register_backend
 from corefutures._error_text import describe_error
-from corefutures._registry import load_target, register_backend
+from corefutures._registry import load_target
 from corefutures.backend import Backend
 from corefutures_tools._comparing import probes
 
