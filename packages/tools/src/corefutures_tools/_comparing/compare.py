@@ -112,31 +112,19 @@ def compare_work(
     _check_positive("seconds", seconds)
     _check_positive("timeout", timeout)
     chosen = _chosen(backends)
-    fork = not isinstance(work.function, (str, bytes)) or not isinstance(work.items, bytes)
     if not work.count:
         raise ValueError("there are no items to call the function with")
     tell(LOOP)
     first = Plan(None, workers, None, least=workers, seconds=seconds, patience=timeout / 2)
-    found = run_trial(work, first, timeout, fork=fork)
-    calls = found.pop("calls", None)
+    found = run_trial(work, first, timeout)
+    calls = found.pop("calls", None) or min(work.count, 2 * workers)
     waiting, pickled_bytes = found.pop("waiting", None), found.pop("pickled_bytes", None)
     expected, unpicklable = found.pop("expected", ()), found.pop("unpicklable", {})
     loop = Trial(LOOP, **found)
     if loop.seconds is not None:
         loop = replace(loop, speedup=1.0, error=None)
-    trials = []
-    for backend in chosen:
-        label = backend.name if isinstance(backend, Backend) else backend
-        if loop.seconds is None and loop.error == NO_END.format(timeout):
-            trials.append(Trial(label, error="not tried: not even one call on the loop came to its end"))
-            continue
-        tell(label)
-        plan = replace(first, backend=backend, calls=calls or min(work.count, 2 * workers), expected=expected)
-        trial = Trial(label, **run_trial(work, plan, timeout, fork=fork))
-        if trial.seconds is not None and loop.seconds is not None and trial.error is None:
-            trial = replace(trial, speedup=loop.seconds / trial.seconds)
-        trials.append(trial)
-    calls = calls or min(work.count, 2 * workers)
+    plans = [replace(first, backend=backend, calls=calls, expected=expected) for backend in chosen]
+    trials = [_try_backend(work, plan, loop, timeout, tell) for plan in plans]
     recommended, reason = recommend(loop, trials, calls, waiting)
     return Comparison(
         function=name,
@@ -150,6 +138,17 @@ def compare_work(
         recommended=recommended,
         reason=reason,
     )
+
+
+def _try_backend(work: Work, plan: Plan, loop: Trial, timeout: float, tell: Callable[[str], object]) -> Trial:
+    label = plan.backend.name if isinstance(plan.backend, Backend) else str(plan.backend)
+    if loop.seconds is None and loop.error == NO_END.format(timeout):
+        return Trial(label, error="not tried: not even one call on the loop came to its end")
+    tell(label)
+    trial = Trial(label, **run_trial(work, plan, timeout))
+    if trial.seconds is not None and loop.seconds is not None and trial.error is None:
+        trial = replace(trial, speedup=loop.seconds / trial.seconds)
+    return trial
 
 
 def _check_positive(name: str, value: Any) -> None:

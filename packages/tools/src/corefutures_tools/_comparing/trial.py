@@ -60,6 +60,11 @@ class Work:
     items: bytes | list[Any]
     count: int
 
+    @property
+    def needs_fork(self) -> bool:
+        """Whether only a forked process has it."""
+        return not isinstance(self.function, (str, bytes)) or not isinstance(self.items, bytes)
+
     def load_function(self) -> Callable[[Any], Any]:
         """Return the function."""
         if isinstance(self.function, str):

@@ -32,19 +32,18 @@ _SHARE: Final = 0.02
 _GRACE: Final = 5.0
 
 
-def run_trial(work: Work, plan: Plan, timeout: float, *, fork: bool) -> dict[str, Any]:
-    """Run one trial in a process of its own.
+def run_trial(work: Work, plan: Plan, timeout: float) -> dict[str, Any]:
+    """Run one trial in a process of its own: a fresh one, or a forked one for work that can't be pickled.
 
     Args:
         work: What to call, and with what.
         plan: How.
         timeout: Seconds until the process and all it started are killed.
-        fork: Whether the process is forked, because the work can't be pickled; else it is a fresh one.
 
     Returns:
         What the trial found, by name; with `error` if it did not come to its end.
     """
-    context: Any = multiprocessing.get_context("fork" if fork else "spawn")
+    context: Any = multiprocessing.get_context("fork" if work.needs_fork else "spawn")
     channel, their_end = context.Pipe(duplex=False)
     process = context.Process(target=run, args=(their_end, work, plan), name="corefutures-trial")
     found: dict[str, Any] = {}
