@@ -150,7 +150,7 @@ def _not_found(name: str, known: Mapping[str, Command], unreadable: tuple[str, .
 
 
 def _source(module: str) -> str:
-    """The text of a module that is not imported, and neither are the packages around it."""
+    """Return the text of a module that is not imported, and neither are the packages around it."""
     name, *parts = module.split(".")
     path = None
     for part in parts:
@@ -162,12 +162,12 @@ def _source(module: str) -> str:
 
 
 def _specifications(name: str, path: Any) -> Iterator[Any]:
-    """What each finder says of a module; a package's is known by its parent's `path`."""
+    """Yield what each finder says of a module; a package's is known by its parent's `path`."""
     return filter(None, (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec")))
 
 
 def _first_line(source: str) -> str:
-    """The first line of a module's docstring, without the full stop; empty if there is none."""
+    """Return the first line of a module's docstring, without the full stop; empty if there is none."""
     for token in generate_tokens(StringIO(source).readline):
         if token.type == STRING:
             text: str = ast.literal_eval(token.string)

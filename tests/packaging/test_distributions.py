@@ -275,6 +275,12 @@ def test_the_kit_judges_where_nothing_else_of_ours_is_but_the_core(built: Path, 
     assert failed.stdout.startswith("stranger:Pool: nonconformant as far as selected")
 
 
+def test_the_kit_judges_a_backend_beside_it(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path, f"{CORE}[thread,conformance]")
+    command = python.with_name(f"{CORE}{python.suffix}")
+    assert run(command, "conformance", "-q", "-k", "passes", "thread", cwd=tmp_path).startswith("thread: conformant")
+
+
 def test_pytest_finds_the_plugin_of_the_kit_by_itself(built: Path, tmp_path: Path) -> None:
     python = install_alone(built, tmp_path, "corefutures-conformance")
     (tmp_path / "test_it.py").write_text(CLASS)

@@ -54,7 +54,7 @@ class Profile:
 
 
 def declared_by(capabilities: Capabilities | Mapping[str, bool] | None) -> Mapping[str, bool]:
-    """The values of whatever form capabilities are declared in."""
+    """Return the values of whatever form capabilities are declared in."""
     if isinstance(capabilities, Capabilities):
         return asdict(capabilities)
     return capabilities or {}
@@ -89,7 +89,7 @@ class Probing:
             return True
 
     def probe_accepts_initializer(self, make: Callable[..., Executor]) -> bool:
-        """Does making an executor accept `initializer` and `initargs`?"""
+        """Tell whether making an executor accepts `initializer` and `initargs`."""
         try:
             make(max_workers=1, initializer=calls.echo, initargs=(1,))
         except TypeError:
@@ -97,7 +97,7 @@ class Probing:
         return True
 
     def probe_survives_worker_loss(self, make: Callable[..., Executor]) -> bool:
-        """Does the executor go on after one of its workers was killed?"""
+        """Tell whether the executor goes on after one of its workers was killed."""
         if self.probe_same_process(make):
             return False
         executor = make(max_workers=1)

@@ -26,13 +26,13 @@ class Watcher:
     """Told of a certification while it runs; this one does nothing about it."""
 
     def began(self, report: Report) -> None:
-        """The target and the place are known."""
+        """Take note that the target and the place are known."""
 
     def learned(self, report: Report) -> None:
-        """The target's capabilities are known; the first rule is next."""
+        """Take note that the target's capabilities are known; the first rule is next."""
 
     def judged(self, result: Result) -> None:
-        """A rule was run."""
+        """Take note of a rule that was run."""
 
 
 def certify(
@@ -145,7 +145,7 @@ def try_call(examiner: Examiner, keys: Mapping[str, str]) -> None:
 
 
 def bare_examiner() -> Examiner:
-    """An examiner for targets that are named, not tested by a class; aim it before use."""
+    """Make an examiner for targets that are named, not tested by a class; aim it before use."""
     # rootdir: a folder without any settings of pytest's
     return Examiner(
         [_BARE, "-c", os.devnull, "--rootdir", os.path.dirname(_BARE), "--import-mode=importlib"], deadline=30.0
@@ -200,7 +200,7 @@ def run_rules(
 
 
 def environment(target: Target) -> dict[str, str]:
-    """What the header of a report shows about the target and the place."""
+    """Return what the header of a report shows about the target and the place."""
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     found = {
         "distribution": target.distribution(),

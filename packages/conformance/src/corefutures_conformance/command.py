@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """A build server ends with SIGTERM what takes too long: then too, what was found out is reported."""
+    """Take SIGTERM for an interrupt: a build server that ends what takes too long gets a report, too."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield  # a caller has decided what it does
         return
@@ -93,7 +93,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def parser() -> CommandParser:
-    """The parser of the command's arguments."""
+    """Return the parser of the command's arguments."""
     parser = CommandParser(
         prog="corefutures conformance",
         description="Tell whether an executor keeps the contract of concurrent.futures, rule by rule.\n"
@@ -163,7 +163,7 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 def _targets(options: argparse.Namespace) -> list[Target]:
-    """The targets, all of which exist and can be told to another process."""
+    """Return the targets, all of which exist and can be told to another process."""
     from corefutures_conformance.target import Target
 
     made = [Target(name, backend_options(options.options)) for name in options.targets]

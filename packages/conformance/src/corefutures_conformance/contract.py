@@ -29,7 +29,7 @@ executors with (or without) a capability.
 
 
 def contract() -> str:
-    """The text of CONTRACT.md."""
+    """Return the text of CONTRACT.md."""
     rules = list(RULES.values())
     levels = Counter(rule.written_level for rule in rules)
     parts = [

@@ -95,7 +95,7 @@ def start(tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: 
 
 
 def _tests(plan: dict[str, Any]) -> Any:
-    """An instance of the test class, whose module is found by its file."""
+    """Return an instance of the test class, whose module is found by its file."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location(plan["module"], plan["file"])

@@ -86,7 +86,7 @@ _EXAMINATIONS = pytest.StashKey[dict[str, Examination]]()
 
 
 def examinations(config: pytest.Config) -> dict[str, Examination]:
-    """The examinations of a run, by the node id of the class."""
+    """Return the examinations of a run, by the node id of the class."""
     return config.stash.setdefault(_EXAMINATIONS, {})
 
 

@@ -67,7 +67,7 @@ def _quiet_hypothesis() -> None:
 
 
 def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: dict[str, Any]) -> object:
-    """The pytest plugin that replaces pytest's own loop over the collected items."""
+    """Return the pytest plugin that replaces pytest's own loop over the collected items."""
     import contextlib
     import faulthandler
     import inspect
@@ -184,7 +184,7 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
 
 
 def _said(error: BaseException) -> str:
-    """What a failure says, in short."""
+    """Return what a failure says, in short."""
     try:
         text = str(error).strip()
     except Exception:

@@ -77,7 +77,7 @@ class Examiner:
         self._capabilities: dict[str, bool] = {}
 
     def collected(self) -> list[str]:
-        """The keys of everything collected, rules and probes.
+        """Return the keys of everything collected, rules and probes.
 
         Raises:
             ExaminationError: when collecting failed.
@@ -258,7 +258,7 @@ class _Examinee:
         self._records.put(None)
 
     def _next(self, seconds: float) -> dict[str, Any] | None:
-        """The next record, or None when the process died or the time is up."""
+        """Return the next record, or None when the process died or the time is up."""
         end = time.monotonic() + seconds
         while True:
             with contextlib.suppress(queue.Empty):
@@ -271,7 +271,7 @@ class _Examinee:
                 return None
 
     def _account(self) -> str:
-        """What a process that has died left: its stacks, the end of what it printed."""
+        """Return what a process that has died left: its stacks, the end of what it printed."""
         return f"{tracebacks.stacks(self._read_file(self._stacks))}\n{self._read_file(self._noise)[-4000:]}".strip()
 
     @staticmethod

@@ -82,7 +82,7 @@ class GateMaker:
 
 @pytest.fixture
 def folder() -> Iterator[str]:
-    """An empty folder of the rule's own."""
+    """Provide an empty folder of the rule's own."""
     path = tempfile.mkdtemp(prefix="corefutures-")
     yield path
     shutil.rmtree(path, ignore_errors=True)
@@ -90,7 +90,7 @@ def folder() -> Iterator[str]:
 
 @pytest.fixture
 def gates(folder: str) -> Iterator[GateMaker]:
-    """A maker of gates."""
+    """Provide a maker of gates."""
     maker = GateMaker(folder)
     yield maker
     maker.open_all()
@@ -104,13 +104,13 @@ def gate(gates: GateMaker) -> Gate:
 
 @pytest.fixture
 def journal(folder: str) -> Journal:
-    """An empty journal."""
+    """Return an empty journal."""
     return Journal(os.path.join(folder, "journal"))
 
 
 @pytest.fixture
 def make(request: pytest.FixtureRequest, gates: GateMaker) -> Iterator[Maker]:
-    """A maker of executors."""
+    """Provide a maker of executors."""
     maker = Maker(request.instance)
     yield maker
     gates.open_all()
@@ -120,7 +120,7 @@ def make(request: pytest.FixtureRequest, gates: GateMaker) -> Iterator[Maker]:
 
 @pytest.fixture
 def foreign(gates: GateMaker) -> Iterator[Executor]:
-    """An executor of the standard library's with one thread: its futures are mixed with those under test."""
+    """Provide an executor of the standard library's with one thread: its futures are mixed with those under test."""
     executor = ThreadPoolExecutor(1)
     yield executor
     gates.open_all()
@@ -129,13 +129,13 @@ def foreign(gates: GateMaker) -> Iterator[Executor]:
 
 @pytest.fixture
 def executor(make: Maker) -> Executor:
-    """An executor with one worker."""
+    """Return an executor with one worker."""
     return make(max_workers=1)
 
 
 @pytest.fixture
 def capabilities(request: pytest.FixtureRequest) -> Mapping[str, bool]:
-    """What the target can do, for rules whose expectation depends on it."""
+    """Return what the target can do, for rules whose expectation depends on it."""
     return request.config.stash[CAPABILITIES]
 
 

@@ -69,7 +69,7 @@ if sys.platform != "win32":
                 pass
 
     def _members(session: int) -> list[int]:
-        """The processes of a session that have not ended."""
+        """Return the processes of a session that have not ended."""
         if os.path.exists("/proc/self/stat"):
             found = []
             for name in os.listdir("/proc"):

@@ -131,7 +131,7 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
 
 
 def failures(target: str) -> dict[str, str]:
-    """The rules that `target` is known to break on this Python: rule id → reason."""
+    """Return the rules that `target` is known to break on this Python: rule id → reason."""
     version = sys.version_info[:2]
     return {
         failure.rule: failure.reason

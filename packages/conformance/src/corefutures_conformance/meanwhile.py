@@ -48,7 +48,7 @@ class Meanwhile(Generic[T]):
         return self._thread.is_alive()
 
     def outcome(self, seconds: float | None = None) -> T:
-        """What the call returned; raises what it raised.
+        """Return what the call returned, or raise what it raised.
 
         Args:
             seconds: the limit; `limit()` by default.

@@ -140,7 +140,7 @@ def result_of(future: Future[T], what: str = "the result of the call") -> T:
 
 
 def error_of(future: Future[Any], what: str = "the call's exception") -> BaseException:
-    """The exception that `future.exception()` returns.
+    """Return the exception that `future.exception()` returns.
 
     Raises:
         AssertionError: when the call succeeded.
@@ -154,7 +154,7 @@ def error_of(future: Future[Any], what: str = "the call's exception") -> BaseExc
 
 
 def brief(value: object, most: int = 200) -> str:
-    """A `repr` that is short and never raises."""
+    """Return a `repr` that is short and never raises."""
     try:
         text = repr(value)
     except Exception as error:

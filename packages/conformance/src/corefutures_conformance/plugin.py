@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _kit() -> ModuleType | None:
-    """The module of `ExecutorTests`, if anybody has imported it."""
+    """Return the module of `ExecutorTests`, if anybody has imported it."""
     return sys.modules.get("corefutures_conformance.executor_tests")
 
 

@@ -48,7 +48,7 @@ class Rule:
     """Where it is written: file and line."""
 
     def level(self, *, contract: bool) -> Level:
-        """The level for a target.
+        """Return the level for a target.
 
         Args:
             contract: whether its backend declares the current contract: then what DESIGN promises is owed.
@@ -107,7 +107,7 @@ def read_rule(function: Callable[..., object], chapter: str) -> Rule:
 
 
 def rules_of(chapters: Iterable[type]) -> dict[str, Rule]:
-    """The rules of `chapters`, by method name, in the order written.
+    """Return the rules of `chapters`, by method name, in the order written.
 
     Raises:
         RuleError: when a rule is written wrongly, or two chapters have a name in common: all are composed into one

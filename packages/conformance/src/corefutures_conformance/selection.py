@@ -9,7 +9,7 @@ _TOKEN = re.compile(r"\s*(?:([()])|([\w.\-]+))")
 
 
 def matcher(expression: str) -> Callable[[str], bool]:
-    """A predicate on rule ids: a word is true when the id contains it.
+    """Return a predicate on rule ids: a word is true when the id contains it.
 
     Raises:
         ValueError: when the expression can't be read.

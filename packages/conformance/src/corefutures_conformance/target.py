@@ -31,7 +31,7 @@ def aim(text: str) -> None:
 
 
 def aimed() -> Target:
-    """The target that was aimed at last."""
+    """Return the target that was aimed at last."""
     return Target.from_text(os.environ[_AIM])
 
 
@@ -48,12 +48,12 @@ class Target:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def to_text(self) -> str:
-        """The target as text, for another process."""
+        """Return the target as text, for another process."""
         return base64.b85encode(pickle.dumps((self.name, dict(self.options)))).decode()
 
     @classmethod
     def from_text(cls, text: str) -> Target:
-        """The inverse of `to_text`."""
+        """Return the inverse of `to_text`."""
         return cls(*pickle.loads(base64.b85decode(text)))
 
     def make(self, max_workers: int, **options: Any) -> Executor:
@@ -62,7 +62,7 @@ class Target:
         return executor
 
     def backend(self) -> Backend | None:
-        """The target's backend; None for `package.module:attr`.
+        """Return the target's backend; None for `package.module:attr`.
 
         Raises:
             TargetError: When there is no such backend, or it is not available here.
@@ -77,7 +77,7 @@ class Target:
             raise TargetError(str(error)) from error
 
     def factory(self) -> Callable[..., Any]:
-        """What makes the executors.
+        """Return what makes the executors.
 
         Raises:
             TargetError: When there is no such thing.
@@ -96,7 +96,7 @@ class Target:
         return found  # type: ignore[no-any-return]
 
     def distribution(self) -> str:
-        """The distribution and version that the target comes from; empty if it was not installed."""
+        """Return the distribution and version that the target comes from; empty if it was not installed."""
         if ":" in self.name:
             module = str(getattr(self.factory(), "__module__", None) or self.name.partition(":")[0])
             owners = metadata.packages_distributions().get(module.partition(".")[0], [])
@@ -107,7 +107,7 @@ class Target:
         return f"{status.distribution} {status.version}" if status.distribution else ""
 
     def settings(self) -> str:
-        """The options in words."""
+        """Return the options in words."""
         shown = {}
         for key, value in self.options.items():
             name = getattr(value, "get_start_method", None)  # a start method's context has no telling repr

@@ -14,7 +14,7 @@ _FRAME = re.compile(r'  File "([^"]*)"')
 
 
 def shown(error: BaseException) -> str:
-    """The traceback of an error, and of those behind it; empty if it has no frames but the kit's."""
+    """Return the traceback of an error, and of those behind it; empty if it has no frames but the kit's."""
     described = traceback.TracebackException.from_exception(error)
     frames = [_strip(one) for one in _chain(described)]
     return "".join(described.format()).rstrip() if any(frames) or len(frames) > 1 else ""
@@ -36,7 +36,7 @@ def _strip(described: traceback.TracebackException) -> int:
 
 
 def stacks(dump: str) -> str:
-    """What faulthandler has dumped: without threads that only the kit uses."""
+    """Return what faulthandler has dumped: without threads that only the kit uses."""
     threads = re.split(r"^(?=(?:Current thread|Thread) 0x)", dump, flags=re.M)
     return "\n".join(filter(None, map(_stack, threads)))
 

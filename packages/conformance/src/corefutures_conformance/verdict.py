@@ -48,7 +48,7 @@ class Result:
         return self.unexpectedly_passed or self.level == "MUST" or (strict and self.level == "SHOULD")
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain data, as in the schema."""
+        """Return the result as plain data, as in the schema."""
         return {
             "id": self.rule.id,
             "level": self.level,
@@ -82,12 +82,12 @@ def judge(rule: Rule, record: Record, *, contract: bool, reason: str | None = No
 
 
 def not_run(rule: Rule, why: str, *, contract: bool) -> Result:
-    """The result of a rule that was not run."""
+    """Return the result of a rule that was not run."""
     return Result(rule, rule.level(contract=contract), "not-run", why)
 
 
 def verdict(results: Iterable[Result], *, strict: bool = False) -> Verdict:
-    """The verdict that `results` amount to."""
+    """Return the verdict that `results` amount to."""
     results = list(results)
     if any(result.bad and result.decides(strict=strict) for result in results):
         return "nonconformant"
@@ -126,7 +126,7 @@ class Report:
         return sum(result.outcome == outcome for result in self.results)
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data, as in the schema."""
+        """Return the report as plain data, as in the schema."""
         return {
             "target": self.target,
             "verdict": self.verdict,

@@ -12,7 +12,7 @@ _FRAME = re.compile(r'  File "[^"]*", line \d+,? in \S+')
 
 
 def broken(report: Report) -> list[list[Result]]:
-    """The broken rules, those of one cause together: first what decides, then advisories."""
+    """Return the broken rules, those of one cause together: first what decides, then advisories."""
     bad = [result for result in report.results if result.bad]
     groups: dict[object, list[Result]] = {}
     for result in sorted(bad, key=lambda result: not result.decides(strict=report.strict)):
@@ -22,7 +22,7 @@ def broken(report: Report) -> list[list[Result]]:
 
 
 def excused(report: Report) -> list[list[Result]]:
-    """The expected failures, those of one reason together."""
+    """Return the expected failures, those of one reason together."""
     groups: dict[str, list[Result]] = {}
     for result in report.results:
         if result.outcome == "expected-failure":
@@ -31,7 +31,7 @@ def excused(report: Report) -> list[list[Result]]:
 
 
 def _cause(result: Result) -> Sequence[str]:
-    """What two rules that the same mistake broke have in common: what happened, and where."""
+    """Return what two rules that the same mistake broke have in common: what happened, and where."""
     frames: list[str] = _FRAME.findall(result.details)
     where = frames[-1:] if result.outcome == "failed" else frames
     return [_VOLATILE.sub("0", result.message), *where]

@@ -14,7 +14,7 @@ from corefutures_conformance.verdict import OUTCOMES, Report, Result
 
 
 def page(reports: Sequence[Report]) -> str:
-    """The page for one or several targets."""
+    """Return the page for one or several targets."""
     found = [{result.rule.id: result for result in report.results} for report in reports]
     rules = list({result.rule.id: result.rule for report in reports for result in report.results}.values())
     bad = _broken(reports)
@@ -46,7 +46,7 @@ def page(reports: Sequence[Report]) -> str:
 
 
 def _broken(reports: Sequence[Report]) -> dict[str, tuple[bool, int]]:
-    """The broken rules by id, each with its place: first what decides, rules of the same cause beside each other."""
+    """Return the broken rules by id, each with its place: first what decides, rules of one cause side by side."""
     found: dict[str, tuple[bool, int]] = {}
     for report in reports:
         for group in causes.broken(report):

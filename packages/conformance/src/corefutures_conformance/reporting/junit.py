@@ -12,7 +12,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 def document(reports: Sequence[Report]) -> str:
-    """The XML for one or several targets."""
+    """Return the XML for one or several targets."""
     root = ET.Element("testsuites")
     for report in reports:
         broken = [result for result in report.results if result.bad and result.decides(strict=report.strict)]

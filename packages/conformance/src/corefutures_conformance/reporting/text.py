@@ -33,7 +33,7 @@ def place(report: Report) -> str:
 
 
 def capabilities(report: Report) -> str:
-    """What the target can do, and how that is known."""
+    """Return what the target can do, and how that is known."""
     return "\n".join(
         f"{'capabilities' if not number else '':<13} {name} = {'yes' if value else 'no'} ({report.origins[name]})"
         for number, (name, value) in enumerate(report.capabilities.items())
@@ -87,7 +87,7 @@ class Progress(Watcher):
 
 
 def findings(report: Report, command: str) -> str:
-    """What stands between the chapters and the summary: the broken rules, and those that are known to fail.
+    """Return what stands between the chapters and the summary: the broken rules, and those that are known to fail.
 
     Args:
         report: what was found out.
@@ -103,7 +103,7 @@ def findings(report: Report, command: str) -> str:
 
 
 def _finding(group: Sequence[Result], report: Report, command: str) -> str:
-    """What one cause broke: what that demands, what happened, how to reproduce it alone."""
+    """Return what one cause broke: what that demands, what happened, how to reproduce it alone."""
     first = group[0]
     kind = first.outcome if first.decides(strict=report.strict) else f"{first.outcome}, advisory"
     lines = list(_titles(group, kind))
@@ -124,7 +124,7 @@ def _titles(group: Sequence[Result], kind: str) -> Iterator[str]:
 
 
 def summary(report: Report) -> str:
-    """The last line: counts and verdict."""
+    """Return the last line: counts and verdict."""
     counts = ", ".join(f"{report.count(outcome)} {outcome}" for outcome in OUTCOMES if report.count(outcome))
     advisories = sum(result.bad and not result.decides(strict=report.strict) for result in report.results)
     advice = f" ({advisories} advisory)" if advisories else ""
@@ -132,7 +132,7 @@ def summary(report: Report) -> str:
 
 
 def verdict(report: Report) -> str:
-    """The verdict, and on what: a selection of rules says nothing about the others."""
+    """Return the verdict, and on what: a selection of rules says nothing about the others."""
     return f"{report.verdict} as far as selected ({report.selection})" if report.selection else report.verdict
 
 

@@ -198,7 +198,7 @@ FLAVOUR: ContextVar[str] = ContextVar("FLAVOUR", default="none")
 
 
 def flavour() -> str:
-    """What the call sees of `FLAVOUR`."""
+    """Return what the call sees of `FLAVOUR`."""
     return FLAVOUR.get()
 
 

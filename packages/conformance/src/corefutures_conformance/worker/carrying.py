@@ -32,7 +32,7 @@ def summary(data: bytes) -> tuple[int, int]:
 
 
 def nested(depth: int) -> Any:
-    """A list in a list in a list, `depth` deep."""
+    """Return a list in a list in a list, `depth` deep."""
     value: list[Any] = []
     for _ in range(depth):
         value = [value]
@@ -40,12 +40,12 @@ def nested(depth: int) -> Any:
 
 
 def generator() -> Any:
-    """A generator: what a call may well return, and pickle refuses."""
+    """Make a generator: what a call may well return, and pickle refuses."""
     return (number for number in range(3))
 
 
 def local_class_instance() -> Any:
-    """An instance of a class that cannot be found by name."""
+    """Return an instance of a class that cannot be found by name."""
 
     class Local:
         pass
@@ -201,7 +201,7 @@ class Table:
 
 
 def table(size: int) -> Table:
-    """A table of `size` bytes, which can be written to."""
+    """Return a table of `size` bytes, which can be written to."""
     return Table(bytearray(payload(size)))
 
 
@@ -211,7 +211,7 @@ def tables(*sizes: int) -> tuple[Table, ...]:
 
 
 def buffer(kind: Callable[[bytes], Any], size: int) -> pickle.PickleBuffer:
-    """A bare buffer over the bytes or bytearray that `kind` makes."""
+    """Return a bare buffer over the bytes or bytearray that `kind` makes."""
     return pickle.PickleBuffer(kind(payload(size)))
 
 

@@ -214,7 +214,7 @@ class Adder:
 
     @classmethod
     def name(cls) -> str:
-        """The class's own name."""
+        """Return the class's own name."""
         return cls.__name__
 
     @staticmethod
@@ -224,7 +224,7 @@ class Adder:
 
 
 def cyclic() -> list[Any]:
-    """A list that contains itself."""
+    """Return a list that contains itself."""
     value: list[Any] = [1]
     value.append(value)
     return value
