@@ -55,8 +55,8 @@ cpython:
 # Every defect planted in an executor, each caught by its rule: two halves side by side. `make test` takes a tenth.
 defects:
 	$(call set-up,$(GROUPS_FOR_TESTS))
-	@COREFUTURES_KIT_SHARE=1/2 $(RUN) -m pytest packages/conformance/tests/test_faulty.py $(ARGS) >$(VENV)/defects-1.log 2>&1 & half=$$!; \
-	COREFUTURES_KIT_SHARE=2/2 $(RUN) -m pytest packages/conformance/tests/test_faulty.py $(ARGS); second=$$?; \
+	@COREFUTURES_KIT_SHARE=1/2 $(RUN) -m pytest packages/conformance/tests/test_mutants.py $(ARGS) >$(VENV)/defects-1.log 2>&1 & half=$$!; \
+	COREFUTURES_KIT_SHARE=2/2 $(RUN) -m pytest packages/conformance/tests/test_mutants.py $(ARGS); second=$$?; \
 	wait $$half; first=$$?; tail -n 40 $(VENV)/defects-1.log; exit $$((first + second))
 
 check:

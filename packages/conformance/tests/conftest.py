@@ -15,5 +15,5 @@ if HERE not in sys.path:
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let child processes import `reference`, `faulty`, `unusual` and `wild`."""
+    """Let child processes import `reference`, `mutants`, `correct_variants` and `saboteurs`."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")])))

@@ -1,6 +1,6 @@
 """Two small executors written from the manual alone: correct ones, that the kit must not accuse.
 
-Faulty ones are made from them by overriding one step. Threads call; for processes each thread owns one worker
+Mutants are made from them by overriding one step. Threads call; for processes each thread owns one worker
 process and one pipe.
 """
 
@@ -77,7 +77,7 @@ class Pool:
 
 
 class ThreadExecutor(Executor):
-    """A correct thread executor. Each step is a method, so that a faulty one overrides just one."""
+    """A correct thread executor. Each step is a method, so that a mutant overrides just one."""
 
     broken_type: type[BrokenExecutor] = BrokenThreadPool
     future_type: type[Future[Any]] = PromptFuture

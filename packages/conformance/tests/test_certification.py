@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from corefutures_conformance.certification import MOST_OVERDUE, certify
-from corefutures_conformance.examiner import ExaminationError
 from corefutures_conformance.executor_tests import RULES
 from corefutures_conformance.rules import Rule
+from corefutures_conformance.runner import RunnerError
 from corefutures_conformance.target import Target, TargetError
 from corefutures_conformance.verdict import Report, Result, Verdict, verdict
 
@@ -29,11 +29,11 @@ def certified(name: str, rules: list[Rule], **settings: object) -> Report:
 
 
 def test_a_hang_is_an_overdue_rule_with_every_stack() -> None:
-    report = certified("wild:HangingOnce", SUBMITTING, deadline=3)
+    report = certified("saboteurs:HangingOnce", SUBMITTING, deadline=3)
     outcomes = {result.rule.id: result for result in report.results}
     hung = outcomes.pop("submitting.passes_a_keyword_called_fn")
     assert hung.outcome == "overdue"
-    assert "wild.py" in hung.details, "no stack shows where the executor hangs"
+    assert "saboteurs.py" in hung.details, "no stack shows where the executor hangs"
     assert outcomes.pop("submitting.passes_keywords_that_executors_like").outcome in ("passed", "overdue")
     others = {result.outcome for result in outcomes.values()}
     assert others == {"passed", "not-applicable"}, "a rule after the hang was not run, or failed"
@@ -41,7 +41,7 @@ def test_a_hang_is_an_overdue_rule_with_every_stack() -> None:
 
 
 def test_after_ten_hangs_the_rest_is_not_run() -> None:
-    report = certified("wild:Hanging", SUBMITTING[: MOST_OVERDUE + 4], deadline=0.5)
+    report = certified("saboteurs:Hanging", SUBMITTING[: MOST_OVERDUE + 4], deadline=0.5)
     assert report.verdict == "nonconformant"
     assert report.count("overdue") == MOST_OVERDUE
     assert report.count("not-run") >= 1
@@ -50,13 +50,17 @@ def test_after_ten_hangs_the_rest_is_not_run() -> None:
 
 def test_a_killed_executor_leaves_no_shared_memory() -> None:
     name = f"corefutures_{uuid4().hex[:12]}"
-    report = certify(Target("wild:HangingWithSharedMemory", {"name": name}), SUBMITTING[1:2], given=KNOWN, deadline=3)
+    report = certify(
+        Target("saboteurs:HangingWithSharedMemory", {"name": name}), SUBMITTING[1:2], given=KNOWN, deadline=3
+    )
     assert {result.outcome for result in report.results} == {"overdue"}
     with pytest.raises(FileNotFoundError):
         SharedMemory(name)
 
 
-@pytest.mark.parametrize(("name", "ending"), [("wild:Leaving", "exit status 17"), ("wild:Crashing", "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("name", "ending"), [("saboteurs:Leaving", "exit status 17"), ("saboteurs:Crashing", "SIGSEGV")]
+)
 def test_a_crash_fails_the_rule_that_was_running(name: str, ending: str) -> None:
     rules = [rule for rule in SUBMITTING if rule.method in ("test_executor_is_an_executor", "test_passes_no_arguments")]
     report = certified(name, rules)
@@ -65,22 +69,22 @@ def test_a_crash_fails_the_rule_that_was_running(name: str, ending: str) -> None
     crashed = by_id["submitting.passes_no_arguments"]
     assert crashed.outcome == "failed"
     assert ending in crashed.message
-    assert "wild.py" in crashed.details or name == "wild:Leaving"
+    assert "saboteurs.py" in crashed.details or name == "saboteurs:Leaving"
 
 
 def test_what_the_executor_prints_and_reads_does_not_reach_the_examiner() -> None:
-    report = certified("wild:Chatting", SUBMITTING[:8])
+    report = certified("saboteurs:Chatting", SUBMITTING[:8])
     assert {result.outcome for result in report.results} == {"passed"}
 
 
 def test_an_executor_that_cannot_be_made_fails_the_rules() -> None:
-    report = certified("wild:Refusing", SUBMITTING[:2])
+    report = certified("saboteurs:Refusing", SUBMITTING[:2])
     assert {result.outcome for result in report.results} == {"failed"}
     assert all("no workers today" in result.message for result in report.results)
 
 
 def test_what_is_not_declared_is_probed() -> None:
-    report = certify(Target("wild:WithoutInitializer"), SUBMITTING[:1])
+    report = certify(Target("saboteurs:WithoutInitializer"), SUBMITTING[:1])
     assert report.capabilities["same_process"] is True
     assert report.capabilities["shares_memory"] is True
     assert report.capabilities["pickles"] is False
@@ -97,7 +101,7 @@ def test_process_executors_are_probed_as_such() -> None:
 
 
 def test_a_probe_that_hangs_is_reported_as_such() -> None:
-    report = certify(Target("wild:Hanging"), SUBMITTING[:1], deadline=0.5)
+    report = certify(Target("saboteurs:Hanging"), SUBMITTING[:1], deadline=0.5)
     assert report.origins["same_process"].startswith("assumed: its probe ended as overdue")
 
 
@@ -113,7 +117,7 @@ def test_an_expected_failure_is_an_exception_to_the_verdict() -> None:
         rule for rule in SUBMITTING if rule.method in ("test_passes_a_keyword_called_fn", "test_passes_no_arguments")
     ]
     report = certified(
-        "wild:HangingOnce",
+        "saboteurs:HangingOnce",
         rules,
         deadline=2,
         expected_failures={"submitting.passes_a_keyword_called_fn": "it hangs"},
@@ -150,7 +154,7 @@ def test_a_target_that_does_not_exist_is_refused(name: str, complaint: str) -> N
 
 def test_a_target_that_only_the_examinee_lacks_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "")
-    with pytest.raises(ExaminationError, match="reference"):
+    with pytest.raises(RunnerError, match="reference"):
         certified("reference:ThreadExecutor", SUBMITTING[:1])
 
 

@@ -48,7 +48,7 @@ def test_a_conformant_target() -> None:
 
 
 def test_a_nonconformant_target() -> None:
-    done = run("faulty.cancelling:CancelOfRunningSaysTrue", "-k", TWO)
+    done = run("mutants.cancelling:CancelOfRunningSaysTrue", "-k", TWO)
     assert done.returncode == 1
     assert "demands   cancel() MUST return False" in done.stdout
     assert "happened  cancel() did not return False" in done.stdout
@@ -60,7 +60,7 @@ def test_a_nonconformant_target() -> None:
 
 
 def test_several_targets_side_by_side() -> None:
-    done = run("reference:ThreadExecutor", "faulty.cancelling:CancelOfRunningSaysTrue", "-k", TWO)
+    done = run("reference:ThreadExecutor", "mutants.cancelling:CancelOfRunningSaysTrue", "-k", TWO)
     assert done.returncode == 1
     assert "A = reference:ThreadExecutor" in done.stdout
     row = re.search(r"^cancelling.cancel_returns_false_once_running +(\S+) +(\S+)$", done.stdout, re.MULTILINE)
@@ -95,10 +95,13 @@ def test_listing_a_selection() -> None:
         (("thread", "--no-such-option"), "--no-such-option"),
         (("thread", "-k", TWO, "--json", "no/such/folder/file"), "no/such/folder"),
         (("thread", "-o", "max_worker=3"), "not even one call was: TypeError: backend 'thread' has no option"),
-        (("wild:Refusing",), "wild:Refusing: no rule was run, because not even one call was: OSError: no workers"),
-        (("wild:Leaving",), "the process that used the executor died: exit status 17"),
-        (("wild:Hanging", "--timeout", "2"), "waited 1.2 s for submit() to return"),
-        (("reference:ThreadExecutor", "wild:Refusing"), "wild:Refusing: no rule was run"),
+        (
+            ("saboteurs:Refusing",),
+            "saboteurs:Refusing: no rule was run, because not even one call was: OSError: no workers",
+        ),
+        (("saboteurs:Leaving",), "the process that used the executor died: exit status 17"),
+        (("saboteurs:Hanging", "--timeout", "2"), "waited 1.2 s for submit() to return"),
+        (("reference:ThreadExecutor", "saboteurs:Refusing"), "saboteurs:Refusing: no rule was run"),
     ],
 )
 def test_bad_usage_is_one_sentence(arguments: tuple[str, ...], complaint: str) -> None:
@@ -111,21 +114,21 @@ def test_bad_usage_is_one_sentence(arguments: tuple[str, ...], complaint: str) -
 
 
 def test_one_mistake_is_told_once() -> None:
-    done = run("wild:TellingNothing", "-k", "submitting and keyword")
+    done = run("saboteurs:TellingNothing", "-k", "submitting and keyword")
     assert done.returncode == 1
     assert "── 7 rules for one cause (failed)" in done.stdout
     _, _, told = done.stdout.partition("──")
     assert told.count("OSError: there is no worker") == 2, "once as what happened, once in the traceback"
-    assert "wild.py" in told
+    assert "saboteurs.py" in told
     for frame in ("corefutures/conformance/fixtures.py", "corefutures/conformance/patience.py", "_pytest", "pluggy"):
         assert frame not in told.replace(os.sep, "/")
 
 
 def test_stacks_are_those_of_the_executor() -> None:
-    done = run("wild:HangingOnce", "-k", "passes_a_keyword_called_fn", "--timeout", "2")
+    done = run("saboteurs:HangingOnce", "-k", "passes_a_keyword_called_fn", "--timeout", "2")
     assert done.returncode == 1
     stacks = [line for line in done.stdout.splitlines() if line.startswith("   │   File")]
-    assert any("wild.py" in line for line in stacks)
+    assert any("saboteurs.py" in line for line in stacks)
     assert not any("pytest" in line or "corefutures_conformance" in line for line in stacks)
 
 
@@ -155,7 +158,7 @@ ends_with_its_parent = pytest.mark.skipif(sys.platform == "win32", reason="Windo
 @pytest.mark.parametrize("ending", ["SIGKILL", "SIGTERM", "SIGINT"])
 def test_what_it_started_ends_with_it(tmp_path: Path, ending: str) -> None:
     file = tmp_path / "processes"
-    arguments = ["conformance", "wild:HangingWithProgram", "-o", f"file={file}", "-k", TWO]
+    arguments = ["conformance", "saboteurs:HangingWithProgram", "-o", f"file={file}", "-k", TWO]
     kit = subprocess.Popen(
         [sys.executable, "-m", "corefutures", *arguments],
         stdout=subprocess.PIPE,
@@ -170,7 +173,7 @@ def test_what_it_started_ends_with_it(tmp_path: Path, ending: str) -> None:
     finally:
         kit.kill()
     assert kit.returncode == (-signal.SIGKILL if ending == "SIGKILL" else 130)
-    assert "target        wild:HangingWithProgram" in told, "nothing was printed until the end"
+    assert "target        saboteurs:HangingWithProgram" in told, "nothing was printed until the end"
     assert ("incomplete" in told) is (ending != "SIGKILL")
     for process in map(int, file.read_text().split()):
         eventually(lambda process=process: has_ended(process))  # type: ignore[misc]
@@ -236,7 +239,7 @@ def test_declared_capabilities_are_believed() -> None:
 
 
 def test_reports_agree(tmp_path: Path) -> None:
-    names = ("reference:ThreadExecutor", "faulty.cancelling:CancelOfRunningSaysTrue")
+    names = ("reference:ThreadExecutor", "mutants.cancelling:CancelOfRunningSaysTrue")
     files = {kind: tmp_path / f"report.{kind}" for kind in ("json", "html", "junit")}
     options = [word for kind, file in files.items() for word in (f"--{kind}", str(file))]
     assert run(*names, "-k", TWO, *options).returncode == 1

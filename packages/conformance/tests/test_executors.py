@@ -99,7 +99,7 @@ def test_a_correct_thread_executor(name: str) -> None:
 @pytest.mark.timeout(100)
 def test_what_grows_up_to_a_limit_is_no_leak() -> None:
     rules = [rule for rule in RULES.values() if rule.method.startswith("test_memory_does_not_grow")]
-    report = certify(Target("unusual:KeepsALog"), rules)
+    report = certify(Target("correct_variants:KeepsALog"), rules)
     assert {result.rule.id: result.message for result in report.results if result.bad} == {}
     assert len(report.results) == 3
 
@@ -110,9 +110,9 @@ def test_what_grows_up_to_a_limit_is_no_leak() -> None:
     ("name", "method"),
     [
         ("reference:ProcessExecutor", ""),
-        ("unusual:LastFirst", ""),
-        ("unusual:Late", ""),
-        ("unusual:KeepsALog", ""),
+        ("correct_variants:LastFirst", ""),
+        ("correct_variants:Late", ""),
+        ("correct_variants:KeepsALog", ""),
         *(("concurrent.futures:ProcessPoolExecutor", method) for method in START_METHODS),
         *([("concurrent.futures:InterpreterPoolExecutor", "")] if sys.version_info >= (3, 14) else []),
     ],

@@ -52,7 +52,9 @@ def test_importing_the_base_class_collects_nothing(tmp_path: Path) -> None:
 
 
 def test_a_broken_rule_is_a_failed_test(tmp_path: Path) -> None:
-    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import LeavingLater as ThreadExecutor")
+    text = SIX_LINES.replace(
+        "from reference import ThreadExecutor", "from saboteurs import LeavingLater as ThreadExecutor"
+    )
     done = run(tmp_path, text, "-k", "test_passes_no_arguments")
     assert done.returncode == 1
     assert "rule submitting.passes_no_arguments (MUST, failed)" in done.stdout
@@ -62,7 +64,7 @@ def test_a_broken_rule_is_a_failed_test(tmp_path: Path) -> None:
 
 
 def test_an_executor_that_runs_nothing_is_one_failure(tmp_path: Path) -> None:
-    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import Refusing as ThreadExecutor")
+    text = SIX_LINES.replace("from reference import ThreadExecutor", "from saboteurs import Refusing as ThreadExecutor")
     done = run(tmp_path, text, "-k", "test_passes")
     assert done.returncode == 1
     assert re.search(r"\b1 failed, \d+ skipped", done.stdout)
@@ -71,16 +73,20 @@ def test_an_executor_that_runs_nothing_is_one_failure(tmp_path: Path) -> None:
 
 
 def test_a_hang_is_a_failed_test(tmp_path: Path) -> None:
-    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import HangingOnce as ThreadExecutor")
+    text = SIX_LINES.replace(
+        "from reference import ThreadExecutor", "from saboteurs import HangingOnce as ThreadExecutor"
+    )
     done = run(tmp_path, f"{text}\n    deadline = 2.0\n", "-k", TWO)
     assert done.returncode == 1
     assert "(MUST, overdue)" in done.stdout
-    assert "wild.py" in done.stdout, "no stack shows where the executor hangs"
+    assert "saboteurs.py" in done.stdout, "no stack shows where the executor hangs"
     assert "1 failed, 1 passed" in done.stdout, "the rule after the hang was not run"
 
 
 def test_expected_failures(tmp_path: Path) -> None:
-    text = SIX_LINES.replace("from reference import ThreadExecutor", "from wild import HangingOnce as ThreadExecutor")
+    text = SIX_LINES.replace(
+        "from reference import ThreadExecutor", "from saboteurs import HangingOnce as ThreadExecutor"
+    )
     expected = '    deadline = 2.0\n    expected_failures = {"submitting.passes_a_keyword_called_fn": "it hangs"}\n'
     done = run(tmp_path, f"{text}\n{expected}", "-k", TWO)
     assert done.returncode == 0, done.stdout

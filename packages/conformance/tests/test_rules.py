@@ -171,7 +171,7 @@ def test_what_runs_in_workers_imports_nothing_heavy() -> None:
 
 
 def test_the_door_is_imported_without_pytest() -> None:
-    code = "import sys, corefutures_conformance, corefutures_conformance.examinee; print('pytest' in sys.modules)"
+    code = "import sys, corefutures_conformance, corefutures_conformance.runner_process; print('pytest' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
 

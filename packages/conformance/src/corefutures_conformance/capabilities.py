@@ -13,7 +13,7 @@ from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import asdict, dataclass, field, fields
 
 from corefutures.backend import Capabilities
-from corefutures_conformance.patience import Overdue, finishes, result_of
+from corefutures_conformance.deadlines import Overdue, finishes, result_of
 from corefutures_conformance.worker import calls, hostile
 
 NAMES: tuple[str, ...] = tuple(field.name for field in fields(Capabilities))

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from corefutures.backend import CONTRACT
-from corefutures_conformance import known
+from corefutures_conformance import known_failures
 from corefutures_conformance.capabilities import Profile, declared_by
-from corefutures_conformance.examiner import ExaminationError, Examiner
 from corefutures_conformance.rules import Rule
+from corefutures_conformance.runner import Runner, RunnerError
 from corefutures_conformance.target import Target
 from corefutures_conformance.verdict import Report, Result, judge, not_run
 
-_BARE = str(Path(__file__).with_name("bare.py"))
+_NAMED_TARGET = str(Path(__file__).with_name("named_target.py"))
 
 MOST_OVERDUE = 10
 """After so many rules that are overdue and decide, the rest are not run."""
@@ -46,7 +46,7 @@ def certify(
     selection: str = "",
     expected_failures: Mapping[str, str] | None = None,
     watcher: Watcher | None = None,
-    examiner: Examiner | None = None,
+    runner: Runner | None = None,
 ) -> Report:
     """Run `rules` on `target`.
 
@@ -61,10 +61,10 @@ def certify(
         expected_failures: rule id → reason; one that passes is an error. By default, those that are known of the
             standard library: these may pass, since a later release may have mended them.
         watcher: told what is found, as it is found.
-        examiner: one to use again, made by `bare_examiner`; the caller closes it.
+        runner: one to use again, made by `runner_of_a_named_target`; the caller closes it.
 
     Raises:
-        ExaminationError: when the rules could not be run at all.
+        RunnerError: when the rules could not be run at all.
         TargetError: when there is no such target.
     """
     watcher = watcher or Watcher()
@@ -74,7 +74,7 @@ def certify(
     if backend is not None:
         profile.learn(declared_by(backend.capabilities), "declared")
     profile.learn(given or {}, "given")
-    expected = known.failures(target.name) if expected_failures is None else expected_failures
+    expected = known_failures.failures(target.name) if expected_failures is None else expected_failures
     report = Report(
         target=target.name,
         environment=environment(target),
@@ -83,10 +83,10 @@ def certify(
         selection=selection,
     )
     watcher.began(report)
-    own = bare_examiner() if examiner is None else None
-    used = examiner or own
+    own = runner_of_a_named_target() if runner is None else None
+    used = runner or own
     assert used is not None
-    used.aim(target.to_text(), deadline)
+    used.set_target(target.to_text(), deadline)
     try:
         keys = {key.rpartition("::")[2]: key for key in used.collected()}
         learn(used, keys, profile)
@@ -105,8 +105,8 @@ def certify(
         )
     except KeyboardInterrupt:
         report.interrupted = True
-        examined = {result.rule.id for result in report.results}
-        report.results += [not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in examined]
+        finished = {result.rule.id for result in report.results}
+        report.results += [not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in finished]
     finally:
         if own is not None:
             own.close()
@@ -121,51 +121,52 @@ def try_out(target: Target, *, deadline: float = 30.0) -> None:
         deadline: seconds for it.
 
     Raises:
-        ExaminationError: with the reason, when it runs none.
+        RunnerError: with the reason, when it runs none.
     """
-    examiner = bare_examiner()
+    runner = runner_of_a_named_target()
     try:
-        examiner.aim(target.to_text(), deadline)
-        try_call(examiner, {key.rpartition("::")[2]: key for key in examiner.collected()})
-    except ExaminationError as error:
-        raise ExaminationError(f"{target.name}: {error}") from error
+        runner.set_target(target.to_text(), deadline)
+        try_call(runner, {key.rpartition("::")[2]: key for key in runner.collected()})
+    except RunnerError as error:
+        raise RunnerError(f"{target.name}: {error}") from error
     finally:
-        examiner.close()
+        runner.close()
 
 
-def try_call(examiner: Examiner, keys: Mapping[str, str]) -> None:
-    """Let what the examiner is aimed at run one call.
+def try_call(runner: Runner, keys: Mapping[str, str]) -> None:
+    """Let what the runner has as its target run one call.
 
     Raises:
-        ExaminationError: with the reason, when it runs none.
+        RunnerError: with the reason, when it runs none.
     """
-    record = examiner.examine(keys["probe_runs_a_call"])
+    record = runner.run(keys["probe_runs_a_call"])
     if record.outcome != "passed":
-        raise ExaminationError(f"no rule was run, because not even one call was: {' '.join(record.message.split())}")
+        raise RunnerError(f"no rule was run, because not even one call was: {' '.join(record.message.split())}")
 
 
-def bare_examiner() -> Examiner:
-    """Make an examiner for targets that are named, not tested by a class; aim it before use."""
+def runner_of_a_named_target() -> Runner:
+    """Make a runner for targets that are named, not tested by a class; set its target before use."""
     # rootdir: a folder without any settings of pytest's
-    return Examiner(
-        [_BARE, "-c", os.devnull, "--rootdir", os.path.dirname(_BARE), "--import-mode=importlib"], deadline=30.0
+    return Runner(
+        [_NAMED_TARGET, "-c", os.devnull, "--rootdir", os.path.dirname(_NAMED_TARGET), "--import-mode=importlib"],
+        deadline=30.0,
     )
 
 
-def learn(examiner: Examiner, keys: Mapping[str, str], profile: Profile) -> None:
-    """Probe what is not yet known about the target, and tell the examinee all of it."""
+def learn(runner: Runner, keys: Mapping[str, str], profile: Profile) -> None:
+    """Probe what is not yet known about the target, and tell the runner process all of it."""
     for name in profile.unknown:
-        record = examiner.examine(keys[f"probe_{name}"])
+        record = runner.run(keys[f"probe_{name}"])
         if record.outcome == "passed":
             profile.learn({name: record.value is True}, "probed")
         else:
             profile.learn({name: False}, f"assumed: its probe ended as {record.outcome}: {record.message}")
     profile.complete()
-    examiner.tell(profile.values)
+    runner.tell(profile.values)
 
 
 def run_rules(
-    examiner: Examiner,
+    runner: Runner,
     keys: Mapping[str, str],
     rules: Sequence[Rule],
     report: Report,
@@ -187,7 +188,7 @@ def run_rules(
             while True:
                 runs += 1
                 key = keys[rule.method]
-                record = examiner.examine(key, patience=rule.patience)
+                record = runner.run(key, patience=rule.patience)
                 reason = expected.get(rule.id)
                 if record.outcome == "passed" and not exact:
                     reason = None

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     if missing:  # it was installed without its dependencies
         raise UsageError(f"the kit needs what is not installed: pip install {' '.join(missing)}")
     from corefutures_conformance.certification import try_out  # here: the kit may be imported now, and not before
-    from corefutures_conformance.examiner import ExaminationError
+    from corefutures_conformance.runner import RunnerError
     from corefutures_conformance.target import TargetError
 
     make_here_importable()
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
                 try_out(target, deadline=options.timeout)
             reports = list(_certified(targets, rules, given, options))
         _write(reports, options)
-    except (TargetError, ExaminationError, OSError) as error:
+    except (TargetError, RunnerError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
         raise UsageError(str(error)) from error

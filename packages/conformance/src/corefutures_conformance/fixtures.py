@@ -1,4 +1,4 @@
-"""What rules ask for by name: executors, gates, a journal. They are pytest fixtures of the examinee.
+"""What rules ask for by name: executors, gates, a journal. They are pytest fixtures of the runner process.
 
 Everything a rule made is taken down after it: gates are opened, executors shut down. What does not come to
 rest within a grace period marks the process as tainted, so that the next rule runs in a fresh one.
@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.patience import Overdue, finishes, limit
+from corefutures_conformance.deadlines import Overdue, finishes, limit
 from corefutures_conformance.worker.gates import Gate
 from corefutures_conformance.worker.journal import Journal
 
 GRACE_SECONDS = 3.0
 
 
-class Maker:
+class ExecutorFactory:
     """Makes the executors of one rule, `make(max_workers=2)`; each is shut down after the rule."""
 
     def __init__(self, tests: Any) -> None:
@@ -38,7 +38,7 @@ class Maker:
         self._made.append(executor)
         return executor
 
-    def unremembered(self, max_workers: int = 1, **options: Any) -> Executor:
+    def untracked(self, max_workers: int = 1, **options: Any) -> Executor:
         """Make an executor that only the rule refers to: for rules that drop it without shutdown."""
         executor: Executor = self._tests.make_executor(max_workers, **options)
         return executor
@@ -57,7 +57,7 @@ class Maker:
         return calm
 
 
-class GateMaker:
+class GateFactory:
     """Makes gates: `gates()`; all are opened after the rule."""
 
     def __init__(self, folder: str) -> None:
@@ -89,15 +89,15 @@ def folder() -> Iterator[str]:
 
 
 @pytest.fixture
-def gates(folder: str) -> Iterator[GateMaker]:
+def gates(folder: str) -> Iterator[GateFactory]:
     """Provide a maker of gates."""
-    maker = GateMaker(folder)
+    maker = GateFactory(folder)
     yield maker
     maker.open_all()
 
 
 @pytest.fixture
-def gate(gates: GateMaker) -> Gate:
+def gate(gates: GateFactory) -> Gate:
     """One gate."""
     return gates()
 
@@ -109,9 +109,9 @@ def journal(folder: str) -> Journal:
 
 
 @pytest.fixture
-def make(request: pytest.FixtureRequest, gates: GateMaker) -> Iterator[Maker]:
+def make(request: pytest.FixtureRequest, gates: GateFactory) -> Iterator[ExecutorFactory]:
     """Provide a maker of executors."""
-    maker = Maker(request.instance)
+    maker = ExecutorFactory(request.instance)
     yield maker
     gates.open_all()
     if not maker.close():
@@ -119,7 +119,7 @@ def make(request: pytest.FixtureRequest, gates: GateMaker) -> Iterator[Maker]:
 
 
 @pytest.fixture
-def foreign(gates: GateMaker) -> Iterator[Executor]:
+def foreign(gates: GateFactory) -> Iterator[Executor]:
     """Provide an executor of the standard library's with one thread: its futures are mixed with those under test."""
     executor = ThreadPoolExecutor(1)
     yield executor
@@ -128,7 +128,7 @@ def foreign(gates: GateMaker) -> Iterator[Executor]:
 
 
 @pytest.fixture
-def executor(make: Maker) -> Executor:
+def executor(make: ExecutorFactory) -> Executor:
     """Return an executor with one worker."""
     return make(max_workers=1)
 

@@ -1,7 +1,7 @@
-"""Ends an examinee, with everything that it started, when its examiner says so or is gone.
+"""Ends a runner process, with everything that it started, when its runner says so or is gone.
 
-A process of its own, in a session of its own: no signal that is meant for the examiner reaches it. Its standard input
-is a pipe that only the examiner holds, which therefore ends however the examiner ends, by SIGKILL too. It is run by its
+A process of its own, in a session of its own: no signal that is meant for the runner reaches it. Its standard input
+is a pipe that only the runner holds, which therefore ends however the runner ends, by SIGKILL too. It is run by its
 file's name and imports nothing of this project.
 """
 
@@ -17,17 +17,17 @@ TRACKER_SECONDS = 1.0
 """How long what is to be killed may take to clean up after itself."""
 
 _LOOK_UP = 0.5
-"""Seconds between two looks at who the parent is: a forked child of the examiner's may hold the pipe open."""
+"""Seconds between two looks at who the parent is: a forked child of the runner's may hold the pipe open."""
 
 
-def main(examinee: int, folder: str) -> None:
-    """Wait for the examiner's word or end, then kill the examinee's session and remove its folder."""
+def main(process: int, folder: str) -> None:
+    """Wait for the runner's word or end, then kill the runner process's session and remove its folder."""
     if sys.platform == "win32":
         os.read(0, 1)
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(examinee)], capture_output=True, check=False)
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(process)], capture_output=True, check=False)
     else:
         _wait()
-        kill_session(examinee)
+        kill_session(process)
     import shutil  # here: the guard is to be on its post soon
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -38,8 +38,8 @@ if sys.platform != "win32":
     def _wait() -> None:
         import select
 
-        examiner = os.getppid()
-        while os.getppid() == examiner:
+        runner = os.getppid()
+        while os.getppid() == runner:
             if select.select([0], [], [], _LOOK_UP)[0]:
                 return
 

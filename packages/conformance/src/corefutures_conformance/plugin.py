@@ -22,27 +22,27 @@ def _kit() -> ModuleType | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Let an examinee run the item if it is a rule."""
+    """Let a runner process run the item if it is a rule."""
     kit, tests = _kit(), getattr(item, "cls", None)
     if kit is None or not (isinstance(tests, type) and issubclass(tests, kit.ExecutorTests)):
         return None
-    from corefutures_conformance.examination import run_item  # here: only whoever certifies something needs it
+    from corefutures_conformance.class_runs import run_item  # here: only whoever certifies something needs it
 
     return run_item(item, nextitem, tests) or None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Leave no examinee behind, also when the run was interrupted."""
+    """Leave no runner process behind, also when the run was interrupted."""
     if _kit() is not None:
-        from corefutures_conformance.examination import examinations
+        from corefutures_conformance.class_runs import class_runs
 
-        for examination in examinations(session.config).values():
-            examination.close()
+        for class_run in class_runs(session.config).values():
+            class_run.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the verdict on each class, and the advisories."""
     if _kit() is not None:
-        from corefutures_conformance.examination import summarise
+        from corefutures_conformance.class_runs import summarise
 
         summarise(terminalreporter, config)

@@ -25,13 +25,13 @@ _AIM = "COREFUTURES_CONFORMANCE_TARGET"
 """The environment variable that says the target, so that programs which a rule starts know it too."""
 
 
-def aim(text: str) -> None:
-    """Say which target the rules of `bare` are run on: what `Target.to_text` gave."""
+def set_target(text: str) -> None:
+    """Say which target the rules of `named_target` are run on: what `Target.to_text` gave."""
     os.environ[_AIM] = text
 
 
-def aimed() -> Target:
-    """Return the target that was aimed at last."""
+def current_target() -> Target:
+    """Return the target that was set last."""
     return Target.from_text(os.environ[_AIM])
 
 
@@ -69,7 +69,7 @@ class Target:
         """
         if ":" in self.name:
             return None
-        from corefutures import get_backend  # here and below: what runs bare targets needs no registry
+        from corefutures import get_backend  # here and below: what runs targets by their place needs no registry
 
         try:
             return get_backend(self.name)

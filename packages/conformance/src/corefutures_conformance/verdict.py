@@ -1,7 +1,7 @@
 """From what became of each rule to the verdict on a target.
 
 A record is what happened; a result is what it means for this target: its level, and whether failing was
-expected. Only MUST decides, unless the examination is strict.
+expected. Only MUST decides, unless the run is strict.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from corefutures_conformance.examiner import Record
 from corefutures_conformance.rules import Level, Rule
+from corefutures_conformance.runner import Record
 
 Outcome = Literal["passed", "failed", "overdue", "expected-failure", "not-applicable", "not-run"]
 Verdict = Literal["conformant", "conformant-with-exceptions", "nonconformant", "incomplete"]
@@ -114,7 +114,7 @@ class Report:
     gave_up: bool = False
     """Whether too many rules were overdue to run the rest."""
     interrupted: bool = False
-    """Whether somebody ended the examination before all rules were run."""
+    """Whether somebody ended the run before all rules were run."""
 
     @property
     def verdict(self) -> Verdict:

@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any
 
 import corefutures
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.meanwhile import Meanwhile
-from corefutures_conformance.patience import all_done, brief, finishes, result_of, until
+from corefutures_conformance.background import BackgroundCall
+from corefutures_conformance.deadlines import all_done, brief, finishes, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.worker import calls
 from corefutures_conformance.worker.gates import Gate
 
@@ -28,9 +28,9 @@ def completed(futures: Iterable[Future[Any]], count: int | None = None) -> list[
     return finishes(lambda: list(islice(concurrent.futures.as_completed(futures), count)), "as_completed()")
 
 
-def following(iterator: Iterator[Future[Any]]) -> Meanwhile[Future[Any]]:
+def following(iterator: Iterator[Future[Any]]) -> BackgroundCall[Future[Any]]:
     """Ask for the next future in a thread of its own."""
-    return Meanwhile(lambda: next(iterator), "next() of as_completed()")
+    return BackgroundCall(lambda: next(iterator), "next() of as_completed()")
 
 
 def gone(watch: weakref.ref[Any]) -> bool:
@@ -42,7 +42,7 @@ def gone(watch: weakref.ref[Any]) -> bool:
 class AsCompleted:
     """Rules on `concurrent.futures.as_completed` over the executor's futures."""
 
-    def test_as_completed_gives_every_future_once(self, make: Maker) -> None:
+    def test_as_completed_gives_every_future_once(self, make: ExecutorFactory) -> None:
         """as_completed() MUST give every future once. (manual: as_completed)"""
         executor = make(max_workers=2)
         futures = [executor.submit(calls.echo, number) for number in range(50)]
@@ -50,7 +50,7 @@ class AsCompleted:
         assert len(found) == 50, f"as_completed() over 50 futures gave {len(found)}"
         assert set(found) == set(futures), "as_completed() did not give the futures that it was given"
 
-    def test_as_completed_gives_ended_futures_only(self, make: Maker) -> None:
+    def test_as_completed_gives_ended_futures_only(self, make: ExecutorFactory) -> None:
         """as_completed() MUST give futures that have ended. (manual: as_completed)"""
         executor = make(max_workers=2)
         futures = [executor.submit(calls.echo, number) for number in range(20)]
@@ -71,7 +71,7 @@ class AsCompleted:
         gate.open()
         assert following(iterator).outcome() is running, "as_completed() did not give the last future"
 
-    def test_as_completed_follows_the_order_of_completion(self, make: Maker, gates: GateMaker) -> None:
+    def test_as_completed_follows_the_order_of_completion(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """as_completed() MUST give futures as they end, whatever their order. (manual: as_completed)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
@@ -118,7 +118,7 @@ class AsCompleted:
         result_of(ended)
         running = executor.submit(calls.pass_gate, gate)
         given = [ended, running, ended, running]
-        taking = Meanwhile(lambda: list(concurrent.futures.as_completed(iter(given))), "as_completed()")
+        taking = BackgroundCall(lambda: list(concurrent.futures.as_completed(iter(given))), "as_completed()")
         assert taking.goes_on(), "as_completed() ended while a call was running"
         gate.open()
         found = taking.outcome()
@@ -184,7 +184,7 @@ class AsCompleted:
         assert taking.outcome() is future, "as_completed() did not give the future after an earlier one timed out"
 
     def test_as_completed_takes_futures_of_several_executors(
-        self, make: Maker, gates: GateMaker, foreign: Executor
+        self, make: ExecutorFactory, gates: GateFactory, foreign: Executor
     ) -> None:
         """as_completed() MUST take futures of different executors together. (manual: as_completed)"""
         barriers = [gates(), gates(), gates()]
@@ -210,14 +210,14 @@ class AsCompleted:
         found = finishes(squared, "as_completed() with submit() in its loop")
         assert found == [0, 1, 4], f"calls submitted while as_completed() went on gave {brief(found)}"
 
-    def test_as_completed_in_two_threads_gives_all_to_both(self, make: Maker, gate: Gate) -> None:
+    def test_as_completed_in_two_threads_gives_all_to_both(self, make: ExecutorFactory, gate: Gate) -> None:
         """as_completed() MUST give every future to each of two threads that iterate over the same. (manual:
         as_completed)
         """
         executor = make(max_workers=2)
         futures = [executor.submit(calls.pass_gate, gate) for _ in range(6)]
         threads = [
-            Meanwhile(lambda: list(concurrent.futures.as_completed(futures)), "as_completed()") for _ in range(2)
+            BackgroundCall(lambda: list(concurrent.futures.as_completed(futures)), "as_completed()") for _ in range(2)
         ]
         gate.await_arrivals(2)
         assert all(taking.goes_on() for taking in threads), "as_completed() ended while calls were blocked"
@@ -249,7 +249,7 @@ class AsCompleted:
             until(partial(gone, watch), "an ended future to be freed")
 
     def test_as_completed_of_corefutures_takes_the_futures(
-        self, make: Maker, gates: GateMaker, foreign: Executor
+        self, make: ExecutorFactory, gates: GateFactory, foreign: Executor
     ) -> None:
         """corefutures.as_completed() SHOULD take the executor's futures, mixed with others. (DESIGN F5)"""
         as_completed: Callable[..., Any] = corefutures.as_completed

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import all_done, brief, done, finishes, result_of, short_limit, until
+from corefutures_conformance.deadlines import all_done, brief, done, finishes, result_of, short_limit, until
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import patient
 from corefutures_conformance.worker import calls
 from corefutures_conformance.worker.gates import Gate
@@ -177,7 +177,7 @@ class Callbacks:
         self._called(seen, 20)
         assert seen == list(range(20)), f"callbacks added as 0 to 19 were called as {seen}"
 
-    def test_each_callback_runs_once(self, make: Maker) -> None:
+    def test_each_callback_runs_once(self, make: ExecutorFactory) -> None:
         """Each callback SHOULD be called exactly once. (DESIGN F4)"""
         executor = make(max_workers=2)
         seen: list[Any] = []
@@ -214,7 +214,7 @@ class Callbacks:
         assert seen == [future, future], f"a callback added twice was called {len(seen)} times"
 
     @patient(2)
-    def test_a_callback_added_at_the_end_is_not_lost(self, make: Maker) -> None:
+    def test_a_callback_added_at_the_end_is_not_lost(self, make: ExecutorFactory) -> None:
         """A callback that is added just when the call finishes MUST be called. (manual:
         Future.add_done_callback)
         """

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import (
+from corefutures_conformance.deadlines import (
     all_done,
     brief,
     done,
@@ -23,6 +22,7 @@ from corefutures_conformance.patience import (
     short_limit,
     until,
 )
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import patient, requires
 from corefutures_conformance.worker import calls, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -323,7 +323,7 @@ class Cancelling:
         until(gone, "the argument of a cancelled call to be released", short_limit())
 
     @patient(2)
-    def test_cancel_races_with_the_start(self, make: Maker, journal: Journal) -> None:
+    def test_cancel_races_with_the_start(self, make: ExecutorFactory, journal: Journal) -> None:
         """A call MUST run if cancel() said False, and not if it said True, also when it is just starting.
         (manual: Future.cancel)
         """

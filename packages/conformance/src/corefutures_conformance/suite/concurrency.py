@@ -9,8 +9,8 @@ from __future__ import annotations
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.patience import all_done, brief, done, finishes, result_of, until
+from corefutures_conformance.deadlines import all_done, brief, done, finishes, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.rules import patient, requires
 from corefutures_conformance.worker import calls, carrying, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -22,17 +22,17 @@ class Concurrency:
 
     # How many at once
 
-    def test_max_workers_calls_run_at_once(self, make: Maker, gate: Gate) -> None:
+    def test_max_workers_calls_run_at_once(self, make: ExecutorFactory, gate: Gate) -> None:
         """As many calls as there are workers SHOULD run at once. (DESIGN E2)"""
         executor = make(max_workers=3)
         _run_at_once(executor, gate, 3)
 
     @patient(2)
-    def test_many_workers_run_at_once(self, make: Maker, gate: Gate) -> None:
+    def test_many_workers_run_at_once(self, make: ExecutorFactory, gate: Gate) -> None:
         """As many calls as there are workers SHOULD run at once, also when these are many. (DESIGN E2)"""
         _run_at_once(make(max_workers=7), gate, 7)
 
-    def test_max_workers_calls_run_at_once_after_idling(self, make: Maker, gates: GateMaker) -> None:
+    def test_max_workers_calls_run_at_once_after_idling(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """As many calls as there are workers SHOULD run at once again after the workers were idle.
         (DESIGN E2)
         """
@@ -41,7 +41,7 @@ class Concurrency:
             result_of(executor.submit(calls.nothing))
             _run_at_once(executor, gates(), 2)
 
-    def test_max_workers_calls_run_at_once_after_failures(self, make: Maker, gates: GateMaker) -> None:
+    def test_max_workers_calls_run_at_once_after_failures(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """As many calls as there are workers SHOULD run at once after calls failed or were cancelled.
         (DESIGN E2)
         """
@@ -58,15 +58,15 @@ class Concurrency:
         all_done([*blockers, *waiting])
         _run_at_once(executor, gates(), 2)
 
-    def test_never_more_than_max_workers_at_once(self, make: Maker, gates: GateMaker) -> None:
+    def test_never_more_than_max_workers_at_once(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """Never more calls than max_workers MUST run at once. (manual: ThreadPoolExecutor)"""
         _never_more(make(max_workers=2), gates, 2)
 
-    def test_never_more_than_one_with_one_worker(self, executor: Executor, gates: GateMaker) -> None:
+    def test_never_more_than_one_with_one_worker(self, executor: Executor, gates: GateFactory) -> None:
         """With one worker, calls MUST run one after another. (manual: ThreadPoolExecutor)"""
         _never_more(executor, gates, 1)
 
-    def test_never_more_than_max_workers_in_a_crowd(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_never_more_than_max_workers_in_a_crowd(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
         """Never more calls than max_workers MUST run at once, also when many are submitted. (manual:
         ThreadPoolExecutor)
         """
@@ -81,7 +81,7 @@ class Concurrency:
             most = max(most, running)
         assert most <= 2, f"{most} calls ran at once with max_workers=2"
 
-    def test_never_more_than_max_workers_after_failures(self, make: Maker, gates: GateMaker) -> None:
+    def test_never_more_than_max_workers_after_failures(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """Never more calls than max_workers MUST run at once, also after calls failed or were cancelled. (manual:
         ThreadPoolExecutor)
         """
@@ -99,7 +99,7 @@ class Concurrency:
 
     # Nobody waits beside an idle worker
 
-    def test_idle_worker_takes_the_next_call(self, make: Maker, gate: Gate) -> None:
+    def test_idle_worker_takes_the_next_call(self, make: ExecutorFactory, gate: Gate) -> None:
         """A call SHOULD not wait while a worker is idle. (DESIGN E2)"""
         executor = make(max_workers=2)
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
@@ -110,7 +110,7 @@ class Concurrency:
         gate.open()
         result_of(long)
 
-    def test_short_calls_pass_a_long_one(self, make: Maker, gate: Gate) -> None:
+    def test_short_calls_pass_a_long_one(self, make: ExecutorFactory, gate: Gate) -> None:
         """Short calls submitted together with a long one SHOULD not be stuck behind it. (DESIGN E2)"""
         executor = make(max_workers=2)
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
@@ -120,7 +120,7 @@ class Concurrency:
         gate.open()
         result_of(long)
 
-    def test_long_call_among_short_ones_holds_up_none(self, make: Maker, gate: Gate) -> None:
+    def test_long_call_among_short_ones_holds_up_none(self, make: ExecutorFactory, gate: Gate) -> None:
         """Short calls around a long one SHOULD all be run by the other worker. (DESIGN E2)"""
         executor = make(max_workers=2)
         before = [executor.submit(calls.echo, number) for number in range(7)]
@@ -131,7 +131,7 @@ class Concurrency:
         gate.open()
         result_of(long)
 
-    def test_only_as_many_workers_are_taken_as_calls_are_long(self, make: Maker, gate: Gate) -> None:
+    def test_only_as_many_workers_are_taken_as_calls_are_long(self, make: ExecutorFactory, gate: Gate) -> None:
         """Short calls SHOULD be run while all workers but one hold long calls. (DESIGN E2)"""
         executor = make(max_workers=3)
         futures: list[Future[int]] = []
@@ -146,7 +146,7 @@ class Concurrency:
         found = [result_of(future) for future in long]
         assert found == [4, 5], f"the long calls returned {brief(found)}"
 
-    def test_freed_worker_takes_the_waiting_call(self, make: Maker, gates: GateMaker) -> None:
+    def test_freed_worker_takes_the_waiting_call(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """A waiting call SHOULD start when any worker becomes free, whichever it is. (DESIGN E2)"""
         executor = make(max_workers=2)
         for freed in (0, 1):
@@ -160,7 +160,7 @@ class Concurrency:
             pair[1 - freed].open()
             all_done(futures)
 
-    def test_call_may_be_freed_by_a_later_one(self, make: Maker, gate: Gate) -> None:
+    def test_call_may_be_freed_by_a_later_one(self, make: ExecutorFactory, gate: Gate) -> None:
         """A call that waits for what a later call does SHOULD end, given two workers. (DESIGN E2)"""
         executor = make(max_workers=2)
         first: Future[Any] = executor.submit(calls.pass_gate, gate, "freed")
@@ -206,7 +206,7 @@ class Concurrency:
         found = journal.entries
         assert found == ["early", "late"], f"the call that was submitted last, by a call, started first: {found}"
 
-    def test_second_worker_starts_calls_in_order(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_second_worker_starts_calls_in_order(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
         """Calls SHOULD start in order also where one worker holds a long call. (DESIGN E2)"""
         executor = make(max_workers=2)
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
@@ -218,7 +218,7 @@ class Concurrency:
         assert found == list(range(50)), f"calls beside a long one started in the order {brief(found)}"
 
     @requires("shares_memory")
-    def test_a_finaliser_holds_up_no_call(self, make: Maker, gates: GateMaker) -> None:
+    def test_a_finaliser_holds_up_no_call(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """A call SHOULD be executed at once by an idle worker, while another worker is held up by the finaliser of a
         result that nobody wanted. (DESIGN E2)
         """
@@ -344,7 +344,7 @@ def _run_at_once(executor: Executor, gate: Gate, count: int) -> None:
     assert found == list(range(count)), f"calls that ran at once returned {brief(found)}"
 
 
-def _never_more(executor: Executor, gates: GateMaker, workers: int) -> None:
+def _never_more(executor: Executor, gates: GateFactory, workers: int) -> None:
     """Let calls go one by one, in whatever order they start: at each step, no more may have started than have a
     worker.
     """

@@ -13,8 +13,8 @@ from typing import Any, cast
 import pytest
 
 import corefutures
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.patience import all_done, brief, done, error_of, finishes, result_of, short_limit, until
+from corefutures_conformance.deadlines import all_done, brief, done, error_of, finishes, result_of, short_limit, until
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.promises import skip_unless_promised
 from corefutures_conformance.rules import requires
 from corefutures_conformance.worker import calls
@@ -93,7 +93,7 @@ class Control:
         assert result_of(executor.submit(calls.echo, 1), "a call after kill()") == 1, "kill() ended the executor"
 
     @requires("kills_running")
-    def test_kill_spares_the_other_calls(self, make: Maker, gates: GateMaker) -> None:
+    def test_kill_spares_the_other_calls(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """kill() SHOULD have no effect on other calls that run or wait. (DESIGN C2)"""
         pool = self._can_kill(self._owing(make(max_workers=2)))
         first, second = gates(), gates()
@@ -196,7 +196,7 @@ class Control:
 
     # Room for calls that wait
 
-    def _full(self, make: Maker, gate: Gate, when_full: str) -> tuple[Any, list[Any]]:
+    def _full(self, make: ExecutorFactory, gate: Gate, when_full: str) -> tuple[Any, list[Any]]:
         """An executor in which one call runs, and one waits: there is room for no other."""
         self._owing(make(max_workers=1))
         pool = cast(Any, make(max_workers=1, max_pending=1, when_full=when_full))
@@ -205,7 +205,7 @@ class Control:
         return pool, [first, pool.submit(calls.echo, 1)]
 
     @requires("limits_pending")
-    def test_a_full_executor_raises(self, make: Maker, gate: Gate) -> None:
+    def test_a_full_executor_raises(self, make: ExecutorFactory, gate: Gate) -> None:
         """submit() SHOULD raise PoolFullError beyond max_pending where it was told to, until there is room. (DESIGN
         C4)
         """
@@ -222,7 +222,7 @@ class Control:
         assert result_of(pool.submit(calls.echo, 3)) == 3, "submit() found no room when all calls had ended"
 
     @requires("limits_pending")
-    def test_a_full_executor_blocks(self, make: Maker, gate: Gate) -> None:
+    def test_a_full_executor_blocks(self, make: ExecutorFactory, gate: Gate) -> None:
         """submit() SHOULD block beyond max_pending where it was told to, until there is room. (DESIGN C4)"""
         pool, futures = self._full(make, gate, "block")
         submitted = threading.Event()
@@ -241,7 +241,7 @@ class Control:
         assert got == [0, 1, 2], f"the calls of a full executor gave {brief(got)}"
 
     @requires("limits_pending")
-    def test_a_callback_may_submit_to_a_full_executor(self, make: Maker, gate: Gate) -> None:
+    def test_a_callback_may_submit_to_a_full_executor(self, make: ExecutorFactory, gate: Gate) -> None:
         """A done-callback that submits to a full executor SHOULD not wait for a place that only its own thread can
         free: all calls end. (DESIGN C4)
         """
@@ -259,7 +259,7 @@ class Control:
         assert got == list(range(6)), f"calls before a callback that submits, and of it, gave {brief(got)}"
 
     @requires("limits_pending")
-    def test_shutdown_wakes_blocked_submitters(self, make: Maker, gate: Gate) -> None:
+    def test_shutdown_wakes_blocked_submitters(self, make: ExecutorFactory, gate: Gate) -> None:
         """shutdown() SHOULD wake submitters that are blocked, with a RuntimeError. (DESIGN C4)"""
         pool, _ = self._full(make, gate, "block")
         raised: list[BaseException] = []
@@ -277,7 +277,7 @@ class Control:
         assert [type(error) for error in raised] == [RuntimeError], f"a blocked submitter got {brief(raised)}"
 
     @requires("limits_pending")
-    def test_a_full_executor_has_its_caller_run(self, make: Maker, gate: Gate) -> None:
+    def test_a_full_executor_has_its_caller_run(self, make: ExecutorFactory, gate: Gate) -> None:
         """submit() SHOULD run the call itself beyond max_pending where it was told to. (DESIGN C4)"""
         pool, futures = self._full(make, gate, "caller_runs")
         future = finishes(lambda: pool.submit(calls.place), "submit() to a full executor")
@@ -287,7 +287,7 @@ class Control:
         all_done(futures)
 
     @requires(limits_pending=False)
-    def test_a_limit_of_waiting_calls_is_refused(self, make: Maker) -> None:
+    def test_a_limit_of_waiting_calls_is_refused(self, make: ExecutorFactory) -> None:
         """An executor that can't limit the calls that wait SHOULD refuse max_pending. (DESIGN C1)"""
         self._owing(make(max_workers=1))
         self._refuses(lambda: make(max_workers=1, max_pending=5), "max_pending=5")
@@ -325,7 +325,7 @@ class Control:
         self._refuses(lambda: pool.shutdown(timeout=60), "shutdown(timeout=60)")
 
     @requires("handles_exit")
-    def test_at_exit_is_understood(self, make: Maker) -> None:
+    def test_at_exit_is_understood(self, make: ExecutorFactory) -> None:
         """at_exit SHOULD be "wait" or "cancel" at least, and nothing that makes no sense. (DESIGN C5)"""
         self._owing(make(max_workers=1))
         for choice in ("wait", "cancel"):
@@ -337,7 +337,7 @@ class Control:
         pytest.fail("at_exit='never' was accepted")
 
     @requires(handles_exit=False)
-    def test_at_exit_is_refused(self, make: Maker) -> None:
+    def test_at_exit_is_refused(self, make: ExecutorFactory) -> None:
         """An executor that has no choice at the program's end SHOULD refuse at_exit. (DESIGN C1)"""
         self._owing(make(max_workers=1))
         self._refuses(lambda: make(max_workers=1, at_exit="cancel"), "at_exit='cancel'")
@@ -374,7 +374,7 @@ class Control:
     # Context
 
     @requires("carries_context")
-    def test_named_variables_travel_with_the_call(self, make: Maker) -> None:
+    def test_named_variables_travel_with_the_call(self, make: ExecutorFactory) -> None:
         """A call SHOULD see the named context variables as they were where and when it was submitted. (DESIGN C7)"""
         self._owing(make(max_workers=1))
         pool = make(max_workers=1, context=[FLAVOUR])
@@ -387,7 +387,7 @@ class Control:
         assert got == ["sweet", "sour", "none"], f"calls saw {got} in place of what their submitter had set"
 
     @requires("carries_context")
-    def test_what_a_call_sets_is_its_own(self, make: Maker) -> None:
+    def test_what_a_call_sets_is_its_own(self, make: ExecutorFactory) -> None:
         """A context variable that a call sets SHOULD not be seen by the next. (DESIGN C7)"""
         self._owing(make(max_workers=1))
         pool = make(max_workers=1, context=[FLAVOUR])
@@ -399,7 +399,7 @@ class Control:
         assert got == "none", f"a call saw {brief(got)}, which the one before it had set"
 
     @requires(carries_context=False)
-    def test_context_is_refused(self, make: Maker) -> None:
+    def test_context_is_refused(self, make: ExecutorFactory) -> None:
         """An executor whose calls take no context along SHOULD refuse it. (DESIGN C1)"""
         self._owing(make(max_workers=1))
         self._refuses(lambda: make(max_workers=1, context=[FLAVOUR]), "context=[…]")
@@ -419,7 +419,7 @@ class Control:
         assert result_of(future) == 16, "calls that were run in place gave other results"
 
     @requires("runs_in_place", "shares_memory")
-    def test_a_circle_of_waiting_calls_is_broken(self, make: Maker, gate: Gate) -> None:
+    def test_a_circle_of_waiting_calls_is_broken(self, make: ExecutorFactory, gate: Gate) -> None:
         """Of calls that wait for each other in a circle, one SHOULD raise DeadlockError. (DESIGN C8)"""
         executor = self._owing(make(max_workers=2))
         both: list[Any] = []

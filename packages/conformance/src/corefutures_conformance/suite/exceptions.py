@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from corefutures_conformance.deadlines import all_done, brief, done, error_of, joined, result_of
 from corefutures_conformance.expectations import FALSY_EXCEPTIONS
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import all_done, brief, done, error_of, joined, result_of
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import only_where, requires
 from corefutures_conformance.worker import calls, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -239,7 +239,7 @@ class Exceptions:
         got = result_of(executor.submit(calls.echo, 42), "a call after 20 that raised")
         assert got == 42, f"a call after 20 that raised gave {brief(got)}"
 
-    def test_exceptions_do_not_touch_neighbours(self, make: Maker) -> None:
+    def test_exceptions_do_not_touch_neighbours(self, make: ExecutorFactory) -> None:
         """A call that raises MUST have no effect on the outcome of others. (manual: Future.result)"""
         executor = make(max_workers=2)
         futures: list[Future[Any]] = [

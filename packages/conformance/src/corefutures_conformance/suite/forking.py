@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import Overdue, all_done, joined, limit, result_of, until
+from corefutures_conformance.deadlines import Overdue, all_done, joined, limit, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import only_where, patient, requires
 from corefutures_conformance.worker import calls, carrying
 
@@ -36,7 +36,7 @@ class Forking:
     @requires(remote=False)
     @only_where(_HERE, _ABSENCE)
     @patient(2)
-    def test_fork_returns_while_others_submit(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_fork_returns_while_others_submit(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """os.fork() SHOULD return in the child, whatever other threads do with the executor at that moment.
         (DESIGN E11)
         """

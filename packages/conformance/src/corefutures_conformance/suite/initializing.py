@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed, wait
 from typing import Any
 
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.meanwhile import Meanwhile
-from corefutures_conformance.patience import (
+from corefutures_conformance.background import BackgroundCall
+from corefutures_conformance.deadlines import (
     all_done,
     brief,
     error_of,
@@ -17,6 +16,7 @@ from corefutures_conformance.patience import (
     short_limit,
     until,
 )
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.rules import requires
 from corefutures_conformance.worker import calls, hostile, memory
 from corefutures_conformance.worker.gates import Gate
@@ -44,7 +44,7 @@ def broken_error_of(future: Future[Any], whose: str) -> BaseException:
     return error
 
 
-def broken(make: Maker, *, max_workers: int = 1) -> Executor:
+def broken(make: ExecutorFactory, *, max_workers: int = 1) -> Executor:
     """An executor whose initializer has failed."""
     executor = make(max_workers=max_workers, initializer=memory.fail_to_start, initargs=(REASON,))
     broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer failed")
@@ -68,7 +68,7 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_initializer_runs_in_the_worker_before_its_calls(
-        self, make: Maker, capabilities: Mapping[str, bool]
+        self, make: ExecutorFactory, capabilities: Mapping[str, bool]
     ) -> None:
         """The initializer MUST run in the worker, before its first call. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=1, initializer=memory.remember, initargs=("ready",))
@@ -76,7 +76,7 @@ class Initializing:
         assert ("ready",) in found, f"the first call found {brief(found)}: the initializer had not run in its worker"
 
     @requires("accepts_initializer")
-    def test_initializer_gets_its_arguments(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_initializer_gets_its_arguments(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """The initializer MUST be called with the items of initargs. (manual: ThreadPoolExecutor)"""
         for arguments in ((), (1,), ("a", None, [1, 2]), ((1, 2),)):
             executor = make(max_workers=1, initializer=memory.remember, initargs=arguments)
@@ -84,7 +84,7 @@ class Initializing:
             assert found[-1:] == [arguments], f"with initargs={arguments} the initializer got {brief(found)}"
 
     @requires("accepts_initializer")
-    def test_initializer_needs_no_arguments(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_initializer_needs_no_arguments(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """The initializer MUST be called without arguments where no initargs are given. (manual:
         ThreadPoolExecutor)
         """
@@ -93,7 +93,7 @@ class Initializing:
         assert found == [()], f"without initargs the initializer left {brief(found)}, not one call without arguments"
 
     @requires("accepts_initializer")
-    def test_initializer_runs_once_in_a_worker(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_initializer_runs_once_in_a_worker(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """The initializer MUST run once in a worker, however many calls it runs. (manual:
         ThreadPoolExecutor)
         """
@@ -105,7 +105,9 @@ class Initializing:
             )
 
     @requires("accepts_initializer")
-    def test_initializer_runs_in_every_worker(self, make: Maker, gate: Gate, capabilities: Mapping[str, bool]) -> None:
+    def test_initializer_runs_in_every_worker(
+        self, make: ExecutorFactory, gate: Gate, capabilities: Mapping[str, bool]
+    ) -> None:
         """The initializer MUST run in every worker. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=2, initializer=memory.remember, initargs=("each",))
         futures = [executor.submit(memory.pass_gate_and_tell, gate, capabilities["shares_memory"]) for _ in range(2)]
@@ -116,7 +118,7 @@ class Initializing:
 
     @requires("accepts_initializer", "survives_worker_loss")
     def test_initializer_runs_in_a_worker_that_replaces_another(
-        self, make: Maker, capabilities: Mapping[str, bool]
+        self, make: ExecutorFactory, capabilities: Mapping[str, bool]
     ) -> None:
         """The initializer MUST run in a worker that replaces a lost one. (manual: ProcessPoolExecutor)"""
         executor = make(max_workers=1, initializer=memory.remember, initargs=("again",))
@@ -125,7 +127,7 @@ class Initializing:
         assert found == [("again",)], f"in a worker that replaced a lost one the initializer left {brief(found)}"
 
     @requires("accepts_initializer")
-    def test_initializer_may_return_anything(self, make: Maker) -> None:
+    def test_initializer_may_return_anything(self, make: ExecutorFactory) -> None:
         """What the initializer returns MUST not matter. (manual: ThreadPoolExecutor)"""
         for value in (None, False, 0, "text"):
             executor = make(max_workers=1, initializer=calls.echo, initargs=(value,))
@@ -133,14 +135,14 @@ class Initializing:
             assert found == "ran", f"after an initializer that returned {value!r} a call gave {brief(found)}"
 
     @requires("accepts_initializer")
-    def test_initializer_may_be_none(self, make: Maker) -> None:
+    def test_initializer_may_be_none(self, make: ExecutorFactory) -> None:
         """An executor MUST take None as initializer for having none. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=1, initializer=None, initargs=())
         found = result_of(executor.submit(calls.echo, "ran"))
         assert found == "ran", f"with initializer=None a call gave {brief(found)}"
 
     @requires("accepts_initializer")
-    def test_initializer_that_is_not_callable_is_not_ignored(self, make: Maker) -> None:
+    def test_initializer_that_is_not_callable_is_not_ignored(self, make: ExecutorFactory) -> None:
         """An initializer that is not callable SHOULD be refused with TypeError, or break the pool. (manual:
         ThreadPoolExecutor)
         """
@@ -155,7 +157,7 @@ class Initializing:
         )
 
     @requires(accepts_initializer=False)
-    def test_initializer_is_refused_where_it_is_not_supported(self, make: Maker) -> None:
+    def test_initializer_is_refused_where_it_is_not_supported(self, make: ExecutorFactory) -> None:
         """An executor without initializers SHOULD refuse one with TypeError. (manual: ThreadPoolExecutor)"""
         try:
             finishes(lambda: make(max_workers=1, initializer=memory.remember, initargs=()), "making an executor")
@@ -166,7 +168,7 @@ class Initializing:
     # When it fails
 
     @requires("accepts_initializer")
-    def test_failing_initializer_fails_the_pending_call(self, make: Maker) -> None:
+    def test_failing_initializer_fails_the_pending_call(self, make: ExecutorFactory) -> None:
         """A call whose worker's initializer raised MUST fail with a broken-pool error. (manual:
         ThreadPoolExecutor)
         """
@@ -174,7 +176,7 @@ class Initializing:
         broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer failed")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_fails_every_pending_call(self, make: Maker, gate: Gate) -> None:
+    def test_failing_initializer_fails_every_pending_call(self, make: ExecutorFactory, gate: Gate) -> None:
         """All pending calls MUST fail with a broken-pool error when an initializer raises. (manual:
         ThreadPoolExecutor)
         """
@@ -185,7 +187,7 @@ class Initializing:
             broken_error_of(future, f"pending call {number} of a pool whose initializer failed")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_runs_no_call(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_failing_initializer_runs_no_call(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
         """No call MUST be run by a worker whose initializer raised. (manual: ThreadPoolExecutor)"""
         executor = self._failing_at(make, gate)
         futures = [attempt(executor, calls.note, journal, number) for number in range(3)]
@@ -194,7 +196,7 @@ class Initializing:
         assert journal.entries == [], f"calls ran in a worker whose initializer failed: {journal.entries}"
 
     @requires("accepts_initializer")
-    def test_failing_initializer_makes_submit_fail(self, make: Maker) -> None:
+    def test_failing_initializer_makes_submit_fail(self, make: ExecutorFactory) -> None:
         """submit() MUST raise a broken-pool error once an initializer has raised. (manual:
         ThreadPoolExecutor)
         """
@@ -213,7 +215,7 @@ class Initializing:
         assert refused(), "submit() to a pool whose initializer failed raised once, and not again"
 
     @requires("accepts_initializer")
-    def test_failing_initializer_makes_map_fail(self, make: Maker) -> None:
+    def test_failing_initializer_makes_map_fail(self, make: ExecutorFactory) -> None:
         """map() MUST raise a broken-pool error once an initializer has raised. (manual:
         ThreadPoolExecutor)
         """
@@ -225,7 +227,7 @@ class Initializing:
         raise AssertionError(f"map() on a pool whose initializer failed gave {brief(found)}")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_wakes_who_waits(self, make: Maker, gate: Gate) -> None:
+    def test_failing_initializer_wakes_who_waits(self, make: ExecutorFactory, gate: Gate) -> None:
         """result(), wait(), as_completed() and callbacks MUST see that an initializer failed. (manual:
         ThreadPoolExecutor)
         """
@@ -233,9 +235,9 @@ class Initializing:
         future = attempt(executor, calls.nothing)
         seen: list[Future[Any]] = []
         future.add_done_callback(seen.append)
-        asking = Meanwhile(future.exception, "exception()")
-        waits = Meanwhile(lambda: wait([future]), "wait()")
-        completes = Meanwhile(lambda: list(as_completed([future])), "as_completed()")
+        asking = BackgroundCall(future.exception, "exception()")
+        waits = BackgroundCall(lambda: wait([future]), "wait()")
+        completes = BackgroundCall(lambda: list(as_completed([future])), "as_completed()")
         waits.goes_on()
         gate.open()
         found = asking.outcome()
@@ -245,7 +247,7 @@ class Initializing:
         until(lambda: seen, "the callback of a call whose initializer failed")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_is_the_cause(self, make: Maker) -> None:
+    def test_failing_initializer_is_the_cause(self, make: ExecutorFactory) -> None:
         """The broken-pool error SHOULD have the initializer's own error as its cause. (DESIGN E5)"""
         executor = make(max_workers=1, initializer=memory.fail_to_start, initargs=(REASON,))
         error = broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer failed")
@@ -255,7 +257,7 @@ class Initializing:
         )
 
     @requires("accepts_initializer")
-    def test_failing_initializer_is_the_cause_in_submit(self, make: Maker) -> None:
+    def test_failing_initializer_is_the_cause_in_submit(self, make: ExecutorFactory) -> None:
         """The error of submit() to a broken pool SHOULD have the initializer's error as its cause. (DESIGN
         E5)
         """
@@ -267,7 +269,7 @@ class Initializing:
         )
 
     @requires("accepts_initializer")
-    def test_failing_initializer_gives_each_future_an_error_of_its_own(self, make: Maker, gate: Gate) -> None:
+    def test_failing_initializer_gives_each_future_an_error_of_its_own(self, make: ExecutorFactory, gate: Gate) -> None:
         """Each call that an initializer's failure ends SHOULD get an exception object of its own.
         (DESIGN E5)
         """
@@ -278,14 +280,14 @@ class Initializing:
         assert len({id(error) for error in errors}) == 3, "three calls share one exception object"
 
     @requires("accepts_initializer")
-    def test_failing_initializer_does_not_stop_shutdown(self, make: Maker) -> None:
+    def test_failing_initializer_does_not_stop_shutdown(self, make: ExecutorFactory) -> None:
         """shutdown() of a pool whose initializer failed SHOULD return. (DESIGN E6)"""
         for options in ({"wait": True}, {"wait": False}, {"wait": True, "cancel_futures": True}):
             executor = broken(make)
             finishes(lambda: executor.shutdown(**options), f"shutdown(**{options}) of a broken pool")  # noqa: B023
 
     @requires("accepts_initializer")
-    def test_failing_initializer_ends_the_with_block(self, make: Maker) -> None:
+    def test_failing_initializer_ends_the_with_block(self, make: ExecutorFactory) -> None:
         """A `with` block whose pool's initializer failed SHOULD be left without another error. (DESIGN E6)"""
 
         def block() -> None:
@@ -296,7 +298,9 @@ class Initializing:
         finishes(block, "leaving the with block")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_during_shutdown_fails_the_pending_calls(self, make: Maker, gate: Gate) -> None:
+    def test_failing_initializer_during_shutdown_fails_the_pending_calls(
+        self, make: ExecutorFactory, gate: Gate
+    ) -> None:
         """The pending calls SHOULD end also when an initializer fails after shutdown(wait=False). (DESIGN E1)"""
         executor = self._failing_at(make, gate)
         futures = [attempt(executor, calls.nothing) for _ in range(3)]
@@ -306,13 +310,13 @@ class Initializing:
             broken_error_of(future, "a call that waited at shutdown for a worker whose initializer failed")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_may_raise_system_exit(self, make: Maker) -> None:
+    def test_failing_initializer_may_raise_system_exit(self, make: ExecutorFactory) -> None:
         """An initializer that raises SystemExit SHOULD break the pool as any other exception. (DESIGN E5)"""
         executor = make(max_workers=1, initializer=memory.leave_at_start)
         broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer raised SystemExit")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_breaks_one_executor_only(self, make: Maker) -> None:
+    def test_failing_initializer_breaks_one_executor_only(self, make: ExecutorFactory) -> None:
         """A failed initializer MUST break its own executor alone. (manual: ThreadPoolExecutor)"""
         healthy = make(max_workers=1)
         broken(make)
@@ -321,7 +325,7 @@ class Initializing:
             assert found == "well", "a failed initializer broke another executor"
 
     @requires("accepts_initializer")
-    def test_failing_initializer_is_not_tried_for_ever(self, make: Maker, journal: Journal) -> None:
+    def test_failing_initializer_is_not_tried_for_ever(self, make: ExecutorFactory, journal: Journal) -> None:
         """A broken pool SHOULD not start workers again: a call to it fails at once. (DESIGN E5)"""
         executor = make(max_workers=1, initializer=memory.note_and_fail, initargs=(journal, REASON))
         for _ in range(5):
@@ -330,7 +334,9 @@ class Initializing:
         assert tried <= 1, f"with one worker the failing initializer was run {tried} times"
 
     @requires("accepts_initializer")
-    def test_failing_initializer_in_a_second_worker_breaks_the_pool(self, make: Maker, gate: Gate, folder: str) -> None:
+    def test_failing_initializer_in_a_second_worker_breaks_the_pool(
+        self, make: ExecutorFactory, gate: Gate, folder: str
+    ) -> None:
         """An initializer that raises in any worker MUST break the pool. (manual: ThreadPoolExecutor)"""
         executor = make(max_workers=2, initializer=memory.fail_unless_first, initargs=(folder, REASON))
         futures = [attempt(executor, calls.pass_gate, gate) for _ in range(2)]
@@ -347,7 +353,9 @@ class Initializing:
         all_done(futures, "every future of a pool whose initializer failed in one of two workers")
 
     @requires("accepts_initializer")
-    def test_failing_initializer_is_noticed_while_others_work(self, make: Maker, gates: GateMaker, folder: str) -> None:
+    def test_failing_initializer_is_noticed_while_others_work(
+        self, make: ExecutorFactory, gates: GateFactory, folder: str
+    ) -> None:
         """A failed initializer SHOULD fail the pending calls at once, also while another worker is busy.
         (DESIGN E5)
         """
@@ -367,7 +375,9 @@ class Initializing:
         all_done(futures)
 
     @requires("accepts_initializer")
-    def test_failing_initializer_leaves_finished_calls_alone(self, make: Maker, gate: Gate, folder: str) -> None:
+    def test_failing_initializer_leaves_finished_calls_alone(
+        self, make: ExecutorFactory, gate: Gate, folder: str
+    ) -> None:
         """Results from before an initializer failed SHOULD stay. (DESIGN F1)"""
         executor = make(max_workers=2, initializer=memory.fail_unless_first, initargs=(folder, REASON))
         first = attempt(executor, calls.echo, "before")
@@ -379,13 +389,13 @@ class Initializing:
         assert first.exception(timeout=0) is known, "a failed initializer changed a future that had ended before"
         assert known is not None or first.result(timeout=0) == "before", "a failed initializer changed a result"
 
-    def _failing_at(self, make: Maker, gate: Gate) -> Executor:
+    def _failing_at(self, make: ExecutorFactory, gate: Gate) -> Executor:
         """An executor whose initializer waits at the gate and then fails."""
         return self._made(make, gate, 1, memory.pass_gate_and_fail, (gate, REASON))
 
     def _made(
         self,
-        make: Maker,
+        make: ExecutorFactory,
         gate: Gate,
         max_workers: int,
         initializer: Callable[..., Any],
@@ -395,7 +405,7 @@ class Initializing:
 
         One that waits for its workers before it is there gets the gate opened at once: its pool breaks early.
         """
-        making = Meanwhile(
+        making = BackgroundCall(
             lambda: make(max_workers=max_workers, initializer=initializer, initargs=initargs),
             "making an executor",
         )

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any
 
 import corefutures
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import all_done, brief, error_of, finishes, result_of, until
+from corefutures_conformance.deadlines import all_done, brief, error_of, finishes, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.worker import calls, hostile
 from corefutures_conformance.worker.gates import Gate
 
@@ -67,7 +67,7 @@ class Interoperation:
         found = _run(main())
         assert found == ("from afar",), f"run_in_executor() gave {brief(found)} instead of the exception"
 
-    def test_run_in_executor_runs_many(self, make: Maker) -> None:
+    def test_run_in_executor_runs_many(self, make: ExecutorFactory) -> None:
         """Many calls by loop.run_in_executor() SHOULD all return. (PEP 3148)"""
         executor = make(max_workers=2)
 
@@ -94,7 +94,7 @@ class Interoperation:
         found = _run(main())
         assert found == [9, 16], f"asyncio.wrap_future() returned {brief(found)}"
 
-    def test_asyncio_cancels_a_waiting_call(self, make: Maker, gate: Gate) -> None:
+    def test_asyncio_cancels_a_waiting_call(self, make: ExecutorFactory, gate: Gate) -> None:
         """Cancelling the asyncio future of a waiting call SHOULD cancel the call. (PEP 3148)"""
         executor = make(max_workers=1)
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
@@ -133,7 +133,7 @@ class Interoperation:
         found = result_of(executor.submit(calls.echo, "next"))
         assert found == "next", f"the call after one that asyncio gave up on returned {brief(found)}"
 
-    def test_cancelled_future_cancels_its_asyncio_future(self, make: Maker, gate: Gate) -> None:
+    def test_cancelled_future_cancels_its_asyncio_future(self, make: ExecutorFactory, gate: Gate) -> None:
         """Cancelling a waiting call SHOULD cancel the asyncio future that wraps it. (PEP 3148)"""
         executor = make(max_workers=1)
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)

@@ -14,15 +14,15 @@ from functools import partial
 from itertools import islice, repeat
 from typing import Any
 
+from corefutures_conformance.background import BackgroundCall
+from corefutures_conformance.deadlines import brief, finishes, limit, result_of, until
 from corefutures_conformance.expectations import (
     MAP_BUFFERSIZE,
     MAP_CALLS_OWN_TIMEOUT,
     MAP_CLOSE,
     MAP_CONTINUES_AFTER_ERROR,
 )
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.meanwhile import Meanwhile
-from corefutures_conformance.patience import brief, finishes, limit, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.promises import skip_unless_promised
 from corefutures_conformance.rules import only_where, requires
 from corefutures_conformance.worker import calls, hostile
@@ -144,7 +144,7 @@ class Mapping:
         for _ in range(2):
             assert exhausted(results), "map's iterator went on after its end"
 
-    def test_map_keeps_the_order_of_the_input(self, make: Maker, gates: GateMaker) -> None:
+    def test_map_keeps_the_order_of_the_input(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """map() MUST give the results in the order of the input, whichever call ends first. (manual:
         Executor.map)
         """
@@ -155,13 +155,13 @@ class Mapping:
         closed.await_arrivals()
         opened.await_arrivals()
         result_of(executor.submit(calls.nothing))  # by the worker that ran the second: it has ended
-        taking = Meanwhile(lambda: list(results), "the iterator of map()")
+        taking = BackgroundCall(lambda: list(results), "the iterator of map()")
         taking.goes_on()
         closed.open()
         found = taking.outcome()
         assert found == ["first", "second"], f"map() gave {brief(found)}: not in the order of the input"
 
-    def test_map_of_many_keeps_every_result_in_order(self, make: Maker) -> None:
+    def test_map_of_many_keeps_every_result_in_order(self, make: ExecutorFactory) -> None:
         """map() over many items MUST give each result once, in the order of the input. (manual:
         Executor.map)
         """
@@ -169,14 +169,14 @@ class Mapping:
         found = taken(executor.map(calls.echo, range(300)))
         assert found == list(range(300)), "map() over 300 items lost, doubled or misplaced results"
 
-    def test_two_maps_do_not_mix(self, make: Maker) -> None:
+    def test_two_maps_do_not_mix(self, make: ExecutorFactory) -> None:
         """Each of two map() calls under way together MUST give its own results. (manual: Executor.map)"""
         executor = make(max_workers=2)
         squares, texts = executor.map(calls.square, range(20)), executor.map(str, range(20))
         found = finishes(lambda: list(zip(squares, texts, strict=True)), "two iterators of map()")
         assert found == [(number**2, str(number)) for number in range(20)], "two map() calls mixed up their results"
 
-    def test_map_calls_each_item_once(self, make: Maker, journal: Journal) -> None:
+    def test_map_calls_each_item_once(self, make: ExecutorFactory, journal: Journal) -> None:
         """map() MUST make one call for each item. (manual: Executor.map)"""
         executor = make(max_workers=2)
         taken(executor.map(calls.note, repeat(journal), range(20)))
@@ -205,7 +205,7 @@ class Mapping:
         until(lambda: len(journal.entries) == 4, "the calls of a map() whose results nobody has asked for")
         assert len(taken(results)) == 4, "map() lost results of calls that ran before they were asked for"
 
-    def test_map_runs_its_calls_side_by_side(self, make: Maker, gate: Gate) -> None:
+    def test_map_runs_its_calls_side_by_side(self, make: ExecutorFactory, gate: Gate) -> None:
         """map() SHOULD keep every worker busy. (DESIGN E2)"""
         executor = make(max_workers=2)
         results = executor.map(calls.pass_gate, [gate, gate], [1, 2])
@@ -213,7 +213,7 @@ class Mapping:
         gate.open()
         assert taken(results) == [1, 2], "two calls of map() side by side lost results"
 
-    def test_map_hands_out_a_result_while_later_calls_run(self, make: Maker, gates: GateMaker) -> None:
+    def test_map_hands_out_a_result_while_later_calls_run(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """map's iterator MUST hand out a result without waiting for later calls. (manual: Executor.map)"""
         executor = make(max_workers=2)
         opened, closed = gates(), gates()
@@ -228,7 +228,7 @@ class Mapping:
         Executor.map)
         """
         results = executor.map(calls.pass_gate, [gate], ["late"])
-        taking = Meanwhile(lambda: next(results), "next() of map's iterator")
+        taking = BackgroundCall(lambda: next(results), "next() of map's iterator")
         gate.await_arrivals()
         assert taking.goes_on(), "map's iterator did not wait for a result"
         gate.open()
@@ -334,7 +334,7 @@ class Mapping:
         results = executor.map(calls.pass_gate, [gate], ["late"], timeout=0)
         error_following(results, TimeoutError, "with timeout=0, while the call was blocked")
 
-    def test_map_gives_results_before_it_times_out(self, make: Maker, gates: GateMaker) -> None:
+    def test_map_gives_results_before_it_times_out(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """map's iterator MUST give the results that came in time before it raises TimeoutError. (manual:
         Executor.map)
         """
@@ -367,7 +367,7 @@ class Mapping:
         results = executor.map(calls.pass_gate, [gate], ["late"], timeout=seconds)
         called = time.monotonic()
         until(lambda: time.monotonic() > called + seconds, "the time limit to pass", 2 * seconds)
-        taking = Meanwhile(lambda: next(results), "next() of map's iterator")
+        taking = BackgroundCall(lambda: next(results), "next() of map's iterator")
         try:
             taking.goes_on(0.75 * seconds)  # one that counts from next() is still waiting: let it have the result
             gate.open()
@@ -428,7 +428,7 @@ class Mapping:
 
     # Chunks
 
-    def test_map_chunksize_does_not_change_the_results(self, make: Maker) -> None:
+    def test_map_chunksize_does_not_change_the_results(self, make: ExecutorFactory) -> None:
         """map() MUST give the same results with any positive chunksize. (manual: Executor.map)"""
         executor = make(max_workers=2)
         for chunksize in (1, 3, 7, 100):
@@ -479,7 +479,7 @@ class Mapping:
 
     # The buffer
 
-    def test_map_buffersize_does_not_change_the_results(self, make: Maker) -> None:
+    def test_map_buffersize_does_not_change_the_results(self, make: ExecutorFactory) -> None:
         """map() MUST give the same results with any buffersize. (manual: Executor.map)"""
         executor = make(max_workers=2)
         skip_unless_promised(executor, MAP_BUFFERSIZE)
@@ -513,14 +513,14 @@ class Mapping:
         assert len(drawn) <= 7, f"map() with buffersize=3 drew {len(drawn)} items when 4 results had been taken"
         assert taken(results) == list(range(4, 50)), "map() with buffersize lost the rest"
 
-    def test_map_buffersize_submits_ahead(self, make: Maker, gate: Gate) -> None:
+    def test_map_buffersize_submits_ahead(self, make: ExecutorFactory, gate: Gate) -> None:
         """map() with buffersize SHOULD have as many calls under way as the buffer and the workers take.
         (DESIGN E2)
         """
         executor = make(max_workers=2)
         skip_unless_promised(executor, MAP_BUFFERSIZE)
         results = self._buffered(executor, calls.pass_gate, repeat(gate, 6), range(6), buffersize=2)
-        taking = Meanwhile(lambda: next(results), "next() of map's iterator")
+        taking = BackgroundCall(lambda: next(results), "next() of map's iterator")
         gate.await_arrivals(2)
         gate.open()
         assert taking.outcome() == 0, "map() with buffersize=2 did not give the first result first"
@@ -628,7 +628,7 @@ class Mapping:
         self._last_does_not_run(executor, gate, journal, "map's iterator was closed")
 
     def test_map_iterator_that_is_dropped_cancels_the_waiting_calls(
-        self, executor: Executor, gates: GateMaker, journal: Journal
+        self, executor: Executor, gates: GateFactory, journal: Journal
     ) -> None:
         """The calls of a begun map's iterator that is dropped SHOULD be cancelled if they have not started.
         (DESIGN E9)
@@ -666,7 +666,9 @@ class Mapping:
             until(partial(gone, watch), "a result that map() has handed out to be freed")
 
     @only_where(os.name == "posix", "interrupting a wait needs POSIX signals")
-    def test_map_that_is_interrupted_withdraws_what_waits(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_map_that_is_interrupted_withdraws_what_waits(
+        self, make: ExecutorFactory, gate: Gate, journal: Journal
+    ) -> None:
         """A KeyboardInterrupt while map() is iterated in a `with` block SHOULD cancel the calls that wait, so that the
         block is left soon. (DESIGN E9)
         """

@@ -17,8 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import (
+from corefutures_conformance.deadlines import (
     Overdue,
     all_done,
     brief,
@@ -29,6 +28,7 @@ from corefutures_conformance.patience import (
     result_of,
     until,
 )
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import from_python, only_where, patient, requires
 from corefutures_conformance.worker import calls, carrying, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -44,11 +44,11 @@ class Resources:
 
     # After shutdown
 
-    def test_threads_end_at_shutdown(self, make: Maker) -> None:
+    def test_threads_end_at_shutdown(self, make: ExecutorFactory) -> None:
         """shutdown() MUST leave no thread of the executor. (manual: Executor.shutdown)"""
         _no_growth(lambda: _use(make), threading.active_count, "thread(s) left by executors that were shut down")
 
-    def test_threads_end_after_shutdown_without_wait(self, make: Maker) -> None:
+    def test_threads_end_after_shutdown_without_wait(self, make: ExecutorFactory) -> None:
         """The executor's threads MUST end after shutdown(wait=False), when the calls are done. (manual:
         Executor.shutdown)
         """
@@ -58,7 +58,7 @@ class Resources:
             "thread(s) left after shutdown(wait=False)",
         )
 
-    def test_unused_executor_leaves_no_thread(self, make: Maker) -> None:
+    def test_unused_executor_leaves_no_thread(self, make: ExecutorFactory) -> None:
         """shutdown() of an executor that was never used MUST leave no thread. (manual: Executor.shutdown)"""
 
         def make_and_leave() -> None:
@@ -68,7 +68,7 @@ class Resources:
         _no_growth(make_and_leave, threading.active_count, "thread(s) left by executors that were never used")
 
     @requires("shares_memory")
-    def test_threads_that_called_end_at_shutdown(self, make: Maker) -> None:
+    def test_threads_that_called_end_at_shutdown(self, make: ExecutorFactory) -> None:
         """The very threads that ran calls SHOULD have ended after shutdown(). (DESIGN E6)"""
         executor = make(max_workers=2)
         threads = {result_of(executor.submit(threading.current_thread)) for _ in range(4)}
@@ -80,7 +80,7 @@ class Resources:
 
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
-    def test_processes_end_at_shutdown(self, make: Maker, gate: Gate) -> None:
+    def test_processes_end_at_shutdown(self, make: ExecutorFactory, gate: Gate) -> None:
         """shutdown() SHOULD leave no process of the executor, not even an unreaped one. (DESIGN E6)"""
         executor = make(max_workers=2)
         futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
@@ -92,7 +92,7 @@ class Resources:
 
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
-    def test_processes_end_after_shutdown_without_wait(self, make: Maker, gate: Gate) -> None:
+    def test_processes_end_after_shutdown_without_wait(self, make: ExecutorFactory, gate: Gate) -> None:
         """Worker processes SHOULD end after shutdown(wait=False), when the calls are done. (DESIGN E6)"""
         executor = make(max_workers=1)
         future = executor.submit(carrying.announce_pid, gate)
@@ -104,7 +104,7 @@ class Resources:
 
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
-    def test_processes_end_after_a_loss(self, make: Maker, gate: Gate) -> None:
+    def test_processes_end_after_a_loss(self, make: ExecutorFactory, gate: Gate) -> None:
         """shutdown() SHOULD leave no process, also when another worker was lost. (DESIGN E6)"""
         executor = make(max_workers=2)
         futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
@@ -117,7 +117,7 @@ class Resources:
         _until_or_say(lambda: not any(map(_exists, pids)), "a worker process was left after a loss and shutdown()")
 
     @requires(same_process=False)
-    def test_threads_end_after_a_loss(self, make: Maker) -> None:
+    def test_threads_end_after_a_loss(self, make: ExecutorFactory) -> None:
         """shutdown() MUST leave no thread, also when a worker was lost. (manual: Executor.shutdown)"""
 
         def lose() -> None:
@@ -128,13 +128,13 @@ class Resources:
         _no_growth(lose, threading.active_count, "thread(s) left by executors that lost a worker")
 
     @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
-    def test_descriptors_are_closed_at_shutdown(self, make: Maker) -> None:
+    def test_descriptors_are_closed_at_shutdown(self, make: ExecutorFactory) -> None:
         """shutdown() MUST leave no open descriptor. (manual: Executor.shutdown)"""
         _no_growth(lambda: _use(make), _descriptors, "descriptor(s) left open by executors that were shut down")
 
     @requires(same_process=False)
     @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
-    def test_descriptors_are_closed_after_a_loss(self, make: Maker) -> None:
+    def test_descriptors_are_closed_after_a_loss(self, make: ExecutorFactory) -> None:
         """shutdown() MUST leave no open descriptor, also when a worker was lost. (manual:
         Executor.shutdown)
         """
@@ -148,7 +148,7 @@ class Resources:
 
     @requires(same_process=False)
     @only_where(os.path.isdir(SHARED_MEMORY), "looking for shared memory needs /dev/shm")
-    def test_shared_memory_is_freed(self, make: Maker) -> None:
+    def test_shared_memory_is_freed(self, make: ExecutorFactory) -> None:
         """No shared memory SHOULD be left of arguments and results. (DESIGN E6)"""
         size = 3_141_593
         before = _files_of_size(size)
@@ -162,7 +162,7 @@ class Resources:
 
     @requires(same_process=False)
     @only_where(os.path.isdir(SHARED_MEMORY), "looking for named semaphores needs /dev/shm")
-    def test_named_semaphores_are_freed(self, make: Maker) -> None:
+    def test_named_semaphores_are_freed(self, make: ExecutorFactory) -> None:
         """shutdown() SHOULD leave no named semaphore. (DESIGN E6)"""
         others = _named_semaphores()
         _no_growth(
@@ -173,24 +173,24 @@ class Resources:
 
     @requires("same_process")
     @from_python(3, 14)
-    def test_interpreters_end_at_shutdown(self, make: Maker) -> None:
+    def test_interpreters_end_at_shutdown(self, make: ExecutorFactory) -> None:
         """shutdown() SHOULD leave no interpreter of the executor. (DESIGN E6)"""
         _no_growth(lambda: _use(make), _interpreters, "interpreter(s) left by executors that were shut down")
 
-    def test_executor_is_freed_after_shutdown(self, make: Maker) -> None:
+    def test_executor_is_freed_after_shutdown(self, make: ExecutorFactory) -> None:
         """An executor that was shut down SHOULD be freed when nobody refers to it. (DESIGN E6)"""
-        executor = make.unremembered(max_workers=1)
+        executor = make.untracked(max_workers=1)
         result_of(executor.submit(calls.nothing))
         finishes(executor.shutdown, "shutdown()")
         reference = weakref.ref(executor)
         del executor
         _until_or_say(lambda: _is_gone(reference), "an executor was still referred to after shutdown()")
 
-    def test_done_future_does_not_keep_its_executor(self, make: Maker) -> None:
+    def test_done_future_does_not_keep_its_executor(self, make: ExecutorFactory) -> None:
         """An executor that was shut down SHOULD be freed while somebody refers to a future of it that is done.
         (DESIGN F6)
         """
-        executor = make.unremembered(max_workers=1)
+        executor = make.untracked(max_workers=1)
         future = executor.submit(calls.nothing)
         result_of(future)
         finishes(executor.shutdown, "shutdown()")
@@ -204,7 +204,7 @@ class Resources:
 
     # While calls come and go
 
-    def test_threads_do_not_grow_with_calls(self, make: Maker) -> None:
+    def test_threads_do_not_grow_with_calls(self, make: ExecutorFactory) -> None:
         """The number of threads SHOULD not grow with the number of calls. (DESIGN E6)"""
         executor = make(max_workers=2)
 
@@ -216,7 +216,7 @@ class Resources:
         _no_growth(call, threading.active_count, "thread(s) more", rounds=3)
 
     @requires("shares_memory")
-    def test_never_more_threads_than_workers_call(self, make: Maker) -> None:
+    def test_never_more_threads_than_workers_call(self, make: ExecutorFactory) -> None:
         """At most max_workers threads SHOULD be alive of those that run calls. (DESIGN E2)"""
         executor = make(max_workers=2)
         threads = [executor.submit(threading.current_thread) for _ in range(40)]
@@ -228,14 +228,14 @@ class Resources:
 
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
-    def test_never_more_processes_than_workers(self, make: Maker) -> None:
+    def test_never_more_processes_than_workers(self, make: ExecutorFactory) -> None:
         """At most max_workers processes SHOULD be alive of those that run calls. (DESIGN E2)"""
         executor = make(max_workers=2)
         pids = {result_of(future)[0] for future in [executor.submit(calls.place) for _ in range(20)]}
         _until_or_say(lambda: sum(map(_exists, pids)) <= 2, "more than max_workers processes that ran calls lived on")
 
     @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
-    def test_descriptors_do_not_grow_with_calls(self, make: Maker) -> None:
+    def test_descriptors_do_not_grow_with_calls(self, make: ExecutorFactory) -> None:
         """The number of open descriptors SHOULD not grow with the number of calls. (DESIGN E6)"""
         executor = make(max_workers=1)
 
@@ -412,7 +412,7 @@ def _raised_and_forgotten(executor: Executor) -> weakref.ref[Future[Any]]:
     return reference
 
 
-def _use(make: Maker, *, wait: bool = True) -> None:
+def _use(make: ExecutorFactory, *, wait: bool = True) -> None:
     executor = make(max_workers=2)
     futures = [executor.submit(calls.echo, number) for number in range(4)]
     finishes(lambda: executor.shutdown(wait=wait), "shutdown()")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import all_done, brief, done, finishes, joined, result_of
+from corefutures_conformance.deadlines import all_done, brief, done, finishes, joined, result_of
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import requires
 from corefutures_conformance.worker import calls, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -80,7 +80,7 @@ class Results:
         assert inspect.iscoroutine(got), f"the call returned a coroutine, result() {brief(got)}"
         got.close()
 
-    def test_results_belong_to_their_calls(self, make: Maker) -> None:
+    def test_results_belong_to_their_calls(self, make: ExecutorFactory) -> None:
         """Each future MUST give the result of its own call. (manual: Executor.submit)"""
         executor = make(max_workers=2)
         futures = [executor.submit(calls.square, number) for number in range(80)]
@@ -277,7 +277,7 @@ class Results:
             assert future.done(), "done() was False after result() had returned"
             assert not future.running(), "running() was True after result() had returned"
 
-    def test_result_is_there_when_done(self, make: Maker) -> None:
+    def test_result_is_there_when_done(self, make: ExecutorFactory) -> None:
         """A future that says it is done SHOULD have its outcome. (DESIGN F2)"""
         executor = make(max_workers=2)
         for number in range(40):

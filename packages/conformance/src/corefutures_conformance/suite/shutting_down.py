@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance import departure
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.meanwhile import Meanwhile
-from corefutures_conformance.patience import (
+from corefutures_conformance import exit_program
+from corefutures_conformance.background import BackgroundCall
+from corefutures_conformance.deadlines import (
     Overdue,
     all_done,
     brief,
@@ -25,6 +24,7 @@ from corefutures_conformance.patience import (
     short_limit,
     until,
 )
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.rules import only_where, patient, requires
 from corefutures_conformance.worker import calls
 from corefutures_conformance.worker.gates import Gate
@@ -40,9 +40,9 @@ def shut(executor: Executor, **options: bool) -> None:
     finishes(lambda: executor.shutdown(**options), f"shutdown({written})")
 
 
-def shutting(executor: Executor, **options: bool) -> Meanwhile[None]:
+def shutting(executor: Executor, **options: bool) -> BackgroundCall[None]:
     """Shut down in a thread of its own."""
-    return Meanwhile(lambda: executor.shutdown(**options), "shutdown()")
+    return BackgroundCall(lambda: executor.shutdown(**options), "shutdown()")
 
 
 def occupied(executor: Executor, gate: Gate, journal: Journal) -> tuple[Future[Any], list[Future[Any]]]:
@@ -91,7 +91,7 @@ class ShuttingDown:
         refuses(executor, "shutdown()")
         refuses(executor, "shutdown()")
 
-    def test_shutdown_of_an_unused_executor_makes_submit_fail(self, make: Maker) -> None:
+    def test_shutdown_of_an_unused_executor_makes_submit_fail(self, make: ExecutorFactory) -> None:
         """submit() after shutdown() of an unused executor MUST raise RuntimeError. (manual:
         Executor.shutdown)
         """
@@ -137,7 +137,7 @@ class ShuttingDown:
             return
         raise AssertionError(f"map() after shutdown() returned {brief(results)} instead of raising RuntimeError")
 
-    def test_shutdown_leaves_other_executors_alone(self, make: Maker, gate: Gate) -> None:
+    def test_shutdown_leaves_other_executors_alone(self, make: ExecutorFactory, gate: Gate) -> None:
         """shutdown() MUST touch nothing of another executor. (manual: Executor.shutdown)"""
         first, second = make(max_workers=1), make(max_workers=1)
         running = second.submit(calls.pass_gate, gate, "ran")
@@ -162,7 +162,7 @@ class ShuttingDown:
         assert running.done(), "shutdown(wait=True) returned before the running call's future had ended"
         assert result_of(running) == "ran", "a call that ran during shutdown(wait=True) lost its result"
 
-    def test_shutdown_waits_for_every_worker(self, make: Maker, gates: GateMaker) -> None:
+    def test_shutdown_waits_for_every_worker(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """shutdown(wait=True) MUST not return while any of several calls runs. (manual: Executor.shutdown)"""
         executor = make(max_workers=2)
         barriers = [gates(), gates()]
@@ -203,7 +203,7 @@ class ShuttingDown:
         found = [result_of(future) for future in waiting]
         assert found == list(range(LONG_ENOUGH)), f"calls that waited at shutdown(wait=True) gave {brief(found)}"
 
-    def test_shutdown_right_after_many_calls_completes_them(self, make: Maker, journal: Journal) -> None:
+    def test_shutdown_right_after_many_calls_completes_them(self, make: ExecutorFactory, journal: Journal) -> None:
         """shutdown(wait=True) right after many submit() calls MUST let all of them run. (manual:
         Executor.shutdown)
         """
@@ -228,7 +228,7 @@ class ShuttingDown:
         assert isinstance(error_of(failing), ValueError), "a call that raised during shutdown lost its exception"
         assert journal.entries == ["last"], "a call behind a failed one did not run once"
 
-    def test_shutdown_right_after_map_keeps_the_results(self, make: Maker) -> None:
+    def test_shutdown_right_after_map_keeps_the_results(self, make: ExecutorFactory) -> None:
         """The results of map() MUST be there also after a shutdown() right behind it. (manual:
         Executor.shutdown)
         """
@@ -283,7 +283,7 @@ class ShuttingDown:
         Executor.shutdown)
         """
         running = executor.submit(calls.pass_gate, gate, "ran")
-        asking = Meanwhile(running.result, "result()")
+        asking = BackgroundCall(running.result, "result()")
         gate.await_arrivals()
         shut(executor, wait=False)
         assert asking.goes_on(), "result() returned while the call was blocked"
@@ -374,7 +374,7 @@ class ShuttingDown:
         Future.result)
         """
         _, waiting = occupied(executor, gate, journal)
-        asking = Meanwhile(waiting[-1].result, "result()")
+        asking = BackgroundCall(waiting[-1].result, "result()")
         assert asking.goes_on(), "result() returned while the call was pending"
         shut(executor, wait=False, cancel_futures=True)
         try:
@@ -398,7 +398,7 @@ class ShuttingDown:
     def test_shutdown_with_cancel_wakes_wait(self, executor: Executor, gate: Gate, journal: Journal) -> None:
         """wait() SHOULD return when shutdown() has cancelled what it waits for. (DESIGN F5)"""
         _, waiting = occupied(executor, gate, journal)
-        waits = Meanwhile(lambda: wait(waiting[-1:]), "wait()")
+        waits = BackgroundCall(lambda: wait(waiting[-1:]), "wait()")
         assert waits.goes_on(), "wait() returned while the call was pending"
         shut(executor, wait=False, cancel_futures=True)
         gate.open()
@@ -456,7 +456,7 @@ class ShuttingDown:
         gate.open()
         result_of(running)
 
-    def test_shutdown_again_returns(self, make: Maker) -> None:
+    def test_shutdown_again_returns(self, make: ExecutorFactory) -> None:
         """shutdown() SHOULD do no harm when it is called again, whatever the arguments. (DESIGN E6)"""
         combinations: list[dict[str, bool]] = [
             {"wait": first, "cancel_futures": second} for first in (True, False) for second in (True, False)
@@ -503,7 +503,7 @@ class ShuttingDown:
             ending.outcome()
         assert result_of(running) == "ran", "two shutdown() calls at once spoiled a result"
 
-    def test_shutdown_during_submit_loses_no_call(self, make: Maker, journal: Journal) -> None:
+    def test_shutdown_during_submit_loses_no_call(self, make: ExecutorFactory, journal: Journal) -> None:
         """Every future that submit() returned during a shutdown() SHOULD end with its call's result. (DESIGN
         E1)
         """
@@ -517,7 +517,7 @@ class ShuttingDown:
             except RuntimeError:
                 pass
 
-        submitting = Meanwhile(submit_on, "submit()")
+        submitting = BackgroundCall(submit_on, "submit()")
         until(lambda: len(futures) > 20, "some calls to be submitted")
         shut(executor, wait=True)
         submitting.outcome()
@@ -586,14 +586,14 @@ class ShuttingDown:
 
     # The context manager
 
-    def test_with_gives_the_executor(self, make: Maker) -> None:
+    def test_with_gives_the_executor(self, make: ExecutorFactory) -> None:
         """The `with` statement MUST bind the executor itself. (PEP 3148)"""
         executor = make(max_workers=1)
         with executor as bound:
             assert bound is executor, f"`with executor as x` bound {brief(bound)}"
             assert result_of(bound.submit(calls.echo, 1)) == 1, "a call inside the with block gave a wrong result"
 
-    def test_with_waits_for_its_calls(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_with_waits_for_its_calls(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
         """Leaving the `with` block MUST wait for the calls. (manual: Executor.shutdown)"""
         executor = make(max_workers=1)
 
@@ -602,7 +602,7 @@ class ShuttingDown:
                 futures.extend([executor.submit(calls.pass_gate, gate), executor.submit(calls.note, journal, "waited")])
 
         futures: list[Future[Any]] = []
-        leaving = Meanwhile(block, "leaving the with block")
+        leaving = BackgroundCall(block, "leaving the with block")
         gate.await_arrivals()
         assert leaving.goes_on(), "the with block was left while a call was running"
         gate.open()
@@ -611,7 +611,7 @@ class ShuttingDown:
         assert journal.entries == ["waited"], "leaving the with block lost a waiting call"
         refuses(executor, "the with block")
 
-    def test_with_passes_on_an_exception(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_with_passes_on_an_exception(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
         """An exception in the `with` block MUST get out of it, after the calls have ended. (manual:
         Executor.shutdown)
         """
@@ -623,7 +623,7 @@ class ShuttingDown:
                 futures.extend([executor.submit(calls.pass_gate, gate), executor.submit(calls.note, journal, "waited")])
                 raise KeyError("from the block")
 
-        leaving = Meanwhile(block, "leaving the with block")
+        leaving = BackgroundCall(block, "leaving the with block")
         gate.await_arrivals()
         assert leaving.goes_on(), "the with block was left by an exception while a call was running"
         gate.open()
@@ -640,7 +640,9 @@ class ShuttingDown:
         assert journal.entries == ["waited"], "leaving the with block by an exception lost a waiting call"
         refuses(executor, "the with block")
 
-    def test_with_that_is_interrupted_cancels_what_waits(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_with_that_is_interrupted_cancels_what_waits(
+        self, make: ExecutorFactory, gate: Gate, journal: Journal
+    ) -> None:
         """A `with` block that is left by KeyboardInterrupt SHOULD cancel the calls that wait, so that it is left soon.
         (DESIGN E6)
         """
@@ -652,7 +654,7 @@ class ShuttingDown:
                 waiting.extend(occupied(executor, gate, journal)[1])
                 raise KeyboardInterrupt
 
-        leaving = Meanwhile(block, "leaving the with block")
+        leaving = BackgroundCall(block, "leaving the with block")
         with contextlib.suppress(Overdue):
             until(lambda: len(waiting) == LONG_ENOUGH and waiting[-1].cancelled(), "", short_limit())
         gate.open()
@@ -660,7 +662,7 @@ class ShuttingDown:
         assert waiting[-1].cancelled(), "a call that waited when an interrupt left the with block was not cancelled"
         assert str(LONG_ENOUGH - 1) not in journal.entries, "a call ran after an interrupt had left the with block"
 
-    def test_with_passes_on_what_is_no_exception(self, make: Maker) -> None:
+    def test_with_passes_on_what_is_no_exception(self, make: ExecutorFactory) -> None:
         """A KeyboardInterrupt or SystemExit in the `with` block MUST get out of it. (manual: Executor.shutdown)"""
         for kind in (KeyboardInterrupt, SystemExit, GeneratorExit):
             executor = make(max_workers=1)
@@ -675,7 +677,7 @@ class ShuttingDown:
                 continue
             raise AssertionError(f"the with block swallowed {kind.__name__}")
 
-    def test_with_after_shutdown_is_harmless(self, make: Maker) -> None:
+    def test_with_after_shutdown_is_harmless(self, make: ExecutorFactory) -> None:
         """A `with` block whose executor was shut down inside SHOULD be left without an error. (DESIGN E6)"""
         executor = make(max_workers=1)
 
@@ -689,11 +691,11 @@ class ShuttingDown:
 
     # Dropped, and at interpreter exit
 
-    def test_calls_of_a_dropped_executor_complete(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_calls_of_a_dropped_executor_complete(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
         """The futures of an executor that is dropped without shutdown SHOULD end with their results. (DESIGN
         E1)
         """
-        executor = make.unremembered(max_workers=1)
+        executor = make.untracked(max_workers=1)
         running, waiting = occupied(executor, gate, journal)
         del executor
         gc.collect()
@@ -742,7 +744,7 @@ class ShuttingDown:
         if "<locals>" in type(self).__qualname__:
             pytest.skip("the test class is inside a function: another program cannot find it")
         errors = os.path.join(folder, "errors")
-        program = departure.start(self, manner, gate, journal, errors, count)
+        program = exit_program.start(self, manner, gate, journal, errors, count)
         try:
             if manner == "cancelling":
                 until(

@@ -16,8 +16,8 @@ from typing import Any
 from hypothesis import Phase, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.patience import all_done, brief, done, finishes, until
+from corefutures_conformance.deadlines import all_done, brief, done, finishes, until
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.rules import patient
 from corefutures_conformance.worker import calls, carrying
 from corefutures_conformance.worker.gates import Gate
@@ -47,8 +47,8 @@ class _History(RuleBasedStateMachine):
     workers: int
     strict: bool
     shuts_down: bool
-    make: Maker
-    gates: GateMaker
+    make: ExecutorFactory
+    gates: GateFactory
     journal: Journal
     failures: list[tuple[BaseException, list[str]]]
     shared: list[Executor]
@@ -277,7 +277,7 @@ class Stateful:
 
     @patient(3)
     def test_histories_with_one_worker(
-        self, make: Maker, gates: GateMaker, journal: Journal, capabilities: Mapping[str, bool]
+        self, make: ExecutorFactory, gates: GateFactory, journal: Journal, capabilities: Mapping[str, bool]
     ) -> None:
         """Whatever the history, no call MUST be lost, run twice or end in a wrong way. (manual:
         Executor.submit)
@@ -286,7 +286,7 @@ class Stateful:
 
     @patient(3)
     def test_histories_with_two_workers(
-        self, make: Maker, gates: GateMaker, journal: Journal, capabilities: Mapping[str, bool]
+        self, make: ExecutorFactory, gates: GateFactory, journal: Journal, capabilities: Mapping[str, bool]
     ) -> None:
         """Whatever the history, no call of two workers MUST be lost, run twice or end in a wrong way.
         (manual: Executor.submit)
@@ -295,7 +295,7 @@ class Stateful:
 
     @patient(3)
     def test_histories_with_shutdown(
-        self, make: Maker, gates: GateMaker, journal: Journal, capabilities: Mapping[str, bool]
+        self, make: ExecutorFactory, gates: GateFactory, journal: Journal, capabilities: Mapping[str, bool]
     ) -> None:
         """Whatever the history, calls MUST end as shutdown() promises, and later ones be refused. (manual:
         Executor.shutdown)
@@ -304,7 +304,7 @@ class Stateful:
 
     @patient(3)
     def test_histories_with_true_states(
-        self, make: Maker, gates: GateMaker, journal: Journal, capabilities: Mapping[str, bool]
+        self, make: ExecutorFactory, gates: GateFactory, journal: Journal, capabilities: Mapping[str, bool]
     ) -> None:
         """Whatever the history, waiting calls SHOULD be cancellable, and calls start when a worker is free.
         (DESIGN E2, E3)
@@ -313,8 +313,8 @@ class Stateful:
 
 
 def _explore(
-    make: Maker,
-    gates: GateMaker,
+    make: ExecutorFactory,
+    gates: GateFactory,
     journal: Journal,
     capabilities: Mapping[str, bool],
     *,

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.meanwhile import Meanwhile
-from corefutures_conformance.patience import all_done, brief, error_of, finishes, result_of, until
+from corefutures_conformance.background import BackgroundCall
+from corefutures_conformance.deadlines import all_done, brief, error_of, finishes, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import patient, requires
 from corefutures_conformance.worker import calls, carrying, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -27,7 +27,7 @@ class Stress:
     """Rules that must hold in a crowd."""
 
     @patient(2)
-    def test_many_calls_from_one_thread(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_many_calls_from_one_thread(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """Thousands of calls MUST all return, each its own result. (manual: Executor.submit)"""
         executor = make(max_workers=2)
         count = _much(capabilities, 3000)
@@ -38,7 +38,7 @@ class Stress:
 
     @patient(2)
     def test_many_calls_from_many_threads(
-        self, make: Maker, capabilities: Mapping[str, bool], journal: Journal
+        self, make: ExecutorFactory, capabilities: Mapping[str, bool], journal: Journal
     ) -> None:
         """Calls submitted from many threads MUST each run once and return their own result. (manual:
         Executor.submit)
@@ -59,7 +59,7 @@ class Stress:
         assert len(entries) == 8 * count, f"{8 * count - len(entries)} of {8 * count} calls did not run"
         assert max(entries.values()) == 1, f"a call ran {max(entries.values())} times"
 
-    def test_many_failing_calls(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_many_failing_calls(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """Each of many failing calls MUST raise its own exception. (manual: Future.exception)"""
         executor = make(max_workers=2)
         count = _much(capabilities, 500)
@@ -67,7 +67,7 @@ class Stress:
         found = [error_of(future).args for future in futures]
         assert found == [(number,) for number in range(count)], "exceptions went to other calls' futures"
 
-    def test_maps_from_many_threads(self, make: Maker) -> None:
+    def test_maps_from_many_threads(self, make: ExecutorFactory) -> None:
         """Maps in several threads at once MUST each yield their own results. (manual: Executor.map)"""
         executor = make(max_workers=2)
         wrong: list[object] = []
@@ -82,7 +82,9 @@ class Stress:
         assert not wrong, f"maps in several threads mixed their results: {brief(wrong)}"
 
     @patient(2)
-    def test_submit_races_cancel(self, make: Maker, capabilities: Mapping[str, bool], journal: Journal) -> None:
+    def test_submit_races_cancel(
+        self, make: ExecutorFactory, capabilities: Mapping[str, bool], journal: Journal
+    ) -> None:
         """A call that cancel() returned True for MUST not run, and any other runs once. (manual:
         Future.cancel)
         """
@@ -120,7 +122,7 @@ class Stress:
         assert found == "next", f"the call after many cancelled ones returned {brief(found)}"
         _compare(Counter(journal.entries), expected)
 
-    def test_submit_races_shutdown(self, make: Maker, journal: Journal) -> None:
+    def test_submit_races_shutdown(self, make: ExecutorFactory, journal: Journal) -> None:
         """A call submitted while shutdown() runs in another thread MUST be refused with RuntimeError, or run.
         (manual: Executor.shutdown)
         """
@@ -156,7 +158,7 @@ class Stress:
             ran = Counter(entry for entry in journal.entries if entry.startswith(f"{workers}."))
             _compare(ran, Counter(future.result(timeout=0) for future in accepted))
 
-    def test_cancel_races_shutdown(self, make: Maker, gate: Gate, journal: Journal) -> None:
+    def test_cancel_races_shutdown(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
         """Each call MUST end while cancel() and shutdown(cancel_futures=True) run in many threads. (manual:
         Executor.shutdown)
         """
@@ -180,7 +182,7 @@ class Stress:
         expected = Counter(str(number) for number, future in enumerate(futures) if not future.cancelled())
         _compare(Counter(journal.entries), expected)
 
-    def test_shutdowns_race(self, make: Maker, gate: Gate) -> None:
+    def test_shutdowns_race(self, make: ExecutorFactory, gate: Gate) -> None:
         """shutdown() in several threads at once SHOULD return in each, when the calls are done.
         (DESIGN E6)
         """
@@ -192,13 +194,13 @@ class Stress:
             executor.shutdown(wait=True)
             late.append(sum(not future.done() for future in futures))
 
-        ending = Meanwhile(lambda: _all_at_once(end, 5), "shutdown() in five threads")
+        ending = BackgroundCall(lambda: _all_at_once(end, 5), "shutdown() in five threads")
         ending.goes_on()  # one that does not wait has returned by now
         gate.open()
         ending.outcome()
         assert late == [0] * 5, f"shutdown(wait=True) returned with {max(late)} calls unfinished"
 
-    def test_executors_in_quick_succession(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_executors_in_quick_succession(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """Executors made, used and shut down in quick succession MUST run their calls. (manual:
         Executor.shutdown)
         """
@@ -248,7 +250,7 @@ class Stress:
         result_of(executor.submit(calls.nothing))
         assert len(called) == len(set(called)) == expected, f"{len(called)} callbacks were called instead of {expected}"
 
-    def test_waiters_race_the_end(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_waiters_race_the_end(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """wait() MUST not miss the end of a call, however threads are switched. (manual: wait)"""
         executor = make(max_workers=2)
         interval = sys.getswitchinterval()
@@ -261,7 +263,7 @@ class Stress:
         finally:
             sys.setswitchinterval(interval)
 
-    def test_as_completed_over_many(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_as_completed_over_many(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """as_completed() over many calls MUST yield each once. (manual: as_completed)"""
         executor = make(max_workers=2)
         futures = [executor.submit(calls.echo, number) for number in range(_much(capabilities, 800))]
@@ -269,7 +271,7 @@ class Stress:
         assert len(found) == len(set(found)) == len(futures), f"as_completed() yielded {len(found)} of {len(futures)}"
 
     @requires("shares_memory")
-    def test_calls_submit_calls(self, make: Maker, journal: Journal) -> None:
+    def test_calls_submit_calls(self, make: ExecutorFactory, journal: Journal) -> None:
         """Calls SHOULD be able to submit calls to their own executor. (DESIGN E1)"""
         executor = make(max_workers=2)
         outer = [executor.submit(carrying.submit_more, executor, journal, str(number), 10) for number in range(20)]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import all_done, brief, error_of, finishes, joined, result_of, until
+from corefutures_conformance.deadlines import all_done, brief, error_of, finishes, joined, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import requires
 from corefutures_conformance.worker import calls, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -281,7 +281,7 @@ class Submitting:
         error = error_of(future)
         assert isinstance(error, TypeError), f"a call that lacks an argument ended in {brief(error)}"
 
-    def test_max_workers_must_be_positive(self, make: Maker) -> None:
+    def test_max_workers_must_be_positive(self, make: ExecutorFactory) -> None:
         """Making an executor with max_workers 0 or negative SHOULD raise ValueError. (manual:
         ProcessPoolExecutor)
         """
@@ -294,7 +294,7 @@ class Submitting:
 
     # Execution
 
-    def test_each_call_runs_exactly_once(self, make: Maker, journal: Journal) -> None:
+    def test_each_call_runs_exactly_once(self, make: ExecutorFactory, journal: Journal) -> None:
         """Every submitted call MUST be executed exactly once. (PEP 3148)"""
         executor = make(max_workers=2)
         all_done([executor.submit(calls.note, journal, number) for number in range(60)])
@@ -331,7 +331,7 @@ class Submitting:
         if interpreter == calls.place()[1]:
             assert (process, thread) != here, "the call ran in the very thread that submitted it"
 
-    def test_submit_from_several_threads(self, make: Maker, journal: Journal) -> None:
+    def test_submit_from_several_threads(self, make: ExecutorFactory, journal: Journal) -> None:
         """submit() MUST work from several threads at once, losing and doubling no call. (PEP 3148)"""
         executor = make(max_workers=2)
         start = threading.Barrier(4)
@@ -352,7 +352,7 @@ class Submitting:
         assert ran == list(range(100)), f"of 100 calls from four threads these ran: {brief(ran)}"
 
     @requires("shares_memory")
-    def test_a_call_may_submit(self, make: Maker) -> None:
+    def test_a_call_may_submit(self, make: ExecutorFactory) -> None:
         """A call SHOULD be able to submit another to its own executor. (DESIGN F3)"""
         executor = make(max_workers=1)
         inner = result_of(executor.submit(lambda: executor.submit(calls.echo, 42)))

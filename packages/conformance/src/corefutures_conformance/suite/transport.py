@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.fixtures import Maker
-from corefutures_conformance.patience import Overdue, all_done, brief, error_of, finishes, limit, result_of, until
+from corefutures_conformance.deadlines import Overdue, all_done, brief, error_of, finishes, limit, result_of, until
+from corefutures_conformance.fixtures import ExecutorFactory
 from corefutures_conformance.rules import patient, requires
 from corefutures_conformance.worker import calls, carrying, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -358,56 +358,56 @@ class Transport:
     # … of that one call, with the cause
 
     @requires("pickles")
-    def test_unpicklable_argument_fails_alone(self, make: Maker) -> None:
+    def test_unpicklable_argument_fails_alone(self, make: ExecutorFactory) -> None:
         """An argument that cannot be pickled SHOULD fail that one future, with the cause. (DESIGN E4)"""
         _tells_why(_fails_alone(make, calls.echo, hostile.AtPickling(hostile.fail)), "hostile object")
 
     @requires("pickles")
-    def test_unpicklable_callable_fails_alone(self, make: Maker) -> None:
+    def test_unpicklable_callable_fails_alone(self, make: ExecutorFactory) -> None:
         """A callable that cannot be pickled SHOULD fail that one future, with the cause. (DESIGN E4)"""
         _tells_why(_fails_alone(make, carrying.OddCallable(hostile.fail)), "hostile object")
 
     @requires("pickles")
-    def test_unpicklable_result_fails_alone(self, make: Maker) -> None:
+    def test_unpicklable_result_fails_alone(self, make: ExecutorFactory) -> None:
         """A result that cannot be pickled SHOULD fail that one future, with the cause. (DESIGN E4)"""
         _tells_why(_fails_alone(make, hostile.make_at_pickling, hostile.fail), "hostile object")
 
     @requires("pickles")
-    def test_unpicklable_exception_fails_alone(self, make: Maker) -> None:
+    def test_unpicklable_exception_fails_alone(self, make: ExecutorFactory) -> None:
         """An exception that cannot be pickled SHOULD fail that one future, and tell what it was.
         (DESIGN E4)
         """
         _tells_why(_fails_alone(make, hostile.raise_at_pickling, hostile.fail), "hostile object")
 
     @requires("pickles")
-    def test_argument_that_does_not_unpickle_fails_alone(self, make: Maker) -> None:
+    def test_argument_that_does_not_unpickle_fails_alone(self, make: ExecutorFactory) -> None:
         """An argument that fails at unpickling SHOULD fail that one future, with the cause. (DESIGN E4)"""
         _tells_why(_fails_alone(make, calls.echo, hostile.AtUnpickling(hostile.fail)), "hostile object")
 
     @requires("pickles")
-    def test_argument_that_exits_at_unpickling_fails_alone(self, make: Maker) -> None:
+    def test_argument_that_exits_at_unpickling_fails_alone(self, make: ExecutorFactory) -> None:
         """An argument that raises SystemExit at unpickling SHOULD fail that one future. (DESIGN E4)"""
         _fails_alone(make, calls.echo, hostile.AtUnpickling(hostile.leave))
 
     @requires("pickles")
-    def test_result_that_does_not_unpickle_fails_alone(self, make: Maker) -> None:
+    def test_result_that_does_not_unpickle_fails_alone(self, make: ExecutorFactory) -> None:
         """A result that fails at unpickling SHOULD fail that one future, with the cause. (DESIGN E4)"""
         _tells_why(_fails_alone(make, hostile.make_at_unpickling, hostile.fail), "hostile object")
 
     @requires("pickles")
-    def test_result_that_exits_at_unpickling_fails_alone(self, make: Maker) -> None:
+    def test_result_that_exits_at_unpickling_fails_alone(self, make: ExecutorFactory) -> None:
         """A result that raises SystemExit at unpickling SHOULD fail that one future. (DESIGN E4)"""
         _fails_alone(make, hostile.make_at_unpickling, hostile.leave)
 
     @requires("pickles")
-    def test_exception_that_does_not_unpickle_fails_alone(self, make: Maker) -> None:
+    def test_exception_that_does_not_unpickle_fails_alone(self, make: ExecutorFactory) -> None:
         """An exception that cannot be unpickled SHOULD fail that one future, and tell what it was.
         (DESIGN E4)
         """
         _tells_why(_fails_alone(make, hostile.raise_clumsy, 7, "clumsy text"), "clumsy text")
 
     @requires("pickles")
-    def test_too_deep_result_fails_alone(self, make: Maker) -> None:
+    def test_too_deep_result_fails_alone(self, make: ExecutorFactory) -> None:
         """A result nested too deeply for pickle SHOULD fail that one future. (DESIGN E4)"""
         _fails_alone(make, carrying.nested, TOO_DEEP)
 
@@ -437,7 +437,7 @@ def _refused(executor: Executor, fn: Callable[..., Any], *args: object) -> BaseE
     return error_of(future)
 
 
-def _fails_alone(make: Maker, fn: Callable[..., Any], *args: object) -> BaseException:
+def _fails_alone(make: ExecutorFactory, fn: Callable[..., Any], *args: object) -> BaseException:
     """Submit what cannot cross among good calls: it fails in its future, they do not, the pool lives."""
     executor = make(max_workers=2)
     before = [executor.submit(calls.square, number) for number in range(4)]

@@ -8,9 +8,9 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, 
 from typing import Any
 
 import corefutures
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.meanwhile import Meanwhile
-from corefutures_conformance.patience import all_done, brief, finishes, result_of
+from corefutures_conformance.background import BackgroundCall
+from corefutures_conformance.deadlines import all_done, brief, finishes, result_of
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.worker import calls
 from corefutures_conformance.worker.gates import Gate
 
@@ -23,10 +23,10 @@ Split = tuple[set[Future[Any]], set[Future[Any]]]
 
 def waiting(
     futures: Iterable[Future[Any]], timeout: float | None = None, until: str = ALL_COMPLETED
-) -> Meanwhile[Split]:
+) -> BackgroundCall[Split]:
     """Wait for `futures` in a thread of its own."""
     listed = list(futures)
-    return Meanwhile(lambda: tuple(concurrent.futures.wait(listed, timeout, until)), "wait()")  # type: ignore[arg-type,return-value]
+    return BackgroundCall(lambda: tuple(concurrent.futures.wait(listed, timeout, until)), "wait()")  # type: ignore[arg-type,return-value]
 
 
 def waited(futures: Iterable[Future[Any]], timeout: float | None = None, until: str = ALL_COMPLETED) -> Split:
@@ -39,7 +39,7 @@ class Waiting:
 
     # All
 
-    def test_wait_returns_when_all_have_ended(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_returns_when_all_have_ended(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """wait() MUST return once every future has ended, and not before. (manual: wait)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
@@ -78,7 +78,7 @@ class Waiting:
         done, _ = waits.outcome()
         assert done == set(futures), "wait() for all did not report a failed call as done"
 
-    def test_wait_wakes_for_many_futures(self, make: Maker) -> None:
+    def test_wait_wakes_for_many_futures(self, make: ExecutorFactory) -> None:
         """wait() MUST see every one of many futures end. (manual: wait)"""
         executor = make(max_workers=2)
         futures = [executor.submit(calls.echo, number) for number in range(200)]
@@ -100,7 +100,7 @@ class Waiting:
 
     # The first that completes
 
-    def test_wait_returns_at_the_first_that_completes(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_returns_at_the_first_that_completes(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """wait(FIRST_COMPLETED) MUST return when one of the futures ends. (manual: wait)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
@@ -125,7 +125,9 @@ class Waiting:
             "wait(FIRST_COMPLETED) did not report the one that had ended before"
         )
 
-    def test_wait_takes_a_failed_call_as_the_first_that_completes(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_takes_a_failed_call_as_the_first_that_completes(
+        self, make: ExecutorFactory, gates: GateFactory
+    ) -> None:
         """wait(FIRST_COMPLETED) MUST return when one of the calls raises. (manual: wait)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
@@ -140,7 +142,7 @@ class Waiting:
 
     # The first exception
 
-    def test_wait_returns_at_the_first_exception(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_returns_at_the_first_exception(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """wait(FIRST_EXCEPTION) MUST return when one of the calls raises. (manual: wait)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
@@ -153,7 +155,7 @@ class Waiting:
         first.open()
         assert waits.outcome() == ({failing}, {running}), "wait(FIRST_EXCEPTION) did not report the failed call as done"
 
-    def test_wait_for_an_exception_goes_on_after_a_success(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_for_an_exception_goes_on_after_a_success(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """wait(FIRST_EXCEPTION) MUST not return for a call that succeeded. (manual: wait)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
@@ -168,7 +170,9 @@ class Waiting:
         second.open()
         assert waits.outcome() == ({good, bad}, set()), "wait(FIRST_EXCEPTION) did not report both ended calls as done"
 
-    def test_wait_for_an_exception_that_does_not_come_waits_for_all(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_for_an_exception_that_does_not_come_waits_for_all(
+        self, make: ExecutorFactory, gates: GateFactory
+    ) -> None:
         """wait(FIRST_EXCEPTION) MUST wait for all when no call raises. (manual: wait)"""
         executor = make(max_workers=2)
         first, second = gates(), gates()
@@ -192,7 +196,9 @@ class Waiting:
         done, rest = waited([running, failed], until=FIRST_EXCEPTION)
         assert (done, rest) == ({failed}, {running}), "wait(FIRST_EXCEPTION) did not report what had failed before"
 
-    def test_wait_does_not_take_a_cancelled_call_for_an_exception(self, make: Maker, gates: GateMaker) -> None:
+    def test_wait_does_not_take_a_cancelled_call_for_an_exception(
+        self, make: ExecutorFactory, gates: GateFactory
+    ) -> None:
         """wait(FIRST_EXCEPTION) MUST not return for a call that was cancelled. (manual: wait)"""
         executor = make(max_workers=1)
         first, second = gates(), gates()
@@ -260,7 +266,9 @@ class Waiting:
         done, _ = waited(futures)
         assert len(done) == 3, f"wait() reported {len(done)} futures of three calls with equal results"
 
-    def test_wait_takes_futures_of_several_executors(self, make: Maker, gate: Gate, foreign: Executor) -> None:
+    def test_wait_takes_futures_of_several_executors(
+        self, make: ExecutorFactory, gate: Gate, foreign: Executor
+    ) -> None:
         """wait() MUST take futures of different executors together. (manual: wait)"""
         futures = [
             make(max_workers=1).submit(calls.pass_gate, gate),
@@ -300,7 +308,9 @@ class Waiting:
         gate.open()
         assert waits.outcome()[0] == {futures[-1]}, "wait() did not report a cancelled future as done"
 
-    def test_wait_of_corefutures_takes_the_futures(self, make: Maker, gates: GateMaker, foreign: Executor) -> None:
+    def test_wait_of_corefutures_takes_the_futures(
+        self, make: ExecutorFactory, gates: GateFactory, foreign: Executor
+    ) -> None:
         """corefutures.wait() SHOULD take the executor's futures, mixed with the standard library's. (DESIGN
         F5)
         """
@@ -316,11 +326,11 @@ class Waiting:
         second.await_arrivals(2)
         done, rest = finishes(lambda: wait(futures, SHORT_SECONDS), "corefutures.wait()")
         assert (done, rest) == (set(), set(futures)), "corefutures.wait() reported a running call as done"
-        waits = Meanwhile(lambda: wait(futures, return_when=FIRST_COMPLETED), "corefutures.wait()")
+        waits = BackgroundCall(lambda: wait(futures, return_when=FIRST_COMPLETED), "corefutures.wait()")
         assert waits.goes_on(), "corefutures.wait(FIRST_COMPLETED) returned before a call had ended"
         first.open()
         assert waits.outcome()[0] == {futures[0]}, "corefutures.wait(FIRST_COMPLETED) did not report what had ended"
-        waits = Meanwhile(lambda: wait(futures, return_when=FIRST_EXCEPTION), "corefutures.wait()")
+        waits = BackgroundCall(lambda: wait(futures, return_when=FIRST_EXCEPTION), "corefutures.wait()")
         assert waits.goes_on(), "corefutures.wait(FIRST_EXCEPTION) returned before a call had failed"
         second.open()
         assert futures[1] in waits.outcome()[0], "corefutures.wait(FIRST_EXCEPTION) did not report what had failed"

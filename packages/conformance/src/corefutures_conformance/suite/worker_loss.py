@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed, wait
 from typing import Any
 
-from corefutures_conformance.fixtures import GateMaker, Maker
-from corefutures_conformance.meanwhile import Meanwhile
-from corefutures_conformance.patience import (
+from corefutures_conformance.background import BackgroundCall
+from corefutures_conformance.deadlines import (
     Overdue,
     all_done,
     brief,
@@ -25,6 +24,7 @@ from corefutures_conformance.patience import (
     result_of,
     until,
 )
+from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.rules import only_where, requires
 from corefutures_conformance.worker import calls, carrying, hostile
 from corefutures_conformance.worker.gates import Gate
@@ -37,28 +37,30 @@ class WorkerLoss:
     # The table
 
     @requires(same_process=False)
-    def test_kill_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_kill_while_running(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker is killed while it runs MUST end with BrokenExecutor, or with an error of its
         own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], calls.kill_process)
 
     @requires(same_process=False)
-    def test_crash_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_crash_while_running(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call that crashes its worker MUST end with BrokenExecutor, or with an error of its own if the
         pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], calls.crash_process)
 
     @requires(same_process=False)
-    def test_os_exit_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_os_exit_while_running(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call that ends its worker by os._exit MUST end with BrokenExecutor, or with an error of its own
         if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], calls.leave_process, 3)
 
     @requires(same_process=False)
-    def test_os_exit_with_status_zero_while_running(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_os_exit_with_status_zero_while_running(
+        self, make: ExecutorFactory, capabilities: Mapping[str, bool]
+    ) -> None:
         """A call that ends its worker with exit status 0 MUST end with BrokenExecutor, or with an error of
         its own if the pool survives. (manual: BrokenProcessPool)
         """
@@ -80,70 +82,70 @@ class WorkerLoss:
         assert found == "alive", f"the call after a SystemExit returned {brief(found)}"
 
     @requires("pickles", same_process=False)
-    def test_os_exit_while_unpickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_os_exit_while_unpickling(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker ends while it unpickles the arguments MUST end with BrokenExecutor, or with an
         error of its own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(hostile.vanish))
 
     @requires("pickles", same_process=False)
-    def test_crash_while_unpickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_crash_while_unpickling(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker crashes while it unpickles the arguments MUST end with BrokenExecutor, or with
         an error of its own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(hostile.crash))
 
     @requires("pickles", same_process=False)
-    def test_kill_while_unpickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_kill_while_unpickling(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker is killed while it unpickles the arguments MUST end with BrokenExecutor, or
         with an error of its own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], calls.echo, hostile.AtUnpickling(calls.kill_process))
 
     @requires("pickles")
-    def test_system_exit_while_unpickling(self, make: Maker) -> None:
+    def test_system_exit_while_unpickling(self, make: ExecutorFactory) -> None:
         """A call whose arguments raise SystemExit when the worker unpickles them MUST end with an error.
         (manual: ProcessPoolExecutor)
         """
         _not_stuck(make, calls.echo, hostile.AtUnpickling(hostile.leave))
 
     @requires("pickles", same_process=False)
-    def test_os_exit_while_pickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_os_exit_while_pickling(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker ends while it pickles the result MUST end with BrokenExecutor, or with an error
         of its own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, hostile.vanish)
 
     @requires("pickles", same_process=False)
-    def test_crash_while_pickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_crash_while_pickling(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker crashes while it pickles the result MUST end with BrokenExecutor, or with an
         error of its own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, hostile.crash)
 
     @requires("pickles", same_process=False)
-    def test_kill_while_pickling(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_kill_while_pickling(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker is killed while it pickles the result MUST end with BrokenExecutor, or with an
         error of its own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], hostile.make_at_pickling, calls.kill_process)
 
     @requires("pickles")
-    def test_system_exit_while_pickling(self, make: Maker) -> None:
+    def test_system_exit_while_pickling(self, make: ExecutorFactory) -> None:
         """A call whose result raises SystemExit when the worker pickles it MUST end with an error. (manual:
         ProcessPoolExecutor)
         """
         _not_stuck(make, hostile.make_at_pickling, hostile.leave)
 
     @requires("pickles", same_process=False)
-    def test_crash_while_pickling_an_exception(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_crash_while_pickling_an_exception(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker crashes while it pickles the call's exception MUST end with BrokenExecutor, or
         with an error of its own if the pool survives. (manual: BrokenProcessPool)
         """
         _lost(make, capabilities["survives_worker_loss"], hostile.raise_at_pickling, hostile.crash)
 
     @requires("accepts_initializer", same_process=False)
-    def test_os_exit_while_starting(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_os_exit_while_starting(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """Calls MUST fail with BrokenExecutor when every worker ends in its initializer, or with another
         error if the pool survives losses. (manual: ProcessPoolExecutor)
         """
@@ -159,7 +161,7 @@ class WorkerLoss:
             )
 
     @requires(same_process=False, remote=False)
-    def test_kill_from_outside(self, make: Maker, gate: Gate, capabilities: Mapping[str, bool]) -> None:
+    def test_kill_from_outside(self, make: ExecutorFactory, gate: Gate, capabilities: Mapping[str, bool]) -> None:
         """A call whose worker is killed from outside MUST end: with BrokenExecutor, unless the pool survives.
         (manual: BrokenProcessPool)
         """
@@ -175,7 +177,7 @@ class WorkerLoss:
         assert isinstance(error, BrokenExecutor), f"a killed worker's call failed with {brief(error)}"
 
     @requires(same_process=False, remote=False)
-    def test_kill_while_idle(self, make: Maker, capabilities: Mapping[str, bool]) -> None:
+    def test_kill_while_idle(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """After an idle worker was killed, a call MUST end: with a result from another worker, or with
         BrokenExecutor, or another error if the pool survives. (manual: BrokenProcessPool)
         """
@@ -280,7 +282,7 @@ class WorkerLoss:
     def test_wait_wakes_at_a_loss(self, executor: Executor, gate: Gate) -> None:
         """wait() MUST return when the calls it waits for end because a worker was lost. (manual: wait)"""
         futures = _doomed(executor, gate)
-        waits = Meanwhile(lambda: wait(futures), "wait() for calls whose worker was lost")
+        waits = BackgroundCall(lambda: wait(futures), "wait() for calls whose worker was lost")
         assert waits.goes_on(), "wait() returned before the worker was lost"
         gate.open()
         found = waits.outcome()
@@ -290,7 +292,7 @@ class WorkerLoss:
     def test_as_completed_ends_at_a_loss(self, executor: Executor, gate: Gate) -> None:
         """as_completed() MUST yield the calls that end because a worker was lost. (manual: as_completed)"""
         futures = _doomed(executor, gate)
-        takes = Meanwhile(lambda: list(as_completed(futures)), "as_completed() over calls whose worker was lost")
+        takes = BackgroundCall(lambda: list(as_completed(futures)), "as_completed() over calls whose worker was lost")
         assert takes.goes_on(), "as_completed() ended before the worker was lost"
         gate.open()
         found = takes.outcome()
@@ -316,7 +318,7 @@ class WorkerLoss:
     # Promptly, also while others are busy
 
     @requires(same_process=False)
-    def test_loss_is_noticed_while_others_are_busy(self, make: Maker, gates: GateMaker) -> None:
+    def test_loss_is_noticed_while_others_are_busy(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """A lost worker SHOULD be noticed while other workers are busy. (DESIGN E5)"""
         executor = make(max_workers=2)
         met = gates()
@@ -327,12 +329,14 @@ class WorkerLoss:
         _while_busy(executor, gates(), gates())
 
     @requires(same_process=False)
-    def test_loss_of_a_new_worker_is_noticed_while_others_are_busy(self, make: Maker, gates: GateMaker) -> None:
+    def test_loss_of_a_new_worker_is_noticed_while_others_are_busy(
+        self, make: ExecutorFactory, gates: GateFactory
+    ) -> None:
         """A worker lost in its first call SHOULD be noticed while other workers are busy. (DESIGN E5)"""
         _while_busy(make(max_workers=2), gates(), gates())
 
     @requires(same_process=False)
-    def test_busy_calls_end_at_a_loss(self, make: Maker, gates: GateMaker) -> None:
+    def test_busy_calls_end_at_a_loss(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """A call that runs while another worker is lost MUST end, with its result or an error. (manual:
         BrokenProcessPool)
         """
@@ -432,7 +436,7 @@ class WorkerLoss:
         error_of(lost)
 
     @requires("survives_worker_loss", same_process=False)
-    def test_survivor_spares_the_other_workers(self, make: Maker, gates: GateMaker) -> None:
+    def test_survivor_spares_the_other_workers(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """A pool that survives SHOULD not disturb calls on other workers. (DESIGN E1)"""
         executor = make(max_workers=2)
         gate, other = gates(), gates()
@@ -447,7 +451,7 @@ class WorkerLoss:
         assert found == "busy", f"the call of the other worker returned {brief(found)}"
 
     @requires("survives_worker_loss", same_process=False)
-    def test_survivor_replaces_every_worker(self, make: Maker, gate: Gate) -> None:
+    def test_survivor_replaces_every_worker(self, make: ExecutorFactory, gate: Gate) -> None:
         """A pool that survives SHOULD have all its workers again after losses. (DESIGN E2)"""
         executor = make(max_workers=2)
         for future in [executor.submit(calls.kill_process) for _ in range(2)]:
@@ -473,7 +477,7 @@ def _told(error: BaseException) -> str:
     return "\n".join(said)
 
 
-def _lost(make: Maker, survives: bool, fn: Callable[..., Any], *args: object) -> None:
+def _lost(make: ExecutorFactory, survives: bool, fn: Callable[..., Any], *args: object) -> None:
     """Submit a call that takes its worker down; it must end with the right error."""
     executor = make(max_workers=1)
     future = executor.submit(fn, *args)
@@ -482,7 +486,7 @@ def _lost(make: Maker, survives: bool, fn: Callable[..., Any], *args: object) ->
         assert isinstance(error, BrokenExecutor), f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
 
 
-def _not_stuck(make: Maker, fn: Callable[..., Any], *args: object) -> None:
+def _not_stuck(make: ExecutorFactory, fn: Callable[..., Any], *args: object) -> None:
     """Submit a call that fails in a way which may or may not take the worker down."""
     executor = make(max_workers=1)
     error_of(executor.submit(fn, *args), "the future of a call that failed outside its function")

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from corefutures_conformance.patience import Overdue, limit, until
+from corefutures_conformance.deadlines import Overdue, limit, until
 
 _OPEN = "open"
 

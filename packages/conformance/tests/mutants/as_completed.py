@@ -6,8 +6,9 @@ import threading
 from concurrent.futures import Future
 from typing import Any, ClassVar
 
-from planting import planted
 from reference import ThreadExecutor
+
+from mutants import mutant
 
 
 class _Held(Future[Any]):
@@ -26,7 +27,7 @@ class _Held(Future[Any]):
                     waiter.add_result(future)
 
 
-@planted(
+@mutant(
     "as_completed.as_completed_follows_the_order_of_completion",
     says="next() of as_completed()",
     also=("as_completed.as_completed_with_enough_time_gives_everything", "as_completed.*"),
@@ -38,7 +39,7 @@ class EndsAreToldInPairs(ThreadExecutor):
     future_type = _Held
 
 
-@planted(
+@mutant(
     "as_completed.as_completed_gives_ended_futures_only",
     says="gave a future that had not ended",
     also=("as_completed.*",),
@@ -80,7 +81,7 @@ class _Once(Future[Any]):
         self._waiters = Room()
 
 
-@planted(
+@mutant(
     "as_completed.as_completed_works_again_after_a_timeout",
     says="next() of as_completed()",
     also=(
@@ -97,7 +98,7 @@ class FuturesAreWaitedForOnce(ThreadExecutor):
     future_type = _Once
 
 
-@planted(
+@mutant(
     "as_completed.as_completed_lets_new_calls_be_submitted",
     says="RuntimeError",
     also=(
@@ -140,7 +141,7 @@ class _BadAtLeaving(Future[Any]):
         super().set_result("lost" if self.lost.is_set() else result)
 
 
-@planted(
+@mutant(
     "as_completed.as_completed_that_is_dropped_leaves_the_futures_well",
     says="lost its result after an iterator",
     also=("as_completed.*",),
@@ -151,7 +152,7 @@ class DroppedWaitersSpoilTheFuture(ThreadExecutor):
     future_type = _BadAtLeaving
 
 
-@planted(
+@mutant(
     "as_completed.as_completed_futures_are_freed",
     says="an ended future to be freed",
     deadline=2,
@@ -181,7 +182,7 @@ class _Foreigner(Future[Any]):
         self._waiters = Standard()
 
 
-@planted(
+@mutant(
     "as_completed.as_completed_of_corefutures_takes_the_futures",
     says="not one of us",
     deadline=3,

@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from multiprocessing import resource_tracker, shared_memory
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, ProcessExecutor, PromptFuture, ThreadExecutor, answer
 
 from corefutures_conformance.worker.carrying import Table
+from mutants import mutant
 
 
 def _idle_for_ever() -> None:
@@ -26,7 +26,7 @@ def _leave_thread() -> None:
     threading.Thread(target=_idle_for_ever, daemon=True).start()
 
 
-@planted(
+@mutant(
     "resources.threads_end_at_shutdown",
     says="thread(s) left",
     also=(
@@ -43,7 +43,7 @@ class LeavesAThread(ThreadExecutor):
         _leave_thread()
 
 
-@planted("resources.threads_end_after_shutdown_without_wait", says="thread(s) left after shutdown(wait=False)")
+@mutant("resources.threads_end_after_shutdown_without_wait", says="thread(s) left after shutdown(wait=False)")
 class LeavesAThreadWithoutWait(ThreadExecutor):
     """shutdown(wait=False) leaves a thread behind."""
 
@@ -53,7 +53,7 @@ class LeavesAThreadWithoutWait(ThreadExecutor):
             _leave_thread()
 
 
-@planted("resources.threads_that_called_end_at_shutdown", says="lived on after shutdown()", also=("resources.*",))
+@mutant("resources.threads_that_called_end_at_shutdown", says="lived on after shutdown()", also=("resources.*",))
 class WorkersOutliveShutdown(ThreadExecutor):
     """Worker threads idle for long after shutdown()."""
 
@@ -68,7 +68,7 @@ class WorkersOutliveShutdown(ThreadExecutor):
         threading.Event().wait(15)
 
 
-@planted("resources.threads_end_after_a_loss", says="thread(s) left by executors that lost a worker")
+@mutant("resources.threads_end_after_a_loss", says="thread(s) left by executors that lost a worker")
 class LossLeavesAThread(ProcessExecutor):
     """Each lost worker leaves a thread behind."""
 
@@ -78,7 +78,7 @@ class LossLeavesAThread(ProcessExecutor):
         _leave_thread()
 
 
-@planted(
+@mutant(
     "resources.processes_end_at_shutdown",
     says="a worker process was left after shutdown()",
     also=("resources.processes_end_after_shutdown_without_wait", "resources.*"),
@@ -94,7 +94,7 @@ class LeavesProcesses(ProcessExecutor):
 _stations: list[Any] = []
 
 
-@planted(
+@mutant(
     "resources.processes_end_after_a_loss",
     says="a worker process was left after a loss",
     also=("resources.*",),
@@ -116,7 +116,7 @@ class LossLeavesProcesses(ProcessExecutor):
             _stations.append(station)
 
 
-@planted(
+@mutant(
     "resources.descriptors_are_closed_at_shutdown",
     says="descriptor(s) left open",
     also=("resources.descriptors_are_closed_after_a_loss",),
@@ -130,7 +130,7 @@ class LeavesDescriptors(ProcessExecutor):
         return super().open_station(pool)
 
 
-@planted(
+@mutant(
     "resources.descriptors_are_closed_after_a_loss",
     says="descriptor(s) left open by executors that lost a worker",
 )
@@ -143,7 +143,7 @@ class LossLeavesDescriptors(ProcessExecutor):
         os.dup(2)
 
 
-@planted(
+@mutant(
     "resources.descriptors_do_not_grow_with_calls",
     says="descriptor(s) more",
     also=("resources.descriptors_*",),
@@ -167,7 +167,7 @@ def _count() -> None:
     _opened += 1
 
 
-@planted("resources.shared_memory_is_freed", says="shared memory was left", also=("resources.descriptors_*",))
+@mutant("resources.shared_memory_is_freed", says="shared memory was left", also=("resources.descriptors_*",))
 class LeavesSharedMemory(ProcessExecutor):
     """Large results are left in shared memory."""
 
@@ -181,7 +181,7 @@ class LeavesSharedMemory(ProcessExecutor):
 _segments: list[shared_memory.SharedMemory] = []
 
 
-@planted("resources.executor_is_freed_after_shutdown", says="an executor was still referred to")
+@mutant("resources.executor_is_freed_after_shutdown", says="an executor was still referred to")
 class RemembersExecutors(ThreadExecutor):
     """A list of all executors keeps them alive."""
 
@@ -193,7 +193,7 @@ class RemembersExecutors(ThreadExecutor):
 _executors: list[ThreadExecutor] = []
 
 
-@planted("resources.done_future_does_not_keep_its_executor", says="still referred to its executor")
+@mutant("resources.done_future_does_not_keep_its_executor", says="still referred to its executor")
 class FuturesKeepTheirExecutor(ThreadExecutor):
     """A future refers to its executor for as long as it lives."""
 
@@ -203,7 +203,7 @@ class FuturesKeepTheirExecutor(ThreadExecutor):
         return future
 
 
-@planted("resources.named_semaphores_are_freed", says="named semaphore(s)", also=("resources.*",))
+@mutant("resources.named_semaphores_are_freed", says="named semaphore(s)", also=("resources.*",))
 class LeavesNamedSemaphores(ProcessExecutor):
     """Each executor makes a semaphore with a name, and leaves that behind."""
 
@@ -211,13 +211,13 @@ class LeavesNamedSemaphores(ProcessExecutor):
         super().__init__(max_workers, **options)
         name = f"/kit-{os.getpid()}-{next(_serial)}"
         self._semaphore = SemLock(1, 1, 1, name, False)
-        resource_tracker.register(name, "semaphore")  # which clears up after the examination
+        resource_tracker.register(name, "semaphore")  # which clears up after the run
 
 
 _serial = itertools.count()
 
 
-@planted("resources.threads_do_not_grow_with_calls", says="thread(s) more", also=("resources.*",))
+@mutant("resources.threads_do_not_grow_with_calls", says="thread(s) more", also=("resources.*",))
 class LeavesAThreadACall(ThreadExecutor):
     """Each call leaves a thread behind."""
 
@@ -228,7 +228,7 @@ class LeavesAThreadACall(ThreadExecutor):
         return super().begin(job)
 
 
-@planted(
+@mutant(
     "resources.never_more_threads_than_workers_call",
     says="more than max_workers threads",
     also=("resources.*",),
@@ -257,7 +257,7 @@ class CallsInThreadsThatStay(ThreadExecutor):
         return box[0]
 
 
-@planted(
+@mutant(
     "resources.never_more_processes_than_workers",
     says="more than max_workers processes",
     also=(
@@ -277,7 +277,7 @@ class ProcessesThatStay(ProcessExecutor):
         super().perform(pool, station, job)
 
 
-@planted(
+@mutant(
     "resources.arguments_are_released",
     says="a finished call's argument",
     also=(
@@ -301,7 +301,7 @@ class KeepsEveryCall(ThreadExecutor):
 _kept: list[Any] = []
 
 
-@planted(
+@mutant(
     "resources.callable_is_released",
     says="a finished call's callable",
     also=("resources.arguments_are_released", "resources.arguments_of_a_failed_call_are_released", "resources.*"),
@@ -323,14 +323,14 @@ class FuturesKeepTheirCalls(ThreadExecutor):
 _last: list[Any] = []
 
 
-@planted("resources.arguments_of_a_cancelled_call_are_released", says="a cancelled call's argument")
+@mutant("resources.arguments_of_a_cancelled_call_are_released", says="a cancelled call's argument")
 class CancelledCallsKeepTheirArguments(ThreadExecutor):
     """A cancelled call keeps its arguments until its turn would have come."""
 
     future_type = Future
 
 
-@planted("resources.memory_does_not_grow_with_cancelled_calls", says="memory blocks more")
+@mutant("resources.memory_does_not_grow_with_cancelled_calls", says="memory blocks more")
 class RemembersCancelledCalls(ThreadExecutor):
     """A list of what was cancelled grows."""
 
@@ -342,7 +342,7 @@ class RemembersCancelledCalls(ThreadExecutor):
         return begun
 
 
-@planted("resources.result_is_released", says="a result was still referred to")
+@mutant("resources.result_is_released", says="a result was still referred to")
 class RemembersTheLastResult(ThreadExecutor):
     """A worker keeps its last result."""
 
@@ -352,7 +352,7 @@ class RemembersTheLastResult(ThreadExecutor):
         super().settle(future, result)
 
 
-@planted(
+@mutant(
     "resources.exception_is_released",
     says="an exception was still referred to",
     also=("resources.arguments_of_a_failed_call_are_released",),
@@ -366,7 +366,7 @@ class RemembersTheLastException(ThreadExecutor):
         super().settle_error(future, error)
 
 
-@planted(
+@mutant(
     "resources.future_is_released",
     says="a finished future was still referred to",
     also=("resources.result_is_released", "resources.exception_is_released", "resources.*"),
@@ -397,14 +397,14 @@ def serve_and_remember(connection: Any) -> None:
         connection.send_bytes(reply)
 
 
-@planted("resources.worker_releases_arguments", says="the worker kept", also=("resources.worker_releases_results",))
+@mutant("resources.worker_releases_arguments", says="the worker kept", also=("resources.worker_releases_results",))
 class WorkerRemembersItsLastCall(ProcessExecutor):
     """A worker process keeps the last call until the next has ended."""
 
     serve = staticmethod(serve_and_remember)
 
 
-@planted("resources.interpreters_end_at_shutdown", says="interpreter(s) left", also=("resources.*",))
+@mutant("resources.interpreters_end_at_shutdown", says="interpreter(s) left", also=("resources.*",))
 class LeavesInterpreters(ThreadExecutor):
     """Each worker makes an interpreter and leaves it."""
 
@@ -429,14 +429,14 @@ class _Cyclic(PromptFuture):
         return super().result(timeout)
 
 
-@planted("resources.raising_leaves_no_cycle", says="part of a reference cycle")
+@mutant("resources.raising_leaves_no_cycle", says="part of a reference cycle")
 class RaisingMakesACycle(ThreadExecutor):
     """The traceback of what result() raises refers to the future."""
 
     future_type = _Cyclic
 
 
-@planted("resources.kept_results_hold_no_descriptors", says="100 results of 40 kB hold 100 descriptors")
+@mutant("resources.kept_results_hold_no_descriptors", says="100 results of 40 kB hold 100 descriptors")
 class ResultsHoldDescriptors(ProcessExecutor):
     """Each large result keeps the descriptor of the memory that it travelled in."""
 
@@ -448,7 +448,7 @@ class ResultsHoldDescriptors(ProcessExecutor):
         return value
 
 
-@planted("resources.a_part_of_a_result_does_not_keep_the_whole", says="parts of 40 kB keep")
+@mutant("resources.a_part_of_a_result_does_not_keep_the_whole", says="parts of 40 kB keep")
 class PartsKeepTheWhole(ProcessExecutor):
     """All parts of a result are views of one piece of memory."""
 

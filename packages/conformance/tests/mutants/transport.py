@@ -8,13 +8,14 @@ import traceback
 from concurrent.futures import Future
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, ProcessExecutor, RemoteTraceback, ThreadExecutor
+
+from mutants import mutant
 
 # Values
 
 
-@planted("transport.values_arrive_as_they_are", says="came back as None", also=("transport.too_deep*", "transport.*"))
+@mutant("transport.values_arrive_as_they_are", says="came back as None", also=("transport.too_deep*", "transport.*"))
 class FalsyResultIsNone(ThreadExecutor):
     """A result that is false becomes None."""
 
@@ -26,7 +27,7 @@ class FalsyResultIsNone(ThreadExecutor):
             super().settle(future, result)
 
 
-@planted("transport.exceptions_returned_are_results", says="")
+@mutant("transport.exceptions_returned_are_results", says="")
 class ReturnedExceptionIsRaised(ThreadExecutor):
     """An exception that a call returns is raised."""
 
@@ -42,7 +43,7 @@ def _size(value: Any) -> int:
     return 1 + sum(map(_size, value)) if isinstance(value, (list, tuple)) else 1
 
 
-@planted("transport.cyclic_values_arrive", says="RecursionError", also=("transport.too_deep_*",))
+@mutant("transport.cyclic_values_arrive", says="RecursionError", also=("transport.too_deep_*",))
 class MeasuresArguments(ThreadExecutor):
     """submit() walks through the arguments, for ever if they contain themselves."""
 
@@ -51,7 +52,7 @@ class MeasuresArguments(ThreadExecutor):
         return super().make_job(fn, args, kwargs)
 
 
-@planted("transport.values_need_no_equality_truth_or_repr", says="no truth")
+@mutant("transport.values_need_no_equality_truth_or_repr", says="no truth")
 class AsksResultsForTruth(ThreadExecutor):
     """Each result is asked whether it is true."""
 
@@ -63,7 +64,7 @@ class AsksResultsForTruth(ThreadExecutor):
             super().settle_error(future, error)
 
 
-@planted("transport.many_arguments_arrive_in_order", says="positional arguments arrived as")
+@mutant("transport.many_arguments_arrive_in_order", says="positional arguments arrived as")
 class TakesAtMost255Arguments(ThreadExecutor):
     """Positional arguments behind the 255th are lost."""
 
@@ -71,7 +72,7 @@ class TakesAtMost255Arguments(ThreadExecutor):
         return super().make_job(fn, args[:255], kwargs)
 
 
-@planted(
+@mutant(
     "transport.arguments_are_the_very_objects",
     says="another object",
     also=("transport.nothing_needs_pickling",),
@@ -84,7 +85,7 @@ class CopiesArguments(ThreadExecutor):
         return job.fn(*copy.deepcopy(job.args), **job.kwargs)
 
 
-@planted("transport.nothing_needs_pickling", says="", also=("transport.too_deep_*",))
+@mutant("transport.nothing_needs_pickling", says="", also=("transport.too_deep_*",))
 class ThreadsThatPickle(ThreadExecutor):
     """A thread executor that insists on picklable callables."""
 
@@ -96,7 +97,7 @@ class ThreadsThatPickle(ThreadExecutor):
 # Sizes
 
 
-@planted(
+@mutant(
     "transport.arguments_of_every_size_arrive_whole",
     says="an argument of",
     also=("transport.argument_of_64_megabytes_arrives",),
@@ -108,7 +109,7 @@ class CutsArgumentsAt64K(ProcessExecutor):
         return super().pack(fn, tuple(arg[:65535] if type(arg) is bytes else arg for arg in args), kwargs)
 
 
-@planted(
+@mutant(
     "transport.results_of_every_size_arrive_whole",
     says="a result of",
     also=("transport.result_of_64_megabytes_arrives",),
@@ -121,7 +122,7 @@ class CutsResultsAt64K(ProcessExecutor):
         super().settle(future, result[:65535] if type(result) is bytes else result)
 
 
-@planted("transport.argument_of_64_megabytes_arrives", says="ValueError", also=("transport.*megabytes*",))
+@mutant("transport.argument_of_64_megabytes_arrives", says="ValueError", also=("transport.*megabytes*",))
 class RefusesLargeArguments(ProcessExecutor):
     """Arguments above 32 MB are refused."""
 
@@ -132,7 +133,7 @@ class RefusesLargeArguments(ProcessExecutor):
         return parcel
 
 
-@planted("transport.result_of_64_megabytes_arrives", says="ValueError")
+@mutant("transport.result_of_64_megabytes_arrives", says="ValueError")
 class RefusesLargeResults(ProcessExecutor):
     """Results above 32 MB are refused."""
 
@@ -143,7 +144,7 @@ class RefusesLargeResults(ProcessExecutor):
         return super().unpack(reply)
 
 
-@planted("transport.arguments_are_taken_at_submit", says="changed later")
+@mutant("transport.arguments_are_taken_at_submit", says="changed later")
 class PicklesLate(ProcessExecutor):
     """Arguments are pickled when the call is sent, not when it is submitted."""
 
@@ -167,7 +168,7 @@ class PicklesLate(ProcessExecutor):
 # Exceptions that should arrive
 
 
-@planted(
+@mutant(
     "transport.exceptions_keep_type_and_arguments",
     says="arrived",
     also=(
@@ -187,7 +188,7 @@ class WrapsExceptions(ThreadExecutor):
         super().settle_error(future, wrapper)
 
 
-@planted("transport.exception_notes_arrive", says="notes arrived as")
+@mutant("transport.exception_notes_arrive", says="notes arrived as")
 class LosesNotes(ProcessExecutor):
     """The notes of exceptions stay in the worker."""
 
@@ -197,7 +198,7 @@ class LosesNotes(ProcessExecutor):
         super().settle_error(future, error)
 
 
-@planted("transport.memory_error_arrives", says="returned None")
+@mutant("transport.memory_error_arrives", says="returned None")
 class MemoryErrorIsSwallowed(ThreadExecutor):
     """A call that runs out of memory returns None."""
 
@@ -209,7 +210,7 @@ class MemoryErrorIsSwallowed(ThreadExecutor):
             super().settle_error(future, error)
 
 
-@planted("transport.exception_groups_arrive", says="arrived as")
+@mutant("transport.exception_groups_arrive", says="arrived as")
 class UnwrapsGroups(ThreadExecutor):
     """Of a group of exceptions, only the first arrives."""
 
@@ -218,7 +219,7 @@ class UnwrapsGroups(ThreadExecutor):
         super().settle_error(future, error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error)
 
 
-@planted("transport.large_exceptions_arrive", says="")
+@mutant("transport.large_exceptions_arrive", says="")
 class CutsLargeExceptions(ProcessExecutor):
     """Large arguments of exceptions are left out."""
 
@@ -228,7 +229,7 @@ class CutsLargeExceptions(ProcessExecutor):
         super().settle_error(future, error)
 
 
-@planted(
+@mutant(
     "transport.cause_shows_the_remote_traceback",
     says="has no __cause__",
     also=(
@@ -246,7 +247,7 @@ class DropsRemoteTracebacks(ProcessExecutor):
         super().settle_error(future, error)
 
 
-@planted(
+@mutant(
     "transport.traceback_tells_where_the_call_failed",
     says="does not show where",
     also=("transport.traceback_tells_the_cause", "transport.*_fails_alone"),
@@ -260,7 +261,7 @@ class StripsTracebacks(ThreadExecutor):
         super().settle_error(future, error.with_traceback(None))
 
 
-@planted(
+@mutant(
     "transport.traceback_tells_the_cause",
     says="does not show the exception's cause",
     also=("transport.*_fails_alone",),
@@ -292,7 +293,7 @@ class _Careless(ProcessExecutor):
         raise NotImplementedError
 
 
-@planted(
+@mutant(
     "transport.unpicklable_argument_is_an_error",
     says="should have failed",
     also=(
@@ -313,7 +314,7 @@ class UnpicklableCallReturnsNone(_Careless):
         return job
 
 
-@planted("transport.too_deep_argument_works_or_is_an_error", says="waited", also=("transport.*",), deadline=2.5)
+@mutant("transport.too_deep_argument_works_or_is_an_error", says="waited", also=("transport.*",), deadline=2.5)
 class UnpicklableCallIsForgotten(_Careless):
     """A call that cannot be pickled is not sent, and its future stays pending."""
 
@@ -326,7 +327,7 @@ class UnpicklableCallIsForgotten(_Careless):
             super().enqueue(job)
 
 
-@planted(
+@mutant(
     "transport.unpicklable_argument_fails_alone",
     says="broke the pool",
     also=("transport.unpicklable_callable_fails_alone", "transport.workers_outlive_what_cannot_cross", "transport.*"),
@@ -367,7 +368,7 @@ def serve_carelessly(connection: Any) -> None:
         connection.send_bytes(reply)
 
 
-@planted(
+@mutant(
     "transport.unpicklable_result_is_an_error",
     says="should have failed",
     also=(
@@ -390,7 +391,7 @@ class WorkerRepliesNoneToTrouble(ProcessExecutor):
     serve = staticmethod(serve_carelessly)
 
 
-@planted(
+@mutant(
     "transport.result_that_fails_at_unpickling_is_an_error",
     says="should have failed",
     also=(
@@ -412,7 +413,7 @@ class UnreadableResultIsNone(ProcessExecutor):
         return super().unpack(reply)
 
 
-@planted(
+@mutant(
     "transport.result_that_exits_at_unpickling_fails_alone",
     says="waited",
     also=(
@@ -450,7 +451,7 @@ def serve_until_trouble(connection: Any) -> None:
         connection.send_bytes(pickle.dumps((succeeded, value, trace)))
 
 
-@planted(
+@mutant(
     "transport.argument_that_does_not_unpickle_fails_alone",
     says="broke the pool",
     also=(
@@ -468,7 +469,7 @@ class TroubleEndsTheWorker(ProcessExecutor):
     serve = staticmethod(serve_until_trouble)
 
 
-@planted(
+@mutant(
     "transport.result_that_does_not_unpickle_fails_alone",
     says="broke the pool",
     also=("transport.result_that_exits_at_unpickling_fails_alone", "transport.workers_outlive_what_cannot_cross"),
@@ -504,7 +505,7 @@ class _UnreadableError(Exception):
 _pools: list[Pool] = []
 
 
-@planted(
+@mutant(
     "transport.exception_that_does_not_unpickle_fails_alone",
     says="does not tell",
     also=("transport.unpicklable_exception_fails_alone",),
@@ -519,7 +520,7 @@ class UntransportableExceptionSaysNothing(ProcessExecutor):
         super().settle_error(future, error)
 
 
-@planted("transport.values_arrive_as_they_are", says="came back as", also=("transport.*",))
+@mutant("transport.values_arrive_as_they_are", says="came back as", also=("transport.*",))
 class KnowsBasicTypesOnly(ProcessExecutor):
     """What is a kind of number, text or collection arrives as just that."""
 
@@ -534,7 +535,7 @@ class KnowsBasicTypesOnly(ProcessExecutor):
         return value
 
 
-@planted("transport.buffers_arrive_alike_at_every_size", says="returned as memoryview")
+@mutant("transport.buffers_arrive_alike_at_every_size", says="returned as memoryview")
 class LargeBuffersAreViews(ProcessExecutor):
     """A large buffer that a call returns arrives as a view of the memory that it travelled in."""
 

@@ -7,10 +7,10 @@ import os
 import weakref
 from typing import Any
 
-from planting import planted
 from reference import ProcessExecutor, ThreadExecutor
 
 from corefutures_conformance.worker.carrying import Table
+from mutants import mutant
 
 _registered: list[bool] = []
 _pools: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -22,7 +22,7 @@ def _take_stock() -> None:
             pool.jobs.clear()
 
 
-@planted("forking.fork_returns_while_others_submit", says="a forked child hung", deadline=4)
+@mutant("forking.fork_returns_while_others_submit", says="a forked child hung", deadline=4)
 class LooksAtItsPoolInAChild(ThreadExecutor):
     """After a fork the child takes a lock that a thread of its parent may have held."""
 
@@ -34,7 +34,7 @@ class LooksAtItsPoolInAChild(ThreadExecutor):
         _pools.add(self.pool)
 
 
-@planted("forking.a_child_does_not_change_its_parents_results", says="a forked child changed a result")
+@mutant("forking.a_child_does_not_change_its_parents_results", says="a forked child changed a result")
 class ResultsAreShared(ProcessExecutor):
     """A large result stays in memory that a forked child shares."""
 

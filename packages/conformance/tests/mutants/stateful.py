@@ -5,11 +5,12 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-from planting import planted
 from reference import Job, ThreadExecutor
 
+from mutants import mutant
 
-@planted(
+
+@mutant(
     "stateful.histories_with_one_worker",
     says="after:",
     also=("stateful.histories_with_two_workers", "stateful.histories_with_true_states", "stateful.*"),
@@ -27,7 +28,7 @@ class CallsWhatWasCancelledWhileWaiting(ThreadExecutor):
         return False
 
 
-@planted("stateful.histories_with_shutdown", says="", also=("stateful.*",))
+@mutant("stateful.histories_with_shutdown", says="", also=("stateful.*",))
 class ShutdownCancelsWhatWaits(ThreadExecutor):
     """shutdown() cancels what waits, whatever `cancel_futures` says."""
 
@@ -35,7 +36,7 @@ class ShutdownCancelsWhatWaits(ThreadExecutor):
         super().shutdown(wait, cancel_futures=True)
 
 
-@planted("stateful.histories_with_true_states", says="", also=("stateful.*",))
+@mutant("stateful.histories_with_true_states", says="", also=("stateful.*",))
 class ThirdCallCannotBeCancelled(ThreadExecutor):
     """Every third call counts as running from the start."""
 
@@ -58,7 +59,7 @@ class _Fickle(Future[Any]):
         return super().cancel() and not asked
 
 
-@planted(
+@mutant(
     "stateful.histories_with_two_workers", says="cancel() returned False for a cancelled call", also=("stateful.*",)
 )
 class SecondCancelSaysFalse(ThreadExecutor):

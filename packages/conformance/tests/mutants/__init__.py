@@ -1,4 +1,7 @@
-"""How a defect is declared: the rule that must catch it, a phrase its message contains, what else it may break."""
+"""Mutants: executors with one defect each, one file for each chapter of rules that must kill them.
+
+Each is declared with the rule that must kill it, a phrase of its message, and the other rules that may fail.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ E = TypeVar("E", bound=type[Executor])
 
 
 @dataclass(frozen=True)
-class Defect:
-    """One planted defect."""
+class Mutant:
+    """One executor with a defect."""
 
     executor: type[Executor]
     caught_by: str
@@ -26,7 +29,7 @@ class Defect:
 
     @property
     def name(self) -> str:
-        """The defect, as its class is called."""
+        """Its name, that of its class."""
         return self.executor.__name__
 
     @property
@@ -40,7 +43,7 @@ class Defect:
         return {self.caught_by, *(rule for rule in self.also if "*" not in rule)}
 
     def may_break(self, rule: str) -> bool:
-        """Whether the rule may fail because of this defect."""
+        """Whether the rule may fail because of its defect."""
         return rule == self.caught_by or any(fnmatch(rule, pattern) for pattern in self.also)
 
     @property
@@ -62,29 +65,29 @@ class Defect:
         return {rule.partition(".")[0] for rule in (self.caught_by, *self.also)}
 
 
-DEFECTS: dict[str, Defect] = {}
-"""Every defect, by file and name."""
+MUTANTS: dict[str, Mutant] = {}
+"""Every mutant, by file and name."""
 
 
-def planted(
+def mutant(
     caught_by: str, *, says: str, also: tuple[str, ...] = (), deadline: float = 6.0, **options: Any
 ) -> Callable[[E], E]:
-    """Declare a faulty executor.
+    """Declare a mutant.
 
     Args:
-        caught_by: id of the rule that must catch it.
+        caught_by: id of the rule that must kill it.
         says: a phrase that the rule's message must contain.
         also: ids of the other rules that the same defect breaks, which must fail too; and patterns such as
             "chapter.*" of rules that may fail. No other may.
-        deadline: seconds for each rule; a defect that hangs should have a short one.
+        deadline: seconds for each rule; a mutant that hangs should have a short one.
         **options: options for the executor.
     """
 
     def declare(executor: E) -> E:
         name = f"{executor.__module__.rpartition('.')[2]}.{executor.__name__}"
-        if name in DEFECTS:
-            raise ValueError(f"two defects are called {name}")
-        DEFECTS[name] = Defect(executor, caught_by, says, also, deadline, options)
+        if name in MUTANTS:
+            raise ValueError(f"two mutants are called {name}")
+        MUTANTS[name] = Mutant(executor, caught_by, says, also, deadline, options)
         return executor
 
     return declare

@@ -1,6 +1,6 @@
 """A program that uses the executor under test and leaves: what holds at interpreter exit, seen from outside.
 
-Run by rules as `python -m corefutures_conformance.departure PLAN`, the plan as JSON. Spawned workers import
+Run by rules as `python -m corefutures_conformance.exit_program PLAN`, the plan as JSON. Spawned workers import
 this module as their main module: at the top it imports next to nothing.
 """
 
@@ -86,7 +86,7 @@ def start(tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: 
     }
     with open(errors, "wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "corefutures_conformance.departure", json.dumps(plan)],
+            [sys.executable, "-m", "corefutures_conformance.exit_program", json.dumps(plan)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

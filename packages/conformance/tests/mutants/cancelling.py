@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, PromptFuture, ThreadExecutor
+
+from mutants import mutant
 
 
 class _SaysYes(PromptFuture):
@@ -14,7 +15,7 @@ class _SaysYes(PromptFuture):
         return super().cancel() or not self.done()
 
 
-@planted(
+@mutant(
     "cancelling.cancel_returns_false_once_running",
     says="cancel() did not return False",
     also=("cancelling.*",),
@@ -41,7 +42,7 @@ class _Gone(PromptFuture):
             super().set_exception(exception)
 
 
-@planted(
+@mutant(
     "cancelling.cancel_does_not_disturb_a_running_call",
     says="cancelled() was True for a call that runs",
     also=("cancelling.cancel_does_not_hide_an_exception", "cancelling.*"),
@@ -58,7 +59,7 @@ class _YesWhenDone(PromptFuture):
         return super().cancel() or self.done()
 
 
-@planted(
+@mutant(
     "cancelling.cancel_returns_false_once_finished",
     says="did not return False for a finished call",
     also=("cancelling.cancel_returns_false_once_failed", "cancelling.*"),
@@ -74,7 +75,7 @@ class _No(PromptFuture):
         return False
 
 
-@planted(
+@mutant(
     "cancelling.cancel_returns_true_for_a_waiting_call",
     says="did not return True for a waiting call",
     also=(
@@ -102,7 +103,7 @@ class _NeverCancelled(PromptFuture):
         return False
 
 
-@planted(
+@mutant(
     "cancelling.cancelled_is_true_after_cancel",
     says="cancelled() was False after cancel() returned True",
     also=("cancelling.a_cancelled_future_stays_cancelled", "cancelling.cancel_races_with_the_start", "*"),
@@ -123,7 +124,7 @@ class _DoneIsFinished(PromptFuture):
         return self._state == "FINISHED"
 
 
-@planted(
+@mutant(
     "cancelling.done_is_true_after_cancel",
     says="done() was False after cancel() returned True",
     also=("*",),
@@ -140,7 +141,7 @@ class _RunningOnceCancelled(PromptFuture):
         return super().running() or self.cancelled()
 
 
-@planted(
+@mutant(
     "cancelling.running_is_false_after_cancel",
     says="running() was True after cancel()",
     also=("cancelling.*",),
@@ -169,7 +170,7 @@ class _NoneWhenCancelled(PromptFuture):
             raise
 
 
-@planted(
+@mutant(
     "cancelling.result_raises_cancelled_error",
     says="returned None instead of raising CancelledError",
     also=(
@@ -187,7 +188,7 @@ class CancelledGivesNone(ThreadExecutor):
     future_type = _NoneWhenCancelled
 
 
-@planted(
+@mutant(
     "cancelling.a_cancelled_call_never_runs",
     says="after a cancellation these ran",
     also=(
@@ -213,7 +214,7 @@ class RunsCancelledCalls(ThreadExecutor):
         return False
 
 
-@planted(
+@mutant(
     "cancelling.a_cancelled_future_stays_cancelled",
     says="a cancelled future was revived",
     also=("cancelling.*",),
@@ -233,7 +234,7 @@ class _CancelsOnce(PromptFuture):
         return not self.cancelled() and super().cancel()
 
 
-@planted(
+@mutant(
     "cancelling.cancel_again_returns_true",
     says="called three times, said [True, False, False]",
     also=("cancelling.cancel_from_several_threads", "cancelling.*"),
@@ -244,7 +245,7 @@ class CancelAgainSaysFalse(ThreadExecutor):
     future_type = _CancelsOnce
 
 
-@planted(
+@mutant(
     "cancelling.cancel_leaves_other_calls_alone",
     says="CancelledError",
     also=("cancelling.*",),
@@ -260,7 +261,7 @@ class CancelsTheNextToo(ThreadExecutor):
         return job
 
 
-@planted(
+@mutant(
     "cancelling.the_executor_goes_on_after_cancellations",
     says="a call behind 30 cancelled ones",
     also=(
@@ -288,7 +289,7 @@ class _KnowsThePool(PromptFuture):
         return not (self.pool is not None and self.pool.closed) and super().cancel()
 
 
-@planted("cancelling.cancel_after_shutdown", says="a call that waited at shutdown", also=("cancelling.*",))
+@mutant("cancelling.cancel_after_shutdown", says="a call that waited at shutdown", also=("cancelling.*",))
 class CancelsNothingAfterShutdown(ThreadExecutor):
     """cancel() says False once shutdown() was called."""
 
@@ -300,7 +301,7 @@ class CancelsNothingAfterShutdown(ThreadExecutor):
         return job
 
 
-@planted(
+@mutant(
     "cancelling.shutdown_after_cancelling_everything",
     says="shutdown() after cancellations",
     also=("cancelling.*",),
@@ -337,7 +338,7 @@ class _Silent(PromptFuture):
         return True
 
 
-@planted(
+@mutant(
     "cancelling.cancel_wakes_a_thread_in_result",
     says="a thread in result() to be woken by cancel()",
     also=(
@@ -353,7 +354,7 @@ class CancelWakesNobody(ThreadExecutor):
     future_type = _Silent
 
 
-@planted(
+@mutant(
     "cancelling.wait_sees_a_cancelled_future",
     says="wait() for a cancelled future",
     also=("cancelling.as_completed_yields_a_cancelled_future", "cancelling.*", "callbacks.*"),
@@ -369,7 +370,7 @@ class NeverNoticesCancellations(ThreadExecutor):
         return not job.future.cancelled() and super().begin(job)
 
 
-@planted(
+@mutant(
     "cancelling.wait_sees_a_cancellation_at_once",
     says="did not count as done before a worker came to it",
     also=("cancelling.cancel_wakes_wait_at_once", "cancelling.cancel_drops_the_arguments"),

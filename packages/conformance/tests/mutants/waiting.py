@@ -7,8 +7,9 @@ import threading
 from concurrent.futures import Future
 from typing import Any, ClassVar
 
-from planting import planted
 from reference import ThreadExecutor
+
+from mutants import mutant
 
 
 class _Mute(Future[Any]):
@@ -22,7 +23,7 @@ class _Mute(Future[Any]):
             self._waiters = waiters
 
 
-@planted(
+@mutant(
     "waiting.wait_returns_when_all_have_ended",
     says="waited",
     also=(
@@ -48,7 +49,7 @@ class _MuteInFailure(Future[Any]):
             self._waiters = waiters
 
 
-@planted(
+@mutant(
     "waiting.wait_takes_a_failed_call_as_the_first_that_completes",
     says="waited",
     also=(
@@ -70,7 +71,7 @@ class _Unnoticed(Future[Any]):
         return not self.cancelled() and super().set_running_or_notify_cancel()
 
 
-@planted(
+@mutant(
     "waiting.wait_takes_cancelled_futures_as_done",
     says="wait() to return",
     also=(
@@ -127,7 +128,7 @@ def _telling(kind: type[_Telling]) -> type[Future[Any]]:
     return Teller
 
 
-@planted(
+@mutant(
     "waiting.wait_returns_at_the_first_exception",
     says="wait() to return",
     deadline=2,
@@ -138,7 +139,7 @@ class FailuresAreToldAsResults(ThreadExecutor):
     future_type = _telling(_FailureAsResult)
 
 
-@planted(
+@mutant(
     "waiting.wait_for_an_exception_goes_on_after_a_success",
     says="returned for a call that succeeded",
     also=("waiting.wait_for_an_exception_that_does_not_come_waits_for_all",),
@@ -160,7 +161,7 @@ class _CancelledAsFailed(Future[Any]):
         return ValueError() if super().cancelled() else super().exception(timeout)
 
 
-@planted(
+@mutant(
     "waiting.wait_does_not_take_a_cancelled_call_for_an_exception",
     says="returned for a cancelled call",
     deadline=3,
@@ -171,7 +172,7 @@ class CancellationsLookLikeFailures(ThreadExecutor):
     future_type = _CancelledAsFailed
 
 
-@planted(
+@mutant(
     "waiting.wait_wakes_for_many_futures",
     says="wait() to return",
     also=("waiting.*", "as_completed.as_completed_gives_every_future_once", "as_completed.*"),
@@ -204,7 +205,7 @@ class _WakesOne(Future[Any]):
         super().set_result(result)
 
 
-@planted(
+@mutant(
     "waiting.wait_in_several_threads_wakes_them_all",
     says="wait() to return",
     also=("as_completed.as_completed_in_two_threads_gives_all_to_both",),
@@ -237,7 +238,7 @@ class _ShowsDoneAtStart(Future[Any]):
         super().set_exception(exception)
 
 
-@planted(
+@mutant(
     "waiting.wait_times_out_with_what_is_done",
     says="did not tell done from not done",
     also=(
@@ -284,7 +285,7 @@ class _OwnState(Future[Any]):
         return self._exception if self.done() and not self.cancelled() else super().exception(0)
 
 
-@planted(
+@mutant(
     "waiting.wait_returns_at_once_when_all_have_ended_before",
     says="waited",
     also=(
@@ -308,7 +309,7 @@ class _Equal(Future[Any]):
         return 1
 
 
-@planted(
+@mutant(
     "waiting.wait_tells_futures_with_equal_results_apart",
     says="of three calls with equal results",
     also=(
@@ -331,7 +332,7 @@ class _Unstable(Future[Any]):
         return random.getrandbits(30)
 
 
-@planted(
+@mutant(
     "waiting.wait_reports_a_duplicate_once",
     says="wait()",
     also=("as_completed.as_completed_gives_a_duplicate_once", "waiting.*", "as_completed.*"),
@@ -355,7 +356,7 @@ class _Ready:
         return getattr(self._future, name)
 
 
-@planted(
+@mutant(
     "waiting.wait_takes_futures_of_several_executors",
     says="AttributeError",
     also=("as_completed.as_completed_takes_futures_of_several_executors", "waiting.*", "as_completed.*"),

@@ -1,8 +1,8 @@
-"""The examiner: runs rules in an examinee process, watches the clock, and replaces the examinee when it must.
+"""The runner: has rules run in a process of their own, watches the clock, and replaces that process when it must.
 
-It imports no pytest. A rule that is overdue is killed with everything that it started, its stacks are kept; a
-rule that takes the examinee down with it has failed; the remaining rules run in a new one. However the examiner ends,
-a guard ends its examinee.
+It imports no pytest. A rule that is overdue is killed with everything that it started, its stacks are kept; a rule that
+takes the process down with it has failed; the remaining rules run in a new one. However the runner ends, a guard ends
+its process.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Any
 from corefutures_conformance import guard, tracebacks
 
 START_SECONDS = 90.0
-"""How long an examinee may take to import, collect and say that it is ready."""
+"""How long a runner process may take to import, collect and say that it is ready."""
 
 END_SECONDS = 30.0
-"""How long the guard may take to end an examinee and all that it started."""
+"""How long the guard may take to end a runner process and all that it started."""
 
 
-class ExaminationError(RuntimeError):
-    """No examinee could be started, or it found no rules: nothing can be said about the target."""
+class RunnerError(RuntimeError):
+    """No runner process could be started, or it found no rules: nothing can be said about the target."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Record:
     """What a probe returned."""
 
 
-class Examiner:
-    """Runs rules, each by its key (pytest's node id), in an examinee.
+class Runner:
+    """Runs rules, each by its key (pytest's node id), in a runner process.
 
     Thread safety: for one thread.
     """
@@ -61,12 +61,12 @@ class Examiner:
         target: str = "",
         folder: str | None = None,
     ) -> None:
-        """Prepare; the examinee starts with the first rule.
+        """Prepare; the runner process starts with the first rule.
 
         Args:
             arguments: what pytest is to collect, and its settings.
             deadline: seconds for each rule.
-            target: what a bare target's rules are run on, as `Target.to_text` says it.
+            target: what a named target's rules are run on, as `Target.to_text` says it.
             folder: where it runs; here by default.
         """
         self._arguments = list(arguments)
@@ -80,12 +80,12 @@ class Examiner:
         """Return the keys of everything collected, rules and probes.
 
         Raises:
-            ExaminationError: when collecting failed.
+            RunnerError: when collecting failed.
         """
         return list(self._ready().keys)
 
-    def aim(self, target: str, deadline: float) -> None:
-        """Go on with another bare target, in the same examinee while it is fit."""
+    def set_target(self, target: str, deadline: float) -> None:
+        """Go on with another named target, in the same runner process while it is fit."""
         self._target = target
         self.deadline = deadline
         self._inform()
@@ -102,7 +102,7 @@ class Examiner:
     def _settings(self) -> dict[str, Any]:
         return {"deadline": self.deadline, "capabilities": self._capabilities, "target": self._target}
 
-    def examine(self, key: str, *, patience: float = 1.0, next_key: str | None = None) -> Record:
+    def run(self, key: str, *, patience: float = 1.0, next_key: str | None = None) -> Record:
         """Run one rule and say what became of it.
 
         Args:
@@ -111,16 +111,16 @@ class Examiner:
             next_key: the key that will be run next, if known: then fixtures that both share are kept.
 
         Raises:
-            ExaminationError: when no examinee could be started.
+            RunnerError: when no runner process could be started.
         """
-        examinee = self._ready()
-        record, fit = examinee.run(key, next_key, self.deadline * patience, min(self.deadline, 5.0))
+        process = self._ready()
+        record, fit = process.run(key, next_key, self.deadline * patience, min(self.deadline, 5.0))
         if not fit:
             self._end(graceful=False)
         return record
 
     def close(self) -> None:
-        """End the examinee."""
+        """End the runner process."""
         self._end(graceful=True)
 
     def _end(self, *, graceful: bool) -> None:
@@ -135,10 +135,10 @@ class Examiner:
 
 
 class _Examinee:
-    """One examinee process, seen from outside."""
+    """One runner process, seen from outside."""
 
     def __init__(self, settings: dict[str, Any], folder: str | None) -> None:
-        files = tempfile.mkdtemp(prefix="corefutures-examinee-")
+        files = tempfile.mkdtemp(prefix="corefutures-runner-")
         self._stacks = os.path.join(files, "stacks")
         self._noise = os.path.join(files, "noise")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
@@ -152,7 +152,7 @@ class _Examinee:
                 [
                     sys.executable,
                     "-m",
-                    "corefutures_conformance.examinee",
+                    "corefutures_conformance.runner_process",
                     json.dumps({**settings, "stacks": self._stacks}),
                 ],
                 stdin=subprocess.PIPE,
@@ -163,7 +163,7 @@ class _Examinee:
                 encoding="utf-8",
                 **own_session,
             )
-        # If the examiner ends right here, the examinee reads the end of its commands and leaves: it runs no rule yet.
+        # If the runner ends right here, its process reads the end of its commands and leaves: it runs no rule yet.
         try:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, str(self._process.pid), files],
@@ -176,7 +176,7 @@ class _Examinee:
             self._process.kill()
             raise
         self._records: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, name="examiner", daemon=True).start()
+        threading.Thread(target=self._read, name="runner", daemon=True).start()
         try:
             ready = self._next(START_SECONDS)
         except BaseException:
@@ -185,7 +185,7 @@ class _Examinee:
         if ready is None or not ready.get("ready"):
             found = "\n".join(ready["problems"]) if ready else self._account()
             self.end(graceful=False)
-            raise ExaminationError(f"the rules could not be run: {found.strip() or 'none was collected'}")
+            raise RunnerError(f"the rules could not be run: {found.strip() or 'none was collected'}")
         self.keys: list[str] = ready["ready"]
 
     def command(self, command: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The rules of `ExecutorTests` subclasses, as the pytest plugin runs them.
 
-Each rule of a class is not run here but by an examinee process, which collects the same class with the same settings;
-so a rule that hangs or crashes is a failed test, and never a hanging or crashing run.
+Each rule of a class is run by a process of its own, which collects the same class with the same settings: so a rule
+that hangs or crashes is a failed test, and never a hanging or crashing run.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import pytest
 
 from corefutures_conformance.capabilities import Profile, declared_by
 from corefutures_conformance.certification import MOST_OVERDUE, learn, try_call
-from corefutures_conformance.examiner import ExaminationError, Examiner
 from corefutures_conformance.executor_tests import RULES, ExecutorTests
 from corefutures_conformance.rules import Rule
+from corefutures_conformance.runner import Runner, RunnerError
 from corefutures_conformance.verdict import Result, judge, not_run, verdict
 
 
-class Examination:
-    """The rules of one class, as they are run: one examiner, what it found so far."""
+class ClassRun:
+    """The rules of one class, as they are run: one runner, what it found so far."""
 
     def __init__(self, tests: type[ExecutorTests], item: pytest.Item) -> None:
         """Prepare; nothing starts before the first rule."""
@@ -27,7 +27,7 @@ class Examination:
         self.results: list[Result] = []
         self._config = item.config
         self._class_id = item.nodeid.rpartition("::")[0]
-        self._examiner: Examiner | None = None
+        self._runner: Runner | None = None
         self._keys: dict[str, str] = {}
         self._useless = ""  # why no rule can be run
 
@@ -41,24 +41,24 @@ class Examination:
         elif hung >= MOST_OVERDUE:
             result = not_run(rule, f"{MOST_OVERDUE} rules were overdue: the rest are not run", contract=contract)
         else:
-            examiner = self._ready()
-            # what both share is kept by the examinee, unless the same rule comes again or another class is
+            runner = self._ready()
+            # what both share is kept by the runner process, unless the same rule comes again or another class is
             # next
             follows = next_item.nodeid if next_item is not None and next_item is not item else None
             key = self._keys[item.name]
             next_key = self._keys.get(next_item.name) if follows and next_item is not None else None
-            record = examiner.examine(key, patience=rule.patience, next_key=None if next_key == key else next_key)
+            record = runner.run(key, patience=rule.patience, next_key=None if next_key == key else next_key)
             result = judge(rule, record, contract=contract, reason=self.tests.expected_failures.get(rule.id))
         self.results.append(result)
         return result
 
     def close(self) -> None:
-        """End the examinee."""
-        if self._examiner is not None:
-            self._examiner.close()
+        """End the runner process."""
+        if self._runner is not None:
+            self._runner.close()
 
-    def _ready(self) -> Examiner:
-        if self._examiner is None:
+    def _ready(self) -> Runner:
+        if self._runner is None:
             config = self._config
             arguments = [
                 self._class_id,
@@ -69,38 +69,38 @@ class Examination:
             ]
             arguments += ["-c", str(config.inipath) if config.inipath else os.devnull]
             arguments += ["--import-mode", config.getoption("importmode")]
-            self._examiner = Examiner(arguments, deadline=self.tests.deadline, folder=str(config.rootpath))
+            self._runner = Runner(arguments, deadline=self.tests.deadline, folder=str(config.rootpath))
             try:
-                self._keys = {key.rpartition("::")[2]: key for key in self._examiner.collected()}
-                try_call(self._examiner, self._keys)
-            except ExaminationError as error:
+                self._keys = {key.rpartition("::")[2]: key for key in self._runner.collected()}
+                try_call(self._runner, self._keys)
+            except RunnerError as error:
                 self._useless = str(error)
                 raise
             profile = Profile()
             profile.learn(declared_by(self.tests.capabilities), "declared")
-            learn(self._examiner, self._keys, profile)
-        return self._examiner
+            learn(self._runner, self._keys, profile)
+        return self._runner
 
 
-_EXAMINATIONS = pytest.StashKey[dict[str, Examination]]()
+_CLASS_RUNS = pytest.StashKey[dict[str, ClassRun]]()
 
 
-def examinations(config: pytest.Config) -> dict[str, Examination]:
-    """Return the examinations of a run, by the node id of the class."""
-    return config.stash.setdefault(_EXAMINATIONS, {})
+def class_runs(config: pytest.Config) -> dict[str, ClassRun]:
+    """Return the class_runs of a run, by the node id of the class."""
+    return config.stash.setdefault(_CLASS_RUNS, {})
 
 
 def run_item(item: pytest.Item, next_item: pytest.Item | None, tests: type[ExecutorTests]) -> bool:
-    """Let an examinee run the item if it is a rule; say whether it is."""
+    """Let a runner process run the item if it is a rule; say whether it is."""
     rule = RULES.get(getattr(item, "originalname", item.name))
     if rule is None:
         return False
     class_id = item.nodeid.rpartition("::")[0]
-    examination = examinations(item.config).setdefault(class_id, Examination(tests, item))
+    class_run = class_runs(item.config).setdefault(class_id, ClassRun(tests, item))
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     started = pytest.CallInfo.from_call(lambda: None, "call")
     try:
-        result = examination.run(item, rule, next_item)
+        result = class_run.run(item, rule, next_item)
         reports = [_report(item, result, started, tests)]
     except Exception as error:
         reports = [_trouble(item, error, started)]
@@ -108,18 +108,18 @@ def run_item(item: pytest.Item, next_item: pytest.Item | None, tests: type[Execu
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     if next_item is None or next_item.nodeid.rpartition("::")[0] != class_id:
-        examination.close()
+        class_run.close()
     return True
 
 
 def summarise(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the verdict on each class, and the advisories."""
-    for class_id, examination in examinations(config).items():
-        strict = examination.tests.strict
-        judged = len({result.rule.id for result in examination.results})
+    for class_id, class_run in class_runs(config).items():
+        strict = class_run.tests.strict
+        judged = len({result.rule.id for result in class_run.results})
         scope = "" if judged == len(RULES) else f" as far as selected ({judged} of {len(RULES)} rules)"
-        reporter.section(f"{class_id}: {verdict(examination.results, strict=strict)}{scope}")
-        for result in examination.results:
+        reporter.section(f"{class_id}: {verdict(class_run.results, strict=strict)}{scope}")
+        for result in class_run.results:
             if result.bad and not result.decides(strict=strict):
                 reporter.line(f"advisory: {result.rule.id} ({result.level}): {result.message}")
 

@@ -9,11 +9,12 @@ from concurrent.futures import BrokenExecutor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, ProcessExecutor, PromptFuture, ThreadExecutor
 
+from mutants import mutant
 
-@planted(
+
+@mutant(
     "exceptions.result_raises_what_the_call_raised",
     says="the call raised a ValueError, result() RuntimeError",
     also=(
@@ -50,14 +51,14 @@ class _RaisesOnce(PromptFuture):
         return error
 
 
-@planted("exceptions.exception_can_be_asked_again", says="raised nothing but returned None", also=("*",))
+@mutant("exceptions.exception_can_be_asked_again", says="raised nothing but returned None", also=("*",))
 class GivesExceptionsOnce(ThreadExecutor):
     """The exception is gone once it was asked for."""
 
     future_type = _RaisesOnce
 
 
-@planted(
+@mutant(
     "exceptions.submit_does_not_raise_for_the_call",
     says="submit() raised the exception of the call",
     also=("*",),
@@ -72,7 +73,7 @@ class RaisesInSubmit(ThreadExecutor):
         return future
 
 
-@planted(
+@mutant(
     "exceptions.exception_is_the_very_object",
     says="returned another object than the call raised",
     also=("*",),
@@ -86,7 +87,7 @@ class CopiesExceptions(ThreadExecutor):
         super().settle_error(future, twin.with_traceback(error.__traceback__))
 
 
-@planted(
+@mutant(
     "exceptions.raised_exception_keeps_its_attributes",
     says="the attribute set by the call is {}",
     also=(
@@ -112,7 +113,7 @@ class _LooksForTruth(PromptFuture):
         return self._result
 
 
-@planted(
+@mutant(
     "exceptions.raised_falsy_exception_arrives",
     says="raised nothing but returned None",
     also=("exceptions.raised_empty_exception_arrives", "*"),
@@ -123,7 +124,7 @@ class OverlooksFalsyExceptions(ThreadExecutor):
     future_type = _LooksForTruth
 
 
-@planted("exceptions.raised_exception_is_not_compared", says="raised nothing but returned None", also=("*",))
+@mutant("exceptions.raised_exception_is_not_compared", says="raised nothing but returned None", also=("*",))
 class ComparesExceptions(ThreadExecutor):
     """An exception that equals a marker is swallowed."""
 
@@ -135,7 +136,7 @@ class ComparesExceptions(ThreadExecutor):
             super().settle_error(future, error)
 
 
-@planted("exceptions.raised_exception_is_not_shown", says="waited", also=("*",), deadline=2)
+@mutant("exceptions.raised_exception_is_not_shown", says="waited", also=("*",), deadline=2)
 class ShowsExceptions(ThreadExecutor):
     """Every exception is turned into text on its way; a worker whose attempt fails dies."""
 
@@ -145,7 +146,7 @@ class ShowsExceptions(ThreadExecutor):
         super().settle_error(future, error)
 
 
-@planted(
+@mutant(
     "exceptions.raised_system_exit_arrives",
     says="waited",
     also=(
@@ -171,7 +172,7 @@ class CatchesExceptionsOnly(ThreadExecutor):
             cls.settle(job.future, result)
 
 
-@planted("exceptions.workers_outlive_exceptions", says="waited", also=("*",), deadline=2)
+@mutant("exceptions.workers_outlive_exceptions", says="waited", also=("*",), deadline=2)
 class WorkersDieOfExceptions(ThreadExecutor):
     """A worker ends after a call that raised, and nobody replaces it."""
 
@@ -181,7 +182,7 @@ class WorkersDieOfExceptions(ThreadExecutor):
         raise SystemExit
 
 
-@planted(
+@mutant(
     "exceptions.exceptions_do_not_touch_neighbours",
     says="BrokenThreadPool",
     also=("exceptions.workers_outlive_exceptions", "exceptions.workers_outlive_base_exceptions", "*"),
@@ -203,7 +204,7 @@ class _FailedIsCancelled(PromptFuture):
         return super().cancelled() or self._exception is not None
 
 
-@planted(
+@mutant(
     "exceptions.states_after_an_exception",
     says="done, running, cancelled after an exception: (True, False, True)",
     also=("exceptions.raised_cancelled_error_is_no_cancellation", "*"),
@@ -214,7 +215,7 @@ class FailedCountsAsCancelled(ThreadExecutor):
     future_type = _FailedIsCancelled
 
 
-@planted("exceptions.raised_cancellation_of_asyncio_is_no_cancellation", says="counts as cancelled")
+@mutant("exceptions.raised_cancellation_of_asyncio_is_no_cancellation", says="counts as cancelled")
 class AsyncioCancelsCalls(ThreadExecutor):
     """A call that raises asyncio.CancelledError is cancelled."""
 
@@ -227,7 +228,7 @@ class AsyncioCancelsCalls(ThreadExecutor):
             super().settle_error(future, error)
 
 
-@planted("exceptions.raised_broken_executor_breaks_nothing", says="BrokenThreadPool")
+@mutant("exceptions.raised_broken_executor_breaks_nothing", says="BrokenThreadPool")
 class BrokenErrorsBreakThePool(ThreadExecutor):
     """A call that raises BrokenExecutor breaks the pool."""
 
@@ -240,7 +241,7 @@ class BrokenErrorsBreakThePool(ThreadExecutor):
             raise
 
 
-@planted("exceptions.raised_errors_that_executors_catch_arrive", says="waited", deadline=2)
+@mutant("exceptions.raised_errors_that_executors_catch_arrive", says="waited", deadline=2)
 class EmptyMeansThatNothingWaits(ThreadExecutor):
     """A worker takes queue.Empty, which a call raised, for an empty queue."""
 
@@ -250,7 +251,7 @@ class EmptyMeansThatNothingWaits(ThreadExecutor):
             super().settle_error(future, error)
 
 
-@planted(
+@mutant(
     "exceptions.raised_errors_that_executors_catch_arrive",
     says="BrokenProcessPool",
     also=("transport.exceptions_keep_type_and_arguments", "transport.memory_error_arrives"),
@@ -263,7 +264,7 @@ class EofMeansThatTheWorkerIsLost(ProcessExecutor):
         super().settle_error(future, BrokenProcessPool("lost") if isinstance(error, EOFError) else error)
 
 
-@planted("exceptions.waiting_calls_outlive_base_exceptions", says="3 of 3 calls behind")
+@mutant("exceptions.waiting_calls_outlive_base_exceptions", says="3 of 3 calls behind")
 class InterruptCancelsWhatWaits(ThreadExecutor):
     """A call that raises KeyboardInterrupt cancels those that wait."""
 

@@ -7,8 +7,9 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, PromptFuture, ThreadExecutor
+
+from mutants import mutant
 
 
 class _Deaf(PromptFuture):
@@ -16,7 +17,7 @@ class _Deaf(PromptFuture):
         """Forget it."""
 
 
-@planted(
+@mutant(
     "callbacks.callback_runs_after_a_result",
     says="1 callback(s) to be called: 0 were",
     also=(
@@ -43,7 +44,7 @@ class _Eager(PromptFuture):
         return running
 
 
-@planted(
+@mutant(
     "callbacks.callback_does_not_run_before_the_end",
     says="the callback was called while the call was running",
     also=("*",),
@@ -67,7 +68,7 @@ class _CallsBackFirst(PromptFuture):
         super().set_exception(exception)
 
 
-@planted(
+@mutant(
     "callbacks.callback_sees_a_finished_future",
     says="in the callback done, running, cancelled, result",
     also=("callbacks.callback_sees_the_exception", "callbacks.a_callback_may_wait_for_its_future", "*"),
@@ -85,7 +86,7 @@ class _LateIsLost(PromptFuture):
             super().add_done_callback(fn)
 
 
-@planted(
+@mutant(
     "callbacks.late_callback_runs_at_once_after_a_result",
     says="a callback added to a finished future was called with []",
     also=(
@@ -109,7 +110,7 @@ class _Backwards(PromptFuture):
         super()._invoke_callbacks()
 
 
-@planted(
+@mutant(
     "callbacks.callbacks_run_in_the_order_added",
     says="callbacks added as 0 to 19 were called as [19,",
     also=("callbacks.callbacks_of_a_cancelled_call_run_in_the_order_added", "*"),
@@ -127,7 +128,7 @@ class _Doubly(PromptFuture):
             super().add_done_callback(fn)
 
 
-@planted(
+@mutant(
     "callbacks.a_callback_of_a_cancelled_call_runs_once",
     says="was called 2 times",
     also=("callbacks.the_same_callback_added_twice_runs_twice", "*"),
@@ -138,7 +139,7 @@ class CallsBackTwice(ThreadExecutor):
     future_type = _Doubly
 
 
-@planted("callbacks.each_callback_runs_once", says="the callbacks of 60 futures were called so often", also=("*",))
+@mutant("callbacks.each_callback_runs_once", says="the callbacks of 60 futures were called so often", also=("*",))
 class CallsBackAgainAfterTheResult(ThreadExecutor):
     """The worker calls callbacks once more."""
 
@@ -159,7 +160,7 @@ class _AsSet(PromptFuture):
             super().add_done_callback(fn)
 
 
-@planted(
+@mutant(
     "callbacks.the_same_callback_added_twice_runs_twice",
     says="a callback added twice was called 1 times",
     also=("callbacks.*",),
@@ -177,7 +178,7 @@ class _Named(PromptFuture):
         super().add_done_callback(fn)
 
 
-@planted("callbacks.callback_may_be_any_callable", says="__name__", also=("*",))
+@mutant("callbacks.callback_may_be_any_callable", says="__name__", also=("*",))
 class WantsNamedCallbacks(ThreadExecutor):
     """A callback must have a name."""
 
@@ -194,7 +195,7 @@ class _Replaced(PromptFuture):
         super().add_done_callback(replacing)
 
 
-@planted(
+@mutant(
     "callbacks.what_a_callback_returns_is_ignored",
     says="a callback that returned 43 changed the result",
     also=("*",),
@@ -214,7 +215,7 @@ class _StopsAtFirst(PromptFuture):
             logging.getLogger(__name__).exception("a callback raised")
 
 
-@planted(
+@mutant(
     "callbacks.a_raising_callback_does_not_stop_the_others",
     says="2 callback(s) to be called",
     also=("*",),
@@ -237,7 +238,7 @@ class _Swallows(PromptFuture):
         super().add_done_callback(silent)
 
 
-@planted(
+@mutant(
     "callbacks.a_raising_callback_is_logged",
     says="the exception of a callback was not logged",
     also=("callbacks.a_late_raising_callback_is_logged",),
@@ -260,7 +261,7 @@ class _Lets(PromptFuture):
             super().add_done_callback(fn)
 
 
-@planted(
+@mutant(
     "callbacks.a_raising_callback_does_not_reach_cancel",
     says="cancel() raised the callback's own ValueError",
     also=(
@@ -281,7 +282,7 @@ class _PlainCallbacks(PromptFuture):
     add_done_callback = Future.add_done_callback
 
 
-@planted(
+@mutant(
     "callbacks.workers_outlive_callbacks_that_exit",
     says="behind one that raised SystemExit",
     also=("callbacks.*",),
@@ -299,7 +300,7 @@ class _Locked(PromptFuture):
             super()._invoke_callbacks()
 
 
-@planted(
+@mutant(
     "callbacks.a_callback_may_wait_for_its_future",
     says="result() in another thread blocked",
     also=("*",),
@@ -311,7 +312,7 @@ class CallsBackUnderTheLock(ThreadExecutor):
     future_type = _Locked
 
 
-@planted(
+@mutant(
     "callbacks.a_callback_may_submit",
     says="waited",
     also=("callbacks.a_callback_may_shut_down", "*"),
@@ -344,7 +345,7 @@ class _Sharing(PromptFuture):
             super().set_result(result)
 
 
-@planted("callbacks.a_callback_may_cancel", says="1 callback(s) to be called: 0 were", also=("*",), deadline=3)
+@mutant("callbacks.a_callback_may_cancel", says="1 callback(s) to be called: 0 were", also=("*",), deadline=3)
 class SharesOneLock(ThreadExecutor):
     """All futures share one lock, held while callbacks run."""
 

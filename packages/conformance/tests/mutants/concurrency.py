@@ -7,11 +7,12 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, ProcessExecutor, ThreadExecutor
 
+from mutants import mutant
 
-@planted(
+
+@mutant(
     "concurrency.max_workers_calls_run_at_once",
     says="did",
     deadline=3,
@@ -29,7 +30,7 @@ class OneWorkerTooFew(ThreadExecutor):
         super().__init__(max_workers - 1 or 1, **options)
 
 
-@planted(
+@mutant(
     "concurrency.never_more_than_max_workers_at_once",
     says="ran at once with max_workers=2",
     also=("concurrency.never_more_than_one_with_one_worker", "concurrency.*"),
@@ -41,7 +42,7 @@ class OneWorkerTooMany(ThreadExecutor):
         super().__init__(max_workers + 1, **options)
 
 
-@planted(
+@mutant(
     "concurrency.never_more_than_max_workers_in_a_crowd",
     says="ran at once with max_workers=2",
     also=("concurrency.*",),
@@ -57,7 +58,7 @@ class MoreWorkersInACrowd(ThreadExecutor):
             self.max_workers = allowed
 
 
-@planted(
+@mutant(
     "concurrency.max_workers_calls_run_at_once_after_idling",
     says="did",
     also=("concurrency.*",),
@@ -73,7 +74,7 @@ class IdleWorkersAreCountedTwice(ThreadExecutor):
         super().perform(pool, station, job)
 
 
-@planted(
+@mutant(
     "concurrency.max_workers_calls_run_at_once_after_failures",
     says="did",
     also=("concurrency.*",),
@@ -114,7 +115,7 @@ class _Hoarding(ThreadExecutor):
 _hoard = threading.local()
 
 
-@planted(
+@mutant(
     "concurrency.short_calls_pass_a_long_one",
     says="short calls submitted with a long one",
     also=("concurrency.*",),
@@ -134,7 +135,7 @@ class HoardsOnTakingALongCall(_Hoarding):
         return super().open_station(pool)
 
 
-@planted(
+@mutant(
     "concurrency.long_call_among_short_ones_holds_up_none",
     says="short calls around a long one",
     also=("concurrency.freed_worker_takes_the_waiting_call", "concurrency.*"),
@@ -167,7 +168,7 @@ class DealsCallsRoundRobin(ThreadExecutor):
                 pool.changed.wait(0.05)
 
 
-@planted(
+@mutant(
     "concurrency.idle_worker_takes_the_next_call",
     says="a short call beside a long one",
     deadline=3,
@@ -181,7 +182,7 @@ class StartsWorkersForBacklogsOnly(ThreadExecutor):
             super().staff()
 
 
-@planted("concurrency.calls_that_waited_start_in_order", says="started in the order", also=("concurrency.*",))
+@mutant("concurrency.calls_that_waited_start_in_order", says="started in the order", also=("concurrency.*",))
 class LastComeFirstServed(ThreadExecutor):
     """The call submitted last starts first."""
 
@@ -190,7 +191,7 @@ class LastComeFirstServed(ThreadExecutor):
         return pool.jobs.pop()
 
 
-@planted(
+@mutant(
     "concurrency.one_worker_starts_calls_in_order",
     says="started in the order",
     also=("concurrency.second_worker_starts_calls_in_order", "concurrency.calls_that_waited_start_in_order"),
@@ -223,14 +224,14 @@ class _NeverRunning(Future[Any]):
         return False
 
 
-@planted("concurrency.running_is_true_for_a_call_that_runs", says="waited", deadline=4)
+@mutant("concurrency.running_is_true_for_a_call_that_runs", says="waited", deadline=4)
 class RunningIsNeverTrue(ThreadExecutor):
     """running() is false for every call."""
 
     future_type = _NeverRunning
 
 
-@planted(
+@mutant(
     "concurrency.running_is_false_for_calls_that_wait",
     says="that had not started",
     also=(
@@ -252,7 +253,7 @@ class RunsFromTheStart(ThreadExecutor):
         return True
 
 
-@planted(
+@mutant(
     "concurrency.every_waiting_call_can_be_cancelled",
     says="for six waiting calls",
     also=("concurrency.running_is_false_for_calls_that_wait",),
@@ -285,7 +286,7 @@ class _Stubborn(Future[Any]):
         return False
 
 
-@planted(
+@mutant(
     "concurrency.last_of_many_waiting_calls_can_be_cancelled",
     says="cancel() did not return True",
     also=("concurrency.every_waiting_call_can_be_cancelled",),
@@ -296,7 +297,7 @@ class CancelsNothing(ThreadExecutor):
     future_type = _Stubborn
 
 
-@planted(
+@mutant(
     "concurrency.cancelled_calls_make_room",
     says="calls behind cancelled ones",
     also=("concurrency.*",),
@@ -315,7 +316,7 @@ class CancelledCallsTakeTheNextAlong(ThreadExecutor):
         return job
 
 
-@planted("concurrency.submit_does_not_wait_for_workers", says="submit() of 1000 calls", deadline=4)
+@mutant("concurrency.submit_does_not_wait_for_workers", says="submit() of 1000 calls", deadline=4)
 class QueueOf200(ThreadExecutor):
     """submit() waits while 200 calls wait."""
 
@@ -325,7 +326,7 @@ class QueueOf200(ThreadExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
-@planted("concurrency.submit_does_not_wait_for_the_wire", says="submit() of large arguments", deadline=4)
+@mutant("concurrency.submit_does_not_wait_for_the_wire", says="submit() of large arguments", deadline=4)
 class QueueOf4Megabytes(ProcessExecutor):
     """submit() waits while 4 MB of arguments wait."""
 
@@ -342,14 +343,14 @@ class _Patient(Future[Any]):
         return super().cancel()
 
 
-@planted("concurrency.cancel_does_not_wait", says="cancel() while the worker is busy", deadline=4)
+@mutant("concurrency.cancel_does_not_wait", says="cancel() while the worker is busy", deadline=4)
 class CancelWaitsForTheCall(ThreadExecutor):
     """cancel() of a running call waits until it ends."""
 
     future_type = _Patient
 
 
-@planted("concurrency.never_more_than_max_workers_after_failures", says="calls ran at once")
+@mutant("concurrency.never_more_than_max_workers_after_failures", says="calls ran at once")
 class ReplacesWorkersThatLive(ThreadExecutor):
     """A worker whose call raises is replaced, and goes on as well."""
 
@@ -364,7 +365,7 @@ class ReplacesWorkersThatLive(ThreadExecutor):
             raise
 
 
-@planted("concurrency.never_more_than_max_workers_after_failures", says="calls ran at once")
+@mutant("concurrency.never_more_than_max_workers_after_failures", says="calls ran at once")
 class CancelledCallsMakeRoom(ThreadExecutor):
     """Each cancelled call makes room for one more worker."""
 
@@ -377,7 +378,7 @@ class CancelledCallsMakeRoom(ThreadExecutor):
         self.max_workers += future.cancelled()
 
 
-@planted("concurrency.many_workers_run_at_once", says="7 call(s) to start", deadline=3)
+@mutant("concurrency.many_workers_run_at_once", says="7 call(s) to start", deadline=3)
 class AtMostFourWorkers(ThreadExecutor):
     """However many workers are asked for, there are four at most."""
 
@@ -385,7 +386,7 @@ class AtMostFourWorkers(ThreadExecutor):
         super().__init__(min(max_workers, 4), **options)
 
 
-@planted("concurrency.call_of_a_call_waits_its_turn", says="started first: ['late', 'early']")
+@mutant("concurrency.call_of_a_call_waits_its_turn", says="started first: ['late', 'early']")
 class CallsOfCallsGoFirst(ThreadExecutor):
     """What a worker's thread submits is put before what waits."""
 
@@ -399,7 +400,7 @@ class CallsOfCallsGoFirst(ThreadExecutor):
 _last: dict[int, Any] = {}
 
 
-@planted(
+@mutant(
     "concurrency.a_finaliser_holds_up_no_call",
     says="submit() beside a finaliser",
     also=("resources.*", "results.*", "mapping.*"),

@@ -9,10 +9,10 @@ from concurrent.futures import Future, wait
 from itertools import islice, zip_longest
 from typing import Any, ClassVar
 
-from planting import planted
 from reference import ThreadExecutor
 
 import corefutures
+from mutants import mutant
 
 
 class Results:
@@ -116,7 +116,7 @@ class Mapper(ThreadExecutor, corefutures.Executor):
 # What it computes
 
 
-@planted("mapping.map_gives_what_the_builtin_map_gives", says="for the squares of 0 to 11", also=("mapping.*",))
+@mutant("mapping.map_gives_what_the_builtin_map_gives", says="for the squares of 0 to 11", also=("mapping.*",))
 class MapStopsAtTheEleventhItem(Mapper):
     """map() leaves the twelfth item out, and all that follow."""
 
@@ -124,7 +124,7 @@ class MapStopsAtTheEleventhItem(Mapper):
         return islice(super().pair(*iterables), 11)
 
 
-@planted("mapping.map_takes_several_iterables", says="over three iterables called with", also=("mapping.*",))
+@mutant("mapping.map_takes_several_iterables", says="over three iterables called with", also=("mapping.*",))
 class MapReversesItsIterables(Mapper):
     """map() passes the items of a text and other iterables in the wrong order."""
 
@@ -132,7 +132,7 @@ class MapReversesItsIterables(Mapper):
         return super().pair(*(iterables[::-1] if isinstance(iterables[0], str) else iterables))
 
 
-@planted("mapping.map_stops_at_the_shortest_iterable", says="NoneType", also=("mapping.*",))
+@mutant("mapping.map_stops_at_the_shortest_iterable", says="NoneType", also=("mapping.*",))
 class MapStopsAtTheLongestIterable(Mapper):
     """map() fills up with None."""
 
@@ -146,7 +146,7 @@ class _FailsWhenEmpty(Results):
         self.futures[0]
 
 
-@planted("mapping.map_of_nothing_is_empty", says="IndexError", also=("mapping.*",))
+@mutant("mapping.map_of_nothing_is_empty", says="IndexError", also=("mapping.*",))
 class MapOfNothingFails(Mapper):
     """map() looks at its first call, also where there is none."""
 
@@ -160,7 +160,7 @@ class _FiltersFalse(Results):
         return value
 
 
-@planted("mapping.map_gives_results_that_are_false", says="a false value was lost", also=("mapping.*",))
+@mutant("mapping.map_gives_results_that_are_false", says="a false value was lost", also=("mapping.*",))
 class MapSkipsFalseResults(Mapper):
     """map() filters what is false."""
 
@@ -172,7 +172,7 @@ class _Copies(Results):
         return (self.outcome(future) for future in list(self.futures)) if self.buffersize is None else self
 
 
-@planted("mapping.map_returns_an_iterator", says="which is no iterator", also=("mapping.*",))
+@mutant("mapping.map_returns_an_iterator", says="which is no iterator", also=("mapping.*",))
 class MapReturnsAnIterable(Mapper):
     """What map() returns can be iterated over again and again."""
 
@@ -192,7 +192,7 @@ class _StartsOver(Results):
             raise
 
 
-@planted("mapping.map_is_exhausted_after_the_last_result", says="went on after its end", also=("mapping.*",))
+@mutant("mapping.map_is_exhausted_after_the_last_result", says="went on after its end", also=("mapping.*",))
 class MapStartsOver(Mapper):
     """map's iterator begins again after its end."""
 
@@ -207,14 +207,14 @@ class _ByCompletion(Results):
         return future
 
 
-@planted("mapping.map_keeps_the_order_of_the_input", says="not in the order of the input", also=("mapping.*",))
+@mutant("mapping.map_keeps_the_order_of_the_input", says="not in the order of the input", also=("mapping.*",))
 class MapGivesResultsAsTheyCome(Mapper):
     """map() gives first what ends first."""
 
     results = _ByCompletion
 
 
-@planted("mapping.map_of_many_keeps_every_result_in_order", says="over 300 items", also=("mapping.*",))
+@mutant("mapping.map_of_many_keeps_every_result_in_order", says="over 300 items", also=("mapping.*",))
 class MapLosesItemsOfLongInputs(Mapper):
     """map() stops at 256 items."""
 
@@ -230,14 +230,14 @@ class _InOneQueue(Results):
         super().fill(most)
 
 
-@planted("mapping.two_maps_do_not_mix", says="mixed up their results", also=("mapping.*",))
+@mutant("mapping.two_maps_do_not_mix", says="mixed up their results", also=("mapping.*",))
 class MapsShareTheirResults(Mapper):
     """All map() calls take their results from one queue."""
 
     results = _InOneQueue
 
 
-@planted("mapping.map_calls_each_item_once", says="made calls for", also=("mapping.*",))
+@mutant("mapping.map_calls_each_item_once", says="made calls for", also=("mapping.*",))
 class MapCallsTwice(Mapper):
     """map() submits each call twice."""
 
@@ -257,7 +257,7 @@ class _WaitsForAll(Results):
             wait(self.futures)
 
 
-@planted(
+@mutant(
     "mapping.map_returns_before_its_calls_end",
     says="map() whose call is blocked",
     also=("mapping.*",),
@@ -278,7 +278,7 @@ class _Lazy(Results):
         return super().__next__()
 
 
-@planted(
+@mutant(
     "mapping.map_collects_its_input_at_once",
     says="had collected 0 of 10 items",
     also=("mapping.map_runs_its_calls_unasked", "mapping.map_runs_its_calls_side_by_side", "mapping.*"),
@@ -297,7 +297,7 @@ class _HandsOutAtTheEnd(Results):
         return super().outcome(future)
 
 
-@planted(
+@mutant(
     "mapping.map_hands_out_a_result_while_later_calls_run",
     says="next() of map's iterator",
     also=("mapping.*",),
@@ -314,7 +314,7 @@ class _Impatient(Results):
         return 0.02 if self.deadline is None and not self.futures else super().left()
 
 
-@planted("mapping.map_waits_for_a_result_that_is_not_there", says="TimeoutError", also=("mapping.*",))
+@mutant("mapping.map_waits_for_a_result_that_is_not_there", says="TimeoutError", also=("mapping.*",))
 class MapIsImpatient(Mapper):
     """map() has a time limit that nobody asked for."""
 
@@ -332,7 +332,7 @@ class _SwallowsErrors(Results):
             return error
 
 
-@planted(
+@mutant(
     "mapping.map_raises_a_calls_error_in_its_place",
     says="where a call's ValueError was due",
     also=("mapping.*",),
@@ -351,7 +351,7 @@ class _RaisesAtOnce(Results):
                 future.result()
 
 
-@planted("mapping.map_reports_an_error_at_iteration_only", says="map() itself raised", also=("mapping.*",))
+@mutant("mapping.map_reports_an_error_at_iteration_only", says="map() itself raised", also=("mapping.*",))
 class MapRaisesAtOnce(Mapper):
     """map() itself raises what a call raised."""
 
@@ -368,7 +368,7 @@ class _RepeatsAfterError(Results):
             raise
 
 
-@planted(
+@mutant(
     "mapping.map_neither_repeats_nor_skips_after_an_error",
     says="after the error of the first of three calls",
     also=("mapping.*",),
@@ -388,7 +388,7 @@ class _EndsAtError(Results):
             raise
 
 
-@planted("mapping.map_goes_on_after_an_error", says="did not go on after the error of a call", also=("mapping.*",))
+@mutant("mapping.map_goes_on_after_an_error", says="did not go on after the error of a call", also=("mapping.*",))
 class MapEndsAtAnError(Mapper):
     """After an error map's iterator is at its end."""
 
@@ -403,7 +403,7 @@ class _ReplacesTimeout(Results):
             raise TimeoutError("map timed out") from None
 
 
-@planted("mapping.map_raises_a_calls_own_timeout_error", says="for a TimeoutError of the call", also=("mapping.*",))
+@mutant("mapping.map_raises_a_calls_own_timeout_error", says="for a TimeoutError of the call", also=("mapping.*",))
 class MapReplacesTimeoutErrors(Mapper):
     """map() says that it timed out when a call raised TimeoutError."""
 
@@ -419,7 +419,7 @@ class _TakesAnyTimeout(Results):
             raise
 
 
-@planted(
+@mutant(
     "mapping.map_goes_on_after_a_calls_own_timeout_error",
     says="for its time limit and ended",
     also=("mapping.*",),
@@ -430,7 +430,7 @@ class MapTakesACallsTimeoutForItsOwn(Mapper):
     results = _TakesAnyTimeout
 
 
-@planted("mapping.map_error_leaves_the_executor_usable", says="RuntimeError", also=("mapping.*",))
+@mutant("mapping.map_error_leaves_the_executor_usable", says="RuntimeError", also=("mapping.*",))
 class MapErrorShutsDown(Mapper):
     """An error in map() shuts the executor down."""
 
@@ -460,7 +460,7 @@ class _IgnoresInputErrors(Results):
         self.error = None
 
 
-@planted(
+@mutant(
     "mapping.map_passes_on_an_error_of_its_input",
     says="swallowed the exception of its input",
     also=("mapping.map_buffersize_passes_on_an_error_of_its_input", "mapping.*"),
@@ -471,7 +471,7 @@ class MapSwallowsInputErrors(Mapper):
     results = _IgnoresInputErrors
 
 
-@planted("mapping.map_refuses_what_is_not_iterable", says="instead of a TypeError", also=("mapping.*",))
+@mutant("mapping.map_refuses_what_is_not_iterable", says="instead of a TypeError", also=("mapping.*",))
 class MapTakesAnythingForAnIterable(Mapper):
     """map() takes what is no iterable for one item."""
 
@@ -487,7 +487,7 @@ class _NoLimit(Results):
         return None
 
 
-@planted("mapping.map_times_out", says="next() of map's iterator", also=("mapping.*",), deadline=2)
+@mutant("mapping.map_times_out", says="next() of map's iterator", also=("mapping.*",), deadline=2)
 class MapIgnoresItsTimeout(Mapper):
     """map() waits for ever."""
 
@@ -499,7 +499,7 @@ class _ZeroIsNone(Results):
         return super().left() if self.timeout else None
 
 
-@planted(
+@mutant(
     "mapping.map_with_timeout_zero_does_not_wait",
     says="next() of map's iterator",
     also=("mapping.*",),
@@ -519,7 +519,7 @@ class _AllOrNothing(Results):
         return super().outcome(future)
 
 
-@planted(
+@mutant(
     "mapping.map_gives_results_before_it_times_out",
     says="lost a result that came in time",
     also=("mapping.*",),
@@ -539,7 +539,7 @@ class _FirstOnly(Results):
         return value
 
 
-@planted("mapping.map_with_enough_time_gives_everything", says="with timeout=1000 gave [0]", also=("mapping.*",))
+@mutant("mapping.map_with_enough_time_gives_everything", says="with timeout=1000 gave [0]", also=("mapping.*",))
 class MapWithATimeoutGivesOne(Mapper):
     """With a timeout, map() gives its first result alone."""
 
@@ -551,7 +551,7 @@ class _CountsFromNext(Results):
         return self.timeout
 
 
-@planted(
+@mutant(
     "mapping.map_counts_its_timeout_from_the_call",
     says="did not count its timeout from the call",
     also=("mapping.*",),
@@ -571,7 +571,7 @@ class _ForgetsAtDeadline(Results):
         return super().outcome(future)
 
 
-@planted(
+@mutant(
     "mapping.map_gives_available_results_after_its_time",
     says="for results that were available",
     also=("mapping.*",),
@@ -587,7 +587,7 @@ class _GoesOnAfterTimeout(Results):
         self.deadline = None
 
 
-@planted("mapping.map_is_exhausted_after_a_timeout", says="went on after its TimeoutError", also=("mapping.*",))
+@mutant("mapping.map_is_exhausted_after_a_timeout", says="went on after its TimeoutError", also=("mapping.*",))
 class MapGoesOnAfterATimeout(Mapper):
     """map's iterator goes on after its TimeoutError."""
 
@@ -599,7 +599,7 @@ class _AbandonsAtTimeout(Results):
         self.futures.clear()
 
 
-@planted(
+@mutant(
     "mapping.map_that_timed_out_cancels_the_waiting_calls",
     says="when map() timed out ran nevertheless",
     also=("mapping.*",),
@@ -610,7 +610,7 @@ class MapAbandonsCallsAtATimeout(Mapper):
     results = _AbandonsAtTimeout
 
 
-@planted("mapping.map_leaves_the_executor_usable_after_a_timeout", says="RuntimeError", also=("mapping.*",))
+@mutant("mapping.map_leaves_the_executor_usable_after_a_timeout", says="RuntimeError", also=("mapping.*",))
 class MapTimeoutShutsDown(Mapper):
     """A timeout of map() shuts the executor down."""
 
@@ -647,7 +647,7 @@ class Chunker(Mapper):
             yield chunk
 
 
-@planted(
+@mutant(
     "mapping.map_chunksize_keeps_results_beside_an_error",
     says="lost a result of the chunk",
     also=("mapping.*",),
@@ -656,7 +656,7 @@ class MapChunkFailsAsAWhole(Chunker):
     """An error of one call costs the results of its chunk."""
 
 
-@planted("mapping.map_chunksize_does_not_change_the_results", says="with chunksize=3 gave", also=("mapping.*",))
+@mutant("mapping.map_chunksize_does_not_change_the_results", says="with chunksize=3 gave", also=("mapping.*",))
 class MapDropsTheLastChunk(Chunker):
     """map() drops a chunk that is not full."""
 
@@ -664,7 +664,7 @@ class MapDropsTheLastChunk(Chunker):
         return (chunk for chunk in super().cut(items, chunksize) if len(chunk) == chunksize)
 
 
-@planted("mapping.map_chunksize_of_nothing_is_empty", says="ZeroDivisionError", also=("mapping.*",))
+@mutant("mapping.map_chunksize_of_nothing_is_empty", says="ZeroDivisionError", also=("mapping.*",))
 class MapOfNothingInChunksFails(Chunker):
     """map() divides by the number of items."""
 
@@ -674,7 +674,7 @@ class MapOfNothingInChunksFails(Chunker):
         return super().cut(iter(everything), chunksize)
 
 
-@planted("mapping.map_chunksize_keeps_results_of_chunks_before_an_error", says="ValueError", also=("mapping.*",))
+@mutant("mapping.map_chunksize_keeps_results_of_chunks_before_an_error", says="ValueError", also=("mapping.*",))
 class MapInChunksRaisesFirst(Chunker):
     """With chunks, map() raises an error before it gives what came earlier."""
 
@@ -683,7 +683,7 @@ class MapInChunksRaisesFirst(Chunker):
         return found if chunksize == 1 else iter(list(found))
 
 
-@planted(
+@mutant(
     "mapping.map_chunksize_that_is_not_positive_loses_nothing",
     says="neither refused nor ignored",
     also=("mapping.*",),
@@ -697,7 +697,7 @@ class MapWithChunksizeZeroIsEmpty(Mapper):
         return super().gather(fn, items, timeout, chunksize, buffersize)
 
 
-@planted("mapping.map_chunksize_times_out", says="next() of map's iterator", also=("mapping.*",), deadline=2)
+@mutant("mapping.map_chunksize_times_out", says="next() of map's iterator", also=("mapping.*",), deadline=2)
 class MapInChunksIgnoresItsTimeout(Chunker):
     """map() with chunks waits for ever."""
 
@@ -713,7 +713,7 @@ class _BufferLosesTheRest(Results):
         pass
 
 
-@planted("mapping.map_buffersize_does_not_change_the_results", says="with buffersize=1 gave", also=("mapping.*",))
+@mutant("mapping.map_buffersize_does_not_change_the_results", says="with buffersize=1 gave", also=("mapping.*",))
 class MapBufferIsFilledOnce(Mapper):
     """map() with buffersize stops when the first buffer is empty."""
 
@@ -727,7 +727,7 @@ class _BufferMustBeFull(Results):
             raise RuntimeError("the buffer is not full")
 
 
-@planted("mapping.map_buffersize_of_nothing_is_empty", says="the buffer is not full", also=("mapping.*",))
+@mutant("mapping.map_buffersize_of_nothing_is_empty", says="the buffer is not full", also=("mapping.*",))
 class MapBufferMustBeFull(Mapper):
     """map() with buffersize fails on an input that is shorter."""
 
@@ -742,14 +742,14 @@ class _BufferStopsAtFalse(Results):
         return value
 
 
-@planted("mapping.map_buffersize_gives_results_that_are_false", says="with buffersize=2 gave", also=("mapping.*",))
+@mutant("mapping.map_buffersize_gives_results_that_are_false", says="with buffersize=2 gave", also=("mapping.*",))
 class MapBufferStopsAtNone(Mapper):
     """map() with buffersize takes None for the end."""
 
     results = _BufferStopsAtFalse
 
 
-@planted(
+@mutant(
     "mapping.map_buffersize_limits_what_is_drawn",
     says="items before a result was taken",
     also=("mapping.map_buffersize_takes_an_endless_input", "mapping.*"),
@@ -766,14 +766,14 @@ class _BufferOfOne(Results):
         super().fill(most and 1)
 
 
-@planted("mapping.map_buffersize_submits_ahead", says="2 call(s) to start: 1 did", also=("mapping.*",), deadline=3)
+@mutant("mapping.map_buffersize_submits_ahead", says="2 call(s) to start: 1 did", also=("mapping.*",), deadline=3)
 class MapBufferIsOne(Mapper):
     """map() with buffersize has one call under way at most."""
 
     results = _BufferOfOne
 
 
-@planted("mapping.map_buffersize_refuses_what_is_no_size", says="where a ValueError is due", also=("mapping.*",))
+@mutant("mapping.map_buffersize_refuses_what_is_no_size", says="where a ValueError is due", also=("mapping.*",))
 class MapChecksNoBuffersize(Mapper):
     """map() takes any buffersize."""
 
@@ -792,7 +792,7 @@ class _InputErrorFirst(Results):
         return super().__next__()
 
 
-@planted(
+@mutant(
     "mapping.map_buffersize_keeps_the_results_before_an_error_of_its_input",
     says="HostileError",
     also=("mapping.*",),
@@ -808,14 +808,14 @@ class _NoLimitWithBuffer(Results):
         return super().left() if self.buffersize is None else None
 
 
-@planted("mapping.map_buffersize_times_out", says="next() of map's iterator", also=("mapping.*",), deadline=2)
+@mutant("mapping.map_buffersize_times_out", says="next() of map's iterator", also=("mapping.*",), deadline=2)
 class MapWithABufferIgnoresItsTimeout(Mapper):
     """map() with buffersize waits for ever."""
 
     results = _NoLimitWithBuffer
 
 
-@planted("mapping.map_buffersize_goes_with_chunks", says="with a buffer and chunks gave", also=("mapping.*",))
+@mutant("mapping.map_buffersize_goes_with_chunks", says="with a buffer and chunks gave", also=("mapping.*",))
 class MapWithBufferAndChunksGivesLists(Chunker):
     """map() with both gives the chunks instead of their results."""
 
@@ -833,7 +833,7 @@ class _CloseDoesNothing(Results):
         pass
 
 
-@planted(
+@mutant(
     "mapping.map_close_ends_the_iteration",
     says="went on after close()",
     also=("mapping.map_close_before_the_first_result_ends_the_iteration", "mapping.*"),
@@ -856,7 +856,7 @@ class _CloseOnlyStops(Results):
         super().close()
 
 
-@planted(
+@mutant(
     "mapping.map_close_cancels_the_waiting_calls",
     says="when map's iterator was closed ran nevertheless",
     also=("mapping.*",),
@@ -872,7 +872,7 @@ class _DropLetsRun(Results):
         pass
 
 
-@planted(
+@mutant(
     "mapping.map_iterator_that_is_dropped_cancels_the_waiting_calls",
     says="was dropped ran nevertheless",
     also=("mapping.*",),
@@ -883,7 +883,7 @@ class MapDroppedLetsCallsRun(Mapper):
     results = _DropLetsRun
 
 
-@planted(
+@mutant(
     "mapping.map_iterator_that_is_dropped_leaves_the_executor_usable",
     says="RuntimeError",
     also=("mapping.*",),
@@ -909,7 +909,7 @@ class _Keeps(Results):
         return self.given[-1]
 
 
-@planted(
+@mutant(
     "mapping.map_keeps_no_result_that_it_has_given",
     says="handed out to be freed",
     also=("mapping.*",),
@@ -921,7 +921,7 @@ class MapKeepsItsResults(Mapper):
     results = _Keeps
 
 
-@planted("mapping.map_does_not_time_out_early", says="timed out after 0.0", also=("mapping.*",))
+@mutant("mapping.map_does_not_time_out_early", says="timed out after 0.0", also=("mapping.*",))
 class MapCountsMilliseconds(Mapper):
     """map() takes its timeout for milliseconds."""
 
@@ -937,7 +937,7 @@ class _Careless(ThreadExecutor):
         return (future.result() for future in futures)
 
 
-@planted(
+@mutant(
     "mapping.map_that_is_interrupted_withdraws_what_waits",
     says="100 of 100 calls ran",
     also=("mapping.*", "shutting_down.*", "interoperation.*"),

@@ -6,8 +6,9 @@ import threading
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, ClassVar
 
-from planting import planted
 from reference import Job, Pool, ThreadExecutor
+
+from mutants import mutant
 
 ANY = "initializing.*"
 """What else of the chapter may fail when initializing itself is unsound."""
@@ -16,7 +17,7 @@ ANY = "initializing.*"
 # What it does
 
 
-@planted(
+@mutant(
     "initializing.initializer_runs_in_the_worker_before_its_calls",
     says="the initializer had not run in its worker",
     also=(
@@ -34,7 +35,7 @@ class RunsNoInitializer(ThreadExecutor):
         return None
 
 
-@planted(
+@mutant(
     "initializing.initializer_runs_in_the_worker_before_its_calls",
     says="had not run in its worker",
     also=(ANY,),
@@ -52,7 +53,7 @@ class InitializesTheCaller(ThreadExecutor):
         return None
 
 
-@planted("initializing.initializer_gets_its_arguments", says="the initializer got", also=(ANY,))
+@mutant("initializing.initializer_gets_its_arguments", says="the initializer got", also=(ANY,))
 class DropsInitargs(ThreadExecutor):
     """Passes one argument at most."""
 
@@ -62,7 +63,7 @@ class DropsInitargs(ThreadExecutor):
             pool.initializer(*pool.initargs[:1])
 
 
-@planted("initializing.initializer_needs_no_arguments", says="not one call without arguments", also=(ANY,))
+@mutant("initializing.initializer_needs_no_arguments", says="not one call without arguments", also=(ANY,))
 class PassesNoneForNoArguments(ThreadExecutor):
     """Calls the initializer with None where there are no initargs."""
 
@@ -72,7 +73,7 @@ class PassesNoneForNoArguments(ThreadExecutor):
             pool.initializer(*pool.initargs or (None,))
 
 
-@planted("initializing.initializer_runs_once_in_a_worker", says="had run 2 times in its worker", also=(ANY,))
+@mutant("initializing.initializer_runs_once_in_a_worker", says="had run 2 times in its worker", also=(ANY,))
 class InitializesBeforeEachCall(ThreadExecutor):
     """Runs the initializer before each call."""
 
@@ -84,7 +85,7 @@ class InitializesBeforeEachCall(ThreadExecutor):
         return super().call(pool, station, job)
 
 
-@planted("initializing.initializer_runs_in_every_worker", says="in two workers the initializer left", also=(ANY,))
+@mutant("initializing.initializer_runs_in_every_worker", says="in two workers the initializer left", also=(ANY,))
 class InitializesOneWorker(ThreadExecutor):
     """Runs the initializer in the first worker alone."""
 
@@ -95,7 +96,7 @@ class InitializesOneWorker(ThreadExecutor):
             initializer(*pool.initargs)
 
 
-@planted("initializing.initializer_may_return_anything", says="BrokenThreadPool", also=(ANY,))
+@mutant("initializing.initializer_may_return_anything", says="BrokenThreadPool", also=(ANY,))
 class WantsAnInitializerThatReturnsNothing(ThreadExecutor):
     """Takes an initializer that returns False for one that failed."""
 
@@ -105,7 +106,7 @@ class WantsAnInitializerThatReturnsNothing(ThreadExecutor):
             raise RuntimeError("the initializer said no")
 
 
-@planted("initializing.initializer_may_be_none", says="TypeError", also=(ANY,))
+@mutant("initializing.initializer_may_be_none", says="TypeError", also=(ANY,))
 class WantsAnInitializerOrNone(ThreadExecutor):
     """Refuses None as initializer."""
 
@@ -115,7 +116,7 @@ class WantsAnInitializerOrNone(ThreadExecutor):
         super().__init__(max_workers, initializer, initargs)
 
 
-@planted(
+@mutant(
     "initializing.initializer_that_is_not_callable_is_not_ignored",
     says="as if nothing was wrong",
     also=(ANY,),
@@ -130,7 +131,7 @@ class IgnoresWhatIsNotCallable(ThreadExecutor):
 # When it fails
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_fails_the_pending_call",
     says="but returned",
     also=(
@@ -153,7 +154,7 @@ class IgnoresAFailedInitializer(ThreadExecutor):
             pass
 
 
-@planted("initializing.failing_initializer_fails_the_pending_call", says="which is no BrokenExecutor", also=(ANY,))
+@mutant("initializing.failing_initializer_fails_the_pending_call", says="which is no BrokenExecutor", also=(ANY,))
 class FailsWithTheInitializersError(ThreadExecutor):
     """Calls fail with the initializer's own error."""
 
@@ -162,7 +163,7 @@ class FailsWithTheInitializersError(ThreadExecutor):
         return pool.broken
 
 
-@planted("initializing.failing_initializer_fails_every_pending_call", says="to fail", also=(ANY,), deadline=3)
+@mutant("initializing.failing_initializer_fails_every_pending_call", says="to fail", also=(ANY,), deadline=3)
 class FailsTheFirstCallOnly(ThreadExecutor):
     """When the initializer fails, one call fails, and the others are forgotten."""
 
@@ -174,7 +175,7 @@ class FailsTheFirstCallOnly(ThreadExecutor):
             super().break_pool(pool, cause)
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_runs_no_call",
     says="ran in a worker whose initializer failed",
     also=(ANY,),
@@ -189,7 +190,7 @@ class RunsOneCallAllTheSame(ThreadExecutor):
         super().break_pool(pool, cause)
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_makes_submit_fail",
     says="to raise BrokenExecutor",
     also=(
@@ -207,7 +208,7 @@ class TakesCallsWhenBroken(ThreadExecutor):
             super().check_open()
 
 
-@planted("initializing.failing_initializer_wakes_who_waits", says="waited", also=(ANY,), deadline=3)
+@mutant("initializing.failing_initializer_wakes_who_waits", says="waited", also=(ANY,), deadline=3)
 class BreaksInSilence(ThreadExecutor):
     """The futures of a broken pool wake nobody."""
 
@@ -221,7 +222,7 @@ class BreaksInSilence(ThreadExecutor):
             super().settle_error(future, error)
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_is_the_cause",
     says="does not lead to the initializer's error",
     also=("initializing.failing_initializer_is_the_cause_in_submit",),
@@ -239,7 +240,7 @@ class HidesWhyItBroke(ThreadExecutor):
         super().check_open()
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_gives_each_future_an_error_of_its_own",
     says="share one exception object",
 )
@@ -252,7 +253,7 @@ class SharesItsError(ThreadExecutor):
         return shared
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_does_not_stop_shutdown",
     says="RuntimeError: broken",
     also=("initializing.failing_initializer_ends_the_with_block",),
@@ -266,7 +267,7 @@ class CannotBeShutDownWhenBroken(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_during_shutdown_fails_the_pending_calls",
     says="a call that waited at shutdown",
     also=(ANY,),
@@ -281,7 +282,7 @@ class ForgetsItsCallsWhenItFailsInShutdown(ThreadExecutor):
             super().break_pool(pool, cause)
 
 
-@planted("initializing.failing_initializer_may_raise_system_exit", says="to fail", also=(ANY,), deadline=3)
+@mutant("initializing.failing_initializer_may_raise_system_exit", says="to fail", also=(ANY,), deadline=3)
 class IsNotBrokenByAnExit(ThreadExecutor):
     """An initializer that raises SystemExit ends its worker in silence."""
 
@@ -291,7 +292,7 @@ class IsNotBrokenByAnExit(ThreadExecutor):
             super().break_pool(pool, cause)
 
 
-@planted("initializing.failing_initializer_breaks_one_executor_only", says="BrokenThreadPool", also=(ANY,))
+@mutant("initializing.failing_initializer_breaks_one_executor_only", says="BrokenThreadPool", also=(ANY,))
 class BreaksTheOthersToo(ThreadExecutor):
     """A failed initializer breaks every executor of the class."""
 
@@ -308,7 +309,7 @@ class BreaksTheOthersToo(ThreadExecutor):
         super().check_open()
 
 
-@planted("initializing.failing_initializer_is_not_tried_for_ever", says="was run 5 times", also=(ANY,))
+@mutant("initializing.failing_initializer_is_not_tried_for_ever", says="was run 5 times", also=(ANY,))
 class TriesAgainAndAgain(ThreadExecutor):
     """A broken pool starts a worker for each new call."""
 
@@ -319,7 +320,7 @@ class TriesAgainAndAgain(ThreadExecutor):
         super().check_open()
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_in_a_second_worker_breaks_the_pool",
     says="submit() to fail",
     also=("initializing.failing_initializer_is_noticed_while_others_work", ANY),
@@ -334,7 +335,7 @@ class OneGoodWorkerIsEnough(ThreadExecutor):
             super().break_pool(pool, cause)
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_is_noticed_while_others_work",
     says="the other being busy",
     also=(ANY,),
@@ -350,7 +351,7 @@ class NoticesFailuresWhenIdle(ThreadExecutor):
         super().break_pool(pool, cause)
 
 
-@planted(
+@mutant(
     "initializing.failing_initializer_leaves_finished_calls_alone",
     says="had ended before",
     also=(

@@ -6,10 +6,10 @@ import time
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, ClassVar
 
-from planting import planted
 from reference import ProcessExecutor, ThreadExecutor
 
 import corefutures
+from mutants import mutant
 
 ABLE = dict.fromkeys(
     (
@@ -38,7 +38,7 @@ class Killer(Able):
     _limits_calls = True
 
 
-@planted("control.a_view_runs_calls_in_the_same_pool", says="is not in the repr")
+@mutant("control.a_view_runs_calls_in_the_same_pool", says="is not in the repr")
 class ViewsForgetTheName(Able):
     """The name is lost."""
 
@@ -47,7 +47,7 @@ class ViewsForgetTheName(Able):
         return super().options(timeout=timeout)
 
 
-@planted(
+@mutant(
     "control.options_that_make_no_sense_are_refused",
     says="was accepted",
     also=("control.a_view_runs_calls_in_the_same_pool", "control.a_timeout_is_refused"),
@@ -59,7 +59,7 @@ class TakesAnyOption(Able):
         return super().options()
 
 
-@planted(
+@mutant(
     "control.kill_ends_a_running_call",
     says="the killed call to end",
     also=(
@@ -76,7 +76,7 @@ class KillsNobody(Killer):
         return not future.done()
 
 
-@planted("control.kill_spares_the_other_calls", says="failed another", also=("control.*",), deadline=2)
+@mutant("control.kill_spares_the_other_calls", says="failed another", also=("control.*",), deadline=2)
 class KillsEverybody(Killer):
     """kill() ends all calls that run."""
 
@@ -92,7 +92,7 @@ class KillsEverybody(Killer):
         return True
 
 
-@planted("control.a_call_in_time_is_left_alone", says="too long", also=("control.*",), deadline=2)
+@mutant("control.a_call_in_time_is_left_alone", says="too long", also=("control.*",), deadline=2)
 class HasNoPatience(Killer):
     """Every call with a timeout takes too long."""
 
@@ -102,7 +102,7 @@ class HasNoPatience(Killer):
         return future
 
 
-@planted(
+@mutant(
     "control.a_running_call_can_be_asked_to_stop",
     says="a call that was asked to stop to end",
     also=("control.requests_to_others_than_running_calls",),
@@ -115,7 +115,7 @@ class AsksNobody(Able):
         return True
 
 
-@planted(
+@mutant(
     "control.a_full_executor_raises",
     says="took more calls than max_pending allows",
     also=(
@@ -132,7 +132,7 @@ class IsNeverFull(Able):
         super().__init__(max_workers, **options)
 
 
-@planted(
+@mutant(
     "control.a_callback_may_submit_to_a_full_executor",
     says="a done-callback that submits to a full executor to have done so",
     deadline=2,
@@ -146,7 +146,7 @@ class WaitsForItself(Able):
         return super()._cf_has_run_here(future, crew)
 
 
-@planted("control.a_limited_shutdown_gives_up", says="returned although a call ran")
+@mutant("control.a_limited_shutdown_gives_up", says="returned although a call ran")
 class ShutdownGivesUpSilently(Able):
     """shutdown(timeout=…) does not wait."""
 
@@ -154,7 +154,7 @@ class ShutdownGivesUpSilently(Able):
         super().shutdown(wait and timeout is None, cancel_futures=cancel_futures)
 
 
-@planted("control.at_exit_is_understood", says="'never' was accepted")
+@mutant("control.at_exit_is_understood", says="'never' was accepted")
 class TakesAnyExit(Able):
     """at_exit may be anything."""
 
@@ -162,7 +162,7 @@ class TakesAnyExit(Able):
         super().__init__(max_workers, **options)
 
 
-@planted("control.stats_add_up", says="in place of")
+@mutant("control.stats_add_up", says="in place of")
 class CountsTheWorkersTwice(Able):
     """There are fewer workers than it says."""
 
@@ -171,7 +171,7 @@ class CountsTheWorkersTwice(Able):
         return stats._replace(workers=2 * stats.workers)
 
 
-@planted(
+@mutant(
     "control.named_variables_travel_with_the_call",
     says="in place of what their submitter had set",
     also=("control.what_a_call_sets_is_its_own",),
@@ -187,7 +187,7 @@ class Promising(ThreadExecutor, corefutures.Executor):
     """A correct executor that can't do any of it, and says so."""
 
 
-@planted(
+@mutant(
     "control.a_call_may_wait_for_calls_of_its_own_pool",
     says="a call that waits for others of its pool to end",
     also=("control.a_circle_of_waiting_calls_is_broken",),
@@ -199,7 +199,7 @@ class SleepsWhileItWaits(Promising):
     abilities: ClassVar[dict[str, bool]] = {"runs_in_place": True}
 
 
-@planted("control.a_call_can_not_reach_its_own_pool", says="should have failed")
+@mutant("control.a_call_can_not_reach_its_own_pool", says="should have failed")
 class ArrivesAsSomethingElse(ProcessExecutor, corefutures.Executor):
     """A call that is given its executor gets a str."""
 
@@ -207,7 +207,7 @@ class ArrivesAsSomethingElse(ProcessExecutor, corefutures.Executor):
         return str, ("an executor",)
 
 
-@planted(
+@mutant(
     "control.kill_is_refused",
     says="was not refused",
     also=(

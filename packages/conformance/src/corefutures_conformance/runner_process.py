@@ -1,4 +1,4 @@
-"""The process that runs rules, one at a time, as its examiner commands.
+"""The process that runs rules, one at a time, as its runner commands.
 
 Commands come as lines of JSON on standard input, records leave as lines of JSON on standard output; both
 are taken away from the code under test. Spawned workers import this module as their main module: at the top
@@ -51,10 +51,10 @@ _PYTEST = [
 
 
 def _obey(settings: dict[str, Any]) -> None:
-    from corefutures_conformance import patience, target
+    from corefutures_conformance import deadlines, target
 
-    patience.set_limit(0.6 * settings["deadline"])
-    target.aim(settings["target"])
+    deadlines.set_limit(0.6 * settings["deadline"])
+    target.set_target(settings["target"])
 
 
 def _quiet_hypothesis() -> None:
@@ -75,9 +75,9 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
 
     import pytest
 
+    from corefutures_conformance.deadlines import Overdue
     from corefutures_conformance.executor_tests import RULES
     from corefutures_conformance.fixtures import CAPABILITIES, TAINTED
-    from corefutures_conformance.patience import Overdue
     from corefutures_conformance.tracebacks import shown, stacks as without_ours
 
     def send(record: dict[str, Any]) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, ProcessExecutor, ThreadExecutor
 
+from mutants import mutant
 
-@planted("submitting.executor_is_an_executor", says="no subclass of Executor")
+
+@mutant("submitting.executor_is_an_executor", says="no subclass of Executor")
 class IsNoExecutor:
     """It looks like an executor and is none."""
 
@@ -33,7 +34,7 @@ class IsNoExecutor:
         self.shutdown()
 
 
-@planted("submitting.submit_returns_a_future", says="no concurrent.futures.Future", also=("*",), deadline=2)
+@mutant("submitting.submit_returns_a_future", says="no concurrent.futures.Future", also=("*",), deadline=2)
 class ReturnsNoFuture(ThreadExecutor):
     """submit() returns something that is no Future."""
 
@@ -41,7 +42,7 @@ class ReturnsNoFuture(ThreadExecutor):
         return vars(super().submit(fn, *args, **kwargs))
 
 
-@planted(
+@mutant(
     "submitting.each_submit_returns_a_new_future",
     says="two calls got the same future",
     also=("submitting.equal_calls_each_run", "*"),
@@ -65,7 +66,7 @@ def _odd(value: object) -> bool:
     return type(value).__module__ != "builtins" and "journal" not in type(value).__module__
 
 
-@planted(
+@mutant(
     "submitting.submit_returns_while_the_call_runs",
     says="submit() of a call that blocks",
     also=("*",),
@@ -80,7 +81,7 @@ class RunsInSubmit(ThreadExecutor):
         return future
 
 
-@planted("submitting.calls_run_outside_the_caller", says="in the very thread that submitted it", also=("*",))
+@mutant("submitting.calls_run_outside_the_caller", says="in the very thread that submitted it", also=("*",))
 class RunsShortCallsInSubmit(ThreadExecutor):
     """Calls without arguments are run by submit() itself."""
 
@@ -95,7 +96,7 @@ class RunsShortCallsInSubmit(ThreadExecutor):
         return future
 
 
-@planted(
+@mutant(
     "submitting.submit_accepts_more_calls_than_workers",
     says="submit() beside a busy worker",
     also=("*",),
@@ -110,7 +111,7 @@ class BlocksWhenFull(ThreadExecutor):
         super().enqueue(job)
 
 
-@planted(
+@mutant(
     "submitting.passes_positional_arguments",
     says="the call got",
     also=("submitting.passes_many_arguments", "*"),
@@ -123,7 +124,7 @@ class PassesTwoArguments(ThreadExecutor):
         return super().make_job(fn, args[:2], kwargs)
 
 
-@planted(
+@mutant(
     "submitting.passes_keyword_arguments",
     says="the call got",
     also=(
@@ -145,7 +146,7 @@ class DropsKeywords(ThreadExecutor):
         return super().make_job(fn, args, {})
 
 
-@planted("submitting.passes_no_arguments", says="the call got", also=("*",), deadline=2)
+@mutant("submitting.passes_no_arguments", says="the call got", also=("*",), deadline=2)
 class PassesNoneForNothing(ThreadExecutor):
     """A call without arguments gets None."""
 
@@ -153,7 +154,7 @@ class PassesNoneForNothing(ThreadExecutor):
         return super().make_job(fn, args if args or kwargs else (None,), kwargs)
 
 
-@planted("submitting.passes_falsy_arguments", says="the call got", also=("*",), deadline=2)
+@mutant("submitting.passes_falsy_arguments", says="the call got", also=("*",), deadline=2)
 class DropsNone(ThreadExecutor):
     """Arguments that are None are lost."""
 
@@ -161,7 +162,7 @@ class DropsNone(ThreadExecutor):
         return super().make_job(fn, tuple(arg for arg in args if arg is not None), kwargs)
 
 
-@planted(
+@mutant(
     "submitting.passes_a_keyword_called_timeout",
     says="the keyword timeout=7 reached the call as",
     also=("submitting.passes_a_keyword_called_key", "*"),
@@ -173,7 +174,7 @@ class KeepsKeywordsToItself(ThreadExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
-@planted(
+@mutant(
     "submitting.passes_a_keyword_called_self",
     says="TypeError",
     also=("submitting.passes_a_keyword_called_fn", "submitting.callable_is_positional_only", "*"),
@@ -185,7 +186,7 @@ class TakesItsOwnNames(ThreadExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
-@planted(
+@mutant(
     "submitting.submit_without_callable_raises_type_error",
     says="submit() without arguments did not raise TypeError",
     also=("submitting.callable_is_positional_only",),
@@ -197,7 +198,7 @@ class AcceptsNoCallable(ThreadExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
-@planted("submitting.does_not_compare_arguments", says="no equality", also=("*",), deadline=2)
+@mutant("submitting.does_not_compare_arguments", says="no equality", also=("*",), deadline=2)
 class ComparesArguments(ThreadExecutor):
     """submit() looks for a marker among the arguments."""
 
@@ -207,7 +208,7 @@ class ComparesArguments(ThreadExecutor):
         return super().make_job(fn, args, kwargs)
 
 
-@planted("submitting.passes_a_cyclic_argument", says="RecursionError", also=("*",))
+@mutant("submitting.passes_a_cyclic_argument", says="RecursionError", also=("*",))
 class WalksArguments(ThreadExecutor):
     """submit() searches lists for futures."""
 
@@ -221,7 +222,7 @@ class WalksArguments(ThreadExecutor):
                 self.search(each)
 
 
-@planted("submitting.does_not_consume_arguments", says="as first of an untouched iterator", also=("*",))
+@mutant("submitting.does_not_consume_arguments", says="as first of an untouched iterator", also=("*",))
 class PeeksIntoIterators(ThreadExecutor):
     """submit() looks at the first element of an iterator."""
 
@@ -232,7 +233,7 @@ class PeeksIntoIterators(ThreadExecutor):
         return super().make_job(fn, args, kwargs)
 
 
-@planted("submitting.passes_the_very_arguments", says="copies of its arguments", also=("*",))
+@mutant("submitting.passes_the_very_arguments", says="copies of its arguments", also=("*",))
 class CopiesArguments(ThreadExecutor):
     """The call gets copies."""
 
@@ -240,7 +241,7 @@ class CopiesArguments(ThreadExecutor):
         return super().make_job(fn, tuple(map(copy.copy, args)), kwargs)
 
 
-@planted(
+@mutant(
     "submitting.does_not_resolve_futures_among_arguments",
     says="a future given as argument arrived as",
     also=("*",),
@@ -253,7 +254,7 @@ class ResolvesFutures(ThreadExecutor):
         return job.fn(*(arg.result() if isinstance(arg, Future) else arg for arg in job.args), **job.kwargs)
 
 
-@planted(
+@mutant(
     "submitting.serialises_arguments_at_submit",
     says="a change of its argument made after submit()",
     also=("*",),
@@ -275,7 +276,7 @@ class PicklesLate(ProcessExecutor):
         super().perform(pool, station, job)
 
 
-@planted(
+@mutant(
     "submitting.calls_a_builtin",
     says="TypeError",
     also=(
@@ -298,7 +299,7 @@ class WantsFunctions(ThreadExecutor):
         return super().make_job(fn, args, kwargs)
 
 
-@planted(
+@mutant(
     "submitting.calls_a_lambda",
     says="TypeError",
     also=(
@@ -317,7 +318,7 @@ class WantsModuleLevelFunctions(ThreadExecutor):
         return super().make_job(fn, args, kwargs)
 
 
-@planted(
+@mutant(
     "submitting.wrong_arguments_end_in_type_error",
     says="should have failed, but returned None",
     also=("submitting.what_is_not_callable_ends_in_type_error", "*"),
@@ -333,7 +334,7 @@ class ForgivesTypeErrors(ThreadExecutor):
             return None
 
 
-@planted("submitting.max_workers_must_be_positive", says="max_workers=0 did not raise ValueError", also=("*",))
+@mutant("submitting.max_workers_must_be_positive", says="max_workers=0 did not raise ValueError", also=("*",))
 class AcceptsNoWorkers(ThreadExecutor):
     """max_workers=0 means one."""
 
@@ -341,7 +342,7 @@ class AcceptsNoWorkers(ThreadExecutor):
         super().__init__(max(1, max_workers), **options)
 
 
-@planted(
+@mutant(
     "submitting.each_call_runs_exactly_once",
     says="of calls 0 to 59 these ran",
     also=("submitting.equal_calls_each_run", "submitting.submit_from_several_threads", "*"),
@@ -355,7 +356,7 @@ class RunsTwice(ThreadExecutor):
         return super().call(pool, station, job)
 
 
-@planted(
+@mutant(
     "submitting.calls_run_without_being_asked_for",
     says="a call whose future was dropped to run",
     also=("*",),
@@ -373,7 +374,7 @@ class ForgetsDroppedFutures(ThreadExecutor):
         return sys.getrefcount(job.future) > 2 and super().begin(job)
 
 
-@planted("submitting.calls_start_in_the_order_submitted", says="calls started in the order", also=("*",))
+@mutant("submitting.calls_start_in_the_order_submitted", says="calls started in the order", also=("*",))
 class TakesTheLastFirst(ThreadExecutor):
     """The latest call starts first."""
 
@@ -382,7 +383,7 @@ class TakesTheLastFirst(ThreadExecutor):
         return pool.jobs.pop()
 
 
-@planted(
+@mutant(
     "submitting.submit_from_several_threads",
     says="100 calls from four threads gave",
     also=("submitting.a_call_may_submit", "*"),
@@ -401,7 +402,7 @@ class BelongsToOneThread(ThreadExecutor):
             raise ValueError("not my thread")
 
 
-@planted(
+@mutant(
     "submitting.submit_after_shutdown_raises",
     says="submit() after shutdown() did not raise RuntimeError",
     also=("submitting.submit_after_shutdown_without_waiting_raises", "*"),
@@ -419,7 +420,7 @@ def evaluated(value: Any) -> Any:
     return value[0](*value[1:]) if type(value) is tuple and value and callable(value[0]) else value
 
 
-@planted("submitting.does_not_evaluate_arguments", says="the argument (<built-in function len>, 'three') arrived as 5")
+@mutant("submitting.does_not_evaluate_arguments", says="the argument (<built-in function len>, 'three') arrived as 5")
 class EvaluatesTasks(ThreadExecutor):
     """A tuple that begins with a callable is called on its way."""
 
@@ -427,7 +428,7 @@ class EvaluatesTasks(ThreadExecutor):
         return super().submit(fn, *map(evaluated, args), **kwargs)
 
 
-@planted("submitting.keyword_arguments_keep_their_order", says="z, a, m arrived as a, m, z")
+@mutant("submitting.keyword_arguments_keep_their_order", says="z, a, m arrived as a, m, z")
 class SortsKeywords(ThreadExecutor):
     """Keyword arguments are sorted by name."""
 

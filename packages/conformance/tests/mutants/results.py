@@ -10,11 +10,12 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, PromptFuture, ThreadExecutor
 
+from mutants import mutant
 
-@planted(
+
+@mutant(
     "results.result_is_what_the_call_returned",
     says="the call returned (1, (2, [3]))",
     also=("*",),
@@ -32,7 +33,7 @@ class ResultsThroughJson(ThreadExecutor):
         super().settle(future, result)
 
 
-@planted("results.result_may_be_none", says="the call returned None, result() ()", also=("*",), deadline=2)
+@mutant("results.result_may_be_none", says="the call returned None, result() ()", also=("*",), deadline=2)
 class NoneBecomesEmpty(ThreadExecutor):
     """None is taken for no result."""
 
@@ -41,7 +42,7 @@ class NoneBecomesEmpty(ThreadExecutor):
         super().settle(future, () if result is None else result)
 
 
-@planted("results.result_may_be_falsy", says="the call returned 0, result() None", also=("*",), deadline=2)
+@mutant("results.result_may_be_falsy", says="the call returned 0, result() None", also=("*",), deadline=2)
 class FalsyBecomesNone(ThreadExecutor):
     """A result that is false becomes None."""
 
@@ -50,7 +51,7 @@ class FalsyBecomesNone(ThreadExecutor):
         super().settle(future, None if result in (0, "", b"") or result == [] or result == () else result)
 
 
-@planted("results.result_may_be_an_exception", says="a value like any other", also=("*",))
+@mutant("results.result_may_be_an_exception", says="a value like any other", also=("*",))
 class RaisesReturnedExceptions(ThreadExecutor):
     """A returned exception is raised."""
 
@@ -62,7 +63,7 @@ class RaisesReturnedExceptions(ThreadExecutor):
             super().settle(future, result)
 
 
-@planted("results.result_may_be_an_exception_class", says="KeyError", also=("*",))
+@mutant("results.result_may_be_an_exception_class", says="KeyError", also=("*",))
 class RaisesReturnedClasses(ThreadExecutor):
     """A returned exception class is raised."""
 
@@ -74,7 +75,7 @@ class RaisesReturnedClasses(ThreadExecutor):
             super().settle(future, result)
 
 
-@planted("results.result_is_not_compared", says="no equality", also=("*",))
+@mutant("results.result_is_not_compared", says="no equality", also=("*",))
 class ComparesResults(ThreadExecutor):
     """A result is compared with a marker."""
 
@@ -84,7 +85,7 @@ class ComparesResults(ThreadExecutor):
         return None if result == "executor's own marker" else result
 
 
-@planted("results.result_is_the_very_object", says="result() returned another object", also=("*",))
+@mutant("results.result_is_the_very_object", says="result() returned another object", also=("*",))
 class CopiesResults(ThreadExecutor):
     """result() gives a copy."""
 
@@ -93,7 +94,7 @@ class CopiesResults(ThreadExecutor):
         super().settle(future, copy.copy(result) if not isinstance(result, Future) else result)
 
 
-@planted("results.result_may_be_a_future", says="the call returned a future, result()", also=("*",))
+@mutant("results.result_may_be_a_future", says="the call returned a future, result()", also=("*",))
 class AdoptsReturnedFutures(ThreadExecutor):
     """A returned future is unpacked."""
 
@@ -102,7 +103,7 @@ class AdoptsReturnedFutures(ThreadExecutor):
         super().settle(future, result.running() if isinstance(result, Future) else result)
 
 
-@planted("results.results_belong_to_their_calls", says="80 squares came back as", also=("*",))
+@mutant("results.results_belong_to_their_calls", says="80 squares came back as", also=("*",))
 class MixesUpResults(ThreadExecutor):
     """Each seventh call gets the result of the one before."""
 
@@ -124,7 +125,7 @@ class _Once(PromptFuture):
         return result
 
 
-@planted("results.result_can_be_asked_again", says="asked three times", also=("*",))
+@mutant("results.result_can_be_asked_again", says="asked three times", also=("*",))
 class GivesResultsOnce(ThreadExecutor):
     """The result is gone once it was asked for."""
 
@@ -149,7 +150,7 @@ class _WakesOne(PromptFuture):
         self._finish()
 
 
-@planted(
+@mutant(
     "results.result_for_several_threads",
     says="four threads",
     also=("results.a_finished_future_takes_no_result", "*"),
@@ -168,7 +169,7 @@ class _ZeroTimesOut(PromptFuture):
         return super().result(timeout)
 
 
-@planted(
+@mutant(
     "results.result_after_the_end_is_immediate",
     says="TimeoutError",
     also=("results.result_is_there_when_done", "*"),
@@ -187,7 +188,7 @@ class _Patient(PromptFuture):
         return super().exception(None)
 
 
-@planted(
+@mutant(
     "results.result_times_out_on_a_running_call",
     says="result(timeout=0.01) of a running call",
     also=(
@@ -218,7 +219,7 @@ class _WantsFloats(PromptFuture):
         return super().exception(timeout)
 
 
-@planted(
+@mutant(
     "results.timeout_may_be_an_int_or_a_float",
     says="timeout must be a float",
     also=("results.timeout_of_exception_may_be_an_int_or_a_float", "*"),
@@ -243,7 +244,7 @@ class _GivesUp(PromptFuture):
         return self.gave_up or super().done()
 
 
-@planted("results.a_timeout_changes_nothing", says="the future was done after result() timed out", also=("*",))
+@mutant("results.a_timeout_changes_nothing", says="the future was done after result() timed out", also=("*",))
 class TimeoutEndsTheFuture(ThreadExecutor):
     """A future whose result() timed out counts as done."""
 
@@ -255,7 +256,7 @@ class _NeverRunning(PromptFuture):
         return False
 
 
-@planted(
+@mutant(
     "results.running_is_true_while_the_call_runs",
     says="running() was False while the call ran",
     also=(
@@ -275,7 +276,7 @@ class _DoneOnceStarted(PromptFuture):
         return super().done() or self.running()
 
 
-@planted("results.done_is_false_while_the_call_runs", says="while the call ran", also=("*",), deadline=2)
+@mutant("results.done_is_false_while_the_call_runs", says="while the call ran", also=("*",), deadline=2)
 class DoneOnceStarted(ThreadExecutor):
     """done() is True as soon as the call runs."""
 
@@ -287,7 +288,7 @@ class _CancelledUntilDone(PromptFuture):
         return super().cancelled() or self.running()
 
 
-@planted(
+@mutant(
     "results.cancelled_is_false_while_the_call_runs",
     says="cancelled() was True while the call ran",
     also=("*",),
@@ -304,7 +305,7 @@ class _RunningUntilDone(PromptFuture):
         return not self.done()
 
 
-@planted(
+@mutant(
     "results.running_is_false_while_the_call_waits",
     says="the last of ten calls on one worker said",
     also=("results.running_is_true_only_for_calls_that_run", "*"),
@@ -315,7 +316,7 @@ class RunningWhileWaiting(ThreadExecutor):
     future_type = _RunningUntilDone
 
 
-@planted(
+@mutant(
     "results.running_is_true_only_for_calls_that_run",
     says="running() was True for calls",
     also=("cancelling.the_next_waiting_call_can_be_cancelled", "*"),
@@ -345,7 +346,7 @@ class _DoneWhenAsked(PromptFuture):
         return self.asked and super().done()
 
 
-@planted("results.done_after_the_end", says="waited", also=("*",), deadline=2)
+@mutant("results.done_after_the_end", says="waited", also=("*",), deadline=2)
 class DoneWhenAsked(ThreadExecutor):
     """done() is False until somebody asked for the result."""
 
@@ -357,7 +358,7 @@ class _RunsForEver(PromptFuture):
         return super().running() or self._state == "FINISHED"
 
 
-@planted(
+@mutant(
     "results.not_running_after_the_end",
     says="running() was True after the end",
     also=("results.done_as_soon_as_result_returns", "exceptions.states_after_an_exception", "*"),
@@ -373,7 +374,7 @@ class _CancelledWhenDone(PromptFuture):
         return self.done()
 
 
-@planted("results.not_cancelled_after_the_end", says="cancelled() was True after the end", also=("*",), deadline=2)
+@mutant("results.not_cancelled_after_the_end", says="cancelled() was True after the end", also=("*",), deadline=2)
 class CancelledAfterTheEnd(ThreadExecutor):
     """cancelled() is True for whatever is done."""
 
@@ -389,7 +390,7 @@ class _DoneOnSecondThought(PromptFuture):
         return done
 
 
-@planted("results.done_as_soon_as_result_returns", says="done() was False after result() had returned", also=("*",))
+@mutant("results.done_as_soon_as_result_returns", says="done() was False after result() had returned", also=("*",))
 class DoneOnSecondThought(ThreadExecutor):
     """done() is False the first time it is asked after the end."""
 
@@ -401,7 +402,7 @@ class _AlwaysDone(PromptFuture):
         return True
 
 
-@planted(
+@mutant(
     "results.result_is_there_when_done",
     says="done() was True, but result(timeout=0) raised TimeoutError",
     also=("results.done_is_false_while_the_call_runs", "results.running_is_false_while_the_call_waits", "*"),
@@ -425,7 +426,7 @@ class _FalseForNone(PromptFuture):
         return super().exception(timeout) or False
 
 
-@planted(
+@mutant(
     "results.exception_is_none_after_success",
     says="exception() of a call that succeeded gave False",
     also=("results.timeout_of_exception_may_be_an_int_or_a_float", "*"),
@@ -440,7 +441,7 @@ class _Unhashable(PromptFuture):
     __hash__ = None  # type: ignore[assignment]
 
 
-@planted("results.futures_are_hashable", says="unhashable", also=("*",), deadline=2)
+@mutant("results.futures_are_hashable", says="unhashable", also=("*",), deadline=2)
 class FuturesAreUnhashable(ThreadExecutor):
     """Futures have no hash."""
 
@@ -457,7 +458,7 @@ class _Overwritable(PromptFuture):
         super().set_exception(exception)
 
 
-@planted(
+@mutant(
     "results.a_finished_future_takes_no_result",
     says="DID NOT RAISE",
     also=("results.a_finished_future_takes_no_exception", "*"),
@@ -468,7 +469,7 @@ class OverwritesResults(ThreadExecutor):
     future_type = _Overwritable
 
 
-@planted("results.result_may_be_awaitable", says="returned a coroutine")
+@mutant("results.result_may_be_awaitable", says="returned a coroutine")
 class AwaitsCoroutines(ThreadExecutor):
     """A coroutine that a call returns is run."""
 
@@ -495,7 +496,7 @@ class _OnOneClock(PromptFuture):
         return super().exception(self.left(timeout))
 
 
-@planted(
+@mutant(
     "results.result_does_not_time_out_early",
     says="of a running call waited 0.0",
     also=(

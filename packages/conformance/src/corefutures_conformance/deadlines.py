@@ -62,7 +62,7 @@ def until(predicate: Callable[[], object], what: str, seconds: float | None = No
 def finishes(call: Callable[[], T], what: str, seconds: float | None = None) -> T:
     """Run `call()` in a daemon thread of its own and return its result, or raise its exception.
 
-    For calls that a faulty executor may never return from: `finishes(lambda: executor.shutdown(),
+    For calls that an executor with a defect may never return from: `finishes(lambda: executor.shutdown(),
     "shutdown()")`.
 
     Raises:

@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from itertools import count
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, ThreadExecutor
 
+from mutants import mutant
 
-@planted(
+
+@mutant(
     "stress.many_calls_from_one_thread",
     says="other calls' futures",
     also=("stress.many_calls_from_many_threads", "stress.*"),
@@ -32,7 +33,7 @@ _settled = count()
 _last: list[Any] = [None]
 
 
-@planted("stress.many_failing_calls", says="other calls' futures", also=("stress.*",))
+@mutant("stress.many_failing_calls", says="other calls' futures", also=("stress.*",))
 class RarelyMixesExceptions(ThreadExecutor):
     """Every 50th exception goes to two futures."""
 
@@ -44,7 +45,7 @@ class RarelyMixesExceptions(ThreadExecutor):
         super().settle_error(future, error)
 
 
-@planted("stress.many_calls_from_many_threads", says="ran 2 times", also=("stress.*",))
+@mutant("stress.many_calls_from_many_threads", says="ran 2 times", also=("stress.*",))
 class RarelyCallsTwice(ThreadExecutor):
     """Every 60th call is made twice."""
 
@@ -55,7 +56,7 @@ class RarelyCallsTwice(ThreadExecutor):
         return super().call(pool, station, job)
 
 
-@planted("stress.as_completed_over_many", says="as_completed()", also=("stress.*",), deadline=3)
+@mutant("stress.as_completed_over_many", says="as_completed()", also=("stress.*",), deadline=3)
 class RarelyLosesACall(ThreadExecutor):
     """Every 400th call is lost."""
 
@@ -64,7 +65,7 @@ class RarelyLosesACall(ThreadExecutor):
             super().enqueue(job)
 
 
-@planted(
+@mutant(
     "stress.maps_from_many_threads",
     says="mixed their results",
     also=(
@@ -87,7 +88,7 @@ class OneMapAtATime(ThreadExecutor):
         return results()
 
 
-@planted(
+@mutant(
     "stress.submit_races_cancel",
     says="although they were cancelled",
     also=("stress.many_threads_cancel_the_same_calls", "stress.*"),
@@ -106,7 +107,7 @@ class CallsSomeOfTheCancelled(ThreadExecutor):
         return False
 
 
-@planted("stress.callbacks_cancel_calls", says="although they were cancelled", also=("stress.*",))
+@mutant("stress.callbacks_cancel_calls", says="although they were cancelled", also=("stress.*",))
 class CallsWhatCallbacksCancelled(CallsSomeOfTheCancelled):
     """Calls that are cancelled in a worker's thread are made all the same."""
 
@@ -118,7 +119,7 @@ class CallsWhatCallbacksCancelled(CallsSomeOfTheCancelled):
         return False
 
 
-@planted(
+@mutant(
     "stress.submit_races_shutdown",
     says="",
     also=(
@@ -137,7 +138,7 @@ class ShutdownForgetsWhatWaits(ThreadExecutor):
         ThreadExecutor.close(pool)
 
 
-@planted("stress.cancel_races_shutdown", says="waited", also=("stress.*",), deadline=4)
+@mutant("stress.cancel_races_shutdown", says="waited", also=("stress.*",), deadline=4)
 class ShutdownStumblesOverTheCancelled(ThreadExecutor):
     """shutdown(cancel_futures=True) forgets all but the first call that it takes from the queue."""
 
@@ -150,7 +151,7 @@ class ShutdownStumblesOverTheCancelled(ThreadExecutor):
                 self.begin(job)
 
 
-@planted("stress.shutdowns_race", says="calls unfinished", also=("stress.*",))
+@mutant("stress.shutdowns_race", says="calls unfinished", also=("stress.*",))
 class SecondShutdownDoesNotWait(ThreadExecutor):
     """Only the first shutdown() waits."""
 
@@ -166,7 +167,7 @@ class SecondShutdownDoesNotWait(ThreadExecutor):
         return super().begin(job)
 
 
-@planted(
+@mutant(
     "stress.executors_in_quick_succession",
     says="before the call had ended",
     also=(
@@ -196,7 +197,7 @@ class _WakesOne(Future[Any]):
         self._condition = _OneAtATime()
 
 
-@planted("stress.many_threads_wait_for_one_call", says="waited", also=("stress.*",), deadline=4)
+@mutant("stress.many_threads_wait_for_one_call", says="waited", also=("stress.*",), deadline=4)
 class WakesOneThread(ThreadExecutor):
     """The end of a call wakes one of the threads that wait."""
 
@@ -211,7 +212,7 @@ class _CallsBackTwice(Future[Any]):
             super().add_done_callback(fn)
 
 
-@planted("stress.callbacks_race_the_end", says="callbacks were called instead of", also=("stress.*",))
+@mutant("stress.callbacks_race_the_end", says="callbacks were called instead of", also=("stress.*",))
 class CallsBackTwiceWhenLate(ThreadExecutor):
     """A callback added after the end is called twice."""
 
@@ -226,14 +227,14 @@ class _SometimesSleeps(Future[Any]):
         super().set_result(result)
 
 
-@planted("stress.waiters_race_the_end", says="wait()", also=("stress.*",), deadline=4)
+@mutant("stress.waiters_race_the_end", says="wait()", also=("stress.*",), deadline=4)
 class RarelyWakesNobody(ThreadExecutor):
     """Now and then a call's end wakes nobody."""
 
     future_type = _SometimesSleeps
 
 
-@planted("stress.calls_submit_calls", says="", also=("stress.callbacks_submit_calls",))
+@mutant("stress.calls_submit_calls", says="", also=("stress.callbacks_submit_calls",))
 class WorkersMayNotSubmit(ThreadExecutor):
     """submit() in a worker's thread is refused."""
 

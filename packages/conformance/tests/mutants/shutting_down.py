@@ -8,8 +8,9 @@ import weakref
 from concurrent.futures import CancelledError, Future
 from typing import Any, ClassVar
 
-from planting import planted
 from reference import Job, Pool, ProcessExecutor, PromptFuture, ThreadExecutor
+
+from mutants import mutant
 
 ANY = "shutting_down.*"
 """What else of the chapter may fail when shutting down itself is unsound."""
@@ -18,7 +19,7 @@ ANY = "shutting_down.*"
 # What it refuses
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_makes_submit_fail",
     says="instead of raising RuntimeError",
     also=("shutting_down.shutdown_makes_map_fail", ANY),
@@ -31,7 +32,7 @@ class SubmitsAfterShutdown(ThreadExecutor):
         pass
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_of_an_unused_executor_makes_submit_fail",
     says="of an unused executor",
     also=(ANY,),
@@ -44,7 +45,7 @@ class ForgetsTheShutdownOfAnUnusedExecutor(ThreadExecutor):
             super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_makes_submit_fail_while_calls_run",
     says="submit() after shutdown(wait=False)",
     also=(ANY,),
@@ -64,7 +65,7 @@ class AcceptsWhileCallsRun(ThreadExecutor):
         self.close(self.pool)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_makes_submit_fail_while_it_waits",
     says="to be refused while shutdown() waits",
     also=(ANY,),
@@ -80,7 +81,7 @@ class AcceptsWhileItWaits(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted("shutting_down.shutdown_makes_map_fail", says="map() after shutdown() returned")
+@mutant("shutting_down.shutdown_makes_map_fail", says="map() after shutdown() returned")
 class MapsAfterShutdown(ThreadExecutor):
     """map() after shutdown() fails only when it is iterated."""
 
@@ -90,7 +91,7 @@ class MapsAfterShutdown(ThreadExecutor):
         return super().map(*args, **options)
 
 
-@planted("shutting_down.shutdown_leaves_other_executors_alone", says="CancelledError", also=(ANY,))
+@mutant("shutting_down.shutdown_leaves_other_executors_alone", says="CancelledError", also=(ANY,))
 class ShutsOthersDown(ThreadExecutor):
     """shutdown(cancel_futures=True) cancels what waits in any executor."""
 
@@ -111,7 +112,7 @@ class ShutsOthersDown(ThreadExecutor):
 # wait=True
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_waits_for_a_running_call",
     says="returned while a call was running",
     also=(
@@ -128,7 +129,7 @@ class NeverWaits(ThreadExecutor):
         pass
 
 
-@planted("shutting_down.shutdown_waits_by_default", says="without arguments returned", also=(ANY,))
+@mutant("shutting_down.shutdown_waits_by_default", says="without arguments returned", also=(ANY,))
 class DoesNotWaitByDefault(ThreadExecutor):
     """shutdown() does not wait unless it is told to."""
 
@@ -136,7 +137,7 @@ class DoesNotWaitByDefault(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_without_waiting_completes_the_calls",
     says="cancelled",
     also=(
@@ -153,7 +154,7 @@ class AlwaysCancels(ThreadExecutor):
         super().shutdown(wait, cancel_futures=True)
 
 
-@planted("shutting_down.shutdown_waits_although_calls_fail", says="behind a failed one", also=(ANY,), deadline=2)
+@mutant("shutting_down.shutdown_waits_although_calls_fail", says="behind a failed one", also=(ANY,), deadline=2)
 class StopsAtAFailureInShutdown(ThreadExecutor):
     """A worker whose call fails during shutdown leaves the others lying."""
 
@@ -169,7 +170,7 @@ class StopsAtAFailureInShutdown(ThreadExecutor):
         return super().take(pool)
 
 
-@planted("shutting_down.shutdown_after_a_cancellation_returns", says="shutdown(wait=True)", also=(ANY,), deadline=8)
+@mutant("shutting_down.shutdown_after_a_cancellation_returns", says="shutdown(wait=True)", also=(ANY,), deadline=8)
 class CountsCancelledCallsAsRunning(ThreadExecutor):
     """shutdown() waits for a cancelled call to run."""
 
@@ -188,7 +189,7 @@ class CountsCancelledCallsAsRunning(ThreadExecutor):
         super().cancel_waiting()
 
 
-@planted("shutting_down.shutdown_takes_wait_by_position", says="TypeError", also=(ANY,))
+@mutant("shutting_down.shutdown_takes_wait_by_position", says="TypeError", also=(ANY,))
 class WantsWaitByKeyword(ThreadExecutor):
     """shutdown() takes `wait` by keyword only."""
 
@@ -196,7 +197,7 @@ class WantsWaitByKeyword(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted("shutting_down.shutdown_waits_for_every_worker", says="while one of two calls was running", also=(ANY,))
+@mutant("shutting_down.shutdown_waits_for_every_worker", says="while one of two calls was running", also=(ANY,))
 class WaitsForOneWorker(ThreadExecutor):
     """shutdown(wait=True) waits for the first worker alone."""
 
@@ -209,7 +210,7 @@ class WaitsForOneWorker(ThreadExecutor):
 # wait=False
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_without_waiting_returns_at_once",
     says="shutdown(wait=False)",
     also=("shutting_down.shutdown_without_waiting_wakes_a_thread_in_result", ANY),
@@ -225,7 +226,7 @@ class AlwaysWaits(ThreadExecutor):
 # cancel_futures=True
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_cancels_what_waits",
     says="did not cancel the last waiting call",
     also=(
@@ -245,7 +246,7 @@ class NeverCancels(ThreadExecutor):
         pass
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_without_waiting_cancels_what_waits",
     says="to cancel the last waiting call",
     also=(ANY,),
@@ -258,7 +259,7 @@ class CancelsOnlyWhenItWaits(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures and wait)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_waits_for_what_runs",
     says="returned while a call was running",
     also=(ANY,),
@@ -270,7 +271,7 @@ class DoesNotWaitWhenItCancels(ThreadExecutor):
         super().shutdown(wait and not cancel_futures, cancel_futures=cancel_futures)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_without_waiting_lets_the_running_call_end",
     says="ended the running call",
     also=(
@@ -298,7 +299,7 @@ class CancelsWhatRuns(ThreadExecutor):
             future.set_result(result)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_cancels_every_call_that_waits",
     says="cancelled 7 of 8 waiting calls",
     also=(ANY,),
@@ -314,7 +315,7 @@ class SparesTheNextInLine(ThreadExecutor):
                 self.pool.jobs.append(spared)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_leaves_finished_calls_alone",
     says="cancelled a finished call",
     also=(
@@ -337,7 +338,7 @@ class CancelsFinishedCalls(ThreadExecutor):
         super().cancel_waiting()
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_wakes_a_thread_in_result",
     says="result() to return",
     also=(
@@ -355,7 +356,7 @@ class DropsWhatItShouldCancel(ThreadExecutor):
             self.pool.jobs.clear()
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_runs_callbacks",
     says="the callback of a call",
     also=(ANY,),
@@ -370,7 +371,7 @@ class CancelsWithoutCallbacks(ThreadExecutor):
         super().cancel_waiting()
 
 
-@planted("shutting_down.shutdown_with_cancel_wakes_wait", says="wait() to return", also=(ANY,), deadline=3)
+@mutant("shutting_down.shutdown_with_cancel_wakes_wait", says="wait() to return", also=(ANY,), deadline=3)
 class CancelsWithoutNotice(ThreadExecutor):
     """Calls that shutdown() cancels wake no one in wait()."""
 
@@ -386,7 +387,7 @@ class CancelsWithoutNotice(ThreadExecutor):
 # Again, and from several places
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_again_returns",
     says="already shut down",
     also=("shutting_down.with_after_shutdown_is_harmless", ANY),
@@ -400,7 +401,7 @@ class ShutsDownOnce(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_again_waits",
     says="after shutdown(wait=False) returned",
     also=("shutting_down.shutdown_again_cancels", ANY),
@@ -413,7 +414,7 @@ class IgnoresASecondShutdown(ThreadExecutor):
             super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_in_two_threads_returns_in_both",
     says="returned while a call was running",
     also=(ANY,),
@@ -428,7 +429,7 @@ class LetsTheSecondOfTwoShutdownsGo(ThreadExecutor):
             self.__dict__["joining"] = False
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_during_submit_loses_no_call",
     says="every future that submit() returned",
     also=(
@@ -452,7 +453,7 @@ class LeavesTheQueueAtShutdown(ThreadExecutor):
         return None if pool.closed else super().take(pool)
 
 
-@planted("shutting_down.shutdown_right_after_map_keeps_the_results", says="too late", also=(ANY,))
+@mutant("shutting_down.shutdown_right_after_map_keeps_the_results", says="too late", also=(ANY,))
 class MapEndsWithTheExecutor(ThreadExecutor):
     """map's iterator refuses to go on after shutdown()."""
 
@@ -468,7 +469,7 @@ class MapEndsWithTheExecutor(ThreadExecutor):
         return going_on()
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_that_waits_returns_in_a_callback",
     says="cannot join current thread",
     also=("shutting_down.shutdown_that_waits_returns_in_a_call", ANY),
@@ -481,7 +482,7 @@ class JoinsItself(ThreadExecutor):
             thread.join()
 
 
-@planted("shutting_down.shutdown_from_a_call_returns", says="not from a worker", also=(ANY,))
+@mutant("shutting_down.shutdown_from_a_call_returns", says="not from a worker", also=(ANY,))
 class RefusesShutdownInAWorker(ThreadExecutor):
     """shutdown() can't be called by the executor's own calls."""
 
@@ -491,7 +492,7 @@ class RefusesShutdownInAWorker(ThreadExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_that_does_not_travel_fails_cleanly",
     says="the failure of an executor's method",
     also=(ANY,),
@@ -514,7 +515,7 @@ class LosesWhatDoesNotTravel(ProcessExecutor):
 # The context manager
 
 
-@planted("shutting_down.with_gives_the_executor", says="`with executor as x` bound None", also=(ANY,))
+@mutant("shutting_down.with_gives_the_executor", says="`with executor as x` bound None", also=(ANY,))
 class WithGivesNothing(ThreadExecutor):
     """`with` binds None."""
 
@@ -522,7 +523,7 @@ class WithGivesNothing(ThreadExecutor):
         return None
 
 
-@planted(
+@mutant(
     "shutting_down.with_waits_for_its_calls",
     says="the with block was left while a call was running",
     also=("shutting_down.with_passes_on_an_exception", ANY),
@@ -534,7 +535,7 @@ class WithDoesNotWait(ThreadExecutor):
         self.shutdown(wait=False)
 
 
-@planted("shutting_down.with_passes_on_an_exception", says="the with block swallowed an exception", also=(ANY,))
+@mutant("shutting_down.with_passes_on_an_exception", says="the with block swallowed an exception", also=(ANY,))
 class WithSwallowsExceptions(ThreadExecutor):
     """The with block swallows exceptions."""
 
@@ -543,7 +544,7 @@ class WithSwallowsExceptions(ThreadExecutor):
         return True
 
 
-@planted("shutting_down.with_after_shutdown_is_harmless", says="nothing to leave", also=(ANY,))
+@mutant("shutting_down.with_after_shutdown_is_harmless", says="nothing to leave", also=(ANY,))
 class WithMustNotBeShutDown(ThreadExecutor):
     """Leaving the with block fails when the executor was shut down inside."""
 
@@ -556,7 +557,7 @@ class WithMustNotBeShutDown(ThreadExecutor):
 # Dropped, and at interpreter exit
 
 
-@planted(
+@mutant(
     "shutting_down.calls_of_a_dropped_executor_complete",
     says="an executor that was dropped",
     also=(ANY,),
@@ -575,7 +576,7 @@ class _Daemon(threading.Thread):
         super().__init__(**options, daemon=True)
 
 
-@planted(
+@mutant(
     "shutting_down.exit_without_shutdown_waits_for_the_calls",
     says="without shutdown() the program ended",
     also=(ANY,),
@@ -597,7 +598,7 @@ class WorksInDaemonThreads(ThreadExecutor):
         return super().take(pool)
 
 
-@planted(
+@mutant(
     "shutting_down.exit_after_cancelling_waits_for_the_running_call",
     says="a program that used the executor",
     also=(ANY,),
@@ -611,7 +612,7 @@ class StaysAfterCancelling(ThreadExecutor):
             threading.Thread(target=threading.Event().wait).start()
 
 
-@planted("shutting_down.with_passes_on_what_is_no_exception", says="swallowed KeyboardInterrupt")
+@mutant("shutting_down.with_passes_on_what_is_no_exception", says="swallowed KeyboardInterrupt")
 class WithSwallowsInterrupts(ThreadExecutor):
     """The with block swallows what is no Exception."""
 
@@ -620,7 +621,7 @@ class WithSwallowsInterrupts(ThreadExecutor):
         return kind is not None and not issubclass(kind, Exception)
 
 
-@planted("shutting_down.with_passes_on_an_exception", says="call(s) to start", deadline=3)
+@mutant("shutting_down.with_passes_on_an_exception", says="call(s) to start", deadline=3)
 class WithCancelsAtAnException(ThreadExecutor):
     """A with block that is left by an exception cancels what waits."""
 
@@ -635,7 +636,7 @@ class _Unguarded(PromptFuture):
         Future.add_done_callback(self, fn)
 
 
-@planted(
+@mutant(
     "shutting_down.shutdown_with_cancel_outlives_callbacks_that_exit",
     says="calls that were not cancelled",
     also=("callbacks.*", "shutting_down.*"),
@@ -646,7 +647,7 @@ class CancellingStopsAtACallback(ThreadExecutor):
     future_type = _Unguarded
 
 
-@planted("shutting_down.calls_need_no_standard_streams", says="in a program without standard streams a call failed")
+@mutant("shutting_down.calls_need_no_standard_streams", says="in a program without standard streams a call failed")
 class SpeaksThroughItsOwnPipe(ThreadExecutor):
     """Each executor has a pipe, wherever there is room: in a program without streams what calls print lands in it."""
 
@@ -665,7 +666,7 @@ class SpeaksThroughItsOwnPipe(ThreadExecutor):
         return super().call(pool, station, job)
 
 
-@planted("shutting_down.with_that_is_interrupted_cancels_what_waits", says="was not cancelled")
+@mutant("shutting_down.with_that_is_interrupted_cancels_what_waits", says="was not cancelled")
 class InterruptedBlockGoesOn(ThreadExecutor):
     """A `with` block that is left by an interrupt waits for all calls."""
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, cast
 
-from planting import planted
 from reference import ThreadExecutor
+
+from mutants import mutant
 
 
 class _Lookalike:
@@ -25,7 +26,7 @@ class _Lookalike:
         self.shutdown()
 
 
-@planted("interoperation.executor_is_of_the_standard_type", says="is no concurrent.futures.Executor")
+@mutant("interoperation.executor_is_of_the_standard_type", says="is no concurrent.futures.Executor")
 class LooksLikeAnExecutor(cast("type[Executor]", _Lookalike)):  # type: ignore[misc]
     """An executor that is not derived from Executor."""
 
@@ -38,14 +39,14 @@ class _Alike(Future[Any]):
         return 1
 
 
-@planted("interoperation.future_is_hashable_and_equals_itself_alone", says="in a set", also=("interoperation.*",))
+@mutant("interoperation.future_is_hashable_and_equals_itself_alone", says="in a set", also=("interoperation.*",))
 class FuturesAreAllEqual(ThreadExecutor):
     """All futures equal one another."""
 
     future_type = _Alike
 
 
-@planted("interoperation.executor_is_used_from_another_thread", says="RuntimeError", also=("interoperation.*",))
+@mutant("interoperation.executor_is_used_from_another_thread", says="RuntimeError", also=("interoperation.*",))
 class BelongsToOneThread(ThreadExecutor):
     """submit() works only in the thread that made the executor."""
 
@@ -70,7 +71,7 @@ ASYNCIO = (
 )  # fmt: skip
 
 
-@planted(
+@mutant(
     "interoperation.run_in_executor_returns_the_result",
     says="asyncio.run()",
     deadline=3,
@@ -87,7 +88,7 @@ class _Uncancellable(Future[Any]):
         raise NotImplementedError("cannot cancel")
 
 
-@planted("interoperation.asyncio_cancels_a_waiting_call", says="waited", also=("interoperation.*",), deadline=3)
+@mutant("interoperation.asyncio_cancels_a_waiting_call", says="waited", also=("interoperation.*",), deadline=3)
 class CancelIsNotImplemented(ThreadExecutor):
     """cancel() raises NotImplementedError."""
 
@@ -105,7 +106,7 @@ class _Overwritten(Future[Any]):
         return self.cancelled()
 
 
-@planted(
+@mutant(
     "interoperation.asyncio_gives_up_on_a_running_call",
     says="Cancelled",
     also=("interoperation.*",),
@@ -117,7 +118,7 @@ class CancelsRunningCalls(ThreadExecutor):
     future_type = _Overwritten
 
 
-@planted("interoperation.asyncio_goes_on_while_calls_run", says="waited", also=("interoperation.*",), deadline=3)
+@mutant("interoperation.asyncio_goes_on_while_calls_run", says="waited", also=("interoperation.*",), deadline=3)
 class SubmitWaitsForTheCall(ThreadExecutor):
     """submit() returns when the call has ended."""
 
@@ -139,7 +140,7 @@ class _Unwatched(Future[Any]):
         super().set_exception(exception)
 
 
-@planted(
+@mutant(
     "interoperation.standard_wait_wakes_at_an_exception",
     says="wait() for the first exception",
     deadline=3,
@@ -165,7 +166,7 @@ class _Solitary(Future[Any]):
         self._own = condition
 
 
-@planted(
+@mutant(
     "interoperation.standard_wait_takes_a_mixture",
     says="cannot be waited for with others",
     also=(
@@ -202,7 +203,7 @@ class _DoneNever(Future[Any]):
         self._own = condition
 
 
-@planted(
+@mutant(
     "interoperation.corefutures_wait_takes_a_mixture",
     says="cannot be waited for with others",
     also=("interoperation.corefutures_as_completed_takes_a_mixture",),
@@ -223,7 +224,7 @@ class _OwnErrors(Future[Any]):
             raise ConnectionError("too slow") from None
 
 
-@planted("interoperation.standard_errors_are_raised", says="no TimeoutError")
+@mutant("interoperation.standard_errors_are_raised", says="no TimeoutError")
 class TimeoutIsAConnectionError(ThreadExecutor):
     """A timeout raises an error of the executor's own."""
 
@@ -237,7 +238,7 @@ class _Possessive(Future[Any]):
         return super().result(timeout)
 
 
-@planted("interoperation.future_of_one_executor_completes_another", says="RuntimeError")
+@mutant("interoperation.future_of_one_executor_completes_another", says="RuntimeError")
 class ResultsAreForMainThreads(ThreadExecutor):
     """result() raises in other executors' threads."""
 
@@ -252,7 +253,7 @@ class _Forgiving(Future[Any]):
             super().set_result(result)
 
 
-@planted("interoperation.invalid_state_is_refused", says="was given another outcome")
+@mutant("interoperation.invalid_state_is_refused", says="was given another outcome")
 class OutcomesAreOverwritten(ThreadExecutor):
     """A finished future takes another result."""
 

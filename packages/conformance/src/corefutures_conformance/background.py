@@ -1,6 +1,6 @@
 """A call that goes on in a thread of its own while the rule acts: for what blocks until the rule does.
 
-Imports the standard library and `patience` alone. Nothing here waits without a bound; no thread keeps the
+Imports the standard library and `deadlines` alone. Nothing here waits without a bound; no thread keeps the
 process alive.
 """
 
@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from corefutures_conformance.patience import Overdue, limit
+from corefutures_conformance.deadlines import Overdue, limit
 
 T = TypeVar("T")
 
 
-class Meanwhile(Generic[T]):
+class BackgroundCall(Generic[T]):
     """Runs `call()` in a daemon thread from now on.
 
     Thread safety: for the thread that made it.
@@ -30,7 +30,7 @@ class Meanwhile(Generic[T]):
         """
         self._what = what
         self._box: list[tuple[bool, Any]] = []
-        self._thread = threading.Thread(target=self._run, args=(call,), name=f"meanwhile {what}", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(call,), name=f"background {what}", daemon=True)
         self._thread.start()
 
     def _run(self, call: Callable[[], T]) -> None:

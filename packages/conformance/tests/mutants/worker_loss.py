@@ -7,8 +7,9 @@ import threading
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any
 
-from planting import planted
 from reference import Job, Pool, ProcessExecutor, ThreadExecutor, pack_error
+
+from mutants import mutant
 
 ROWS = (
     "kill_while_running", "crash_while_running", "os_exit_while_running", "os_exit_with_status_zero_while_running",
@@ -17,7 +18,7 @@ ROWS = (
 )  # fmt: skip
 
 
-@planted(
+@mutant(
     "worker_loss.kill_while_running",
     says="should have failed",
     also=(*(f"worker_loss.{row}" for row in ROWS), "worker_loss.*"),
@@ -31,7 +32,7 @@ class LostCallReturnsNone(ProcessExecutor):
         cls.settle(job.future, None)
 
 
-@planted(
+@mutant(
     "worker_loss.os_exit_while_running",
     says="no BrokenExecutor",
     also=(
@@ -49,7 +50,7 @@ class LossIsAnOSError(ProcessExecutor):
         cls.settle_error(job.future, OSError(str(cause)))
 
 
-@planted("worker_loss.os_exit_with_status_zero_while_running", says="should have failed")
+@mutant("worker_loss.os_exit_with_status_zero_while_running", says="should have failed")
 class StatusZeroIsFine(ProcessExecutor):
     """A worker that ends with status 0 is taken for one that has finished."""
 
@@ -61,7 +62,7 @@ class StatusZeroIsFine(ProcessExecutor):
             super().lose_worker(pool, job, cause)
 
 
-@planted(
+@mutant(
     "worker_loss.crash_while_running",
     says="the future of a call whose worker was lost",
     also=("worker_loss.*",),
@@ -120,7 +121,7 @@ class _Steps(ProcessExecutor):
 _progress = threading.local()
 
 
-@planted(
+@mutant(
     "worker_loss.os_exit_while_unpickling",
     says="waited",
     also=(
@@ -136,7 +137,7 @@ class LossBeforeTheCallIsNoticedLate(_Steps):
     overlooks = b"sent"
 
 
-@planted(
+@mutant(
     "worker_loss.os_exit_while_pickling",
     says="waited",
     also=("worker_loss.crash_while_pickling", "worker_loss.kill_while_pickling"),
@@ -163,7 +164,7 @@ def serve_until_exit(connection: Any) -> None:
         connection.send_bytes(reply)
 
 
-@planted(
+@mutant(
     "worker_loss.system_exit_while_running",
     says="SystemExit arrived as",
     also=(
@@ -178,7 +179,7 @@ class SystemExitEndsTheWorker(ProcessExecutor):
     serve = staticmethod(serve_until_exit)
 
 
-@planted(
+@mutant(
     "worker_loss.system_exit_loses_no_worker",
     says="waited",
     also=(
@@ -224,7 +225,7 @@ def serve_deaf_to_exit(connection: Any) -> None:
             connection.send_bytes(pack_error(error))
 
 
-@planted(
+@mutant(
     "worker_loss.system_exit_while_unpickling",
     says="waited",
     also=("worker_loss.system_exit_while_pickling",),
@@ -236,7 +237,7 @@ class SystemExitSwallowsTheReply(ProcessExecutor):
     serve = staticmethod(serve_deaf_to_exit)
 
 
-@planted("worker_loss.os_exit_while_starting", says="waited", deadline=3)
+@mutant("worker_loss.os_exit_while_starting", says="waited", deadline=3)
 class LossAtStartIsForgotten(ProcessExecutor):
     """A worker that ends while it starts is not noticed."""
 
@@ -253,7 +254,7 @@ class LossAtStartIsForgotten(ProcessExecutor):
             super().break_pool(pool, cause)
 
 
-@planted("worker_loss.waiting_calls_end_at_a_loss", says="waited", also=("worker_loss.*",), deadline=2.5)
+@mutant("worker_loss.waiting_calls_end_at_a_loss", says="waited", also=("worker_loss.*",), deadline=2.5)
 class WaitingCallsAreForgotten(ProcessExecutor):
     """When the pool breaks, the calls that wait stay pending."""
 
@@ -264,7 +265,7 @@ class WaitingCallsAreForgotten(ProcessExecutor):
         super().break_pool(pool, cause)
 
 
-@planted("worker_loss.broken_pool_refuses_submit", says="was accepted", also=("worker_loss.*",), deadline=3)
+@mutant("worker_loss.broken_pool_refuses_submit", says="was accepted", also=("worker_loss.*",), deadline=3)
 class BrokenPoolAcceptsCalls(ProcessExecutor):
     """A broken pool still accepts calls."""
 
@@ -276,7 +277,7 @@ class BrokenPoolAcceptsCalls(ProcessExecutor):
             self.pool.broken = broken
 
 
-@planted(
+@mutant(
     "worker_loss.broken_pool_refuses_map",
     says="map() on a broken pool returned",
     also=("worker_loss.map_ends_at_a_loss",),
@@ -291,7 +292,7 @@ class MapEndsQuietlyAtALoss(ProcessExecutor):
             return
 
 
-@planted("worker_loss.cancelled_calls_stay_cancelled_at_a_loss", says="waited", deadline=3)
+@mutant("worker_loss.cancelled_calls_stay_cancelled_at_a_loss", says="waited", deadline=3)
 class CancelledCallStopsTheBreaking(ProcessExecutor):
     """Breaking the pool stumbles over a cancelled call and leaves those behind it pending."""
 
@@ -307,7 +308,7 @@ class CancelledCallStopsTheBreaking(ProcessExecutor):
             cls.settle_error(job.future, cls.broken_error(pool))
 
 
-@planted("worker_loss.callbacks_run_at_a_loss", says="waited", deadline=3)
+@mutant("worker_loss.callbacks_run_at_a_loss", says="waited", deadline=3)
 class CallbacksAreDroppedAtALoss(ProcessExecutor):
     """Futures that end because the pool broke do not call back."""
 
@@ -318,7 +319,7 @@ class CallbacksAreDroppedAtALoss(ProcessExecutor):
         super().settle_error(future, error)
 
 
-@planted(
+@mutant(
     "worker_loss.wait_wakes_at_a_loss",
     says="wait()",
     also=("worker_loss.as_completed_ends_at_a_loss",),
@@ -366,7 +367,7 @@ class _Respawning(ProcessExecutor):
         cls.settle_error(job.future, cls.broken_type(f"the worker ended with exit code {exitcode}"))
 
 
-@planted("worker_loss.lost_call_runs_once", says="ran 2 times")
+@mutant("worker_loss.lost_call_runs_once", says="ran 2 times")
 class LostCallRunsAgain(_Respawning):
     """A call whose worker was lost is run again by another."""
 
@@ -379,7 +380,7 @@ class LostCallRunsAgain(_Respawning):
             cls.perform(pool, station, job)
 
 
-@planted("worker_loss.lost_call_fails_with_broken_executor", says="no BrokenExecutor")
+@mutant("worker_loss.lost_call_fails_with_broken_executor", says="no BrokenExecutor")
 class SurvivorFailsWithPlainError(_Respawning):
     """A pool that survives, whose lost calls fail with an error of no known kind."""
 
@@ -388,7 +389,7 @@ class SurvivorFailsWithPlainError(_Respawning):
         cls.settle_error(job.future, OSError(f"the worker ended with exit code {exitcode}"))
 
 
-@planted("worker_loss.survivor_goes_on", says="", also=("worker_loss.survivor_replaces_every_worker",))
+@mutant("worker_loss.survivor_goes_on", says="", also=("worker_loss.survivor_replaces_every_worker",))
 class SurvivesOnlyOnce(_Respawning):
     """A pool that survives one loss and breaks at the second."""
 
@@ -400,7 +401,7 @@ class SurvivesOnlyOnce(_Respawning):
         super().outlive(pool, station, job, exitcode)
 
 
-@planted("worker_loss.survivor_runs_the_waiting_calls", says="", also=("worker_loss.*",))
+@mutant("worker_loss.survivor_runs_the_waiting_calls", says="", also=("worker_loss.*",))
 class SurvivorFailsTheWaitingCalls(_Respawning):
     """A pool that survives, but fails the calls that waited along with the lost one."""
 
@@ -414,7 +415,7 @@ class SurvivorFailsTheWaitingCalls(_Respawning):
                 super().outlive(pool, station, each, exitcode)
 
 
-@planted(
+@mutant(
     "worker_loss.survivor_spares_the_other_workers",
     says="",
     also=("worker_loss.survivor_replaces_every_worker",),
@@ -430,7 +431,7 @@ class SurvivorKillsTheOthers(_Respawning):
         super().outlive(pool, station, job, exitcode)
 
 
-@planted("worker_loss.survivor_replaces_every_worker", says="waited", deadline=4)
+@mutant("worker_loss.survivor_replaces_every_worker", says="waited", deadline=4)
 class SurvivorShrinks(_Respawning):
     """A pool that survives, with one worker less after each loss, down to one."""
 
@@ -444,7 +445,7 @@ class SurvivorShrinks(_Respawning):
             raise SystemExit
 
 
-@planted("worker_loss.finished_calls_keep_their_results_at_a_loss", says="")
+@mutant("worker_loss.finished_calls_keep_their_results_at_a_loss", says="")
 class LossForgetsResults(ProcessExecutor):
     """When the pool breaks, even finished futures fail."""
 
@@ -463,7 +464,7 @@ class LossForgetsResults(ProcessExecutor):
 _finished: list[Future[Any]] = []
 
 
-@planted(
+@mutant(
     "worker_loss.loss_is_noticed_while_others_are_busy",
     says="waited",
     also=("worker_loss.loss_of_a_new_worker_is_noticed_while_others_are_busy",),
@@ -490,7 +491,7 @@ class LossIsNoticedWhenAllAreIdle(ProcessExecutor):
         super().lose_worker(pool, job, cause)
 
 
-@planted(
+@mutant(
     "worker_loss.busy_calls_end_at_a_loss",
     says="waited",
     also=(
@@ -508,7 +509,7 @@ class BusyCallsAreForgotten(ProcessExecutor):
             super().lose_worker(pool, job, cause)
 
 
-@planted("worker_loss.exit_code_is_told", says="does not tell the exit code", also=("worker_loss.signal_is_told",))
+@mutant("worker_loss.exit_code_is_told", says="does not tell the exit code", also=("worker_loss.signal_is_told",))
 class LossSaysNothing(ProcessExecutor):
     """The error of a lost worker's call does not say how the worker ended."""
 
@@ -517,7 +518,7 @@ class LossSaysNothing(ProcessExecutor):
         return cls.broken_type("a worker was lost")
 
 
-@planted("worker_loss.each_future_has_its_own_broken_error", says="share an exception object")
+@mutant("worker_loss.each_future_has_its_own_broken_error", says="share an exception object")
 class BrokenErrorIsShared(ProcessExecutor):
     """All futures of a broken pool have the same exception object."""
 
@@ -529,7 +530,7 @@ class BrokenErrorIsShared(ProcessExecutor):
             return pool.error  # type: ignore[attr-defined,no-any-return]
 
 
-@planted(
+@mutant(
     "worker_loss.shutdown_after_a_loss_returns",
     says="waited",
     also=("worker_loss.loss_during_shutdown_ends_it",),
@@ -549,7 +550,7 @@ class ShutdownWaitsForTheLost(ProcessExecutor):
             threading.Event().wait(8)  # for a while: so that the kit can go on
 
 
-@planted("worker_loss.loss_while_a_large_argument_is_sent", says="waited", deadline=4)
+@mutant("worker_loss.loss_while_a_large_argument_is_sent", says="waited", deadline=4)
 class LargeCallsAreForgotten(ProcessExecutor):
     """When the pool breaks, the calls whose arguments are large stay pending."""
 
