@@ -80,7 +80,7 @@ def test_a_command_of_another_distribution_is_one_of_ours(run, add):
     assert (done.returncode, done.stdout, done.stderr) == (3, "ALL ALL\n", "")
     done = run("shout", "nothing")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "corefutures shout: there is nothing to say\n")
-    done = run("shout", "--quiet")
+    done = run("shout", "all", "--quiet")
     assert done.returncode == 2
     assert "corefutures shout: unrecognized arguments: --quiet" in done.stderr
     assert completed(run, "sh") == ["shout"]
