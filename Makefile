@@ -32,8 +32,8 @@ set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_ve
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
-	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), tools (gevent, PyInstaller and others that pools meet), defects (each one'
-	@echo 'planted in an executor to prove the conformance kit), dist (wheels and sdists of all, to install from), wheels (each one'
+	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), tools (gevent, PyInstaller and others that pools meet), defects (mutants:'
+	@echo 'executors with one defect each, which prove the conformance kit), dist (wheels and sdists of all, to install from), wheels (each one'
 	@echo 'alone in a clean environment), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
 demo:
@@ -52,7 +52,7 @@ cpython:
 	$(call set-up,$(GROUPS_FOR_TESTS))
 	$(RUN) -m pytest tests/cpython $(ARGS)
 
-# Every defect planted in an executor, each caught by its rule: two halves side by side. `make test` takes a tenth.
+# Every mutant, an executor with one defect, killed by its rule: two halves side by side. `make test` takes a tenth.
 defects:
 	$(call set-up,$(GROUPS_FOR_TESTS))
 	@COREFUTURES_KIT_SHARE=1/2 $(RUN) -m pytest packages/conformance/tests/test_mutants.py $(ARGS) >$(VENV)/defects-1.log 2>&1 & half=$$!; \

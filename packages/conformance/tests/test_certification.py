@@ -72,7 +72,7 @@ def test_a_crash_fails_the_rule_that_was_running(name: str, ending: str) -> None
     assert "saboteurs.py" in crashed.details or name == "saboteurs:Leaving"
 
 
-def test_what_the_executor_prints_and_reads_does_not_reach_the_examiner() -> None:
+def test_what_the_executor_prints_and_reads_does_not_reach_the_runner() -> None:
     report = certified("saboteurs:Chatting", SUBMITTING[:8])
     assert {result.outcome for result in report.results} == {"passed"}
 
@@ -152,7 +152,7 @@ def test_a_target_that_does_not_exist_is_refused(name: str, complaint: str) -> N
         certified(name, SUBMITTING[:1])
 
 
-def test_a_target_that_only_the_examinee_lacks_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_only_the_runner_process_lacks_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "")
     with pytest.raises(RunnerError, match="reference"):
         certified("reference:ThreadExecutor", SUBMITTING[:1])

@@ -73,7 +73,7 @@ class Runner:
         self.deadline = deadline
         self._target = target
         self._folder = folder
-        self._examinee: _Examinee | None = None
+        self._process: _RunnerProcess | None = None
         self._capabilities: dict[str, bool] = {}
 
     def collected(self) -> list[str]:
@@ -96,8 +96,8 @@ class Runner:
         self._inform()
 
     def _inform(self) -> None:
-        if self._examinee is not None:
-            self._examinee.command({"settings": self._settings()})
+        if self._process is not None:
+            self._process.command({"settings": self._settings()})
 
     def _settings(self) -> dict[str, Any]:
         return {"deadline": self.deadline, "capabilities": self._capabilities, "target": self._target}
@@ -124,17 +124,17 @@ class Runner:
         self._end(graceful=True)
 
     def _end(self, *, graceful: bool) -> None:
-        if self._examinee is not None:
-            self._examinee.end(graceful=graceful)
-            self._examinee = None
+        if self._process is not None:
+            self._process.end(graceful=graceful)
+            self._process = None
 
-    def _ready(self) -> _Examinee:
-        if self._examinee is None:
-            self._examinee = _Examinee({"arguments": self._arguments, **self._settings()}, self._folder)
-        return self._examinee
+    def _ready(self) -> _RunnerProcess:
+        if self._process is None:
+            self._process = _RunnerProcess({"arguments": self._arguments, **self._settings()}, self._folder)
+        return self._process
 
 
-class _Examinee:
+class _RunnerProcess:
     """One runner process, seen from outside."""
 
     def __init__(self, settings: dict[str, Any], folder: str | None) -> None:
