@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from corefutures._descriptors import lifted
 from corefutures._originals import system
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from corefutures._isolated.future import CallFuture
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
+
+
+def new_poll() -> select.epoll:
+    """Returns a new epoll, not on one of the standard descriptors."""
+    with select.epoll() as poll:
+        return select.epoll.fromfd(lifted(system.dup(poll.fileno())))
 
 
 class Sitter:
@@ -77,9 +84,9 @@ class Chair:
     def __init__(self, outer: select.epoll) -> None:
         self._outer = outer
         with ExitStack() as opened:  # closed again unless all of it can be had
-            self._inner = opened.enter_context(select.epoll())
+            self._inner = opened.enter_context(new_poll())
             self.number = self._inner.fileno()
-            self._bell = system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._bell = lifted(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
             opened.callback(system.close, self._bell)
             self._inner.register(self._bell, select.EPOLLIN)
             outer.register(self.number, select.EPOLLIN)

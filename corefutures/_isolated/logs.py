@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from corefutures._descriptors import lifted
 from corefutures._future import LOGGER
 from corefutures._isolated.logwork import DISABLED, SIZE
+from corefutures._isolated.ways import connection_pair
 from corefutures._living import Living
 from corefutures._loops import for_each, log_failure
 from corefutures._originals import system
@@ -220,9 +221,7 @@ class _Bell:
     """Wakes a thread that waits for pipes."""
 
     def __init__(self) -> None:
-        from multiprocessing import Pipe
-
-        self.outlet, self._inlet = Pipe(duplex=False)
+        self.outlet, self._inlet = connection_pair()
         self._rung = False
 
     def ring(self) -> None:

@@ -24,6 +24,7 @@ from corefutures.backend import (
     UNFIT,
     TicketEnds,
     current_levels,
+    lifted,
     send_frame,
     standard_taken,
     system,
@@ -329,7 +330,7 @@ class _OwnTicketEnds:
         bell, queues = ends.parcels
         try:
             for descriptor in (ends.tickets, ends.frames, ends.memory, bell):
-                self._own.append(system.dup(descriptor))
+                self._own.append(lifted(system.dup(descriptor)))
         except BaseException:
             self.close()
             raise

@@ -14,7 +14,7 @@ import threading
 from multiprocessing import reduction
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from corefutures.backend import clock, collect_stack, connection_pair, discard_stacks, read_frames, system
+from corefutures.backend import clock, collect_stack, connection_pair, discard_stacks, lifted, read_frames, system
 from corefutures_process import _worker_process
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _SignalledLine:
     """A pipe that `faulthandler` writes to, in the worker, when a signal comes: whatever else the worker does."""
 
     def __init__(self) -> None:
-        self._outlet, inlet = system.pipe()
+        self._outlet, inlet = map(lifted, system.pipe())
         system.set_blocking(self._outlet, False)
         system.set_blocking(inlet, False)  # a worker never waits for somebody to read
         self.far_end = _Descriptor(inlet)
