@@ -27,7 +27,7 @@ from corefutures._isolated.payload import INLINE_LIMIT
 from corefutures._originals import system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from corefutures._isolated.future import CallFuture
 
@@ -71,7 +71,7 @@ class TicketDesk:
     1. `ready`: its ticket is made, and it is in the backlog, or about to be put there;
     2. in the pipe, moved there by whoever posts (`_write`);
     3. a worker has read the ticket: the call is the worker's, and `out` alone knows of it here. Or
-    4. `returned`: somebody has read it back (`_drain`), and whoever posts moves it into the pipe again, first;
+    4. `returned`: somebody has read it back (`_drained`), and whoever posts moves it into the pipe again, first;
     5. `withdrawn`, from 1 or 4: it is to be cancelled, and no ticket of it can be written any more.
 
     A call for which there is no cell stays in the backlog unprepared, and no call behind it is sent. The collector
@@ -94,14 +94,16 @@ class TicketDesk:
             system.set_blocking(inlet, False)
             # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            outlet = FileIO(system.open(f"/proc/self/fd/{self.tickets}", flags), "rb")
+            outlet = FileIO(lifted(system.open(f"/proc/self/fd/{self.tickets}", flags)), "rb")
             self._outlet = opened.enter_context(outlet)
             self._lay_out(berths, _room_in(inlet, _AHEAD + 6 * berths + 2 * _LARGE_AHEAD))
             # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
-            self.memory = system.memfd_create("corefutures", os.MFD_CLOEXEC)
+            self.memory = lifted(system.memfd_create("corefutures", os.MFD_CLOEXEC))
             opened.callback(system.close, self.memory)
             system.ftruncate(self.memory, self.size)
-            self._map = opened.enter_context(mmap.mmap(self.memory, self.size))
+            # A mapping has a descriptor of its own, unless it is told to do without.
+            untracked: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+            self._map = opened.enter_context(mmap.mmap(self.memory, self.size, **untracked))
             opened.pop_all()
         self._open = True
         # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
@@ -232,24 +234,19 @@ class TicketDesk:
         self.ready[number] = TICKET.pack(number, offset, size)
         return True
 
-    def post(self, most: int = sys.maxsize) -> None:
+    def post(self) -> None:
         """Writes tickets, those that were taken back first.
 
         Whoever adds a call to the backlog posts afterwards, or knows that the collector will. So nobody need look again
         here.
-
-        Args:
-            most: How many tickets at most.
         """
-        while most > 0 and self._open:
+        while self._open:
             backlog = self._backlog
             try:
                 if self.returned:
-                    numbers = sorted(self.returned)[: min(most, _TOGETHER)]
-                    self._write(self.returned, numbers)
-                    most -= len(numbers)
+                    self._write(self.returned, sorted(self.returned)[:_TOGETHER])
                     continue
-                futures = list(takewhile(_is_prepared, islice(backlog, min(most, _TOGETHER))))
+                futures = list(takewhile(_is_prepared, islice(backlog, _TOGETHER)))
             except RuntimeError:  # another thread has added or removed a call meanwhile, without the GIL
                 continue
             if not futures:
@@ -260,7 +257,6 @@ class TicketDesk:
                     backlog.remove(future)
                 except ValueError:  # somebody else has
                     pass
-            most -= len(futures)
             if len(futures) < _TOGETHER:
                 return
 
@@ -312,25 +308,27 @@ class TicketDesk:
 
     # ── taking back ──────────────────────────────────────────────────────────────────────────────────────
 
-    def withdraw(self, number: int) -> bool:
-        """Moves a call to `withdrawn` if no worker has its ticket; returns whether it is there."""
-        self._withdraw((number,))
+    def withdraw(self, number: int, few: int = _TOGETHER) -> bool:
+        """Moves a call to `withdrawn` if no worker has its ticket; returns whether it is there.
+
+        Args:
+            number: The call's.
+            few: How many of the tickets that have to be read back for that are in the pipe again when it is done; the
+                rest is in `returned`.
+        """
+        self._in_one((self._withdrawn(self.ready, (number,)), self._withdrawn(self.returned, (number,))))
         if number not in self.withdrawn and number in self.out:
-            self.drain()
-            self._withdraw((number,))
+            self._in_one((self._drained(), self._withdrawn(self.returned, (number,)), self._rewritten(few)))
         return number in self.withdrawn
 
     def withdraw_all(self) -> None:
         """Moves all calls to `withdrawn` that no worker has the ticket of."""
-        self.drain()
-        numbers = {*self.ready.copy(), *self.returned.copy()}
-        self._withdraw([number for number in numbers if number not in self._words])
-
-    def _withdraw(self, numbers: Sequence[int]) -> None:
-        """Moves those of the calls to `withdrawn` whose tickets are still here."""
-        for tickets in (self.ready, self.returned):
-            taken = filter(_TICKET, zip(map(tickets.pop, numbers, repeat(b"")), numbers, strict=True))
-            self.withdrawn.update(zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False))
+        calls = [
+            filterfalse(self._words.__contains__, chain.from_iterable(map(list, (tickets,))))  # as they are by then
+            for tickets in (self.ready, self.returned)
+        ]
+        steps = self._withdrawn(self.ready, calls[0]), self._withdrawn(self.returned, calls[1])
+        self._in_one((self._drained(), *steps, self._rewritten(_TOGETHER)))
 
     def claimed(self) -> set[int]:
         """Returns the calls whose tickets workers have read. For the collector."""
@@ -339,20 +337,41 @@ class TicketDesk:
 
     def drain(self) -> None:
         """Moves every ticket that nobody has read to `returned`."""
+        self._in_one((self._drained(),))
+
+    def _in_one(self, steps: Iterable[Iterator[Any]]) -> None:
+        """Takes steps as one operation, which has the pipe to itself: nobody writes or drains between them."""
         if not self._open:
             return
-        first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
-        numbers, same = tee(chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first))))
-        single = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
-        tickets: Iterator[Any] = map(self._words.get, same, single)  # of a word, all that were written
-        begin: Iterator[Any] = filterfalse(None, starmap(self._lock.acquire, _NO_ARGUMENTS))
-        end: Iterator[Any] = filter(None, starmap(self._lock.release, _NO_ARGUMENTS))
+        begin, end = starmap(self._lock.acquire, _NO_ARGUMENTS), starmap(self._lock.release, _NO_ARGUMENTS)
         try:
-            self.returned.update(chain(begin, zip(numbers, tickets, strict=False), end))
+            deque(chain(begin, chain.from_iterable(steps), end), 0)
         except BaseException:
             self._give_back_lock()
             if self._open:
                 raise
+
+    # Steps: each is an iterator, and what it does is done when that is advanced.
+
+    def _drained(self) -> Iterator[Any]:
+        """Moves every ticket in the pipe to `returned`."""
+        first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
+        numbers, same = tee(chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first))))
+        single = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
+        tickets: Iterator[Any] = map(self._words.get, same, single)  # of a word, all that were written
+        return map(self.returned.update, (zip(numbers, tickets, strict=False),))
+
+    def _withdrawn(self, tickets: dict[int, bytes], numbers: Iterable[int]) -> Iterator[Any]:
+        """Moves those of the calls to `withdrawn` whose tickets are in `tickets`."""
+        numbers, same = tee(numbers)
+        taken = filter(_TICKET, zip(map(tickets.pop, numbers, repeat(b"")), same, strict=False))
+        return map(self.withdrawn.update, (zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False),))
+
+    def _rewritten(self, most: int) -> Iterator[Any]:
+        """Moves so many tickets of `returned` into the pipe, the first ones first."""
+        numbers = chain.from_iterable(map(sorted, (self.returned,)))
+        tickets = map(self.returned.pop, islice(numbers, min(most, _TOGETHER)), repeat(b""))
+        return map(self._inlet.write, map(b"".join, (tickets,)))
 
     # ── the board ────────────────────────────────────────────────────────────────────────────────────────
 

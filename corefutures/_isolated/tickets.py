@@ -26,7 +26,7 @@ from corefutures._descriptors import Descriptor, lifted
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER
 from corefutures._isolated.attending import _LATE, AttendedPool
-from corefutures._isolated.chair import Chair, Sitter
+from corefutures._isolated.chair import Chair, Sitter, new_poll
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
     BEGUN,
@@ -194,13 +194,11 @@ class TicketPool(AttendedPool):
             return
         number = future._number
         try:
-            if desk.withdraw(number):
+            # Only what the workers need goes back to the pipe: the next call to be cancelled may be the one behind it.
+            if desk.withdraw(number, 2 * len(self._crew)):
                 if future._cf_revoke():
                     future._tell_cancelled(self)
                 desk.withdrawn.pop(number, None)
-            # Only what the workers need: the next call to be cancelled may be the one that would be sent now.
-            if desk.returned and (few := 2 * len(self._crew) - desk.sent) > 0:
-                desk.post(few)
         except BaseException:  # of a signal handler, or of a callback
             self._finish_own_cancellations(desk)
             self._wake()
@@ -293,8 +291,8 @@ class TicketPool(AttendedPool):
             self._lifeline, self._lifeline_ours = map(lifted, system.pipe())
             opened.callback(system.close, self._lifeline)
             opened.callback(system.close, self._lifeline_ours)
-            self._poll = opened.enter_context(select.epoll())
-            bell = _Bell(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            self._poll = opened.enter_context(new_poll())
+            bell = _Bell(lifted(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)))
             opened.callback(bell.close)
             self._poll.register(bell.number, select.EPOLLIN)
             self._chair = Chair(self._poll)
