@@ -18,7 +18,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from corefutures._audience import audience
-from corefutures._exceptions import BrokenExecutor, CancelledError
+from corefutures._exceptions import BrokenExecutor, CancelledError, drop_frame
 from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
 from corefutures._isolated.chunks import Pace, chunked_map
@@ -319,8 +319,8 @@ class AdaptedExecutor(Executor):
             try:
                 self._await_calls()
                 self._close()
-            except Exception:
-                LOGGER.exception("shutting down %r failed", self)
+            except BaseException:
+                log_failure(LOGGER, "shutting down %r failed", self)
 
         try:
             # A daemon: at the end of the interpreter `_close_all` waits for the calls; it waits for nothing more.
@@ -340,7 +340,7 @@ class AdaptedExecutor(Executor):
         try:
             self._end(_AFTER_EXIT, wait=True, cancel_futures=False)
         except Exception:
-            LOGGER.exception("shutting down %r failed", self)
+            log_failure(LOGGER, "shutting down %r failed", self)
 
     def _cf_continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent; that the workers are missing is said at once."""
@@ -587,7 +587,7 @@ def _outcome(foreign: Any) -> tuple[bool, Any, BaseException | None]:
         error: Any = ask() if callable(ask) else None
         return False, (foreign.result() if error is None else None), error
     except BaseException as exc:
-        exc.__traceback__ = exc.__traceback__ and exc.__traceback__.tb_next  # without this frame
+        drop_frame(exc)  # this one
         return bool(_asked(foreign, "cancelled")), None, exc
 
 
@@ -601,7 +601,7 @@ def _asked(foreign: Any, question: str) -> Any:
     except NotImplementedError:
         return None
     except Exception:
-        LOGGER.exception("%s() of %s failed", question, type(foreign).__name__)
+        log_failure(LOGGER, "%s() of %s failed", question, type(foreign).__name__)
         return None
 
 

@@ -1,7 +1,7 @@
 """What executors tell whoever listens: `audience`, and `Call`, all that is known of one call.
 
-Touches nothing of corefutures; `_observing` puts the listeners there. Guarantees: telling takes no lock, never blocks
-and runs no foreign code, so that it may be done anywhere; with nobody there, `audience.present` is all that is asked.
+Touches `_loops` and the clock; `_observing` puts the listeners there. Guarantees: telling takes no lock, never
+blocks and runs no foreign code, so that it may be done anywhere; with nobody there, only `audience.present` is asked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import weakref
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from corefutures._loops import class_name
 from corefutures._originals import clock
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ class Call:
         elif (error := future.exception()) is None:
             self.outcome = "returned"
         else:
-            self.error = type(error).__name__
-            self.outcome = "lost" if isinstance(error, BrokenExecutor) and not told else "raised"
+            self.error = class_name(error)
+            self.outcome = "lost" if issubclass(type(error), BrokenExecutor) and not told else "raised"
         return True
 
 

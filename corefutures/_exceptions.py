@@ -119,8 +119,19 @@ def set_cause(error: BaseException, cause: BaseException | None) -> None:
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Adds a note to an exception, unless its class does not let us."""
+    """Adds a note to an exception, once, unless its class does not let us."""
     try:
-        BaseException.add_note(error, note)
-    except Exception:
+        if note not in getattr(error, "__notes__", ()):
+            BaseException.add_note(error, note)
+    except BaseException:
         pass
+
+
+def drop_frame(error: BaseException) -> None:
+    """Takes the first frame out of an exception's traceback, whatever its class has made of that attribute."""
+    traceback = _traceback_of(error)
+    if traceback is not None:
+        BaseException.with_traceback(error, traceback.tb_next)
+
+
+_traceback_of = BaseException.__dict__["__traceback__"].__get__

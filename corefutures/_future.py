@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._hosting import hosts
 from corefutures._locking import Lock
-from corefutures._loops import for_each, log_failure
+from corefutures._loops import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
 from corefutures._originals import clock
 from corefutures._spinning import spin_until
@@ -128,8 +128,8 @@ class Future(_standard.Future[_T], Generic[_T]):
             text = f"{text} name={self._cf_name!r}"
         if state == FINISHED:
             if self._exception is not None:
-                return f"{text} raised {type(self._exception).__name__}>"
-            return f"{text} returned {type(self._result).__name__}>"
+                return f"{text} raised {class_name(self._exception)}>"
+            return f"{text} returned {class_name(self._result)}>"
         return f"{text}>"
 
     def __reduce__(self) -> Any:
@@ -251,7 +251,7 @@ class Future(_standard.Future[_T], Generic[_T]):
         try:
             fn(self)
         except Exception:
-            LOGGER.exception("exception calling callback for %r", self)
+            log_failure(LOGGER, "exception calling callback for %r", self)
 
     # ── for executors and tests ──────────────────────────────────────────────────────────────────────────
 

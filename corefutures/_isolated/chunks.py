@@ -60,7 +60,7 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
             from corefutures._isolated.worker import describe
 
             errors[len(results)] = describe(exc)
-            exc.__traceback__ = None
+            BaseException.with_traceback(exc, None)
             append(exc)
             if isinstance(exc, KeyboardInterrupt):  # whoever interrupts one means them all
                 while len(results) < len(columns[0]):

@@ -38,7 +38,7 @@ from corefutures._isolated.killing import PAUSE, Limits, kill
 from corefutures._isolated.payload import split_error
 from corefutures._living import Living
 from corefutures._locking import Lock
-from corefutures._loops import for_each
+from corefutures._loops import class_name, comes_again, for_each
 from corefutures._originals import clock
 from corefutures._threads import start_thread
 
@@ -191,10 +191,19 @@ class Pool(ABC):
             return self._submit_in_place(fn, args, kwargs)
         try:
             body = self._encode.call(fn, args, kwargs)
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
+            if not (isinstance(exc, Exception) or comes_again(exc, self._try_to_encode, fn, args, kwargs)):
+                raise  # of a signal handler
             from corefutures._isolated.unpicklable import explain  # here for start-up time only
 
-            explain(exc, self._encode, fn, args, kwargs)
+            told = exc, self._encode, fn, args, kwargs
+            try:
+                explain(*told)
+            except BaseException as other:  # of an argument's own repr, say: it is told as it is
+                if not (isinstance(other, Exception) or comes_again(other, explain, *told)):
+                    raise
+            finally:
+                del told  # no cycle
             return self._fail_at_once(fn, exc, place)
         future: CallFuture[Any] = CallFuture(self, body)
         try:
@@ -238,6 +247,11 @@ class Pool(ABC):
         except BaseException:
             place.leave()
             raise
+
+    def _try_to_encode(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        body = self._encode.call(fn, args, kwargs)
+        if not isinstance(body, bytes):
+            body.close()
 
     def _bound(self, number: int) -> int:
         """Returns a number that no call's exceeds, and `number` doesn't if it is a call's; for who checks that."""
@@ -707,7 +721,7 @@ class Pool(ABC):
         """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
         try:
             error = self._rebuild(body)
-            if isinstance(error, AttributeError) or type(error).__name__ == "NotShareableError":
+            if issubclass(type(error), AttributeError) or class_name(error) == "NotShareableError":
                 from corefutures._isolated.unpicklable import explain_missing  # here for start-up time only
 
                 explain_missing(error, self._encode)
@@ -722,7 +736,7 @@ class Pool(ABC):
         try:
             error: BaseException = self._decode(pickled)
             if not isinstance(error, BaseException):
-                error = TypeError(f"unpickling an exception gave a {type(error).__name__}")
+                error = TypeError(f"unpickling an exception gave a {class_name(error)}")
         except BaseException as exc:
             error = exc
             add_note(error, "raised while the exception of a call was unpickled; its traceback is the cause")

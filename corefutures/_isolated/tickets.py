@@ -50,7 +50,7 @@ from corefutures._isolated.frames import (
 from corefutures._isolated.future import CallFuture
 from corefutures._isolated.looking import Occupation
 from corefutures._isolated.worker import TicketEnds
-from corefutures._loops import copied, for_each
+from corefutures._loops import copied, for_each, log_failure
 from corefutures._originals import clock, system
 from corefutures._threads import start_thread
 
@@ -422,7 +422,7 @@ class TicketPool(AttendedPool):
                     try:
                         station.worker.reap()
                     except Exception:
-                        LOGGER.exception("a worker of the %s could not be reaped", self.name)
+                        log_failure(LOGGER, "a worker of the %s could not be reaped", self.name)
         finally:
             self._ended = True
             try:

@@ -86,7 +86,7 @@ class Reporter:
                 from corefutures._isolated.unpicklable import explain_result  # hardly any call needs it
 
                 explain_result(exc, result)
-            except Exception:  # no memory, say: it is told as it is
+            except BaseException:  # no memory, say, or the result's own repr: it is told as it is
                 pass
             return self.error(exc)
 
@@ -101,7 +101,9 @@ class Reporter:
                 return ERROR, pack_error(exc, text, self._dumps)
         except BaseException as exc:
             try:
-                plain = RuntimeError(f"a {type(error).__name__} that can't be reported ({type(exc).__name__})")
+                from corefutures._loops import class_name
+
+                plain = RuntimeError(f"a {class_name(error)} that can't be reported ({class_name(exc)})")
                 return ERROR, pack_error(plain, "", pickle.dumps)
             except BaseException:
                 return ERROR, self._no_memory
@@ -110,7 +112,10 @@ class Reporter:
         """Logs that the initializer failed, as the standard library's workers do, and returns the body of UNFIT."""
         import logging  # hardly any worker needs it
 
-        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+        from corefutures._loops import log_failure
+
+        logger = logging.getLogger("concurrent.futures")
+        log_failure(logger, "Exception in initializer:", level=logging.CRITICAL, error=error)
         return self.error(error)[1]
 
     def _dumps(self, error: BaseException) -> bytes:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         standard_taken as standard_taken,
         take_standard_for_good as take_standard_for_good,
     )
-    from corefutures._exceptions import set_cause as set_cause
+    from corefutures._exceptions import add_note as add_note, drop_frame as drop_frame, set_cause as set_cause
     from corefutures._executor import (
         Executor as Executor,
         unreachable as unreachable,
@@ -105,7 +105,13 @@ if TYPE_CHECKING:
     )
     from corefutures._living import Living as Living
     from corefutures._locking import Lock as Lock
-    from corefutures._loops import copied as copied, for_each as for_each, log_failure as log_failure
+    from corefutures._loops import (
+        class_name as class_name,
+        comes_again as comes_again,
+        copied as copied,
+        for_each as for_each,
+        log_failure as log_failure,
+    )
     from corefutures._options import (
         check_choice as check_choice,
         check_count as check_count,
@@ -222,6 +228,8 @@ _HOMES = {
     "thread_seconds": "corefutures._processors",
     "total": "corefutures._control",
     "set_cause": "corefutures._exceptions",
+    "add_note": "corefutures._exceptions",
+    "drop_frame": "corefutures._exceptions",
     "system": "corefutures._originals",
     "spin_until": "corefutures._spinning",
     "start_thread": "corefutures._threads",
@@ -272,6 +280,8 @@ _HOMES = {
     "unpickle": "corefutures._isolated.payload",
     # isolated workers, their own side
     "Reporter": "corefutures._isolated.worker",
+    "class_name": "corefutures._loops",
+    "comes_again": "corefutures._loops",
     "describe": "corefutures._isolated.worker",
     "send_frame": "corefutures._isolated.pairwork",
     "serve_pair": "corefutures._isolated.pairwork",

@@ -12,7 +12,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from corefutures.backend import set_cause
+from corefutures.backend import log_failure, set_cause
 from corefutures_dask import _wire
 from corefutures_dask._failures import RemoteTraceback
 from corefutures_dask._future import never_waits
@@ -73,7 +73,7 @@ class Delivery(threading.Thread):
                 try:
                     future._cancel_waiting()
                 except BaseException:
-                    LOGGER.exception("exception calling callback for %r", future)
+                    log_failure(LOGGER, "exception calling callback for %r", future)
 
         self._order(futures, work)
 
@@ -107,7 +107,7 @@ class Delivery(threading.Thread):
                 try:
                     work()
                 except BaseException:
-                    LOGGER.critical("Exception in the delivery of results", exc_info=True)
+                    log_failure(LOGGER, "Exception in the delivery of results", level=logging.CRITICAL)
                 finally:
                     del self._in_hand[number], order, work
         finally:

@@ -220,11 +220,15 @@ class Encoder(_Encoder):
 
 
 def _named(obj: Any) -> str:
-    """Returns what an error calls an object that could not be encoded; never raises."""
+    """Returns what an error calls an object that could not be encoded; raises nothing but what a handler does."""
     try:
         text = repr(obj)
-    except Exception:
-        text = f"a {type(obj).__name__}"
+    except BaseException as exc:
+        from corefutures.backend import class_name, comes_again  # hardly any worker needs them
+
+        if not (isinstance(exc, Exception) or comes_again(exc, repr, obj)):
+            raise
+        text = f"a {class_name(obj)}"
     return text if len(text) < 300 else f"{text[:300]}…"
 
 

@@ -12,6 +12,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import contextlib
 import errno
+import logging
 import os
 import threading
 from concurrent import interpreters
@@ -25,6 +26,7 @@ from corefutures.backend import (
     TicketEnds,
     current_levels,
     lifted,
+    log_failure,
     send_frame,
     standard_taken,
     system,
@@ -243,10 +245,11 @@ class InterpreterWorker:
             try:
                 unfit = self._inhabit(interpreter, initializer, serializer)
                 if unfit is not None:
-                    LOGGER.critical("Exception in initializer:", exc_info=rebuild(unfit, decode_result))
+                    error = rebuild(unfit, decode_result)
+                    log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL, error=error)
                     self._ends.send(UNFIT, unfit)
             except Exception as exc:  # the pool finds its worker lost, or not started
-                LOGGER.critical("Exception in a worker interpreter:", exc_info=True)
+                log_failure(LOGGER, "Exception in a worker interpreter:", level=logging.CRITICAL)
                 with contextlib.suppress(OSError):
                     self._ends.send(FAILED, FailureReporter(Encoder("pickle")).error(exc)[1])
             finally:
@@ -256,7 +259,7 @@ class InterpreterWorker:
             try:
                 interpreter.close()
             except interpreters.InterpreterError:
-                LOGGER.critical("A worker interpreter could not be destroyed:", exc_info=True)
+                log_failure(LOGGER, "A worker interpreter could not be destroyed:", level=logging.CRITICAL)
         finally:
             self._end_log()
             self._threads.discard(threading.current_thread())

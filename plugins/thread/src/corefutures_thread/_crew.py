@@ -33,6 +33,7 @@ from corefutures.backend import (
     first_names,
     for_each,
     from_call_on,
+    log_failure,
     name_of,
     own_stacks,
     since_when,
@@ -185,7 +186,7 @@ class Crew:
             if not self.threads:
                 self._strand(exc)
                 raise
-            LOGGER.warning("could not start another worker thread", exc_info=True)
+            log_failure(LOGGER, "could not start another worker thread", level=logging.WARNING)
 
     def enlist(self, thread: threading.Thread) -> None:
         """Has a worker counted that runs although its start was interrupted: for workers, when they begin."""

@@ -20,7 +20,9 @@ from corefutures.backend import (
     Host,
     audience,
     clock,
+    drop_frame,
     hosts,
+    log_failure,
     runners,
     spin_until,
 )
@@ -54,7 +56,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
             try:
                 initializer(*initargs)
             except BaseException as exc:
-                LOGGER.critical("Exception in initializer:", exc_info=True)
+                log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL)
                 crew.fail("A thread initializer failed, the thread pool is not usable anymore", exc)
                 return
         del initializer, initargs
@@ -63,7 +65,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
             audience.worker_started(crew.owner(), threading.current_thread().name)
         _run_calls(crew, host)
     except BaseException as exc:
-        LOGGER.critical("Exception in worker", exc_info=True)
+        log_failure(LOGGER, "Exception in worker", level=logging.CRITICAL)
         audience.worker_lost(crew.owner(), threading.current_thread().name, exc)
         crew.fail("A worker thread died of an unexpected error", exc)
         for future in current:
@@ -141,8 +143,8 @@ def _run_calls(crew: Crew, host: Host) -> None:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
             host.finished += 1
         except BaseException as exc:
-            # Without this frame, which outlives the call, in the traceback (F6).
-            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            drop_frame(exc)  # this one, which outlives the call (F6)
+            error = exc
             host.failed += 1
         if observed is not None:
             observed.finished = clock.perf_counter()
@@ -193,7 +195,8 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
             host.finished += 1
         except BaseException as exc:
-            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            drop_frame(exc)
+            error = exc
             host.failed += 1
         if future._cf_observed is not None:
             future._cf_observed.finished = clock.perf_counter()
