@@ -286,10 +286,17 @@ def _snapshot(content: Buffer) -> Buffer:
 
 
 def private_memory(size: int) -> memoryview:
-    """Returns memory of this process alone; in huge pages if it is large: filling small ones takes far longer."""
+    """Returns memory of this process alone; in huge pages if it is large: filling small ones takes far longer.
+
+    Raises:
+        MemoryError: There is none.
+    """
     if sys.platform != "linux" or size < _HUGE:
         return memoryview(bytearray(size))
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:  # this process may have no more mappings: Python finds memory elsewhere, or says that there is none
+        return memoryview(bytearray(size))
     try:
         memory.madvise(mmap.MADV_HUGEPAGE)
     except OSError:  # a kernel that was built without them
@@ -331,10 +338,13 @@ def open_parcel(label: memoryview, descriptors: Sequence[int]) -> Any:
 
 def _private_copy(files: list[tuple[int, int]], *, read_only: bool) -> memoryview:
     """Returns memory with the content of memfds: this process's own, and no descriptor is held for it."""
+    copy = None
     if len(files) == 1 and sys.platform == "linux" and sys.version_info >= (3, 13):
-        # Pages are copied when they are written to.
-        copy = memoryview(mmap.mmap(*files[0], flags=mmap.MAP_PRIVATE, trackfd=False))
-    else:
+        try:  # pages are copied when they are written to
+            copy = memoryview(mmap.mmap(*files[0], flags=mmap.MAP_PRIVATE, trackfd=False))
+        except OSError:  # see `private_memory`
+            pass
+    if copy is None:
         copy = private_memory(sum([size for _, size in files]))
         start = 0
         for descriptor, size in files:

@@ -103,6 +103,22 @@ def test_a_memoryview_that_comes_back_outlives_its_interpreter(make_pool, size):
     assert fixed.readonly
 
 
+@pytest.mark.parametrize("size", [3, BIG])
+@pytest.mark.parametrize(
+    "kind", ["empty", "empty and fixed", "no rows", "ctypes", "other byte order", "no columns", "one number"]
+)
+def test_a_memoryview_of_any_format_and_shape_comes_back(pool, kind, size):
+    view, expected = pool.submit(errands.strange_view, kind, size).result(30), errands.strange_view(kind, size)
+    assert (view.format, view.shape, view.readonly) == (expected.format, expected.shape, expected.readonly)
+    assert view.tobytes() == expected.tobytes()
+
+
+def test_a_memoryview_that_can_not_be_copied_fails_its_own_call(pool):
+    with pytest.raises(NotShareableError, match="return its bytes"):
+        pool.submit(errands.strange_view, "structures", 3).result(30)
+    assert pool.submit(errands.echo, 1).result(30) == 1
+
+
 @pytest.mark.parametrize("size", [10, 40_000, 70_000, BIG])
 @pytest.mark.parametrize("kind", [bytes, bytearray, "str", "array", "list", "ints"])
 def test_payloads_of_all_sizes_come_back_as_they_were(pool, kind, size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import errno
 import multiprocessing
 import os
 import pickle
@@ -19,6 +20,7 @@ import payload_errands
 import process_errands as errands
 import pytest
 
+from corefutures._isolated import payload
 from corefutures_process._worker_process import make_encoder
 
 SIZES = {"just inline": 60_000, "just a parcel": 70_000, "large": 3_000_000}
@@ -396,3 +398,19 @@ def encoder(serializer):
     if serializer == "cloudpickle":
         pytest.importorskip("cloudpickle", reason="needs the package cloudpickle")
     return make_encoder(serializer, spool=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
+@pytest.mark.parametrize("size", [300_000, 5_000_000])
+def test_a_process_that_may_have_no_more_mappings_gets_its_results(monkeypatch, size):
+    numpy = pytest.importorskip("numpy", reason="needs NumPy")
+    parcel = make_encoder("pickle", spool=True)(numpy.arange(size, dtype="u1"))
+    label, descriptors = parcel.spool()
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOMEM, "no more of them")
+
+    monkeypatch.setattr(payload.mmap, "mmap", refuse)
+    array = payload.open_parcel(memoryview(label), descriptors)
+    array[0] = 7
+    assert array[:3].tolist() == [7, 1, 2]

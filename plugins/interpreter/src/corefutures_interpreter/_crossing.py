@@ -15,6 +15,7 @@ import builtins
 import marshal
 import pickle
 from array import array
+from math import prod
 from types import FunctionType
 
 from _interpreters import NotShareableError
@@ -270,6 +271,33 @@ def unload(manifest: tuple[Any, ...], *, keep: bool = False) -> Any:
 
 
 def _copy(view: memoryview) -> memoryview:
+    """Returns memory of its own with the same content, format and shape.
+
+    Raises:
+        TypeError: There is no way to make one of that format.
+    """
     content = view.tobytes()
-    copy = memoryview(content if view.readonly else bytearray(content))
-    return copy if view.format == "B" and view.ndim == 1 else copy.cast(view.format, view.shape)  # type: ignore[call-overload, no-any-return, unused-ignore]
+    copy: Any = memoryview(content if view.readonly else bytearray(content))
+    if view.format == "B" and view.ndim == 1:
+        return copy  # type: ignore[no-any-return]
+    if view.format[:1] in "<>=T":
+        copy = _made_by_ctypes(view, bytearray(content))
+    elif view.nbytes:
+        return copy.cast(view.format, view.shape)  # type: ignore[no-any-return]
+    else:  # nothing can be cast to a shape with zeros: an empty part of the smallest that isn't
+        first, *others = view.shape or ()
+        copy = memoryview(bytearray(view.itemsize * prod(others))).cast(view.format, [1, *others])[:first]  # type: ignore[call-overload]
+    return copy.toreadonly() if view.readonly else copy  # type: ignore[no-any-return]
+
+
+def _made_by_ctypes(view: memoryview, content: bytearray) -> memoryview:
+    """Returns a view of `content` as it was made by `ctypes`: with a byte order in its format."""
+    import ctypes  # hardly any result needs it
+
+    for kind in [kind for kind in ctypes._SimpleCData.__subclasses__() if kind.__module__ == ctypes.__name__]:
+        for made in kind, getattr(kind, "__ctype_be__", kind), getattr(kind, "__ctype_le__", kind):
+            if memoryview(made()).format == view.format:
+                for length in reversed(view.shape or ()):
+                    made *= length
+                return memoryview(made.from_buffer(content))
+    raise TypeError(f"memory with the format {view.format!r} can't be copied as such: return its bytes")
