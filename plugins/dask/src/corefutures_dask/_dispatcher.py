@@ -585,8 +585,11 @@ class Dispatcher:
     async def _count_threads(self) -> None:
         try:
             before = self._slots
-            self.slots = sum((await self._client.nthreads()).values())
+            self.slots = capacity = sum((await self._client.nthreads()).values())
         except Exception:  # told by other means
+            return
+        if not capacity and not self._ended and self._connection.is_deserted:
+            self.fail("the workers of the pool's cluster have ended, and Dask starts no others", None)
             return
         if self._slots > before:
             self._dispatch()
