@@ -170,7 +170,7 @@ class AttendedPool(Pool):
             if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
                 return False
             value, error = self._outcome(kind, data[FRAME.size :])
-            if error is not None and (kind != ERROR or not isinstance(error, Exception)):
+            if error is not None and (kind != ERROR or not issubclass(type(error), Exception)):
                 # Of a signal handler, or of what is unpickled: then it comes again. If not, the collector decodes it.
                 _, again = self._outcome(kind, data[FRAME.size :])
                 if type(again) is not type(error):

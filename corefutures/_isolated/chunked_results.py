@@ -87,12 +87,12 @@ class _Chunks:
             raise
         except BaseException as exc:
             drop_frame(exc)  # ours, which would keep us
-            if isinstance(exc, KeyboardInterrupt):  # whoever interrupts one item means them all
+            if issubclass(type(exc), KeyboardInterrupt):  # whoever interrupts one item means them all
                 self.close()
                 raise
             # Of a chunk as such: each of its items fails. Of the input, or of the time limit: it comes once.
             count = 1
-            if number < len(self._sizes) and not isinstance(exc, TimeoutError):
+            if number < len(self._sizes) and not issubclass(type(exc), TimeoutError):
                 count = self._sizes[number]
             self._results = [exc] * count
             return _Mixed(self._results, dict.fromkeys(range(count), ""), self._remote_traceback)

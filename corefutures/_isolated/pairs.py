@@ -345,7 +345,7 @@ class PairPool(Pool):
                 error: BaseException | None = self._error_in(body)
             elif kind == VALUE_PARCEL:
                 value, error = self._decoded(self._receive_parcel, station)
-                if isinstance(error, ConnectionLost):
+                if type(error) is ConnectionLost:
                     raise _Gone from None
             else:
                 value, error = self._decoded(marshal.loads if kind == PLAIN else self._decode, body)

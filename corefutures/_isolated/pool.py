@@ -192,7 +192,7 @@ class Pool(ABC):
         try:
             body = self._encode.call(fn, args, kwargs)
         except BaseException as exc:
-            if not (isinstance(exc, Exception) or comes_again(exc, self._try_to_encode, fn, args, kwargs)):
+            if not (issubclass(type(exc), Exception) or comes_again(exc, self._try_to_encode, fn, args, kwargs)):
                 raise  # of a signal handler
             from corefutures._isolated.unpicklable import explain  # here for start-up time only
 
@@ -200,7 +200,7 @@ class Pool(ABC):
             try:
                 explain(*told)
             except BaseException as other:  # of an argument's own repr, say: it is told as it is
-                if not (isinstance(other, Exception) or comes_again(other, explain, *told)):
+                if not (issubclass(type(other), Exception) or comes_again(other, explain, *told)):
                     raise
             finally:
                 del told  # no cycle
@@ -286,7 +286,7 @@ class Pool(ABC):
             future._cf_observed.finished = clock.perf_counter()
         try:
             future._cf_settle(result, error)
-            if error is not None and not isinstance(error, Exception):  # meant for this thread
+            if error is not None and not issubclass(type(error), Exception):  # meant for this thread
                 raise error
         finally:
             del error

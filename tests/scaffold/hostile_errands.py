@@ -45,6 +45,22 @@ class OwnNotes(Exception):
         raise Stop
 
 
+class OwnClass(Exception):
+    """Does not say of which class it is."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise Stop
+
+
+class OwnClassAndNoException(BaseException):
+    """Neither is it an Exception."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        raise Stop
+
+
 class _Unnamed(type):
     @property
     def __name__(cls) -> Any:  # type: ignore[override]
@@ -55,7 +71,7 @@ class Unnamed(Exception, metaclass=_Unnamed):
     """Its class has no name."""
 
 
-KINDS: list[type[Exception]] = [Opaque, OwnTraceback, OwnNotes, Unnamed]
+KINDS: list[type[BaseException]] = [Opaque, OwnTraceback, OwnNotes, OwnClass, OwnClassAndNoException, Unnamed]
 
 
 def fail(kind: int) -> Never:
@@ -87,6 +103,21 @@ class Unspeakable:
 
     def __repr__(self) -> Never:
         raise self._error
+
+
+def fail_at(number: int, which: int, kind: int) -> int:
+    if number == which:
+        fail(kind)
+    return number
+
+
+class LargeFailsAtUnpickling(FailsAtUnpickling):
+    def __reduce__(self) -> Any:
+        return fail_after, (self._kind, bytes(100_000))
+
+
+def fail_after(kind: int, _: bytes) -> Never:
+    fail(kind)
 
 
 def make(kind: type[Any], *args: Any) -> Any:

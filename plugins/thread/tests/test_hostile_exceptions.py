@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator
@@ -41,7 +42,8 @@ def test_a_callback_that_raises_one(kind: int) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(abs, -1)
         for _ in range(2):
-            future.add_done_callback(lambda _: errands.fail(kind))
+            with contextlib.suppress(errands.OwnClassAndNoException):  # raised in a caller's own thread (F4)
+                future.add_done_callback(lambda _: errands.fail(kind))
             assert future.result(LIMIT) == 1
         assert pool.submit(abs, -1).result(LIMIT) == 1
 

@@ -200,7 +200,7 @@ class RetryingExecutor(corefutures.Executor):
         if error is None:
             self._end(future, attempt.result(), None)
             return
-        if not isinstance(error, self._retry_on) or len(future._history) > self._retries:
+        if not issubclass(type(error), self._retry_on) or len(future._history) > self._retries:
             self._end(future, None, error)
             return
         try:
@@ -242,9 +242,13 @@ class RetryingExecutor(corefutures.Executor):
             return
         try:
             self._attempt(call)
-        except Exception as exc:  # the executor has been shut down, or is broken
-            add_note(last, f"not tried again: {type(exc).__name__}: {exc}")
-            self._end(future, None, last)
+        except BaseException as exc:  # the executor has been shut down, or is broken
+            try:
+                add_note(last, f"not tried again: {type(exc).__name__}: {exc}")
+            finally:
+                self._end(future, None, last)
+            if not isinstance(exc, Exception):
+                raise
 
     def _end(self, future: RetriedFuture[Any], result: Any, error: BaseException | None) -> None:
         try:

@@ -227,7 +227,7 @@ def _named(obj: Any) -> str:
     except BaseException as exc:
         from corefutures.backend import class_name, comes_again  # hardly any worker needs them
 
-        if not (isinstance(exc, Exception) or comes_again(exc, repr, obj)):
+        if not (issubclass(type(exc), Exception) or comes_again(exc, repr, obj)):
             raise
         text = f"a {class_name(obj)}"
     return text if len(text) < 300 else f"{text[:300]}…"
@@ -238,7 +238,9 @@ def _named(obj: Any) -> str:
 
 def undecodable(what: str, error: Exception) -> NotShareableError:
     """Returns what is raised for an object that arrived, but could not be decoded because of `error`."""
-    return NotShareableError(f"{what} not shareable: object could not be unpickled ({type(error).__name__}: {error})")
+    from corefutures.backend import class_name  # hardly any worker needs it
+
+    return NotShareableError(f"{what} not shareable: object could not be unpickled ({class_name(error)}: {error})")
 
 
 def decode_result(body: Any) -> Any:
