@@ -37,6 +37,7 @@ from corefutures._isolated.frames import (
     check_head,
 )
 from corefutures._isolated.future import CallFuture
+from corefutures._isolated.killing import undisturbed
 from corefutures._isolated.looking import Occupation
 from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
@@ -448,6 +449,9 @@ class PairPool(Pool):
         self._wake()
 
     def _ask(self, future: CallFuture[Any]) -> bool:
+        return undisturbed(lambda: self._ask_now(future))
+
+    def _ask_now(self, future: CallFuture[Any]) -> bool:
         for station in list(self._stations):
             with station.lock:
                 if station.call is future:
