@@ -223,7 +223,7 @@ class AttendedPool(Pool):
             self._finish_own_cancellations(desk)
             self._have_looked_after()
         chair = self._chair
-        if chair is None or not chair.occupied:
+        if chair is None or not chair.listeners:
             return
         relieved = chair.relieve_own()
         for sitter in relieved:

@@ -94,7 +94,8 @@ class Chair:
         # Its first entry has the chair. A queue rather than a lock: each step is one operation that can't be
         # interrupted, and removing oneself twice does no harm.
         self._queue: deque[Sitter] = deque()
-        self._listeners: list[Sitter] = []  # those who may be asleep in `listen`: the bell is theirs
+        # Of threads that wait, and have the chair or want it: they may be asleep in `listen`, and the bell is theirs.
+        self.listeners: list[Sitter] = []
         self._over = False
         self._closing = deque([self._bell])  # who takes it out closes everything
 
@@ -109,7 +110,7 @@ class Chair:
     def take(self, sitter: Sitter) -> bool:
         """Sits down if the chair is free. To be called within what ends with `leave`, whatever it returned."""
         if sitter.future is not None:
-            self._listeners.append(sitter)
+            self.listeners.append(sitter)
         self._queue.append(sitter)
         return self.has(sitter)
 
@@ -130,11 +131,11 @@ class Chair:
     def go(self, sitter: Sitter) -> None:
         """Gives up the bell, once all that has been read is in other hands: until then we may have to be relieved."""
         try:
-            self._listeners.remove(sitter)
+            self.listeners.remove(sitter)
         except ValueError:
             pass
         sitter.future = None  # a turn may be remembered for longer, and would keep what the call returned
-        if self._over and not self._listeners:
+        if self._over and not self.listeners:
             self._close_now()
 
     def unseat(self, sitter: Sitter) -> None:
@@ -150,14 +151,9 @@ class Chair:
         except (ValueError, OSError):  # closed
             pass
 
-    @property
-    def occupied(self) -> bool:
-        """Whether any thread that waits has the chair, or wants it."""
-        return bool(self._listeners)
-
     def sitters(self) -> list[Sitter]:
         """Returns the turns of threads that wait, of which one may have the chair."""
-        return self._listeners.copy()
+        return self.listeners.copy()
 
     def relieve_own(self) -> list[Sitter]:
         """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser.
@@ -185,7 +181,7 @@ class Chair:
         if self._bell in found:
             found.remove(self._bell)
             # Another listener may be one that we interrupted, just before it went to sleep: it may have rung for that.
-            if not self._listeners or self._listeners == [sitter]:
+            if not self.listeners or self.listeners == [sitter]:
                 try:
                     system.eventfd_read(self._bell)
                 except BlockingIOError:
@@ -216,7 +212,7 @@ class Chair:
         """
         self._over = True
         self.ring()
-        if in_child or not self._listeners:
+        if in_child or not self.listeners:
             self._close_now()
 
     def _close_now(self) -> None:

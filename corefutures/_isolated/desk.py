@@ -171,8 +171,6 @@ class TicketDesk:
             self.postpone(future)
             return
         future._sent = True
-        if type(future._body) is bytes:
-            future._body = None
 
     def postpone(self, future: CallFuture[Any]) -> None:
         """Leaves it to the collector to make the ticket of a call; it is no error to do so twice."""
@@ -201,8 +199,6 @@ class TicketDesk:
                 if not future._mark_sent():
                     self.ready.pop(number, None)
                     self.free(number)
-                elif type(future._body) is bytes:
-                    future._body = None
             self._unprepared.popleft()
             if not future._sent:  # it would be in the way
                 cancelled.append(future)
@@ -215,22 +211,22 @@ class TicketDesk:
     def _make_ticket(self, future: CallFuture[Any]) -> bool:
         """Makes a ticket; returns False if there is no cell, or nothing here any more."""
         number, body, out = future._number, future._body, self.out
-        if type(body) is not bytes:
-            size, cells = PARCEL_SIZE, self._take_parcel
-        else:
-            size = len(body)
-            cells = self._take_small if size <= _SMALL else self._take_large
         try:
-            for out[number] in cells:  # nothing is called between taking it and entering it, after which one may raise
-                break
-        except IndexError:
-            return False
-        offset = out[number]
-        if type(body) is bytes:
-            try:
+            if type(body) is bytes:
+                size = len(body)
+                # Nothing is called between taking a cell and entering it, after which a signal handler may raise.
+                for out[number] in self._take_small if size <= _SMALL else self._take_large:
+                    break
+                offset = out[number]
                 self._map[offset : offset + size] = body
-            except ValueError:  # closed
-                return False
+                future._body = None
+            else:
+                size = PARCEL_SIZE
+                for out[number] in self._take_parcel:
+                    break
+                offset = 0
+        except (IndexError, ValueError):  # there is none; or closed
+            return False
         self.ready[number] = TICKET.pack(number, offset, size)
         return True
 
@@ -283,13 +279,13 @@ class TicketDesk:
 
     def free(self, number: int) -> bool:
         """Gives back the cell of a call that has ended, or will not be sent; returns whether it had one."""
-        offset = self.out.get(number)
+        out = self.out
+        offset = out.get(number)
         if offset is None:
             return False
-        small = self._small_cells if offset else self._parcels
-        cells = small if offset < self._large_start else self._large_cells
+        cells = self._large_cells if offset >= self._large_start else self._small_cells if offset else self._parcels
         try:
-            cells.extend(map(self.out.pop, (number,)))
+            cells.extend(map(out.pop, (number,)))
         except KeyError:  # somebody else has
             return False
         return True

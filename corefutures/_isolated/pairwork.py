@@ -86,7 +86,7 @@ def serve_pair(
     # Nobody waits for it: who finds it taken knows nothing newer, and may be a handler that interrupts its holder.
     reading = _thread.allocate_lock()
     reading.acquire()
-    spoken = _speaks(connection)
+    spoken, header = _speaks(connection), FRAME.pack
 
     def probe() -> bool:
         nonlocal asked
@@ -110,7 +110,10 @@ def serve_pair(
         return 0 != asked == number
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
-        send_frame(connection, kind, number, body)
+        if len(body) <= SHORT:
+            connection.send_bytes(header(len(body), kind, number) + body)
+        else:
+            send_frame(connection, kind, number, body)
 
     ask_by(probe)
     if prepare is not None:

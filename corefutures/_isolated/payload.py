@@ -427,6 +427,7 @@ class Encoder:
             and then arrives as any buffer; all others arrive as bytes or bytearrays.
         spool: Whether parcels are written into memfds, where there are such.
         parcel: Makes a parcel of its stream and its buffers.
+        refusal: Makes what is raised for an object that can't be pickled, of that and of what pickling raised.
 
     Thread safety: may be called from several threads at once, and from a `__reduce__` that it has called.
     """
@@ -437,7 +438,9 @@ class Encoder:
         pickler: Any = None,
         spool: bool = True,
         parcel: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Parcel,
+        refusal: Callable[[Any, Exception], Exception] | None = None,
     ) -> None:
+        self._refusal = refusal
         self._reducers = reducers
         self._spool = spool and hasattr(os, "memfd_create")
         self._pickler = pickler
@@ -464,13 +467,15 @@ class Encoder:
         except IndexError:
             picklery = self._make_picklery(self._segment)
         else:  # unless somebody has added a reducer meanwhile, or imported NumPy
-            if picklery.tables != picklery.copies or picklery.awaited in sys.modules:
+            if picklery.tables and (picklery.tables != picklery.copies or picklery.awaited in sys.modules):
                 picklery = self._make_picklery(self._segment)
         try:
             picklery.pickler.dump(obj)
-        except BaseException:
+        except BaseException as exc:
             picklery.drop()  # its memo is wrong now
-            raise
+            if self._refusal is None or not isinstance(exc, Exception):
+                raise
+            raise self._refusal(obj, exc) from exc
         if picklery.is_more:
             return self._body_of(*self._taken_from(picklery))
         body, picklery.tiny = picklery.tiny, b""

@@ -167,7 +167,7 @@ class TicketPool(AttendedPool):
         desk = self._desk
         if desk is None:  # whoever makes it finds the call
             return
-        if desk.withdrawn or self._chair.occupied:  # type: ignore[union-attr]
+        if desk.withdrawn or self._chair.listeners:  # type: ignore[union-attr]
             self.relieve()
         if not future._sent:
             if not future._postponed:  # there was no desk when it came

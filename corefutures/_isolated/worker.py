@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickle
 from collections import namedtuple
-from functools import partial
 
 from corefutures._isolated.frames import (
     BEGUN,
@@ -127,8 +126,6 @@ class Reporter:
             BaseException.with_traceback(error, traceback)
 
 
-monotonic_ns = partial(clock.monotonic_ns)  # of which tools that replace clocks know nothing
-
 _OURS = __name__.rpartition(".")[0] + "."
 
 
@@ -204,13 +201,14 @@ def serve_tickets(
     """
     report = reporter(encode)
     header, unpack = FRAME.pack, TICKET.unpack
-    take, read, size_of_ticket = CallReader(decode), system.read, TICKET.size
+    take, size_of_ticket = CallReader(decode), TICKET.size
+    read, write, now = system.read, system.write, clock.monotonic_ns
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
         frame = header(len(body), kind, number) + body
-        sent = system.write(frames, frame)
+        sent = write(frames, frame)
         while sent < len(frame):  # a signal came between
-            sent += system.write(frames, memoryview(frame)[sent:])
+            sent += write(frames, memoryview(frame)[sent:])
 
     since, asked = len(board) // 4 + berth, len(board) // 2 + berth
     ask_by(lambda: 0 != board[asked] == board[berth])
@@ -235,10 +233,10 @@ def serve_tickets(
         if number == STOP:
             send(LEAVING, 0)
             return
-        if number & ROLL_CALL:
+        if number >= ROLL_CALL:
             send(PRESENT, number)
             continue
-        board[since] = monotonic_ns()
+        board[since] = now()
         board[berth] = number
         if number & OBSERVED:
             send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))

@@ -188,7 +188,7 @@ class Encoder(_Encoder):
     """
 
     def __init__(self, serializer: str) -> None:
-        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Parcel)
+        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Parcel, refusal=_refusal)
         self._plainly = serializer == "pickle"
 
     @property
@@ -206,18 +206,12 @@ class Encoder(_Encoder):
             body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
-        return self((fn, args, kwargs) if kwargs else (fn, args))
+        return self((fn, args, kwargs) if kwargs else (fn, args))  # type: ignore[no-any-return]
 
-    def __call__(self, obj: Any) -> bytes | Parcel:
-        """Returns `obj` as a body.
 
-        Raises:
-            NotShareableError: It can't cross; the cause says why.
-        """
-        try:
-            return super().__call__(obj)  # type: ignore[no-any-return]
-        except Exception as exc:
-            raise NotShareableError(f"{_named(obj)} does not support cross-interpreter data: {exc}") from exc
+def _refusal(obj: Any, error: Exception) -> NotShareableError:
+    """Returns what is raised for an object that could not be pickled because of `error`."""
+    return NotShareableError(f"{_named(obj)} does not support cross-interpreter data: {error}")
 
 
 def _named(obj: Any) -> str:
