@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -191,3 +192,32 @@ def test_every_submit_that_is_interrupted_by_an_error_leaves_a_working_pool() ->
         assert not any(thread.is_alive() for thread in threads)
 
     assert everywhere(scenario, _pool, _crew) > 5
+
+
+def test_a_handler_that_raises_as_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it raises is taken by `threading` for a failed start, and the thread, which has begun, dies of that."""
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    start: Any = getattr(threading, name)
+    lock: Any = threading._active_limbo_lock  # type: ignore[attr-defined]
+    started: list[Any] = []
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        (thread,) = threading._limbo  # type: ignore[attr-defined]
+        started.append(thread)
+        lock.acquire()  # the thread gets no further than where it dies
+        start(*args, **options)
+        assert thread._started.wait(LIMIT)
+        del threading._limbo[thread]  # type: ignore[attr-defined]
+        raise TimeoutError
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, name, interrupted)
+            try:
+                with pytest.raises(Exception):  # noqa: B017, PT011 - which one is for `threading` to say
+                    pool.submit(abs, -1)
+            finally:
+                lock.release()
+        started[0].join(LIMIT)
+        assert pool.submit(abs, -2).result(LIMIT) == 2

@@ -179,8 +179,15 @@ class Crew:
             _standard._threads_queues[thread] = self.calls  # type: ignore[index]  # programs take out whom they don't want to wait for
             start_thread(thread)
         except BaseException as exc:
-            if not thread.is_alive():  # not interrupted while it waited for the thread to run
+            # Alive, it was interrupted while it waited for the thread to run. But what a signal handler raises may be
+            # taken by `threading` for a failed start: the thread, if it had got no further, dies when it has begun.
+            #
+            # 1. We forget it, then look whether it is in `hosts`.
+            # 2. A worker enters itself into `hosts`, then among the threads, if it is not there (`enlist`).
+            if isinstance(exc, Exception) or not thread.is_alive():
                 self.threads.pop(thread, None)
+                if thread.ident in self.hosts:
+                    self.threads.setdefault(thread, starter)
             if not isinstance(exc, Exception):
                 raise
             if not self.threads:
