@@ -477,7 +477,12 @@ class AdaptedFuture(PoolFuture[_T]):
             return
         # A daemon: whether the process may end is for the executor to say.
         watcher = threading.Thread(target=self._take_over, args=(foreign,), name="corefutures-watching", daemon=True)
-        start_thread(watcher)
+        try:
+            start_thread(watcher)
+        except RuntimeError:  # the call has been taken: rather wait here than leave its future without an end
+            LOGGER.warning("no thread could be started to wait for a call: submit() does", exc_info=True)
+            self._take_over(foreign)
+            return
         executor._watchers.append(watcher)
         if len(executor._watchers) > executor._most_watchers:  # looked through seldom: many calls cost the same each
             for thread in list(executor._watchers):

@@ -19,7 +19,7 @@ from threading import TIMEOUT_MAX, Condition
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from corefutures._exceptions import CancelledError, InvalidStateError
-from corefutures._hosting import hosts
+from corefutures._hosting import hosts, serve_until
 from corefutures._locking import Lock
 from corefutures._loops import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
@@ -354,7 +354,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             TimeoutError: The time is up.
         """
         if (timeout is not None and timeout <= 0) or not spin_until(self.done):
-            self._cf_sleep_until_end(timeout)
+            self._cf_sleep_until_end(serve_until(self.done, timeout))
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             raise CancelledError
 

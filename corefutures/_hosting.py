@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 #: Thread ident → what hosts calls there.
 hosts: dict[int, Host] = {}
 
+#: Thread ident → goes on with what that thread of ours does for everybody, while foreign code there (a callback, a
+#: finaliser) waits. Called with whether that need wait no longer, and when to give up by `time.monotonic`.
+servers: dict[int, Callable[[Callable[[], bool], float | None], None]] = {}
+
 #: The code of functions that run calls: what they call is a call. For the names in a `DeadlockError`.
 runners: set[CodeType] = set()
 
@@ -241,8 +245,23 @@ def _name_call(future: Any, host: Host) -> str:
     return names[calls.index(future)] if future in calls and len(names) == len(calls) else "a call"
 
 
+def serve_until(enough: Callable[[], bool], timeout: float | None) -> float | None:
+    """Called by a thread that is about to wait: if others wait for what it does, it does that until `enough()`.
+
+    Returns:
+        What is left of `timeout`, seconds.
+    """
+    server = servers.get(_thread.get_ident())
+    if server is None:
+        return timeout
+    deadline = None if timeout is None else clock.monotonic() + timeout
+    server(enough, deadline)
+    return None if deadline is None else max(0.0, deadline - clock.monotonic())
+
+
 def _continue_in_child() -> None:
     global _edges
+    servers.clear()
     _edges = RLock()
     own = hosts.get(_thread.get_ident())
     hosts.clear()

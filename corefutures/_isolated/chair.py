@@ -121,10 +121,15 @@ class Chair:
         except IndexError:
             return False
 
+    def wants(self, sitter: Sitter) -> bool:
+        """Returns whether `sitter` has the chair, or has come to take it."""
+        return sitter in self._queue.copy()
+
     def leave(self, sitter: Sitter) -> None:
         """Stands up; does nothing if `sitter` has no turn any more. A thread that waits has to `go` after that."""
         try:
-            self._queue.remove(sitter)
+            while True:  # the collector may have come to it twice, see `TicketPool._turn`
+                self._queue.remove(sitter)
         except ValueError:
             pass
 

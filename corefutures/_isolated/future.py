@@ -169,7 +169,10 @@ class CallFuture(Future[_T]):
         if self._cf_on_departure is not None:
             self._depart()
         if self._cf_watched and sitter is None:
-            self._announce_safely()
+            if pool is not None and thread in pool.deep:
+                pool.untold.append(self)
+            else:
+                self._announce_safely()
         return True
 
     def _announce_safely(self) -> None:

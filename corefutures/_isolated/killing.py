@@ -102,6 +102,7 @@ class Limits:
             BaseException: What `submit` raises.
         """
         expected = starting = False
+        thread: threading.Thread | None = None
         try:
             if self._lock.taken:
                 self._expected += 1  # first: from here on the thread, if there is one, stays
@@ -109,7 +110,8 @@ class Limits:
                 self._watched = True
                 self._lock.release()
             if starting:
-                start_thread(threading.Thread(target=self._watch, name=f"{self._pool.name} limits", daemon=True))
+                thread = threading.Thread(target=self._watch, name=f"{self._pool.name} limits", daemon=True)
+                start_thread(thread)
                 starting = False
             future = submit()
             self._limited[future] = (seconds, None)
@@ -117,9 +119,9 @@ class Limits:
             if self._lock.taken:
                 if expected:
                     self._expected -= 1
-                if starting:
-                    self._watched = False  # the next call tries again
                 self._lock.release()
+            if starting and not (thread is not None and thread.is_alive()):
+                self._watch()  # others may have relied on it, and nobody else looks after their calls
         return future
 
     def _watch(self) -> None:

@@ -66,6 +66,11 @@ NEEDS_ANOTHER_START: Final = (
     " the pool with mp_context='forkserver' or 'spawn'"
 )
 
+#: Seconds between looks at what foreign code in a thread of ours waits for: it may end elsewhere.
+_LOOK: Final = 0.01
+#: Callbacks that may wait within each other, in a thread of ours.
+_DEEP: Final = 10
+
 #: So many calls are named in a message.
 _NAMED: Final = 10
 
@@ -147,6 +152,9 @@ class Pool(ABC):
         self._taken = 0  # how many calls were entered
         self._prepare: Callable[[CallFuture[Any]], object] | None = None  # what is done with a call before that
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
+        self.untold: deque[CallFuture[Any]] = deque()  # ended, and a thread of ours is still to tell of it
+        # Threads of ours in which so many callbacks wait, each within the last, that no more are begun: see `untold`.
+        self.deep: set[int] = set()
         self.in_hand: list[CallFuture[Any]] = []  # taken off, and about to end or be told of: a forked child does it
         self._backlog: deque[CallFuture[Any]] = deque()  # of `calls` those that were not sent, in order
         self.closing = False  # takes no more calls
@@ -624,6 +632,8 @@ class Pool(ABC):
             self.break_(f"a thread that serves the {self.name} could not be started", failure)
             self._end_workers("kill")
             self._close_ours()
+        elif self._logs is not None and self._logs.is_deaf():
+            self.break_(f"the thread that reads what the workers of the {self.name} log could not be started", failure)
         elif len(self._crew):
             return failure if not isinstance(failure, Exception) else None  # the others do it
         elif len(self.calls) > 1 or ours:
@@ -708,6 +718,50 @@ class Pool(ABC):
                     future._cf_settle(value, error)
             finally:
                 self.in_hand.remove(future)
+
+    def _tell(self) -> None:
+        """Tells of calls that were ended where it could not be done; for threads of ours."""
+        while self.untold and threading.get_ident() not in self.deep:
+            try:
+                future = self.untold[0]
+                future._announce_safely()  # which does nothing twice, also if a callback waits and we come again
+                self.untold.remove(future)  # only now: a child that is forked before it tells of what it finds there
+            except (IndexError, ValueError):  # another thread has
+                pass
+
+    def _serve_meanwhile(
+        self, depth: int, enough: Callable[[], bool], deadline: float | None, go_on: Callable[[float], object]
+    ) -> None:
+        """Goes on in a thread of ours in which foreign code, a callback or finaliser, waits.
+
+        Args:
+            depth: How often that is so in this thread, this time included.
+            enough: Returns whether it need wait no longer.
+            deadline: When it waits no longer, by `time.monotonic`.
+            go_on: Does what there is to do, and sleeps for so many seconds at most.
+
+        Raises:
+            RuntimeError: It is so too often.
+        """
+        if depth > 2 * _DEEP:
+            raise RuntimeError(
+                f"{depth} callbacks or finalisers wait for calls in a thread of the {self.name}, each within the last"
+            )
+        thread = threading.get_ident()
+        try:
+            if depth > _DEEP:
+                self.deep.add(thread)
+            self._hire_in_place()
+            while not enough():
+                left = _LOOK if deadline is None else min(_LOOK, deadline - clock.monotonic())
+                if left <= 0:
+                    break
+                go_on(left)
+        except BaseException as exc:
+            self.break_(f"the thread that serves the {self.name} failed", exc)
+        finally:
+            if depth <= _DEEP + 1:
+                self.deep.discard(thread)
 
     def _decoded(self, decode: Callable[[Any], Any], body: Any) -> tuple[Any, BaseException | None]:
         """Returns what `decode` makes of a result, or what that raised; never raises."""
@@ -863,6 +917,7 @@ class Pool(ABC):
         """In a forked child (E11): the calls belong to the parent; here, their futures fail."""
         self.lock = Lock()
         self._hirings.clear()
+        self.deep.clear()
         futures = self._unfinished()
         try:
             self._close_ours(in_child=True)
@@ -880,7 +935,7 @@ class Pool(ABC):
 
     def _unfinished(self) -> list[CallFuture[Any]]:
         """Returns every call that has not ended, or is still to be told of: for a forked child, where nothing moves."""
-        return [*self.calls.values(), *self.in_hand]
+        return [*self.calls.values(), *self.in_hand, *self.untold]
 
 
 class _Hiring(Future[None]):
@@ -890,6 +945,11 @@ class _Hiring(Future[None]):
         super().__init__()
         self.thread = threading.get_ident()  # who wants them
         self.ours = ours  # that is a thread of the pool
+
+    def _cf_await_end(self, timeout: float | None) -> None:
+        self._cf_sleep_until_end(
+            timeout
+        )  # in a thread of the pool as well: it starts workers, and waits for nothing more
 
     def over(self, failure: BaseException | None) -> None:
         """Ends it, unless an interrupt has done so."""

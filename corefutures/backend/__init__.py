@@ -49,7 +49,13 @@ if TYPE_CHECKING:
         Future as Future,
         PoolFuture as PoolFuture,
     )
-    from corefutures._hosting import Host as Host, call_names as call_names, hosts as hosts, runners as runners
+    from corefutures._hosting import (
+        Host as Host,
+        call_names as call_names,
+        hosts as hosts,
+        runners as runners,
+        servers as servers,
+    )
     from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.executor import (
@@ -225,6 +231,7 @@ _HOMES = {
     "make_room": "corefutures._control",
     "process_seconds": "corefutures._processors",
     "runners": "corefutures._hosting",
+    "servers": "corefutures._hosting",
     "thread_seconds": "corefutures._processors",
     "total": "corefutures._control",
     "set_cause": "corefutures._exceptions",

@@ -126,3 +126,25 @@ def test_an_interrupt_ends_the_waiting_and_not_the_killing(monkeypatch: pytest.M
         undisturbed(kill)
     going.set()
     assert done.wait(LIMIT)
+
+
+def test_who_relied_on_a_thread_that_could_not_start_is_not_forgotten(
+    pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool.submit(int).result(LIMIT)
+    limited = pool.options(timeout=0.1)
+    start = threading.Thread.start
+    others: list[Any] = []
+
+    def fail(thread: threading.Thread) -> None:
+        if "limits" in thread.name:
+            others.append(limited.submit(errands.until_asked))  # as another thread may: it finds that there is one
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        limited.submit(errands.until_asked)
+    assert isinstance(others[0].exception(LIMIT), TimeoutError)
+    monkeypatch.undo()
+    assert isinstance(limited.submit(errands.until_asked).exception(LIMIT), TimeoutError)

@@ -212,6 +212,8 @@ class InterpreterWorker:
         self.counter = self._ends.counter
         making = _Making()
         try:
+            if logs is not None:
+                logs.attend()  # first: nobody would read what the worker writes, until it can't write any more
             self._thread = thread = threading.Thread(
                 target=self._live, args=(making, initializer, serializer), name=name, daemon=False
             )
@@ -228,8 +230,6 @@ class InterpreterWorker:
             self._ends.close()
             self._end_log()
             raise
-        if logs is not None:
-            logs.attend()
 
     def _end_log(self) -> None:
         if self._logs is not None and self._log is not None:

@@ -149,7 +149,15 @@ class ProcessRecruiter:
                 log.hand_over()
         self._processes[process.pid] = process  # type: ignore[index]
         if self._logs is not None and log is not None:
-            self._logs.attend()
+            try:
+                self._logs.attend()
+            except BaseException:  # nobody would read what it writes, until it can't write any more
+                process.kill()
+                process.join()
+                self._processes.pop(process.pid, None)
+                line.close()
+                self._logs.end(log)
+                raise
         on_end = None if self._logs is None or log is None else partial(self._logs.end, log)
         method = self._context.get_start_method()
         return ProcessWorker(process, self._processes, line, method, on_end, kill_tree=self._kill_tree)
