@@ -124,6 +124,30 @@ def test_a_pool_is_finalised_anywhere() -> None:
         subject.settle()
 
 
+def test_a_finaliser_waits_for_the_pool_anywhere() -> None:
+    """F8: before 3.12, garbage is collected in the middle of whatever allocates, also in C."""
+    threshold = gc.get_threshold()
+    for first in range(1, 60):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(int).result(LIMIT)
+            waited: list[int] = []
+            while not pool._cf_crew.idle:
+                time.sleep(0.0001)
+            gc.collect(0)
+            cycle: list[Any] = [Subject.__new__(Subject)]
+            cycle.append(cycle)
+            weakref.finalize(cycle[0], lambda p=pool, w=waited: w.append(p.submit(int).result(LIMIT))).atexit = False
+            gc.set_threshold(first)
+            try:
+                del cycle
+                future = pool.submit(int)
+            finally:
+                gc.set_threshold(*threshold)
+            gc.collect(0)
+            assert future.result(LIMIT) == 0
+            assert waited == [0]
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
 def test_real_signals_interrupt_real_calls() -> None:
     """F8: a timer's signals hit submit, map, cancel and shutdown at random."""

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from contextvars import Context
 from itertools import count
-from operator import methodcaller
+from operator import call
 from queue import Empty
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -128,12 +128,13 @@ class Crew:
         self.calls = Calls()
         # Those that were taken out of there to be ended, not run: a forked child ends them, too.
         self._ending: list[deque[PoolFuture[Any]]] = []
-        # The turnstiles of idle workers: each sleeps in acquire() on its own, which is locked while it is here.
+        # What wakes each idle worker: `release` of its turnstile, which is locked while it is here.
         self.idle: deque[Any] = deque()
         self._numbers = count()  # for the names of the workers
-        # Takes a turnstile out of `idle` and releases it, in one step of the interpreter: a signal handler that
-        # came between the two, and shut the pool down, would wait for a worker that nobody wakes.
-        self._wake = map(methodcaller("release"), iter(self.idle.pop, None)).__next__
+        # Takes a worker out of `idle` and wakes it, in one step of the interpreter that allocates nothing (before 3.12,
+        # that may collect garbage): a signal handler or finaliser that came between the two, and shut the pool down,
+        # would wait for a worker that nobody wakes.
+        self._wake = map(call, iter(self.idle.pop, None)).__next__
         self.threads: dict[threading.Thread, int] = {}  # worker → the thread that started it
         self.hosts: dict[int, Host] = {}  # worker's ident → the calls it is busy with
         self.closed = False

@@ -84,6 +84,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
     idle = crew.idle
     turnstile = _thread.allocate_lock()
     turnstile.acquire()
+    wake = turnstile.release
     woken = partial(turnstile.acquire, False)
     fn: Any = None
     args: Any = None
@@ -102,17 +103,17 @@ def _run_calls(crew: Crew, host: Host) -> None:
                         turnstile.acquire()
                     host.wake_up()
                     listed = False
-                elif _leave(idle, turnstile):
+                elif _leave(idle, turnstile, wake):
                     return
                 else:
                     listed = False
                 continue
-            _leave(idle, turnstile)
+            _leave(idle, turnstile, wake)
         else:
             try:
                 take()
             except IndexError:
-                idle.append(turnstile)
+                idle.append(wake)
                 listed = True
                 continue
 
@@ -153,7 +154,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
         # Whoever sees the result shall find this worker idle already, and not start another one for the next
         # call. That is true unless callbacks are still to be run: then it takes itself off the list again.
         if listed := not calls:
-            idle.append(turnstile)
+            idle.append(wake)
         watched = False
         if lock.taken:
             if future._state == RUNNING:  # not abandoned meanwhile
@@ -169,7 +170,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
         if watched:
             if listed and future._cf_callbacks:
                 listed = False
-                if not _leave(idle, turnstile):
+                if not _leave(idle, turnstile, wake):
                     crew.staff()  # somebody counts on this worker
             future._cf_announce_in_worker()
         del future, lock, result, error
@@ -177,7 +178,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
         # other calls: those that come meanwhile are for others.
         if listed and getrefcount(current[0]) == _ALONE:
             listed = False
-            if not _leave(idle, turnstile):
+            if not _leave(idle, turnstile, wake):
                 crew.staff()
         current.clear()
 
@@ -213,10 +214,10 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
 runners.update((_run_calls.__code__, _run_in_place.__code__))
 
 
-def _leave(idle: Any, turnstile: Any) -> bool:
+def _leave(idle: Any, turnstile: Any, wake: Any) -> bool:
     """Takes a worker out of `idle`; False if somebody else has, who has woken it or is about to."""
     try:
-        idle.remove(turnstile)
+        idle.remove(wake)
     except ValueError:
         turnstile.acquire()
         return False
