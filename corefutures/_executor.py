@@ -231,10 +231,15 @@ class Executor(_standard.Executor):
         """Shuts down and waits; left by KeyboardInterrupt, calls that wait are cancelled and those that run stopped."""
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self._cf_interrupt()
-        self.shutdown(wait=True)
+        try:
+            self.shutdown(wait=True)
+        except KeyboardInterrupt:  # while it waited
+            self._cf_interrupt()
+            raise
 
     def _cf_interrupt(self) -> None:
-        """Ctrl-C has left the `with` block: cancels what waits, and stops what runs, as far as that can be done."""
+        """Ctrl-C has left the `with` block, or the waiting at its end: cancels what waits, and stops what runs, as far
+        as that can be done."""
         self.shutdown(wait=False, cancel_futures=True)
 
 

@@ -131,6 +131,7 @@ class IsolatedExecutor(Executor):
             timeout: Seconds to wait at most; None waits without limit.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C, while it waited: calls that wait are cancelled, and those that run stopped.
             TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
             TypeError: `timeout` is no number.
             ValueError: `timeout` is negative.
@@ -144,7 +145,12 @@ class IsolatedExecutor(Executor):
 
         if audience.present:
             audience.executor_shut_down(self)
-        self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
+        try:
+            self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
+        except KeyboardInterrupt:
+            if wait:
+                self._cf_interrupt()
+            raise
 
     def _cf_interrupt(self) -> None:
         self._cf_pool.interrupt()

@@ -16,6 +16,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -985,7 +986,15 @@ def _end_with_interpreter() -> None:
     try:
         for_each(_close_at_exit, pools)
     finally:
-        for_each(lambda pool: pool.finish(), pools)
+        for_each(partial(_finish_at_exit, pools), pools)
+
+
+def _finish_at_exit(pools: list[Pool], pool: Pool) -> None:
+    try:
+        pool.finish()
+    except KeyboardInterrupt:  # nobody waits for any of them any more
+        for_each(lambda pool: pool.interrupt(), pools)
+        raise
 
 
 def _close_at_exit(pool: Pool) -> None:

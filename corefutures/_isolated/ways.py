@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 #: What says that there is no more of something for now, not that it can't be had here.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
+#: For more workers than this the fast way would take much memory, though few of them may ever be started.
+_MOST = 1 << 14
+
 
 def has_fast_path(workers: int = 64) -> bool:
     """Returns whether there is what a `TicketPool` of that size needs; COREFUTURES_PORTABLE=1 denies it."""
     if os.environ.get("COREFUTURES_PORTABLE") == "1" or sys.platform != "linux" or threads_are_replaced():
+        return False
+    if workers > _MOST:
         return False
     try:
         _try_everything(workers)

@@ -214,6 +214,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             timeout: Seconds to wait at most; None waits without limit.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C, while it waited: calls that wait are cancelled, and those that run are asked to
+                stop.
             TimeoutError: Calls still ran after `timeout` seconds; the message names them. The pool stays shut down.
             TypeError: `timeout` is no number.
             ValueError: `timeout` is negative.
@@ -224,13 +226,18 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         crew = self._cf_crew
         if audience.present:
             audience.executor_shut_down(self)
-        crew.close(RuntimeError("cannot schedule new futures after shutdown"))
         try:
-            if cancel_futures:
-                crew.cancel_waiting()
-        finally:
-            if wait and not crew.employs_current_thread():
-                crew.join(timeout)
+            crew.close(RuntimeError("cannot schedule new futures after shutdown"))
+            try:
+                if cancel_futures:
+                    crew.cancel_waiting()
+            finally:
+                if wait and not crew.employs_current_thread():
+                    crew.join(timeout)
+        except KeyboardInterrupt:
+            if wait:
+                self._cf_interrupt()
+            raise
 
     def _cf_interrupt(self) -> None:
         super()._cf_interrupt()
