@@ -329,7 +329,7 @@ class Pool(ABC):
         """Takes a cancelled call off the table; does nothing the second time."""
         if self.calls.pop(future._number, None) is not None:
             self.count("cancelled")
-        if self.closing:
+        if self.closing and not self.calls:
             self._wake()
 
     def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
