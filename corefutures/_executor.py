@@ -238,8 +238,7 @@ class Executor(_standard.Executor):
             raise
 
     def _cf_interrupt(self) -> None:
-        """Ctrl-C has left the `with` block, or the waiting at its end: cancels what waits, and stops what runs, as far
-        as that can be done."""
+        """Ctrl-C has left the `with` block: cancels what waits, and stops what runs, as far as that can be done."""
         self.shutdown(wait=False, cancel_futures=True)
 
 

@@ -159,9 +159,9 @@ class PairPool(Pool):
     def _open(self) -> None:
         if threads_are_replaced() and not waiting_is_replaced():
             raise UnsupportedError(
-                f"a {self.name} can't wait for its workers: a library that replaces threads, such as eventlet, has come"
-                " after `multiprocessing`, which waits with what is taken away now; call its `monkey_patch()` before"
-                " anything else is imported"
+                f"a {self.name} can't wait for its workers: a library such as gevent or eventlet has replaced threads,"
+                " but not what `multiprocessing` waits with; have it replace everything, with `patch_all()` or"
+                " `monkey_patch()`, before anything else is imported"
             )
 
     def _start_threads(self) -> None:

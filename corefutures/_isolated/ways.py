@@ -77,6 +77,8 @@ def waiting_is_replaced() -> bool:
     import selectors
     from multiprocessing import connection
 
+    if isinstance(select.select, type(len)):  # threads alone are
+        return False
     return hasattr(select, "poll") or getattr(connection, "_WaitSelector", None) is selectors.SelectSelector
 
 

@@ -121,9 +121,10 @@ def test_an_interrupt_while_the_end_is_waited_for(executor: corefutures.Executor
 
     def leave() -> None:
         if explicit:
-            return executor.shutdown()
-        with executor:
-            pass
+            executor.shutdown()
+        else:
+            with executor:
+                pass
 
     (interrupter := threading.Thread(target=interrupt)).start()
     try:

@@ -78,6 +78,13 @@ def test_eventlet_after_our_import_works_for_threads_and_is_refused_for_processe
     assert all("refused: a process pool can't wait for its workers" in line for line in printed[1:])
 
 
+def test_threads_alone_are_not_enough_for_processes(run: Callable[..., str]) -> None:
+    patch = "from gevent import monkey; monkey.patch_thread()"
+    printed = run(PROGRAM.replace("{patch}", patch), "before", "fork", "spawn").splitlines()
+    assert len(printed) == 2
+    assert all("refused: a process pool can't wait for its workers" in line for line in printed)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters need 3.14, whose fork server asks for a key")
 def test_what_cannot_work_is_refused_in_a_sentence(run: Callable[..., str]) -> None:
     printed = run(PROGRAM.replace("{patch}", PATCH["gevent"]), "before", "interpreter", "forkserver").splitlines()

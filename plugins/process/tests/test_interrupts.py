@@ -14,6 +14,8 @@ from corefutures import wait
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups to be signalled")
 
+HOW = ("result", "map", "chunks", "end", "shutdown", "limited")
+
 #: Each call would run for ten minutes, and the test waits for half a one.
 PROGRAM = """
 import multiprocessing, os, subprocess, sys, time
@@ -51,7 +53,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     ("how", "who"),
-    [(how, who) for how in ("result", "map", "chunks", "end", "shutdown", "limited") for who in ("group", "process")] + [("program", "group")],
+    [(how, who) for how in HOW for who in ("group", "process")] + [("program", "group")],
 )
 def test_a_with_block_is_left(tmp_path, make_pool, method, way, how, who):
     script = tmp_path / "program.py"
