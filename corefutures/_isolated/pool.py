@@ -985,6 +985,9 @@ def _end_with_interpreter() -> None:
     pools = _pools.all()
     try:
         for_each(_close_at_exit, pools)
+    except KeyboardInterrupt:
+        for_each(lambda pool: pool.interrupt(), pools)
+        raise
     finally:
         for_each(partial(_finish_at_exit, pools), pools)
 
