@@ -1,12 +1,11 @@
 """Every exception class of corefutures.
 
-Imports nothing but `concurrent.futures` and `signal`. The manual's exceptions are the standard
+Imports nothing but `concurrent.futures`. The manual's exceptions are the standard
 library's own objects, so that `except` clauses written for `concurrent.futures` keep working.
 """
 
 from __future__ import annotations
 
-import signal
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
@@ -107,6 +106,8 @@ def _ending(exitcode: int | None) -> str:
         return "it ended without a word"
     if exitcode >= 0:
         return f"it exited with code {exitcode}"
+    import signal  # here for start-up time only
+
     try:
         return f"it was killed by {signal.Signals(-exitcode).name}"
     except ValueError:

@@ -16,7 +16,6 @@ import weakref
 from collections import deque
 from operator import call
 from threading import TIMEOUT_MAX, Condition
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._hosting import hosts, serve_until
@@ -26,11 +25,23 @@ from corefutures._options import check_seconds, shown
 from corefutures._originals import clock
 from corefutures._spinning import spin_until
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import Any, Final, Protocol, Self, TypeVar
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
+
+    class Waiter(Protocol):
+        """What may be put into `Future._waiters`: the standard library's waiters and ours."""
+
+        def add_result(self, future: Any, /) -> None: ...
+
+        def add_exception(self, future: Any, /) -> None: ...
+
+        def add_cancelled(self, future: Any, /) -> None: ...
+
 
 # F1. A future moves only along these arrows:
 #
@@ -74,17 +85,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
 
 
-class Waiter(Protocol):
-    """What may be put into `Future._waiters`: the standard library's waiters and ours."""
-
-    def add_result(self, future: Any, /) -> None: ...
-
-    def add_exception(self, future: Any, /) -> None: ...
-
-    def add_cancelled(self, future: Any, /) -> None: ...
-
-
-class Future(_standard.Future[_T], Generic[_T]):
+class Future(_standard.Future["_T"]):
     """The outcome of a call that runs elsewhere.
 
     Made by `Executor.submit`; to be made by hand only in executors and tests. A subclass of the standard
@@ -560,7 +561,7 @@ class _OwnCondition(Condition):
             future._cf_release_parked()
 
 
-class PoolFuture(Future[_T]):
+class PoolFuture(Future["_T"]):
     """The future that a pool hands out: it carries its call until the call starts or is cancelled.
 
     Its executor notices a cancellation at once (F5), and drops the call with its arguments.

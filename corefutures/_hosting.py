@@ -1,28 +1,29 @@
 """Threads that host calls of a pool, and what a hosted call may do: wait for other calls, learn that it should stop.
 
-Touches `_exceptions`, `_stacks`, `_stopping`. Guarantees: a call that waits for one that has not started runs it in
-place of sleeping; a cycle of calls that wait for each other raises in one of them. Costs nothing to other threads.
+Touches `_exceptions`, `_stopping`, for messages `_stacks`. Guarantees: a call that waits for one that has not started
+runs it in place of sleeping; a cycle of calls that wait for each other raises in one of them; no cost to other threads.
 """
 
 from __future__ import annotations
 
 import _thread
 import os
-from typing import TYPE_CHECKING, Any
 
 from corefutures import _stopping
 from corefutures._exceptions import DeadlockError
 from corefutures._originals import clock
-from corefutures._stacks import own_stacks
 
 try:
     from _thread import RLock
 except ImportError:  # an interpreter without the C lock
     from threading import RLock
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import CodeType
+    from typing import Any
 
     from corefutures._stacks import Frame
 
@@ -218,7 +219,11 @@ def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> l
         stacks: Those of all threads, if somebody has looked already.
     """
     ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
-    stack = [] if ident is None else (own_stacks() if stacks is None else stacks).get(ident, [])
+    if stacks is None:
+        from corefutures._stacks import own_stacks  # here for start-up time only
+
+        stacks = own_stacks()
+    stack = [] if ident is None else stacks.get(ident, [])
     known, skipped = _places(runners), _places(carriers)
     functions = []
     expected = False

@@ -13,7 +13,7 @@ from collections import deque
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from corefutures._future import ENDED, Future, Waiter
+from corefutures._future import ENDED, Future
 from corefutures._hosting import hosts, serve_until
 from corefutures._loops import for_each
 from corefutures._options import check_seconds, shown
@@ -21,6 +21,8 @@ from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
+
+    from corefutures._future import Waiter
 
     class _Awaitable(Protocol):
         """What a future must have to be waited for; the standard library's and ours have it."""

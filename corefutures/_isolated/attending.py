@@ -13,7 +13,6 @@ from abc import abstractmethod
 from collections import deque
 from itertools import repeat
 from marshal import loads
-from typing import TYPE_CHECKING, Any, Final, Protocol
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -24,8 +23,11 @@ from corefutures._isolated.frames import ERROR, FRAME, PLAIN, VALUE
 from corefutures._isolated.pool import Pool
 from corefutures._originals import clock, system
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, Final, Protocol
 
     from corefutures._isolated.desk import TicketDesk
     from corefutures._isolated.future import CallFuture

@@ -14,13 +14,15 @@ import threading
 from collections import deque
 from contextlib import ExitStack
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 from corefutures._descriptors import lifted
 from corefutures._originals import system
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from corefutures._isolated.future import CallFuture
 

@@ -19,15 +19,17 @@ from io import FileIO
 from itertools import chain, filterfalse, islice, repeat, starmap, takewhile, tee
 from operator import attrgetter, itemgetter
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._descriptors import lifted
 from corefutures._isolated.frames import PARCEL_SIZE, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
 from corefutures._originals import system
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any, Final
 
     from corefutures._isolated.future import CallFuture
 

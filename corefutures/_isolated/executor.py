@@ -46,9 +46,8 @@ class IsolatedExecutor(Executor):
 
     def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
-        from corefutures._audience import audience  # here for start-up time only, as are the other two
+        from corefutures._audience import audience, enroll  # here for start-up time only, as is the other one
         from corefutures._isolated.chunks import Pace
-        from corefutures._snapshots import enroll
 
         self._cf_pace = Pace()
         self._cf_renew_pool()

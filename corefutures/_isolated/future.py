@@ -7,7 +7,6 @@ then on (E3); a future that is done keeps neither its call nor its pool (F6).
 from __future__ import annotations
 
 import _thread
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from corefutures._future import (
     CANCELLED_AND_NOTIFIED,
@@ -21,16 +20,19 @@ from corefutures._locking import Lock
 from corefutures._loops import log_failure
 from corefutures._options import shown
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from corefutures._isolated.payload import Parcel
     from corefutures._isolated.pool import Pool
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
 
-class CallFuture(Future[_T]):
+class CallFuture(Future["_T"]):
     """Made by `Pool.submit`.
 
     Thread safety: as `Future`.

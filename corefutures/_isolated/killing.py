@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER, Future
@@ -17,8 +16,11 @@ from corefutures._loops import log_failure
 from corefutures._originals import clock
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     from corefutures._isolated.future import CallFuture
     from corefutures._isolated.pool import Pool

@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._descriptors import lifted
 from corefutures._future import LOGGER
@@ -24,15 +23,18 @@ from corefutures._loops import for_each, log_failure
 from corefutures._originals import system
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, Final
 
 #: Bytes: no record is so large, so something has come between.
 _LARGEST: Final = 1 << 28
 #: Seconds between two looks for records while waiting for them fails.
 _PAUSE: Final = 0.05
 
-_collectors: Living[LogCollector] = Living()
+_collectors: Living = Living()
 
 
 def current_levels() -> dict[str, int]:

@@ -15,7 +15,6 @@ from collections import deque
 from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
 from corefutures._exceptions import UnsupportedError, WorkerLostError
@@ -40,7 +39,6 @@ from corefutures._isolated.frames import (
 )
 from corefutures._isolated.future import CallFuture
 from corefutures._isolated.killing import undisturbed
-from corefutures._isolated.looking import Occupation
 from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
 from corefutures._isolated.ways import threads_are_replaced, waiting_is_replaced
@@ -48,10 +46,14 @@ from corefutures._loops import copied, for_each
 from corefutures._originals import clock, system
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
     from corefutures._isolated.crew import Recruiter, Worker
+    from corefutures._isolated.looking import Occupation
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection
@@ -143,6 +145,8 @@ class PairPool(Pool):
         return future in self._running
 
     def occupations(self) -> Iterable[Occupation]:
+        from corefutures._isolated.looking import Occupation  # here for start-up time only
+
         stations = [station for station in list(self._stations) if station.worker is not None]
         stations.sort(key=lambda station: station.worker.name)  # type: ignore[union-attr]
         return [Occupation(s.worker, s.ready, s.call, s.since) for s in stations]  # type: ignore[arg-type]

@@ -18,10 +18,8 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
-from corefutures._control import Place, Stats, total
 from corefutures._descriptors import standard_taken
 from corefutures._exceptions import (
     BrokenExecutor,
@@ -43,10 +41,13 @@ from corefutures._loops import class_name, comes_again, for_each
 from corefutures._originals import clock
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
-    from corefutures._control import Room
+    from corefutures._control import Place, Room, Stats
     from corefutures._isolated.crew import Recruiter, Worker
     from corefutures._isolated.logs import LogCollector
     from corefutures._isolated.looking import Occupation
@@ -75,7 +76,7 @@ _DEEP: Final = 10
 #: So many calls are named in a message.
 _NAMED: Final = 10
 
-_pools: Living[Pool] = Living()
+_pools: Living = Living()
 
 
 class Pool(ABC):
@@ -246,6 +247,8 @@ class Pool(ABC):
 
     def _submit_in_place(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Takes a call if there is room, or once there is."""
+        from corefutures._control import Place  # here for start-up time only
+
         assert self._room is not None
         place = Place(self._room)
         try:
@@ -432,6 +435,8 @@ class Pool(ABC):
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
+        from corefutures._control import Stats, total  # here for start-up time only
+
         calls = list(self.calls.values())
         failed, cancelled = self._counted("failed"), self._counted("cancelled")
         submitted = self._taken + self._counted("unnumbered")  # these could not be sent, or ran where they came from

@@ -19,7 +19,6 @@ from functools import partial
 from itertools import islice
 from marshal import loads
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -51,16 +50,19 @@ from corefutures._isolated.frames import (
     check_head,
 )
 from corefutures._isolated.future import CallFuture
-from corefutures._isolated.looking import Occupation
 from corefutures._isolated.worker import TicketEnds
 from corefutures._loops import copied, for_each, log_failure
 from corefutures._originals import clock, system
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
+    from corefutures._isolated.looking import Occupation
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
@@ -264,6 +266,8 @@ class TicketPool(AttendedPool):
         return desk is not None and desk.ask(future._number)
 
     def occupations(self) -> Iterable[Occupation]:
+        from corefutures._isolated.looking import Occupation  # here for start-up time only
+
         desk = self._desk
         if desk is None:
             return []

@@ -11,7 +11,12 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._audience import audience as audience, name_of as name_of, origin_of as origin_of
+    from corefutures._audience import (
+        audience as audience,
+        enroll as enroll,
+        name_of as name_of,
+        origin_of as origin_of,
+    )
     from corefutures._context import (
         CarryingEncoder as CarryingEncoder,
         Variables as Variables,
@@ -141,7 +146,6 @@ if TYPE_CHECKING:
         CallSnapshot as CallSnapshot,
         Snapshot as Snapshot,
         WorkerSnapshot as WorkerSnapshot,
-        enroll as enroll,
         first_names as first_names,
         since_when as since_when,
     )
@@ -196,7 +200,7 @@ _HOMES = {
     "StandIn": "corefutures._replaced_submit",
     "StandardSubmit": "corefutures._replaced_submit",
     "WorkerSnapshot": "corefutures._snapshots",
-    "enroll": "corefutures._snapshots",
+    "enroll": "corefutures._audience",
     "first_names": "corefutures._snapshots",
     "for_each": "corefutures._loops",
     "from_call_on": "corefutures._stacks",

@@ -152,7 +152,7 @@ def test_the_living_are_listed_while_others_come_and_go() -> None:
     class Thing:
         pass
 
-    living: Living[Thing] = Living()
+    living: Living = Living()
     kept = [Thing() for _ in range(5)]
     for thing in kept:
         living.add(thing)

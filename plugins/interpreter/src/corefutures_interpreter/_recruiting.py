@@ -16,7 +16,6 @@ import logging
 import os
 import threading
 from concurrent import interpreters
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures.backend import (
     FAILED,
@@ -37,8 +36,11 @@ from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
 from corefutures_interpreter._looking import stack_in
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
     from corefutures.backend import Frame, LogCollector
 

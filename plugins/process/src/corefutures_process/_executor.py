@@ -127,11 +127,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         inner_threads: int | None = None,
         forward_logs: bool = False,
     ) -> None:
-        from typing import get_args  # here for start-up time only, as is the other one
+        from corefutures_process._inner_threads import check_inner_threads  # here for start-up time only
 
-        from corefutures_process._inner_threads import check_inner_threads
-
-        self._cf_carried = door.check_carried(self, context)
+        self._cf_carried = None if context is None else door.check_carried(self, context)
         check_inner_threads(inner_threads)
         self._cf_inner_threads = inner_threads
         check_flag("forward_logs", forward_logs)
@@ -161,7 +159,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
                     )
         check_serializer(serializer, "corefutures-process")
         self._cf_serializer = serializer
-        check_choice("at_exit", at_exit, get_args(door.AtExit))
+        check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
         self._cf_at_exit = at_exit
         self._cf_kill_on_cancel = bool(kill_on_cancel)
         check_flag("kill_tree", kill_tree)
@@ -203,7 +201,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "on_loss": self._cf_on_worker_loss,
             "at_exit": self._cf_at_exit,
             "kill_on_cancel": self._cf_kill_on_cancel,
-            "room": door.make_room(*self._cf_room_options),
+            "room": self._cf_make_room(),
             "hire_ahead": hire_ahead,
             "logs": logs,
             "name": "process pool",

@@ -18,7 +18,6 @@ from functools import partial
 from multiprocessing import reduction
 from multiprocessing.connection import wait
 from multiprocessing.context import get_spawning_popen
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures import UnsupportedError
 from corefutures.backend import (
@@ -37,10 +36,13 @@ from corefutures_process._lines import open_line, travelling
 from corefutures_process._surroundings import ProcessName, surroundings
 from corefutures_process._trees import kill_tree, terminate_tree, wait_for_dying
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
+    from typing import Any, Final
 
     from corefutures.backend import Frame, LogCollector
     from corefutures_process._lines import Line

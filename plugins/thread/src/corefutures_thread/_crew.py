@@ -18,35 +18,27 @@ from itertools import count
 from operator import call
 from queue import Empty
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import (
     PENDING,
     RUNNING,
-    CallSnapshot,
-    Snapshot,
-    Stats,
-    WorkerSnapshot,
     call_names,
     clock,
     copied,
-    first_names,
     for_each,
-    from_call_on,
     log_failure,
     name_of,
-    own_stacks,
-    since_when,
     start_thread,
-    thread_seconds,
-    total,
 )
 from corefutures_thread._worker import work
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from corefutures.backend import Frame, Host, PoolFuture, Room
+    from corefutures.backend import CallSnapshot, Frame, Host, PoolFuture, Room, Snapshot, Stats
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -106,7 +98,7 @@ class Crew:
 
     __slots__ = (
         "__weakref__", "_ending", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
-        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "rest", "room",
+        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "room",
         "staffed", "threads",
     )  # fmt: skip
 
@@ -118,7 +110,6 @@ class Crew:
         initargs: tuple[Any, ...],
         broken_error: type[Exception],
         room: Room | None = None,
-        rest: Callable[[], object] = bool,
     ) -> None:
         self.max_workers = max_workers
         self._name_prefix = name_prefix
@@ -142,7 +133,6 @@ class Crew:
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         self.owner: Callable[[], object] = lambda: None  # returns the pool as long as there is one, for observers
         self.room = room
-        self.rest = rest  # called by a worker that is about to sleep
         self._made = clock.monotonic()
         # How many calls finished, failed or were cancelled elsewhere than in a worker that is still here.
         self._past: deque[tuple[int, int, int]] = deque()
@@ -321,6 +311,8 @@ class Crew:
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
+        from corefutures.backend import Stats, thread_seconds, total  # here for start-up time only
+
         counts = self._count()
         for _ in range(_MOST_COUNTS):
             before, counts = counts, self._count()
@@ -355,6 +347,14 @@ class Crew:
 
     def snapshot(self, name: str) -> Snapshot:
         """Returns what the workers do, and what waits."""
+        from corefutures.backend import (  # here for start-up time only
+            Snapshot,
+            WorkerSnapshot,
+            first_names,
+            from_call_on,
+            own_stacks,
+        )
+
         stacks = own_stacks()
         running, workers = 0, []
         for thread in list(self.threads):
@@ -382,6 +382,8 @@ class Crew:
         return Snapshot(name, state, self.max_workers, tuple(workers), running, len(waiting), names)
 
     def _calls_of(self, host: Host, stacks: dict[int, list[Frame]]) -> tuple[CallSnapshot, ...]:
+        from corefutures.backend import CallSnapshot, since_when  # here for start-up time only
+
         futures, since = list(host.calls), host.running_since()
         names = call_names(host, stacks)
         calls = []

@@ -11,7 +11,6 @@ import logging
 import threading
 from functools import partial
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import (
     FINISHED,
@@ -27,8 +26,11 @@ from corefutures.backend import (
     spin_until,
 )
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from corefutures.backend import PoolFuture
     from corefutures_thread._crew import Crew
@@ -99,7 +101,6 @@ def _run_calls(crew: Crew, host: Host) -> None:
             except IndexError:
                 if not closed:
                     if not spin_until(woken):  # whoever wakes it has taken it out of `idle`
-                        crew.rest()
                         turnstile.acquire()
                     host.wake_up()
                     listed = False
