@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import threading
 import time
 from collections.abc import Callable
@@ -116,6 +117,10 @@ def test_the_worker_leaves_whose_call_the_callback_is_of(make: Make) -> None:
     assert _in_callback(pool, lambda: _use_result(pool), calls=3) == [3] * 3
 
 
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="without a GIL, objects are finalised when the threads that made them come by",
+)
 def test_a_finaliser_of_a_result_waits_for_a_call(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = make(1)
     pool.submit(int).result(LIMIT)
