@@ -281,8 +281,9 @@ def _copy(view: memoryview) -> memoryview:
     elif view.nbytes:
         return copy.cast(view.format, view.shape)  # type: ignore[no-any-return]
     else:  # nothing can be cast to a shape with zeros: an empty part of the smallest that isn't
-        first, *others = view.shape or ()
-        copy = memoryview(bytearray(view.itemsize * prod(others))).cast(view.format, [1, *others])[:first]  # type: ignore[call-overload]
+        shape = view.shape or (0,)
+        part = [1, *shape[1:]]
+        copy = memoryview(bytearray(view.itemsize * prod(part))).cast(view.format, part)[: shape[0]]  # type: ignore[call-overload]
     return copy.toreadonly() if view.readonly else copy  # type: ignore[no-any-return]
 
 

@@ -156,7 +156,7 @@ class ProcessRecruiter:
             except BaseException:  # nobody would read what it writes, until it can't write any more
                 process.kill()
                 process.join()
-                self._processes.pop(process.pid, None)
+                self._processes.pop(process.pid, None)  # type: ignore[arg-type]
                 line.close()
                 self._logs.end(log)
                 raise

@@ -40,7 +40,8 @@ def _continue_all_in_child() -> None:
     for_each(lambda pool: pool._cf_continue_in_child(), pools.all())
 
 
-vars(_pool).update(Crew=Crew, PoolFuture=PoolFuture, audience=audience)
+for name, needed in {"Crew": Crew, "PoolFuture": PoolFuture, "audience": audience}.items():
+    setattr(_pool, name, needed)
 _pool.steps.append(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_continue_all_in_child)
