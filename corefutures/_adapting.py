@@ -8,7 +8,6 @@ ends when the foreign one does.
 from __future__ import annotations
 
 import _thread
-import concurrent.futures as _standard
 import contextlib
 import functools
 import inspect
@@ -93,11 +92,13 @@ def _known_capabilities(executor: Adaptable) -> Capabilities:
     own = getattr(executor, "capabilities", None)
     if isinstance(own, Capabilities):
         return own
-    if isinstance(executor, getattr(_standard, "InterpreterPoolExecutor", ())):  # a thread pool by type, so it is first
+    # By their own names: programs put other classes in the places of the standard ones.
+    standard = {kind.__name__ for kind in type(executor).__mro__ if kind.__module__.startswith("concurrent.futures.")}
+    if "InterpreterPoolExecutor" in standard:  # a thread pool by type, so it is first
         return Capabilities(same_process=True, pickles=True)
-    if isinstance(executor, _standard.ThreadPoolExecutor):
+    if "ThreadPoolExecutor" in standard:
         return Capabilities(same_process=True, shares_memory=True)
-    if isinstance(executor, _standard.ProcessPoolExecutor):
+    if "ProcessPoolExecutor" in standard:
         return Capabilities(pickles=True)
     return Capabilities()
 

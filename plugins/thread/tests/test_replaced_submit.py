@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures as standard
 import concurrent.futures.thread
 import contextvars
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FunctionType
@@ -254,3 +255,14 @@ def test_nothing_is_made_while_nothing_is_replaced(pool: ThreadPoolExecutor, mon
     monkeypatch.setattr(_pool, "_stand_in", None)
     assert _pool._submit.function is ORIGINAL
     assert pool.submit(int, "3").result(LIMIT) == 3
+
+
+def test_our_class_is_in_the_place_of_the_standard_one(
+    replace: Callable[[Any], None], pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drop-in by assignment, beside a tool that has replaced the standard function before."""
+    replace(carry(ORIGINAL))
+    monkeypatch.delitem(sys.modules, "corefutures_thread._stand_in", raising=False)
+    monkeypatch.setattr(standard, "ThreadPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(concurrent.futures.thread, "ThreadPoolExecutor", ThreadPoolExecutor)
+    assert requests_seen(pool) == ["one", "one", "two", "two", "none"]
