@@ -18,6 +18,7 @@ from functools import partial
 from multiprocessing import reduction
 from multiprocessing.connection import wait
 from multiprocessing.context import get_spawning_popen
+from multiprocessing.process import BaseProcess
 
 from corefutures import UnsupportedError
 from corefutures.backend import (
@@ -41,7 +42,6 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
-    from multiprocessing.process import BaseProcess
     from typing import Any, Final
 
     from corefutures.backend import Frame, LogCollector
@@ -384,6 +384,8 @@ class ProcessWorker:
                 terminate_tree(self.pid, partial(self._signal_alone, how))
             elif sys.platform == "win32":
                 self._signal_alone(how)
+            elif self._own(how) is not None:
+                kill_tree(self.pid, partial(self._signal_alone, how))
             elif (pidfd := self._pidfd) is not None:
                 kill_tree(self.pid, partial(signal.pidfd_send_signal, pidfd.number, signal.SIGKILL))
             else:
@@ -395,15 +397,24 @@ class ProcessWorker:
         """Returns whether the process may live still; if not, its number may be another's by now."""
         return self._process is not None and not (self._pidfd is not None and self._wait(0))
 
+    def _own(self, how: str) -> Callable[[], object] | None:
+        """Returns the process's own method, if its context has a class of processes with another one than Python's."""
+        method: Callable[[], object] | None = getattr(self._process, how, None)
+        return None if getattr(method, "__func__", method) is getattr(BaseProcess, how) else method
+
     def _signal_alone(self, how: str) -> None:
         process = self._process
         if process is not None:
             with contextlib.suppress(OSError, ValueError):  # it has ended
                 pidfd = self._pidfd
+                if (own := self._own(how)) is not None:
+                    own()
+                    if how == "terminate":
+                        return
                 if sys.platform != "win32" and pidfd is not None:  # the fork server may have reaped it: not by its pid
                     pidfd.send(signal.SIGKILL if how == "kill" else signal.SIGTERM)
                 else:
-                    getattr(process, how)()
+                    getattr(BaseProcess, how)(process)
 
     def ask_for_stack(self) -> None:
         if self.pid is not None:
