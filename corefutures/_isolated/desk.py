@@ -249,7 +249,8 @@ class TicketDesk:
                 continue
             if not futures:
                 return
-            self._write(self.ready, [future._number for future in futures])
+            if self.ready:  # or else another thread writes them just now
+                self._write(self.ready, [future._number for future in futures])
             for future in futures:  # hints only: what counts is `ready`
                 try:
                     backlog.remove(future)
