@@ -125,12 +125,13 @@ class Chair:
 
     def wants(self, sitter: Sitter) -> bool:
         """Returns whether `sitter` has the chair, or has come to take it."""
-        return sitter in self._queue.copy()
+        return bool(self._queue) and sitter in self._queue.copy()
 
     def leave(self, sitter: Sitter) -> None:
         """Stands up; does nothing if `sitter` has no turn any more. A thread that waits has to `go` after that."""
         try:
-            while True:  # the collector may have come to it twice, see `TicketPool._turn`
+            self._queue.remove(sitter)
+            while sitter in self._queue:  # the collector may have come to it twice, see `TicketPool._turn`
                 self._queue.remove(sitter)
         except ValueError:
             pass

@@ -82,11 +82,10 @@ class Segment:
     Thread safety: one thread at a time may have it spooled; anybody may ask what it holds meanwhile.
     """
 
-    __slots__ = ("__weakref__", "files", "pieces", "size")
+    __slots__ = ("__weakref__", "files", "pieces")
 
     def __init__(self, pieces: Sequence[Buffer], *, spool: bool) -> None:
-        self.size = sum([len(piece) for piece in pieces])
-        self.files: list[tuple[int, int]] = []  # memfds, and how much is in each
+        self.files: Sequence[tuple[int, int]] = ()  # memfds, and how much is in each
         self.pieces: list[Buffer] = []
         if spool and len(_spooled) < _SPOOLED_AT_MOST:
             try:
@@ -96,7 +95,12 @@ class Segment:
                 pass
         self.pieces = [piece if type(piece) is bytes else _snapshot(piece) for piece in pieces]
 
-    def spool(self) -> list[tuple[int, int]]:
+    @property
+    def size(self) -> int:
+        """How many bytes that is."""
+        return sum(map(len, self.pieces)) + sum([size for _, size in self.files])
+
+    def spool(self) -> Sequence[tuple[int, int]]:
         """Returns the descriptors of the memfds that hold everything, and how much is in each; they stay ours.
 
         Raises:
@@ -132,8 +136,12 @@ class Segment:
         _fill(self.files[0][0], memoryview(part), 0)
         return bytes(part)
 
+
+class _Files(list["tuple[int, int]"]):
+    """Memfds, and how much is in each; closed when nobody refers to this any more."""
+
     def __del__(self) -> None:
-        for descriptor, _ in getattr(self, "files", ()):
+        for descriptor, _ in self:
             _spooled.discard(descriptor)
             system.close(descriptor)
 
@@ -202,7 +210,7 @@ class Parcel:
         self.buffers = []
 
 
-def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
+def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> _Files:
     """Writes `pieces` into memfds: one, unless files must not be so large.
 
     Args:
@@ -243,7 +251,7 @@ def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
             system.close(descriptor)
         raise
     _spooled.update([descriptor for descriptor, _ in files])
-    return files
+    return _Files(files)
 
 
 def _new_file(*, sparing: bool) -> int:
@@ -372,40 +380,57 @@ class _Stream:
         self._rest = memoryview(b"")  # of a part in memory
         self._file = (-1, 0, 0)  # of another part: what is left of it
 
-    def readinto(self, target: Any) -> int:
-        whole = memoryview(target).cast("B")
-        done = 0
-        while done < len(whole):
-            if self._rest:
-                part = self._rest[: len(whole) - done]
-                whole[done : done + len(part)] = part
-                self._rest = self._rest[len(part) :]
-                done += len(part)
-                continue
+    def peek(self, _: int) -> Buffer:
+        """Returns what comes next, at least one byte of it unless there is none, and leaves it to be read."""
+        while not self._rest:
             descriptor, offset, end = self._file
-            if offset < end and len(whole) - done < _SHORT:
+            if offset < end:
                 self._rest = memoryview(bytearray(min(end - offset, _SHORT)))
                 _fill(descriptor, self._rest, offset)
                 self._file = descriptor, offset + len(self._rest), end
-            elif offset < end:
-                size = min(end - offset, len(whole) - done)
-                _fill(descriptor, whole[done : done + size], offset)
-                self._file = descriptor, offset + size, end
-                done += size
+            elif not self._begin_next():
+                break
+        return self._rest
+
+    def _begin_next(self) -> bool:
+        """Goes on to the next part; returns whether there is one."""
+        for part in self._parts:
+            if isinstance(part, tuple):
+                self._file = part[0], 0, part[1]
             else:
-                following = next(self._parts, None)
-                if following is None:
-                    break
-                if isinstance(following, tuple):
-                    self._file = following[0], 0, following[1]
-                else:
-                    self._rest = memoryview(following)
+                self._rest = memoryview(part)
+            return True
+        return False
+
+    def readinto(self, target: Any) -> int:
+        whole = memoryview(target)
+        size, done = len(whole), 0
+        while done < size:
+            rest = self._rest
+            if rest:
+                part = rest[: size - done]
+                whole[done : done + len(part)] = part
+                self._rest = rest[len(part) :]
+                done += len(part)
+                continue
+            descriptor, offset, end = self._file
+            if offset < end:
+                if size - done < _SHORT:
+                    self.peek(0)
+                    continue
+                count = min(end - offset, size - done)
+                _fill(descriptor, whole[done : done + count], offset)
+                self._file = descriptor, offset + count, end
+                done += count
+            elif not self._begin_next():
+                break
         return done
 
     def read(self, size: int) -> bytes:
-        if size <= len(self._rest):
-            part, self._rest = self._rest[:size], self._rest[size:]
-            return bytes(part)
+        rest = self._rest
+        if size <= len(rest):
+            self._rest = rest[size:]
+            return bytes(rest[:size])
         content = bytearray(size)
         return bytes(memoryview(content)[: self.readinto(content)])
 
@@ -477,35 +502,33 @@ class Encoder:
                 raise
             raise self._refusal(obj, exc) from exc
         if picklery.is_more:
-            return self._body_of(*self._taken_from(picklery))
+            pieces, buffers = picklery.take()
+            if sys.getsizeof(picklery.pickler) <= _GROWN:
+                self._idle.append(picklery)
+            else:
+                picklery.drop()
+            if len(pieces) == 1 and not buffers and type(piece := pieces[0]) is bytes and len(piece) <= INLINE_LIMIT:
+                return piece
+            return self._body_of(pieces, buffers)
         body, picklery.tiny = picklery.tiny, b""
         picklery.pickler.clear_memo()
         self._idle.append(picklery)
         return body
 
-    def _taken_from(self, picklery: _Picklery) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
-        """Returns what was written, and keeps the picklery unless it has grown."""
-        taken = picklery.take()
-        if sys.getsizeof(picklery.pickler) <= _GROWN:
-            self._idle.append(picklery)
-        else:
-            picklery.drop()
-        return taken
-
     def _body_of(self, pieces: list[Buffer | Segment], buffers: list[tuple[Any, bool]]) -> Any:
-        if len(pieces) == 1 and not buffers and type(piece := pieces[0]) is bytes and len(piece) <= INLINE_LIMIT:
-            return piece
         stream: list[Segment] = []
-        rest: list[Buffer] = []
-        for piece in pieces:
-            if isinstance(piece, Segment):
-                if rest:
-                    stream.append(self._small_segment(rest))
-                    rest = []
-                stream.append(piece)
-            else:
-                rest.append(piece)
-        if not stream and not buffers and sum(map(len, rest)) <= INLINE_LIMIT:
+        rest: list[Any] = pieces
+        if Segment in map(type, pieces):
+            rest = []
+            for piece in pieces:
+                if isinstance(piece, Segment):
+                    if rest:
+                        stream.append(self._small_segment(rest))
+                        rest = []
+                    stream.append(piece)
+                else:
+                    rest.append(piece)
+        elif not buffers and sum(map(len, pieces)) <= INLINE_LIMIT:  # type: ignore[arg-type]
             return b"".join(rest)
         if rest:
             stream.append(self._small_segment(rest))
@@ -612,10 +635,18 @@ class _Picklery:
         self.pickler = None
 
     def write(self, piece: Buffer | pickle.PickleBuffer) -> None:
-        if type(piece) is bytes and len(piece) <= _TINY:
-            self.tiny += piece
-        else:
-            self._write_more(piece)
+        if type(piece) is bytes:
+            if len(piece) <= _TINY:
+                self.tiny += piece
+                return
+            if len(piece) < LARGE or not self._copies:
+                if self.tiny:
+                    self._pieces.append(self.tiny)
+                    self.tiny = b""
+                self._pieces.append(piece)
+                self.is_more = True
+                return
+        self._write_more(piece)
 
     def _write_more(self, piece: Buffer | pickle.PickleBuffer) -> None:
         self.is_more = True
@@ -623,12 +654,7 @@ class _Picklery:
             self._pieces.append(self.tiny)
             self.tiny = b""
         content: Buffer = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
-        if (
-            len(content) >= LARGE
-            and self._segment is not None
-            and self._segments < _LARGE_AT_MOST
-            and (self._copies or type(content) is not bytes)
-        ):
+        if len(content) >= LARGE and self._segment is not None and self._segments < _LARGE_AT_MOST:
             self._segments += 1
             self._pieces.append(self._segment(content))
         else:  # a memoryview is of memory that the pickler has only now

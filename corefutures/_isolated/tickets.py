@@ -568,7 +568,8 @@ class TicketPool(AttendedPool):
 
     def _read(self, station: _Station) -> None:
         """Reads what has accumulated from a worker."""
-        self._digest_heard(station)
+        if station.heard or station.rest:
+            self._digest_heard(station)
         while station.frames >= 0:
             try:  # reading and entering it is one operation
                 station.heard.extend(map(system.read, map(_FRAMES, (station,)), _SIZES))
@@ -714,7 +715,8 @@ class TicketPool(AttendedPool):
 
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
         """Takes in any frame but a plain result."""
-        if kind not in (VALUE, ERROR):
+        plain = kind in (WANTED, VALUE_PARCEL) and station.ready and not body and number in self.calls
+        if not plain and kind not in (VALUE, ERROR):
             self._check(station, len(body), kind, number)
         if kind in (VALUE, ERROR, VALUE_PARCEL):
             if kind == VALUE_PARCEL:

@@ -149,7 +149,7 @@ class Parcel:
         """Returns what a queue between interpreters is to carry: the count of the pickle's pieces, then all views."""
         # Bytes would be copied by the interpreter that receives them; views of them are not.
         pieces = [memoryview(piece) for segment in self._stream for piece in segment.pieces]
-        return len(pieces), *pieces, *(_view(*buffer) for buffer in self._buffers)
+        return len(pieces), *pieces, *[_view(*buffer) for buffer in self._buffers]
 
     def beginning(self) -> bytes:
         """Returns the beginning of the pickle."""
