@@ -28,7 +28,7 @@ from corefutures._isolated.frames import (
 from corefutures._isolated.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures._isolated.plain import CallReader
 from corefutures._isolated.worker import Reporter, interrupts
-from corefutures._originals import clock, system
+from corefutures._originals import clock, original, system
 from corefutures._stopping import ask_by
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -187,9 +187,12 @@ def _speaks(connection: Connection) -> Callable[[], bool]:
         return lambda: connection.poll(0)
     import select
 
-    if not hasattr(select, "poll"):
+    make: Any = getattr(select, "poll", None)
+    if not isinstance(make, type(len)):  # gevent's waits for a loop, which a worker does without; eventlet's is none
+        make = getattr(original("select"), "poll", None)
+    if make is None:
         return lambda: connection.poll(0)
-    poll = select.poll()
+    poll = make()
     poll.register(connection.fileno(), select.POLLIN)
     return lambda: bool(poll.poll(0))
 

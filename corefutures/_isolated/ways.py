@@ -92,6 +92,23 @@ def start_native_thread(function: Callable[[], object], name: str) -> None:
     threading.Thread(target=function, name=name, daemon=True).start()
 
 
+def wait_natively(connections: list[Any], timeout: float) -> list[Any]:
+    """Returns which connections or sentinels are ready, as `multiprocessing.connection.wait`, but always in the kernel.
+
+    Where a library has replaced threads, two of the operating system's that wait in its way for the first time wait for
+    each other for ever.
+    """
+    if sys.platform == "win32" or not threads_are_replaced():
+        from multiprocessing.connection import wait
+
+        return wait(connections, timeout)
+    poll = original("select").poll()
+    watched = {one if isinstance(one, int) else one.fileno(): one for one in connections}
+    for number in watched:
+        poll.register(number, 1)  # POLLIN
+    return [watched[number] for number, _ in poll.poll(timeout * 1000)]
+
+
 def worker_end(connection: Any) -> Any:
     """Returns the connection that a worker is to wait at, in place of the one that it got.
 

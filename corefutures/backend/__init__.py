@@ -105,6 +105,7 @@ if TYPE_CHECKING:
         has_fast_path as has_fast_path,
         start_native_thread as start_native_thread,
         threads_are_replaced as threads_are_replaced,
+        wait_natively as wait_natively,
         worker_end as worker_end,
     )
     from corefutures._isolated.worker import (
@@ -273,6 +274,7 @@ _HOMES = {
     "has_fast_path": "corefutures._isolated.ways",
     "start_native_thread": "corefutures._isolated.ways",
     "threads_are_replaced": "corefutures._isolated.ways",
+    "wait_natively": "corefutures._isolated.ways",
     # isolated workers, both sides
     "ERROR": "corefutures._isolated.frames",
     "Encoder": "corefutures._isolated.payload",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import multiprocessing.process
 import os
 import pickle
 import signal
@@ -431,13 +432,26 @@ class ProcessWorker:
         if self._pidfd is not None:
             self._wait(None)  # one that leaves takes its time
         ended = self._killed or self._pidfd is not None
+        if self._is_child and self._pidfd is not None:
+            self._collect_status(process)
         process.join(_PATIENCE if ended and not self._is_child else None)
+        if ended:  # or multiprocessing would wait at exit for what a fork server never tells
+            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         wait_for_dying()
         if self._on_end is not None:
             self._on_end()
         self._strike_off(process)
         self._pidfd = None
         return process.exitcode
+
+    def _collect_status(self, process: BaseProcess) -> None:
+        """Ask the kernel how it ended: gevent's `os.waitpid` waits for a loop that nobody may run."""
+        popen: Any = process._popen  # type: ignore[attr-defined]
+        if sys.platform != "win32" and self.pid is not None and popen.returncode is None:
+            with contextlib.suppress(ChildProcessError):  # somebody else has asked
+                pid, status = system.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    popen.returncode = os.waitstatus_to_exitcode(status)
 
 
 def _forget_forkserver() -> None:

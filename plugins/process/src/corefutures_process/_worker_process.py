@@ -202,9 +202,8 @@ def _serve_pair(
 ) -> None:
     import threading
     from multiprocessing import parent_process
-    from multiprocessing.connection import wait
 
-    from corefutures.backend import serve_pair, start_native_thread, worker_end
+    from corefutures.backend import serve_pair, start_native_thread, wait_natively, worker_end
 
     parent = parent_process()
     assert parent is not None
@@ -216,7 +215,7 @@ def _serve_pair(
         """
         watched = [parent.sentinel] if isinstance(line, int) else [parent.sentinel, line]
         while system.getppid() == number:
-            ready = wait(watched, 0.5)
+            ready = wait_natively(watched, 0.5)
             if parent.sentinel in ready:
                 break
             if not isinstance(line, int) and line in ready:
