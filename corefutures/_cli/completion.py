@@ -6,6 +6,7 @@ Made of the commands' own parsers, so that it knows what they know.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -13,7 +14,7 @@ from typing import Final
 
 from corefutures._cli import COMMANDS
 from corefutures._cli.arguments import CommandParser
-from corefutures._registry import installed_backend_names
+from corefutures._registry import backends, installed_backend_names
 
 _EPILOG: Final = """\
 Exit status: 0, or 2 bad usage.
@@ -41,6 +42,10 @@ _corefutures() {{
 }}
 complete -o default -F _corefutures corefutures
 """
+
+
+#: What stands for something else in a text in double quotes.
+_SPECIAL: Final = r'["$\\]'
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -97,13 +102,33 @@ def _fish() -> str:
         lines.append(f"complete -c corefutures -n __fish_use_subcommand -f -a {command} -d {shlex.quote(purpose)}")
         for action in _actions(command):
             words = [f"{'-l' if name.startswith('--') else '-s'} {name.lstrip('-')}" for name in action.option_strings]
-            choices = installed_backend_names() if "--backend" in action.option_strings else action.choices
+            choices = _fish_backends() if "--backend" in action.option_strings else " ".join(action.choices or ())
             if choices:
-                words.append(f"{'-x' if words else '-f'} -a {shlex.quote(' '.join(choices))}")
+                words.append(f"{'-x' if words else '-f'} -a {shlex.quote(choices)}")
             elif action.option_strings and action.nargs != 0:
                 words.append("-r")
             if words:
                 condition = shlex.quote(f"__fish_seen_subcommand_from {command}")
-                words.append(f"-d {shlex.quote((action.help or '').partition(';')[0])}")
+                words.append(f"-d {shlex.quote(_first_part(action.help or ''))}")
                 lines.append(f"complete -c corefutures -n {condition} {' '.join(words)}")
     return "\n".join(lines) + "\n"
+
+
+def _fish_backends() -> str:
+    """The names of backends as fish takes them, each with a tab and what it is."""
+    statuses = backends()
+    told = [(name, _purpose(statuses[name].distribution)) for name in installed_backend_names()]
+    return " ".join(f'{name}\\t"{re.sub(_SPECIAL, "", purpose)}"' for name, purpose in told)
+
+
+def _purpose(distribution: str | None) -> str:
+    """What a distribution says it is, less its own name: "The backend of …: what it does"."""
+    from importlib.metadata import metadata
+
+    summary = "" if distribution is None else metadata(distribution).get("Summary", "")
+    return summary.partition(": ")[2] or summary
+
+
+def _first_part(text: str) -> str:
+    """What comes before the first semicolon that is not within parentheses."""
+    return re.split(r";(?![^(]*\))", text, maxsplit=1)[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -141,3 +143,15 @@ def test_completions_know_every_command_and_option(run, shell):
         for name in options(command):
             if shell != "fish" or name not in ("-h", "--help"):
                 assert name.lstrip("-") in script
+
+
+def test_fish_is_told_what_each_backend_is_and_whole_descriptions(run):
+    lines = run("completion", "fish").stdout.splitlines()
+    (backend,) = (line for line in lines if "from map" in line and "-l backend" in line)
+    words = shlex.split(backend)
+    told = dict(re.findall(r'(\S+?)\\t"([^"]*)"', words[words.index("-a") + 1]))
+    assert told["thread"] == "a fast drop-in for ThreadPoolExecutor"
+    assert len(set(told.values())) == len(told) >= 2
+    for line in lines:
+        description = shlex.split(line)[-1]
+        assert description.count("(") == description.count(")"), line
