@@ -524,7 +524,7 @@ class PairPool(Pool):
         if audience.present:
             audience.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:
-            loss.add_note(self.UNGUARDED)
+            loss.add_note(self.unguarded)
         if not self._mourn(loss, ready=station.ready):
             return
         if call is not None:

@@ -123,6 +123,7 @@ class Pool(ABC):
         logs: LogCollector | None = None,
         hire_ahead: bool = False,
         name: str = "process pool",
+        hint: str = "",
     ) -> None:
         self.at_exit = at_exit
         self.kill_on_cancel = kill_on_cancel
@@ -135,6 +136,8 @@ class Pool(ABC):
         self._tally: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.size = size
         self.name = name
+        self._hint = hint  # told with errors that may come of how the workers were started
+        self.unguarded = f"{self.UNGUARDED} {hint}".rstrip()
         self._encode = encode
         self._decode = decode
         self._broken_type = broken
@@ -677,7 +680,7 @@ class Pool(ABC):
             loss: Says which worker and how.
             ready: Whether it had finished starting.
         """
-        hint = "" if ready else f". {self.UNGUARDED}"
+        hint = "" if ready else f". {self.unguarded}"
         self.count("lost")
         if self.forced:
             self.break_(f"the {self.name} was forcefully shut down", loss)
@@ -784,7 +787,7 @@ class Pool(ABC):
             if issubclass(type(error), AttributeError) or class_name(error) == "NotShareableError":
                 from corefutures._isolated.unpicklable import explain_missing  # here for start-up time only
 
-                explain_missing(error, self._encode)
+                explain_missing(error, self._encode, self._hint)
             return error
         except BaseException as exc:
             add_note(exc, "raised while the exception of a call was unpickled")

@@ -818,7 +818,7 @@ class TicketPool(AttendedPool):
             if audience.present:
                 audience.worker_lost(self.owner(), worker.name, loss)
             if not station.ready:
-                loss.add_note(self.UNGUARDED)
+                loss.add_note(self.unguarded)
             if not self._mourn(loss, ready=station.ready):
                 return
         # Also if it was running one, by step 2 of `serve_tickets`: what it showed may have been overwritten.

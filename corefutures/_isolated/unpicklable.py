@@ -61,8 +61,14 @@ def explain(error: BaseException, encode: Any, fn: Any, args: tuple[Any, ...], k
     error.args = (f"{error.args[0]}; {part}, {shown(culprit)}, can't be sent to a worker: {remedy}",)
 
 
-def explain_missing(error: BaseException, encode: Any) -> None:
-    """Completes the error of a call that a worker could not decode because its main module lacks a name."""
+def explain_missing(error: BaseException, encode: Any, hint: str = "") -> None:
+    """Completes the error of a call that a worker could not decode because its main module lacks a name.
+
+    Args:
+        error: What the worker raised.
+        encode: The pool's encoder.
+        hint: What else is said of it.
+    """
     if not _is_completed_easily(error) or (match := _MISSING.search(error.args[0])) is None:
         return
     name = match[1] or match[2]
@@ -75,7 +81,7 @@ def explain_missing(error: BaseException, encode: Any) -> None:
     if spec is not None and spec.name.rpartition(".")[2] == "__main__":
         where = "in the __main__.py that was started, which would start the program again"
     told = f"{name} was defined where workers can't import it, {where}; put it into a module{cloud}"
-    error.args = (told,)
+    error.args = (f"{told}. {hint}" if hint else told,)
 
 
 def explain_result(error: BaseException, result: Any) -> None:

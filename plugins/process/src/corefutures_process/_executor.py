@@ -46,6 +46,9 @@ _MOST_ON_WINDOWS = 61
 
 _TERMINATE, _KILL = "terminate", "kill"
 
+#: What is said of a pool whose workers are not started by the default method, for the sake of an option.
+_CHOSEN = "Its workers are started by {!r} and not by 'fork', the default here, with which {} can't be had."
+
 _OWN_WORKER = (
     "a call can't submit to the process pool that runs it: have it return what is to be called next, which its caller"
     " submits, or use create_executor('thread'), whose calls may submit others"
@@ -148,7 +151,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "kill_on_cancel=True": bool(kill_on_cancel),
         }
         self._cf_may_choose = mp_context is None
-        self._mp_context: BaseContext = _context(mp_context, max_tasks_per_child is not None, any(replaces.values()))
+        self._mp_context: BaseContext = _context(mp_context, max_tasks_per_child is not None)
+        self._cf_hint = ""
+        if mp_context is None and self._cf_forks and any(replaces.values()):
+            self._cf_choose(next(option for option, given in replaces.items() if given))
         if self._cf_forks:
             for option, given in replaces.items():
                 if given:
@@ -188,6 +194,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             self._cf_inner_threads,
             logs,
             self._cf_kill_tree,
+            self._cf_hint,
         )
         fast = door.has_fast_path(self._max_workers)
         encode: Any = make_encoder(self._cf_serializer, spool=fast)
@@ -205,6 +212,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "hire_ahead": hire_ahead,
             "logs": logs,
             "name": "process pool",
+            "hint": self._cf_hint,
         }
         if sys.platform == "linux" and fast:
             return door.TicketPool(make_route=door.DescriptorRoute, **options)
@@ -214,6 +222,14 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     def _cf_forks(self) -> bool:
         return self._mp_context.get_start_method(allow_none=False) == "fork"
 
+    def _cf_choose(self, wish: str) -> None:
+        """Has the workers started otherwise than by fork, the default, which nobody has asked for, and says so."""
+        methods = multiprocessing.get_all_start_methods()
+        method = "forkserver" if "forkserver" in methods else "spawn"
+        self._mp_context = multiprocessing.get_context(method)
+        self._cf_hint = _CHOSEN.format(method, wish)
+        door.LOGGER.info("A process pool was made. %s", self._cf_hint)
+
     def _cf_begin_limiting(self) -> None:
         if not self._cf_forks:
             return
@@ -222,7 +238,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
             raise UnsupportedError(door.NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
         # No call was submitted yet, and nobody asked for fork: the workers come from elsewhere.
-        self._mp_context = _context(None, False, True)
+        self._cf_choose("a time limit")
         self._cf_renew_pool()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -333,13 +349,12 @@ def _check_tasks(number: int | None) -> None:
         raise ValueError(f"max_tasks_per_child must be >= 1, not {number}; None sets no limit")
 
 
-def _context(given: object, spawns: bool, replaces: bool) -> BaseContext:
+def _context(given: object, spawns: bool) -> BaseContext:
     """Returns where processes come from.
 
     Args:
         given: The option `mp_context`.
         spawns: Whether it is spawn where nothing is given, as the manual says of `max_tasks_per_child`.
-        replaces: Whether workers have to be replaced, which can't be had with fork.
 
     Raises:
         TypeError: `given` is neither a context nor the name of a start method.
@@ -354,10 +369,7 @@ def _context(given: object, spawns: bool, replaces: bool) -> BaseContext:
             )
         return multiprocessing.get_context(given)
     if given is None:
-        context = multiprocessing.get_context("spawn" if spawns else None)
-        if replaces and context.get_start_method(allow_none=False) == "fork":
-            return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        return context
+        return multiprocessing.get_context("spawn" if spawns else None)
     if not (hasattr(given, "get_start_method") and hasattr(given, "Process")):
         raise TypeError(
             f"mp_context must be a multiprocessing context, the name of a start method, or None, not {shown(given)}"

@@ -25,6 +25,7 @@ from corefutures import UnsupportedError
 from corefutures.backend import (
     Descriptor,
     TicketEnds,
+    add_note,
     check_fork,
     clock,
     current_levels,
@@ -53,6 +54,27 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 5.0
 #: Descriptors that starting a process takes, at most.
 _NEEDED: Final = 10
+#: What is said if a worker can't be started, perhaps because of what is sent to it.
+_SENT_INITIALIZER: Final = (
+    "raised as a worker process was started by {!r}, which has to be sent the initializer and its arguments: {}have it"
+    " make what can't be pickled itself."
+)
+_NAMED_INITIALIZER: Final = (
+    "define it at the top level of a module, or make the pool with serializer='cloudpickle'; and "
+)
+#: Seconds for importing what the fork server was told to import, in order to see what fails.
+_PROBE_LIMIT: Final = 20.0
+_BEGUN: Final = "corefutures imports "
+_PROBE: Final = f"""
+import sys
+sys.path[:] = {{!r}}
+for name in {{!r}}:
+    print({_BEGUN!r} + name, file=sys.stderr, flush=True)
+    try:
+        __import__(name)
+    except ImportError:
+        pass
+"""
 
 
 class ProcessRecruiter:
@@ -68,6 +90,7 @@ class ProcessRecruiter:
         inner_threads: How many threads BLAS and OpenMP may start in each, or None.
         logs: What reads their logs, or None.
         kill_tree: Whether what a worker has started is stopped with it.
+        hint: What is said of the start method where starting a worker fails.
     """
 
     def __init__(
@@ -81,8 +104,10 @@ class ProcessRecruiter:
         inner_threads: int | None = None,
         logs: LogCollector | None = None,
         kill_tree: bool = False,
+        hint: str = "",
     ) -> None:
         self._context = context
+        self._hint = hint
         self._kill_tree = kill_tree
         self._processes = processes
         self._inner_threads = inner_threads
@@ -137,13 +162,16 @@ class ProcessRecruiter:
                     " mp_context=multiprocessing.get_context('spawn'), or 'fork'"
                 ) from exc
             if not isinstance(exc, (ConnectionError, EOFError)):
+                if self._rest[0] is not None and isinstance(exc, (pickle.PicklingError, AttributeError, TypeError)):
+                    remedy = "" if isinstance(self._rest[0], _Initializer) else _NAMED_INITIALIZER
+                    add_note(exc, f"{_SENT_INITIALIZER.format(method, remedy)} {self._hint}".rstrip())
                 raise
             from corefutures.backend import Pool  # here for start-up time only
 
-            preloaded = _preloaded() if method == "forkserver" else ""
+            why = (_preloaded() if method == "forkserver" else "") or Pool.UNGUARDED
             raise RuntimeError(
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
-                f" {preloaded or Pool.UNGUARDED}"
+                f" {why} {self._hint}".rstrip()
             ) from exc
         finally:
             self.starter = 0
@@ -216,13 +244,37 @@ def _preloaded() -> str:
     """Returns what is said of modules that the fork server was told to import first, which ends it if one fails."""
     from multiprocessing import forkserver
 
-    modules = [name for name in getattr(forkserver._forkserver, "_preload_modules", ()) if name != "__main__"]
+    named = getattr(forkserver._forkserver, "_preload_modules", ())
+    modules = [name for name in named if name != "__main__"]
     if not modules:
         return ""
-    return (
-        f"The fork server imports {', '.join(modules)} first (set_forkserver_preload), and ends if that fails; what it"
-        " says of that is on standard error."
-    )
+    first = f"The fork server imports {', '.join(modules)} first (set_forkserver_preload), and ends if that fails"
+    try:
+        failed = _first_failure(modules)
+    except Exception:  # there are no processes left, say
+        failed = None
+    if failed is not None:
+        return f"{first}: {failed}."
+    return "" if "__main__" in named else f"{first}; what it says of that is on standard error."
+
+
+def _first_failure(modules: list[str]) -> str | None:
+    """Returns which of the modules ends a process that imports them as the fork server does, and how; None if none."""
+    import re
+    import subprocess
+    from multiprocessing import spawn, util
+
+    started = subprocess.run(
+        [spawn.get_executable(), *util._args_from_interpreter_flags(), "-c", _PROBE.format(sys.path, modules)],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_LIMIT, check=False, encoding="utf-8",
+        errors="backslashreplace",
+    )  # fmt: skip
+    begun = re.findall(_BEGUN + r"(\S+)", started.stderr)
+    if started.returncode == 0 or not begun:
+        return None
+    said = started.stderr.rpartition(_BEGUN + begun[-1])[2].split("\n")
+    last = next((line for line in reversed(said) if line and not line[0].isspace()), f"exit code {started.returncode}")
+    return f"{begun[-1]} fails ({last})"
 
 
 def _fork_server_ended() -> bool:
