@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from corefutures._cli import COMMANDS
 from corefutures._cli.arguments import CommandParser
@@ -125,7 +125,10 @@ def _purpose(distribution: str | None) -> str:
     """What a distribution says it is, less its own name: "The backend of …: what it does"."""
     from importlib.metadata import metadata
 
-    summary = "" if distribution is None else metadata(distribution).get("Summary", "")
+    if distribution is None:
+        return ""
+    told: Any = metadata(distribution)  # a `Message`
+    summary: str = told.get("Summary", "")
     return summary.partition(": ")[2] or summary
 
 

@@ -42,5 +42,5 @@ def unavailable_reason() -> str | None:
 
 def _is_found_by_all() -> bool:
     """Returns whether every interpreter can import this package; a bundler's own importer is in the main one only."""
-    spec = PathFinder.find_spec(__package__)
+    spec = PathFinder.find_spec("corefutures_interpreter")
     return spec is not None and type(spec.loader).__module__ in _LOADERS

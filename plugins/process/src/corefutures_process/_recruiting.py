@@ -264,8 +264,9 @@ def _first_failure(modules: list[str]) -> str | None:
     import subprocess
     from multiprocessing import spawn, util
 
+    flags: list[str] = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
     started = subprocess.run(
-        [spawn.get_executable(), *util._args_from_interpreter_flags(), "-c", _PROBE.format(sys.path, modules)],
+        [spawn.get_executable(), *flags, "-c", _PROBE.format(sys.path, modules)],
         stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_LIMIT, check=False, encoding="utf-8",
         errors="backslashreplace",
     )  # fmt: skip
