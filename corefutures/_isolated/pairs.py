@@ -441,7 +441,7 @@ class PairPool(Pool):
             station.leaving = True
         elif kind == UNFIT:
             station.unfit = self._error_in(body)
-            self._report_unfit(station.unfit)
+            self._report_unfit(station.unfit, station.worker)
         elif kind == FAILED:
             station.failure = self._error_in(body)
             raise _Gone

@@ -59,6 +59,8 @@ REPLACE: Final = "replace"
 
 #: A crash loop: this many losses in a row, and more than two for each place, without a call that ends in between.
 _CRASH_LOOP: Final = 5
+#: Seconds that a process whose initializer has failed gets for its end, before its pool breaks and stops all.
+_LAST_WORDS: Final = 1.0
 #: Seconds in which calls are interrupted.
 _PATIENCE: Final = 1.0
 
@@ -663,9 +665,13 @@ class Pool(ABC):
         elif self.forced and not len(self._crew) and self.calls:
             self.break_(f"the {self.name} was forcefully shut down", None)
 
-    def _report_unfit(self, error: BaseException) -> None:
-        """The initializer failed in a worker: said at once, whenever that ends."""
+    def _report_unfit(self, error: BaseException, worker: Worker | None) -> None:
+        """The initializer failed in a worker: said when that has ended, and so written its log, or soon in any case."""
         if self.calls or not self.closing:
+            if worker is not None and worker.pid is not None:
+                from multiprocessing.connection import wait  # here for start-up time only
+
+                wait(worker.sentinels(), _LAST_WORDS)
             self.break_(f"the initializer of a worker of the {self.name} failed", error)
 
     def _do_without(self, failure: BaseException) -> None:

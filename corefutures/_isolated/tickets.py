@@ -741,7 +741,7 @@ class TicketPool(AttendedPool):
             self._let_go(station)
         elif kind == UNFIT:
             station.unfit = self._error_in(body)
-            self._report_unfit(station.unfit)
+            self._report_unfit(station.unfit, station.worker)
         elif kind == FAILED:
             station.failure = self._error_in(body)
 
