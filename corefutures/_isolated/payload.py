@@ -507,13 +507,15 @@ class Encoder:
                 self._idle.append(picklery)
             else:
                 picklery.drop()
-            if len(pieces) == 1 and not buffers and type(piece := pieces[0]) is bytes and len(piece) <= INLINE_LIMIT:
-                return piece
             return self._body_of(pieces, buffers)
-        body, picklery.tiny = picklery.tiny, b""
+        body, picklery.small = picklery.small, b""
         picklery.pickler.clear_memo()
-        self._idle.append(picklery)
-        return body
+        size = len(body)
+        if size <= _TINY or sys.getsizeof(picklery.pickler) <= _GROWN:
+            self._idle.append(picklery)
+        else:
+            picklery.drop()
+        return body if size <= INLINE_LIMIT else self._body_of([body], [])
 
     def _body_of(self, pieces: list[Buffer | Segment], buffers: list[tuple[Any, bool]]) -> Any:
         stream: list[Segment] = []
@@ -583,8 +585,8 @@ class Encoder:
 class _Picklery:
     """A pickler with its reducers, its output and its buffers.
 
-    The pickler writes large content as it is, with no copy of its own in between. What it writes of a tiny object, and
-    of nothing else, is `tiny` as a whole.
+    The pickler writes large content as it is, with no copy of its own in between. What it writes of a small object, and
+    of nothing else, is `small` as a whole.
     """
 
     def __init__(
@@ -597,7 +599,7 @@ class _Picklery:
         self._segment = segment
         self._copies = copies  # bytes, too; or else they are kept as they are, and so once, whoever waits with them
         self._segments = 0  # made for this dump
-        self.tiny = b""  # what was written last, if that is no more than `_TINY`
+        self.small = b""  # what was written last, in pieces of no more than `INLINE_LIMIT`
         self.is_more = False  # there are others as well, or buffers
         self._pieces: list[Buffer | Segment] = []
         self._buffers: list[tuple[Any, bool]] = []
@@ -621,9 +623,9 @@ class _Picklery:
         """Returns the pickle, in pieces, and what goes beside it; another object may be pickled then."""
         self.pickler.clear_memo()
         pieces, self._pieces = self._pieces, []
-        if self.tiny:
-            pieces.append(self.tiny)
-            self.tiny = b""
+        if self.small:
+            pieces.append(self.small)
+            self.small = b""
         buffers, self._buffers = self._buffers, []
         self._aside.clear()
         self._segments = 0
@@ -636,13 +638,13 @@ class _Picklery:
 
     def write(self, piece: Buffer | pickle.PickleBuffer) -> None:
         if type(piece) is bytes:
-            if len(piece) <= _TINY:
-                self.tiny += piece
+            if len(piece) <= INLINE_LIMIT:
+                self.small += piece
                 return
             if len(piece) < LARGE or not self._copies:
-                if self.tiny:
-                    self._pieces.append(self.tiny)
-                    self.tiny = b""
+                if self.small:
+                    self._pieces.append(self.small)
+                    self.small = b""
                 self._pieces.append(piece)
                 self.is_more = True
                 return
@@ -650,9 +652,9 @@ class _Picklery:
 
     def _write_more(self, piece: Buffer | pickle.PickleBuffer) -> None:
         self.is_more = True
-        if self.tiny:
-            self._pieces.append(self.tiny)
-            self.tiny = b""
+        if self.small:
+            self._pieces.append(self.small)
+            self.small = b""
         content: Buffer = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
         if len(content) >= LARGE and self._segment is not None and self._segments < _LARGE_AT_MOST:
             self._segments += 1

@@ -22,7 +22,6 @@ from corefutures._isolated.frames import (
     PLAIN,
     PRESENT,
     READY,
-    ROLL_CALL,
     STOP,
     TICKET,
     UNFIT,
@@ -38,7 +37,7 @@ from corefutures._stopping import ask_by
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from mmap import mmap
     from typing import Any, Protocol
 
@@ -172,7 +171,7 @@ def serve_tickets(
     encode: Encoder,
     prepare: Callable[[], object] | None,
     limit: int | None,
-    alive: Callable[[], bool],
+    forked: Sequence[object] = (),
     decode: Callable[[Any], Any] = pickle.loads,
     reporter: type[Reporter] = Reporter,
 ) -> None:
@@ -195,7 +194,7 @@ def serve_tickets(
         encode: Encodes results.
         prepare: The initializer, ready to be called, or None.
         limit: How many calls to run at most, or None.
-        alive: Returns False if this is not the worker any more, but what a call has forked off.
+        forked: Not empty any more in what a call has forked off, which is not the worker.
         decode: Makes an object of an inline body.
         reporter: Encodes what came of calls.
     """
@@ -230,10 +229,10 @@ def serve_tickets(
         if not ticket:  # the pool is gone
             return
         number, offset, size = unpack(ticket)
-        if number == STOP:
-            send(LEAVING, 0)
-            return
-        if number >= ROLL_CALL:
+        if not size:  # a word, not a call
+            if number == STOP:
+                send(LEAVING, 0)
+                return
             send(PRESENT, number)
             continue
         board[since] = now()
@@ -257,7 +256,7 @@ def serve_tickets(
             kind, body = report.error(exc)
         else:
             kind, body = report.value(result)
-        if not alive():
+        if forked:
             system._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:

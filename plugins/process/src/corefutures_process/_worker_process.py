@@ -151,12 +151,10 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
     courier = door.DescriptorCourier(ends.parcels)
-    process = system.getpid()
-    forked = False
+    forked: list[bool] = []
 
     def let_go() -> None:
-        nonlocal forked
-        forked = True
+        forked.append(True)
         for descriptor in (ends.tickets, ends.frames, ends.lifeline, ends.memory, ends.parcels):
             try:
                 system.close(descriptor)
@@ -175,7 +173,7 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
             encode=encode,
             prepare=prepare,
             limit=limit,
-            alive=lambda: not forked or system.getpid() == process,
+            forked=forked,
         )
     finally:
         courier.close()
