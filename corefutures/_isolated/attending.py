@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 #: Bytes that a waiting thread reads: there is room for the one result that it takes in.
-_SHORT_READ: Final = 1 << 12
+_SHORT_READ: Final = 1 << 16
 #: Seconds that a thread waits awake for a worker's answer.
 _BRIEF: Final = 0.00005
 #: Seconds that the kernel can be asked to wait.
