@@ -88,8 +88,6 @@ class AttendedPool(Pool):
         self.relieve()
         if len(self.calls) != 1 or not future._sent or self.thread is None or threading.get_ident() in servers:
             return timeout, False
-        if future._body is not None:  # a parcel, which the worker will ask the collector for
-            return timeout, False
         deadline = None if timeout is None else clock.monotonic() + timeout
         sitter = Sitter(_SHORT_READ, future)
         seated = False

@@ -86,10 +86,10 @@ class Segment:
 
     def __init__(self, pieces: Sequence[Buffer], *, spool: bool) -> None:
         self.files: Sequence[tuple[int, int]] = ()  # memfds, and how much is in each
-        self.pieces: list[Buffer] = []
         if spool and len(_spooled) < _SPOOLED_AT_MOST:
             try:
                 self.files = _spool(pieces, sparing=True)
+                self.pieces: list[Buffer] = []
                 return
             except OSError:  # no descriptor or no memory to be had: it waits in ours
                 pass
