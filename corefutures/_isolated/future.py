@@ -51,6 +51,7 @@ class CallFuture(Future["_T"]):
     _number: int = 0
     _body: bytes | Parcel | None = None
     _pool: Pool | None = None
+    _kept: Any = None  # function and arguments, as long as what they hold may be needed
     _ended_for: Any = None  # a `Sitter`: what its thread ends others tell of, for it must not run their callbacks
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
@@ -95,6 +96,7 @@ class CallFuture(Future["_T"]):
             self._cf_forget_call()
             if self._cf_watched:
                 self._cf_announce()
+        self._kept = None
 
     def _cf_await_end(self, timeout: float | None) -> None:
         pool, waited = self._pool, False
@@ -170,7 +172,7 @@ class CallFuture(Future["_T"]):
         self._body = self._pool = None
         if self._cf_on_departure is not None:
             self._depart()
-        if self._cf_watched and sitter is None:
+        if sitter is None and (self._cf_watched or self._kept is not None):
             if pool is not None and thread in pool.deep:
                 pool.untold.append(self)
             else:
@@ -182,9 +184,12 @@ class CallFuture(Future["_T"]):
             self._cf_announce()
         except BaseException:
             log_failure(LOGGER, "exception calling callback for %r", self)
+        self._kept = None
 
     def _has_to_tell(self) -> bool:
-        """Returns whether anybody is to be told of the end."""
+        """Returns whether anybody is to be told of the end, or finalisers may run after it."""
+        if self._kept is not None:
+            return True
         return bool(self._cf_parked or self._cf_callbacks or self._cf_to_tell) or self._cf_own_condition is not None
 
     def _cf_forget_call(self) -> None:

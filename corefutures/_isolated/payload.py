@@ -7,17 +7,17 @@ or plain memory), so a killed process leaves nothing behind.
 
 from __future__ import annotations
 
+import copyreg
 import errno
 import mmap
 import os
 import pickle
 import sys
 from struct import Struct
-from types import FunctionType
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize, getweakrefcount
 
 from corefutures._descriptors import lifted
-from corefutures._isolated.plain import plain_call
+from corefutures._isolated.plain import NAMED, plain_call
 from corefutures._originals import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -67,6 +67,10 @@ _SPOOLED_AT_MOST: Final = 32
 _FILES_AT_MOST: Final = 200  # of one segment: no message takes more than 253 descriptors
 _LEFT_TO_OTHERS: Final = 64
 _spooled: set[int] = set()
+
+#: What is to be done when objects go, as far as `weakref.finalize` was told.
+_finalizers: Final[Mapping[Any, Any]] = getattr(finalize, "_registry", {})
+_room_for_references: Final = type.__dict__["__weakrefoffset__"].__get__
 
 
 # ── parcels ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -441,12 +445,58 @@ class _Stream:
 # ── encoding ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Kept:
+    """The body of a call that may only name what its arguments hold, and these, to be kept until the call has ended."""
+
+    __slots__ = ("body", "call")
+
+    def __init__(self, body: Any, call: Any) -> None:
+        self.body = body
+        self.call = call
+
+
+class _Reducers(dict["type", "Any"]):
+    """A pickler's table: the reducer of each class, found when it is met; unlike a pickler it says what was met.
+
+    Args:
+        tables: Reducers, of which later ones come first; copyreg's if there are none.
+    """
+
+    def __init__(self, tables: Sequence[Reducers]) -> None:
+        super().__init__()
+        self._tables = tables
+        self.passing: list[type] = []  # classes that are here for this dump only
+        self._naming = False  # an object was met whose pickle may only name what the object holds
+
+    def __missing__(self, kind: type) -> Any:
+        from corefutures._isolated.reducing import find  # here for start-up time only
+
+        reducer, lasting, naming = find(kind, self._tables or (copyreg.dispatch_table,))
+        if not self._tables and kind in copyreg.dispatch_table:  # another may take its place
+            lasting = False
+        self[kind] = reducer
+        if naming:
+            self._naming = True
+        if naming or not lasting:
+            self.passing.append(kind)
+        return reducer
+
+    def end_dump(self) -> bool:
+        """Returns whether an object was met whose pickle may only name what the object holds."""
+        for kind in self.passing:
+            del self[kind]
+        self.passing.clear()
+        naming, self._naming = self._naming, False
+        return naming
+
+
 class Encoder:
     """Makes bodies of objects.
 
     Args:
         reducers: Returns the tables of reducers to be used, of which later ones come first; asked once, when the first
-            object is to be pickled. What is added to them afterwards counts from then on. copyreg's if None.
+            object is to be pickled. What is added to them afterwards counts from then on. copyreg's if None, and NumPy
+            arrays are as any object then.
         pickler: The class to pickle with; the standard one if None. Its attribute `aside` is set to a list: a
             `PickleBuffer` that is entered there, with content to go in its place or None, may go beside the pickle,
             and then arrives as any buffer; all others arrive as bytes or bytearrays.
@@ -481,8 +531,8 @@ class Encoder:
         """Whether functions and classes that can't be imported travel as they are: with cloudpickle."""
         return self._pickler is not None
 
-    def __call__(self, obj: Any) -> Any:
-        """Returns `obj` as a body, or as a parcel if it is large.
+    def __call__(self, obj: Any, is_call: bool = False) -> Any:
+        """Returns `obj` as a body, or as a parcel if it is large; or `Kept`, if it is a call to be kept.
 
         Raises:
             BaseException: Whatever pickling raises.
@@ -492,7 +542,11 @@ class Encoder:
         except IndexError:
             picklery = self._make_picklery(self._segment)
         else:  # unless somebody has added a reducer meanwhile, or imported NumPy
-            if picklery.tables and (picklery.tables != picklery.copies or picklery.awaited in sys.modules):
+            if (
+                picklery.tables != picklery.copies or picklery.awaited in sys.modules
+                if picklery.tables
+                else picklery.registered != len(copyreg.dispatch_table)
+            ):
                 picklery = self._make_picklery(self._segment)
         try:
             picklery.pickler.dump(obj)
@@ -501,6 +555,10 @@ class Encoder:
             if self._refusal is None or not isinstance(exc, Exception):
                 raise
             raise self._refusal(obj, exc) from exc
+        if picklery.passing or _finalizers:
+            naming = picklery.reducers.end_dump()
+            if is_call and (naming or _are_watched(obj[1])):
+                return Kept(self._body_of(*self._taken_from(picklery)), obj)
         if picklery.is_more:
             pieces, buffers = picklery.take()
             if sys.getsizeof(picklery.pickler) <= _GROWN:
@@ -555,14 +613,16 @@ class Encoder:
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Returns a call as a body or parcel for `CallReader`: function and arguments, and keywords if there are any.
 
+        A call of which something may go with its arguments, which it only names, is returned as `Kept`.
+
         Raises:
             BaseException: Whatever pickling raises.
         """
-        if not kwargs and type(fn) is FunctionType and self._pickler is None:
+        if not kwargs and type(fn) in NAMED and self._pickler is None:
             body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
-        return self((fn, args, kwargs) if kwargs else (fn, args))
+        return self((fn, args, kwargs) if kwargs else (fn, args), True)
 
     def _make_picklery(self, segment: Callable[[Buffer], Segment] | None) -> _Picklery:
         if self._tables is None:
@@ -613,11 +673,12 @@ class _Picklery:
         numpy = sys.modules.get("numpy") if tables else None
         self._array = getattr(numpy, "ndarray", None)
         self.awaited = "numpy" if tables and self._array is None else ""  # a module whose import counts
-        if tables:
-            merged: dict[type, Any] = {} if self._array is None else {self._array: self._reduce_array}
-            for table in tables:
-                merged.update(table)
-            self.pickler.dispatch_table = merged
+        self.registered = len(copyreg.dispatch_table)
+        self.reducers = _Reducers(self.tables)
+        self.passing = self.reducers.passing
+        if self._array is not None:
+            self.reducers[self._array] = self._reduce_array
+        pickler.dispatch_table = self.reducers
 
     def take(self) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
         """Returns the pickle, in pieces, and what goes beside it; another object may be pickled then."""
@@ -685,6 +746,12 @@ class _Picklery:
         self._segments += 1
         self._buffers.append((self._segment(raw), not raw.readonly))
         return False
+
+
+def _are_watched(args: tuple[Any, ...]) -> bool:
+    """Returns whether something may be done when an argument goes, or an item of a chunk: it is referred to weakly."""
+    columns = [arg for arg in args if type(arg) is list and arg and _room_for_references(type(arg[0]))]
+    return any(any(map(getweakrefcount, column)) for column in (args, *columns))
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────

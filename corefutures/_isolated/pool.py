@@ -34,7 +34,7 @@ from corefutures._isolated import exiting
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture, check_call
 from corefutures._isolated.killing import PAUSE, Limits, kill
-from corefutures._isolated.payload import split_error
+from corefutures._isolated.payload import Kept, split_error
 from corefutures._living import Living
 from corefutures._locking import Lock
 from corefutures._loops import class_name, comes_again, for_each
@@ -79,6 +79,8 @@ _DEEP: Final = 10
 _NAMED: Final = 10
 
 _pools: Living = Living()
+#: In a forked child: the arguments of calls of its parent, which still needs what they hold.
+_kept_by_parent: list[Any] = []
 
 
 class Pool(ABC):
@@ -220,7 +222,12 @@ class Pool(ABC):
             finally:
                 del told  # no cycle
             return self._fail_at_once(fn, exc, place)
+        kept = None
+        if type(body) is Kept:
+            kept, body = body.call, body.body
         future: CallFuture[Any] = CallFuture(self, body)
+        if kept is not None:
+            future._kept = kept
         try:
             if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = place.leave
@@ -267,6 +274,8 @@ class Pool(ABC):
 
     def _try_to_encode(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         body = self._encode.call(fn, args, kwargs)
+        if isinstance(body, Kept):
+            body = body.body
         if not isinstance(body, bytes):
             body.close()
 
@@ -943,6 +952,9 @@ class Pool(ABC):
         self._opened = False
         for future in futures:
             future._cf_renew_lock()
+            if future._kept is not None:
+                _kept_by_parent.append(future._kept)  # their finalisers are the parent's to run
+                future._kept = None
         self.break_(f"the {self.name} belongs to the process that this one was forked from", None)
         for future in futures:  # also those that had left the table
             if not future._cf_settle(None, self._broken_error()):

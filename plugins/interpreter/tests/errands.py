@@ -6,6 +6,7 @@ import ctypes
 import os
 import pickle
 import sys
+import tempfile
 from array import array
 
 state = "untouched"
@@ -177,3 +178,27 @@ def strange_view(kind, size):
 
 class Structure(ctypes.Structure):
     _fields_ = (("number", ctypes.c_int), ("other", ctypes.c_double))
+
+
+class Remover:
+    def __init__(self, name):
+        self.name = name
+
+    def __del__(self):
+        os.unlink(self.name)
+
+
+class File:
+    """A file that goes with the object, of which a pickle only has the name."""
+
+    def __init__(self):
+        descriptor, name = tempfile.mkstemp()
+        os.close(descriptor)
+        self.remover = Remover(name)
+
+    def __reduce__(self):
+        return str, (self.remover.name,)
+
+
+def exists(name) -> bool:
+    return os.path.exists(name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import time
+import weakref
 from array import array
 from concurrent import interpreters
 from concurrent.interpreters import ExecutionFailed, NotShareableError
@@ -252,6 +254,19 @@ def test_calls_that_wait_share_what_is_equal(make):
     waiting = [encode.call(errands.echo, (content, number), {}) for number in range(40)]
     content = {id(view.obj) for parcel in waiting for view in parcel.manifest()[1:] if view.nbytes >= 1_000_000}
     assert len(content) == 1
+
+
+def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):
+    naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]  # the call below waits, and nobody else has its argument
+    file = errands.File()
+    kept, future = weakref.ref(file), pool.submit(errands.exists, file)
+    del file
+    assert future.result(60)
+    assert [nap.result(60) for nap in naps] == [None] * 8
+    deadline = time.monotonic() + 30
+    while kept() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["cause", "import", "cycle", "class", "unspeakable"])

@@ -206,7 +206,7 @@ class Encoder(_Encoder):
             body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
-        return self((fn, args, kwargs) if kwargs else (fn, args))  # type: ignore[no-any-return]
+        return self((fn, args, kwargs) if kwargs else (fn, args), True)  # type: ignore[no-any-return]
 
 
 def _refusal(obj: Any, error: Exception) -> NotShareableError:

@@ -171,6 +171,10 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         arrays) that is equal to that of another waiting call is kept once. Of other large arguments in many calls
         limit what waits (`max_pending`, or `buffersize` of `map`), or share their memory (a memoryview).
 
+        The arguments themselves are let go at once, unless one has a finaliser or a way of its own of being pickled,
+        from which it may be that its pickle only names something, such as a temporary folder: then they are kept until
+        the call has ended.
+
         Args:
             fn: What to call.
             *args: Its positional arguments.

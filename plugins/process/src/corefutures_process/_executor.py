@@ -250,6 +250,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         large arguments in many calls limit what waits (`max_pending`, or `buffersize` of `map`), or have the workers
         make or load them once (`initializer`).
 
+        The arguments themselves are let go at once if they hold nothing but data. Until the call has ended they are
+        kept, as by the standard library, if one has a finaliser or a way of its own of being pickled, from which it may
+        be that its pickle only names something: a manager's proxy, shared memory, a temporary folder.
+
         Args:
             fn: What to call.
             *args: Its positional arguments.
