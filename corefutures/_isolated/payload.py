@@ -558,14 +558,9 @@ class Encoder:
         if picklery.passing or _finalizers:
             naming = picklery.reducers.end_dump()
             if is_call and (naming or _are_watched(obj[1])):
-                return Kept(self._body_of(*self._taken_from(picklery)), obj)
+                return Kept(self._all_of(picklery), obj)
         if picklery.is_more:
-            pieces, buffers = picklery.take()
-            if sys.getsizeof(picklery.pickler) <= _GROWN:
-                self._idle.append(picklery)
-            else:
-                picklery.drop()
-            return self._body_of(pieces, buffers)
+            return self._all_of(picklery)
         body, picklery.small = picklery.small, b""
         picklery.pickler.clear_memo()
         size = len(body)
@@ -574,6 +569,15 @@ class Encoder:
         else:
             picklery.drop()
         return body if size <= INLINE_LIMIT else self._body_of([body], [])
+
+    def _all_of(self, picklery: _Picklery) -> Any:
+        """Returns what was written as a body, whatever its size, and keeps the picklery unless it has grown."""
+        pieces, buffers = picklery.take()
+        if sys.getsizeof(picklery.pickler) <= _GROWN:
+            self._idle.append(picklery)
+        else:
+            picklery.drop()
+        return self._body_of(pieces, buffers)
 
     def _body_of(self, pieces: list[Buffer | Segment], buffers: list[tuple[Any, bool]]) -> Any:
         stream: list[Segment] = []
