@@ -108,6 +108,24 @@ def test_a_program_from_standard_input_has_pools(kind: str) -> None:
     assert run(text=textwrap.dedent(program)) == "1\n9 True\n"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_program_from_standard_input_defines_is_said_to_be_out_of_reach(kind: str) -> None:
+    program = f"""
+    import multiprocessing
+    import corefutures
+
+    class Square:
+        def __call__(self, number):
+            return number * number
+
+    if __name__ == "__main__":
+        options = {{"mp_context": multiprocessing.get_context("spawn")}} if {kind!r} == "process" else {{}}
+        with corefutures.create_executor({kind!r}, max_workers=1, **options) as executor:
+            print(executor.submit(Square(), 3).exception(timeout=30))
+    """
+    assert "Square was defined where workers can't import it" in run(text=textwrap.dedent(program))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs the start method forkserver")
 @pytest.mark.parametrize(
     ("text", "told"),

@@ -73,7 +73,9 @@ def main_module() -> tuple[str | None, str | None]:
         # Such modules run unconditionally: other interpreters do without what they define.
         return (None, None) if name == "__main__" or name.endswith(".__main__") else (name, None)
     path = getattr(main, "__file__", None)
-    return None, None if path is None else os.path.abspath(path)
+    if path is None or path.startswith("<"):  # a program from standard input has "<stdin>"
+        return None, None
+    return None, os.path.abspath(path)
 
 
 def _check_descriptors() -> None:
