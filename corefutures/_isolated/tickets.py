@@ -89,7 +89,7 @@ class _Station:
         self.worker: Worker | None = None  # it may speak before whoever starts it has told us which it is
         self.sentinels: list[Any] = []
         self.heard: deque[bytes] = deque()  # what was read, and not taken in; for whoever has the chair
-        self.taken: list[bytes] = []  # of that, on its way to
+        self.received: list[bytes] = []  # of that, on its way to
         self.rest = b""  # what is being taken in, or the beginning of a frame
         self.next = 0  # where in there the next frame begins
         self.hired = False  # its worker has started, and is watched
@@ -537,10 +537,10 @@ class TicketPool(AttendedPool):
         while True:
             if station.heard:
                 try:  # from taking it out to entering it, nothing is called after which foreign code could run
-                    station.taken += islice(iter(station.heard.popleft, None), 1)
-                    station.rest = station.rest[station.next :] + station.taken[0]
+                    station.received += islice(iter(station.heard.popleft, None), 1)
+                    station.rest = station.rest[station.next :] + station.received[0]
                     station.next = 0
-                    del station.taken[0]
+                    del station.received[0]
                 except IndexError:  # the thread that had read it has taken it in, and dropped it
                     pass
             if station.rest:
