@@ -95,6 +95,7 @@ def test_listing_a_selection() -> None:
         (("thread", "--no-such-option"), "--no-such-option"),
         (("thread", "-k", TWO, "--json", "no/such/folder/file"), "no/such/folder"),
         (("thread", "-o", "max_worker=3"), "not even one call was: TypeError: backend 'thread' has no option"),
+        (("thread", "-o", "max_workers=3"), "leave 'max_workers' out"),
         (("wild:Refusing",), "wild:Refusing: no rule was run, because not even one call was: OSError: no workers"),
         (("wild:Leaving",), "the process that used the executor died: exit status 17"),
         (("wild:Hanging", "--timeout", "2"), "waited 1.2 s for submit() to return"),
