@@ -57,9 +57,14 @@ def test_a_callback_submits_to_a_full_pool(kind: str, make: Callable[..., Any]) 
 
 
 class Interrupting:
-    """Is interrupted while it is pickled."""
+    """Is interrupted while it is pickled: once, or else it would be an object that can't be pickled."""
+
+    interrupted = False
 
     def __reduce__(self) -> Any:
+        if self.interrupted:
+            return int, ()
+        self.interrupted = True
         raise Out
 
 
