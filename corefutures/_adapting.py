@@ -8,7 +8,6 @@ ends when the foreign one does.
 from __future__ import annotations
 
 import _thread
-import concurrent.futures as _standard
 import contextlib
 import functools
 import inspect
@@ -18,7 +17,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from corefutures._audience import audience
-from corefutures._exceptions import BrokenExecutor, CancelledError
+from corefutures._exceptions import BrokenExecutor, CancelledError, drop_frame
 from corefutures._executor import Executor
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
 from corefutures._isolated.chunks import Pace, chunked_map
@@ -93,11 +92,13 @@ def _known_capabilities(executor: Adaptable) -> Capabilities:
     own = getattr(executor, "capabilities", None)
     if isinstance(own, Capabilities):
         return own
-    if isinstance(executor, getattr(_standard, "InterpreterPoolExecutor", ())):  # a thread pool by type, so it is first
+    # By their own names: programs put other classes in the places of the standard ones.
+    standard = {kind.__name__ for kind in type(executor).__mro__ if kind.__module__.startswith("concurrent.futures.")}
+    if "InterpreterPoolExecutor" in standard:  # a thread pool by type, so it is first
         return Capabilities(same_process=True, pickles=True)
-    if isinstance(executor, _standard.ThreadPoolExecutor):
+    if "ThreadPoolExecutor" in standard:
         return Capabilities(same_process=True, shares_memory=True)
-    if isinstance(executor, _standard.ProcessPoolExecutor):
+    if "ProcessPoolExecutor" in standard:
         return Capabilities(pickles=True)
     return Capabilities()
 
@@ -319,8 +320,8 @@ class AdaptedExecutor(Executor):
             try:
                 self._await_calls()
                 self._close()
-            except Exception:
-                LOGGER.exception("shutting down %r failed", self)
+            except BaseException:
+                log_failure(LOGGER, "shutting down %r failed", self)
 
         try:
             # A daemon: at the end of the interpreter `_close_all` waits for the calls; it waits for nothing more.
@@ -340,7 +341,7 @@ class AdaptedExecutor(Executor):
         try:
             self._end(_AFTER_EXIT, wait=True, cancel_futures=False)
         except Exception:
-            LOGGER.exception("shutting down %r failed", self)
+            log_failure(LOGGER, "shutting down %r failed", self)
 
     def _cf_continue_in_child(self) -> None:
         """In a forked child (E11): the calls stay with the parent; that the workers are missing is said at once."""
@@ -477,7 +478,12 @@ class AdaptedFuture(PoolFuture[_T]):
             return
         # A daemon: whether the process may end is for the executor to say.
         watcher = threading.Thread(target=self._take_over, args=(foreign,), name="corefutures-watching", daemon=True)
-        start_thread(watcher)
+        try:
+            start_thread(watcher)
+        except RuntimeError:  # the call has been taken: rather wait here than leave its future without an end
+            LOGGER.warning("no thread could be started to wait for a call: submit() does", exc_info=True)
+            self._take_over(foreign)
+            return
         executor._watchers.append(watcher)
         if len(executor._watchers) > executor._most_watchers:  # looked through seldom: many calls cost the same each
             for thread in list(executor._watchers):
@@ -587,7 +593,7 @@ def _outcome(foreign: Any) -> tuple[bool, Any, BaseException | None]:
         error: Any = ask() if callable(ask) else None
         return False, (foreign.result() if error is None else None), error
     except BaseException as exc:
-        exc.__traceback__ = exc.__traceback__ and exc.__traceback__.tb_next  # without this frame
+        drop_frame(exc)  # this one
         return bool(_asked(foreign, "cancelled")), None, exc
 
 
@@ -601,7 +607,7 @@ def _asked(foreign: Any, question: str) -> Any:
     except NotImplementedError:
         return None
     except Exception:
-        LOGGER.exception("%s() of %s failed", question, type(foreign).__name__)
+        log_failure(LOGGER, "%s() of %s failed", question, type(foreign).__name__)
         return None
 
 

@@ -1,21 +1,26 @@
 """What executors tell whoever listens: `audience`, and `Call`, all that is known of one call.
 
-Touches nothing of corefutures; `_observing` puts the listeners there. Guarantees: telling takes no lock, never blocks
-and runs no foreign code, so that it may be done anywhere; with nobody there, `audience.present` is all that is asked.
+Touches `_living`, `_loops`, the clock; `_observing` puts the listeners there. Guarantees: telling takes no lock, never
+blocks and runs no foreign code, so that it may be done anywhere; with nobody there, only `audience.present` is asked.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import weakref
 from concurrent.futures import BrokenExecutor
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from corefutures._living import executors
+from corefutures._loops import class_name
 from corefutures._originals import clock
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor, Future
+    from typing import Any, Final
 
 CREATED: Final = "corefutures_executor_created"
 SHUT_DOWN: Final = "corefutures_executor_shut_down"
@@ -25,6 +30,9 @@ SUBMITTED: Final = "corefutures_call_submitted"
 STARTED: Final = "corefutures_call_started"
 FINISHED: Final = "corefutures_call_finished"
 CANCELLED: Final = "corefutures_call_cancelled"
+
+#: The environment variable that names a signal, for `dump_on_signal`.
+_SIGNAL_VARIABLE: Final = "COREFUTURES_DUMP_SIGNAL"
 
 _numbers = itertools.count(1)
 _names: dict[str, itertools.count[int]] = {}
@@ -136,20 +144,31 @@ class Call:
         elif (error := future.exception()) is None:
             self.outcome = "returned"
         else:
-            self.error = type(error).__name__
-            self.outcome = "lost" if isinstance(error, BrokenExecutor) and not told else "raised"
+            self.error = class_name(error)
+            self.outcome = "lost" if issubclass(type(error), BrokenExecutor) and not told else "raised"
         return True
 
 
-class Told(NamedTuple):
+class Told:
     """Something that happened: `hook` is the name of what is to be called."""
 
-    hook: str
-    origin: Origin
-    time: float
-    call: Call | None
-    worker: str | None
-    error: BaseException | None
+    __slots__ = ("call", "error", "hook", "origin", "time", "worker")
+
+    def __init__(
+        self,
+        hook: str,
+        origin: Origin,
+        time: float,
+        call: Call | None,
+        worker: str | None,
+        error: BaseException | None,
+    ) -> None:
+        self.hook = hook
+        self.origin = origin
+        self.time = time
+        self.call = call
+        self.worker = worker
+        self.error = error
 
 
 class Audience:
@@ -206,6 +225,15 @@ class Audience:
         """A worker has ended that should not have."""
         if executor is not None:
             self.tell(WORKER_LOST, origin_of(executor), clock.perf_counter(), None, worker, error)
+
+
+def enroll(executor: Any) -> None:
+    """Has `dump` know an executor that has just been made; it is not kept alive."""
+    executors.add(executor)
+    if _SIGNAL_VARIABLE in os.environ:
+        from corefutures._snapshots import follow_variable  # here for start-up time only
+
+        follow_variable(_SIGNAL_VARIABLE)
 
 
 def origin_of(executor: Any) -> Origin:

@@ -208,11 +208,14 @@ class CarryingEncoder:
             raise
 
     def _look_for_cause(self, error: Exception, name: str, value: Any) -> None:
+        from corefutures._exceptions import add_note  # here for workers, which do without
+
         try:
             body = self._encode(value)
         except Exception:
-            error.add_note(
-                f"the value of the context variable {name!r}, a {type(value).__name__}, can't travel to a worker"
+            add_note(
+                error,
+                f"the value of the context variable {name!r}, a {type(value).__name__}, can't travel to a worker",
             )
         else:
             if hasattr(body, "close"):  # a parcel

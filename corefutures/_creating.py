@@ -56,7 +56,7 @@ def create_executor(name: str, /, **options: Any) -> Executor:
 
 
 def pool_class(name: str) -> type:
-    """The pool class that a backend brings, for the users' door.
+    """The pool class that a backend brings, for the users' door, whose `__getattr__` alone calls this.
 
     Args:
         name: The backend's name.
@@ -65,14 +65,28 @@ def pool_class(name: str) -> type:
         The class that makes its executors.
 
     Raises:
-        BackendError: If the backend is not installed or cannot be used.
+        BackendError: If the backend is not installed or cannot be used. If it can't run here, where the standard
+            library has no such name either, this is also an ImportError or an AttributeError, as programs expect.
     """
     found = _unquestioned(name)
     if found is not None:
         return found
-    from corefutures._registry import REGISTRY  # here for start-up time only
+    from corefutures._exceptions import BackendUnavailableError  # here for start-up time only, as is the other one
+    from corefutures._registry import REGISTRY
 
-    return REGISTRY.pool_class(name)
+    try:
+        return REGISTRY.pool_class(name)
+    except BackendUnavailableError as error:
+        # Of an AttributeError `from … import` would lose the message, and of anything else `hasattr` is no answer.
+        importing = sys._getframe(2).f_code.co_name == "_handle_fromlist"
+        raise _also(error, ImportError if importing else AttributeError) from error.__cause__
+
+
+def _also(error: BaseException, kind: type[BaseException]) -> BaseException:
+    """The same error, of another kind as well; pickled, it is as it was."""
+    names = {"__module__": type(error).__module__, "__reduce__": lambda self: (type(error), self.args)}
+    made: BaseException = type(type(error).__name__, (type(error), kind), names)(*error.args)
+    return made
 
 
 def _unquestioned(name: object) -> type | None:

@@ -1,12 +1,11 @@
 """Every exception class of corefutures.
 
-Imports nothing but `concurrent.futures` and `signal`. The manual's exceptions are the standard
+Imports nothing but `concurrent.futures`. The manual's exceptions are the standard
 library's own objects, so that `except` clauses written for `concurrent.futures` keep working.
 """
 
 from __future__ import annotations
 
-import signal
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
@@ -107,6 +106,8 @@ def _ending(exitcode: int | None) -> str:
         return "it ended without a word"
     if exitcode >= 0:
         return f"it exited with code {exitcode}"
+    import signal  # here for start-up time only
+
     try:
         return f"it was killed by {signal.Signals(-exitcode).name}"
     except ValueError:
@@ -119,8 +120,19 @@ def set_cause(error: BaseException, cause: BaseException | None) -> None:
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Adds a note to an exception, unless its class does not let us."""
+    """Adds a note to an exception, once, unless its class does not let us."""
     try:
-        BaseException.add_note(error, note)
-    except Exception:
+        if note not in getattr(error, "__notes__", ()):
+            BaseException.add_note(error, note)
+    except BaseException:
         pass
+
+
+def drop_frame(error: BaseException) -> None:
+    """Takes the first frame out of an exception's traceback, whatever its class has made of that attribute."""
+    traceback = _traceback_of(error)
+    if traceback is not None:
+        BaseException.with_traceback(error, traceback.tb_next)
+
+
+_traceback_of = BaseException.__dict__["__traceback__"].__get__

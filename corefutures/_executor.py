@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal, ParamSpec, Self, TypeVar
 
-    from corefutures._control import Stats
+    from corefutures._control import Room, Stats
     from corefutures._exceptions import UnsupportedError
     from corefutures._future import Future
     from corefutures._results import ResultIterator
@@ -113,6 +113,19 @@ class Executor(_standard.Executor):
         # Without iterables there is no item; `map` would take that for no end of them.
         submissions = map(submit, repeat(fn), *iterables) if iterables else iter(())
         return ResultIterator(submissions, deadline, buffersize)
+
+    _cf_room_options: tuple[Any, ...] = (
+        None,
+        "block",
+    )  # `max_pending` and `when_full`, and what else `make_room` takes
+
+    def _cf_make_room(self) -> Room | None:
+        """Returns where calls are admitted; None if the number of those that wait is not limited."""
+        if self._cf_room_options[:2] == (None, "block"):
+            return None
+        from corefutures._control import make_room  # here for start-up time only
+
+        return make_room(*self._cf_room_options)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls and frees what the executor holds once those it has are done.
@@ -231,7 +244,11 @@ class Executor(_standard.Executor):
         """Shuts down and waits; left by KeyboardInterrupt, calls that wait are cancelled and those that run stopped."""
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self._cf_interrupt()
-        self.shutdown(wait=True)
+        try:
+            self.shutdown(wait=True)
+        except KeyboardInterrupt:  # while it waited
+            self._cf_interrupt()
+            raise
 
     def _cf_interrupt(self) -> None:
         """Ctrl-C has left the `with` block: cancels what waits, and stops what runs, as far as that can be done."""

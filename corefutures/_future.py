@@ -14,23 +14,34 @@ import os
 import types
 import weakref
 from collections import deque
-from operator import methodcaller
+from operator import call
 from threading import TIMEOUT_MAX, Condition
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from corefutures._exceptions import CancelledError, InvalidStateError
-from corefutures._hosting import hosts
+from corefutures._hosting import hosts, serve_until
 from corefutures._locking import Lock
-from corefutures._loops import for_each, log_failure
+from corefutures._loops import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
 from corefutures._originals import clock
 from corefutures._spinning import spin_until
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Self
+    from typing import Any, Final, Protocol, Self, TypeVar
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
+
+    class Waiter(Protocol):
+        """What may be put into `Future._waiters`: the standard library's waiters and ours."""
+
+        def add_result(self, future: Any, /) -> None: ...
+
+        def add_exception(self, future: Any, /) -> None: ...
+
+        def add_cancelled(self, future: Any, /) -> None: ...
+
 
 # F1. A future moves only along these arrows:
 #
@@ -61,8 +72,6 @@ _DESCRIPTIONS: Final = {
 #: The standard library's logger, so that existing logging configurations keep working.
 LOGGER = logging.getLogger("concurrent.futures")
 
-_release: Final = methodcaller("release")
-
 #: How many forks lie between the first process and this one: callbacks belong to the process that added them (F4).
 _forks = 0
 
@@ -76,17 +85,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
 
 
-class Waiter(Protocol):
-    """What may be put into `Future._waiters`: the standard library's waiters and ours."""
-
-    def add_result(self, future: Any, /) -> None: ...
-
-    def add_exception(self, future: Any, /) -> None: ...
-
-    def add_cancelled(self, future: Any, /) -> None: ...
-
-
-class Future(_standard.Future[_T], Generic[_T]):
+class Future(_standard.Future["_T"]):
     """The outcome of a call that runs elsewhere.
 
     Made by `Executor.submit`; to be made by hand only in executors and tests. A subclass of the standard
@@ -106,7 +105,7 @@ class Future(_standard.Future[_T], Generic[_T]):
     _result: _T | None = None
     _exception: BaseException | None = None
     _cf_watched: bool = False  # somebody may have to be told of the end
-    _cf_parked: list[Any] | None = None  # a locked lock for each thread that blocks in result() or exception()
+    _cf_parked: list[Any] | None = None  # what wakes each thread that blocks in result() or exception()
     _cf_listeners: list[Any] | None = None  # behind `_waiters`
     _cf_to_tell: list[Any] | None = None  # those of them that wait for the end, once it has come
     _cf_callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
@@ -128,8 +127,8 @@ class Future(_standard.Future[_T], Generic[_T]):
             text = f"{text} name={self._cf_name!r}"
         if state == FINISHED:
             if self._exception is not None:
-                return f"{text} raised {type(self._exception).__name__}>"
-            return f"{text} returned {type(self._result).__name__}>"
+                return f"{text} raised {class_name(self._exception)}>"
+            return f"{text} returned {class_name(self._result)}>"
         return f"{text}>"
 
     def __reduce__(self) -> Any:
@@ -251,7 +250,7 @@ class Future(_standard.Future[_T], Generic[_T]):
         try:
             fn(self)
         except Exception:
-            LOGGER.exception("exception calling callback for %r", self)
+            log_failure(LOGGER, "exception calling callback for %r", self)
 
     # ── for executors and tests ──────────────────────────────────────────────────────────────────────────
 
@@ -354,7 +353,7 @@ class Future(_standard.Future[_T], Generic[_T]):
             TimeoutError: The time is up.
         """
         if (timeout is not None and timeout <= 0) or not spin_until(self.done):
-            self._cf_sleep_until_end(timeout)
+            self._cf_sleep_until_end(serve_until(self.done, timeout))
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             raise CancelledError
 
@@ -368,7 +367,7 @@ class Future(_standard.Future[_T], Generic[_T]):
     def _cf_park(self, turnstile: Any) -> bool:
         """Has `turnstile.release()` called when the future is done; returns False, and does nothing, if it is."""
         fresh: list[Any] = []
-        added, waits = (turnstile,), False
+        added, waits = (turnstile.release,), False
         if self._cf_lock.taken:
             if waits := self._state not in DONE:
                 self._cf_watched = True
@@ -383,7 +382,7 @@ class Future(_standard.Future[_T], Generic[_T]):
         parked = self._cf_parked
         if parked is not None:
             try:
-                parked.remove(turnstile)
+                parked.remove(turnstile.release)
             except ValueError:
                 pass
 
@@ -478,12 +477,13 @@ class Future(_standard.Future[_T], Generic[_T]):
                     self._cf_own_condition.notify_all()
 
     def _cf_release_parked(self) -> None:
-        # Each is taken out and released in one operation: no handler comes between, and who gives up waiting takes
-        # its turnstile out of a list that nobody walks. Nobody parks any more: the future is done.
+        # Each is taken out and released in one operation, in which nothing is allocated (before 3.12, that may collect
+        # garbage): no handler or finaliser comes between, and who gives up waiting takes its turnstile out of a list
+        # that nobody walks. Nobody parks any more: the future is done.
         parked = self._cf_parked
         if parked:
             try:
-                deque(map(_release, iter(parked.pop, None)), 0)
+                deque(map(call, iter(parked.pop, None)), 0)
             except IndexError:
                 pass
             finally:
@@ -561,7 +561,7 @@ class _OwnCondition(Condition):
             future._cf_release_parked()
 
 
-class PoolFuture(Future[_T]):
+class PoolFuture(Future["_T"]):
     """The future that a pool hands out: it carries its call until the call starts or is cancelled.
 
     Its executor notices a cancellation at once (F5), and drops the call with its arguments.

@@ -1,33 +1,38 @@
 """Threads that host calls of a pool, and what a hosted call may do: wait for other calls, learn that it should stop.
 
-Touches `_exceptions`, `_stacks`, `_stopping`. Guarantees: a call that waits for one that has not started runs it in
-place of sleeping; a cycle of calls that wait for each other raises in one of them. Costs nothing to other threads.
+Touches `_exceptions`, `_stopping`, for messages `_stacks`. Guarantees: a call that waits for one that has not started
+runs it in place of sleeping; a cycle of calls that wait for each other raises in one of them; no cost to other threads.
 """
 
 from __future__ import annotations
 
 import _thread
 import os
-from typing import TYPE_CHECKING, Any
 
 from corefutures import _stopping
 from corefutures._exceptions import DeadlockError
 from corefutures._originals import clock
-from corefutures._stacks import own_stacks
 
 try:
     from _thread import RLock
 except ImportError:  # an interpreter without the C lock
     from threading import RLock
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import CodeType
+    from typing import Any
 
     from corefutures._stacks import Frame
 
 #: Thread ident → what hosts calls there.
 hosts: dict[int, Host] = {}
+
+#: Thread ident → goes on with what that thread of ours does for everybody, while foreign code there (a callback, a
+#: finaliser) waits. Called with whether that need wait no longer, and when to give up by `time.monotonic`.
+servers: dict[int, Callable[[Callable[[], bool], float | None], None]] = {}
 
 #: The code of functions that run calls: what they call is a call. For the names in a `DeadlockError`.
 runners: set[CodeType] = set()
@@ -214,7 +219,11 @@ def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> l
         stacks: Those of all threads, if somebody has looked already.
     """
     ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
-    stack = [] if ident is None else (own_stacks() if stacks is None else stacks).get(ident, [])
+    if stacks is None:
+        from corefutures._stacks import own_stacks  # here for start-up time only
+
+        stacks = own_stacks()
+    stack = [] if ident is None else stacks.get(ident, [])
     known, skipped = _places(runners), _places(carriers)
     functions = []
     expected = False
@@ -247,8 +256,23 @@ def _name_call(future: Any, host: Host) -> str:
     return names[calls.index(future)] if future in calls and len(names) == len(calls) else "a call"
 
 
+def serve_until(enough: Callable[[], bool], timeout: float | None) -> float | None:
+    """Called by a thread that is about to wait: if others wait for what it does, it does that until `enough()`.
+
+    Returns:
+        What is left of `timeout`, seconds.
+    """
+    server = servers.get(_thread.get_ident())
+    if server is None:
+        return timeout
+    deadline = None if timeout is None else clock.monotonic() + timeout
+    server(enough, deadline)
+    return None if deadline is None else max(0.0, deadline - clock.monotonic())
+
+
 def _continue_in_child() -> None:
     global _edges
+    servers.clear()
     _edges = RLock()
     own = hosts.get(_thread.get_ident())
     hosts.clear()

@@ -7,12 +7,14 @@ and finalisers may come and go at any point, and a forked child finds it whole.
 from __future__ import annotations
 
 import weakref
-from typing import Generic, TypeVar
 
-_T = TypeVar("_T")
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Living(Generic[_T]):
+class Living:
     """A set of weak references.
 
     A `WeakSet` won't do: it can't be iterated while another thread adds to it.
@@ -21,17 +23,21 @@ class Living(Generic[_T]):
     """
 
     def __init__(self) -> None:
-        self._references: dict[int, weakref.ref[_T]] = {}
+        self._references: dict[int, weakref.ref[Any]] = {}
 
-    def add(self, thing: _T) -> None:
+    def add(self, thing: Any) -> None:
         """Enters an object, until it goes."""
         key, references = id(thing), self._references
         references[key] = weakref.ref(thing, lambda _: references.pop(key, None))
 
-    def all(self) -> list[_T]:
+    def all(self) -> list[Any]:
         """Returns those that are alive at this moment."""
         return [thing for reference in list(self._references.values()) if (thing := reference()) is not None]
 
     def clear(self) -> None:
         """Forgets them all."""
         self._references.clear()
+
+
+#: Every living executor, for `dump`.
+executors = Living()

@@ -53,10 +53,29 @@ def copied(items: Iterable[_T]) -> list[_T]:
             pass
 
 
-def log_failure(logger: Any, message: str, *args: object) -> None:
-    """Logs the exception that is being handled, for threads that have to go on even if logging fails."""
+def class_name(value: object) -> str:
+    """Returns the name of an object's class, whatever that says itself when it is asked."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name
+
+
+def comes_again(error: BaseException, action: Callable[..., object], *args: object) -> bool:
+    """Tells an error of foreign code that has just been called from a signal handler's: that is raised once.
+
+    Returns:
+        Whether `action(*args)`, in which `error` was raised, raises one of that class again.
+    """
     try:
-        logger.error(message, *args, exc_info=sys.exception())
+        action(*args)
+    except BaseException as exc:
+        return type(exc) is type(error)
+    return False
+
+
+def log_failure(logger: Any, message: str, *args: object, level: int = 40, error: BaseException | None = None) -> None:
+    """Logs `error`, or the exception that is being handled, for threads that have to go on even if logging fails."""
+    try:
+        logger.log(level, message, *args, exc_info=sys.exception() if error is None else error)
     except BaseException:  # of a handler or filter, or of an argument's repr
         try:
             sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType] # one is being handled

@@ -48,7 +48,7 @@ class StandardSubmit:
             fn = fn.function
 
     Reading a function's code (`is_recoded`) takes as long as a tenth of all the rest: that is done when a pool is made,
-    and where it has nothing to do. What is found is remembered, until a call finds the function as it was.
+    and where a worker has nothing to do. What is found is remembered, until a call finds the function as it was.
 
     Args:
         pool: The class.

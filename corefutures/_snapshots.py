@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from corefutures._exceptions import UnsupportedError
-from corefutures._living import Living
+from corefutures._living import executors
 from corefutures._options import check_count, check_seconds, shown
 from corefutures._originals import clock, system
 
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
 #: How many of the waiting calls a snapshot names.
 NAMED: Final = 10
-
-#: Every living executor.
-_living: Living[Any] = Living()
-
-#: The environment variable that names a signal, for `dump_on_signal`.
-_VARIABLE: Final = "COREFUTURES_DUMP_SIGNAL"
 
 
 class CallSnapshot(NamedTuple):
@@ -131,13 +125,6 @@ def since_when(future: Any, since: float | None) -> tuple[float | None, bool]:
     return now - seen, True
 
 
-def enroll(executor: Any) -> None:
-    """Has `dump` know an executor that has just been made; it is not kept alive."""
-    _living.add(executor)
-    if _VARIABLE in os.environ:
-        _follow_variable()
-
-
 def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
     """Prints what every living executor is busy with: which calls run where, since when and at which line, what waits.
 
@@ -150,7 +137,7 @@ def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
     """
     check_seconds("timeout", timeout)
     _check_file(file)
-    pages = [_page(executor, timeout) for executor in _living.all()]
+    pages = [_page(executor, timeout) for executor in executors.all()]
     text = "\n\n".join([f"{len(pages)} executors in process {system.getpid()}", *pages])
     _write(text + "\n", file)
 
@@ -186,12 +173,13 @@ def dump_on_signal(signum: int | None = None, file: TextIO | None = None) -> Non
         raise ValueError(f"signal {signum} can't be handled ({error}): name another, such as signal.SIGUSR1") from None
 
 
-def _follow_variable() -> None:
+def follow_variable(variable: str) -> None:
+    """Calls `dump_on_signal` with the signal that an environment variable names, unless the program handles it."""
     import signal
 
     if threading.current_thread() is not threading.main_thread():
         return
-    name = os.environ[_VARIABLE].upper()
+    name = os.environ[variable].upper()
     signum = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
     if isinstance(signum, signal.Signals) and signal.getsignal(signum) is signal.SIG_DFL:
         dump_on_signal(signum)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final
 
 from corefutures._originals import clock, system
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Final
 
 if sys.platform == "win32":
 

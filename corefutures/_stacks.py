@@ -13,7 +13,7 @@ import sys
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from corefutures._descriptors import standard_taken
+from corefutures._descriptors import lifted, standard_taken
 from corefutures._originals import clock, original, system
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _written_stacks() -> dict[int, list[Frame]]:
     except ImportError:  # a worker interpreter, in which it can't be loaded
         return {}
     with standard_taken:
-        outlet, inlet = system.pipe()
+        outlet, inlet = map(lifted, system.pipe())
     try:
         system.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off
         system.set_blocking(outlet, False)

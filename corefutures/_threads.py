@@ -6,7 +6,8 @@ Touches nothing.
 from __future__ import annotations
 
 from contextvars import Context
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from threading import Thread

@@ -13,14 +13,16 @@ from collections import deque
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from corefutures._future import ENDED, Future, Waiter
-from corefutures._hosting import hosts
+from corefutures._future import ENDED, Future
+from corefutures._hosting import hosts, serve_until
 from corefutures._loops import for_each
 from corefutures._options import check_seconds, shown
 from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
+
+    from corefutures._future import Waiter
 
     class _Awaitable(Protocol):
         """What a future must have to be waited for; the standard library's and ours have it."""
@@ -92,6 +94,8 @@ class Collector:
         """
         host = hosts.get(_thread.get_ident())
         if host is None:
+            timeout = None if deadline is None else deadline - clock.monotonic()
+            serve_until(lambda: not self._turnstile.locked(), timeout)
             return self._park(deadline)
         timed = deadline is not None
         try:

@@ -13,18 +13,21 @@ from abc import abstractmethod
 from collections import deque
 from itertools import repeat
 from marshal import loads
-from typing import TYPE_CHECKING, Any, Final, Protocol
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._future import FINISHED, PENDING
+from corefutures._hosting import servers
 from corefutures._isolated.chair import Chair, Sitter
 from corefutures._isolated.frames import ERROR, FRAME, PLAIN, VALUE
 from corefutures._isolated.pool import Pool
 from corefutures._originals import clock, system
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, Final, Protocol
 
     from corefutures._isolated.desk import TicketDesk
     from corefutures._isolated.future import CallFuture
@@ -34,11 +37,11 @@ if TYPE_CHECKING:
 
         frames: int  # the descriptor that it speaks through
         heard: deque[bytes]  # what was read from there, and not taken in; for whoever has the chair
-        rest: bytes  # of a frame that has not come in full
+        rest: bytes  # of that, what was not taken in
 
 
 #: Bytes that a waiting thread reads: there is room for the one result that it takes in.
-_SHORT_READ: Final = 1 << 12
+_SHORT_READ: Final = 1 << 16
 #: Seconds that a thread waits awake for a worker's answer.
 _BRIEF: Final = 0.00005
 #: Seconds that the kernel can be asked to wait.
@@ -63,7 +66,6 @@ class AttendedPool(Pool):
         self._bell: Any = None  # wakes the collector
         self._stations: set[Any] = set()  # all workers that have not ended; changed under `lock`
         self._watched: dict[int, Any] = {}  # stations by descriptor: of frames, or a sentinel
-        self._untold: deque[CallFuture[Any]] = deque()  # ended by threads that waited; the collector tells of them
         self.ending: CallFuture[Any] | None = None  # the collector has taken it off `calls`, and ends it
         self._brief = True  # the last answer that a thread waited for came soon
         # A thread that has the chair may be interrupted by a signal handler, and that may wait for another thread.
@@ -84,7 +86,7 @@ class AttendedPool(Pool):
         if chair is None:
             return timeout, False
         self.relieve()
-        if len(self.calls) != 1 or not future._sent or self.thread is None or self._is_ours(threading.current_thread()):
+        if len(self.calls) != 1 or not future._sent or self.thread is None or threading.get_ident() in servers:
             return timeout, False
         deadline = None if timeout is None else clock.monotonic() + timeout
         sitter = Sitter(_SHORT_READ, future)
@@ -128,7 +130,7 @@ class AttendedPool(Pool):
         # Also if we were interrupted and relieved: that may have been just before the collector was muted.
         # If somebody else sits by now, the collector looks in vain until they stand up.
         chair.mute(on=False)
-        if self.closing or self._backlog or self._untold or any(station.heard for station in list(self._stations)):
+        if self.closing or self._backlog or self.untold or any(station.heard for station in list(self._stations)):
             self._wake()
         chair.go(sitter)
 
@@ -138,7 +140,7 @@ class AttendedPool(Pool):
         if future is None:
             return
         if sitter.ended and future._has_to_tell():
-            self._untold.append(future)
+            self.untold.append(future)
         sitter.ended.clear()
 
     def _overhear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> bool:
@@ -170,7 +172,7 @@ class AttendedPool(Pool):
             if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
                 return False
             value, error = self._outcome(kind, data[FRAME.size :])
-            if kind != ERROR and error is not None and not isinstance(error, Exception):
+            if error is not None and (kind != ERROR or not issubclass(type(error), Exception)):
                 # Of a signal handler, or of what is unpickled: then it comes again. If not, the collector decodes it.
                 _, again = self._outcome(kind, data[FRAME.size :])
                 if type(again) is not type(error):
@@ -223,7 +225,7 @@ class AttendedPool(Pool):
             self._finish_own_cancellations(desk)
             self._have_looked_after()
         chair = self._chair
-        if chair is None or not chair.occupied:
+        if chair is None or not chair.listeners:
             return
         relieved = chair.relieve_own()
         for sitter in relieved:
@@ -234,7 +236,7 @@ class AttendedPool(Pool):
 
     def _unfinished(self) -> list[CallFuture[Any]]:
         ending = [] if self.ending is None else [self.ending]
-        return [*super()._unfinished(), *self._untold, *ending]
+        return [*super()._unfinished(), *ending]
 
     def _have_looked_after(self) -> None:
         self._uneasy = True
@@ -285,7 +287,8 @@ class AttendedPool(Pool):
 
     def _claim(self, chair: Chair, sitter: Sitter) -> None:
         """Takes the chair, from whoever has it; for the collector, which may have to."""
-        chair.take(sitter)
+        if not chair.wants(sitter):
+            chair.take(sitter)
         while not chair.has(sitter):
             chair.ring()
             time.sleep(_PATIENCE)

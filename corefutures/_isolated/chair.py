@@ -14,16 +14,25 @@ import threading
 from collections import deque
 from contextlib import ExitStack
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
+from corefutures._descriptors import lifted
 from corefutures._originals import system
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
 
     from corefutures._isolated.future import CallFuture
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
+
+
+def new_poll() -> select.epoll:
+    """Returns a new epoll, not on one of the standard descriptors."""
+    with select.epoll() as poll:
+        return select.epoll.fromfd(lifted(system.dup(poll.fileno())))
 
 
 class Sitter:
@@ -77,9 +86,9 @@ class Chair:
     def __init__(self, outer: select.epoll) -> None:
         self._outer = outer
         with ExitStack() as opened:  # closed again unless all of it can be had
-            self._inner = opened.enter_context(select.epoll())
+            self._inner = opened.enter_context(new_poll())
             self.number = self._inner.fileno()
-            self._bell = system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._bell = lifted(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
             opened.callback(system.close, self._bell)
             self._inner.register(self._bell, select.EPOLLIN)
             outer.register(self.number, select.EPOLLIN)
@@ -87,7 +96,8 @@ class Chair:
         # Its first entry has the chair. A queue rather than a lock: each step is one operation that can't be
         # interrupted, and removing oneself twice does no harm.
         self._queue: deque[Sitter] = deque()
-        self._listeners: list[Sitter] = []  # those who may be asleep in `listen`: the bell is theirs
+        # Of threads that wait, and have the chair or want it: they may be asleep in `listen`, and the bell is theirs.
+        self.listeners: list[Sitter] = []
         self._over = False
         self._closing = deque([self._bell])  # who takes it out closes everything
 
@@ -102,7 +112,7 @@ class Chair:
     def take(self, sitter: Sitter) -> bool:
         """Sits down if the chair is free. To be called within what ends with `leave`, whatever it returned."""
         if sitter.future is not None:
-            self._listeners.append(sitter)
+            self.listeners.append(sitter)
         self._queue.append(sitter)
         return self.has(sitter)
 
@@ -113,21 +123,27 @@ class Chair:
         except IndexError:
             return False
 
+    def wants(self, sitter: Sitter) -> bool:
+        """Returns whether `sitter` has the chair, or has come to take it."""
+        return bool(self._queue) and sitter in self._queue.copy()
+
     def leave(self, sitter: Sitter) -> None:
         """Stands up; does nothing if `sitter` has no turn any more. A thread that waits has to `go` after that."""
         try:
             self._queue.remove(sitter)
+            while sitter in self._queue:  # the collector may have come to it twice, see `TicketPool._turn`
+                self._queue.remove(sitter)
         except ValueError:
             pass
 
     def go(self, sitter: Sitter) -> None:
         """Gives up the bell, once all that has been read is in other hands: until then we may have to be relieved."""
         try:
-            self._listeners.remove(sitter)
+            self.listeners.remove(sitter)
         except ValueError:
             pass
         sitter.future = None  # a turn may be remembered for longer, and would keep what the call returned
-        if self._over and not self._listeners:
+        if self._over and not self.listeners:
             self._close_now()
 
     def unseat(self, sitter: Sitter) -> None:
@@ -143,14 +159,9 @@ class Chair:
         except (ValueError, OSError):  # closed
             pass
 
-    @property
-    def occupied(self) -> bool:
-        """Whether any thread that waits has the chair, or wants it."""
-        return bool(self._listeners)
-
     def sitters(self) -> list[Sitter]:
         """Returns the turns of threads that wait, of which one may have the chair."""
-        return self._listeners.copy()
+        return self.listeners.copy()
 
     def relieve_own(self) -> list[Sitter]:
         """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser.
@@ -178,7 +189,7 @@ class Chair:
         if self._bell in found:
             found.remove(self._bell)
             # Another listener may be one that we interrupted, just before it went to sleep: it may have rung for that.
-            if not self._listeners or self._listeners == [sitter]:
+            if not self.listeners or self.listeners == [sitter]:
                 try:
                     system.eventfd_read(self._bell)
                 except BlockingIOError:
@@ -209,7 +220,7 @@ class Chair:
         """
         self._over = True
         self.ring()
-        if in_child or not self._listeners:
+        if in_child or not self.listeners:
             self._close_now()
 
     def _close_now(self) -> None:

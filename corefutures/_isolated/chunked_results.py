@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from corefutures._exceptions import set_cause
+from corefutures._exceptions import drop_frame, set_cause
 from corefutures._results import ResultIterator
 
 if TYPE_CHECKING:
@@ -86,14 +86,13 @@ class _Chunks:
         except StopIteration:
             raise
         except BaseException as exc:
-            if exc.__traceback__ is not None:
-                exc.__traceback__ = exc.__traceback__.tb_next  # without our frame, which would keep us
-            if isinstance(exc, KeyboardInterrupt):  # whoever interrupts one item means them all
+            drop_frame(exc)  # ours, which would keep us
+            if issubclass(type(exc), KeyboardInterrupt):  # whoever interrupts one item means them all
                 self.close()
                 raise
             # Of a chunk as such: each of its items fails. Of the input, or of the time limit: it comes once.
             count = 1
-            if number < len(self._sizes) and not isinstance(exc, TimeoutError):
+            if number < len(self._sizes) and not issubclass(type(exc), TimeoutError):
                 count = self._sizes[number]
             self._results = [exc] * count
             return _Mixed(self._results, dict.fromkeys(range(count), ""), self._remote_traceback)

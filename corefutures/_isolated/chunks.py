@@ -59,10 +59,15 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
         except BaseException as exc:  # of one call: the map goes on with the next
             from corefutures._isolated.worker import describe
 
-            errors[len(results)] = describe(exc)
-            exc.__traceback__ = None
+            try:
+                errors[len(results)] = describe(exc)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                errors[len(results)] = ""
+            BaseException.with_traceback(exc, None)
             append(exc)
-            if isinstance(exc, KeyboardInterrupt):  # whoever interrupts one means them all
+            if issubclass(type(exc), KeyboardInterrupt):  # whoever interrupts one means them all
                 while len(results) < len(columns[0]):
                     errors[len(results)] = errors[len(results) - 1]
                     append(KeyboardInterrupt())
@@ -191,14 +196,14 @@ class Pace:
         """Notes that `items` items took so many seconds."""
         try:
             self._seconds[fn] = seconds / items
-        except TypeError:  # neither can every callable be hashed, nor referred to weakly
+        except Exception:  # neither can every callable be hashed, nor referred to weakly
             pass
 
     def of(self, fn: Any) -> float | None:
         """Returns the seconds that an item takes, None if that is unknown."""
         try:
             return self._seconds.get(fn)
-        except TypeError:
+        except Exception:
             return None
 
 

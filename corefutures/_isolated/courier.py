@@ -97,7 +97,7 @@ class DescriptorRoute:
 
     def __init__(self) -> None:
         pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._link, self._far = (_link(end.detach()) for end in pair)
+        self._link, self._far = (_link(lifted(end.detach())) for end in pair)
 
     @property
     def far_end(self) -> int:

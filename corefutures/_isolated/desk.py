@@ -19,15 +19,17 @@ from io import FileIO
 from itertools import chain, filterfalse, islice, repeat, starmap, takewhile, tee
 from operator import attrgetter, itemgetter
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._descriptors import lifted
 from corefutures._isolated.frames import PARCEL_SIZE, TICKET
 from corefutures._isolated.payload import INLINE_LIMIT
 from corefutures._originals import system
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Final
 
     from corefutures._isolated.future import CallFuture
 
@@ -71,7 +73,7 @@ class TicketDesk:
     1. `ready`: its ticket is made, and it is in the backlog, or about to be put there;
     2. in the pipe, moved there by whoever posts (`_write`);
     3. a worker has read the ticket: the call is the worker's, and `out` alone knows of it here. Or
-    4. `returned`: somebody has read it back (`_drain`), and whoever posts moves it into the pipe again, first;
+    4. `returned`: somebody has read it back (`_drained`), and whoever posts moves it into the pipe again, first;
     5. `withdrawn`, from 1 or 4: it is to be cancelled, and no ticket of it can be written any more.
 
     A call for which there is no cell stays in the backlog unprepared, and no call behind it is sent. The collector
@@ -94,14 +96,16 @@ class TicketDesk:
             system.set_blocking(inlet, False)
             # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            outlet = FileIO(system.open(f"/proc/self/fd/{self.tickets}", flags), "rb")
+            outlet = FileIO(lifted(system.open(f"/proc/self/fd/{self.tickets}", flags)), "rb")
             self._outlet = opened.enter_context(outlet)
             self._lay_out(berths, _room_in(inlet, _AHEAD + 6 * berths + 2 * _LARGE_AHEAD))
             # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
-            self.memory = system.memfd_create("corefutures", os.MFD_CLOEXEC)
+            self.memory = lifted(system.memfd_create("corefutures", os.MFD_CLOEXEC))
             opened.callback(system.close, self.memory)
             system.ftruncate(self.memory, self.size)
-            self._map = opened.enter_context(mmap.mmap(self.memory, self.size))
+            # A mapping has a descriptor of its own, unless it is told to do without.
+            untracked: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+            self._map = opened.enter_context(mmap.mmap(self.memory, self.size, **untracked))
             opened.pop_all()
         self._open = True
         # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
@@ -169,8 +173,6 @@ class TicketDesk:
             self.postpone(future)
             return
         future._sent = True
-        if type(future._body) is bytes:
-            future._body = None
 
     def postpone(self, future: CallFuture[Any]) -> None:
         """Leaves it to the collector to make the ticket of a call; it is no error to do so twice."""
@@ -199,8 +201,6 @@ class TicketDesk:
                 if not future._mark_sent():
                     self.ready.pop(number, None)
                     self.free(number)
-                elif type(future._body) is bytes:
-                    future._body = None
             self._unprepared.popleft()
             if not future._sent:  # it would be in the way
                 cancelled.append(future)
@@ -213,54 +213,49 @@ class TicketDesk:
     def _make_ticket(self, future: CallFuture[Any]) -> bool:
         """Makes a ticket; returns False if there is no cell, or nothing here any more."""
         number, body, out = future._number, future._body, self.out
-        if type(body) is not bytes:
-            size, cells = PARCEL_SIZE, self._take_parcel
-        else:
-            size = len(body)
-            cells = self._take_small if size <= _SMALL else self._take_large
         try:
-            for out[number] in cells:  # nothing is called between taking it and entering it, after which one may raise
-                break
-        except IndexError:
-            return False
-        offset = out[number]
-        if type(body) is bytes:
-            try:
+            if type(body) is bytes:
+                size = len(body)
+                # Nothing is called between taking a cell and entering it, after which a signal handler may raise.
+                for out[number] in self._take_small if size <= _SMALL else self._take_large:
+                    break
+                offset = out[number]
                 self._map[offset : offset + size] = body
-            except ValueError:  # closed
-                return False
+                future._body = None
+            else:
+                size = PARCEL_SIZE
+                for out[number] in self._take_parcel:
+                    break
+                offset = 0
+        except (IndexError, ValueError):  # there is none; or closed
+            return False
         self.ready[number] = TICKET.pack(number, offset, size)
         return True
 
-    def post(self, most: int = sys.maxsize) -> None:
+    def post(self) -> None:
         """Writes tickets, those that were taken back first.
 
         Whoever adds a call to the backlog posts afterwards, or knows that the collector will. So nobody need look again
         here.
-
-        Args:
-            most: How many tickets at most.
         """
-        while most > 0 and self._open:
+        while self._open:
             backlog = self._backlog
             try:
                 if self.returned:
-                    numbers = sorted(self.returned)[: min(most, _TOGETHER)]
-                    self._write(self.returned, numbers)
-                    most -= len(numbers)
+                    self._write(self.returned, sorted(self.returned)[:_TOGETHER])
                     continue
-                futures = list(takewhile(_is_prepared, islice(backlog, min(most, _TOGETHER))))
+                futures = list(takewhile(_is_prepared, islice(backlog, _TOGETHER)))
             except RuntimeError:  # another thread has added or removed a call meanwhile, without the GIL
                 continue
             if not futures:
                 return
-            self._write(self.ready, [future._number for future in futures])
+            if self.ready:  # or else another thread writes them just now
+                self._write(self.ready, [future._number for future in futures])
             for future in futures:  # hints only: what counts is `ready`
                 try:
                     backlog.remove(future)
                 except ValueError:  # somebody else has
                     pass
-            most -= len(futures)
             if len(futures) < _TOGETHER:
                 return
 
@@ -287,13 +282,13 @@ class TicketDesk:
 
     def free(self, number: int) -> bool:
         """Gives back the cell of a call that has ended, or will not be sent; returns whether it had one."""
-        offset = self.out.get(number)
+        out = self.out
+        offset = out.get(number)
         if offset is None:
             return False
-        small = self._small_cells if offset else self._parcels
-        cells = small if offset < self._large_start else self._large_cells
+        cells = self._large_cells if offset >= self._large_start else self._small_cells if offset else self._parcels
         try:
-            cells.extend(map(self.out.pop, (number,)))
+            cells.extend(map(out.pop, (number,)))
         except KeyError:  # somebody else has
             return False
         return True
@@ -312,25 +307,27 @@ class TicketDesk:
 
     # ── taking back ──────────────────────────────────────────────────────────────────────────────────────
 
-    def withdraw(self, number: int) -> bool:
-        """Moves a call to `withdrawn` if no worker has its ticket; returns whether it is there."""
-        self._withdraw((number,))
+    def withdraw(self, number: int, few: int = _TOGETHER) -> bool:
+        """Moves a call to `withdrawn` if no worker has its ticket; returns whether it is there.
+
+        Args:
+            number: The call's.
+            few: How many of the tickets that have to be read back for that are in the pipe again when it is done; the
+                rest is in `returned`.
+        """
+        self._in_one((self._withdrawn(self.ready, (number,)), self._withdrawn(self.returned, (number,))))
         if number not in self.withdrawn and number in self.out:
-            self.drain()
-            self._withdraw((number,))
+            self._in_one((self._drained(), self._withdrawn(self.returned, (number,)), self._rewritten(few)))
         return number in self.withdrawn
 
     def withdraw_all(self) -> None:
         """Moves all calls to `withdrawn` that no worker has the ticket of."""
-        self.drain()
-        numbers = {*self.ready.copy(), *self.returned.copy()}
-        self._withdraw([number for number in numbers if number not in self._words])
-
-    def _withdraw(self, numbers: Sequence[int]) -> None:
-        """Moves those of the calls to `withdrawn` whose tickets are still here."""
-        for tickets in (self.ready, self.returned):
-            taken = filter(_TICKET, zip(map(tickets.pop, numbers, repeat(b"")), numbers, strict=True))
-            self.withdrawn.update(zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False))
+        calls = [
+            filterfalse(self._words.__contains__, chain.from_iterable(map(list, (tickets,))))  # as they are by then
+            for tickets in (self.ready, self.returned)
+        ]
+        steps = self._withdrawn(self.ready, calls[0]), self._withdrawn(self.returned, calls[1])
+        self._in_one((self._drained(), *steps, self._rewritten(_TOGETHER)))
 
     def claimed(self) -> set[int]:
         """Returns the calls whose tickets workers have read. For the collector."""
@@ -339,20 +336,41 @@ class TicketDesk:
 
     def drain(self) -> None:
         """Moves every ticket that nobody has read to `returned`."""
+        self._in_one((self._drained(),))
+
+    def _in_one(self, steps: Iterable[Iterator[Any]]) -> None:
+        """Takes steps as one operation, which has the pipe to itself: nobody writes or drains between them."""
         if not self._open:
             return
-        first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
-        numbers, same = tee(chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first))))
-        single = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
-        tickets: Iterator[Any] = map(self._words.get, same, single)  # of a word, all that were written
-        begin: Iterator[Any] = filterfalse(None, starmap(self._lock.acquire, _NO_ARGUMENTS))
-        end: Iterator[Any] = filter(None, starmap(self._lock.release, _NO_ARGUMENTS))
+        begin, end = starmap(self._lock.acquire, _NO_ARGUMENTS), starmap(self._lock.release, _NO_ARGUMENTS)
         try:
-            self.returned.update(chain(begin, zip(numbers, tickets, strict=False), end))
+            deque(chain(begin, chain.from_iterable(steps), end), 0)
         except BaseException:
             self._give_back_lock()
             if self._open:
                 raise
+
+    # Steps: each is an iterator, and what it does is done when that is advanced.
+
+    def _drained(self) -> Iterator[Any]:
+        """Moves every ticket in the pipe to `returned`."""
+        first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
+        numbers, same = tee(chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first))))
+        single = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
+        tickets: Iterator[Any] = map(self._words.get, same, single)  # of a word, all that were written
+        return map(self.returned.update, (zip(numbers, tickets, strict=False),))
+
+    def _withdrawn(self, tickets: dict[int, bytes], numbers: Iterable[int]) -> Iterator[Any]:
+        """Moves those of the calls to `withdrawn` whose tickets are in `tickets`."""
+        numbers, same = tee(numbers)
+        taken = filter(_TICKET, zip(map(tickets.pop, numbers, repeat(b"")), same, strict=False))
+        return map(self.withdrawn.update, (zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False),))
+
+    def _rewritten(self, most: int) -> Iterator[Any]:
+        """Moves so many tickets of `returned` into the pipe, the first ones first."""
+        numbers = chain.from_iterable(map(sorted, (self.returned,)))
+        tickets = map(self.returned.pop, islice(numbers, min(most, _TOGETHER)), repeat(b""))
+        return map(self._inlet.write, map(b"".join, (tickets,)))
 
     # ── the board ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -46,9 +46,8 @@ class IsolatedExecutor(Executor):
 
     def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
-        from corefutures._audience import audience  # here for start-up time only, as are the other two
+        from corefutures._audience import audience, enroll  # here for start-up time only, as is the other one
         from corefutures._isolated.chunks import Pace
-        from corefutures._snapshots import enroll
 
         self._cf_pace = Pace()
         self._cf_renew_pool()
@@ -131,6 +130,7 @@ class IsolatedExecutor(Executor):
             timeout: Seconds to wait at most; None waits without limit.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C, while it waited: calls that wait are cancelled, and those that run stopped.
             TimeoutError: Calls still ran after `timeout` seconds; the message tells. The pool stays shut down.
             TypeError: `timeout` is no number.
             ValueError: `timeout` is negative.
@@ -144,7 +144,12 @@ class IsolatedExecutor(Executor):
 
         if audience.present:
             audience.executor_shut_down(self)
-        self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
+        try:
+            self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
+        except KeyboardInterrupt:
+            if wait:
+                self._cf_interrupt()
+            raise
 
     def _cf_interrupt(self) -> None:
         self._cf_pool.interrupt()

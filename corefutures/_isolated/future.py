@@ -7,7 +7,6 @@ then on (E3); a future that is done keeps neither its call nor its pool (F6).
 from __future__ import annotations
 
 import _thread
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from corefutures._future import (
     CANCELLED_AND_NOTIFIED,
@@ -21,16 +20,19 @@ from corefutures._locking import Lock
 from corefutures._loops import log_failure
 from corefutures._options import shown
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from corefutures._isolated.payload import Parcel
     from corefutures._isolated.pool import Pool
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
 
-class CallFuture(Future[_T]):
+class CallFuture(Future["_T"]):
     """Made by `Pool.submit`.
 
     Thread safety: as `Future`.
@@ -49,6 +51,7 @@ class CallFuture(Future[_T]):
     _number: int = 0
     _body: bytes | Parcel | None = None
     _pool: Pool | None = None
+    _kept: Any = None  # function and arguments, as long as what they hold may be needed
     _ended_for: Any = None  # a `Sitter`: what its thread ends others tell of, for it must not run their callbacks
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
@@ -93,6 +96,7 @@ class CallFuture(Future[_T]):
             self._cf_forget_call()
             if self._cf_watched:
                 self._cf_announce()
+        self._kept = None
 
     def _cf_await_end(self, timeout: float | None) -> None:
         pool, waited = self._pool, False
@@ -168,8 +172,11 @@ class CallFuture(Future[_T]):
         self._body = self._pool = None
         if self._cf_on_departure is not None:
             self._depart()
-        if self._cf_watched and sitter is None:
-            self._announce_safely()
+        if sitter is None and (self._cf_watched or self._kept is not None):
+            if pool is not None and thread in pool.deep:
+                pool.untold.append(self)
+            else:
+                self._announce_safely()
         return True
 
     def _announce_safely(self) -> None:
@@ -177,9 +184,12 @@ class CallFuture(Future[_T]):
             self._cf_announce()
         except BaseException:
             log_failure(LOGGER, "exception calling callback for %r", self)
+        self._kept = None
 
     def _has_to_tell(self) -> bool:
-        """Returns whether anybody is to be told of the end."""
+        """Returns whether anybody is to be told of the end, or finalisers may run after it."""
+        if self._kept is not None:
+            return True
         return bool(self._cf_parked or self._cf_callbacks or self._cf_to_tell) or self._cf_own_condition is not None
 
     def _cf_forget_call(self) -> None:

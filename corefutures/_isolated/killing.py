@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._exceptions import WorkerLostError
-from corefutures._future import LOGGER
+from corefutures._future import LOGGER, Future
+from corefutures._locking import Lock
 from corefutures._loops import log_failure
 from corefutures._originals import clock
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Final
 
     from corefutures._isolated.future import CallFuture
     from corefutures._isolated.pool import Pool
@@ -35,13 +38,47 @@ def kill(pool: Pool, future: CallFuture[Any]) -> bool:
         Whether this ended it; False if it had ended.
     """
     pool.relieve()
+    if future.done():
+        return False
+    return future._cancel_waiting() or undisturbed(lambda: _kill_running(pool, future))
+
+
+def _kill_running(pool: Pool, future: CallFuture[Any]) -> bool:
     while not future.done():
-        if future._cancel_waiting():
-            return True
         if pool.condemn(future, WorkerLostError(f"{_described(future)} was killed on request, and its worker with it")):
             return True
         time.sleep(PAUSE)  # it has been claimed, and is not known to run; or it is about to end
+        if future._cancel_waiting():  # it has been given back
+            return True
     return False
+
+
+def undisturbed(function: Callable[[], bool]) -> bool:
+    """Returns what a function does that takes locks, or stops a worker, which others need.
+
+    A signal handler that came in between could wait for these others. Handlers run in the main thread: so that has a
+    thread of its own do it, and waits for that, and an interrupt ends the waiting alone.
+
+    Raises:
+        BaseException: Whatever the function, or a handler, raises.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    outcome: Future[bool] = Future()
+
+    def call() -> None:
+        try:
+            result = function()
+        except BaseException as exc:
+            outcome.set_exception(exc)
+        else:
+            outcome.set_result(result)
+
+    try:
+        start_thread(threading.Thread(target=call, name="killing", daemon=True))
+    except RuntimeError:  # there are too many, or the interpreter ends
+        return function()
+    return outcome.result()
 
 
 def _described(future: CallFuture[Any]) -> str:
@@ -54,9 +91,8 @@ class Limits:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._limited: dict[CallFuture[Any], tuple[float, float | None]] = {}  # → limit; when it was first seen running
-        # Guards the table and whether there is a thread. Nothing else happens under it. Reentrant, because a
-        # signal handler that submits may interrupt its holder.
-        self._lock = threading.RLock()
+        # Guards whether there is a thread, and how many need it. Nothing is called under it, see `Lock`.
+        self._lock = Lock()
         self._watched = False
         self._expected = 0  # calls that are being submitted
 
@@ -67,21 +103,27 @@ class Limits:
             RuntimeError: No thread could be started to see to that; nothing was submitted.
             BaseException: What `submit` raises.
         """
-        with self._lock:
-            self._expected += 1  # first: from here on the thread, if there is one, stays
-            watched, self._watched = self._watched, True
+        expected = starting = False
+        thread: threading.Thread | None = None
         try:
-            if not watched:
-                try:
-                    start_thread(threading.Thread(target=self._watch, name=f"{self._pool.name} limits", daemon=True))
-                except BaseException:
-                    self._watched = False  # the next call tries again
-                    raise
+            if self._lock.taken:
+                self._expected += 1  # first: from here on the thread, if there is one, stays
+                expected, starting = True, not self._watched
+                self._watched = True
+                self._lock.release()
+            if starting:
+                thread = threading.Thread(target=self._watch, name=f"{self._pool.name} limits", daemon=True)
+                start_thread(thread)
+                starting = False
             future = submit()
             self._limited[future] = (seconds, None)
         finally:
-            with self._lock:
-                self._expected -= 1
+            if self._lock.taken:
+                if expected:
+                    self._expected -= 1
+                self._lock.release()
+            if starting and not (thread is not None and thread.is_alive()):
+                self._watch()  # others may have relied on it, and nobody else looks after their calls
         return future
 
     def _watch(self) -> None:
@@ -91,10 +133,13 @@ class Limits:
                     self._look_at(future, seconds, started)
                 except BaseException:  # of one call: it is tried again, and the others have limits as well
                     log_failure(LOGGER, "the time limit of %r could not be kept yet", future)
-            with self._lock:
+            over = False
+            if self._lock.taken:
                 if not self._limited and not self._expected:
-                    self._watched = False
-                    return
+                    self._watched, over = False, True
+                self._lock.release()
+            if over:
+                return
             time.sleep(_PERIOD)
 
     def _look_at(self, future: CallFuture[Any], seconds: float, started: float | None) -> None:

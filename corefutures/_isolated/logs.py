@@ -12,23 +12,29 @@ import marshal
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+import time
 
 from corefutures._descriptors import lifted
 from corefutures._future import LOGGER
 from corefutures._isolated.logwork import DISABLED, SIZE
+from corefutures._isolated.ways import connection_pair
 from corefutures._living import Living
 from corefutures._loops import for_each, log_failure
 from corefutures._originals import system
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, Final
 
 #: Bytes: no record is so large, so something has come between.
 _LARGEST: Final = 1 << 28
+#: Seconds between two looks for records while waiting for them fails.
+_PAUSE: Final = 0.05
 
-_collectors: Living[LogCollector] = Living()
+_collectors: Living = Living()
 
 
 def current_levels() -> dict[str, int]:
@@ -146,7 +152,11 @@ class LogCollector:
         return line
 
     def attend(self) -> None:
-        """Starts reading, if it is time to: a worker has been started."""
+        """Starts reading, if it is time to: a worker has been started.
+
+        Raises:
+            RuntimeError: The thread can't be started: nobody reads what that worker writes.
+        """
         with self._lock:
             if not self._reading and self._lines and self._opened >= self._start_at:
                 thread = threading.Thread(target=self._read, name=f"{self._name} log", daemon=False)
@@ -160,12 +170,21 @@ class LogCollector:
             if self._bell is not None:
                 self._bell.ring()
 
+    def is_deaf(self) -> bool:
+        """Returns whether there are workers of which nobody reads what they write, until they can't write any more."""
+        with self._lock:
+            due = not self._reading and self._opened >= self._start_at
+            return due and any(not line.ended for line in self._lines)
+
     def end(self, line: LogLine) -> None:
         """A worker has ended: what it wrote is still read."""
         line.ended = True
         line.hand_over()
         self._start_at = 0
-        self.attend()
+        try:
+            self.attend()
+        except RuntimeError:  # whoever comes next starts the thread
+            log_failure(LOGGER, "what a worker has logged is not read yet")
 
     def finish(self) -> None:
         """Waits until all is handled that workers wrote who have ended, and for the end of the thread that reads.
@@ -177,13 +196,22 @@ class LogCollector:
             thread.join()
 
     def _read(self) -> None:
+        try:
+            self._read_all()
+        except BaseException:
+            self._reading = False  # whoever comes next starts another thread
+            raise
+
+    def _read_all(self) -> None:
         from multiprocessing.connection import wait
 
+        failing = False
         while True:
             with self._lock:
                 bell = self._bell
                 assert bell is not None
-                bell.hush()
+                with contextlib.suppress(OSError):  # as when it is waited for: see below
+                    bell.hush()
                 if not self._lines:
                     bell.close()
                     self._bell = None
@@ -191,13 +219,22 @@ class LogCollector:
                     return
                 lines = {line.outlet: line for line in self._lines}
             over = [line for line in lines.values() if line.ended]  # before what they wrote is read
-            spoken = [] if over else wait([bell.outlet, *lines])
+            try:
+                spoken = [] if over else wait([bell.outlet, *lines])
+                failing = False
+            except Exception:  # for want of memory or descriptors; or a line is closed, which shows when it is read
+                if not failing:
+                    log_failure(LOGGER, "waiting for what workers log has failed; they are asked now and then")
+                failing, spoken = True, [*lines]
+                time.sleep(_PAUSE)
             for line in over.copy() or [lines[end] for end in spoken if end in lines]:
                 try:
                     for record in line.read():
                         _handle(record)
                 except (EOFError, OSError):
                     over.append(line)
+                except Exception:
+                    log_failure(LOGGER, "a record that a worker logged could not be read")
             for line in set(over):
                 with self._lock:
                     if line in self._lines:
@@ -220,9 +257,7 @@ class _Bell:
     """Wakes a thread that waits for pipes."""
 
     def __init__(self) -> None:
-        from multiprocessing import Pipe
-
-        self.outlet, self._inlet = Pipe(duplex=False)
+        self.outlet, self._inlet = connection_pair()
         self._rung = False
 
     def ring(self) -> None:

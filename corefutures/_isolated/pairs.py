@@ -10,14 +10,15 @@ import contextlib
 import marshal
 import sys
 import threading
+import time
 from collections import deque
 from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
 from corefutures._exceptions import UnsupportedError, WorkerLostError
+from corefutures._hosting import servers
 from corefutures._isolated.frames import (
     BEGUN,
     ENDED,
@@ -37,7 +38,7 @@ from corefutures._isolated.frames import (
     check_head,
 )
 from corefutures._isolated.future import CallFuture
-from corefutures._isolated.looking import Occupation
+from corefutures._isolated.killing import undisturbed
 from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
 from corefutures._isolated.pool import Pool
 from corefutures._isolated.ways import threads_are_replaced, waiting_is_replaced
@@ -45,10 +46,14 @@ from corefutures._loops import copied, for_each
 from corefutures._originals import clock, system
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
     from corefutures._isolated.crew import Recruiter, Worker
+    from corefutures._isolated.looking import Occupation
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection
@@ -70,6 +75,8 @@ class _Station:
         self.worker: Worker | None = None
         self.thread: threading.Thread | None = None
         self.ready = False
+        self.amid = True  # its thread is in the middle of hearing from it, or sending to it
+        self.waits = 0  # of foreign code in its thread, each within the last
         self.leaving = False
         self.unfit: BaseException | None = None
         self.failure: BaseException | None = None  # why it could not start, or go on
@@ -138,6 +145,8 @@ class PairPool(Pool):
         return future in self._running
 
     def occupations(self) -> Iterable[Occupation]:
+        from corefutures._isolated.looking import Occupation  # here for start-up time only
+
         stations = [station for station in list(self._stations) if station.worker is not None]
         stations.sort(key=lambda station: station.worker.name)  # type: ignore[union-attr]
         return [Occupation(s.worker, s.ready, s.call, s.since) for s in stations]  # type: ignore[arg-type]
@@ -154,9 +163,9 @@ class PairPool(Pool):
     def _open(self) -> None:
         if threads_are_replaced() and not waiting_is_replaced():
             raise UnsupportedError(
-                f"a {self.name} can't wait for its workers: a library that replaces threads, such as eventlet, has come"
-                " after `multiprocessing`, which waits with what is taken away now; call its `monkey_patch()` before"
-                " anything else is imported"
+                f"a {self.name} can't wait for its workers: a library such as gevent or eventlet has replaced threads,"
+                " but not what `multiprocessing` waits with; have it replace everything, with `patch_all()` or"
+                " `monkey_patch()`, before anything else is imported"
             )
 
     def _start_threads(self) -> None:
@@ -210,34 +219,16 @@ class PairPool(Pool):
 
     def _serve(self, station: _Station) -> None:
         """The thread of one worker: sends it calls and receives what becomes of them."""
-        call: CallFuture[Any] | None = None
+        servers[threading.get_ident()] = partial(self._serve_in_attendant, station)
         try:
             try:
                 self._receive(station)
-                while not station.leaving and station.unfit is None:
-                    call = self._next_call(station)
-                    if call is None:
-                        self._send(station, CALL.pack(STOP, 0))
-                        self._receive(station)
-                    else:
-                        station.since = clock.monotonic()
-                        station.call = call
-                        self._send_call(station, call)
-                        with station.lock:
-                            station.delivered = True
-                            if station.asked:
-                                self._send_request(station, call)
-                        self._receive(station, call)
-                        with station.lock:
-                            station.call = station.body = None
-                            station.delivered = station.asked = False
-                        self._running.discard(call)
-                        call = None
-                        if station.verdict is not None:
-                            raise _Gone
+                while not station.leaving and station.unfit is None and station in self._stations:
+                    self._step(station)
+                    self._tell()
             except _Gone:
                 pass
-            self._bury(station, call)
+            self._bury(station)
         except BaseException as exc:
             self.break_(f"the thread that serves a worker of the {self.name} failed", exc)
             try:
@@ -246,9 +237,78 @@ class PairPool(Pool):
                     station.worker.reap()
             finally:
                 self._dismiss(station)
+        finally:
+            servers.pop(threading.get_ident(), None)
+            self._tell()
 
-    def _next_call(self, station: _Station) -> CallFuture[Any] | None:
-        """Waits for a call and marks it as sent; None if the worker is to end."""
+    def _step(self, station: _Station, patience: float | None = None) -> None:
+        """Sends the worker a call, or takes in the end of the one that it has; has it leave if there is nothing more.
+
+        Args:
+            station: Of the worker.
+            patience: Seconds to wait for either.
+
+        Raises:
+            _Gone: The worker has ended; if there is `station.call`, that has not.
+        """
+        call = station.call
+        if call is not None:
+            if patience is not None:
+                self._wait(station, timeout=patience)
+                if not station.connection.poll(0):
+                    return
+            station.amid = True
+            self._receive(station, call)
+            self._running.discard(call)
+            if station.verdict is not None:
+                raise _Gone
+        elif (call := self._next_call(station, patience)) is not None:
+            self._send_call(station, call)
+        elif patience is None:
+            self._send(station, CALL.pack(STOP, 0))
+            self._receive(station)
+
+    def _let_go(self, station: _Station) -> None:
+        """A worker has ended its call, and is not killed for that any more; from here on it may have another one."""
+        with station.lock:
+            station.call = station.body = None
+            station.delivered = station.asked = False
+        station.amid = False
+
+    def _serve_in_attendant(self, station: _Station, enough: Callable[[], bool], deadline: float | None) -> None:
+        """Goes on while a callback or finaliser that runs in the thread of a worker waits: see `hosting.servers`.
+
+        1. Unless that thread is in the middle of something with its worker, it looks for calls here.
+        2. A frame of it below this one, in which it may be asleep, is told to look again afterwards.
+        """
+        with contextlib.suppress(ValueError):
+            self._idle.remove(station)
+        station.waits += 1
+        go_on = time.sleep if station.amid else partial(self._go_on, station)
+        try:
+            self._serve_meanwhile(station.waits, enough, deadline, go_on)
+        finally:
+            station.waits -= 1
+            with contextlib.suppress(OSError):
+                if not station.alarm.poll(0):
+                    station.ring()
+
+    def _go_on(self, station: _Station, limit: float) -> None:
+        """Sends the worker a call, or takes in the end of that, if it comes to that within `limit` seconds."""
+        if station.leaving and station in self._crew:
+            self._crew.discard(station)
+            self._hire_in_place()
+        over = station not in self._crew or station.unfit is not None or station.verdict is not None
+        if over or self.defect is not None or (self.closing and not self.calls):
+            time.sleep(limit)
+            return
+        try:
+            self._step(station, limit)
+        except _Gone:
+            self._bury(station)
+
+    def _next_call(self, station: _Station, patience: float | None = None) -> CallFuture[Any] | None:
+        """Waits for a call and marks it as sent; None if the worker is to end, or there is none in so many seconds."""
         while True:
             while self._backlog:
                 try:
@@ -265,24 +325,30 @@ class PairPool(Pool):
             self._idle.append(station)
             self._look_again()
             try:
-                rung = bool(self._wait(station, station.alarm))
+                rung = bool(self._wait(station, station.alarm, timeout=patience))
+                gone = not rung and (patience is None or station.connection.poll(0))
             except _Gone:
-                rung = False
-            if not rung:  # it has nothing to say while it has nothing to do: it is gone
-                try:
-                    self._idle.remove(station)
-                except ValueError:  # somebody has taken it out, and rings: for another one now
-                    station.alarm.recv_bytes()
-                    self._ring_one()
+                rung, gone = False, True
+            listed = True
+            try:
+                self._idle.remove(station)
+            except ValueError:  # somebody has taken it out, and rings
+                listed = False
+            if rung or not listed:
+                station.alarm.recv_bytes()
+            if gone:  # it has nothing to say while it has nothing to do
+                if not listed:
+                    self._ring_one()  # for another one now
                 raise _Gone
-            station.alarm.recv_bytes()
+            if not rung and listed:
+                return None
 
     def _look_again(self) -> None:
         """For a thread that has just become idle: whoever looked for one before has not seen it."""
         if self._backlog or self.defect is not None or (self.closing and not self.calls):
             self._ring_one()
 
-    def _wait(self, station: _Station, *others: Any) -> list[Any]:
+    def _wait(self, station: _Station, *others: Any, timeout: float | None = None) -> list[Any]:
         """Waits for the worker, or one of `others`; returns what of these is ready.
 
         Raises:
@@ -292,7 +358,12 @@ class PairPool(Pool):
 
         assert station.worker is not None
         sentinels = list(station.worker.sentinels())
-        ready = wait([station.connection, *others, *sentinels])
+        try:
+            ready = wait([station.connection, *others, *sentinels], timeout)
+        except (OSError, ValueError):
+            if station in self._stations:
+                raise
+            raise _Gone from None  # which was found out, and seen to, while a finaliser waited here
         ended = station.connection not in ready and any(sentinel in ready for sentinel in sentinels)
         if ended and not station.connection.poll(0):
             raise _Gone
@@ -305,6 +376,9 @@ class PairPool(Pool):
             raise _Gone from None
 
     def _send_call(self, station: _Station, call: CallFuture[Any]) -> None:
+        station.amid = True
+        station.since = clock.monotonic()
+        station.call = call
         body = call._body
         call._body = None
         try:
@@ -316,6 +390,11 @@ class PairPool(Pool):
                 self._send_parcel(station, body)
         except OSError:
             raise _Gone from None
+        with station.lock:
+            station.delivered = True
+            if station.asked:
+                self._send_request(station, call)
+        station.amid = False
 
     def _receive(self, station: _Station, call: CallFuture[Any] | None = None) -> None:
         """Receives frames until the one that ends `call`, or the first if there is none.
@@ -340,25 +419,29 @@ class PairPool(Pool):
             kind &= ~LAST
         if kind in (PLAIN, VALUE, VALUE_PARCEL, ERROR):
             self.finished += 1
+            if kind != VALUE_PARCEL:
+                self._let_go(station)
             if kind == ERROR:
                 value: Any = None
                 error: BaseException | None = self._error_in(body)
             elif kind == VALUE_PARCEL:
                 value, error = self._decoded(self._receive_parcel, station)
-                if isinstance(error, ConnectionLost):
+                if type(error) is ConnectionLost:
                     raise _Gone from None
+                self._let_go(station)
             else:
                 value, error = self._decoded(marshal.loads if kind == PLAIN else self._decode, body)
             self._end(number, value, error)
         elif kind == READY:
             station.ready = True
+            station.amid = False
             if audience.present:
                 audience.worker_started(self.owner(), station.worker.name)
         elif kind == LEAVING:
             station.leaving = True
         elif kind == UNFIT:
             station.unfit = self._error_in(body)
-            self._report_unfit(station.unfit)
+            self._report_unfit(station.unfit, station.worker)
         elif kind == FAILED:
             station.failure = self._error_in(body)
             raise _Gone
@@ -402,9 +485,11 @@ class PairPool(Pool):
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _bury(self, station: _Station, call: CallFuture[Any] | None) -> None:
-        """Takes in the end of a worker."""
-        worker = station.worker
+    def _bury(self, station: _Station) -> None:
+        """Takes in the end of a worker, once."""
+        worker, call = station.worker, station.call
+        if station not in self._stations:
+            return
         assert worker is not None
         if not (station.leaving or station.unfit):
             worker.kill()  # first: if it has not ended, it has lost its voice, and would be waited for in vain
@@ -439,7 +524,7 @@ class PairPool(Pool):
         if audience.present:
             audience.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:
-            loss.add_note(self.UNGUARDED)
+            loss.add_note(self.unguarded)
         if not self._mourn(loss, ready=station.ready):
             return
         if call is not None:
@@ -448,6 +533,9 @@ class PairPool(Pool):
         self._wake()
 
     def _ask(self, future: CallFuture[Any]) -> bool:
+        return undisturbed(lambda: self._ask_now(future))
+
+    def _ask_now(self, future: CallFuture[Any]) -> bool:
         for station in list(self._stations):
             with station.lock:
                 if station.call is future:

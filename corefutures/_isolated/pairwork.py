@@ -28,7 +28,7 @@ from corefutures._isolated.frames import (
 from corefutures._isolated.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures._isolated.plain import CallReader
 from corefutures._isolated.worker import Reporter, interrupts
-from corefutures._originals import clock, system
+from corefutures._originals import clock, original, system
 from corefutures._stopping import ask_by
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -86,7 +86,7 @@ def serve_pair(
     # Nobody waits for it: who finds it taken knows nothing newer, and may be a handler that interrupts its holder.
     reading = _thread.allocate_lock()
     reading.acquire()
-    spoken = _speaks(connection)
+    spoken, header = _speaks(connection), FRAME.pack
 
     def probe() -> bool:
         nonlocal asked
@@ -110,7 +110,10 @@ def serve_pair(
         return 0 != asked == number
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
-        send_frame(connection, kind, number, body)
+        if len(body) <= SHORT:
+            connection.send_bytes(header(len(body), kind, number) + body)
+        else:
+            send_frame(connection, kind, number, body)
 
     ask_by(probe)
     if prepare is not None:
@@ -184,9 +187,12 @@ def _speaks(connection: Connection) -> Callable[[], bool]:
         return lambda: connection.poll(0)
     import select
 
-    if not hasattr(select, "poll"):
+    make: Any = getattr(select, "poll", None)
+    if not isinstance(make, type(len)):  # gevent's waits for a loop, which a worker does without; eventlet's is none
+        make = getattr(original("select"), "poll", None)
+    if make is None:
         return lambda: connection.poll(0)
-    poll = select.poll()
+    poll = make()
     poll.register(connection.fileno(), select.POLLIN)
     return lambda: bool(poll.poll(0))
 

@@ -7,17 +7,17 @@ or plain memory), so a killed process leaves nothing behind.
 
 from __future__ import annotations
 
+import copyreg
 import errno
 import mmap
 import os
 import pickle
 import sys
 from struct import Struct
-from types import FunctionType
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize, getweakrefcount
 
 from corefutures._descriptors import lifted
-from corefutures._isolated.plain import plain_call
+from corefutures._isolated.plain import NAMED, plain_call
 from corefutures._originals import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -68,6 +68,10 @@ _FILES_AT_MOST: Final = 200  # of one segment: no message takes more than 253 de
 _LEFT_TO_OTHERS: Final = 64
 _spooled: set[int] = set()
 
+#: What is to be done when objects go, as far as `weakref.finalize` was told.
+_finalizers: Final[Mapping[Any, Any]] = getattr(finalize, "_registry", {})
+_room_for_references: Final = type.__dict__["__weakrefoffset__"].__get__
+
 
 # ── parcels ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,21 +86,25 @@ class Segment:
     Thread safety: one thread at a time may have it spooled; anybody may ask what it holds meanwhile.
     """
 
-    __slots__ = ("__weakref__", "files", "pieces", "size")
+    __slots__ = ("__weakref__", "files", "pieces")
 
     def __init__(self, pieces: Sequence[Buffer], *, spool: bool) -> None:
-        self.size = sum([len(piece) for piece in pieces])
-        self.files: list[tuple[int, int]] = []  # memfds, and how much is in each
-        self.pieces: list[Buffer] = []
+        self.files: Sequence[tuple[int, int]] = ()  # memfds, and how much is in each
         if spool and len(_spooled) < _SPOOLED_AT_MOST:
             try:
                 self.files = _spool(pieces, sparing=True)
+                self.pieces: list[Buffer] = []
                 return
             except OSError:  # no descriptor or no memory to be had: it waits in ours
                 pass
         self.pieces = [piece if type(piece) is bytes else _snapshot(piece) for piece in pieces]
 
-    def spool(self) -> list[tuple[int, int]]:
+    @property
+    def size(self) -> int:
+        """How many bytes that is."""
+        return sum(map(len, self.pieces)) + sum([size for _, size in self.files])
+
+    def spool(self) -> Sequence[tuple[int, int]]:
         """Returns the descriptors of the memfds that hold everything, and how much is in each; they stay ours.
 
         Raises:
@@ -132,8 +140,12 @@ class Segment:
         _fill(self.files[0][0], memoryview(part), 0)
         return bytes(part)
 
+
+class _Files(list["tuple[int, int]"]):
+    """Memfds, and how much is in each; closed when nobody refers to this any more."""
+
     def __del__(self) -> None:
-        for descriptor, _ in getattr(self, "files", ()):
+        for descriptor, _ in self:
             _spooled.discard(descriptor)
             system.close(descriptor)
 
@@ -202,7 +214,7 @@ class Parcel:
         self.buffers = []
 
 
-def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
+def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> _Files:
     """Writes `pieces` into memfds: one, unless files must not be so large.
 
     Args:
@@ -243,7 +255,7 @@ def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> list[tuple[int, int]]:
             system.close(descriptor)
         raise
     _spooled.update([descriptor for descriptor, _ in files])
-    return files
+    return _Files(files)
 
 
 def _new_file(*, sparing: bool) -> int:
@@ -286,10 +298,17 @@ def _snapshot(content: Buffer) -> Buffer:
 
 
 def private_memory(size: int) -> memoryview:
-    """Returns memory of this process alone; in huge pages if it is large: filling small ones takes far longer."""
+    """Returns memory of this process alone; in huge pages if it is large: filling small ones takes far longer.
+
+    Raises:
+        MemoryError: There is none.
+    """
     if sys.platform != "linux" or size < _HUGE:
         return memoryview(bytearray(size))
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:  # this process may have no more mappings: Python finds memory elsewhere, or says that there is none
+        return memoryview(bytearray(size))
     try:
         memory.madvise(mmap.MADV_HUGEPAGE)
     except OSError:  # a kernel that was built without them
@@ -331,10 +350,13 @@ def open_parcel(label: memoryview, descriptors: Sequence[int]) -> Any:
 
 def _private_copy(files: list[tuple[int, int]], *, read_only: bool) -> memoryview:
     """Returns memory with the content of memfds: this process's own, and no descriptor is held for it."""
+    copy = None
     if len(files) == 1 and sys.platform == "linux" and sys.version_info >= (3, 13):
-        # Pages are copied when they are written to.
-        copy = memoryview(mmap.mmap(*files[0], flags=mmap.MAP_PRIVATE, trackfd=False))
-    else:
+        try:  # pages are copied when they are written to
+            copy = memoryview(mmap.mmap(*files[0], flags=mmap.MAP_PRIVATE, trackfd=False))
+        except OSError:  # see `private_memory`
+            pass
+    if copy is None:
         copy = private_memory(sum([size for _, size in files]))
         start = 0
         for descriptor, size in files:
@@ -362,40 +384,57 @@ class _Stream:
         self._rest = memoryview(b"")  # of a part in memory
         self._file = (-1, 0, 0)  # of another part: what is left of it
 
-    def readinto(self, target: Any) -> int:
-        whole = memoryview(target).cast("B")
-        done = 0
-        while done < len(whole):
-            if self._rest:
-                part = self._rest[: len(whole) - done]
-                whole[done : done + len(part)] = part
-                self._rest = self._rest[len(part) :]
-                done += len(part)
-                continue
+    def peek(self, _: int) -> Buffer:
+        """Returns what comes next, at least one byte of it unless there is none, and leaves it to be read."""
+        while not self._rest:
             descriptor, offset, end = self._file
-            if offset < end and len(whole) - done < _SHORT:
+            if offset < end:
                 self._rest = memoryview(bytearray(min(end - offset, _SHORT)))
                 _fill(descriptor, self._rest, offset)
                 self._file = descriptor, offset + len(self._rest), end
-            elif offset < end:
-                size = min(end - offset, len(whole) - done)
-                _fill(descriptor, whole[done : done + size], offset)
-                self._file = descriptor, offset + size, end
-                done += size
+            elif not self._begin_next():
+                break
+        return self._rest
+
+    def _begin_next(self) -> bool:
+        """Goes on to the next part; returns whether there is one."""
+        for part in self._parts:
+            if isinstance(part, tuple):
+                self._file = part[0], 0, part[1]
             else:
-                following = next(self._parts, None)
-                if following is None:
-                    break
-                if isinstance(following, tuple):
-                    self._file = following[0], 0, following[1]
-                else:
-                    self._rest = memoryview(following)
+                self._rest = memoryview(part)
+            return True
+        return False
+
+    def readinto(self, target: Any) -> int:
+        whole = memoryview(target)
+        size, done = len(whole), 0
+        while done < size:
+            rest = self._rest
+            if rest:
+                part = rest[: size - done]
+                whole[done : done + len(part)] = part
+                self._rest = rest[len(part) :]
+                done += len(part)
+                continue
+            descriptor, offset, end = self._file
+            if offset < end:
+                if size - done < _SHORT:
+                    self.peek(0)
+                    continue
+                count = min(end - offset, size - done)
+                _fill(descriptor, whole[done : done + count], offset)
+                self._file = descriptor, offset + count, end
+                done += count
+            elif not self._begin_next():
+                break
         return done
 
     def read(self, size: int) -> bytes:
-        if size <= len(self._rest):
-            part, self._rest = self._rest[:size], self._rest[size:]
-            return bytes(part)
+        rest = self._rest
+        if size <= len(rest):
+            self._rest = rest[size:]
+            return bytes(rest[:size])
         content = bytearray(size)
         return bytes(memoryview(content)[: self.readinto(content)])
 
@@ -406,17 +445,64 @@ class _Stream:
 # ── encoding ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Kept:
+    """The body of a call that may only name what its arguments hold, and these, to be kept until the call has ended."""
+
+    __slots__ = ("body", "call")
+
+    def __init__(self, body: Any, call: Any) -> None:
+        self.body = body
+        self.call = call
+
+
+class _Reducers(dict["type", "Any"]):
+    """A pickler's table: the reducer of each class, found when it is met; unlike a pickler it says what was met.
+
+    Args:
+        tables: Reducers, of which later ones come first; copyreg's if there are none.
+    """
+
+    def __init__(self, tables: Sequence[Reducers]) -> None:
+        super().__init__()
+        self._tables = tables
+        self.passing: list[type] = []  # classes that are here for this dump only
+        self._naming = False  # an object was met whose pickle may only name what the object holds
+
+    def __missing__(self, kind: type) -> Any:
+        from corefutures._isolated.reducing import find  # here for start-up time only
+
+        reducer, lasting, naming = find(kind, self._tables or (copyreg.dispatch_table,))
+        if not self._tables and kind in copyreg.dispatch_table:  # another may take its place
+            lasting = False
+        self[kind] = reducer
+        if naming:
+            self._naming = True
+        if naming or not lasting:
+            self.passing.append(kind)
+        return reducer
+
+    def end_dump(self) -> bool:
+        """Returns whether an object was met whose pickle may only name what the object holds."""
+        for kind in self.passing:
+            del self[kind]
+        self.passing.clear()
+        naming, self._naming = self._naming, False
+        return naming
+
+
 class Encoder:
     """Makes bodies of objects.
 
     Args:
         reducers: Returns the tables of reducers to be used, of which later ones come first; asked once, when the first
-            object is to be pickled. What is added to them afterwards counts from then on. copyreg's if None.
+            object is to be pickled. What is added to them afterwards counts from then on. copyreg's if None, and NumPy
+            arrays are as any object then.
         pickler: The class to pickle with; the standard one if None. Its attribute `aside` is set to a list: a
             `PickleBuffer` that is entered there, with content to go in its place or None, may go beside the pickle,
             and then arrives as any buffer; all others arrive as bytes or bytearrays.
         spool: Whether parcels are written into memfds, where there are such.
         parcel: Makes a parcel of its stream and its buffers.
+        refusal: Makes what is raised for an object that can't be pickled, of that and of what pickling raised.
 
     Thread safety: may be called from several threads at once, and from a `__reduce__` that it has called.
     """
@@ -427,7 +513,9 @@ class Encoder:
         pickler: Any = None,
         spool: bool = True,
         parcel: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Parcel,
+        refusal: Callable[[Any, Exception], Exception] | None = None,
     ) -> None:
+        self._refusal = refusal
         self._reducers = reducers
         self._spool = spool and hasattr(os, "memfd_create")
         self._pickler = pickler
@@ -443,8 +531,8 @@ class Encoder:
         """Whether functions and classes that can't be imported travel as they are: with cloudpickle."""
         return self._pickler is not None
 
-    def __call__(self, obj: Any) -> Any:
-        """Returns `obj` as a body, or as a parcel if it is large.
+    def __call__(self, obj: Any, is_call: bool = False) -> Any:
+        """Returns `obj` as a body, or as a parcel if it is large; or `Kept`, if it is a call to be kept.
 
         Raises:
             BaseException: Whatever pickling raises.
@@ -454,43 +542,57 @@ class Encoder:
         except IndexError:
             picklery = self._make_picklery(self._segment)
         else:  # unless somebody has added a reducer meanwhile, or imported NumPy
-            if picklery.tables != picklery.copies or picklery.awaited in sys.modules:
+            if (
+                picklery.tables != picklery.copies or picklery.awaited in sys.modules
+                if picklery.tables
+                else picklery.registered != len(copyreg.dispatch_table)
+            ):
                 picklery = self._make_picklery(self._segment)
         try:
             picklery.pickler.dump(obj)
-        except BaseException:
+        except BaseException as exc:
             picklery.drop()  # its memo is wrong now
-            raise
+            if self._refusal is None or not isinstance(exc, Exception):
+                raise
+            raise self._refusal(obj, exc) from exc
+        if picklery.passing or _finalizers:
+            naming = picklery.reducers.end_dump()
+            if is_call and (naming or _are_watched(obj[1])):
+                return Kept(self._all_of(picklery), obj)
         if picklery.is_more:
-            return self._body_of(*self._taken_from(picklery))
-        body, picklery.tiny = picklery.tiny, b""
+            return self._all_of(picklery)
+        body, picklery.small = picklery.small, b""
         picklery.pickler.clear_memo()
-        self._idle.append(picklery)
-        return body
+        size = len(body)
+        if size <= _TINY or sys.getsizeof(picklery.pickler) <= _GROWN:
+            self._idle.append(picklery)
+        else:
+            picklery.drop()
+        return body if size <= INLINE_LIMIT else self._body_of([body], [])
 
-    def _taken_from(self, picklery: _Picklery) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
-        """Returns what was written, and keeps the picklery unless it has grown."""
-        taken = picklery.take()
+    def _all_of(self, picklery: _Picklery) -> Any:
+        """Returns what was written as a body, whatever its size, and keeps the picklery unless it has grown."""
+        pieces, buffers = picklery.take()
         if sys.getsizeof(picklery.pickler) <= _GROWN:
             self._idle.append(picklery)
         else:
             picklery.drop()
-        return taken
+        return self._body_of(pieces, buffers)
 
     def _body_of(self, pieces: list[Buffer | Segment], buffers: list[tuple[Any, bool]]) -> Any:
-        if len(pieces) == 1 and not buffers and type(piece := pieces[0]) is bytes and len(piece) <= INLINE_LIMIT:
-            return piece
         stream: list[Segment] = []
-        rest: list[Buffer] = []
-        for piece in pieces:
-            if isinstance(piece, Segment):
-                if rest:
-                    stream.append(self._small_segment(rest))
-                    rest = []
-                stream.append(piece)
-            else:
-                rest.append(piece)
-        if not stream and not buffers and sum(map(len, rest)) <= INLINE_LIMIT:
+        rest: list[Any] = pieces
+        if Segment in map(type, pieces):
+            rest = []
+            for piece in pieces:
+                if isinstance(piece, Segment):
+                    if rest:
+                        stream.append(self._small_segment(rest))
+                        rest = []
+                    stream.append(piece)
+                else:
+                    rest.append(piece)
+        elif not buffers and sum(map(len, pieces)) <= INLINE_LIMIT:  # type: ignore[arg-type]
             return b"".join(rest)
         if rest:
             stream.append(self._small_segment(rest))
@@ -515,14 +617,16 @@ class Encoder:
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Returns a call as a body or parcel for `CallReader`: function and arguments, and keywords if there are any.
 
+        A call of which something may go with its arguments, which it only names, is returned as `Kept`.
+
         Raises:
             BaseException: Whatever pickling raises.
         """
-        if not kwargs and type(fn) is FunctionType and self._pickler is None:
+        if not kwargs and type(fn) in NAMED and self._pickler is None:
             body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
-        return self((fn, args, kwargs) if kwargs else (fn, args))
+        return self((fn, args, kwargs) if kwargs else (fn, args), True)
 
     def _make_picklery(self, segment: Callable[[Buffer], Segment] | None) -> _Picklery:
         if self._tables is None:
@@ -545,8 +649,8 @@ class Encoder:
 class _Picklery:
     """A pickler with its reducers, its output and its buffers.
 
-    The pickler writes large content as it is, with no copy of its own in between. What it writes of a tiny object, and
-    of nothing else, is `tiny` as a whole.
+    The pickler writes large content as it is, with no copy of its own in between. What it writes of a small object, and
+    of nothing else, is `small` as a whole.
     """
 
     def __init__(
@@ -559,7 +663,7 @@ class _Picklery:
         self._segment = segment
         self._copies = copies  # bytes, too; or else they are kept as they are, and so once, whoever waits with them
         self._segments = 0  # made for this dump
-        self.tiny = b""  # what was written last, if that is no more than `_TINY`
+        self.small = b""  # what was written last, in pieces of no more than `INLINE_LIMIT`
         self.is_more = False  # there are others as well, or buffers
         self._pieces: list[Buffer | Segment] = []
         self._buffers: list[tuple[Any, bool]] = []
@@ -573,19 +677,20 @@ class _Picklery:
         numpy = sys.modules.get("numpy") if tables else None
         self._array = getattr(numpy, "ndarray", None)
         self.awaited = "numpy" if tables and self._array is None else ""  # a module whose import counts
-        if tables:
-            merged: dict[type, Any] = {} if self._array is None else {self._array: self._reduce_array}
-            for table in tables:
-                merged.update(table)
-            self.pickler.dispatch_table = merged
+        self.registered = len(copyreg.dispatch_table)
+        self.reducers = _Reducers(self.tables)
+        self.passing = self.reducers.passing
+        if self._array is not None:
+            self.reducers[self._array] = self._reduce_array
+        pickler.dispatch_table = self.reducers
 
     def take(self) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
         """Returns the pickle, in pieces, and what goes beside it; another object may be pickled then."""
         self.pickler.clear_memo()
         pieces, self._pieces = self._pieces, []
-        if self.tiny:
-            pieces.append(self.tiny)
-            self.tiny = b""
+        if self.small:
+            pieces.append(self.small)
+            self.small = b""
         buffers, self._buffers = self._buffers, []
         self._aside.clear()
         self._segments = 0
@@ -597,23 +702,26 @@ class _Picklery:
         self.pickler = None
 
     def write(self, piece: Buffer | pickle.PickleBuffer) -> None:
-        if type(piece) is bytes and len(piece) <= _TINY:
-            self.tiny += piece
-        else:
-            self._write_more(piece)
+        if type(piece) is bytes:
+            if len(piece) <= INLINE_LIMIT:
+                self.small += piece
+                return
+            if len(piece) < LARGE or not self._copies:
+                if self.small:
+                    self._pieces.append(self.small)
+                    self.small = b""
+                self._pieces.append(piece)
+                self.is_more = True
+                return
+        self._write_more(piece)
 
     def _write_more(self, piece: Buffer | pickle.PickleBuffer) -> None:
         self.is_more = True
-        if self.tiny:
-            self._pieces.append(self.tiny)
-            self.tiny = b""
+        if self.small:
+            self._pieces.append(self.small)
+            self.small = b""
         content: Buffer = piece.raw() if isinstance(piece, pickle.PickleBuffer) else piece
-        if (
-            len(content) >= LARGE
-            and self._segment is not None
-            and self._segments < _LARGE_AT_MOST
-            and (self._copies or type(content) is not bytes)
-        ):
+        if len(content) >= LARGE and self._segment is not None and self._segments < _LARGE_AT_MOST:
             self._segments += 1
             self._pieces.append(self._segment(content))
         else:  # a memoryview is of memory that the pickler has only now
@@ -642,6 +750,12 @@ class _Picklery:
         self._segments += 1
         self._buffers.append((self._segment(raw), not raw.readonly))
         return False
+
+
+def _are_watched(args: tuple[Any, ...]) -> bool:
+    """Returns whether something may be done when an argument goes, or an item of a chunk: it is referred to weakly."""
+    columns = [arg for arg in args if type(arg) is list and arg and _room_for_references(type(arg[0]))]
+    return any(any(map(getweakrefcount, column)) for column in (args, *columns))
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────

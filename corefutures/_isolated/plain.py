@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import sys
 from marshal import dumps, loads
+from types import BuiltinFunctionType, FunctionType
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FunctionType
     from typing import Any, Final
 
+#: Types of what can be known by its name.
+NAMED: Final = (FunctionType, BuiltinFunctionType)
 #: Types of which every pickler makes the same, whatever the reducers: nothing could be asked about them.
 SCALARS: Final = frozenset({int, float, bool, complex, type(None)})
 #: The same holds for text and bytes, of which longer ones than this are left to picklers.
@@ -31,7 +33,7 @@ _beginnings: dict[tuple[str, str], bytes] = {}
 _KEPT: Final = 1 << 12
 
 
-def plain_call(fn: FunctionType, args: tuple[Any, ...], limit: int) -> bytes | None:
+def plain_call(fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...], limit: int) -> bytes | None:
     """Returns the body of a call if it is plain and at most `limit` bytes long, None otherwise."""
     for arg in args:
         kind = type(arg)

@@ -16,11 +16,10 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
+from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import audience
-from corefutures._control import Place, Stats, total
 from corefutures._descriptors import standard_taken
 from corefutures._exceptions import (
     BrokenExecutor,
@@ -35,17 +34,20 @@ from corefutures._isolated import exiting
 from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
 from corefutures._isolated.future import CallFuture, check_call
 from corefutures._isolated.killing import PAUSE, Limits, kill
-from corefutures._isolated.payload import split_error
+from corefutures._isolated.payload import Kept, split_error
 from corefutures._living import Living
 from corefutures._locking import Lock
-from corefutures._loops import for_each
+from corefutures._loops import class_name, comes_again, for_each
 from corefutures._originals import clock
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
-    from corefutures._control import Room
+    from corefutures._control import Place, Room, Stats
     from corefutures._isolated.crew import Recruiter, Worker
     from corefutures._isolated.logs import LogCollector
     from corefutures._isolated.looking import Occupation
@@ -57,6 +59,8 @@ REPLACE: Final = "replace"
 
 #: A crash loop: this many losses in a row, and more than two for each place, without a call that ends in between.
 _CRASH_LOOP: Final = 5
+#: Seconds that a process whose initializer has failed gets for its end, before its pool breaks and stops all.
+_LAST_WORDS: Final = 1.0
 #: Seconds in which calls are interrupted.
 _PATIENCE: Final = 1.0
 
@@ -66,10 +70,17 @@ NEEDS_ANOTHER_START: Final = (
     " the pool with mp_context='forkserver' or 'spawn'"
 )
 
+#: Seconds between looks at what foreign code in a thread of ours waits for: it may end elsewhere.
+_LOOK: Final = 0.01
+#: Callbacks that may wait within each other, in a thread of ours.
+_DEEP: Final = 10
+
 #: So many calls are named in a message.
 _NAMED: Final = 10
 
-_pools: Living[Pool] = Living()
+_pools: Living = Living()
+#: In a forked child: the arguments of calls of its parent, which still needs what they hold.
+_kept_by_parent: list[Any] = []
 
 
 class Pool(ABC):
@@ -116,6 +127,7 @@ class Pool(ABC):
         logs: LogCollector | None = None,
         hire_ahead: bool = False,
         name: str = "process pool",
+        hint: str = "",
     ) -> None:
         self.at_exit = at_exit
         self.kill_on_cancel = kill_on_cancel
@@ -128,6 +140,8 @@ class Pool(ABC):
         self._tally: defaultdict[tuple[str, int], int] = defaultdict(int)
         self.size = size
         self.name = name
+        self._hint = hint  # told with errors that may come of how the workers were started
+        self.unguarded = f"{self.UNGUARDED} {hint}".rstrip()
         self._encode = encode
         self._decode = decode
         self._broken_type = broken
@@ -147,6 +161,9 @@ class Pool(ABC):
         self._taken = 0  # how many calls were entered
         self._prepare: Callable[[CallFuture[Any]], object] | None = None  # what is done with a call before that
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
+        self.untold: deque[CallFuture[Any]] = deque()  # ended, and a thread of ours is still to tell of it
+        # Threads of ours in which so many callbacks wait, each within the last, that no more are begun: see `untold`.
+        self.deep: set[int] = set()
         self.in_hand: list[CallFuture[Any]] = []  # taken off, and about to end or be told of: a forked child does it
         self._backlog: deque[CallFuture[Any]] = deque()  # of `calls` those that were not sent, in order
         self.closing = False  # takes no more calls
@@ -191,12 +208,26 @@ class Pool(ABC):
             return self._submit_in_place(fn, args, kwargs)
         try:
             body = self._encode.call(fn, args, kwargs)
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
+            if not (issubclass(type(exc), Exception) or comes_again(exc, self._try_to_encode, fn, args, kwargs)):
+                raise  # of a signal handler
             from corefutures._isolated.unpicklable import explain  # here for start-up time only
 
-            explain(exc, self._encode, fn, args, kwargs)
+            told = exc, self._encode, fn, args, kwargs
+            try:
+                explain(*told)
+            except BaseException as other:  # of an argument's own repr, say: it is told as it is
+                if not (issubclass(type(other), Exception) or comes_again(other, explain, *told)):
+                    raise
+            finally:
+                del told  # no cycle
             return self._fail_at_once(fn, exc, place)
+        kept = None
+        if type(body) is Kept:
+            kept, body = body.call, body.body
         future: CallFuture[Any] = CallFuture(self, body)
+        if kept is not None:
+            future._kept = kept
         try:
             if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = place.leave
@@ -228,6 +259,8 @@ class Pool(ABC):
 
     def _submit_in_place(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Takes a call if there is room, or once there is."""
+        from corefutures._control import Place  # here for start-up time only
+
         assert self._room is not None
         place = Place(self._room)
         try:
@@ -238,6 +271,13 @@ class Pool(ABC):
         except BaseException:
             place.leave()
             raise
+
+    def _try_to_encode(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        body = self._encode.call(fn, args, kwargs)
+        if isinstance(body, Kept):
+            body = body.body
+        if not isinstance(body, bytes):
+            body.close()
 
     def _bound(self, number: int) -> int:
         """Returns a number that no call's exceeds, and `number` doesn't if it is a call's; for who checks that."""
@@ -272,7 +312,7 @@ class Pool(ABC):
             future._cf_observed.finished = clock.perf_counter()
         try:
             future._cf_settle(result, error)
-            if error is not None and not isinstance(error, Exception):  # meant for this thread
+            if error is not None and not issubclass(type(error), Exception):  # meant for this thread
                 raise error
         finally:
             del error
@@ -306,7 +346,7 @@ class Pool(ABC):
         """Takes a cancelled call off the table; does nothing the second time."""
         if self.calls.pop(future._number, None) is not None:
             self.count("cancelled")
-        if self.closing:
+        if self.closing and not self.calls:
             self._wake()
 
     def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
@@ -409,6 +449,8 @@ class Pool(ABC):
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
+        from corefutures._control import Stats, total  # here for start-up time only
+
         calls = list(self.calls.values())
         failed, cancelled = self._counted("failed"), self._counted("cancelled")
         submitted = self._taken + self._counted("unnumbered")  # these could not be sent, or ran where they came from
@@ -610,6 +652,8 @@ class Pool(ABC):
             self.break_(f"a thread that serves the {self.name} could not be started", failure)
             self._end_workers("kill")
             self._close_ours()
+        elif self._logs is not None and self._logs.is_deaf():
+            self.break_(f"the thread that reads what the workers of the {self.name} log could not be started", failure)
         elif len(self._crew):
             return failure if not isinstance(failure, Exception) else None  # the others do it
         elif len(self.calls) > 1 or ours:
@@ -630,9 +674,13 @@ class Pool(ABC):
         elif self.forced and not len(self._crew) and self.calls:
             self.break_(f"the {self.name} was forcefully shut down", None)
 
-    def _report_unfit(self, error: BaseException) -> None:
-        """The initializer failed in a worker: said at once, whenever that ends."""
+    def _report_unfit(self, error: BaseException, worker: Worker | None) -> None:
+        """The initializer failed in a worker: said when that has ended, and so written its log, or soon in any case."""
         if self.calls or not self.closing:
+            if worker is not None and worker.pid is not None:
+                from multiprocessing.connection import wait  # here for start-up time only
+
+                wait(worker.sentinels(), _LAST_WORDS)
             self.break_(f"the initializer of a worker of the {self.name} failed", error)
 
     def _do_without(self, failure: BaseException) -> None:
@@ -647,7 +695,7 @@ class Pool(ABC):
             loss: Says which worker and how.
             ready: Whether it had finished starting.
         """
-        hint = "" if ready else f". {self.UNGUARDED}"
+        hint = "" if ready else f". {self.unguarded}"
         self.count("lost")
         if self.forced:
             self.break_(f"the {self.name} was forcefully shut down", loss)
@@ -695,6 +743,50 @@ class Pool(ABC):
             finally:
                 self.in_hand.remove(future)
 
+    def _tell(self) -> None:
+        """Tells of calls that were ended where it could not be done; for threads of ours."""
+        while self.untold and threading.get_ident() not in self.deep:
+            try:
+                future = self.untold[0]
+                future._announce_safely()  # which does nothing twice, also if a callback waits and we come again
+                self.untold.remove(future)  # only now: a child that is forked before it tells of what it finds there
+            except (IndexError, ValueError):  # another thread has
+                pass
+
+    def _serve_meanwhile(
+        self, depth: int, enough: Callable[[], bool], deadline: float | None, go_on: Callable[[float], object]
+    ) -> None:
+        """Goes on in a thread of ours in which foreign code, a callback or finaliser, waits.
+
+        Args:
+            depth: How often that is so in this thread, this time included.
+            enough: Returns whether it need wait no longer.
+            deadline: When it waits no longer, by `time.monotonic`.
+            go_on: Does what there is to do, and sleeps for so many seconds at most.
+
+        Raises:
+            RuntimeError: It is so too often.
+        """
+        if depth > 2 * _DEEP:
+            raise RuntimeError(
+                f"{depth} callbacks or finalisers wait for calls in a thread of the {self.name}, each within the last"
+            )
+        thread = threading.get_ident()
+        try:
+            if depth > _DEEP:
+                self.deep.add(thread)
+            self._hire_in_place()
+            while not enough():
+                left = _LOOK if deadline is None else min(_LOOK, deadline - clock.monotonic())
+                if left <= 0:
+                    break
+                go_on(left)
+        except BaseException as exc:
+            self.break_(f"the thread that serves the {self.name} failed", exc)
+        finally:
+            if depth <= _DEEP + 1:
+                self.deep.discard(thread)
+
     def _decoded(self, decode: Callable[[Any], Any], body: Any) -> tuple[Any, BaseException | None]:
         """Returns what `decode` makes of a result, or what that raised; never raises."""
         try:
@@ -707,10 +799,10 @@ class Pool(ABC):
         """Returns the exception in the body of an ERROR frame; if it can't be decoded, what that raised."""
         try:
             error = self._rebuild(body)
-            if isinstance(error, AttributeError) or type(error).__name__ == "NotShareableError":
+            if issubclass(type(error), AttributeError) or class_name(error) == "NotShareableError":
                 from corefutures._isolated.unpicklable import explain_missing  # here for start-up time only
 
-                explain_missing(error, self._encode)
+                explain_missing(error, self._encode, self._hint)
             return error
         except BaseException as exc:
             add_note(exc, "raised while the exception of a call was unpickled")
@@ -722,7 +814,7 @@ class Pool(ABC):
         try:
             error: BaseException = self._decode(pickled)
             if not isinstance(error, BaseException):
-                error = TypeError(f"unpickling an exception gave a {type(error).__name__}")
+                error = TypeError(f"unpickling an exception gave a {class_name(error)}")
         except BaseException as exc:
             error = exc
             add_note(error, "raised while the exception of a call was unpickled; its traceback is the cause")
@@ -849,6 +941,7 @@ class Pool(ABC):
         """In a forked child (E11): the calls belong to the parent; here, their futures fail."""
         self.lock = Lock()
         self._hirings.clear()
+        self.deep.clear()
         futures = self._unfinished()
         try:
             self._close_ours(in_child=True)
@@ -859,6 +952,9 @@ class Pool(ABC):
         self._opened = False
         for future in futures:
             future._cf_renew_lock()
+            if future._kept is not None:
+                _kept_by_parent.append(future._kept)  # their finalisers are the parent's to run
+                future._kept = None
         self.break_(f"the {self.name} belongs to the process that this one was forked from", None)
         for future in futures:  # also those that had left the table
             if not future._cf_settle(None, self._broken_error()):
@@ -866,7 +962,7 @@ class Pool(ABC):
 
     def _unfinished(self) -> list[CallFuture[Any]]:
         """Returns every call that has not ended, or is still to be told of: for a forked child, where nothing moves."""
-        return [*self.calls.values(), *self.in_hand]
+        return [*self.calls.values(), *self.in_hand, *self.untold]
 
 
 class _Hiring(Future[None]):
@@ -876,6 +972,11 @@ class _Hiring(Future[None]):
         super().__init__()
         self.thread = threading.get_ident()  # who wants them
         self.ours = ours  # that is a thread of the pool
+
+    def _cf_await_end(self, timeout: float | None) -> None:
+        self._cf_sleep_until_end(
+            timeout
+        )  # in a thread of the pool as well: it starts workers, and waits for nothing more
 
     def over(self, failure: BaseException | None) -> None:
         """Ends it, unless an interrupt has done so."""
@@ -910,8 +1011,19 @@ def _end_with_interpreter() -> None:
     pools = _pools.all()
     try:
         for_each(_close_at_exit, pools)
+    except KeyboardInterrupt:
+        for_each(lambda pool: pool.interrupt(), pools)
+        raise
     finally:
-        for_each(lambda pool: pool.finish(), pools)
+        for_each(partial(_finish_at_exit, pools), pools)
+
+
+def _finish_at_exit(pools: list[Pool], pool: Pool) -> None:
+    try:
+        pool.finish()
+    except KeyboardInterrupt:  # nobody waits for any of them any more
+        for_each(lambda pool: pool.interrupt(), pools)
+        raise
 
 
 def _close_at_exit(pool: Pool) -> None:

@@ -16,8 +16,9 @@ import time
 from collections import deque
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import islice
 from marshal import loads
-from typing import TYPE_CHECKING, Any, Final
+from operator import attrgetter
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -25,8 +26,9 @@ from corefutures._audience import audience
 from corefutures._descriptors import Descriptor, lifted
 from corefutures._exceptions import WorkerLostError
 from corefutures._future import LOGGER
+from corefutures._hosting import servers
 from corefutures._isolated.attending import _LATE, AttendedPool
-from corefutures._isolated.chair import Chair, Sitter
+from corefutures._isolated.chair import Chair, Sitter, new_poll
 from corefutures._isolated.desk import TicketDesk
 from corefutures._isolated.frames import (
     BEGUN,
@@ -48,16 +50,19 @@ from corefutures._isolated.frames import (
     check_head,
 )
 from corefutures._isolated.future import CallFuture
-from corefutures._isolated.looking import Occupation
 from corefutures._isolated.worker import TicketEnds
-from corefutures._loops import copied, for_each
+from corefutures._loops import copied, for_each, log_failure
 from corefutures._originals import clock, system
 from corefutures._threads import start_thread
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
     from corefutures._isolated.crew import Recruiter, Route, Worker
+    from corefutures._isolated.looking import Occupation
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
@@ -65,6 +70,8 @@ _BURST: Final = 32
 _MANY: Final = 512
 #: Bytes: all that a pipe holds, as a rule. More would have each buffer mapped and unmapped by the C library.
 _READ_SIZE: Final = 1 << 16
+_SIZES: Final = (_READ_SIZE,)
+_FRAMES: Final = attrgetter("frames")
 #: Seconds between asking the workers of a broken pool to end, and making them.
 _GRACE: Final = 1.0
 #: Seconds between looks whether a worker has ended that is about to, where nothing tells.
@@ -82,7 +89,9 @@ class _Station:
         self.worker: Worker | None = None  # it may speak before whoever starts it has told us which it is
         self.sentinels: list[Any] = []
         self.heard: deque[bytes] = deque()  # what was read, and not taken in; for whoever has the chair
-        self.rest = b""  # of a frame that has not come in full
+        self.received: list[bytes] = []  # of that, on its way to
+        self.rest = b""  # what is being taken in, or the beginning of a frame
+        self.next = 0  # where in there the next frame begins
         self.hired = False  # its worker has started, and is watched
         self.ready = False
         self.present = 0  # the last roll call answered
@@ -150,6 +159,8 @@ class TicketPool(AttendedPool):
         super().__init__(**options)
         self._make_route = make_route
         self._berths = list(range(self.size))
+        self._sitter = Sitter()  # the collector's turns
+        self._waits = 0  # of foreign code in the collector, each within the last
         self._rolls = 0
         self._doubts: list[_Doubt] = []
         self._withdrawn_since: dict[int, float] = {}  # when the collector first saw them
@@ -167,7 +178,7 @@ class TicketPool(AttendedPool):
         desk = self._desk
         if desk is None:  # whoever makes it finds the call
             return
-        if desk.withdrawn or self._chair.occupied:  # type: ignore[union-attr]
+        if desk.withdrawn or self._chair.listeners:  # type: ignore[union-attr]
             self.relieve()
         if not future._sent:
             if not future._postponed:  # there was no desk when it came
@@ -194,13 +205,11 @@ class TicketPool(AttendedPool):
             return
         number = future._number
         try:
-            if desk.withdraw(number):
+            # Only what the workers need goes back to the pipe: the next call to be cancelled may be the one behind it.
+            if desk.withdraw(number, 2 * len(self._crew)):
                 if future._cf_revoke():
                     future._tell_cancelled(self)
                 desk.withdrawn.pop(number, None)
-            # Only what the workers need: the next call to be cancelled may be the one that would be sent now.
-            if desk.returned and (few := 2 * len(self._crew) - desk.sent) > 0:
-                desk.post(few)
         except BaseException:  # of a signal handler, or of a callback
             self._finish_own_cancellations(desk)
             self._wake()
@@ -257,6 +266,8 @@ class TicketPool(AttendedPool):
         return desk is not None and desk.ask(future._number)
 
     def occupations(self) -> Iterable[Occupation]:
+        from corefutures._isolated.looking import Occupation  # here for start-up time only
+
         desk = self._desk
         if desk is None:
             return []
@@ -293,8 +304,8 @@ class TicketPool(AttendedPool):
             self._lifeline, self._lifeline_ours = map(lifted, system.pipe())
             opened.callback(system.close, self._lifeline)
             opened.callback(system.close, self._lifeline_ours)
-            self._poll = opened.enter_context(select.epoll())
-            bell = _Bell(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            self._poll = opened.enter_context(new_poll())
+            bell = _Bell(lifted(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)))
             opened.callback(bell.close)
             self._poll.register(bell.number, select.EPOLLIN)
             self._chair = Chair(self._poll)
@@ -411,6 +422,7 @@ class TicketPool(AttendedPool):
 
     def _collect(self) -> None:
         """The thread that reads what the workers say, and keeps them busy."""
+        servers[threading.get_ident()] = self._serve_in_collector
         try:
             while not (self._stopping and not self._stations):
                 self._turn()
@@ -424,26 +436,37 @@ class TicketPool(AttendedPool):
                     try:
                         station.worker.reap()
                     except Exception:
-                        LOGGER.exception("a worker of the %s could not be reaped", self.name)
+                        log_failure(LOGGER, "a worker of the %s could not be reaped", self.name)
         finally:
             self._ended = True
+            servers.pop(threading.get_ident(), None)
             try:
                 self._close_ours()
             finally:
                 self._tell()
 
-    def _tell(self) -> None:
-        while self._untold:
-            self._untold[0]._announce_safely()
-            self._untold.popleft()  # only now: a child that is forked before it tells of what it finds there
+    def _serve_in_collector(self, enough: Callable[[], bool], deadline: float | None) -> None:
+        """Goes on collecting while a callback or finaliser that runs in the collector waits: see `hosting.servers`."""
+        self._waits += 1
+        try:
+            self._serve_meanwhile(self._waits, enough, deadline, self._turn)
+        finally:
+            self._waits -= 1
 
-    def _turn(self) -> None:
+    def _turn(self, limit: float | None = None) -> None:
+        """Takes in and sends what there is, after waiting for it, for no longer than `limit` seconds.
+
+        Wherever anything is called here, foreign code may run, and wait: then there is another turn within this one. So
+        what is under way stands in the pool and the station, not in a frame of ours.
+        """
         chair, desk = self._chair, self._desk
         assert chair is not None
         assert desk is not None
         timeout = None if self._kill_at is None else max(0.0, self._kill_at - clock.monotonic())
         if self._troubled:
             timeout = min(_PERIOD, timeout or _PERIOD)
+        if limit is not None:
+            timeout = min(limit, limit if timeout is None else timeout)
         spoken = False
         for descriptor, _ in self._poll.poll(self._until_next_look(timeout)):
             if descriptor == chair.number:
@@ -458,10 +481,12 @@ class TicketPool(AttendedPool):
             if station.ending:
                 self._look_whether_ended(station)
         self._look_now_and_then(chair)
-        sitter = Sitter()
+        sitter = self._sitter
+        came = chair.wants(sitter)  # in the turn that this one is within
         try:
             if (
-                self._doubts
+                came
+                or self._doubts
                 or self._questions
                 or self._troubled
                 or any(station.dead for station in list(self._stations))
@@ -473,7 +498,8 @@ class TicketPool(AttendedPool):
             if chair.has(sitter):
                 self._take_in(chair, sitter, spoken)
         finally:
-            chair.leave(sitter)
+            if not came:
+                chair.leave(sitter)
         if desk.waiting:
             self._send_on(desk)
         self._tell()
@@ -483,7 +509,7 @@ class TicketPool(AttendedPool):
     def _take_in(self, chair: Chair, sitter: Sitter, spoken: bool) -> None:
         """Takes in what was read by others, what workers have said (if they have `spoken`), and who has ended."""
         for station in list(self._stations):
-            if station.heard:
+            if station.heard or station.rest:
                 self._digest_heard(station)
         if spoken:
             for descriptor in chair.listen(sitter, 0):
@@ -507,13 +533,20 @@ class TicketPool(AttendedPool):
             self._weigh()
 
     def _digest_heard(self, station: _Station) -> None:
-        while station.heard:
-            self._take_down(station, station.heard.popleft())
-
-    def _take_down(self, station: _Station, data: bytes) -> None:
-        """Takes in frames, of which the first may have begun before; for whoever has the chair."""
-        digest = self._skim if station.nonsense else self._digest
-        station.rest = digest(station, station.rest + data if station.rest else data)
+        """Takes in the frames that were read; for whoever has the chair."""
+        while True:
+            if station.heard:
+                try:  # from taking it out to entering it, nothing is called after which foreign code could run
+                    station.received += islice(iter(station.heard.popleft, None), 1)
+                    station.rest = station.rest[station.next :] + station.received[0]
+                    station.next = 0
+                    del station.received[0]
+                except IndexError:  # the thread that had read it has taken it in, and dropped it
+                    pass
+            if station.rest:
+                (self._skim if station.nonsense else self._digest)(station)
+            if not station.heard:
+                return
 
     def _silence(self, station: _Station) -> None:
         """A worker has lost its voice: no call of it can end. It is killed, and nothing it says counts any more."""
@@ -535,22 +568,34 @@ class TicketPool(AttendedPool):
 
     def _read(self, station: _Station) -> None:
         """Reads what has accumulated from a worker."""
-        self._digest_heard(station)
+        if station.heard or station.rest:
+            self._digest_heard(station)
         while station.frames >= 0:
-            try:
-                data = system.read(station.frames, _READ_SIZE)
-            except BlockingIOError:
+            try:  # reading and entering it is one operation
+                station.heard.extend(map(system.read, map(_FRAMES, (station,)), _SIZES))
+                data = station.heard[-1]
+            except IndexError:  # it has been taken in already
+                continue
+            except OSError:  # there is nothing more, or it was closed
                 return
+            self._digest_heard(station)
             if not data:
                 self._silence(station)
                 return
-            self._take_down(station, data)
             if len(data) < _READ_SIZE:
                 return
 
-    def _digest(self, station: _Station, data: bytes) -> bytes:
-        """Takes in the frames in `data`, and returns the part of a last one."""
-        position, end = 0, len(data)
+    def _digest(self, station: _Station) -> None:
+        """Takes in the whole frames in `station.rest`.
+
+        Foreign code that waits in here has us come here again, for what is left:
+
+        1. whoever takes a frame moves `next` behind it first;
+        2. whoever has taken any leaves another object in `rest`;
+        3. who finds that, looks no more at what there was.
+        """
+        data, position = station.rest, station.next
+        end = len(data)
         header, header_size = FRAME.unpack_from, FRAME.size
         calls, free, finished = self.calls, self._desk.free, 0  # type: ignore[union-attr]
         try:
@@ -561,6 +606,9 @@ class TicketPool(AttendedPool):
                 if stop > end:
                     self._check(station, size, kind, number)
                     break
+                if station.rest is not data:
+                    return
+                station.next = stop
                 if kind == PLAIN:
                     if not free(number):
                         self._check(station, size, kind, number)
@@ -579,14 +627,19 @@ class TicketPool(AttendedPool):
                     self._take(station, kind, number, data[start:stop])
                 position = stop
         except Nonsense as exc:
-            return self._hear_nonsense(station, exc, data[position:])
+            if station.rest is data:
+                station.next = position
+            self._hear_nonsense(station, exc)
+            return
         finally:
             self.ending = None
             self.finished += finished
-        return data[position:]
+        if station.rest is data:
+            station.rest = data[position:]
+            station.next = 0
 
-    def _hear_nonsense(self, station: _Station, nonsense: Nonsense, data: bytes) -> bytes:
-        """A call of that worker, or what it uses, wrote to its descriptors; returns what is left of `data`."""
+    def _hear_nonsense(self, station: _Station, nonsense: Nonsense) -> None:
+        """A call of that worker, or what it uses, wrote to its descriptors."""
         station.nonsense = f"a call of it wrote what no worker writes to the pipe that leads to the pool: {nonsense}"
         station.cleared = False
         worker = station.worker
@@ -594,12 +647,16 @@ class TicketPool(AttendedPool):
             self._troubled.add(station)
         else:  # it can't be killed: we do with what can be understood
             self._doubt(WorkerLostError(worker=worker.name, message=station.nonsense))
-        return self._skim(station, data)
+        self._skim(station)
 
-    def _skim(self, station: _Station, data: bytes) -> bytes:
+    def _skim(self, station: _Station) -> None:
         """As `_digest`, of a worker that talks nonsense: takes in what is about calls that are under way."""
-        position, end = 0, len(data)
+        data, position = station.rest, station.next
+        end = len(data)
         while end - position >= FRAME.size:
+            if station.rest is not data:
+                return
+            station.next = position
             size, kind, number = FRAME.unpack_from(data, position)
             start = position + FRAME.size
             stop = start + size
@@ -611,10 +668,16 @@ class TicketPool(AttendedPool):
                     break
                 if kind == PLAIN:
                     value = loads(data[start:stop])
+                    if station.rest is not data:
+                        return
+                    station.next = stop
                     self._desk.free(number)  # type: ignore[union-attr]
                     self.finished += 1
                     self._end(number, value, None)
                 else:
+                    if station.rest is not data:
+                        return
+                    station.next = stop
                     self._take(station, kind, number, data[start:stop])
             except (Nonsense, EOFError, ValueError, TypeError):
                 station.cleared = False
@@ -622,7 +685,9 @@ class TicketPool(AttendedPool):
             else:
                 station.cleared = station.cleared or kind in (PLAIN, VALUE, VALUE_PARCEL, ERROR)
                 position = stop
-        return data[position:]
+        if station.rest is data:
+            station.rest = data[position:]
+            station.next = 0
 
     def _try_to_kill(self, station: _Station) -> None:
         """Kills a worker that talks nonsense, if no call but the one that wrote it suffers; else it is tried again.
@@ -650,7 +715,8 @@ class TicketPool(AttendedPool):
 
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
         """Takes in any frame but a plain result."""
-        if kind not in (VALUE, ERROR):
+        plain = kind in (WANTED, VALUE_PARCEL) and station.ready and not body and number in self.calls
+        if not plain and kind not in (VALUE, ERROR):
             self._check(station, len(body), kind, number)
         if kind in (VALUE, ERROR, VALUE_PARCEL):
             if kind == VALUE_PARCEL:
@@ -675,7 +741,7 @@ class TicketPool(AttendedPool):
             self._let_go(station)
         elif kind == UNFIT:
             station.unfit = self._error_in(body)
-            self._report_unfit(station.unfit)
+            self._report_unfit(station.unfit, station.worker)
         elif kind == FAILED:
             station.failure = self._error_in(body)
 
@@ -725,6 +791,8 @@ class TicketPool(AttendedPool):
         worker = station.worker
         assert worker is not None
         self._read(station)
+        if station not in self._stations:  # a turn within this one has done so
+            return
         held = self._held(station)
         self._dismiss(station)
         code = worker.reap()
@@ -750,12 +818,13 @@ class TicketPool(AttendedPool):
             if audience.present:
                 audience.worker_lost(self.owner(), worker.name, loss)
             if not station.ready:
-                loss.add_note(self.UNGUARDED)
+                loss.add_note(self.unguarded)
             if not self._mourn(loss, ready=station.ready):
                 return
-        if held:  # step 2 of `serve_tickets`: it was running that
+        # Also if it was running one, by step 2 of `serve_tickets`: what it showed may have been overwritten.
+        self._doubt(loss)
+        if held:
             self._lose(held, loss)
-        self._doubt(loss)  # also then: what it showed may have been overwritten, and it was in another one
         self._hire_in_place()
 
     def _held(self, station: _Station) -> int:
@@ -838,6 +907,8 @@ class TicketPool(AttendedPool):
         for station in suspects:
             self._read(station)
         for doubt in list(self._doubts):
+            if doubt not in self._doubts:  # callbacks of those that were lost have had us come here
+                continue
             doubt.calls.intersection_update(self.calls)
             doubt.calls.difference_update(shown.values())
             for station in list(doubt.suspects):

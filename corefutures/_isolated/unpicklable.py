@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._audience import name_of
 from corefutures._isolated.chunks import run_chunk
+from corefutures._loops import class_name
 from corefutures._options import shown
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _MISSING: Final = re.compile(
 )
 _OWN_MODULES: Final = ("corefutures", "cloudpickle", "pickle", "copyreg")
 _OWN_ERRORS: Final = (pickle.PicklingError, AttributeError, TypeError)
+_cause_of: Final = BaseException.__dict__["__cause__"].__get__
+_traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
 
 
 def explain(error: BaseException, encode: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -41,17 +44,15 @@ def explain(error: BaseException, encode: Any, fn: Any, args: tuple[Any, ...], k
         kwargs: Its keyword arguments.
     """
     theirs = False
-    for one in (error, error.__cause__):
-        if one is not None:
-            one.__traceback__ = _without_ours(one.__traceback__)
-            theirs = theirs or one.__traceback__ is not None
+    for one in _with_cause(error):
+        theirs = _drop_ours(one) or theirs
     if theirs or not _is_completed_easily(error):
         return
     found = _part_of(encode, fn, args, kwargs)
     if found is None:
         return
     part, culprit, depth = found
-    for one in (error, error.__cause__):  # "when serializing tuple item 0": of tuples that are ours
+    for one in _with_cause(error):  # "when serializing tuple item 0": of tuples that are ours
         notes = getattr(one, "__notes__", None)
         for _ in range(depth):
             if notes and notes[-1].startswith("when serializing tuple item"):
@@ -60,8 +61,14 @@ def explain(error: BaseException, encode: Any, fn: Any, args: tuple[Any, ...], k
     error.args = (f"{error.args[0]}; {part}, {shown(culprit)}, can't be sent to a worker: {remedy}",)
 
 
-def explain_missing(error: BaseException, encode: Any) -> None:
-    """Completes the error of a call that a worker could not decode because its main module lacks a name."""
+def explain_missing(error: BaseException, encode: Any, hint: str = "") -> None:
+    """Completes the error of a call that a worker could not decode because its main module lacks a name.
+
+    Args:
+        error: What the worker raised.
+        encode: The pool's encoder.
+        hint: What else is said of it.
+    """
     if not _is_completed_easily(error) or (match := _MISSING.search(error.args[0])) is None:
         return
     name = match[1] or match[2]
@@ -74,20 +81,31 @@ def explain_missing(error: BaseException, encode: Any) -> None:
     if spec is not None and spec.name.rpartition(".")[2] == "__main__":
         where = "in the __main__.py that was started, which would start the program again"
     told = f"{name} was defined where workers can't import it, {where}; put it into a module{cloud}"
-    error.args = (told,)
+    error.args = (f"{told}. {hint}" if hint else told,)
 
 
 def explain_result(error: BaseException, result: Any) -> None:
     """Completes the error of a result that could not be encoded; in the worker."""
-    for one in (error, error.__cause__):
-        if one is not None:
-            one.__traceback__ = _without_ours(one.__traceback__)
-    if error.__traceback__ is None and _is_completed_easily(error):
+    theirs, *_ = [_drop_ours(one) for one in _with_cause(error)]
+    if not theirs and _is_completed_easily(error):
         error.args = (f"{error.args[0]}; it is in the result of the call, {shown(result)}, which has to be sent back",)
 
 
+def _with_cause(error: BaseException) -> list[BaseException]:
+    """Returns an exception and its cause, whatever their classes have made of these attributes."""
+    cause: BaseException | None = _cause_of(error)
+    return [error] if cause is None else [error, cause]
+
+
+def _drop_ours(error: BaseException) -> bool:
+    """Takes our own first frames out of an exception's traceback; returns whether others are left."""
+    left = _without_ours(_traceback_of(error))
+    BaseException.with_traceback(error, left)
+    return left is not None
+
+
 def _is_completed_easily(error: BaseException) -> bool:
-    known = type(error) in _OWN_ERRORS or type(error).__name__ == "NotShareableError"
+    known = type(error) in _OWN_ERRORS or class_name(error) == "NotShareableError"
     return known and len(error.args) == 1 and isinstance(error.args[0], str)
 
 

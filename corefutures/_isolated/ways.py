@@ -25,10 +25,15 @@ if TYPE_CHECKING:
 #: What says that there is no more of something for now, not that it can't be had here.
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
+#: For more workers than this the fast way would take much memory, though few of them may ever be started.
+_MOST = 1 << 14
+
 
 def has_fast_path(workers: int = 64) -> bool:
     """Returns whether there is what a `TicketPool` of that size needs; COREFUTURES_PORTABLE=1 denies it."""
     if os.environ.get("COREFUTURES_PORTABLE") == "1" or sys.platform != "linux" or threads_are_replaced():
+        return False
+    if workers > _MOST:
         return False
     try:
         _try_everything(workers)
@@ -72,6 +77,8 @@ def waiting_is_replaced() -> bool:
     import selectors
     from multiprocessing import connection
 
+    if isinstance(select.select, type(len)):  # threads alone are
+        return False
     return hasattr(select, "poll") or getattr(connection, "_WaitSelector", None) is selectors.SelectSelector
 
 
@@ -83,6 +90,23 @@ def start_native_thread(function: Callable[[], object], name: str) -> None:
     import threading
 
     threading.Thread(target=function, name=name, daemon=True).start()
+
+
+def wait_natively(connections: list[Any], timeout: float) -> list[Any]:
+    """Returns which connections or sentinels are ready, as `multiprocessing.connection.wait`, but always in the kernel.
+
+    Where a library has replaced threads, two of the operating system's that wait in its way for the first time wait for
+    each other for ever.
+    """
+    if sys.platform == "win32" or not threads_are_replaced():
+        from multiprocessing.connection import wait
+
+        return wait(connections, timeout)
+    poll = original("select").poll()
+    watched = {one if isinstance(one, int) else one.fileno(): one for one in connections}
+    for number in watched:
+        poll.register(number, 1)  # POLLIN
+    return [watched[number] for number, _ in poll.poll(timeout * 1000)]
 
 
 def worker_end(connection: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickle
 from collections import namedtuple
-from functools import partial
 
 from corefutures._isolated.frames import (
     BEGUN,
@@ -23,7 +22,6 @@ from corefutures._isolated.frames import (
     PLAIN,
     PRESENT,
     READY,
-    ROLL_CALL,
     STOP,
     TICKET,
     UNFIT,
@@ -39,7 +37,7 @@ from corefutures._stopping import ask_by
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from mmap import mmap
     from typing import Any, Protocol
 
@@ -86,7 +84,7 @@ class Reporter:
                 from corefutures._isolated.unpicklable import explain_result  # hardly any call needs it
 
                 explain_result(exc, result)
-            except Exception:  # no memory, say: it is told as it is
+            except BaseException:  # no memory, say, or the result's own repr: it is told as it is
                 pass
             return self.error(exc)
 
@@ -101,7 +99,9 @@ class Reporter:
                 return ERROR, pack_error(exc, text, self._dumps)
         except BaseException as exc:
             try:
-                plain = RuntimeError(f"a {type(error).__name__} that can't be reported ({type(exc).__name__})")
+                from corefutures._loops import class_name
+
+                plain = RuntimeError(f"a {class_name(error)} that can't be reported ({class_name(exc)})")
                 return ERROR, pack_error(plain, "", pickle.dumps)
             except BaseException:
                 return ERROR, self._no_memory
@@ -110,7 +110,10 @@ class Reporter:
         """Logs that the initializer failed, as the standard library's workers do, and returns the body of UNFIT."""
         import logging  # hardly any worker needs it
 
-        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=error)
+        from corefutures._loops import log_failure
+
+        logger = logging.getLogger("concurrent.futures")
+        log_failure(logger, "Exception in initializer:", level=logging.CRITICAL, error=error)
         return self.error(error)[1]
 
     def _dumps(self, error: BaseException) -> bytes:
@@ -121,8 +124,6 @@ class Reporter:
         finally:
             BaseException.with_traceback(error, traceback)
 
-
-monotonic_ns = partial(clock.monotonic_ns)  # of which tools that replace clocks know nothing
 
 _OURS = __name__.rpartition(".")[0] + "."
 
@@ -170,7 +171,7 @@ def serve_tickets(
     encode: Encoder,
     prepare: Callable[[], object] | None,
     limit: int | None,
-    alive: Callable[[], bool],
+    forked: Sequence[object] = (),
     decode: Callable[[Any], Any] = pickle.loads,
     reporter: type[Reporter] = Reporter,
 ) -> None:
@@ -193,19 +194,20 @@ def serve_tickets(
         encode: Encodes results.
         prepare: The initializer, ready to be called, or None.
         limit: How many calls to run at most, or None.
-        alive: Returns False if this is not the worker any more, but what a call has forked off.
+        forked: Not empty any more in what a call has forked off, which is not the worker.
         decode: Makes an object of an inline body.
         reporter: Encodes what came of calls.
     """
     report = reporter(encode)
     header, unpack = FRAME.pack, TICKET.unpack
-    take, read, size_of_ticket = CallReader(decode), system.read, TICKET.size
+    take, size_of_ticket = CallReader(decode), TICKET.size
+    read, write, now = system.read, system.write, clock.monotonic_ns
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
         frame = header(len(body), kind, number) + body
-        sent = system.write(frames, frame)
+        sent = write(frames, frame)
         while sent < len(frame):  # a signal came between
-            sent += system.write(frames, memoryview(frame)[sent:])
+            sent += write(frames, memoryview(frame)[sent:])
 
     since, asked = len(board) // 4 + berth, len(board) // 2 + berth
     ask_by(lambda: 0 != board[asked] == board[berth])
@@ -227,13 +229,13 @@ def serve_tickets(
         if not ticket:  # the pool is gone
             return
         number, offset, size = unpack(ticket)
-        if number == STOP:
-            send(LEAVING, 0)
-            return
-        if number & ROLL_CALL:
+        if not size:  # a word, not a call
+            if number == STOP:
+                send(LEAVING, 0)
+                return
             send(PRESENT, number)
             continue
-        board[since] = monotonic_ns()
+        board[since] = now()
         board[berth] = number
         if number & OBSERVED:
             send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))
@@ -254,7 +256,7 @@ def serve_tickets(
             kind, body = report.error(exc)
         else:
             kind, body = report.value(result)
-        if not alive():
+        if forked:
             system._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:

@@ -11,7 +11,12 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._audience import audience as audience, name_of as name_of, origin_of as origin_of
+    from corefutures._audience import (
+        audience as audience,
+        enroll as enroll,
+        name_of as name_of,
+        origin_of as origin_of,
+    )
     from corefutures._context import (
         CarryingEncoder as CarryingEncoder,
         Variables as Variables,
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
         standard_taken as standard_taken,
         take_standard_for_good as take_standard_for_good,
     )
-    from corefutures._exceptions import set_cause as set_cause
+    from corefutures._exceptions import add_note as add_note, drop_frame as drop_frame, set_cause as set_cause
     from corefutures._executor import (
         Executor as Executor,
         unreachable as unreachable,
@@ -49,7 +54,13 @@ if TYPE_CHECKING:
         Future as Future,
         PoolFuture as PoolFuture,
     )
-    from corefutures._hosting import Host as Host, call_names as call_names, hosts as hosts, runners as runners
+    from corefutures._hosting import (
+        Host as Host,
+        call_names as call_names,
+        hosts as hosts,
+        runners as runners,
+        servers as servers,
+    )
     from corefutures._isolated.chunks import Pace as Pace, chunked_map as chunked_map
     from corefutures._isolated.crew import Recruiter as Recruiter, Route as Route, Worker as Worker
     from corefutures._isolated.executor import (
@@ -94,6 +105,7 @@ if TYPE_CHECKING:
         has_fast_path as has_fast_path,
         start_native_thread as start_native_thread,
         threads_are_replaced as threads_are_replaced,
+        wait_natively as wait_natively,
         worker_end as worker_end,
     )
     from corefutures._isolated.worker import (
@@ -105,7 +117,13 @@ if TYPE_CHECKING:
     )
     from corefutures._living import Living as Living
     from corefutures._locking import Lock as Lock
-    from corefutures._loops import copied as copied, for_each as for_each, log_failure as log_failure
+    from corefutures._loops import (
+        class_name as class_name,
+        comes_again as comes_again,
+        copied as copied,
+        for_each as for_each,
+        log_failure as log_failure,
+    )
     from corefutures._options import (
         check_choice as check_choice,
         check_count as check_count,
@@ -129,7 +147,6 @@ if TYPE_CHECKING:
         CallSnapshot as CallSnapshot,
         Snapshot as Snapshot,
         WorkerSnapshot as WorkerSnapshot,
-        enroll as enroll,
         first_names as first_names,
         since_when as since_when,
     )
@@ -184,7 +201,7 @@ _HOMES = {
     "StandIn": "corefutures._replaced_submit",
     "StandardSubmit": "corefutures._replaced_submit",
     "WorkerSnapshot": "corefutures._snapshots",
-    "enroll": "corefutures._snapshots",
+    "enroll": "corefutures._audience",
     "first_names": "corefutures._snapshots",
     "for_each": "corefutures._loops",
     "from_call_on": "corefutures._stacks",
@@ -219,9 +236,12 @@ _HOMES = {
     "make_room": "corefutures._control",
     "process_seconds": "corefutures._processors",
     "runners": "corefutures._hosting",
+    "servers": "corefutures._hosting",
     "thread_seconds": "corefutures._processors",
     "total": "corefutures._control",
     "set_cause": "corefutures._exceptions",
+    "add_note": "corefutures._exceptions",
+    "drop_frame": "corefutures._exceptions",
     "system": "corefutures._originals",
     "spin_until": "corefutures._spinning",
     "start_thread": "corefutures._threads",
@@ -254,6 +274,7 @@ _HOMES = {
     "has_fast_path": "corefutures._isolated.ways",
     "start_native_thread": "corefutures._isolated.ways",
     "threads_are_replaced": "corefutures._isolated.ways",
+    "wait_natively": "corefutures._isolated.ways",
     # isolated workers, both sides
     "ERROR": "corefutures._isolated.frames",
     "Encoder": "corefutures._isolated.payload",
@@ -272,6 +293,8 @@ _HOMES = {
     "unpickle": "corefutures._isolated.payload",
     # isolated workers, their own side
     "Reporter": "corefutures._isolated.worker",
+    "class_name": "corefutures._loops",
+    "comes_again": "corefutures._loops",
     "describe": "corefutures._isolated.worker",
     "send_frame": "corefutures._isolated.pairwork",
     "serve_pair": "corefutures._isolated.pairwork",

@@ -7,6 +7,7 @@ Guarantees: bad input ends with status 2 and no traceback, an interrupt with sta
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -45,6 +46,9 @@ INTERRUPTED: Final = 130
 #: Exit status of a command whose reader went away: 128 + SIGPIPE.
 READER_LEFT: Final = 141
 
+#: What goes wrong where output is written to: a full or broken disk, a limit, a descriptor that is closed.
+_WRITING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line.
@@ -62,9 +66,13 @@ def main(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         return status
     except OSError as error:
-        if not reader_left(error) or not _output_is_lost():
+        if reader_left(error) and _output_is_lost():
+            return READER_LEFT
+        if error.errno not in _WRITING or error.filename is not None:
             raise
-        return READER_LEFT
+        print(f"corefutures: cannot write the output: {error.strerror}", file=sys.stderr)
+        _drop_output()
+        return 1
 
 
 def _status(arguments: Sequence[str]) -> int:
@@ -109,9 +117,14 @@ def _output_is_lost() -> bool:
                 return False
     except (AttributeError, OSError, ValueError):  # it is closed, or nothing that the system knows
         return False
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), output)
+    _drop_output()
     return True
+
+
+def _drop_output() -> None:
+    """Has what is still in the buffer of standard output go nowhere."""
+    with open(os.devnull, "wb") as nothing, contextlib.suppress(AttributeError, OSError, ValueError):
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _without_command(arguments: Sequence[str]) -> int:

@@ -34,6 +34,24 @@ def test_each_command_has_help(run, command):
     assert "Exit status:" in done.stdout
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no shell that closes a stream, and no full device")
+def test_output_that_can_not_be_written(tmp_path):
+    def shell(words, redirection):
+        line = f'"{sys.executable}" -m corefutures {words} {redirection}'
+        done = subprocess.run(["sh", "-c", line], cwd=tmp_path, stdin=-3, capture_output=True, text=True, timeout=50)
+        assert done.stdout == ""
+        return done.returncode, done.stderr
+
+    assert shell("map os.path:basename a", ">&-") == (
+        2, "corefutures map: there is no standard output for the results\n"
+    )  # fmt: skip
+    assert shell("backends", ">&-") == (0, "")
+    if os.path.exists("/dev/full"):
+        for command in ("-V", "backends", "completion fish", "conformance --list"):
+            status, said = shell(command, ">/dev/full")
+            assert (status, said) == (1, "corefutures: cannot write the output: No space left on device\n"), command
+
+
 def options(command):
     """What each option that a command's help shows takes and means; what it is for may differ in other words."""
     parser = COMMANDS[command].load().parser()

@@ -704,3 +704,21 @@ def test_loky():
     loky = pytest.importorskip("loky", reason="needs the capability to import loky")
     with adapt(loky.ProcessPoolExecutor(1)) as executor:
         assert executor.submit(lambda *args, fn: (args, fn), 1, fn=2).result(LIMIT) == ((1,), 2)
+
+
+def test_no_thread_can_be_started_to_wait_for_a_call(bare, monkeypatch):
+    """The call has been taken, and its future ends."""
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name == "corefutures-watching":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        future, told = bare.submit(int, "7"), []
+        assert future.result(LIMIT) == 7
+        future.add_done_callback(told.append)
+        assert told == [future]
+    assert bare.submit(int, "8").result(LIMIT) == 8

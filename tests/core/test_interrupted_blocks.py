@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -97,6 +100,42 @@ def test_a_block_that_an_interrupt_leaves(executor: corefutures.Executor) -> Non
 def test_a_call_that_runs_is_asked_to_stop(executor: corefutures.Executor) -> None:
     (future,) = submit_and_leave(executor, work_until_asked, [()], KeyboardInterrupt())
     assert isinstance(future.exception(LIMIT), KeyboardInterrupt) or future.result(LIMIT) == "asked"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pthread_kill")
+@pytest.mark.parametrize("explicit", [False, True])
+def test_an_interrupt_while_the_end_is_waited_for(executor: corefutures.Executor, explicit: bool) -> None:
+    futures = [executor.submit(work_until_asked)] + [executor.submit(meet, 2) for _ in range(400)]
+    main, over = threading.main_thread().ident, threading.Event()
+
+    def interrupt() -> None:
+        while not futures[0].running():
+            time.sleep(0.001)
+        with contextlib.suppress(RuntimeError):
+            while True:
+                executor.submit(meet, 2)  # until it is shut down
+                time.sleep(0.001)
+        time.sleep(0.01)
+        if not over.is_set() and main is not None:
+            signal.pthread_kill(main, signal.SIGINT)
+
+    def leave() -> None:
+        if explicit:
+            executor.shutdown()
+        else:
+            with executor:
+                pass
+
+    (interrupter := threading.Thread(target=interrupt)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            leave()
+    finally:
+        over.set()
+        interrupter.join()
+    assert isinstance(futures[0].exception(LIMIT), KeyboardInterrupt) or futures[0].result(LIMIT) == "asked"
+    executor.shutdown()
+    assert sum(future.cancelled() for future in futures) > 380
 
 
 def work_until_asked() -> str:

@@ -124,7 +124,7 @@ def test_whoever_raises_the_others_are_told(announced: str) -> None:
     for _ in range(3):
         assert future._cf_subscribe(Waiter())  # type: ignore[arg-type]
         future.add_done_callback(call_back)
-    future._cf_parked = [Turnstile(), Turnstile(), Turnstile()]
+    future._cf_parked = [Turnstile().release for _ in range(3)]
     with pytest.raises(Stop):
         future.set_result(1)
     assert told == ["waiter"] * 3 + ["thread"] * 3 + ["callback"] * 3
@@ -152,7 +152,7 @@ def test_the_living_are_listed_while_others_come_and_go() -> None:
     class Thing:
         pass
 
-    living: Living[Thing] = Living()
+    living: Living = Living()
     kept = [Thing() for _ in range(5)]
     for thing in kept:
         living.add(thing)

@@ -61,8 +61,8 @@ class Exemption:
     since: Sequence[str] = ()
     unsteady: bool = False
 
-    #: The only grounds: a check of private internals, or a promise of the design that says otherwise.
-    GROUNDS = ("internals", "E3", "E4", "E9")
+    #: The only grounds: a check of private internals, bad input that ours refuses at once, or a promise of the design.
+    GROUNDS = ("internals", "input", "E3", "E4", "E9")
 
     def applies(self, version: tuple[int, ...]) -> bool:
         """Returns whether that version has the case: new enough on a branch of `since`, or newer than all."""

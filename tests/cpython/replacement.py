@@ -101,8 +101,13 @@ def spare_asyncio() -> None:
 
 
 def _watch(theirs: type, evidence: Evidence) -> None:
-    """Has every method of a standard class leave a mark when it is called."""
+    """Has every method of a standard class leave a mark when it is called.
+
+    Not `submit`, which tools replace, so that our pools would go through it; that of a pool comes after its `__init__`.
+    """
     for name, method in list(vars(theirs).items()):
+        if name == "submit":
+            continue
         mark = f"standard {theirs.__name__}.{name}"
         if isinstance(method, types.FunctionType):
             setattr(theirs, name, _marking(method, mark, evidence))

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not ships_suite(), reason=missing_suite())
 EXPECTED = {
     "Planted.test_sound": ("passed", ""),
     "Planted.test_sound_with_script": ("passed", ""),
-    "Planted.test_uses_the_standard_pool": ("failed", "standard ThreadPoolExecutor.submit"),
+    "Planted.test_uses_the_standard_pool": ("failed", "standard ThreadPoolExecutor.__init__"),
     "Planted.test_uses_no_pool": ("failed", "nothing shows that our classes took part"),
     "Planted.test_script_uses_no_pool": ("failed", "our classes took no part in a script"),
     "Planted.test_script_is_out_of_reach": ("failed", "a script that the replacement did not reach"),

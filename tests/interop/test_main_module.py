@@ -108,9 +108,37 @@ def test_a_program_from_standard_input_has_pools(kind: str) -> None:
     assert run(text=textwrap.dedent(program)) == "1\n9 True\n"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 14), reason="before 3.14 the fork server passes over what it can't import")
-def test_a_preloaded_module_that_fails_is_named(tmp_path: Path) -> None:
-    write(tmp_path / "broken_preload.py", "raise RuntimeError('no luck')")
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_program_from_standard_input_defines_is_said_to_be_out_of_reach(kind: str) -> None:
+    program = f"""
+    import multiprocessing
+    import corefutures
+
+    class Square:
+        def __call__(self, number):
+            return number * number
+
+    if __name__ == "__main__":
+        options = {{"mp_context": multiprocessing.get_context("spawn")}} if {kind!r} == "process" else {{}}
+        with corefutures.create_executor({kind!r}, max_workers=1, **options) as executor:
+            print(executor.submit(Square(), 3).exception(timeout=30))
+    """
+    assert "Square was defined where workers can't import it" in run(text=textwrap.dedent(program))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the start method forkserver")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
+        ("import os; os._exit(3)", "exit code 3"),
+        ("raise SystemExit('not here')", "not here"),
+    ],
+)
+def test_a_preloaded_module_that_fails_is_named_alone(tmp_path: Path, text: str, told: str) -> None:
+    write(tmp_path / "broken_preload.py", text)
+    write(tmp_path / "later_preload.py", "raise RuntimeError('nobody gets here')")
+    write(tmp_path / "absent_preload.py", "raise ImportError('which is passed over')")
     program = write(
         tmp_path / "program.py",
         """
@@ -119,7 +147,7 @@ def test_a_preloaded_module_that_fails_is_named(tmp_path: Path) -> None:
 
         if __name__ == "__main__":
             context = multiprocessing.get_context("forkserver")
-            context.set_forkserver_preload(["json", "broken_preload"])
+            context.set_forkserver_preload(["json", "absent_preload", "broken_preload", "later_preload"])
             try:
                 with corefutures.ProcessPoolExecutor(1, context) as executor:
                     executor.submit(abs, -1).result(timeout=30)
@@ -127,9 +155,35 @@ def test_a_preloaded_module_that_fails_is_named(tmp_path: Path) -> None:
                 print(error)
         """,
     )
-    printed = run(program)
-    assert "broken_preload" in printed
+    printed = run(program, cwd=tmp_path)  # where even a server that is not told of `sys.path` finds them
+    assert printed.rstrip().endswith(f"and ends if that fails: broken_preload fails ({told})."), printed
     assert "__main__" not in printed
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before 3.14 the fork server does not import the main module")
+def test_preloaded_modules_are_not_blamed_for_a_main_module_without_guard(tmp_path: Path) -> None:
+    program = write(
+        tmp_path / "program.py",
+        """
+        import multiprocessing
+        import sys
+        import corefutures
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["__main__", "json"])
+            try:
+                with corefutures.ProcessPoolExecutor(1, context) as executor:
+                    executor.submit(abs, -1).result(timeout=30)
+            except RuntimeError as error:
+                print(error)
+        else:
+            sys.exit("a pool is made here, say")
+        """,
+    )
+    printed = run(program)
+    assert "put that under `if __name__ == '__main__':`" in printed
+    assert "json" not in printed
 
 
 @needs_interpreters

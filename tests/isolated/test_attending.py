@@ -357,7 +357,7 @@ def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, recruiter, mo
 
     def come_and_answer(future: Any = future) -> None:
         while not (pool._looked_after or future._cf_parked or over.is_set()):
-            if pool._chair._listeners:
+            if pool._chair.listeners:
                 pool._have_looked_after()
         del future
         recruiter.may_answer.set()

@@ -20,6 +20,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to 
 @pytest.mark.parametrize("way", ["tickets", "pairs"])
 @pytest.mark.parametrize("backend", ["process", "interpreter"])
 def test_a_program_without_some_streams(tmp_path, closed, way, backend):
+    run_program(tmp_path, closed, way, backend)
+
+
+@pytest.mark.parametrize("way", ["tickets", "pairs"])
+def test_none_is_ours_if_it_could_not_be_taken(tmp_path, way):
+    run_program(tmp_path, (0, 1, 2), way, "interpreter", "untaken")
+
+
+def run_program(tmp_path, closed, way, backend, *how):
     if backend == "interpreter" and sys.version_info < (3, 14):
         pytest.skip("needs concurrent.interpreters, from Python 3.14 on")
     report = tmp_path / "report"
@@ -27,7 +36,7 @@ def test_a_program_without_some_streams(tmp_path, closed, way, backend):
     redirections = " ".join(f"{number}>&-" for number in closed)
     environment = {**os.environ, "COREFUTURES_PORTABLE": "1" if way == "pairs" else "0"}
     subprocess.run(
-        ["sh", "-c", f'exec "$0" "$@" {redirections}', sys.executable, str(PROGRAM), str(report), backend],
+        ["sh", "-c", f'exec "$0" "$@" {redirections}', sys.executable, str(PROGRAM), str(report), backend, *how],
         env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, timeout=55, check=False,
     )  # fmt: skip
     errors.close()

@@ -250,6 +250,33 @@ def test_a_handler_that_raises_loses_and_doubles_no_ticket(desk):
     assert step > 30
 
 
+def test_what_waits_can_be_claimed_at_each_point_of_taking_back(desk):
+    """A handler may wait for a thread that waits for such a call; and who posts meanwhile takes nothing away."""
+    unsent: list[str] = []
+
+    def handler() -> None:
+        written = array("i", [0])
+        fcntl.ioctl(desk.tickets, termios.FIONREAD, written)
+        if written[0] < 2 * TICKET.size:
+            unsent.append("nothing")
+        desk.post()
+
+    for step in range(10_000):
+        futures = [call(4 * step + n) for n in (1, 2, 3, 4)]
+        post(desk, *futures)
+        with Interruption(step, handler, module) as interruption:
+            taken = desk.withdraw(futures[step % 4]._number, 2)
+        assert not unsent, interruption.where
+        assert taken, interruption.where
+        assert futures[step % 4]._cf_revoke()
+        desk.free(futures[step % 4]._number)
+        desk.withdrawn.clear()
+        check(desk, futures, interruption.where)
+        if not interruption.happened:
+            break
+    assert step > 10
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_handler_finishes_what_it_interrupts(desk, elsewhere):
     """At each point: when the handler has posted, or another thread for which it waits, nothing is left unwritten."""

@@ -102,9 +102,9 @@ def test_a_call_that_is_about_to_end_ends_in_the_child(make: Make, monkeypatch: 
         go_on.wait(LIMIT)
         return settle(future, *outcome)
 
+    monkeypatch.setattr(CallFuture, "_cf_settle", stay)
     future = pool.submit(abs, -3)
     future.add_done_callback(lambda _: None)  # so that none of our own threads reads
-    monkeypatch.setattr(CallFuture, "_cf_settle", stay)
     waiting = threading.Thread(target=lambda: wait([future], LIMIT))
     waiting.start()
     assert reached.wait(LIMIT)

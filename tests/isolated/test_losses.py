@@ -313,14 +313,14 @@ def test_a_call_is_killed_only_on_complete_evidence(pool, stage, monkeypatch):
     two.show(1)
     assert one.claim() == 2
     one.show(2)
-    read, go_on, take_down = threading.Event(), threading.Event(), TicketPool._take_down
+    read, go_on, digest = threading.Event(), threading.Event(), TicketPool._digest
 
-    def slow(self, station, data):
+    def slow(self, station):
         read.set()
         assert go_on.wait(30)
-        return take_down(self, station, data)
+        return digest(self, station)
 
-    monkeypatch.setattr(TicketPool, "_take_down", slow)
+    monkeypatch.setattr(TicketPool, "_digest", slow)
     one.answer(2, "in time")
     assert read.wait(30)
     assert one.claim() == 3

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import corefutures
 from corefutures._isolated.ways import has_fast_path
 from corefutures._originals import system
 
@@ -40,6 +41,14 @@ WHAT = [
 
 def test_there_is_one_here():
     assert has_fast_path()
+
+
+def test_more_workers_than_there_will_ever_be_cost_nothing():
+    if sys.version_info >= (3, 14):
+        with corefutures.create_executor("interpreter", max_workers=10**30) as executor:
+            assert executor.submit(abs, -1).result(30) == 1
+    with corefutures.create_executor("process", max_workers=10**30, mp_context="spawn") as executor:
+        assert executor.submit(abs, -1).result(30) == 1
 
 
 @pytest.mark.parametrize(("module", "name"), WHAT, ids=lambda part: part if isinstance(part, str) else "")

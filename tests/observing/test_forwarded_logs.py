@@ -160,3 +160,55 @@ def test_without_the_option_nothing_arrives(collected: Collected) -> None:
         assert executor.submit(observing_errands.log_many, "errands", 1).result(timeout=30) == 1
         assert executor._cf_pool._logs is None  # type: ignore[attr-defined]
     assert collected.records == []
+
+
+@pytest.mark.parametrize("pool", WAYS, indirect=True)
+def test_the_thread_that_reads_records_can_not_start_once(
+    pool: Any, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def fail(thread: threading.Thread) -> None:
+        if thread.name.endswith(" log"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    executor = pool()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            with pytest.raises((RuntimeError, BrokenExecutor)):
+                executor.submit(observing_errands.log_many, "errands.before", 1000).result(timeout=30)
+        try:  # a pool whose workers were forked is broken
+            assert executor.submit(observing_errands.log_many, "errands.after", 300).result(timeout=30) == 300
+        except BrokenExecutor:
+            pass
+        else:
+            executor.shutdown()
+            assert [record.name for record in collected.records].count("errands.after") == 300
+    finally:
+        executor.shutdown()
+
+
+@pytest.mark.parametrize("pool", WAYS[:1] + WAYS[4:5], indirect=True)
+def test_records_are_read_though_waiting_for_them_fails(
+    pool: Any, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multiprocessing import connection
+
+    failing, failed, original = True, threading.Event(), connection.wait
+
+    def wait(*args: Any) -> Any:
+        if failing and threading.current_thread().name.endswith(" log"):
+            failed.set()
+            raise OSError(12, "Cannot allocate memory")
+        return original(*args)
+
+    monkeypatch.setattr(connection, "wait", wait)
+    with pool() as executor:
+        assert executor.submit(observing_errands.log_many, "errands.meanwhile", 300).result(timeout=30) == 300
+        assert failed.wait(30)
+        failing = False
+        assert executor.submit(observing_errands.log_many, "errands.after", 300).result(timeout=30) == 300
+    names = [record.name for record in collected.records]
+    assert (names.count("errands.meanwhile"), names.count("errands.after")) == (300, 300)

@@ -75,7 +75,7 @@ def test_the_thread_backend_runs_calls_without_tools() -> None:
     assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
 
 
-@pytest.mark.parametrize("pool", ["ProcessPoolExecutor", "InterpreterPoolExecutor"])
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "ProcessPoolExecutor", "InterpreterPoolExecutor"])
 def test_the_class_of_a_pool_brings_hardly_more_than_the_standard_one(pool: str) -> None:
     """A spawned worker runs the main module's imports, and never uses the class."""
     if not hasattr(concurrent.futures, pool):
@@ -84,6 +84,19 @@ def test_the_class_of_a_pool_brings_hardly_more_than_the_standard_one(pool: str)
     more = modules_after(worker.format("corefutures", pool)) - modules_after(worker.format("concurrent.futures", pool))
     assert top_level(more) - {"__future__"} == {"corefutures", f"corefutures_{pool.partition('Pool')[0].lower()}"}
     assert len(more) <= 15, sorted(more)  # three of them are doors
+
+
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "ProcessPoolExecutor", "InterpreterPoolExecutor"])
+def test_the_first_call_of_a_program_brings_only_what_it_needs(pool: str) -> None:
+    """What watches, limits and explains calls comes with the first use of it, and so does `typing`."""
+    if not hasattr(concurrent.futures, pool):
+        pytest.skip(f"this Python has no {pool}")
+    first = "import contextvars; from {} import {} as P; e = P(1); e.submit(abs, 1).result(); e.shutdown()"
+    more = modules_after(first.format("corefutures", pool)) - modules_after(first.format("concurrent.futures", pool))
+    unneeded = {"_context", "_control", "_registry", "_snapshots", "_stacks", "_results", "_observing", "_waiting"}
+    assert not more & {"typing", *(f"corefutures.{name}" for name in unneeded)}
+    if pool == "ThreadPoolExecutor":
+        assert len(more) <= 28, sorted(more)
 
 
 def test_a_worker_that_runs_the_imports_of_the_main_module_reads_no_metadata() -> None:

@@ -189,6 +189,23 @@ class TestPoolClass:
             assert pool not in dir(corefutures)
             assert pool not in corefutures.__all__
 
+    def test_where_it_can_not_run_the_name_is_not_there(self, monkeypatch):
+        from corefutures import _registry
+        from corefutures._discovery import Scan
+
+        bare = _registry.Registry(Scan)
+        bare.register(Backend("interpreter", lambda: None, unavailable_reason="it is too early"))
+        monkeypatch.setattr(_registry, "REGISTRY", bare)
+        assert not hasattr(corefutures, "InterpreterPoolExecutor")
+        assert getattr(corefutures, "InterpreterPoolExecutor", None) is None
+        with pytest.raises(corefutures.BackendUnavailableError, match="it is too early") as caught:
+            _ = corefutures.InterpreterPoolExecutor
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert (type(again), str(again)) == (corefutures.BackendUnavailableError, str(caught.value))
+        for expected in (ImportError, corefutures.BackendUnavailableError):
+            with pytest.raises(expected, match="it is too early"):
+                from corefutures import InterpreterPoolExecutor  # noqa: F401
+
     def test_is_the_installed_one(self):
         import corefutures_thread
 

@@ -92,3 +92,12 @@ def submit_to_inherited() -> Any:
 
 def wait_for(future: Any) -> Any:
     return future.result(LIMIT)
+
+
+class Finalised:
+    """As a result: calls `finalise` where it ends, which a test has set there."""
+
+    finalise: Any = staticmethod(int)
+
+    def __del__(self) -> None:
+        self.finalise()

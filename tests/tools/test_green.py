@@ -78,9 +78,37 @@ def test_eventlet_after_our_import_works_for_threads_and_is_refused_for_processe
     assert all("refused: a process pool can't wait for its workers" in line for line in printed[1:])
 
 
+def test_threads_alone_are_not_enough_for_processes(run: Callable[..., str]) -> None:
+    patch = "from gevent import monkey; monkey.patch_thread()"
+    printed = run(PROGRAM.replace("{patch}", patch), "before", "fork", "spawn").splitlines()
+    assert len(printed) == 2
+    assert all("refused: a process pool can't wait for its workers" in line for line in printed)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters need 3.14, whose fork server asks for a key")
 def test_what_cannot_work_is_refused_in_a_sentence(run: Callable[..., str]) -> None:
     printed = run(PROGRAM.replace("{patch}", PATCH["gevent"]), "before", "interpreter", "forkserver").splitlines()
     assert "refused: InterpreterPoolExecutor can't run calls here: a library such as gevent" in printed[0]
     assert "refused: a worker process can't be started with 'forkserver' here" in printed[1]
     assert "get_context('spawn')" in printed[1]
+
+
+WITHOUT_A_LOOP = """
+import sys
+from gevent import monkey
+monkey.{patch}()
+
+import multiprocessing
+from corefutures import ProcessPoolExecutor
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(sys.argv[1])) as executor:
+        print(list(executor.map(pow, range(4), range(4))), flush=True)
+    print("left", len(multiprocessing.active_children()))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("patch", ["patch_all", "patch_os"])
+def test_workers_need_no_loop_of_gevent(run: Callable[..., str], patch: str, method: str) -> None:
+    assert run(WITHOUT_A_LOOP.replace("{patch}", patch), method).splitlines() == ["[1, 1, 4, 27]", "left 0"]

@@ -95,6 +95,7 @@ def test_listing_a_selection() -> None:
         (("thread", "--no-such-option"), "--no-such-option"),
         (("thread", "-k", TWO, "--json", "no/such/folder/file"), "no/such/folder"),
         (("thread", "-o", "max_worker=3"), "not even one call was: TypeError: backend 'thread' has no option"),
+        (("thread", "-o", "max_workers=3"), "leave 'max_workers' out"),
         (
             ("saboteurs:Refusing",),
             "saboteurs:Refusing: no rule was run, because not even one call was: OSError: no workers",
@@ -120,7 +121,7 @@ def test_one_mistake_is_told_once() -> None:
     _, _, told = done.stdout.partition("──")
     assert told.count("OSError: there is no worker") == 2, "once as what happened, once in the traceback"
     assert "saboteurs.py" in told
-    for frame in ("corefutures/conformance/fixtures.py", "corefutures/conformance/patience.py", "_pytest", "pluggy"):
+    for frame in ("corefutures_conformance/fixtures.py", "corefutures_conformance/deadlines.py", "_pytest", "pluggy"):
         assert frame not in told.replace(os.sep, "/")
 
 

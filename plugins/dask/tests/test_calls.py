@@ -167,6 +167,42 @@ def test_wait_and_as_completed_mix_with_local_futures(pool: DaskExecutor) -> Non
     assert all(isinstance(future, futures.Future) for future in mixed)
 
 
+def test_callbacks_may_wait_for_calls(pool: DaskExecutor) -> None:
+    seen: list[Any] = []
+    over = threading.Semaphore(0)
+
+    def callback(_: object) -> None:
+        try:
+            seen.append(sum(future.result(30) for future in [pool.submit(errands.add, 1, 1) for _ in range(3)]))
+            seen.append(len(futures.wait([pool.submit(errands.add, 1, 1) for _ in range(3)], 30).done))
+        finally:
+            over.release()
+
+    calls = [pool.submit(errands.add, 1, 1) for _ in range(3)]
+    for call in calls:
+        call.add_done_callback(callback)
+    for _ in calls:
+        assert over.acquire(timeout=60)
+    assert sorted(seen) == [3, 3, 3, 6, 6, 6]
+
+
+def test_an_error_while_the_scheduler_is_looked_after_ends_nothing(
+    pool: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = pool._cf_connect().delivery
+    looked = threading.Event()
+
+    def fail() -> bool:
+        looked.set()
+        raise MemoryError
+
+    monkeypatch.setattr(delivery, "_is_lost", fail)
+    assert looked.wait(30)
+    monkeypatch.undo()
+    assert pool.submit(errands.add, 1, 1).result(30) == 2
+    assert delivery.is_alive()
+
+
 def test_a_callback_may_submit_and_wait_for_nothing(pool: DaskExecutor) -> None:
     ended = threading.Event()
     found: list[int] = []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask_errands as errands
 import pytest
 from dask_waiting import await_that
@@ -336,3 +339,25 @@ def test_an_initializer_runs_once_in_each_worker(shared_cluster: Any, tmp_path: 
         pids = {pool.submit(errands.pid).result(30) for _ in range(10)}
         futures.wait([pool.submit(errands.add, number, 1) for number in range(500)])
     assert len(pids) <= len(journal.read_text().split()) <= 2
+
+
+@pytest.fixture
+def own_pool() -> Iterator[DaskExecutor]:
+    # Shorter than a worker takes to start: in place of one that is lost again just before 15 s are over.
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "50 ms"}), DaskExecutor(1) as pool:
+        yield pool
+
+
+def test_a_worker_of_an_own_cluster_is_started_again_however_long_that_takes(own_pool: DaskExecutor) -> None:
+    first = own_pool.submit(errands.pid).result(50)
+    os.kill(first, signal.SIGKILL)
+    assert own_pool.submit(errands.pid).result(50) != first
+
+
+def test_calls_fail_once_nobody_starts_workers_again(own_pool: DaskExecutor) -> None:
+    assert own_pool.submit(errands.pid).result(50)
+    cluster = own_pool._cf_connect()._connection.cluster
+    (nanny,) = cluster.workers.values()
+    cluster.sync(nanny.close)
+    with pytest.raises(BrokenDaskPool, match="have ended"):
+        own_pool.submit(errands.pid).result(50)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import sys
+import tempfile
+from array import array
 
 state = "untouched"
 
@@ -156,3 +159,46 @@ def raise_undescribable(kind):
     if kind == "class":
         raise type("Nameless", (Exception,), {"__module__": property(Mistaken.__str__)})
     raise Unspeakable
+
+
+def strange_view(kind, size):
+    """Returns memory whose format or shape `memoryview.cast` does not make."""
+    whole = memoryview(array("i", range(4))).cast("B")
+    return {
+        "empty": lambda: memoryview(array("d")),
+        "empty and fixed": lambda: memoryview(b"").cast("c"),
+        "no rows": lambda: whole.cast("i", (2, 2))[:0],
+        "ctypes": lambda: memoryview((ctypes.c_int * size)(*range(size))),
+        "other byte order": lambda: memoryview((ctypes.c_int.__ctype_be__ * size)(*range(size))),
+        "no columns": lambda: memoryview((ctypes.c_int * 0 * 3)()),
+        "one number": lambda: memoryview(ctypes.c_double(2.5)).toreadonly(),
+        "structures": lambda: memoryview((Structure * size)()),
+    }[kind]()
+
+
+class Structure(ctypes.Structure):
+    _fields_ = (("number", ctypes.c_int), ("other", ctypes.c_double))
+
+
+class Remover:
+    def __init__(self, name):
+        self.name = name
+
+    def __del__(self):
+        os.unlink(self.name)
+
+
+class File:
+    """A file that goes with the object, of which a pickle only has the name."""
+
+    def __init__(self):
+        descriptor, name = tempfile.mkstemp()
+        os.close(descriptor)
+        self.remover = Remover(name)
+
+    def __reduce__(self):
+        return str, (self.remover.name,)
+
+
+def exists(name) -> bool:
+    return os.path.exists(name)

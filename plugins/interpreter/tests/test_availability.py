@@ -41,6 +41,35 @@ def test_a_build_without_interpreters_says_so():
     assert "this build of Python has no concurrent.interpreters" in done.stdout
 
 
+@pytest.mark.skipif(BELOW, reason="needs Python 3.14")
+@pytest.mark.parametrize("bundler", ["path hook", "plain files"])
+def test_a_bundle_with_an_importer_of_its_own_says_so(bundler: str) -> None:
+    program = f"""
+import sys
+from importlib import machinery
+
+sys.frozen = True
+extensions = machinery.ExtensionFileLoader, machinery.EXTENSION_SUFFIXES
+hook = machinery.FileFinder.path_hook(extensions, (type("Loader", (machinery.SourceFileLoader,), {{}}), [".py"]))
+if {bundler!r} == "path hook":
+    sys.path_hooks.insert(0, hook)
+sys.path_importer_cache.clear()
+
+import corefutures
+
+try:
+    with corefutures.create_executor("interpreter", max_workers=1) as executor:
+        print(executor.submit(abs, -1).result(30))
+except corefutures.BackendError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    if bundler == "plain files":
+        assert done.stdout == "1\n"
+    else:
+        assert "this program is a bundle whose modules the main interpreter alone can import" in done.stdout
+
+
 def test_describing_it_imports_nothing_of_it():
     program = (
         "import sys, corefutures\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import time
+import weakref
 from array import array
 from concurrent import interpreters
 from concurrent.interpreters import ExecutionFailed, NotShareableError
@@ -101,6 +103,22 @@ def test_a_memoryview_that_comes_back_outlives_its_interpreter(make_pool, size):
     assert len(view) == len(fixed) == size
     assert not view.readonly
     assert fixed.readonly
+
+
+@pytest.mark.parametrize("size", [3, BIG])
+@pytest.mark.parametrize(
+    "kind", ["empty", "empty and fixed", "no rows", "ctypes", "other byte order", "no columns", "one number"]
+)
+def test_a_memoryview_of_any_format_and_shape_comes_back(pool, kind, size):
+    view, expected = pool.submit(errands.strange_view, kind, size).result(30), errands.strange_view(kind, size)
+    assert (view.format, view.shape, view.readonly) == (expected.format, expected.shape, expected.readonly)
+    assert view.tobytes() == expected.tobytes()
+
+
+def test_a_memoryview_that_can_not_be_copied_fails_its_own_call(pool):
+    with pytest.raises(NotShareableError, match="return its bytes"):
+        pool.submit(errands.strange_view, "structures", 3).result(30)
+    assert pool.submit(errands.echo, 1).result(30) == 1
 
 
 @pytest.mark.parametrize("size", [10, 40_000, 70_000, BIG])
@@ -236,6 +254,19 @@ def test_calls_that_wait_share_what_is_equal(make):
     waiting = [encode.call(errands.echo, (content, number), {}) for number in range(40)]
     content = {id(view.obj) for parcel in waiting for view in parcel.manifest()[1:] if view.nbytes >= 1_000_000}
     assert len(content) == 1
+
+
+def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):
+    naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]  # the call below waits, and nobody else has its argument
+    file = errands.File()
+    kept, future = weakref.ref(file), pool.submit(errands.exists, file)
+    del file
+    assert future.result(60)
+    assert [nap.result(60) for nap in naps] == [None] * 8
+    deadline = time.monotonic() + 30
+    while kept() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", ["cause", "import", "cycle", "class", "unspeakable"])

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import tempfile
+import weakref
+from pathlib import Path
 
 kept = []
 
@@ -133,3 +136,48 @@ def read_other_end() -> bytes:
 
 def raise_large(make) -> None:
     raise ValueError("x" * 2_000_000, make)
+
+
+def add(target, item) -> int:
+    target.append(item)
+    return len(target)
+
+
+def exists(place) -> bool:
+    return os.path.exists(place if isinstance(place, Path) else getattr(place, "held", place).name)
+
+
+class Holder:
+    def __init__(self, held):
+        self.held = held
+
+
+class File:
+    """A file that goes with the object, of which a pickle only has the name."""
+
+    def __init__(self, *, refers: bool = False):
+        descriptor, self.name = tempfile.mkstemp()
+        os.close(descriptor)
+        finalizer = weakref.finalize(self, os.unlink, self.name)
+        if refers:
+            self.finalizer = finalizer
+
+
+class Remover:
+    def __init__(self, name):
+        self.name = name
+
+    def __del__(self):
+        os.unlink(self.name)
+
+
+class Named:
+    """The same, in a way of its own."""
+
+    def __init__(self):
+        descriptor, name = tempfile.mkstemp()
+        os.close(descriptor)
+        self.remover = Remover(name)
+
+    def __reduce__(self):
+        return Path, (self.remover.name,)

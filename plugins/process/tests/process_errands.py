@@ -200,6 +200,18 @@ def what_was_set_up() -> object:
     return prepared
 
 
+class _Late:
+    def __reduce__(self):
+        time.sleep(0.1)
+        return str, ("it fails",)
+
+
+def report_and_fail(queue):
+    """Reports through a `multiprocessing.Queue`, whose thread is late to pickle it, and is waited for at exit."""
+    queue.put(_Late())
+    raise LookupError("no set-up today")
+
+
 def fail_to_set_up() -> None:
     raise LookupError("no set-up today")
 

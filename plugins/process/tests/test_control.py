@@ -278,3 +278,35 @@ def test_calls_are_killed_while_others_come_and_go(pool: ProcessPoolExecutor) ->
 
     outcomes = together(kill_some, work, work)
     assert outcomes[1:] == [list(range(200))] * 2
+
+
+class _AskedProcess(multiprocessing.context.SpawnProcess):
+    """A process with ways of its own to be stopped, as contexts of programs have."""
+
+    asked: list[str] = []  # noqa: RUF012 # of the class, in the caller's process
+
+    def terminate(self):
+        self.asked.append("terminate")
+        super().terminate()
+
+    def kill(self):
+        self.asked.append("kill")
+
+
+class _AskedContext(multiprocessing.context.SpawnContext):
+    Process = _AskedProcess
+
+
+@pytest.mark.parametrize("kill_tree", [True, False])
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_processes_with_ways_of_their_own_are_asked(how, kill_tree):
+    """As the standard library does; who is to be killed is killed in any case."""
+    _AskedProcess.asked.clear()
+    pool = corefutures.ProcessPoolExecutor(1, mp_context=_AskedContext(), kill_tree=kill_tree)
+    assert pool.submit(int).result(40) == 0
+    (process,) = pool._processes.values()
+    getattr(pool, f"{how}_workers")()
+    pool.shutdown()
+    process.join(40)
+    assert not process.is_alive()
+    assert how in _AskedProcess.asked

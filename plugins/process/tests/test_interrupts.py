@@ -14,6 +14,8 @@ from corefutures import wait
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups to be signalled")
 
+HOW = ("result", "map", "chunks", "end", "shutdown", "limited")
+
 #: Each call would run for ten minutes, and the test waits for half a one.
 PROGRAM = """
 import multiprocessing, os, subprocess, sys, time
@@ -40,7 +42,10 @@ if __name__ == "__main__":
                     pass
             else:
                 futures = [executor.submit(work, number) for number in range(50)]
-                futures[-1].result()
+                if how in ("shutdown", "limited"):
+                    executor.shutdown(timeout=600 if how == "limited" else None)
+                elif how != "end":
+                    futures[-1].result()
     except KeyboardInterrupt:
         print("interrupted")
 """
@@ -48,7 +53,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     ("how", "who"),
-    [(how, who) for how in ("result", "map", "chunks") for who in ("group", "process")] + [("program", "group")],
+    [(how, who) for how in HOW for who in ("group", "process")] + [("program", "group")],
 )
 def test_a_with_block_is_left(tmp_path, make_pool, method, way, how, who):
     script = tmp_path / "program.py"
@@ -71,6 +76,34 @@ def test_a_with_block_is_left(tmp_path, make_pool, method, way, how, who):
         program.wait()
     assert (out, program.returncode) == ("interrupted\n", 0), err
     assert len(list(started.iterdir())) < 10  # each worker may have claimed one more, and no other
+
+
+AT_EXIT = """
+import multiprocessing, sys, threading, time
+import corefutures
+
+if __name__ == "__main__":
+    pools = [corefutures.ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) for _ in range(2)]
+    futures = [pool.submit(time.sleep, 600) for pool in pools for _ in range(10)]
+    while not (futures[0].running() and futures[-10].running()):
+        time.sleep(0.01)
+    threading._register_atexit(lambda: print("started", flush=True))  # what came later is done earlier
+"""
+
+
+def test_the_end_of_the_interpreter_is_left(tmp_path, make_pool, method, way):
+    (script := tmp_path / "program.py").write_text(AT_EXIT)
+    program = subprocess.Popen([sys.executable, script, method], start_new_session=True, stdout=-1, stderr=-1)
+    try:
+        assert program.stdout.readline() == b"started\n"
+        program.send_signal(signal.SIGINT)
+        program.communicate(timeout=30)
+    finally:
+        try:
+            os.killpg(program.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        program.wait()
 
 
 def test_programs_that_calls_start_heed_ctrl_c(make_pool):

@@ -23,7 +23,7 @@ def all_but(futures, *exceptions):
 
 
 SERVER_KILLED = """
-import os, signal, sys
+import os, signal, sys, time
 from multiprocessing import forkserver, get_context
 import corefutures
 
@@ -40,7 +40,9 @@ if __name__ == "__main__":
             assert all(isinstance(f.exception(), (corefutures.WorkerLostError, type(None))) for f in futures)
         else:
             assert [f.result() for f in futures] == list(range(30))
-        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        while (server := forkserver._forkserver._forkserver_pid) is None:
+            time.sleep(0.01)  # a thread of the pool starts it anew just now
+        os.kill(server, signal.SIGKILL)
     pool.kill_workers()
     pool.shutdown()
     print("ended")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copyreg
+import errno
+import gc
 import multiprocessing
 import os
 import pickle
 import socket
 import subprocess
 import sys
+import time
 import types
+import weakref
 from fractions import Fraction
 from functools import partial
 from multiprocessing import resource_sharer
@@ -19,6 +23,7 @@ import payload_errands
 import process_errands as errands
 import pytest
 
+from corefutures._isolated import payload
 from corefutures_process._worker_process import make_encoder
 
 SIZES = {"just inline": 60_000, "just a parcel": 70_000, "large": 3_000_000}
@@ -280,7 +285,7 @@ def test_a_pickler_that_has_grown_is_not_used_again(serializer):
 def test_reducers_are_a_plain_table_and_later_ones_count(serializer):
     encode = encoder(serializer)
     encode(payload_errands.Registered(1))
-    assert type(encode._idle[0].pickler.dispatch_table) is dict
+    assert isinstance(encode._idle[0].pickler.dispatch_table, dict)  # no chain of tables
     for register, table in (
         (copyreg.pickle, copyreg.dispatch_table),
         (ForkingPickler.register, ForkingPickler._extra_reducers),
@@ -396,3 +401,73 @@ def encoder(serializer):
     if serializer == "cloudpickle":
         pytest.importorskip("cloudpickle", reason="needs the package cloudpickle")
     return make_encoder(serializer, spool=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
+@pytest.mark.parametrize("size", [300_000, 5_000_000])
+def test_a_process_that_may_have_no_more_mappings_gets_its_results(monkeypatch, size):
+    numpy = pytest.importorskip("numpy", reason="needs NumPy")
+    parcel = make_encoder("pickle", spool=True)(numpy.arange(size, dtype="u1"))
+    label, descriptors = parcel.spool()
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOMEM, "no more of them")
+
+    monkeypatch.setattr(payload.mmap, "mmap", refuse)
+    array = payload.open_parcel(memoryview(label), descriptors)
+    array[0] = 7
+    assert array[:3].tolist() == [7, 1, 2]
+
+
+def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):
+    naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]  # the calls below wait, and nobody else has their arguments
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        futures = [
+            pool.submit(payload_errands.add, manager.list(), 1),
+            pool.submit(payload_errands.add, item=1, target=manager.list()),
+            pool.submit(partial(payload_errands.add, manager.list()), 1),
+            pool.submit(payload_errands.exists, payload_errands.Holder(payload_errands.File(refers=True))),
+            pool.submit(payload_errands.exists, payload_errands.File()),
+            pool.submit(payload_errands.exists, payload_errands.Named()),
+        ]
+        maps = [
+            pool.map(payload_errands.add, (manager.list() for _ in range(4)), range(4)),
+            pool.map(payload_errands.add, (manager.list() for _ in range(4)), range(4), chunksize=3),
+            pool.map(payload_errands.exists, (payload_errands.File() for _ in range(4)), chunksize=2),
+        ]
+        assert [future.result(60) for future in futures] == [1] * 6
+        assert [list(results) for results in maps] == [[1] * 4] * 3
+    assert [nap.result(60) for nap in naps] == [None] * 8
+
+
+def test_arguments_are_let_go_when_the_call_has_ended_or_is_cancelled(pool):
+    def gone(kept):
+        return lambda: kept() is None
+
+    file = payload_errands.File()
+    kept, future = weakref.ref(file), pool.submit(payload_errands.exists, file)
+    del file
+    assert future.result(60)
+    errands.until(gone(kept), "after the end")
+    naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]
+    file = payload_errands.File()
+    kept, future = weakref.ref(file), pool.submit(payload_errands.exists, file)
+    del file
+    assert kept() is not None
+    assert future.cancel()
+    errands.until(gone(kept), "after it was cancelled")
+    assert [nap.result(60) for nap in naps] == [None] * 8
+    # Plain data is not kept: of that a pickle has all.
+    assert type(make_encoder("pickle", spool=False).call(id, ({"a": [Fraction(1)]},), {})) is bytes
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "cloudpickle"])
+def test_classes_of_the_moment_are_not_kept(serializer):
+    encode = encoder(serializer)
+    made = type("Made", (), {"__reduce__": lambda self: (int, ())})
+    kept = weakref.ref(made)
+    encode(made())
+    encode(Fraction(1))
+    del made
+    gc.collect()
+    assert kept() is None

@@ -1,6 +1,7 @@
 """Tools may replace the standard library's `submit`: our calls go through it, if what it makes can be pickled."""
 
 import concurrent.futures as standard
+import sys
 from functools import partial
 
 import pytest
@@ -42,3 +43,15 @@ def test_what_cannot_be_pickled_fails_its_call(make_pool, monkeypatch):
     assert pool.submit(int).exception(LIMIT) is not None
     monkeypatch.undo()
     assert pool.submit(int).result(LIMIT) == 0
+
+
+def test_our_class_is_in_the_place_of_the_standard_one(make_pool, monkeypatch):
+    """A drop-in by assignment, beside a tool that has replaced the standard function before."""
+    theirs, pool = standard.ProcessPoolExecutor, make_pool(1)
+    monkeypatch.setattr(
+        theirs, "submit", lambda self, fn, /, *args, **kwargs: ORIGINAL(self, partial(fn, 7), *args, **kwargs)
+    )
+    monkeypatch.delitem(sys.modules, "corefutures_process._stand_in", raising=False)
+    monkeypatch.setattr(standard, "ProcessPoolExecutor", type(pool))
+    monkeypatch.setattr(standard.process, "ProcessPoolExecutor", type(pool))
+    assert pool.submit(divmod, 4).result(LIMIT) == (1, 3)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
+import threading
 import time
 
 import pytest
@@ -74,6 +77,45 @@ def test_where_calls_have_been_forked_the_refusal_says_what_helps(context) -> No
                 refused()
             assert "mp_context='forkserver' or 'spawn'" in str(caught.value)
             assert "create_executor('process')" not in str(caught.value)
+
+
+def test_the_choice_is_logged_and_told_with_what_it_may_have_caused(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "concurrent.futures")
+    told = "by 'forkserver' and not by 'fork', the default here, with which {} can't be had"
+    with ProcessPoolExecutor(1), ProcessPoolExecutor(1, "forkserver", on_worker_loss="replace"):
+        assert not caplog.records
+    with ProcessPoolExecutor(1, kill_on_cancel=True):
+        assert [record.levelname for record in caplog.records] == ["INFO"]
+        assert told.format("kill_on_cancel=True") in caplog.text
+    with ProcessPoolExecutor(1) as pool:
+        pool.options(timeout=1)
+        assert told.format("a time limit") in caplog.text
+    with ProcessPoolExecutor(1, on_worker_loss="replace", initializer=print, initargs=(threading.Lock(),)) as pool:
+        with pytest.raises(TypeError) as caught:  # with fork it would not have been pickled
+            pool.submit(abs, -1)
+        assert told.format("on_worker_loss='replace'") in caught.value.__notes__[-1]
+        assert "which has to be sent the initializer and its arguments" in caught.value.__notes__[-1]
+    with ProcessPoolExecutor(1, on_worker_loss="replace", initializer=os._exit, initargs=(3,)) as pool:
+        error = pool.submit(abs, -1).exception(LIMIT)
+        assert told.format("on_worker_loss='replace'") in str(error)
+
+
+@pytest.mark.parametrize("portable", ["", "1"], ids=["fast", "portable"])
+def test_a_function_that_only_a_forked_worker_would_have_is_told_so(monkeypatch, portable: str) -> None:
+    monkeypatch.setenv("COREFUTURES_PORTABLE", portable)
+    main = sys.modules["__main__"]
+    monkeypatch.setattr(main, "made_later", made_later, raising=False)
+    with ProcessPoolExecutor(1, on_worker_loss="replace") as pool:
+        error = pool.submit(main.made_later).exception(LIMIT)
+    assert "made_later was defined where workers can't import it" in str(error)
+    assert "on_worker_loss='replace' can't be had" in str(error)
+
+
+def made_later() -> None:
+    """Is moved into the main module."""
+
+
+made_later.__module__ = "__main__"
 
 
 def test_a_time_limit_that_makes_no_sense_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -160,6 +161,17 @@ def test_failing_initializer(make_pool, caplog):
     errands.until(lambda: pool._broken)
     with pytest.raises(BrokenProcessPool):
         pool.submit(errands.square, 1)
+
+
+def test_what_a_failing_initializer_has_reported_is_there(make_pool, method):
+    """The pool breaks, and stops all workers, when that one has ended: what it had queued is written."""
+    queue = multiprocessing.get_context(method).Queue()
+    pool = make_pool(2, initializer=errands.report_and_fail, initargs=(queue,))
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(errands.square, 1).result(30)
+    assert queue.get(timeout=1) == "it fails"
+    queue._reader.close()  # close() leaves that to a thread that never started here
+    queue._writer.close()
 
 
 def test_initializer_that_exits(make_pool):

@@ -228,12 +228,14 @@ def test_a_handler_that_forks_while_the_result_is_on_its_way() -> None:
     def scenario(interrupt: object) -> None:
         go_on, submitted = threading.Event(), threading.Event()
         traps = []
+        begun: list[bool] = []
         children: list[int] = []
         main = threading.get_ident()
         waiting = True
 
         def fork(*_: object) -> None:
-            if waiting and not children:
+            if waiting and not begun:
+                begun.append(True)  # before the fork, in which the next signal may come
                 children.append(os.fork())
             if children == [0]:
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -123,6 +124,30 @@ def test_a_pool_is_finalised_anywhere() -> None:
         subject.settle()
 
 
+def test_a_finaliser_waits_for_the_pool_anywhere() -> None:
+    """F8: before 3.12, garbage is collected in the middle of whatever allocates, also in C."""
+    threshold = gc.get_threshold()
+    for first in range(1, 60):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(int).result(LIMIT)
+            waited: list[int] = []
+            while not pool._cf_crew.idle:
+                time.sleep(0.0001)
+            gc.collect(0)
+            cycle: list[Any] = [Subject.__new__(Subject)]
+            cycle.append(cycle)
+            weakref.finalize(cycle[0], lambda p=pool, w=waited: w.append(p.submit(int).result(LIMIT))).atexit = False
+            gc.set_threshold(first)
+            try:
+                del cycle
+                future = pool.submit(int)
+            finally:
+                gc.set_threshold(*threshold)
+            gc.collect(0)
+            assert future.result(LIMIT) == 0
+            assert waited == [0]
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
 def test_real_signals_interrupt_real_calls() -> None:
     """F8: a timer's signals hit submit, map, cancel and shutdown at random."""
@@ -191,3 +216,32 @@ def test_every_submit_that_is_interrupted_by_an_error_leaves_a_working_pool() ->
         assert not any(thread.is_alive() for thread in threads)
 
     assert everywhere(scenario, _pool, _crew) > 5
+
+
+def test_a_handler_that_raises_as_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it raises is taken by `threading` for a failed start, and the thread, which has begun, dies of that."""
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    start: Any = getattr(threading, name)
+    lock: Any = threading._active_limbo_lock  # type: ignore[attr-defined]
+    started: list[Any] = []
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        (thread,) = threading._limbo  # type: ignore[attr-defined]
+        started.append(thread)
+        lock.acquire()  # the thread gets no further than where it dies
+        start(*args, **options)
+        assert thread._started.wait(LIMIT)
+        del threading._limbo[thread]  # type: ignore[attr-defined]
+        raise TimeoutError
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, name, interrupted)
+            try:
+                with pytest.raises(Exception):  # noqa: B017, PT011 - which one is for `threading` to say
+                    pool.submit(abs, -1)
+            finally:
+                lock.release()
+        started[0].join(LIMIT)
+        assert pool.submit(abs, -2).result(LIMIT) == 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import concurrent.futures as standard
 import concurrent.futures.thread
 import contextvars
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -93,16 +93,13 @@ def test_code_that_replaces_its_own(pool: ThreadPoolExecutor, monkeypatch: pytes
 
 
 def test_code_is_found_by_a_pool_that_runs(pool: ThreadPoolExecutor) -> None:
-    """Not at once, but by the time that its worker has been asleep."""
+    """At once where a worker is idle, which it is before its call's result can be had."""
     original: Any = ORIGINAL
     code = original.__code__
     pool.submit(int).result(LIMIT)
     original.__code__ = (lambda self, fn, /, *args, **kwargs: "another").__code__
     try:
-        until = time.monotonic() + LIMIT
-        while pool.submit(int) != "another":
-            assert time.monotonic() < until
-            time.sleep(0.001)
+        assert pool.submit(int) == "another"
     finally:
         original.__code__ = code
     assert pool.submit(int).result(LIMIT) == 0
@@ -258,3 +255,14 @@ def test_nothing_is_made_while_nothing_is_replaced(pool: ThreadPoolExecutor, mon
     monkeypatch.setattr(_pool, "_stand_in", None)
     assert _pool._submit.function is ORIGINAL
     assert pool.submit(int, "3").result(LIMIT) == 3
+
+
+def test_our_class_is_in_the_place_of_the_standard_one(
+    replace: Callable[[Any], None], pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drop-in by assignment, beside a tool that has replaced the standard function before."""
+    replace(carry(ORIGINAL))
+    monkeypatch.delitem(sys.modules, "corefutures_thread._stand_in", raising=False)
+    monkeypatch.setattr(standard, "ThreadPoolExecutor", ThreadPoolExecutor)
+    monkeypatch.setattr(concurrent.futures.thread, "ThreadPoolExecutor", ThreadPoolExecutor)
+    assert requests_seen(pool) == ["one", "one", "two", "two", "none"]

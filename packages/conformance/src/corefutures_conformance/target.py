@@ -42,10 +42,17 @@ class Target:
     Attributes:
         name: A backend's name, or the place of a class or callable that takes `max_workers`.
         options: What it takes besides; picklable.
+
+    Raises:
+        TargetError: `max_workers` is among the options.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "max_workers" in self.options:
+            raise TargetError("each rule says itself how many calls its executors run at once; leave 'max_workers' out")
 
     def to_text(self) -> str:
         """Return the target as text, for another process."""

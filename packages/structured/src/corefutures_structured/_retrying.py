@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import corefutures
-from corefutures.backend import clock
+from corefutures.backend import add_note, clock
 from corefutures_structured._deadline import call_name
 from corefutures_structured._timer import Alarm, timer
 
@@ -200,13 +200,13 @@ class RetryingExecutor(corefutures.Executor):
         if error is None:
             self._end(future, attempt.result(), None)
             return
-        if not isinstance(error, self._retry_on) or len(future._history) > self._retries:
+        if not issubclass(type(error), self._retry_on) or len(future._history) > self._retries:
             self._end(future, None, error)
             return
         try:
             pause = self._pause(call, attempt)
         except BaseException as exc:  # of `backoff`
-            exc.add_note(f"raised by the backoff of the call {future._call_name!r}")
+            add_note(exc, f"raised by the backoff of the call {future._call_name!r}")
             self._end(future, None, exc)
             return
         call.idle_for += pause
@@ -242,9 +242,13 @@ class RetryingExecutor(corefutures.Executor):
             return
         try:
             self._attempt(call)
-        except Exception as exc:  # the executor has been shut down, or is broken
-            last.add_note(f"not tried again: {type(exc).__name__}: {exc}")
-            self._end(future, None, last)
+        except BaseException as exc:  # the executor has been shut down, or is broken
+            try:
+                add_note(last, f"not tried again: {type(exc).__name__}: {exc}")
+            finally:
+                self._end(future, None, last)
+            if not isinstance(exc, Exception):
+                raise
 
     def _end(self, future: RetriedFuture[Any], result: Any, error: BaseException | None) -> None:
         try:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import corefutures
-from corefutures.backend import clock, enroll
+from corefutures.backend import add_note, clock, enroll
 from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
 from corefutures_structured._timer import Alarm, timer
 
@@ -535,7 +535,7 @@ class Scope:
         if error is not None and not isinstance(error, Exception):
             # KeyboardInterrupt, SystemExit, GeneratorExit, asyncio's CancelledError: the interpreter's, not the calls'
             for note in notes:
-                error.add_note(note)
+                add_note(error, note)
             if error is own:
                 return False
             raise error
@@ -544,8 +544,9 @@ class Scope:
             errors.append(error)
         if self._until_error is not None and self._until_error is not error:
             errors.append(self._until_error)
-        if isinstance(self._stopped, (TimeoutError, standard.CancelledError)) and self._stopped not in errors:
-            errors.append(self._stopped)
+        stopped = self._stopped
+        if isinstance(stopped, (TimeoutError, standard.CancelledError)) and all(stopped is not e for e in errors):
+            errors.append(stopped)
         errors += self._call_errors(errors)
         if not errors:
             return True
@@ -575,9 +576,7 @@ class Scope:
             error = future.exception()
             if error is None or (call.means is not None and _is_loss(error)):
                 continue
-            note = f"raised by the call {call.name} of the scope"
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
+            add_note(error, f"raised by the call {call.name} of the scope")
             if not any(error is other for other in (*known, *found)):
                 found.append(error)
         return found

@@ -14,7 +14,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from corefutures.backend import clock
+from corefutures.backend import clock, log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ class Timer:
                     try:
                         call()
                     except BaseException:
-                        _LOGGER.exception("a deadline or pause could not be acted upon")
+                        log_failure(_LOGGER, "a deadline or pause could not be acted upon")
                 del call
 
 

@@ -22,6 +22,8 @@ import dask.config
 import dask.utils
 import distributed
 import distributed.utils
+from distributed.core import Status
+from distributed.deploy.cluster import Cluster
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
@@ -48,8 +50,22 @@ _PLAIN = ("tcp", "ws", "inproc")
 #: Messages that a client of ours keeps for debugging.
 _MESSAGES_KEPT = 4
 
+#: What those of Dask's that start workers again end with.
+_OVER = (Status.closing, Status.closed, Status.failed)
+
 #: In a forked child: what belongs to the parent, kept from finalisers that would talk to the parent's cluster.
 _of_the_parent: list[object] = []
+
+
+class OwnCluster(LocalCluster):  # type: ignore[misc]
+    """Workers on this machine, each of which is started again whenever it is lost.
+
+    Dask gives up those that are not there so many seconds after they were lost (`lost-worker-timeout`): one that is
+    lost again by then may just be starting at that moment.
+    """
+
+    def _update_worker_status(self, op: str, msg: Any) -> None:
+        Cluster._update_worker_status(self, op, msg)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 class Connection(NamedTuple):
@@ -58,6 +74,13 @@ class Connection(NamedTuple):
     client: Any
     cluster: Any  # None: somebody else's
     owned: bool  # the client, too, was made here
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether there is no worker of our own cluster any more, nor anybody who would start one."""
+        return self.cluster is not None and all(
+            worker.status in _OVER for worker in list(self.cluster.workers.values())
+        )
 
     def close(self, pool: str | None = None) -> None:
         """Ends what was started here, and takes back what a pool has at a cluster that goes on."""
@@ -169,7 +192,7 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
         threads = settings["threads_per_worker"] or 1
         settings["n_workers"] = -(-(workers or _cpu_count()) // threads)
     with standard_taken:
-        cluster = LocalCluster(asynchronous=False, **settings)
+        cluster = OwnCluster(asynchronous=False, **settings)
     try:
         check_security(options.get("security"), cluster.scheduler_address, "require_encryption=True makes it one")
         client = _connect(address=cluster, direct_to_workers=True)

@@ -12,7 +12,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from corefutures.backend import set_cause
+from corefutures.backend import clock, log_failure, servers, set_cause
 from corefutures_dask import _wire
 from corefutures_dask._failures import RemoteTraceback
 from corefutures_dask._future import never_waits
@@ -26,6 +26,10 @@ LOGGER = logging.getLogger("concurrent.futures")
 
 #: Seconds between two looks at the client.
 PULSE: Final = 0.5
+#: Seconds between looks at what a callback waits for: it may end elsewhere.
+_LOOK: Final = 0.01
+#: Callbacks that may wait within each other.
+_DEEP: Final = 20
 
 
 class Delivery(threading.Thread):
@@ -49,6 +53,7 @@ class Delivery(threading.Thread):
         self._is_lost = is_lost
         self._lose = lose
         self._numbers = itertools.count().__next__
+        self._waits = 0  # of callbacks here, each within the last
         self._in_hand: dict[int, list[DaskFuture[Any]]] = {}  # what the orders are about: for a forked child
 
     def settle(self, pack: Pack, first: int, outcomes: list[bytes]) -> None:
@@ -73,7 +78,7 @@ class Delivery(threading.Thread):
                 try:
                     future._cancel_waiting()
                 except BaseException:
-                    LOGGER.exception("exception calling callback for %r", future)
+                    log_failure(LOGGER, "exception calling callback for %r", future)
 
         self._order(futures, work)
 
@@ -93,25 +98,51 @@ class Delivery(threading.Thread):
     def run(self) -> None:
         """Carries out orders until the end."""
         never_waits.yes = True
+        servers[threading.get_ident()] = self._serve_meanwhile
         try:
-            while True:
-                try:
-                    order = self._orders.get(timeout=PULSE)
-                except queue.Empty:
-                    if self._is_lost():
-                        self._lose()
-                    continue
-                if order is None:
-                    break
-                number, work = order
-                try:
-                    work()
-                except BaseException:
-                    LOGGER.critical("Exception in the delivery of results", exc_info=True)
-                finally:
-                    del self._in_hand[number], order, work
+            while self._carry_out(PULSE):
+                pass
         finally:
+            del servers[threading.get_ident()]
             self._close()
+
+    def _carry_out(self, patience: float) -> bool:
+        """Carries out one order, if there is one within so many seconds; returns False at the end."""
+        try:
+            order = self._orders.get(timeout=patience)
+        except queue.Empty:
+            try:
+                if self._is_lost():
+                    self._lose()
+            except BaseException:  # it is tried again
+                log_failure(LOGGER, "Exception while the loss of the scheduler was looked after")
+            return True
+        if order is None:
+            return False
+        number, work = order
+        try:
+            work()
+        except BaseException:
+            log_failure(LOGGER, "Exception in the delivery of results", level=logging.CRITICAL)
+        finally:
+            del self._in_hand[number], order, work
+        return True
+
+    def _serve_meanwhile(self, enough: Callable[[], bool], deadline: float | None) -> None:
+        """Goes on while a callback that runs here waits."""
+        if self._waits >= _DEEP:
+            raise RuntimeError(f"{self._waits} callbacks wait for calls in {self.name!r}, each within the last")
+        self._waits += 1
+        try:
+            while not enough():
+                left = _LOOK if deadline is None else min(_LOOK, deadline - clock.monotonic())
+                if left <= 0:
+                    return
+                if not self._carry_out(left):
+                    self.end()
+                    return
+        finally:
+            self._waits -= 1
 
     def _settle(self, pack: Pack, futures: list[DaskFuture[Any]], outcomes: list[bytes]) -> None:
         # All of them first: a callback of the first may ask about the last.

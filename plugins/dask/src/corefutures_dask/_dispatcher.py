@@ -19,7 +19,7 @@ import dask.config
 from distributed import CancelledError as DaskCancelledError
 from distributed.scheduler import KilledWorker
 
-from corefutures.backend import Lock, clock
+from corefutures.backend import Lock, clock, copied
 from corefutures_dask import _scheduler, _station
 from corefutures_dask._delivery import Delivery
 from corefutures_dask._failures import broken, given_up, worker_lost
@@ -232,10 +232,10 @@ class Dispatcher:
 
     def cancel_waiting(self) -> None:
         """Cancels the calls that have not started; what callbacks raise is raised at the end (F4)."""
-        waiting = [future for lane in list(self._lanes.values()) for future in lane.calls.copy()]
+        waiting = [future for lane in copied(self._lanes.values()) for future in copied(lane.calls)]
         raised: BaseException | None = None
-        for pack in list(self._out.values()):
-            for future in list(pack.futures):
+        for pack in copied(self._out.values()):
+            for future in copied(pack.futures):
                 future._unwanted = True  # when it is given back
         for future in waiting:
             try:
@@ -252,11 +252,11 @@ class Dispatcher:
             first, self._broken = not self._broken, True
             if first:
                 self._refusal = broken(message, cause)
-            pending = [future for pack in self._out.values() for future in pack.futures]
-            for lane in self._lanes.values():
-                pending += lane.calls
+            packs = copied(self._out.values())
+            pending = [future for pack in packs for future in pack.futures]
+            for lane in copied(self._lanes.values()):
+                pending += copied(lane.calls)
                 lane.calls.clear()
-            packs = list(self._out.values())
         self.delivery.abandon(pending, self.refuse)
         for pack in packs:
             pack.decided.set()
@@ -585,8 +585,11 @@ class Dispatcher:
     async def _count_threads(self) -> None:
         try:
             before = self._slots
-            self.slots = sum((await self._client.nthreads()).values())
+            self.slots = capacity = sum((await self._client.nthreads()).values())
         except Exception:  # told by other means
+            return
+        if not capacity and not self._ended and self._connection.is_deserted:
+            self.fail("the workers of the pool's cluster have ended, and Dask starts no others", None)
             return
         if self._slots > before:
             self._dispatch()

@@ -475,7 +475,7 @@ def _carried(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _failed(error: Exception) -> Future[Any]:
     """Returns a future that has failed: its call could not be pickled."""
     future: DaskFuture[Any] = DaskFuture((b"", None), 0, "", 0)
-    future._cf_abandon(error.with_traceback(None))
+    future._cf_abandon(BaseException.with_traceback(error, None))
     return future
 
 

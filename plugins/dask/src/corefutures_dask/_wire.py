@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from corefutures.backend import describe
+from corefutures.backend import class_name, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,13 +136,13 @@ def failure(error: BaseException) -> bytes:
     """Returns the outcome of a call that raised `error`."""
     try:
         text = describe(error)
-        error.__traceback__ = None
+        BaseException.with_traceback(error, None)
         try:
             return ERROR + pickle.dumps((text, dumps(error)))
         except Exception as exc:  # the exception itself can't be pickled
-            return ERROR + pickle.dumps((f"{text}\n{describe(exc)}", dumps(exc.with_traceback(None))))
+            return ERROR + pickle.dumps((f"{text}\n{describe(exc)}", dumps(BaseException.with_traceback(exc, None))))
     except BaseException as exc:
-        plain = RuntimeError(f"a {type(error).__name__} that can't be reported ({type(exc).__name__})")
+        plain = RuntimeError(f"a {class_name(error)} that can't be reported ({class_name(exc)})")
         return ERROR + pickle.dumps(("", pickle.dumps(plain)))
 
 
@@ -153,11 +153,11 @@ def outcome(body: bytes) -> tuple[Any, BaseException | None, str]:
             return pickle.loads(memoryview(body)[1:]), None, ""
         text, pickled = pickle.loads(memoryview(body)[1:])
     except BaseException as exc:
-        return None, exc.with_traceback(None), ""
+        return None, BaseException.with_traceback(exc, None), ""
     try:
         error = pickle.loads(pickled)
         if not isinstance(error, BaseException):
             raise TypeError(f"what was raised is unpickled as a {type(error).__name__}, which is no exception")
     except BaseException as exc:
-        error = exc.with_traceback(None)
+        error = BaseException.with_traceback(exc, None)
     return None, error, text

@@ -17,6 +17,10 @@ _FROZEN = (
 )
 
 
+#: Where the classes are that load modules in every interpreter.
+_LOADERS = ("_frozen_importlib_external", "zipimport")
+
+
 def unavailable_reason() -> str | None:
     """Returns why there can be no pool of interpreters here; None if there can."""
     if sys.version_info >= (3, 14):
@@ -27,10 +31,16 @@ def unavailable_reason() -> str | None:
             return "this build of Python has no concurrent.interpreters"
         if threads_are_replaced():
             return _REPLACED
-        if getattr(sys, "frozen", False) and PathFinder.find_spec("pickle") is None:
+        if getattr(sys, "frozen", False) and not _is_found_by_all():
             return _FROZEN
         return None
     return (
         "it needs Python 3.14 or newer: there is no concurrent.interpreters before, and on 3.13 two interpreters"
         " that import datetime at once crash Python itself"
     )
+
+
+def _is_found_by_all() -> bool:
+    """Returns whether every interpreter can import this package; a bundler's own importer is in the main one only."""
+    spec = PathFinder.find_spec("corefutures_interpreter")
+    return spec is not None and type(spec.loader).__module__ in _LOADERS

@@ -9,11 +9,15 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
-from typing import Any
 
 from corefutures.backend import ConnectionLost, PairPool, connection_pair
 from corefutures_interpreter._handing import receive
 from corefutures_interpreter._pools import InterpreterPool
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class InterpreterPairPool(InterpreterPool, PairPool):

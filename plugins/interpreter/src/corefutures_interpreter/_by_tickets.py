@@ -10,11 +10,15 @@ import sys
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-from typing import Any
 
 from corefutures.backend import STOP, TicketPool
 from corefutures_interpreter._handing import ParcelRoute
 from corefutures_interpreter._pools import InterpreterPool
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class InterpreterTicketPool(InterpreterPool, TicketPool):

@@ -15,6 +15,7 @@ import builtins
 import marshal
 import pickle
 from array import array
+from math import prod
 from types import FunctionType
 
 from _interpreters import NotShareableError
@@ -148,7 +149,7 @@ class Parcel:
         """Returns what a queue between interpreters is to carry: the count of the pickle's pieces, then all views."""
         # Bytes would be copied by the interpreter that receives them; views of them are not.
         pieces = [memoryview(piece) for segment in self._stream for piece in segment.pieces]
-        return len(pieces), *pieces, *(_view(*buffer) for buffer in self._buffers)
+        return len(pieces), *pieces, *[_view(*buffer) for buffer in self._buffers]
 
     def beginning(self) -> bytes:
         """Returns the beginning of the pickle."""
@@ -187,7 +188,7 @@ class Encoder(_Encoder):
     """
 
     def __init__(self, serializer: str) -> None:
-        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Parcel)
+        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Parcel, refusal=_refusal)
         self._plainly = serializer == "pickle"
 
     @property
@@ -205,26 +206,24 @@ class Encoder(_Encoder):
             body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
-        return self((fn, args, kwargs) if kwargs else (fn, args))
+        return self((fn, args, kwargs) if kwargs else (fn, args), True)  # type: ignore[no-any-return]
 
-    def __call__(self, obj: Any) -> bytes | Parcel:
-        """Returns `obj` as a body.
 
-        Raises:
-            NotShareableError: It can't cross; the cause says why.
-        """
-        try:
-            return super().__call__(obj)  # type: ignore[no-any-return]
-        except Exception as exc:
-            raise NotShareableError(f"{_named(obj)} does not support cross-interpreter data: {exc}") from exc
+def _refusal(obj: Any, error: Exception) -> NotShareableError:
+    """Returns what is raised for an object that could not be pickled because of `error`."""
+    return NotShareableError(f"{_named(obj)} does not support cross-interpreter data: {error}")
 
 
 def _named(obj: Any) -> str:
-    """Returns what an error calls an object that could not be encoded; never raises."""
+    """Returns what an error calls an object that could not be encoded; raises nothing but what a handler does."""
     try:
         text = repr(obj)
-    except Exception:
-        text = f"a {type(obj).__name__}"
+    except BaseException as exc:
+        from corefutures.backend import class_name, comes_again  # hardly any worker needs them
+
+        if not (issubclass(type(exc), Exception) or comes_again(exc, repr, obj)):
+            raise
+        text = f"a {class_name(obj)}"
     return text if len(text) < 300 else f"{text[:300]}…"
 
 
@@ -233,7 +232,9 @@ def _named(obj: Any) -> str:
 
 def undecodable(what: str, error: Exception) -> NotShareableError:
     """Returns what is raised for an object that arrived, but could not be decoded because of `error`."""
-    return NotShareableError(f"{what} not shareable: object could not be unpickled ({type(error).__name__}: {error})")
+    from corefutures.backend import class_name  # hardly any worker needs it
+
+    return NotShareableError(f"{what} not shareable: object could not be unpickled ({class_name(error)}: {error})")
 
 
 def decode_result(body: Any) -> Any:
@@ -266,6 +267,34 @@ def unload(manifest: tuple[Any, ...], *, keep: bool = False) -> Any:
 
 
 def _copy(view: memoryview) -> memoryview:
+    """Returns memory of its own with the same content, format and shape.
+
+    Raises:
+        TypeError: There is no way to make one of that format.
+    """
     content = view.tobytes()
-    copy = memoryview(content if view.readonly else bytearray(content))
-    return copy if view.format == "B" and view.ndim == 1 else copy.cast(view.format, view.shape)  # type: ignore[call-overload, no-any-return, unused-ignore]
+    copy: Any = memoryview(content if view.readonly else bytearray(content))
+    if view.format == "B" and view.ndim == 1:
+        return copy  # type: ignore[no-any-return]
+    if view.format[:1] in "<>=T":
+        copy = _made_by_ctypes(view, bytearray(content))
+    elif view.nbytes:
+        return copy.cast(view.format, view.shape)  # type: ignore[no-any-return]
+    else:  # nothing can be cast to a shape with zeros: an empty part of the smallest that isn't
+        shape = view.shape or (0,)
+        part = [1, *shape[1:]]
+        copy = memoryview(bytearray(view.itemsize * prod(part))).cast(view.format, part)[: shape[0]]  # type: ignore[call-overload]
+    return copy.toreadonly() if view.readonly else copy  # type: ignore[no-any-return]
+
+
+def _made_by_ctypes(view: memoryview, content: bytearray) -> memoryview:
+    """Returns a view of `content` as it was made by `ctypes`: with a byte order in its format."""
+    import ctypes  # hardly any result needs it
+
+    for kind in [kind for kind in ctypes._SimpleCData.__subclasses__() if kind.__module__ == ctypes.__name__]:
+        for made in kind, getattr(kind, "__ctype_be__", kind), getattr(kind, "__ctype_le__", kind):
+            if memoryview(made()).format == view.format:
+                for length in reversed(view.shape or ()):
+                    made *= length
+                return memoryview(made.from_buffer(content))
+    raise TypeError(f"memory with the format {view.format!r} can't be copied as such: return its bytes")

@@ -101,9 +101,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         inner_threads: None = None,
         forward_logs: bool = False,
     ) -> None:
-        from typing import get_args  # here for start-up time only, as are the other two
-
-        from corefutures_interpreter import _worker_interpreter
+        from corefutures_interpreter import _worker_interpreter  # here for start-up time only, as is the other one
         from corefutures_interpreter._availability import unavailable_reason
 
         reason = unavailable_reason()
@@ -111,7 +109,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             from corefutures import UnsupportedError
 
             raise UnsupportedError(f"InterpreterPoolExecutor can't run calls here: {reason}")
-        self._cf_carried = door.check_carried(self, context)
+        self._cf_carried = None if context is None else door.check_carried(self, context)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         check_count("max_workers", max_workers)
@@ -127,7 +125,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
                 "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"
                 ' workers under `if __name__ == "__main__":`'
             )
-        check_choice("at_exit", at_exit, get_args(door.AtExit))
+        check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
         if at_exit == "kill":
             raise unsupported(self, "kill its interpreters at exit")
         self._cf_at_exit = at_exit
@@ -159,7 +157,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             self._cf_serializer,
             self.BROKEN,
             at_exit=self._cf_at_exit,
-            room=door.make_room(*self._cf_room_options),
+            room=self._cf_make_room(),
             carried=self._cf_carried,
             logs=logs,
         )
@@ -172,6 +170,10 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         it, a call keeps its serialised arguments in memory; only content of 256 KiB or more (bytes, bytearrays,
         arrays) that is equal to that of another waiting call is kept once. Of other large arguments in many calls
         limit what waits (`max_pending`, or `buffersize` of `map`), or share their memory (a memoryview).
+
+        The arguments themselves are let go at once, unless one has a finaliser or a way of its own of being pickled,
+        from which it may be that its pickle only names something, such as a temporary folder: then they are kept until
+        the call has ended.
 
         Args:
             fn: What to call.

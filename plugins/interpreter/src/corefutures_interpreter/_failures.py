@@ -12,7 +12,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures.backend import ERROR, Reporter, describe
+from corefutures.backend import ERROR, Reporter, add_note, class_name, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _packed(summary: tuple[str, str, str, str, str], pickled: bytes | None) -> b
 
 def _undescribed(error: BaseException, reason: BaseException) -> tuple[str, str, str, str, str]:
     """Returns the summary of an exception that can't be described."""
-    name = type.__dict__["__name__"].__get__(type(error))  # what its class may say instead is foreign code
-    return name, name, "builtins", f"<it can't be described: {type(reason).__name__}>", ""
+    name = class_name(error)
+    return name, name, "builtins", f"<it can't be described: {class_name(reason)}>", ""
 
 
 def remember_refusals() -> None:
@@ -106,8 +106,8 @@ def _advise(error: BaseException) -> None:
             names = ", ".join(dict.fromkeys(_refused))
             note = f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
         chain = chain.__cause__ or chain.__context__
-    if note and note not in getattr(error, "__notes__", ()):  # one error may be raised for many calls
-        error.add_note(note)
+    if note:
+        add_note(error, note)
 
 
 def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
@@ -116,7 +116,7 @@ def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
     try:
         message = str(str(error))
     except BaseException as exc:
-        message = f"<its message can't be had: {type(exc).__name__}>"
+        message = f"<its message can't be had: {class_name(exc)}>"
     return str(kind.__name__), str(kind.__qualname__), str(kind.__module__), message, describe(error)
 
 
@@ -135,8 +135,8 @@ def failure_in_chunk(traceback: str) -> Exception:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as exc:
-        return f"{type(error).__name__}, which can't be described: {type(exc).__name__}"
+    except BaseException as exc:
+        return f"{class_name(error)}, which can't be described: {class_name(exc)}"
 
 
 def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
@@ -162,7 +162,7 @@ def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
         summary.add_note(f"the exception itself could not be unpickled: {_text(exc)}")
         return summary
     if not isinstance(error, BaseException):
-        summary.add_note(f"unpickling the exception itself gave a {type(error).__name__}")
+        summary.add_note(f"unpickling the exception itself gave a {class_name(error)}")
         return summary
     set_cause(error, summary)
     return error

@@ -11,11 +11,15 @@ import re
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
 
-from corefutures.backend import clock, collect_stack, discard_stacks, lifted, standard_taken, system
+import corefutures.backend as door
+from corefutures.backend import clock, lifted, standard_taken, system
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
+    from typing import Final
+
     from corefutures.backend import Frame
 
 #: The last line that `faulthandler` writes: the outermost frame, or that it leaves the rest out.
@@ -62,14 +66,14 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
         system.set_blocking(inlet, False)
         _pipe = outlet, inlet
     outlet, inlet = _pipe
-    discard_stacks(outlet)
+    door.discard_stacks(outlet)
     faulthandler.register(signal.SIGURG, inlet, all_threads=False)
     try:
         # A signal that comes while `faulthandler` writes the last line for another thread is dropped.
         frames: list[Frame] = []
         while not frames and clock.monotonic() < deadline:
             signal.pthread_kill(thread, signal.SIGURG)
-            frames = collect_stack(outlet, deadline, _END, clock.monotonic() + _PATIENCE)
+            frames = door.collect_stack(outlet, deadline, _END, clock.monotonic() + _PATIENCE)
         return frames
     except ProcessLookupError:  # it has just ended
         return []

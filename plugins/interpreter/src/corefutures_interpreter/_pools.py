@@ -11,13 +11,17 @@ import sys
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import threading
-from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import CarryingEncoder, Pool, has_fast_path
+import corefutures.backend as door
+from corefutures.backend import Pool, has_fast_path
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import rebuild
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from corefutures.backend import Recruiter, Variables
 
 
@@ -40,7 +44,7 @@ def make_pool(
         size=size,
         recruiter=recruiter,
         threads=threads,
-        encode=encode if carried is None else CarryingEncoder(encode, carried),
+        encode=encode if carried is None else door.CarryingEncoder(encode, carried),
         decode=decode_result,
         broken=broken,
         remote_traceback=RuntimeError,  # not used: `rebuild` makes the causes

@@ -12,10 +12,10 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import contextlib
 import errno
+import logging
 import os
 import threading
 from concurrent import interpreters
-from typing import TYPE_CHECKING, Any, Final
 
 from corefutures.backend import (
     FAILED,
@@ -24,6 +24,8 @@ from corefutures.backend import (
     UNFIT,
     TicketEnds,
     current_levels,
+    lifted,
+    log_failure,
     send_frame,
     standard_taken,
     system,
@@ -34,8 +36,11 @@ from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
 from corefutures_interpreter._looking import stack_in
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, Final
 
     from corefutures.backend import Frame, LogCollector
 
@@ -68,7 +73,9 @@ def main_module() -> tuple[str | None, str | None]:
         # Such modules run unconditionally: other interpreters do without what they define.
         return (None, None) if name == "__main__" or name.endswith(".__main__") else (name, None)
     path = getattr(main, "__file__", None)
-    return None, None if path is None else os.path.abspath(path)
+    if path is None or path.startswith("<"):  # a program from standard input has "<stdin>"
+        return None, None
+    return None, os.path.abspath(path)
 
 
 def _check_descriptors() -> None:
@@ -209,6 +216,8 @@ class InterpreterWorker:
         self.counter = self._ends.counter
         making = _Making()
         try:
+            if logs is not None:
+                logs.attend()  # first: nobody would read what the worker writes, until it can't write any more
             self._thread = thread = threading.Thread(
                 target=self._live, args=(making, initializer, serializer), name=name, daemon=False
             )
@@ -225,8 +234,6 @@ class InterpreterWorker:
             self._ends.close()
             self._end_log()
             raise
-        if logs is not None:
-            logs.attend()
 
     def _end_log(self) -> None:
         if self._logs is not None and self._log is not None:
@@ -242,10 +249,11 @@ class InterpreterWorker:
             try:
                 unfit = self._inhabit(interpreter, initializer, serializer)
                 if unfit is not None:
-                    LOGGER.critical("Exception in initializer:", exc_info=rebuild(unfit, decode_result))
+                    error = rebuild(unfit, decode_result)
+                    log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL, error=error)
                     self._ends.send(UNFIT, unfit)
             except Exception as exc:  # the pool finds its worker lost, or not started
-                LOGGER.critical("Exception in a worker interpreter:", exc_info=True)
+                log_failure(LOGGER, "Exception in a worker interpreter:", level=logging.CRITICAL)
                 with contextlib.suppress(OSError):
                     self._ends.send(FAILED, FailureReporter(Encoder("pickle")).error(exc)[1])
             finally:
@@ -255,7 +263,7 @@ class InterpreterWorker:
             try:
                 interpreter.close()
             except interpreters.InterpreterError:
-                LOGGER.critical("A worker interpreter could not be destroyed:", exc_info=True)
+                log_failure(LOGGER, "A worker interpreter could not be destroyed:", level=logging.CRITICAL)
         finally:
             self._end_log()
             self._threads.discard(threading.current_thread())
@@ -329,7 +337,7 @@ class _OwnTicketEnds:
         bell, queues = ends.parcels
         try:
             for descriptor in (ends.tickets, ends.frames, ends.memory, bell):
-                self._own.append(system.dup(descriptor))
+                self._own.append(lifted(system.dup(descriptor)))
         except BaseException:
             self.close()
             raise

@@ -90,7 +90,6 @@ def _serve_tickets(
         board=memoryview(mmap.mmap(memory, board_size, trackfd=False)).cast("Q"),
         berth=berth,
         courier=_Courier(bell, queues, decoder.parcel),
-        alive=lambda: True,  # an interpreter can't be forked
         **common,
     )
 

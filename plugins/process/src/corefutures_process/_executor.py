@@ -46,6 +46,9 @@ _MOST_ON_WINDOWS = 61
 
 _TERMINATE, _KILL = "terminate", "kill"
 
+#: What is said of a pool whose workers are not started by the default method, for the sake of an option.
+_CHOSEN = "Its workers are started by {!r} and not by 'fork', the default here, with which {} can't be had."
+
 _OWN_WORKER = (
     "a call can't submit to the process pool that runs it: have it return what is to be called next, which its caller"
     " submits, or use create_executor('thread'), whose calls may submit others"
@@ -127,11 +130,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         inner_threads: int | None = None,
         forward_logs: bool = False,
     ) -> None:
-        from typing import get_args  # here for start-up time only, as is the other one
+        from corefutures_process._inner_threads import check_inner_threads  # here for start-up time only
 
-        from corefutures_process._inner_threads import check_inner_threads
-
-        self._cf_carried = door.check_carried(self, context)
+        self._cf_carried = None if context is None else door.check_carried(self, context)
         check_inner_threads(inner_threads)
         self._cf_inner_threads = inner_threads
         check_flag("forward_logs", forward_logs)
@@ -150,7 +151,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "kill_on_cancel=True": bool(kill_on_cancel),
         }
         self._cf_may_choose = mp_context is None
-        self._mp_context: BaseContext = _context(mp_context, max_tasks_per_child is not None, any(replaces.values()))
+        self._mp_context: BaseContext = _context(mp_context, max_tasks_per_child is not None)
+        self._cf_hint = ""
+        if mp_context is None and self._cf_forks and any(replaces.values()):
+            self._cf_choose(next(option for option, given in replaces.items() if given))
         if self._cf_forks:
             for option, given in replaces.items():
                 if given:
@@ -161,7 +165,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
                     )
         check_serializer(serializer, "corefutures-process")
         self._cf_serializer = serializer
-        check_choice("at_exit", at_exit, get_args(door.AtExit))
+        check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
         self._cf_at_exit = at_exit
         self._cf_kill_on_cancel = bool(kill_on_cancel)
         check_flag("kill_tree", kill_tree)
@@ -190,6 +194,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             self._cf_inner_threads,
             logs,
             self._cf_kill_tree,
+            self._cf_hint,
         )
         fast = door.has_fast_path(self._max_workers)
         encode: Any = make_encoder(self._cf_serializer, spool=fast)
@@ -203,10 +208,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "on_loss": self._cf_on_worker_loss,
             "at_exit": self._cf_at_exit,
             "kill_on_cancel": self._cf_kill_on_cancel,
-            "room": door.make_room(*self._cf_room_options),
+            "room": self._cf_make_room(),
             "hire_ahead": hire_ahead,
             "logs": logs,
             "name": "process pool",
+            "hint": self._cf_hint,
         }
         if sys.platform == "linux" and fast:
             return door.TicketPool(make_route=door.DescriptorRoute, **options)
@@ -216,6 +222,14 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     def _cf_forks(self) -> bool:
         return self._mp_context.get_start_method(allow_none=False) == "fork"
 
+    def _cf_choose(self, wish: str) -> None:
+        """Has the workers started otherwise than by fork, the default, which nobody has asked for, and says so."""
+        methods = multiprocessing.get_all_start_methods()
+        method = "forkserver" if "forkserver" in methods else "spawn"
+        self._mp_context = multiprocessing.get_context(method)
+        self._cf_hint = _CHOSEN.format(method, wish)
+        door.LOGGER.info("A process pool was made. %s", self._cf_hint)
+
     def _cf_begin_limiting(self) -> None:
         if not self._cf_forks:
             return
@@ -224,7 +238,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
             raise UnsupportedError(door.NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
         # No call was submitted yet, and nobody asked for fork: the workers come from elsewhere.
-        self._mp_context = _context(None, False, True)
+        self._cf_choose("a time limit")
         self._cf_renew_pool()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -235,6 +249,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         256 KiB or more (bytes, NumPy arrays) that is equal to that of another waiting call is kept once. Of other
         large arguments in many calls limit what waits (`max_pending`, or `buffersize` of `map`), or have the workers
         make or load them once (`initializer`).
+
+        The arguments themselves are let go at once if they hold nothing but data. Until the call has ended they are
+        kept, as by the standard library, if one has a finaliser or a way of its own of being pickled, from which it may
+        be that its pickle only names something: a manager's proxy, shared memory, a temporary folder.
 
         Args:
             fn: What to call.
@@ -335,13 +353,12 @@ def _check_tasks(number: int | None) -> None:
         raise ValueError(f"max_tasks_per_child must be >= 1, not {number}; None sets no limit")
 
 
-def _context(given: object, spawns: bool, replaces: bool) -> BaseContext:
+def _context(given: object, spawns: bool) -> BaseContext:
     """Returns where processes come from.
 
     Args:
         given: The option `mp_context`.
         spawns: Whether it is spawn where nothing is given, as the manual says of `max_tasks_per_child`.
-        replaces: Whether workers have to be replaced, which can't be had with fork.
 
     Raises:
         TypeError: `given` is neither a context nor the name of a start method.
@@ -356,10 +373,7 @@ def _context(given: object, spawns: bool, replaces: bool) -> BaseContext:
             )
         return multiprocessing.get_context(given)
     if given is None:
-        context = multiprocessing.get_context("spawn" if spawns else None)
-        if replaces and context.get_start_method(allow_none=False) == "fork":
-            return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        return context
+        return multiprocessing.get_context("spawn" if spawns else None)
     if not (hasattr(given, "get_start_method") and hasattr(given, "Process")):
         raise TypeError(
             f"mp_context must be a multiprocessing context, the name of a start method, or None, not {shown(given)}"

@@ -12,43 +12,47 @@ import re
 import sys
 import threading
 from multiprocessing import reduction
-from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from corefutures.backend import clock, collect_stack, connection_pair, discard_stacks, read_frames, system
+import corefutures.backend as door
+from corefutures.backend import clock, connection_pair, lifted, system
 from corefutures_process import _worker_process
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
+    from typing import Any, Final, Protocol
+
     from corefutures.backend import Frame
+
+    class Line(Protocol):
+        """The caller's end of what a worker tells its stack through."""
+
+        @property
+        def far_end(self) -> Any:
+            """The worker's end, to be sent to it while it starts; closed here by `hand_over` once it has it."""
+            ...
+
+        def hand_over(self) -> None:
+            """Closes our copy of the worker's end."""
+            ...
+
+        def ask(self, pid: int) -> None:
+            """Asks for the stack; never blocks."""
+            ...
+
+        def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
+            """Returns the stack, innermost last, or none and why there is none."""
+            ...
+
+        def close(self) -> None:
+            """Closes the caller's end."""
+            ...
+
 
 _SILENT: Final = "it does not answer: stopped, stuck in C code that holds the GIL, or not far enough in starting"
 
 #: The outermost line of interest, or that `faulthandler` leaves the rest out.
 _END: Final = re.compile(r'_worker_process\.py", line \d+ in serve\n|^  \.\.\.\n', re.MULTILINE)
-
-
-class Line(Protocol):
-    """The caller's end of what a worker tells its stack through."""
-
-    @property
-    def far_end(self) -> Any:
-        """The worker's end, to be sent to it while it starts; closed here by `hand_over` once it has it."""
-        ...
-
-    def hand_over(self) -> None:
-        """Closes our copy of the worker's end."""
-        ...
-
-    def ask(self, pid: int) -> None:
-        """Asks for the stack; never blocks."""
-        ...
-
-    def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
-        """Returns the stack, innermost last, or none and why there is none."""
-        ...
-
-    def close(self) -> None:
-        """Closes the caller's end."""
-        ...
 
 
 def open_line() -> Line:
@@ -76,7 +80,7 @@ class _SignalledLine:
     """A pipe that `faulthandler` writes to, in the worker, when a signal comes: whatever else the worker does."""
 
     def __init__(self) -> None:
-        self._outlet, inlet = system.pipe()
+        self._outlet, inlet = map(lifted, system.pipe())
         system.set_blocking(self._outlet, False)
         system.set_blocking(inlet, False)  # a worker never waits for somebody to read
         self.far_end = _Descriptor(inlet)
@@ -98,7 +102,7 @@ class _SignalledLine:
     def _signal(self) -> None:
         if sys.platform != "win32":
             with contextlib.suppress(OSError):  # it has ended, or we have
-                discard_stacks(self._outlet)
+                door.discard_stacks(self._outlet)
                 system.kill(self._pid, _worker_process.STACK_SIGNAL)
 
     def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
@@ -109,7 +113,7 @@ class _SignalledLine:
                 return [], "somebody else is asking it"
             self._signal()
         try:
-            frames = collect_stack(self._outlet, deadline, _END) if self._outlet >= 0 else []
+            frames = door.collect_stack(self._outlet, deadline, _END) if self._outlet >= 0 else []
         except OSError:
             frames = []
         finally:
@@ -154,7 +158,7 @@ class _AskedLine:
         try:
             if self._connection.poll(max(0.0, deadline - clock.monotonic())):
                 self._owes = False
-                return read_frames(self._connection.recv_bytes().decode().splitlines()), None
+                return door.read_frames(self._connection.recv_bytes().decode().splitlines()), None
         except (OSError, EOFError):
             pass
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import multiprocessing.process
 import os
 import pickle
 import signal
@@ -18,12 +19,13 @@ from functools import partial
 from multiprocessing import reduction
 from multiprocessing.connection import wait
 from multiprocessing.context import get_spawning_popen
-from typing import TYPE_CHECKING, Any, Final
+from multiprocessing.process import BaseProcess
 
 from corefutures import UnsupportedError
 from corefutures.backend import (
     Descriptor,
     TicketEnds,
+    add_note,
     check_fork,
     clock,
     current_levels,
@@ -37,10 +39,12 @@ from corefutures_process._lines import open_line, travelling
 from corefutures_process._surroundings import ProcessName, surroundings
 from corefutures_process._trees import kill_tree, terminate_tree, wait_for_dying
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
-    from multiprocessing.process import BaseProcess
+    from typing import Any, Final
 
     from corefutures.backend import Frame, LogCollector
     from corefutures_process._lines import Line
@@ -50,6 +54,27 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 5.0
 #: Descriptors that starting a process takes, at most.
 _NEEDED: Final = 10
+#: What is said if a worker can't be started, perhaps because of what is sent to it.
+_SENT_INITIALIZER: Final = (
+    "raised as a worker process was started by {!r}, which has to be sent the initializer and its arguments: {}have it"
+    " make what can't be pickled itself."
+)
+_NAMED_INITIALIZER: Final = (
+    "define it at the top level of a module, or make the pool with serializer='cloudpickle'; and "
+)
+#: Seconds for importing what the fork server was told to import, in order to see what fails.
+_PROBE_LIMIT: Final = 20.0
+_BEGUN: Final = "corefutures imports "
+_PROBE: Final = f"""
+import sys
+sys.path[:] = {{!r}}
+for name in {{!r}}:
+    print({_BEGUN!r} + name, file=sys.stderr, flush=True)
+    try:
+        __import__(name)
+    except ImportError:
+        pass
+"""
 
 
 class ProcessRecruiter:
@@ -65,6 +90,7 @@ class ProcessRecruiter:
         inner_threads: How many threads BLAS and OpenMP may start in each, or None.
         logs: What reads their logs, or None.
         kill_tree: Whether what a worker has started is stopped with it.
+        hint: What is said of the start method where starting a worker fails.
     """
 
     def __init__(
@@ -78,8 +104,10 @@ class ProcessRecruiter:
         inner_threads: int | None = None,
         logs: LogCollector | None = None,
         kill_tree: bool = False,
+        hint: str = "",
     ) -> None:
         self._context = context
+        self._hint = hint
         self._kill_tree = kill_tree
         self._processes = processes
         self._inner_threads = inner_threads
@@ -134,13 +162,16 @@ class ProcessRecruiter:
                     " mp_context=multiprocessing.get_context('spawn'), or 'fork'"
                 ) from exc
             if not isinstance(exc, (ConnectionError, EOFError)):
+                if self._rest[0] is not None and isinstance(exc, (pickle.PicklingError, AttributeError, TypeError)):
+                    remedy = "" if isinstance(self._rest[0], _Initializer) else _NAMED_INITIALIZER
+                    add_note(exc, f"{_SENT_INITIALIZER.format(method, remedy)} {self._hint}".rstrip())
                 raise
             from corefutures.backend import Pool  # here for start-up time only
 
-            preloaded = _preloaded() if method == "forkserver" else ""
+            why = (_preloaded() if method == "forkserver" else "") or Pool.UNGUARDED
             raise RuntimeError(
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
-                f" {preloaded or Pool.UNGUARDED}"
+                f" {why} {self._hint}".rstrip()
             ) from exc
         finally:
             self.starter = 0
@@ -149,7 +180,15 @@ class ProcessRecruiter:
                 log.hand_over()
         self._processes[process.pid] = process  # type: ignore[index]
         if self._logs is not None and log is not None:
-            self._logs.attend()
+            try:
+                self._logs.attend()
+            except BaseException:  # nobody would read what it writes, until it can't write any more
+                process.kill()
+                process.join()
+                self._processes.pop(process.pid, None)  # type: ignore[arg-type]
+                line.close()
+                self._logs.end(log)
+                raise
         on_end = None if self._logs is None or log is None else partial(self._logs.end, log)
         method = self._context.get_start_method()
         return ProcessWorker(process, self._processes, line, method, on_end, kill_tree=self._kill_tree)
@@ -205,13 +244,38 @@ def _preloaded() -> str:
     """Returns what is said of modules that the fork server was told to import first, which ends it if one fails."""
     from multiprocessing import forkserver
 
-    modules = [name for name in getattr(forkserver._forkserver, "_preload_modules", ()) if name != "__main__"]
+    named = getattr(forkserver._forkserver, "_preload_modules", ())
+    modules = [name for name in named if name != "__main__"]
     if not modules:
         return ""
-    return (
-        f"The fork server imports {', '.join(modules)} first (set_forkserver_preload), and ends if that fails; what it"
-        " says of that is on standard error."
-    )
+    first = f"The fork server imports {', '.join(modules)} first (set_forkserver_preload), and ends if that fails"
+    try:
+        failed = _first_failure(modules)
+    except Exception:  # there are no processes left, say
+        failed = None
+    if failed is not None:
+        return f"{first}: {failed}."
+    return "" if "__main__" in named else f"{first}; what it says of that is on standard error."
+
+
+def _first_failure(modules: list[str]) -> str | None:
+    """Returns which of the modules ends a process that imports them as the fork server does, and how; None if none."""
+    import re
+    import subprocess
+    from multiprocessing import spawn, util
+
+    flags: list[str] = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    started = subprocess.run(
+        [spawn.get_executable(), *flags, "-c", _PROBE.format(sys.path, modules)],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_LIMIT, check=False, encoding="utf-8",
+        errors="backslashreplace",
+    )  # fmt: skip
+    begun = re.findall(_BEGUN + r"(\S+)", started.stderr)
+    if started.returncode == 0 or not begun:
+        return None
+    said = started.stderr.rpartition(_BEGUN + begun[-1])[2].split("\n")
+    last = next((line for line in reversed(said) if line and not line[0].isspace()), f"exit code {started.returncode}")
+    return f"{begun[-1]} fails ({last})"
 
 
 def _fork_server_ended() -> bool:
@@ -374,6 +438,8 @@ class ProcessWorker:
                 terminate_tree(self.pid, partial(self._signal_alone, how))
             elif sys.platform == "win32":
                 self._signal_alone(how)
+            elif self._own(how) is not None:
+                kill_tree(self.pid, partial(self._signal_alone, how))
             elif (pidfd := self._pidfd) is not None:
                 kill_tree(self.pid, partial(signal.pidfd_send_signal, pidfd.number, signal.SIGKILL))
             else:
@@ -385,15 +451,24 @@ class ProcessWorker:
         """Returns whether the process may live still; if not, its number may be another's by now."""
         return self._process is not None and not (self._pidfd is not None and self._wait(0))
 
+    def _own(self, how: str) -> Callable[[], object] | None:
+        """Returns the process's own method, if its context has a class of processes with another one than Python's."""
+        method: Callable[[], object] | None = getattr(self._process, how, None)
+        return None if getattr(method, "__func__", method) is getattr(BaseProcess, how) else method
+
     def _signal_alone(self, how: str) -> None:
         process = self._process
         if process is not None:
             with contextlib.suppress(OSError, ValueError):  # it has ended
                 pidfd = self._pidfd
+                if (own := self._own(how)) is not None:
+                    own()
+                    if how == "terminate":
+                        return
                 if sys.platform != "win32" and pidfd is not None:  # the fork server may have reaped it: not by its pid
                     pidfd.send(signal.SIGKILL if how == "kill" else signal.SIGTERM)
                 else:
-                    getattr(process, how)()
+                    getattr(BaseProcess, how)(process)
 
     def ask_for_stack(self) -> None:
         if self.pid is not None:
@@ -410,13 +485,26 @@ class ProcessWorker:
         if self._pidfd is not None:
             self._wait(None)  # one that leaves takes its time
         ended = self._killed or self._pidfd is not None
+        if self._is_child and self._pidfd is not None:
+            self._collect_status(process)
         process.join(_PATIENCE if ended and not self._is_child else None)
+        if ended:  # or multiprocessing would wait at exit for what a fork server never tells
+            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         wait_for_dying()
         if self._on_end is not None:
             self._on_end()
         self._strike_off(process)
         self._pidfd = None
         return process.exitcode
+
+    def _collect_status(self, process: BaseProcess) -> None:
+        """Ask the kernel how it ended: gevent's `os.waitpid` waits for a loop that nobody may run."""
+        popen: Any = process._popen  # type: ignore[attr-defined]
+        if sys.platform != "win32" and self.pid is not None and popen.returncode is None:
+            with contextlib.suppress(ChildProcessError):  # somebody else has asked
+                pid, status = system.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    popen.returncode = os.waitstatus_to_exitcode(status)
 
 
 def _forget_forkserver() -> None:

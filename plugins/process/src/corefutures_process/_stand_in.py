@@ -5,13 +5,13 @@ Touches the door and the standard library's pool.
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from corefutures.backend import StandIn
+from corefutures_process._executor import _StandardPool  # as it was: programs put our class in its place
 
 
-class ProcessStandIn(StandIn, ProcessPoolExecutor):
+class ProcessStandIn(StandIn, _StandardPool):
     """Stands in for one of our executors, for one call."""
 
     _shutdown_thread = False

@@ -9,10 +9,14 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from typing import Any, Final
 
 from corefutures.backend import system
 from corefutures_process._inner_threads import VARIABLES
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _ARRIVAL: Final = marshal.dumps(
     compile(

@@ -11,12 +11,14 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Final
 
 from corefutures.backend import clock, system
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Final
 
 #: Looks for what was started meanwhile, at most; one finds nothing more, as a rule.
 _ROUNDS: Final = 10

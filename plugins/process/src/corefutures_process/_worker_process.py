@@ -151,12 +151,10 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
     courier = door.DescriptorCourier(ends.parcels)
-    process = system.getpid()
-    forked = False
+    forked: list[bool] = []
 
     def let_go() -> None:
-        nonlocal forked
-        forked = True
+        forked.append(True)
         for descriptor in (ends.tickets, ends.frames, ends.lifeline, ends.memory, ends.parcels):
             try:
                 system.close(descriptor)
@@ -175,7 +173,7 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
             encode=encode,
             prepare=prepare,
             limit=limit,
-            alive=lambda: not forked or system.getpid() == process,
+            forked=forked,
         )
     finally:
         courier.close()
@@ -202,9 +200,8 @@ def _serve_pair(
 ) -> None:
     import threading
     from multiprocessing import parent_process
-    from multiprocessing.connection import wait
 
-    from corefutures.backend import serve_pair, start_native_thread, worker_end
+    from corefutures.backend import serve_pair, start_native_thread, wait_natively, worker_end
 
     parent = parent_process()
     assert parent is not None
@@ -216,7 +213,7 @@ def _serve_pair(
         """
         watched = [parent.sentinel] if isinstance(line, int) else [parent.sentinel, line]
         while system.getppid() == number:
-            ready = wait(watched, 0.5)
+            ready = wait_natively(watched, 0.5)
             if parent.sentinel in ready:
                 break
             if not isinstance(line, int) and line in ready:

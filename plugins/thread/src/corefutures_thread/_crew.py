@@ -15,37 +15,30 @@ import time
 from collections import deque
 from contextvars import Context
 from itertools import count
-from operator import methodcaller
+from operator import call
 from queue import Empty
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import (
     PENDING,
     RUNNING,
-    CallSnapshot,
-    Snapshot,
-    Stats,
-    WorkerSnapshot,
     call_names,
     clock,
     copied,
-    first_names,
     for_each,
-    from_call_on,
+    log_failure,
     name_of,
-    own_stacks,
-    since_when,
     start_thread,
-    thread_seconds,
-    total,
 )
 from corefutures_thread._worker import work
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from corefutures.backend import Frame, Host, PoolFuture, Room
+    from corefutures.backend import CallSnapshot, Frame, Host, PoolFuture, Room, Snapshot, Stats
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -105,7 +98,7 @@ class Crew:
 
     __slots__ = (
         "__weakref__", "_ending", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
-        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "rest", "room",
+        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "room",
         "staffed", "threads",
     )  # fmt: skip
 
@@ -117,7 +110,6 @@ class Crew:
         initargs: tuple[Any, ...],
         broken_error: type[Exception],
         room: Room | None = None,
-        rest: Callable[[], object] = bool,
     ) -> None:
         self.max_workers = max_workers
         self._name_prefix = name_prefix
@@ -127,12 +119,13 @@ class Crew:
         self.calls = Calls()
         # Those that were taken out of there to be ended, not run: a forked child ends them, too.
         self._ending: list[deque[PoolFuture[Any]]] = []
-        # The turnstiles of idle workers: each sleeps in acquire() on its own, which is locked while it is here.
+        # What wakes each idle worker: `release` of its turnstile, which is locked while it is here.
         self.idle: deque[Any] = deque()
         self._numbers = count()  # for the names of the workers
-        # Takes a turnstile out of `idle` and releases it, in one step of the interpreter: a signal handler that
-        # came between the two, and shut the pool down, would wait for a worker that nobody wakes.
-        self._wake = map(methodcaller("release"), iter(self.idle.pop, None)).__next__
+        # Takes a worker out of `idle` and wakes it, in one step of the interpreter that allocates nothing (before 3.12,
+        # that may collect garbage): a signal handler or finaliser that came between the two, and shut the pool down,
+        # would wait for a worker that nobody wakes.
+        self._wake = map(call, iter(self.idle.pop, None)).__next__
         self.threads: dict[threading.Thread, int] = {}  # worker → the thread that started it
         self.hosts: dict[int, Host] = {}  # worker's ident → the calls it is busy with
         self.closed = False
@@ -140,7 +133,6 @@ class Crew:
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         self.owner: Callable[[], object] = lambda: None  # returns the pool as long as there is one, for observers
         self.room = room
-        self.rest = rest  # called by a worker that is about to sleep
         self._made = clock.monotonic()
         # How many calls finished, failed or were cancelled elsewhere than in a worker that is still here.
         self._past: deque[tuple[int, int, int]] = deque()
@@ -178,14 +170,21 @@ class Crew:
             _standard._threads_queues[thread] = self.calls  # type: ignore[index]  # programs take out whom they don't want to wait for
             start_thread(thread)
         except BaseException as exc:
-            if not thread.is_alive():  # not interrupted while it waited for the thread to run
+            # Alive, it was interrupted while it waited for the thread to run. But what a signal handler raises may be
+            # taken by `threading` for a failed start: the thread, if it had got no further, dies when it has begun.
+            #
+            # 1. We forget it, then look whether it is in `hosts`.
+            # 2. A worker enters itself into `hosts`, then among the threads, if it is not there (`enlist`).
+            if isinstance(exc, Exception) or not thread.is_alive():
                 self.threads.pop(thread, None)
+                if thread.ident in self.hosts:
+                    self.threads.setdefault(thread, starter)
             if not isinstance(exc, Exception):
                 raise
             if not self.threads:
                 self._strand(exc)
                 raise
-            LOGGER.warning("could not start another worker thread", exc_info=True)
+            log_failure(LOGGER, "could not start another worker thread", level=logging.WARNING)
 
     def enlist(self, thread: threading.Thread) -> None:
         """Has a worker counted that runs although its start was interrupted: for workers, when they begin."""
@@ -312,6 +311,8 @@ class Crew:
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
+        from corefutures.backend import Stats, thread_seconds, total  # here for start-up time only
+
         counts = self._count()
         for _ in range(_MOST_COUNTS):
             before, counts = counts, self._count()
@@ -346,6 +347,14 @@ class Crew:
 
     def snapshot(self, name: str) -> Snapshot:
         """Returns what the workers do, and what waits."""
+        from corefutures.backend import (  # here for start-up time only
+            Snapshot,
+            WorkerSnapshot,
+            first_names,
+            from_call_on,
+            own_stacks,
+        )
+
         stacks = own_stacks()
         running, workers = 0, []
         for thread in list(self.threads):
@@ -373,6 +382,8 @@ class Crew:
         return Snapshot(name, state, self.max_workers, tuple(workers), running, len(waiting), names)
 
     def _calls_of(self, host: Host, stacks: dict[int, list[Frame]]) -> tuple[CallSnapshot, ...]:
+        from corefutures.backend import CallSnapshot, since_when  # here for start-up time only
+
         futures, since = list(host.calls), host.running_since()
         names = call_names(host, stacks)
         calls = []

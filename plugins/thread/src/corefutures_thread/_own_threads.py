@@ -7,10 +7,10 @@ standard class, whose queue and items its threads need; what only our own thread
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from corefutures.backend import Executor, unsupported
+from corefutures_thread._pool import _StandardPool  # as it was: programs put our class in its place
 
 #: Attributes that the standard class keeps in the instance, and ours computes.
 _KEPT = ("_broken", "_shutdown", "_threads", "_work_queue")
@@ -36,7 +36,7 @@ def let_start_threads(subclass: Any) -> None:
         stacklevel=3,
     )
     taken: dict[str, Any] = dict.fromkeys(_KEPT)
-    taken |= {name: getattr(ThreadPoolExecutor, name) for name in ("submit", "shutdown")}
+    taken |= {name: getattr(_StandardPool, name) for name in ("submit", "shutdown")}
     taken |= {name: _refusal(what) for name, what in _REFUSED.items()}
     taken |= {"_cf_interrupt": lambda self: None, "_cf_starts_threads": True}
     for name, value in taken.items():
@@ -58,7 +58,7 @@ def begin(executor: Any, *arguments: Any, **options: Any) -> None:
     for name, value in options.items():
         if value not in (None, "block", "wait", False):
             raise unsupported(executor, f"take {name}=, since it starts its threads itself")
-    ThreadPoolExecutor.__init__(executor, *arguments)
+    _StandardPool.__init__(executor, *arguments)
 
 
 def _refusal(what: str) -> Any:

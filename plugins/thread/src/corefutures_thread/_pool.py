@@ -1,64 +1,53 @@
-"""`ThreadPoolExecutor`: the manual's thread pool on a `Crew`; its end at exit, when dropped, and after a fork.
+"""`ThreadPoolExecutor`: the manual's thread pool on a `Crew`; its end when dropped, and after a fork.
 
-Touches the door and `_crew`.
+Touches the door and `_crew`; what a pool needs, and not its class, is imported with the first one, by `_pools`.
 """
 
 from __future__ import annotations
 
 import concurrent.futures.thread as _standard
 import itertools
-import os
 import threading
 import warnings
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
-from contextvars import copy_context
 from queue import LifoQueue, PriorityQueue, Queue
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
+import corefutures.backend as door
 from corefutures.backend import (
-    AtExit,
     Executor,
-    Living,
-    Place,
-    PoolFuture,
     Seen,
     StandardSubmit,
-    Variables,
-    audience,
     check_choice,
-    check_context,
     check_count,
     check_flag,
     check_seconds,
     check_start,
     check_text,
     clock,
-    default_threads,
-    enroll,
-    for_each,
-    make_room,
     not_callable,
-    origin_of,
     shown,
     unreachable,
     unsupported,
 )
-from corefutures_thread._crew import Crew
+
+TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, ParamSpec, TypeVar
 
-    from corefutures.backend import ContextOption, Future, Snapshot, Stats, WhenFull
+    from corefutures.backend import AtExit, ContextOption, Future, PoolFuture, Snapshot, Stats, WhenFull, audience
+    from corefutures_thread._crew import Crew
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+    _P = ParamSpec("_P")
+    _T = TypeVar("_T")
 
-_AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
+AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
-#: Every living pool, for the end of the interpreter and for forked children.
-_pools: Living[ThreadPoolExecutor] = Living()
 _exiting = False
+#: What is done at the end of the interpreter: nothing until there is a pool. See `_pools`.
+steps: list[Callable[[], None]] = []
 
 _StandardPool = _standard.ThreadPoolExecutor
 
@@ -131,18 +120,20 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
                 at_exit=at_exit, forward_logs=forward_logs,
             )  # fmt: skip
             return
+        from corefutures_thread import _pools  # here for start-up time only
+
         check_count("max_workers", max_workers)
         if max_workers is None:
-            max_workers = default_threads()
+            max_workers = door.default_threads()
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
         initargs = check_start(initializer, initargs)
         check_flag("forward_logs", forward_logs)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
-        carried = check_context(context)
-        self._cf_take_context = carried.context if isinstance(carried, Variables) else copy_context
-        check_choice("at_exit", at_exit, get_args(AtExit))
+        if context is not None:
+            self._cf_take_context = _taker(context)
+        check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
         if at_exit == "kill":
             raise unsupported(self, "kill its threads at exit")
         self._cf_copies_context = context is not None
@@ -155,10 +146,10 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         self._initargs = initargs
         self._cf_crew = self._cf_assemble()
         if _exiting:
-            self._cf_crew.close(RuntimeError(_AFTER_EXIT))
+            self._cf_crew.close(RuntimeError(AFTER_EXIT))
         _submit.is_recoded()
-        _pools.add(self)
-        enroll(self)
+        _pools.pools.add(self)
+        door.enroll(self)
         if audience.present:
             audience.executor_created(self)
 
@@ -179,7 +170,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             RuntimeError: The pool has been shut down, the interpreter ends, or no thread can be started.
         """
         crew = self._cf_crew
-        if not crew.staffed:
+        if crew.idle or not crew.staffed:
             if crew.closed:
                 raise crew.refuse()
             _submit.is_recoded()
@@ -214,6 +205,8 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             timeout: Seconds to wait at most; None waits without limit.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C, while it waited: calls that wait are cancelled, and those that run are asked to
+                stop.
             TimeoutError: Calls still ran after `timeout` seconds; the message names them. The pool stays shut down.
             TypeError: `timeout` is no number.
             ValueError: `timeout` is negative.
@@ -224,13 +217,18 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         crew = self._cf_crew
         if audience.present:
             audience.executor_shut_down(self)
-        crew.close(RuntimeError("cannot schedule new futures after shutdown"))
         try:
-            if cancel_futures:
-                crew.cancel_waiting()
-        finally:
-            if wait and not crew.employs_current_thread():
-                crew.join(timeout)
+            crew.close(RuntimeError("cannot schedule new futures after shutdown"))
+            try:
+                if cancel_futures:
+                    crew.cancel_waiting()
+            finally:
+                if wait and not crew.employs_current_thread():
+                    crew.join(timeout)
+        except KeyboardInterrupt:
+            if wait:
+                self._cf_interrupt()
+            raise
 
     def _cf_interrupt(self) -> None:
         super()._cf_interrupt()
@@ -263,7 +261,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where and which wait: see `Executor.snapshot`. Threads tell at once."""
         check_seconds("timeout", timeout)
-        return self._cf_crew.snapshot(origin_of(self).name)
+        return self._cf_crew.snapshot(door.origin_of(self).name)
 
     def _cf_has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
         """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
@@ -273,7 +271,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             future._cf_fn, future._cf_args = self._cf_take_context().run, (future._cf_fn, *future._cf_args)
         if crew.room is None:
             return False
-        place = Place(crew.room)
+        place = door.Place(crew.room)
         future._cf_on_departure = place.leave
         if place.take(crew.employs_current_thread()):
             return False
@@ -302,15 +300,13 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         return True
 
     def _cf_assemble(self) -> Crew:
-        room = make_room(*self._cf_room_options)
         crew = Crew(
             self._max_workers,
             self._thread_name_prefix,
             self._initializer,
             self._initargs,
             self.BROKEN,
-            room,
-            _submit.is_recoded,
+            self._cf_make_room(),
         )
         crew.owner = weakref.ref(self)
         # A pool that is dropped without a shutdown runs the calls it has, and ends.
@@ -360,7 +356,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if not isinstance(queue, Queue) or isinstance(queue, LifoQueue | PriorityQueue) or places <= 0:
             raise AttributeError("calls start in the order submitted here, in no other queue than the pool's own")
         warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
-        self._cf_crew.room = make_room(places, "block")
+        self._cf_crew.room = door.make_room(places, "block")
         self._cf_is_special = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -380,29 +376,21 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         return str(refusal) if isinstance(refusal, self.BROKEN) else False
 
 
-def _close_all() -> None:
-    """At the end of the interpreter: the threads, which are no daemons, end once their calls are done."""
+def _taker(context: ContextOption) -> Callable[[], Any]:
+    """Returns what makes the context of a call where that is submitted, for `context=`."""
+    from contextvars import copy_context  # here for start-up time only
+
+    carried = door.check_context(context)
+    return carried.context if isinstance(carried, door.Variables) else copy_context
+
+
+def _take_steps() -> None:
     global _exiting
     _exiting = True
-    pools = _pools.all()
-    try:
-        for_each(_close_at_exit, pools)
-    finally:
-        for_each(lambda pool: pool._cf_crew.join(), pools)
+    for step in steps:
+        step()
 
 
-def _close_at_exit(pool: ThreadPoolExecutor) -> None:
-    pool._cf_crew.close(RuntimeError(_AFTER_EXIT))
-    if pool._cf_at_exit == "cancel":
-        pool._cf_ask_all()
-        pool._cf_crew.cancel_waiting()
-
-
-def _continue_all_in_child() -> None:
-    for_each(lambda pool: pool._cf_continue_in_child(), _pools.all())
-
-
-# Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says.
-threading._register_atexit(_close_all)  # type: ignore[attr-defined]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_continue_all_in_child)
+# Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says. Here, so that
+# its place among all that is done then is that of the import of the class.
+threading._register_atexit(_take_steps)  # type: ignore[attr-defined]

@@ -5,13 +5,13 @@ Touches the door and the standard library's pool.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from corefutures.backend import StandIn
+from corefutures_thread._pool import _StandardPool  # as it was: programs put our class in its place
 
 
-class ThreadStandIn(StandIn, ThreadPoolExecutor):
+class ThreadStandIn(StandIn, _StandardPool):
     """Stands in for one of our executors, for one call."""
 
     _shutdown = False

@@ -11,7 +11,6 @@ import logging
 import threading
 from functools import partial
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import (
     FINISHED,
@@ -20,13 +19,18 @@ from corefutures.backend import (
     Host,
     audience,
     clock,
+    drop_frame,
     hosts,
+    log_failure,
     runners,
     spin_until,
 )
 
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from corefutures.backend import PoolFuture
     from corefutures_thread._crew import Crew
@@ -54,7 +58,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
             try:
                 initializer(*initargs)
             except BaseException as exc:
-                LOGGER.critical("Exception in initializer:", exc_info=True)
+                log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL)
                 crew.fail("A thread initializer failed, the thread pool is not usable anymore", exc)
                 return
         del initializer, initargs
@@ -63,7 +67,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
             audience.worker_started(crew.owner(), threading.current_thread().name)
         _run_calls(crew, host)
     except BaseException as exc:
-        LOGGER.critical("Exception in worker", exc_info=True)
+        log_failure(LOGGER, "Exception in worker", level=logging.CRITICAL)
         audience.worker_lost(crew.owner(), threading.current_thread().name, exc)
         crew.fail("A worker thread died of an unexpected error", exc)
         for future in current:
@@ -82,6 +86,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
     idle = crew.idle
     turnstile = _thread.allocate_lock()
     turnstile.acquire()
+    wake = turnstile.release
     woken = partial(turnstile.acquire, False)
     fn: Any = None
     args: Any = None
@@ -96,21 +101,20 @@ def _run_calls(crew: Crew, host: Host) -> None:
             except IndexError:
                 if not closed:
                     if not spin_until(woken):  # whoever wakes it has taken it out of `idle`
-                        crew.rest()
                         turnstile.acquire()
                     host.wake_up()
                     listed = False
-                elif _leave(idle, turnstile):
+                elif _leave(idle, turnstile, wake):
                     return
                 else:
                     listed = False
                 continue
-            _leave(idle, turnstile)
+            _leave(idle, turnstile, wake)
         else:
             try:
                 take()
             except IndexError:
-                idle.append(turnstile)
+                idle.append(wake)
                 listed = True
                 continue
 
@@ -141,8 +145,8 @@ def _run_calls(crew: Crew, host: Host) -> None:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
             host.finished += 1
         except BaseException as exc:
-            # Without this frame, which outlives the call, in the traceback (F6).
-            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            drop_frame(exc)  # this one, which outlives the call (F6)
+            error = exc
             host.failed += 1
         if observed is not None:
             observed.finished = clock.perf_counter()
@@ -151,7 +155,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
         # Whoever sees the result shall find this worker idle already, and not start another one for the next
         # call. That is true unless callbacks are still to be run: then it takes itself off the list again.
         if listed := not calls:
-            idle.append(turnstile)
+            idle.append(wake)
         watched = False
         if lock.taken:
             if future._state == RUNNING:  # not abandoned meanwhile
@@ -167,7 +171,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
         if watched:
             if listed and future._cf_callbacks:
                 listed = False
-                if not _leave(idle, turnstile):
+                if not _leave(idle, turnstile, wake):
                     crew.staff()  # somebody counts on this worker
             future._cf_announce_in_worker()
         del future, lock, result, error
@@ -175,7 +179,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
         # other calls: those that come meanwhile are for others.
         if listed and getrefcount(current[0]) == _ALONE:
             listed = False
-            if not _leave(idle, turnstile):
+            if not _leave(idle, turnstile, wake):
                 crew.staff()
         current.clear()
 
@@ -193,7 +197,8 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
             host.finished += 1
         except BaseException as exc:
-            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            drop_frame(exc)
+            error = exc
             host.failed += 1
         if future._cf_observed is not None:
             future._cf_observed.finished = clock.perf_counter()
@@ -210,10 +215,10 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
 runners.update((_run_calls.__code__, _run_in_place.__code__))
 
 
-def _leave(idle: Any, turnstile: Any) -> bool:
+def _leave(idle: Any, turnstile: Any, wake: Any) -> bool:
     """Takes a worker out of `idle`; False if somebody else has, who has woken it or is about to."""
     try:
-        idle.remove(turnstile)
+        idle.remove(wake)
     except ValueError:
         turnstile.acquire()
         return False

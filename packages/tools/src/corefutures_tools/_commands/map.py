@@ -103,6 +103,8 @@ def main(arguments: Sequence[str]) -> int:
         if chunksize not in (None, 1):
             raise UsageError("--timeout limits one call, and a batch is one: leave out --chunksize")
         chunksize = 1
+    if sys.stdout is None:
+        raise UsageError("there is no standard output for the results")
     function, _ = import_function(parsed.function)
     executor = _create(parsed.backend, options)
     call = partial(run_batch, function, as_json=parsed.json_lines, tracebacks=parsed.traceback)
