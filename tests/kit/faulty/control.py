@@ -35,7 +35,8 @@ class Killer(Able):
     """One that says it can do that as well."""
 
     abilities: ClassVar[dict[str, bool]] = {**ABLE, "kills_running": True}
-    _limits_calls = True
+
+    def _cf_begin_limiting(self) -> None: ...  # it can
 
 
 @planted("control.a_view_runs_calls_in_the_same_pool", says="is not in the repr")
@@ -87,8 +88,7 @@ class KillsEverybody(Killer):
 
     def kill(self, future: Any) -> bool:
         for other in self.__dict__["submitted"]:
-            other._abandon(BrokenExecutor("killed"))
-            other._announce()
+            other._cf_abandon(BrokenExecutor("killed"))
         return True
 
 
@@ -96,7 +96,7 @@ class KillsEverybody(Killer):
 class HasNoPatience(Killer):
     """Every call with a timeout takes too long."""
 
-    def _submit_with(self, timeout: float | None, name: str | None, fn: Any, args: Any, kwargs: Any) -> Any:
+    def _cf_submit_with(self, timeout: float | None, name: str | None, fn: Any, args: Any, kwargs: Any) -> Any:
         future: Future[Any] = corefutures.Future()
         future.set_exception(TimeoutError("too long"))
         return future
@@ -223,7 +223,7 @@ class ArrivesAsSomethingElse(ProcessExecutor, corefutures.Executor):
 class RefusesNothing(Promising):
     """It takes every option, and does nothing with it."""
 
-    _limits_calls = True
+    def _cf_begin_limiting(self) -> None: ...  # it can
 
     def __init__(
         self, max_workers: int = 1, *, max_pending: Any = None, at_exit: Any = None, context: Any = None, **options: Any
