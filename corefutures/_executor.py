@@ -114,10 +114,8 @@ class Executor(_standard.Executor):
         submissions = map(submit, repeat(fn), *iterables) if iterables else iter(())
         return ResultIterator(submissions, deadline, buffersize)
 
-    _cf_room_options: tuple[Any, ...] = (
-        None,
-        "block",
-    )  # `max_pending` and `when_full`, and what else `make_room` takes
+    # `max_pending` and `when_full`, and what else `make_room` takes.
+    _cf_room_options: tuple[Any, ...] = (None, "block")
 
     def _cf_make_room(self) -> Room | None:
         """Returns where calls are admitted; None if the number of those that wait is not limited."""

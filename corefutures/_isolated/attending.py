@@ -173,9 +173,11 @@ class AttendedPool(Pool):
                 return False
             value, error = self._outcome(kind, data[FRAME.size :])
             if error is not None and (kind != ERROR or not issubclass(type(error), Exception)):
-                # Of a signal handler, or of what is unpickled: then it comes again. If not, the collector decodes it.
+                # Of a signal handler, or of what is unpickled: then one comes again, perhaps another one, as of an
+                # import that is tried twice. If none does, or this is an interrupt, it is raised here, and the
+                # collector decodes it.
                 _, again = self._outcome(kind, data[FRAME.size :])
-                if type(again) is not type(error):
+                if type(again) is not type(error) and not (issubclass(type(error), Exception) and again is not None):
                     raise error
             future._cf_unpark(chair)  # nobody need ring for us
             future._ended_for = sitter

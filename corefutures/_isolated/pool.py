@@ -149,9 +149,8 @@ class Pool(ABC):
         self._on_loss = on_loss
         self._hire_ahead = hire_ahead
         self._recruiter = weakref.ref(recruiter, _retire_later(self))
-        self.owner: Callable[[], Any] = lambda: (
-            None
-        )  # returns the executor, an `IsolatedExecutor`, as long as there is one
+        # Returns the executor, an `IsolatedExecutor`, as long as there is one.
+        self.owner: Callable[[], Any] = lambda: None
 
         # Guards the states and the table below: no call is entered once the pool is closing. Nothing is called under
         # it, see `Lock`.

@@ -55,6 +55,14 @@ def test_results_that_fail(pool, moment, deed):
     assert_usable(pool)
 
 
+def test_a_result_that_fails_another_way_each_time(pool):
+    """Whoever unpickles it, and how often: the call fails, and nothing is raised where it is waited for."""
+    for _ in range(6):
+        future = pool.submit(errands.give, "unpickling", errands.fail_another_way)
+        assert isinstance(future.exception(30), (ValueError, KeyError))
+    assert_usable(pool)
+
+
 def test_failures_among_calls_that_work(pool):
     futures = []
     for n in range(100):

@@ -16,7 +16,7 @@ import marshal
 import pickle
 from array import array
 from math import prod
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 
 from _interpreters import NotShareableError
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from corefutures.backend import Segment
 #: The names that a main module has: in the process that was started, and where it was run again.
 MAINS = ("__main__", "__mp_main__")
+#: Types of what an interpreter can import by its name.
+_NAMED = FunctionType, BuiltinFunctionType
 
 
 # ── functions by value ───────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +204,7 @@ class Encoder(_Encoder):
         Raises:
             NotShareableError: It can't cross; the cause says why.
         """
-        if not kwargs and self._plainly and type(fn) is FunctionType and fn.__module__ not in MAINS:
+        if not kwargs and self._plainly and type(fn) in _NAMED and fn.__module__ not in MAINS:
             body = plain_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body

@@ -504,7 +504,7 @@ class ProcessWorker:
             with contextlib.suppress(ChildProcessError):  # somebody else has asked
                 pid, status = system.waitpid(self.pid, os.WNOHANG)
                 if pid:
-                    popen.returncode = os.waitstatus_to_exitcode(status)
+                    popen.returncode = system.waitstatus_to_exitcode(status)
 
 
 def _forget_forkserver() -> None:
