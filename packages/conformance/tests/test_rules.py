@@ -42,9 +42,9 @@ def test_ids_are_unique_and_well_formed() -> None:
 def test_the_rule_is_one_sentence_with_a_level_and_a_source(rule) -> None:  # type: ignore[no-untyped-def]
     assert rule.written_level in ("MUST", "SHOULD", "MAY")
     assert rule.statement.endswith((".", ".)")), f"not a sentence: {rule.statement!r}"
-    assert rule.source.startswith(("manual", "PEP 3148", "DESIGN"))
+    assert rule.source.startswith(("manual", "PEP 3148", "promise"))
     if rule.written_level == "MUST":
-        assert not rule.source.startswith("DESIGN")
+        assert not rule.source.startswith("promise")
 
 
 def test_no_rule_is_parametrized() -> None:
@@ -53,8 +53,8 @@ def test_no_rule_is_parametrized() -> None:
             assert not getattr(function, "pytestmark", None), f"{name}: one function, one rule"
 
 
-def test_what_design_promises_is_owed_by_who_declares_the_contract() -> None:
-    promised = next(rule for rule in RULES.values() if rule.source.startswith("DESIGN"))
+def test_a_promise_is_owed_by_backends_that_declare_the_contract() -> None:
+    promised = next(rule for rule in RULES.values() if rule.source.startswith("promise"))
     assert promised.level(contract=False) == "SHOULD"
     assert promised.level(contract=True) == "MUST"
     advised = next(
@@ -94,7 +94,7 @@ def test_versions_and_platforms_are_named() -> None:
         ("It MUST be so, or it SHOULD. (PEP 3148)", "exactly one of MUST, SHOULD, MAY"),
         ("It MUST be so.", "must end with its source"),
         ("It MUST be so. (hearsay)", "must end with its source"),
-        ("It MUST be so. (DESIGN E1)", "what DESIGN promises is SHOULD"),
+        ("It MUST be so. (promise E1)", "a promise beyond the manual is SHOULD"),
         ("", "exactly one of MUST, SHOULD, MAY"),
     ],
 )

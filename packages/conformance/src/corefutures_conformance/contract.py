@@ -1,6 +1,6 @@
-"""Writes CONTRACT.md from the rules: `python -m corefutures_conformance.contract CONTRACT.md`.
+"""Write CONTRACT.md from the rules: `python -m corefutures_conformance.contract CONTRACT.md`.
 
-With `--check` it writes nothing and tells whether the file is current.
+With `--check` the module writes nothing; its exit status says whether the file is current.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from corefutures_conformance.rules import Rule
 _PREFACE = """\
 # The contract of an executor
 
-Version {version}. Generated from the conformance kit by `python -m corefutures_conformance.contract`; do
-not edit.
+Version {version}. Generated from the conformance kit by `python -m corefutures_conformance.contract`; do not edit.
+[The promises](docs/promises.md) is the introduction.
 
-{count} rules: {levels}. Each is one sentence with the place that it comes from: the manual of
-`concurrent.futures`, PEP 3148, or a promise of corefutures' design beyond them (DESIGN), which is a SHOULD
-for everybody and a MUST for a backend that declares this contract. A rule in *italics* concerns only
-executors with (or without) a capability.
+{count} rules: {levels}. Each rule is one sentence with its source in parentheses: the manual of
+`concurrent.futures`, PEP 3148, or a promise of corefutures beyond both. A rule from a promise is a SHOULD for
+every executor, and a MUST for a backend that declares this contract. A note in *italics* names the
+capabilities that an executor must have, or must lack, for the rule to apply.
 """
+
+#: The page that the promises stand on, from where CONTRACT.md lies; each promise has an anchor there.
+_PROMISES = "docs/promises.md"
 
 
 def contract() -> str:
@@ -50,7 +53,15 @@ def _line(rule: Rule) -> str:
         f"{'with' if value else 'without'} {name}" for name, value in rule.requirement.capabilities.items()
     )
     note = f" *({wanted})*" if wanted else ""
-    return f"- `{rule.id}`{note}: {rule.statement} ({rule.source})\n"
+    return f"- `{rule.id}`{note}: {rule.statement} ({_cited(rule.source)})\n"
+
+
+def _cited(source: str) -> str:
+    """Return the source of a rule, each promise in it as a link to where it stands."""
+    kind, _, numbers = source.partition(" ")
+    if kind != "promise":
+        return source
+    return "promise " + ", ".join(f"[{number}]({_PROMISES}#{number.lower()})" for number in numbers.split(", "))
 
 
 def main() -> int:

@@ -38,7 +38,7 @@ class ExecutorTests(*CHAPTERS, Probing):  # type: ignore[misc]
     """What the executor can do: a `Capabilities`, or a mapping for some of its fields; the rest is probed."""
 
     declares_contract: ClassVar[bool] = False
-    """Whether what DESIGN promises beyond the manual is owed (SHOULD becomes MUST)."""
+    """Whether the promises beyond the manual are owed (SHOULD becomes MUST)."""
 
     strict: ClassVar[bool] = False
     """Whether a failed SHOULD counts like a failed MUST."""

@@ -1,4 +1,4 @@
-"""Who owes what DESIGN promises for every Python: executors made from `corefutures.Executor`.
+"""The promises that hold on every Python are owed by executors made from `corefutures.Executor` alone.
 
 An executor that has the running Python's own `map` or futures is asked for no more than that Python does
 itself.

@@ -1,7 +1,7 @@
 """A rule: a test method whose docstring is the demand; this module reads it and holds the marks of rules.
 
 The docstring's first paragraph is one sentence with exactly one of MUST, SHOULD, MAY, and ends with the
-place it comes from in parentheses: `(manual: Future.cancel)`, `(PEP 3148)`, `(DESIGN E3)`. Imports no pytest.
+place it comes from in parentheses: `(manual: Future.cancel)`, `(PEP 3148)`, `(promise E3)`. Imports no pytest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 _LEVEL = re.compile(r"\b(MUST|SHOULD|MAY)\b")
 _SOURCE = re.compile(
-    r"\((manual(?:: [^()]+(?:\(\))?[^()]*)?|PEP 3148(?:: [^()]+)?|DESIGN [A-Z]\d+(?:, [A-Z]\d+)*)\)\.?$"
+    r"\((manual(?:: [^()]+(?:\(\))?[^()]*)?|PEP 3148(?:: [^()]+)?|promise [A-Z]\d+(?:, [A-Z]\d+)*)\)\.?$"
 )
 
 
@@ -51,11 +51,11 @@ class Rule:
         """Return the level for a target.
 
         Args:
-            contract: whether its backend declares the current contract: then what DESIGN promises is owed.
+            contract: whether its backend declares the current contract: then promises beyond the manual are owed.
         """
         return (
             "MUST"
-            if contract and self.source.startswith("DESIGN") and self.written_level == "SHOULD"
+            if contract and self.source.startswith("promise") and self.written_level == "SHOULD"
             else self.written_level
         )
 
@@ -86,8 +86,8 @@ def read_rule(function: Callable[..., object], chapter: str) -> Rule:
         raise RuleError(f"rule {rule_id}: the docstring must have exactly one of MUST, SHOULD, MAY; it has {levels}")
     if source is None:
         raise RuleError(f"rule {rule_id}: the docstring must end with its source, such as '(manual: Future.cancel)'")
-    if source[1].startswith("DESIGN") and levels[0] == "MUST":
-        raise RuleError(f"rule {rule_id}: what DESIGN promises is SHOULD; MUST comes from the manual or the PEP")
+    if source[1].startswith("promise") and levels[0] == "MUST":
+        raise RuleError(f"rule {rule_id}: a promise beyond the manual is SHOULD; MUST comes from the manual or the PEP")
     code = getattr(inspect.unwrap(function), "__code__", None)
     requirement = Requirement(
         getattr(function, "__required_capabilities__", {}),

@@ -240,7 +240,7 @@ class AsCompleted:
         assert result_of(running) == "ran", "a future lost its result after an iterator of as_completed() was dropped"
 
     def test_as_completed_futures_are_freed(self, executor: Executor) -> None:
-        """A future that as_completed() has given SHOULD not be kept alive. (DESIGN F6)"""
+        """A future that as_completed() has given SHOULD not be kept alive. (promise F6)"""
         iterator = concurrent.futures.as_completed([executor.submit(calls.echo, number) for number in range(3)])
         for _ in range(3):
             box = [following(iterator).outcome()]
@@ -251,7 +251,7 @@ class AsCompleted:
     def test_as_completed_of_corefutures_takes_the_futures(
         self, make: ExecutorFactory, gates: GateFactory, foreign: Executor
     ) -> None:
-        """corefutures.as_completed() SHOULD take the executor's futures, mixed with others. (DESIGN F5)"""
+        """corefutures.as_completed() SHOULD take the executor's futures, mixed with others. (promise F5)"""
         as_completed: Callable[..., Any] = corefutures.as_completed
         executor = make(max_workers=1)
         first, second = gates(), gates()

@@ -178,7 +178,7 @@ class Callbacks:
         assert seen == list(range(20)), f"callbacks added as 0 to 19 were called as {seen}"
 
     def test_each_callback_runs_once(self, make: ExecutorFactory) -> None:
-        """Each callback SHOULD be called exactly once. (DESIGN F4)"""
+        """Each callback SHOULD be called exactly once. (promise F4)"""
         executor = make(max_workers=2)
         seen: list[Any] = []
         futures = [executor.submit(calls.echo, number) for number in range(60)]
@@ -191,7 +191,7 @@ class Callbacks:
         assert counts == [1] * 60, f"the callbacks of 60 futures were called so often: {counts}"
 
     def test_a_callback_of_a_cancelled_call_runs_once(self, executor: Executor, gate: Gate) -> None:
-        """The callback of a cancelled call SHOULD NOT be called again when the executor comes to it. (DESIGN
+        """The callback of a cancelled call SHOULD NOT be called again when the executor comes to it. (promise
         F4)
         """
         seen: list[Any] = []
@@ -329,7 +329,7 @@ class Callbacks:
         assert got == 42, f"a call after callbacks that raised gave {brief(got)}"
 
     def test_workers_outlive_callbacks_that_exit(self, executor: Executor, gate: Gate) -> None:
-        """A SystemExit in a callback SHOULD stop neither a worker nor the other callbacks. (DESIGN F4)"""
+        """A SystemExit in a callback SHOULD stop neither a worker nor the other callbacks. (promise F4)"""
         seen: list[Any] = []
         future = executor.submit(calls.pass_gate, gate)
         future.add_done_callback(_exit)
@@ -359,7 +359,7 @@ class Callbacks:
         assert seen == [future], f"the callback added by a callback was called with {brief(seen)}"
 
     def test_a_callback_may_submit(self, executor: Executor, gate: Gate) -> None:
-        """A callback SHOULD be able to submit to the executor, for no lock is held. (DESIGN F3)"""
+        """A callback SHOULD be able to submit to the executor, for no lock is held. (promise F3)"""
         seen: list[Any] = []
         future = executor.submit(calls.pass_gate, gate)
         future.add_done_callback(lambda _: seen.append(executor.submit(calls.echo, 42)))
@@ -369,7 +369,7 @@ class Callbacks:
         assert got == 42, f"a call that a callback submitted gave {brief(got)}"
 
     def test_a_callback_may_cancel(self, executor: Executor, gate: Gate, gates: Any) -> None:
-        """A callback SHOULD be able to cancel another call, for no lock is held. (DESIGN F3)"""
+        """A callback SHOULD be able to cancel another call, for no lock is held. (promise F3)"""
         second_gate = gates()
         seen: list[Any] = []
         future = executor.submit(calls.pass_gate, gate)
@@ -383,7 +383,7 @@ class Callbacks:
         assert seen == [True], f"cancel() of a waiting call in a callback said {seen}"
 
     def test_a_callback_may_wait_for_its_future(self, executor: Executor, gate: Gate) -> None:
-        """A callback SHOULD be able to ask its future from another thread, for no lock is held. (DESIGN F3)"""
+        """A callback SHOULD be able to ask its future from another thread, for no lock is held. (promise F3)"""
         seen: list[Any] = []
 
         def ask(future: Future[Any]) -> None:
@@ -400,7 +400,7 @@ class Callbacks:
         assert seen == [42], f"a thread that asked for the result during a callback got {seen[0]}"
 
     def test_a_callback_may_shut_down(self, executor: Executor, gate: Gate) -> None:
-        """A callback SHOULD be able to call shutdown(wait=False). (DESIGN E6)"""
+        """A callback SHOULD be able to call shutdown(wait=False). (promise E6)"""
         seen: list[Any] = []
 
         def shut_down(future: Future[Any]) -> None:

@@ -97,7 +97,7 @@ class Cancelling:
         assert future.cancel() is True, "cancel() did not return True for a waiting call"
 
     def test_the_next_waiting_call_can_be_cancelled(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """A call that has not started SHOULD be cancellable, also when it was sent ahead to a worker. (DESIGN
+        """A call that has not started SHOULD be cancellable, also when it was sent ahead to a worker. (promise
         E3)
         """
         first = executor.submit(calls.pass_gate, gate)
@@ -287,14 +287,14 @@ class Cancelling:
         assert found == [future], f"as_completed() yielded {brief(found)}"
 
     def test_wait_sees_a_cancellation_at_once(self, executor: Executor, gate: Gate) -> None:
-        """wait() SHOULD count a cancelled future as done while every worker is still busy. (DESIGN F5)"""
+        """wait() SHOULD count a cancelled future as done while every worker is still busy. (promise F5)"""
         future = self._waiting(executor, gate)
         future.cancel()
         found = finishes(lambda: standard.wait([future], timeout=0.2), "wait(timeout=0.2)")
         assert found.done == {future}, "a cancelled future did not count as done before a worker came to it"
 
     def test_cancel_wakes_wait_at_once(self, executor: Executor, gate: Gate) -> None:
-        """cancel() on a waiting call SHOULD wake a thread in wait() while every worker is still busy. (DESIGN
+        """cancel() on a waiting call SHOULD wake a thread in wait() while every worker is still busy. (promise
         F5)
         """
         future = self._waiting(executor, gate)
@@ -307,7 +307,7 @@ class Cancelling:
 
     @requires("shares_memory")
     def test_cancel_drops_the_arguments(self, executor: Executor, gate: Gate) -> None:
-        """cancel() SHOULD drop the call and its arguments at once, while every worker is still busy. (DESIGN
+        """cancel() SHOULD drop the call and its arguments at once, while every worker is still busy. (promise
         F5)
         """
         value = hostile.Adder(1)

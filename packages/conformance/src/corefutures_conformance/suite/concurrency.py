@@ -23,18 +23,18 @@ class Concurrency:
     # How many at once
 
     def test_max_workers_calls_run_at_once(self, make: ExecutorFactory, gate: Gate) -> None:
-        """As many calls as there are workers SHOULD run at once. (DESIGN E2)"""
+        """As many calls as there are workers SHOULD run at once. (promise E2)"""
         executor = make(max_workers=3)
         _run_at_once(executor, gate, 3)
 
     @patient(2)
     def test_many_workers_run_at_once(self, make: ExecutorFactory, gate: Gate) -> None:
-        """As many calls as there are workers SHOULD run at once, also when these are many. (DESIGN E2)"""
+        """As many calls as there are workers SHOULD run at once, also when these are many. (promise E2)"""
         _run_at_once(make(max_workers=7), gate, 7)
 
     def test_max_workers_calls_run_at_once_after_idling(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """As many calls as there are workers SHOULD run at once again after the workers were idle.
-        (DESIGN E2)
+        (promise E2)
         """
         executor = make(max_workers=2)
         for _ in range(3):
@@ -43,7 +43,7 @@ class Concurrency:
 
     def test_max_workers_calls_run_at_once_after_failures(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """As many calls as there are workers SHOULD run at once after calls failed or were cancelled.
-        (DESIGN E2)
+        (promise E2)
         """
         executor = make(max_workers=2)
         failing = [executor.submit(calls.raise_new, kind) for kind in (ValueError, SystemExit, KeyboardInterrupt) * 3]
@@ -100,7 +100,7 @@ class Concurrency:
     # Nobody waits beside an idle worker
 
     def test_idle_worker_takes_the_next_call(self, make: ExecutorFactory, gate: Gate) -> None:
-        """A call SHOULD not wait while a worker is idle. (DESIGN E2)"""
+        """A call SHOULD not wait while a worker is idle. (promise E2)"""
         executor = make(max_workers=2)
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
@@ -111,7 +111,7 @@ class Concurrency:
         result_of(long)
 
     def test_short_calls_pass_a_long_one(self, make: ExecutorFactory, gate: Gate) -> None:
-        """Short calls submitted together with a long one SHOULD not be stuck behind it. (DESIGN E2)"""
+        """Short calls submitted together with a long one SHOULD not be stuck behind it. (promise E2)"""
         executor = make(max_workers=2)
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
         short = [executor.submit(calls.echo, number) for number in range(40)]
@@ -121,7 +121,7 @@ class Concurrency:
         result_of(long)
 
     def test_long_call_among_short_ones_holds_up_none(self, make: ExecutorFactory, gate: Gate) -> None:
-        """Short calls around a long one SHOULD all be run by the other worker. (DESIGN E2)"""
+        """Short calls around a long one SHOULD all be run by the other worker. (promise E2)"""
         executor = make(max_workers=2)
         before = [executor.submit(calls.echo, number) for number in range(7)]
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
@@ -132,7 +132,7 @@ class Concurrency:
         result_of(long)
 
     def test_only_as_many_workers_are_taken_as_calls_are_long(self, make: ExecutorFactory, gate: Gate) -> None:
-        """Short calls SHOULD be run while all workers but one hold long calls. (DESIGN E2)"""
+        """Short calls SHOULD be run while all workers but one hold long calls. (promise E2)"""
         executor = make(max_workers=3)
         futures: list[Future[int]] = []
         long: list[Future[int]] = []
@@ -147,7 +147,7 @@ class Concurrency:
         assert found == [4, 5], f"the long calls returned {brief(found)}"
 
     def test_freed_worker_takes_the_waiting_call(self, make: ExecutorFactory, gates: GateFactory) -> None:
-        """A waiting call SHOULD start when any worker becomes free, whichever it is. (DESIGN E2)"""
+        """A waiting call SHOULD start when any worker becomes free, whichever it is. (promise E2)"""
         executor = make(max_workers=2)
         for freed in (0, 1):
             pair = [gates(), gates()]
@@ -161,7 +161,7 @@ class Concurrency:
             all_done(futures)
 
     def test_call_may_be_freed_by_a_later_one(self, make: ExecutorFactory, gate: Gate) -> None:
-        """A call that waits for what a later call does SHOULD end, given two workers. (DESIGN E2)"""
+        """A call that waits for what a later call does SHOULD end, given two workers. (promise E2)"""
         executor = make(max_workers=2)
         first: Future[Any] = executor.submit(calls.pass_gate, gate, "freed")
         second = executor.submit(gate.open)
@@ -171,14 +171,14 @@ class Concurrency:
     # The order
 
     def test_one_worker_starts_calls_in_order(self, executor: Executor, journal: Journal) -> None:
-        """Calls SHOULD start in the order in which they were submitted. (DESIGN E2)"""
+        """Calls SHOULD start in the order in which they were submitted. (promise E2)"""
         all_done([executor.submit(calls.note, journal, number) for number in range(50)])
         found = [int(entry) for entry in journal.entries]
         assert found == list(range(50)), f"calls started in the order {brief(found)}"
 
     def test_calls_that_waited_start_in_order(self, executor: Executor, gate: Gate, journal: Journal) -> None:
         """Calls that waited for a worker SHOULD start in the order in which they were submitted.
-        (DESIGN E2)
+        (promise E2)
         """
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
@@ -190,7 +190,7 @@ class Concurrency:
 
     @requires("shares_memory")
     def test_call_of_a_call_waits_its_turn(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """A call that is submitted by a call SHOULD start after those that were submitted before. (DESIGN E2)"""
+        """A call that is submitted by a call SHOULD start after those that were submitted before. (promise E2)"""
         submitted: list[Future[Any]] = []
 
         def submitting() -> None:
@@ -207,7 +207,7 @@ class Concurrency:
         assert found == ["early", "late"], f"the call that was submitted last, by a call, started first: {found}"
 
     def test_second_worker_starts_calls_in_order(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
-        """Calls SHOULD start in order also where one worker holds a long call. (DESIGN E2)"""
+        """Calls SHOULD start in order also where one worker holds a long call. (promise E2)"""
         executor = make(max_workers=2)
         long: Future[Any] = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
@@ -220,7 +220,7 @@ class Concurrency:
     @requires("shares_memory")
     def test_a_finaliser_holds_up_no_call(self, make: ExecutorFactory, gates: GateFactory) -> None:
         """A call SHOULD be executed at once by an idle worker, while another worker is held up by the finaliser of a
-        result that nobody wanted. (DESIGN E2)
+        result that nobody wanted. (promise E2)
         """
         executor = make(max_workers=2)
         both, returning, finalising = gates(), gates(), gates()
@@ -248,7 +248,7 @@ class Concurrency:
         assert not future.running(), "running() was true for a call that had ended"
 
     def test_running_is_false_for_calls_that_wait(self, executor: Executor, gate: Gate) -> None:
-        """running() SHOULD be false for calls that have not started. (DESIGN E3)"""
+        """running() SHOULD be false for calls that have not started. (promise E3)"""
         futures: list[Future[Any]] = [executor.submit(calls.pass_gate, gate) for _ in range(6)]
         gate.await_arrivals()
         found = [future.running() for future in futures[1:]]
@@ -274,7 +274,7 @@ class Concurrency:
 
     def test_every_waiting_call_can_be_cancelled(self, executor: Executor, gate: Gate, journal: Journal) -> None:
         """Each call that has not started SHOULD be cancelled by cancel(), the next in line too.
-        (DESIGN E3)
+        (promise E3)
         """
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
         futures = [executor.submit(calls.note, journal, number) for number in range(6)]
@@ -299,7 +299,7 @@ class Concurrency:
     # Who submits does not wait
 
     def test_submit_does_not_wait_for_workers(self, executor: Executor, gate: Gate) -> None:
-        """submit() SHOULD return while all workers are busy, however many calls wait. (DESIGN E10)"""
+        """submit() SHOULD return while all workers are busy, however many calls wait. (promise E10)"""
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
         futures = finishes(
             lambda: [executor.submit(calls.echo, number) for number in range(1000)],
@@ -312,7 +312,7 @@ class Concurrency:
     @requires("pickles")
     @patient(1.5)
     def test_submit_does_not_wait_for_the_wire(self, executor: Executor, gate: Gate) -> None:
-        """submit() SHOULD return while all workers are busy, however large the arguments. (DESIGN E10)"""
+        """submit() SHOULD return while all workers are busy, however large the arguments. (promise E10)"""
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         data = carrying.payload(1_000_000)
@@ -326,7 +326,7 @@ class Concurrency:
         assert found == carrying.summary(data), f"a large argument arrived as {found}"
 
     def test_cancel_does_not_wait(self, executor: Executor, gate: Gate) -> None:
-        """cancel() SHOULD return while all workers are busy. (DESIGN E10)"""
+        """cancel() SHOULD return while all workers are busy. (promise E10)"""
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
         futures = [executor.submit(calls.nothing) for _ in range(10)]
         gate.await_arrivals()

@@ -56,7 +56,7 @@ class Control:
     # Views
 
     def test_a_view_runs_calls_in_the_same_pool(self, executor: Executor) -> None:
-        """options() SHOULD give a view whose calls run like others, and whose shutdown() ends nothing. (DESIGN C1)"""
+        """options() SHOULD give a view whose calls run like others, and whose shutdown() ends nothing. (promise C1)"""
         pool = self._owing(executor)
         view = pool.options(name="the name")
         future = view.submit(calls.echo, 1)
@@ -68,7 +68,7 @@ class Control:
         assert result_of(executor.submit(calls.echo, 4)) == 4, "shutdown() of a view ended the executor"
 
     def test_options_that_make_no_sense_are_refused(self, executor: Executor) -> None:
-        """options() SHOULD raise TypeError or ValueError for a timeout or name that makes no sense. (DESIGN C1)"""
+        """options() SHOULD raise TypeError or ValueError for a timeout or name that makes no sense. (promise C1)"""
         pool = self._owing(executor)
         for options in ({"timeout": 0}, {"timeout": -1}, {"timeout": "soon"}, {"name": 7}):
             try:
@@ -81,7 +81,7 @@ class Control:
 
     @requires("kills_running")
     def test_kill_ends_a_running_call(self, executor: Executor, gate: Gate) -> None:
-        """kill() SHOULD end a call that runs, and the executor go on. (DESIGN C2)"""
+        """kill() SHOULD end a call that runs, and the executor go on. (promise C2)"""
         pool = self._can_kill(self._owing(executor))
         future = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
@@ -94,7 +94,7 @@ class Control:
 
     @requires("kills_running")
     def test_kill_spares_the_other_calls(self, make: ExecutorFactory, gates: GateFactory) -> None:
-        """kill() SHOULD have no effect on other calls that run or wait. (DESIGN C2)"""
+        """kill() SHOULD have no effect on other calls that run or wait. (promise C2)"""
         pool = self._can_kill(self._owing(make(max_workers=2)))
         first, second = gates(), gates()
         victim = pool.submit(calls.pass_gate, first, 1)
@@ -112,7 +112,7 @@ class Control:
 
     @requires("kills_running")
     def test_kill_of_others_than_running_calls(self, executor: Executor, gate: Gate) -> None:
-        """kill() SHOULD cancel a call that waits, and return False for one that has ended. (DESIGN C2)"""
+        """kill() SHOULD cancel a call that waits, and return False for one that has ended. (promise C2)"""
         pool = self._can_kill(self._owing(executor))
         running = executor.submit(calls.pass_gate, gate, "ran")
         gate.await_arrivals()
@@ -127,14 +127,14 @@ class Control:
 
     @requires(kills_running=False)
     def test_kill_is_refused(self, executor: Executor) -> None:
-        """kill() SHOULD raise UnsupportedError where calls that run can't be stopped. (DESIGN C1)"""
+        """kill() SHOULD raise UnsupportedError where calls that run can't be stopped. (promise C1)"""
         pool = self._owing(executor)
         future = executor.submit(calls.nothing)
         self._refuses(lambda: pool.kill(future), "kill()")
 
     @requires("kills_running")
     def test_a_call_that_runs_too_long_is_stopped(self, executor: Executor, gate: Gate) -> None:
-        """A call with a timeout SHOULD fail with TimeoutError when it runs longer, and the executor go on. (DESIGN
+        """A call with a timeout SHOULD fail with TimeoutError when it runs longer, and the executor go on. (promise
         C2)
         """
         view = self._can_kill(self._owing(executor)).options(timeout=0.05)
@@ -146,14 +146,14 @@ class Control:
 
     @requires("kills_running")
     def test_a_call_in_time_is_left_alone(self, executor: Executor) -> None:
-        """A call with a timeout that runs shorter SHOULD end like any other. (DESIGN C2)"""
+        """A call with a timeout that runs shorter SHOULD end like any other. (promise C2)"""
         view = self._can_kill(self._owing(executor)).options(timeout=600)
         got = [result_of(future) for future in [view.submit(calls.echo, number) for number in range(5)]]
         assert got == list(range(5)), f"calls with a timeout gave {brief(got)}"
 
     @requires(kills_running=False)
     def test_a_timeout_is_refused(self, executor: Executor) -> None:
-        """options(timeout=…) SHOULD raise UnsupportedError where calls that run can't be stopped. (DESIGN C1)"""
+        """options(timeout=…) SHOULD raise UnsupportedError where calls that run can't be stopped. (promise C1)"""
         pool = self._owing(executor)
         self._refuses(lambda: pool.options(timeout=5), "options(timeout=5)")
 
@@ -161,7 +161,7 @@ class Control:
 
     @requires("asks_running")
     def test_a_running_call_can_be_asked_to_stop(self, executor: Executor, gate: Gate) -> None:
-        """cancel_requested() SHOULD be true in a call after request_cancel(), and in no other. (DESIGN C3)"""
+        """cancel_requested() SHOULD be true in a call after request_cancel(), and in no other. (promise C3)"""
         pool = self._owing(executor)
         future = executor.submit(calls.until_asked, gate)
         gate.await_arrivals()
@@ -173,7 +173,7 @@ class Control:
 
     @requires("asks_running")
     def test_requests_to_others_than_running_calls(self, executor: Executor, gate: Gate) -> None:
-        """request_cancel() SHOULD cancel a call that waits, and return False for one that has ended. (DESIGN C3)"""
+        """request_cancel() SHOULD cancel a call that waits, and return False for one that has ended. (promise C3)"""
         pool = self._owing(executor)
         running = executor.submit(calls.pass_gate, gate, "ran")
         gate.await_arrivals()
@@ -189,7 +189,7 @@ class Control:
 
     @requires(asks_running=False)
     def test_requests_are_refused(self, executor: Executor) -> None:
-        """request_cancel() SHOULD raise UnsupportedError where a running call can't be asked. (DESIGN C1)"""
+        """request_cancel() SHOULD raise UnsupportedError where a running call can't be asked. (promise C1)"""
         pool = self._owing(executor)
         future = executor.submit(calls.nothing)
         self._refuses(lambda: pool.request_cancel(future), "request_cancel()")
@@ -206,7 +206,7 @@ class Control:
 
     @requires("limits_pending")
     def test_a_full_executor_raises(self, make: ExecutorFactory, gate: Gate) -> None:
-        """submit() SHOULD raise PoolFullError beyond max_pending where it was told to, until there is room. (DESIGN
+        """submit() SHOULD raise PoolFullError beyond max_pending where it was told to, until there is room. (promise
         C4)
         """
         pool, futures = self._full(make, gate, "raise")
@@ -223,7 +223,7 @@ class Control:
 
     @requires("limits_pending")
     def test_a_full_executor_blocks(self, make: ExecutorFactory, gate: Gate) -> None:
-        """submit() SHOULD block beyond max_pending where it was told to, until there is room. (DESIGN C4)"""
+        """submit() SHOULD block beyond max_pending where it was told to, until there is room. (promise C4)"""
         pool, futures = self._full(make, gate, "block")
         submitted = threading.Event()
 
@@ -243,7 +243,7 @@ class Control:
     @requires("limits_pending")
     def test_a_callback_may_submit_to_a_full_executor(self, make: ExecutorFactory, gate: Gate) -> None:
         """A done-callback that submits to a full executor SHOULD not wait for a place that only its own thread can
-        free: all calls end. (DESIGN C4)
+        free: all calls end. (promise C4)
         """
         pool, futures = self._full(make, gate, "block")
         late: list[Any] = []
@@ -260,7 +260,7 @@ class Control:
 
     @requires("limits_pending")
     def test_shutdown_wakes_blocked_submitters(self, make: ExecutorFactory, gate: Gate) -> None:
-        """shutdown() SHOULD wake submitters that are blocked, with a RuntimeError. (DESIGN C4)"""
+        """shutdown() SHOULD wake submitters that are blocked, with a RuntimeError. (promise C4)"""
         pool, _ = self._full(make, gate, "block")
         raised: list[BaseException] = []
 
@@ -278,7 +278,7 @@ class Control:
 
     @requires("limits_pending")
     def test_a_full_executor_has_its_caller_run(self, make: ExecutorFactory, gate: Gate) -> None:
-        """submit() SHOULD run the call itself beyond max_pending where it was told to. (DESIGN C4)"""
+        """submit() SHOULD run the call itself beyond max_pending where it was told to. (promise C4)"""
         pool, futures = self._full(make, gate, "caller_runs")
         future = finishes(lambda: pool.submit(calls.place), "submit() to a full executor")
         assert future.done(), "submit() to a full executor did not run the call"
@@ -288,7 +288,7 @@ class Control:
 
     @requires(limits_pending=False)
     def test_a_limit_of_waiting_calls_is_refused(self, make: ExecutorFactory) -> None:
-        """An executor that can't limit the calls that wait SHOULD refuse max_pending. (DESIGN C1)"""
+        """An executor that can't limit the calls that wait SHOULD refuse max_pending. (promise C1)"""
         self._owing(make(max_workers=1))
         self._refuses(lambda: make(max_workers=1, max_pending=5), "max_pending=5")
 
@@ -296,7 +296,7 @@ class Control:
 
     @requires("limits_shutdown")
     def test_a_limited_shutdown_gives_up(self, executor: Executor, gate: Gate) -> None:
-        """shutdown(timeout=…) SHOULD raise TimeoutError while calls run, and leave the executor shut down. (DESIGN
+        """shutdown(timeout=…) SHOULD raise TimeoutError while calls run, and leave the executor shut down. (promise
         C5)
         """
         pool = self._owing(executor)
@@ -320,13 +320,13 @@ class Control:
 
     @requires(limits_shutdown=False)
     def test_a_limited_shutdown_is_refused(self, executor: Executor) -> None:
-        """An executor that can't limit its shutdown SHOULD refuse shutdown(timeout=…). (DESIGN C1)"""
+        """An executor that can't limit its shutdown SHOULD refuse shutdown(timeout=…). (promise C1)"""
         pool = self._owing(executor)
         self._refuses(lambda: pool.shutdown(timeout=60), "shutdown(timeout=60)")
 
     @requires("handles_exit")
     def test_at_exit_is_understood(self, make: ExecutorFactory) -> None:
-        """at_exit SHOULD be "wait" or "cancel" at least, and nothing that makes no sense. (DESIGN C5)"""
+        """at_exit SHOULD be "wait" or "cancel" at least, and nothing that makes no sense. (promise C5)"""
         self._owing(make(max_workers=1))
         for choice in ("wait", "cancel"):
             assert result_of(make(max_workers=1, at_exit=choice).submit(calls.echo, 1)) == 1, f"at_exit={choice!r}"
@@ -338,7 +338,7 @@ class Control:
 
     @requires(handles_exit=False)
     def test_at_exit_is_refused(self, make: ExecutorFactory) -> None:
-        """An executor that has no choice at the program's end SHOULD refuse at_exit. (DESIGN C1)"""
+        """An executor that has no choice at the program's end SHOULD refuse at_exit. (promise C1)"""
         self._owing(make(max_workers=1))
         self._refuses(lambda: make(max_workers=1, at_exit="cancel"), "at_exit='cancel'")
 
@@ -346,7 +346,7 @@ class Control:
 
     @requires("counts_calls")
     def test_stats_add_up(self, executor: Executor, gate: Gate) -> None:
-        """stats() SHOULD tell exactly what became of the calls, whenever nothing moves. (DESIGN C6)"""
+        """stats() SHOULD tell exactly what became of the calls, whenever nothing moves. (promise C6)"""
         pool = self._owing(executor)
         result_of(executor.submit(calls.nothing))
         error_of(executor.submit(calls.raise_new, ValueError, "x"))
@@ -367,7 +367,7 @@ class Control:
 
     @requires(counts_calls=False)
     def test_stats_are_refused(self, executor: Executor) -> None:
-        """stats() SHOULD raise UnsupportedError where calls are not counted. (DESIGN C1)"""
+        """stats() SHOULD raise UnsupportedError where calls are not counted. (promise C1)"""
         pool = self._owing(executor)
         self._refuses(pool.stats, "stats()")
 
@@ -375,7 +375,7 @@ class Control:
 
     @requires("carries_context")
     def test_named_variables_travel_with_the_call(self, make: ExecutorFactory) -> None:
-        """A call SHOULD see the named context variables as they were where and when it was submitted. (DESIGN C7)"""
+        """A call SHOULD see the named context variables as they were where and when it was submitted. (promise C7)"""
         self._owing(make(max_workers=1))
         pool = make(max_workers=1, context=[FLAVOUR])
         futures = []
@@ -388,7 +388,7 @@ class Control:
 
     @requires("carries_context")
     def test_what_a_call_sets_is_its_own(self, make: ExecutorFactory) -> None:
-        """A context variable that a call sets SHOULD not be seen by the next. (DESIGN C7)"""
+        """A context variable that a call sets SHOULD not be seen by the next. (promise C7)"""
         self._owing(make(max_workers=1))
         pool = make(max_workers=1, context=[FLAVOUR])
         token = calls.FLAVOUR.set("sweet")
@@ -400,7 +400,7 @@ class Control:
 
     @requires(carries_context=False)
     def test_context_is_refused(self, make: ExecutorFactory) -> None:
-        """An executor whose calls take no context along SHOULD refuse it. (DESIGN C1)"""
+        """An executor whose calls take no context along SHOULD refuse it. (promise C1)"""
         self._owing(make(max_workers=1))
         self._refuses(lambda: make(max_workers=1, context=[FLAVOUR]), "context=[…]")
 
@@ -408,7 +408,7 @@ class Control:
 
     @requires("runs_in_place", "shares_memory")
     def test_a_call_may_wait_for_calls_of_its_own_pool(self, executor: Executor) -> None:
-        """A call that waits for one that has not started SHOULD run it in place, if no worker is left. (DESIGN C8)"""
+        """A call that waits for one that has not started SHOULD run it in place, if no worker is left. (promise C8)"""
         self._owing(executor)
 
         def tree(depth: int) -> int:
@@ -420,7 +420,7 @@ class Control:
 
     @requires("runs_in_place", "shares_memory")
     def test_a_circle_of_waiting_calls_is_broken(self, make: ExecutorFactory, gate: Gate) -> None:
-        """Of calls that wait for each other in a circle, one SHOULD raise DeadlockError. (DESIGN C8)"""
+        """Of calls that wait for each other in a circle, one SHOULD raise DeadlockError. (promise C8)"""
         executor = self._owing(make(max_workers=2))
         both: list[Any] = []
 
@@ -437,7 +437,7 @@ class Control:
 
     @requires("pickles", runs_in_place=False)
     def test_a_call_can_not_reach_its_own_pool(self, executor: Executor) -> None:
-        """A call that is given its own executor SHOULD fail with a sentence, and not hang. (DESIGN C8)"""
+        """A call that is given its own executor SHOULD fail with a sentence, and not hang. (promise C8)"""
         self._owing(executor)
         future = executor.submit(calls.nothing_with, executor)
         until(future.done, "a call that was given its executor to end", short_limit())

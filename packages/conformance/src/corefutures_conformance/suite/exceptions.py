@@ -285,13 +285,13 @@ class Exceptions:
         assert got == [("for all",)] * 4, f"four waiting threads got {brief(got)}"
 
     def test_traceback_shows_where_the_call_raised(self, executor: Executor) -> None:
-        """The traceback of the exception SHOULD show where in the call it was raised. (DESIGN E7)"""
+        """The traceback of the exception SHOULD show where in the call it was raised. (promise E7)"""
         error = error_of(executor.submit(calls.raise_deeply, 2, "deep down"))
         text = "".join(traceback.format_exception(error))
         assert "raise_deeply" in text, f"the printed exception does not show the function that raised: {brief(text)}"
 
     def test_cause_of_an_exception_is_shown(self, executor: Executor) -> None:
-        """The exception that a call's exception was raised from SHOULD be shown with it. (DESIGN E7)"""
+        """The exception that a call's exception was raised from SHOULD be shown with it. (promise E7)"""
         error = error_of(executor.submit(calls.raise_with_cause, "outer", "the inner cause"))
         assert isinstance(error, ValueError), f"a ValueError arrived as {brief(error)}"
         text = "".join(traceback.format_exception(error))

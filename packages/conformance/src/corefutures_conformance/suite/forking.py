@@ -38,7 +38,7 @@ class Forking:
     @patient(2)
     def test_fork_returns_while_others_submit(self, make: ExecutorFactory, capabilities: Mapping[str, bool]) -> None:
         """os.fork() SHOULD return in the child, whatever other threads do with the executor at that moment.
-        (DESIGN E11)
+        (promise E11)
         """
         self._skip_beside_interpreters(capabilities)
         executor = make(max_workers=2)
@@ -63,7 +63,7 @@ class Forking:
     def test_a_child_does_not_change_its_parents_results(
         self, executor: Executor, capabilities: Mapping[str, bool]
     ) -> None:
-        """What a forked child writes into a result SHOULD not be seen by its parent. (DESIGN E11)"""
+        """What a forked child writes into a result SHOULD not be seen by its parent. (promise E11)"""
         self._skip_beside_interpreters(capabilities)
         for size in (1_000, 40_000, 1_000_000):
             found = memoryview(result_of(executor.submit(carrying.table, size)).content)

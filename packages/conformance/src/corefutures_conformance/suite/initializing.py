@@ -248,7 +248,7 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_is_the_cause(self, make: ExecutorFactory) -> None:
-        """The broken-pool error SHOULD have the initializer's own error as its cause. (DESIGN E5)"""
+        """The broken-pool error SHOULD have the initializer's own error as its cause. (promise E5)"""
         executor = make(max_workers=1, initializer=memory.fail_to_start, initargs=(REASON,))
         error = broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer failed")
         causes = chain(error)[1:]
@@ -258,7 +258,7 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_is_the_cause_in_submit(self, make: ExecutorFactory) -> None:
-        """The error of submit() to a broken pool SHOULD have the initializer's error as its cause. (DESIGN
+        """The error of submit() to a broken pool SHOULD have the initializer's error as its cause. (promise
         E5)
         """
         executor = broken(make)
@@ -271,7 +271,7 @@ class Initializing:
     @requires("accepts_initializer")
     def test_failing_initializer_gives_each_future_an_error_of_its_own(self, make: ExecutorFactory, gate: Gate) -> None:
         """Each call that an initializer's failure ends SHOULD get an exception object of its own.
-        (DESIGN E5)
+        (promise E5)
         """
         executor = self._failing_at(make, gate)
         futures = [attempt(executor, calls.nothing) for _ in range(3)]
@@ -281,14 +281,14 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_does_not_stop_shutdown(self, make: ExecutorFactory) -> None:
-        """shutdown() of a pool whose initializer failed SHOULD return. (DESIGN E6)"""
+        """shutdown() of a pool whose initializer failed SHOULD return. (promise E6)"""
         for options in ({"wait": True}, {"wait": False}, {"wait": True, "cancel_futures": True}):
             executor = broken(make)
             finishes(lambda: executor.shutdown(**options), f"shutdown(**{options}) of a broken pool")  # noqa: B023
 
     @requires("accepts_initializer")
     def test_failing_initializer_ends_the_with_block(self, make: ExecutorFactory) -> None:
-        """A `with` block whose pool's initializer failed SHOULD be left without another error. (DESIGN E6)"""
+        """A `with` block whose pool's initializer failed SHOULD be left without another error. (promise E6)"""
 
         def block() -> None:
             with make(max_workers=1, initializer=memory.fail_to_start, initargs=(REASON,)) as executor:
@@ -301,7 +301,7 @@ class Initializing:
     def test_failing_initializer_during_shutdown_fails_the_pending_calls(
         self, make: ExecutorFactory, gate: Gate
     ) -> None:
-        """The pending calls SHOULD end also when an initializer fails after shutdown(wait=False). (DESIGN E1)"""
+        """The pending calls SHOULD end also when an initializer fails after shutdown(wait=False). (promise E1)"""
         executor = self._failing_at(make, gate)
         futures = [attempt(executor, calls.nothing) for _ in range(3)]
         finishes(lambda: executor.shutdown(wait=False), "shutdown(wait=False) before an initializer fails")
@@ -311,7 +311,7 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_may_raise_system_exit(self, make: ExecutorFactory) -> None:
-        """An initializer that raises SystemExit SHOULD break the pool as any other exception. (DESIGN E5)"""
+        """An initializer that raises SystemExit SHOULD break the pool as any other exception. (promise E5)"""
         executor = make(max_workers=1, initializer=memory.leave_at_start)
         broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer raised SystemExit")
 
@@ -326,7 +326,7 @@ class Initializing:
 
     @requires("accepts_initializer")
     def test_failing_initializer_is_not_tried_for_ever(self, make: ExecutorFactory, journal: Journal) -> None:
-        """A broken pool SHOULD not start workers again: a call to it fails at once. (DESIGN E5)"""
+        """A broken pool SHOULD not start workers again: a call to it fails at once. (promise E5)"""
         executor = make(max_workers=1, initializer=memory.note_and_fail, initargs=(journal, REASON))
         for _ in range(5):
             broken_error_of(attempt(executor, calls.nothing), "a call whose worker's initializer failed")
@@ -357,7 +357,7 @@ class Initializing:
         self, make: ExecutorFactory, gates: GateFactory, folder: str
     ) -> None:
         """A failed initializer SHOULD fail the pending calls at once, also while another worker is busy.
-        (DESIGN E5)
+        (promise E5)
         """
         starting, working = gates(), gates()
         executor = self._made(make, starting, 2, memory.fail_unless_first, (folder, REASON, starting))
@@ -378,7 +378,7 @@ class Initializing:
     def test_failing_initializer_leaves_finished_calls_alone(
         self, make: ExecutorFactory, gate: Gate, folder: str
     ) -> None:
-        """Results from before an initializer failed SHOULD stay. (DESIGN F1)"""
+        """Results from before an initializer failed SHOULD stay. (promise F1)"""
         executor = make(max_workers=2, initializer=memory.fail_unless_first, initargs=(folder, REASON))
         first = attempt(executor, calls.echo, "before")
         all_done([first])

@@ -206,7 +206,7 @@ class Mapping:
         assert len(taken(results)) == 4, "map() lost results of calls that ran before they were asked for"
 
     def test_map_runs_its_calls_side_by_side(self, make: ExecutorFactory, gate: Gate) -> None:
-        """map() SHOULD keep every worker busy. (DESIGN E2)"""
+        """map() SHOULD keep every worker busy. (promise E2)"""
         executor = make(max_workers=2)
         results = executor.map(calls.pass_gate, [gate, gate], [1, 2])
         gate.await_arrivals(2)
@@ -263,7 +263,7 @@ class Mapping:
         assert rest in ([], [2, 3]), f"after the error of the first of three calls map() gave {brief(rest)}"
 
     def test_map_goes_on_after_an_error(self, executor: Executor) -> None:
-        """After a call's error map's iterator SHOULD go on with the next result. (DESIGN E9)"""
+        """After a call's error map's iterator SHOULD go on with the next result. (promise E9)"""
         skip_unless_promised(executor, MAP_CONTINUES_AFTER_ERROR)
         results = executor.map(int, ["1", "bad", "3", "worse", "5"])
         assert following(results) == 1, "map() lost the result before an error"
@@ -282,7 +282,7 @@ class Mapping:
             assert error.args == ("of the call",), f"map() raised {brief(error)} for a TimeoutError of the call"
 
     def test_map_goes_on_after_a_calls_own_timeout_error(self, executor: Executor) -> None:
-        """A call's own TimeoutError SHOULD not be taken for that of map(). (DESIGN E9)"""
+        """A call's own TimeoutError SHOULD not be taken for that of map(). (promise E9)"""
         skip_unless_promised(executor, MAP_CALLS_OWN_TIMEOUT)
         results = executor.map(calls.time_out_if, [False, True, False], [1, 2, 3], timeout=1000)
         assert following(results) == 1, "map() lost the result before a call's TimeoutError"
@@ -402,7 +402,7 @@ class Mapping:
         assert found == [0, 1, 2], f"map() gave {brief(found)} after its time"
 
     def test_map_is_exhausted_after_a_timeout(self, executor: Executor, gate: Gate) -> None:
-        """map's iterator SHOULD be at its end after it has raised TimeoutError. (DESIGN E9)"""
+        """map's iterator SHOULD be at its end after it has raised TimeoutError. (promise E9)"""
         results = executor.map(calls.pass_gate, [gate, gate], [1, 2], timeout=SHORT_SECONDS)
         error_following(results, TimeoutError, "after its time limit, while the call was blocked")
         gate.open()
@@ -411,7 +411,7 @@ class Mapping:
     def test_map_that_timed_out_cancels_the_waiting_calls(
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
-        """When map's iterator times out, its calls that have not started SHOULD be cancelled. (DESIGN E9)"""
+        """When map's iterator times out, its calls that have not started SHOULD be cancelled. (promise E9)"""
         results = executor.map(
             calls.note_and_pass_gate, repeat(journal), range(LONG_ENOUGH), repeat(gate), timeout=SHORT_SECONDS
         )
@@ -456,7 +456,7 @@ class Mapping:
         error_following(results, ValueError, "where a call's ValueError was due")
 
     def test_map_chunksize_keeps_results_beside_an_error(self, executor: Executor) -> None:
-        """An error of one call SHOULD not cost the other results of its chunk. (DESIGN E9)"""
+        """An error of one call SHOULD not cost the other results of its chunk. (promise E9)"""
         skip_unless_promised(executor)
         results = executor.map(int, ["1", "bad", "3", "4"], chunksize=3)
         found = taken_before_an_error(results, 1, "a result of the chunk in which a call failed")
@@ -515,7 +515,7 @@ class Mapping:
 
     def test_map_buffersize_submits_ahead(self, make: ExecutorFactory, gate: Gate) -> None:
         """map() with buffersize SHOULD have as many calls under way as the buffer and the workers take.
-        (DESIGN E2)
+        (promise E2)
         """
         executor = make(max_workers=2)
         skip_unless_promised(executor, MAP_BUFFERSIZE)
@@ -579,7 +579,7 @@ class Mapping:
         raise AssertionError(f"map() with buffersize swallowed the exception of its input and gave {brief(found)}")
 
     def test_map_buffersize_keeps_the_results_before_an_error_of_its_input(self, executor: Executor) -> None:
-        """An error of map's input SHOULD not cost the results of the items before it. (DESIGN E1)"""
+        """An error of map's input SHOULD not cost the results of the items before it. (promise E1)"""
         skip_unless_promised(executor)
         results = self._buffered(executor, calls.echo, _failing_input(5), buffersize=2)
         assert taken(results, 5) == [0, 1, 2, 3, 4], "map() with buffersize lost results when its input failed"
@@ -602,7 +602,7 @@ class Mapping:
     # Closing and dropping
 
     def test_map_close_ends_the_iteration(self, executor: Executor) -> None:
-        """After close() map's iterator SHOULD be at its end. (DESIGN E9)"""
+        """After close() map's iterator SHOULD be at its end. (promise E9)"""
         results: Any = executor.map(calls.echo, range(4))
         skip_unless_promised(executor, MAP_CLOSE)
         assert following(results) == 0, "map() did not give the first result first"
@@ -612,14 +612,14 @@ class Mapping:
         assert exhausted(results), "map's iterator went on after a second close()"
 
     def test_map_close_before_the_first_result_ends_the_iteration(self, executor: Executor) -> None:
-        """close() on map's iterator SHOULD end it also when no result has been taken. (DESIGN E9)"""
+        """close() on map's iterator SHOULD end it also when no result has been taken. (promise E9)"""
         results: Any = executor.map(calls.echo, range(4))
         skip_unless_promised(executor, MAP_CLOSE)
         results.close()
         assert exhausted(results), "map's iterator went on after close()"
 
     def test_map_close_cancels_the_waiting_calls(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """close() on map's iterator SHOULD cancel its calls that have not started. (DESIGN E9)"""
+        """close() on map's iterator SHOULD cancel its calls that have not started. (promise E9)"""
         opened = [gate] * LONG_ENOUGH
         results: Any = executor.map(calls.note_and_pass_gate, repeat(journal), range(LONG_ENOUGH), opened)
         skip_unless_promised(executor)
@@ -631,7 +631,7 @@ class Mapping:
         self, executor: Executor, gates: GateFactory, journal: Journal
     ) -> None:
         """The calls of a begun map's iterator that is dropped SHOULD be cancelled if they have not started.
-        (DESIGN E9)
+        (promise E9)
         """
         opened, closed = gates(), gates()
         opened.open()
@@ -658,7 +658,7 @@ class Mapping:
 
     @requires("shares_memory")
     def test_map_keeps_no_result_that_it_has_given(self, executor: Executor) -> None:
-        """map() SHOULD keep no result alive that it has handed out. (DESIGN F6)"""
+        """map() SHOULD keep no result alive that it has handed out. (promise F6)"""
         for result in executor.map(hostile.Adder, range(3)):
             result_of(executor.submit(calls.nothing))  # the worker has let go of it
             watch = weakref.ref(result)
@@ -670,7 +670,7 @@ class Mapping:
         self, make: ExecutorFactory, gate: Gate, journal: Journal
     ) -> None:
         """A KeyboardInterrupt while map() is iterated in a `with` block SHOULD cancel the calls that wait, so that the
-        block is left soon. (DESIGN E9)
+        block is left soon. (promise E9)
         """
 
         left = threading.Event()

@@ -69,7 +69,7 @@ class Resources:
 
     @requires("shares_memory")
     def test_threads_that_called_end_at_shutdown(self, make: ExecutorFactory) -> None:
-        """The very threads that ran calls SHOULD have ended after shutdown(). (DESIGN E6)"""
+        """The very threads that ran calls SHOULD have ended after shutdown(). (promise E6)"""
         executor = make(max_workers=2)
         threads = {result_of(executor.submit(threading.current_thread)) for _ in range(4)}
         finishes(executor.shutdown, "shutdown()")
@@ -81,7 +81,7 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_processes_end_at_shutdown(self, make: ExecutorFactory, gate: Gate) -> None:
-        """shutdown() SHOULD leave no process of the executor, not even an unreaped one. (DESIGN E6)"""
+        """shutdown() SHOULD leave no process of the executor, not even an unreaped one. (promise E6)"""
         executor = make(max_workers=2)
         futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
         gate.await_arrivals(2)
@@ -93,7 +93,7 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_processes_end_after_shutdown_without_wait(self, make: ExecutorFactory, gate: Gate) -> None:
-        """Worker processes SHOULD end after shutdown(wait=False), when the calls are done. (DESIGN E6)"""
+        """Worker processes SHOULD end after shutdown(wait=False), when the calls are done. (promise E6)"""
         executor = make(max_workers=1)
         future = executor.submit(carrying.announce_pid, gate)
         gate.await_arrivals()
@@ -105,7 +105,7 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_processes_end_after_a_loss(self, make: ExecutorFactory, gate: Gate) -> None:
-        """shutdown() SHOULD leave no process, also when another worker was lost. (DESIGN E6)"""
+        """shutdown() SHOULD leave no process, also when another worker was lost. (promise E6)"""
         executor = make(max_workers=2)
         futures = [executor.submit(carrying.announce_pid, gate) for _ in range(2)]
         gate.await_arrivals(2)
@@ -149,7 +149,7 @@ class Resources:
     @requires(same_process=False)
     @only_where(os.path.isdir(SHARED_MEMORY), "looking for shared memory needs /dev/shm")
     def test_shared_memory_is_freed(self, make: ExecutorFactory) -> None:
-        """No shared memory SHOULD be left of arguments and results. (DESIGN E6)"""
+        """No shared memory SHOULD be left of arguments and results. (promise E6)"""
         size = 3_141_593
         before = _files_of_size(size)
         executor = make(max_workers=1)
@@ -163,7 +163,7 @@ class Resources:
     @requires(same_process=False)
     @only_where(os.path.isdir(SHARED_MEMORY), "looking for named semaphores needs /dev/shm")
     def test_named_semaphores_are_freed(self, make: ExecutorFactory) -> None:
-        """shutdown() SHOULD leave no named semaphore. (DESIGN E6)"""
+        """shutdown() SHOULD leave no named semaphore. (promise E6)"""
         others = _named_semaphores()
         _no_growth(
             lambda: _use(make),
@@ -174,11 +174,11 @@ class Resources:
     @requires("same_process")
     @from_python(3, 14)
     def test_interpreters_end_at_shutdown(self, make: ExecutorFactory) -> None:
-        """shutdown() SHOULD leave no interpreter of the executor. (DESIGN E6)"""
+        """shutdown() SHOULD leave no interpreter of the executor. (promise E6)"""
         _no_growth(lambda: _use(make), _interpreters, "interpreter(s) left by executors that were shut down")
 
     def test_executor_is_freed_after_shutdown(self, make: ExecutorFactory) -> None:
-        """An executor that was shut down SHOULD be freed when nobody refers to it. (DESIGN E6)"""
+        """An executor that was shut down SHOULD be freed when nobody refers to it. (promise E6)"""
         executor = make.untracked(max_workers=1)
         result_of(executor.submit(calls.nothing))
         finishes(executor.shutdown, "shutdown()")
@@ -188,7 +188,7 @@ class Resources:
 
     def test_done_future_does_not_keep_its_executor(self, make: ExecutorFactory) -> None:
         """An executor that was shut down SHOULD be freed while somebody refers to a future of it that is done.
-        (DESIGN F6)
+        (promise F6)
         """
         executor = make.untracked(max_workers=1)
         future = executor.submit(calls.nothing)
@@ -205,7 +205,7 @@ class Resources:
     # While calls come and go
 
     def test_threads_do_not_grow_with_calls(self, make: ExecutorFactory) -> None:
-        """The number of threads SHOULD not grow with the number of calls. (DESIGN E6)"""
+        """The number of threads SHOULD not grow with the number of calls. (promise E6)"""
         executor = make(max_workers=2)
 
         def call() -> None:
@@ -217,7 +217,7 @@ class Resources:
 
     @requires("shares_memory")
     def test_never_more_threads_than_workers_call(self, make: ExecutorFactory) -> None:
-        """At most max_workers threads SHOULD be alive of those that run calls. (DESIGN E2)"""
+        """At most max_workers threads SHOULD be alive of those that run calls. (promise E2)"""
         executor = make(max_workers=2)
         threads = [executor.submit(threading.current_thread) for _ in range(40)]
         found = {result_of(future) for future in threads}
@@ -229,14 +229,14 @@ class Resources:
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "asking for a process by its id without side effects needs POSIX")
     def test_never_more_processes_than_workers(self, make: ExecutorFactory) -> None:
-        """At most max_workers processes SHOULD be alive of those that run calls. (DESIGN E2)"""
+        """At most max_workers processes SHOULD be alive of those that run calls. (promise E2)"""
         executor = make(max_workers=2)
         pids = {result_of(future)[0] for future in [executor.submit(calls.place) for _ in range(20)]}
         _until_or_say(lambda: sum(map(_exists, pids)) <= 2, "more than max_workers processes that ran calls lived on")
 
     @only_where(os.path.isdir(DESCRIPTORS), "counting open descriptors needs /proc or /dev/fd")
     def test_descriptors_do_not_grow_with_calls(self, make: ExecutorFactory) -> None:
-        """The number of open descriptors SHOULD not grow with the number of calls. (DESIGN E6)"""
+        """The number of open descriptors SHOULD not grow with the number of calls. (promise E6)"""
         executor = make(max_workers=1)
 
         def call() -> None:
@@ -250,20 +250,20 @@ class Resources:
     @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
     @patient(4)
     def test_memory_does_not_grow_with_calls(self, executor: Executor) -> None:
-        """The memory in use SHOULD not grow with the number of calls. (DESIGN F6)"""
+        """The memory in use SHOULD not grow with the number of calls. (promise F6)"""
         _no_leak(lambda: result_of(executor.submit(calls.echo, [1])))
 
     @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
     @patient(4)
     def test_memory_does_not_grow_with_failing_calls(self, executor: Executor) -> None:
-        """The memory in use SHOULD not grow with the number of failing calls. (DESIGN F6)"""
+        """The memory in use SHOULD not grow with the number of failing calls. (promise F6)"""
         _no_leak(lambda: error_of(executor.submit(calls.raise_new, ValueError, "no")))
 
     @only_where(sys.implementation.name == "cpython", "counting memory blocks needs CPython")
     @patient(4)
     def test_memory_does_not_grow_with_cancelled_calls(self, executor: Executor, gate: Gate) -> None:
         """The memory in use SHOULD not grow with the number of cancelled calls, once the queue is empty.
-        (DESIGN F6)
+        (promise F6)
         """
 
         def cancel() -> None:
@@ -279,7 +279,7 @@ class Resources:
 
     @requires(remote=False)
     def test_arguments_are_released(self, executor: Executor) -> None:
-        """A finished call's arguments SHOULD not be kept, not even by its future. (DESIGN F6)"""
+        """A finished call's arguments SHOULD not be kept, not even by its future. (promise F6)"""
         value = carrying.Tracked()
         future = executor.submit(carrying.take, value)
         result_of(future)
@@ -289,7 +289,7 @@ class Resources:
         assert future.done(), "a finished future was no longer done"
 
     def test_callable_is_released(self, executor: Executor) -> None:
-        """A finished call's callable SHOULD not be kept, not even by its future. (DESIGN F6)"""
+        """A finished call's callable SHOULD not be kept, not even by its future. (promise F6)"""
         value = carrying.Tracked()
         future = executor.submit(value.method)
         result_of(future)
@@ -299,7 +299,7 @@ class Resources:
         assert future.done(), "a finished future was no longer done"
 
     def test_arguments_of_a_failed_call_are_released(self, executor: Executor) -> None:
-        """A failed call's arguments SHOULD not be kept when its exception is dropped. (DESIGN F6)"""
+        """A failed call's arguments SHOULD not be kept when its exception is dropped. (promise F6)"""
         value = carrying.Tracked()
         future = executor.submit(calls.raise_new, ValueError, value)
         error_of(future)
@@ -308,7 +308,7 @@ class Resources:
         _until_or_say(lambda: _is_gone(reference), "a failed call's argument was still referred to")
 
     def test_arguments_of_a_cancelled_call_are_released(self, executor: Executor, gate: Gate) -> None:
-        """A cancelled call's arguments SHOULD be dropped at once. (DESIGN F5)"""
+        """A cancelled call's arguments SHOULD be dropped at once. (promise F5)"""
         blocker: Future[Any] = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         for _ in range(6):
@@ -324,7 +324,7 @@ class Resources:
 
     @requires("shares_memory")
     def test_result_is_released(self, executor: Executor) -> None:
-        """A result SHOULD be freed with its future; the executor keeps none. (DESIGN F6)"""
+        """A result SHOULD be freed with its future; the executor keeps none. (promise F6)"""
         future = executor.submit(carrying.make_tracked)
         reference = weakref.ref(result_of(future))
         del future
@@ -332,14 +332,14 @@ class Resources:
 
     @requires("shares_memory")
     def test_exception_is_released(self, executor: Executor) -> None:
-        """An exception SHOULD be freed with its future; the executor keeps none. (DESIGN F6)"""
+        """An exception SHOULD be freed with its future; the executor keeps none. (promise F6)"""
         future = executor.submit(calls.raise_new, hostile.HostileError, "to be freed")
         reference = weakref.ref(error_of(future))
         del future
         _until_or_say(lambda: _is_gone(reference), "an exception was still referred to after its future was dropped")
 
     def test_raising_leaves_no_cycle(self, executor: Executor) -> None:
-        """result() that raises SHOULD leave no reference cycle: future and exception are freed at once. (DESIGN F6)"""
+        """result() that raises SHOULD leave no reference cycle: future and exception are freed at once. (promise F6)"""
         collecting = gc.isenabled()
         gc.disable()
         try:
@@ -351,7 +351,7 @@ class Resources:
                 gc.enable()
 
     def test_future_is_released(self, executor: Executor) -> None:
-        """A finished future SHOULD be freed when nobody refers to it; the executor keeps none. (DESIGN F6)"""
+        """A finished future SHOULD be freed when nobody refers to it; the executor keeps none. (promise F6)"""
         future = executor.submit(calls.echo, 1)
         result_of(future)
         reference = weakref.ref(future)
@@ -361,7 +361,7 @@ class Resources:
     @requires("pickles", remote=False)
     @only_where(os.path.isdir(DESCRIPTORS), "counting descriptors needs /dev/fd")
     def test_kept_results_hold_no_descriptors(self, executor: Executor) -> None:
-        """Results that are kept SHOULD hold no descriptors, however large they are. (DESIGN E6)"""
+        """Results that are kept SHOULD hold no descriptors, however large they are. (promise E6)"""
         kept = [result_of(executor.submit(carrying.table, 40_000)) for _ in range(4)]
         before = _settled(_descriptors)
         kept += [result_of(executor.submit(carrying.table, 40_000)) for _ in range(100)]
@@ -372,7 +372,7 @@ class Resources:
     @requires("pickles", remote=False)
     @only_where(os.path.exists(_STATM), "telling how much memory is used needs /proc")
     def test_a_part_of_a_result_does_not_keep_the_whole(self, executor: Executor) -> None:
-        """Who keeps a small part of a result and drops the rest SHOULD have only that in memory. (DESIGN F6)"""
+        """Who keeps a small part of a result and drops the rest SHOULD have only that in memory. (promise F6)"""
         kept = [_small_part(executor) for _ in range(2)]
         before = _memory()
         kept += [_small_part(executor) for _ in range(12)]
@@ -387,7 +387,7 @@ class Resources:
 
     @requires("pickles")
     def test_worker_releases_arguments(self, executor: Executor) -> None:
-        """A worker SHOULD not keep the arguments of the call before. (DESIGN F6)"""
+        """A worker SHOULD not keep the arguments of the call before. (promise F6)"""
         before, _ = result_of(executor.submit(carrying.living))  # a forked worker inherits some
         result_of(executor.submit(carrying.take_tracked, carrying.Tracked()))
         found, _ = result_of(executor.submit(carrying.living))
@@ -395,7 +395,7 @@ class Resources:
 
     @requires("pickles")
     def test_worker_releases_results(self, executor: Executor) -> None:
-        """A worker SHOULD not keep the result of the call before. (DESIGN F6)"""
+        """A worker SHOULD not keep the result of the call before. (promise F6)"""
         before, _ = result_of(executor.submit(carrying.living))  # a forked worker inherits some
         result_of(executor.submit(carrying.make_tracked))
         found, _ = result_of(executor.submit(carrying.living))

@@ -243,7 +243,7 @@ class Results:
         assert states == [False] * 3, f"the last of ten calls on one worker said running, done, cancelled: {states}"
 
     def test_running_is_true_only_for_calls_that_run(self, executor: Executor, gate: Gate) -> None:
-        """running() SHOULD be False for calls that were only sent ahead. (DESIGN E3)"""
+        """running() SHOULD be False for calls that were only sent ahead. (promise E3)"""
         futures = [executor.submit(calls.pass_gate, gate, number) for number in range(6)]
         gate.await_arrivals()
         running = [number for number, future in enumerate(futures) if future.running()]
@@ -278,7 +278,7 @@ class Results:
             assert not future.running(), "running() was True after result() had returned"
 
     def test_result_is_there_when_done(self, make: ExecutorFactory) -> None:
-        """A future that says it is done SHOULD have its outcome. (DESIGN F2)"""
+        """A future that says it is done SHOULD have its outcome. (promise F2)"""
         executor = make(max_workers=2)
         for number in range(40):
             future = executor.submit(calls.echo, number)

@@ -348,7 +348,7 @@ class ShuttingDown:
     def test_shutdown_with_cancel_cancels_every_call_that_waits(
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
-        """shutdown(cancel_futures=True) SHOULD cancel every call that has not started. (DESIGN E3)"""
+        """shutdown(cancel_futures=True) SHOULD cancel every call that has not started. (promise E3)"""
         running, waiting = occupied(executor, gate, journal)
         shut(executor, wait=False, cancel_futures=True)
         gate.open()
@@ -396,7 +396,7 @@ class ShuttingDown:
         assert seen == [True], "the callback of a call that shutdown() cancelled did not see it cancelled"
 
     def test_shutdown_with_cancel_wakes_wait(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """wait() SHOULD return when shutdown() has cancelled what it waits for. (DESIGN F5)"""
+        """wait() SHOULD return when shutdown() has cancelled what it waits for. (promise F5)"""
         _, waiting = occupied(executor, gate, journal)
         waits = BackgroundCall(lambda: wait(waiting[-1:]), "wait()")
         assert waits.goes_on(), "wait() returned while the call was pending"
@@ -434,7 +434,7 @@ class ShuttingDown:
         self, executor: Executor, gate: Gate, journal: Journal
     ) -> None:
         """shutdown(cancel_futures=True) SHOULD cancel every call that waits, and run its callbacks, also when
-        callbacks of some raise SystemExit. (DESIGN F4)
+        callbacks of some raise SystemExit. (promise F4)
         """
         told: list[Future[Any]] = []
         running, waiting = occupied(executor, gate, journal)
@@ -457,7 +457,7 @@ class ShuttingDown:
         result_of(running)
 
     def test_shutdown_again_returns(self, make: ExecutorFactory) -> None:
-        """shutdown() SHOULD do no harm when it is called again, whatever the arguments. (DESIGN E6)"""
+        """shutdown() SHOULD do no harm when it is called again, whatever the arguments. (promise E6)"""
         combinations: list[dict[str, bool]] = [
             {"wait": first, "cancel_futures": second} for first in (True, False) for second in (True, False)
         ]
@@ -470,7 +470,7 @@ class ShuttingDown:
         refuses(executor, "repeated shutdown()")
 
     def test_shutdown_again_waits(self, executor: Executor, gate: Gate) -> None:
-        """shutdown(wait=True) SHOULD wait also after shutdown(wait=False). (DESIGN E6)"""
+        """shutdown(wait=True) SHOULD wait also after shutdown(wait=False). (promise E6)"""
         running = executor.submit(calls.pass_gate, gate, "ran")
         gate.await_arrivals()
         shut(executor, wait=False)
@@ -482,7 +482,7 @@ class ShuttingDown:
 
     def test_shutdown_again_cancels(self, executor: Executor, gate: Gate, journal: Journal) -> None:
         """shutdown(cancel_futures=True) SHOULD cancel what waits also after shutdown(wait=False).
-        (DESIGN E6)
+        (promise E6)
         """
         running, waiting = occupied(executor, gate, journal)
         shut(executor, wait=False)
@@ -492,7 +492,7 @@ class ShuttingDown:
         assert waiting[-1].cancelled(), "shutdown(cancel_futures=True) after shutdown(wait=False) did not cancel"
 
     def test_shutdown_in_two_threads_returns_in_both(self, executor: Executor, gate: Gate) -> None:
-        """shutdown(wait=True) in two threads at once SHOULD wait and return in both. (DESIGN E6)"""
+        """shutdown(wait=True) in two threads at once SHOULD wait and return in both. (promise E6)"""
         running = executor.submit(calls.pass_gate, gate, "ran")
         gate.await_arrivals()
         endings = [shutting(executor), shutting(executor)]
@@ -504,7 +504,7 @@ class ShuttingDown:
         assert result_of(running) == "ran", "two shutdown() calls at once spoiled a result"
 
     def test_shutdown_during_submit_loses_no_call(self, make: ExecutorFactory, journal: Journal) -> None:
-        """Every future that submit() returned during a shutdown() SHOULD end with its call's result. (DESIGN
+        """Every future that submit() returned during a shutdown() SHOULD end with its call's result. (promise
         E1)
         """
         executor = make(max_workers=2)
@@ -527,7 +527,7 @@ class ShuttingDown:
         assert len(journal.entries) == len(futures), "a shutdown() during submit() lost or doubled calls"
 
     def test_shutdown_that_waits_returns_in_a_callback(self, executor: Executor, gate: Gate) -> None:
-        """shutdown(wait=True) from a callback SHOULD act as shutdown(wait=False). (DESIGN E6)"""
+        """shutdown(wait=True) from a callback SHOULD act as shutdown(wait=False). (promise E6)"""
         running = executor.submit(calls.pass_gate, gate, "ran")
         waiting = executor.submit(calls.echo, "waited")
         gate.await_arrivals()
@@ -550,7 +550,7 @@ class ShuttingDown:
 
     @requires("shares_memory")
     def test_shutdown_from_a_call_returns(self, executor: Executor) -> None:
-        """shutdown(wait=False) SHOULD be possible from one of the executor's own calls. (DESIGN E6)"""
+        """shutdown(wait=False) SHOULD be possible from one of the executor's own calls. (promise E6)"""
         result_of(executor.submit(executor.shutdown, wait=False), "shutdown(wait=False) in a call")
         refuses(executor, "shutdown(wait=False) in a call")
         shut(executor)
@@ -558,7 +558,7 @@ class ShuttingDown:
     @requires("shares_memory")
     def test_shutdown_that_waits_returns_in_a_call(self, executor: Executor, gate: Gate) -> None:
         """shutdown(wait=True) from one of the executor's own calls SHOULD act as shutdown(wait=False).
-        (DESIGN E6)
+        (promise E6)
         """
         executor.submit(calls.pass_gate, gate)
         ending = executor.submit(executor.shutdown, wait=True)
@@ -572,7 +572,7 @@ class ShuttingDown:
     @requires(shares_memory=False)
     def test_shutdown_that_does_not_travel_fails_cleanly(self, executor: Executor) -> None:
         """Where calls do not share memory, submitting shutdown() itself SHOULD fail that one call alone.
-        (DESIGN E4)
+        (promise E4)
         """
         try:
             future = executor.submit(executor.shutdown)
@@ -644,7 +644,7 @@ class ShuttingDown:
         self, make: ExecutorFactory, gate: Gate, journal: Journal
     ) -> None:
         """A `with` block that is left by KeyboardInterrupt SHOULD cancel the calls that wait, so that it is left soon.
-        (DESIGN E6)
+        (promise E6)
         """
         executor = make(max_workers=1)
         waiting: list[Future[Any]] = []
@@ -678,7 +678,7 @@ class ShuttingDown:
             raise AssertionError(f"the with block swallowed {kind.__name__}")
 
     def test_with_after_shutdown_is_harmless(self, make: ExecutorFactory) -> None:
-        """A `with` block whose executor was shut down inside SHOULD be left without an error. (DESIGN E6)"""
+        """A `with` block whose executor was shut down inside SHOULD be left without an error. (promise E6)"""
         executor = make(max_workers=1)
 
         def block() -> Any:
@@ -692,7 +692,7 @@ class ShuttingDown:
     # Dropped, and at interpreter exit
 
     def test_calls_of_a_dropped_executor_complete(self, make: ExecutorFactory, gate: Gate, journal: Journal) -> None:
-        """The futures of an executor that is dropped without shutdown SHOULD end with their results. (DESIGN
+        """The futures of an executor that is dropped without shutdown SHOULD end with their results. (promise
         E1)
         """
         executor = make.untracked(max_workers=1)
@@ -715,7 +715,7 @@ class ShuttingDown:
     @patient(2)
     def test_exit_without_shutdown_waits_for_the_calls(self, folder: str, gate: Gate, journal: Journal) -> None:
         """The program SHOULD not end before pending calls have run, also without any shutdown().
-        (DESIGN E1)
+        (promise E1)
         """
         self._leave("at once", folder, gate, journal, count=4)
         self._all_ran(journal, 4, "without shutdown()")
@@ -723,7 +723,7 @@ class ShuttingDown:
     @patient(2)
     def test_exit_after_cancelling_waits_for_the_running_call(self, folder: str, gate: Gate, journal: Journal) -> None:
         """After shutdown(wait=False, cancel_futures=True) the program SHOULD end with the running call.
-        (DESIGN E6)
+        (promise E6)
         """
         self._leave("cancelling", folder, gate, journal, count=LONG_ENOUGH)
         assert "running" in journal.entries, "the program ended without the call that was running"
@@ -734,7 +734,7 @@ class ShuttingDown:
     @patient(2)
     def test_calls_need_no_standard_streams(self, folder: str, gate: Gate, journal: Journal) -> None:
         """In a program whose standard streams are closed, arguments and results SHOULD arrive whole, whatever calls
-        print. (DESIGN E4)
+        print. (promise E4)
         """
         self._leave("without streams", folder, gate, journal, count=30)
         found = [entry for entry in journal.entries if entry != "leaving"]

@@ -307,7 +307,7 @@ class Stateful:
         self, make: ExecutorFactory, gates: GateFactory, journal: Journal, capabilities: Mapping[str, bool]
     ) -> None:
         """Whatever the history, waiting calls SHOULD be cancellable, and calls start when a worker is free.
-        (DESIGN E2, E3)
+        (promise E2, E3)
         """
         _explore(make, gates, journal, capabilities, workers=2, strict=True)
 

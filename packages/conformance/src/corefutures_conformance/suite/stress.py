@@ -184,7 +184,7 @@ class Stress:
 
     def test_shutdowns_race(self, make: ExecutorFactory, gate: Gate) -> None:
         """shutdown() in several threads at once SHOULD return in each, when the calls are done.
-        (DESIGN E6)
+        (promise E6)
         """
         executor = make(max_workers=2)
         futures = [executor.submit(calls.pass_gate, gate, number) for number in range(50)]
@@ -272,7 +272,7 @@ class Stress:
 
     @requires("shares_memory")
     def test_calls_submit_calls(self, make: ExecutorFactory, journal: Journal) -> None:
-        """Calls SHOULD be able to submit calls to their own executor. (DESIGN E1)"""
+        """Calls SHOULD be able to submit calls to their own executor. (promise E1)"""
         executor = make(max_workers=2)
         outer = [executor.submit(carrying.submit_more, executor, journal, str(number), 10) for number in range(20)]
         inner = [future for each in outer for future in result_of(each)]
@@ -281,7 +281,7 @@ class Stress:
         assert len(journal.entries) == 200, f"{len(journal.entries)} of 200 calls that calls submitted ran"
 
     def test_callbacks_submit_calls(self, executor: Executor, journal: Journal) -> None:
-        """Callbacks SHOULD be able to submit calls to the executor. (DESIGN F3)"""
+        """Callbacks SHOULD be able to submit calls to the executor. (promise F3)"""
         ended = threading.Event()
         troubles: list[BaseException] = []
 
@@ -302,7 +302,7 @@ class Stress:
         assert found == list(range(40)), f"a chain of callbacks that submit calls ran {brief(found)}"
 
     def test_callbacks_cancel_calls(self, executor: Executor, gate: Gate, journal: Journal) -> None:
-        """Callbacks SHOULD be able to cancel other calls. (DESIGN F3)"""
+        """Callbacks SHOULD be able to cancel other calls. (promise F3)"""
         first: Future[Any] = executor.submit(calls.pass_gate, gate)
         others = [executor.submit(calls.note_and_echo, journal, str(number)) for number in range(30)]
         first.add_done_callback(lambda future: [other.cancel() for other in others])

@@ -172,7 +172,7 @@ class Submitting:
 
     @requires("pickles")
     def test_serialises_arguments_at_submit(self, executor: Executor, gate: Gate) -> None:
-        """Arguments SHOULD be serialised when submit() is called: later changes are not seen. (DESIGN E4)"""
+        """Arguments SHOULD be serialised when submit() is called: later changes are not seen. (promise E4)"""
         ahead = [executor.submit(calls.pass_gate, gate) for _ in range(4)]
         gate.await_arrivals()
         values = [1, 2, 3]
@@ -313,7 +313,7 @@ class Submitting:
         until(lambda: sorted(journal.entries) == ["last", "ran"], "a call whose future was dropped to run")
 
     def test_calls_start_in_the_order_submitted(self, executor: Executor, journal: Journal, gate: Gate) -> None:
-        """Calls SHOULD start in the order submitted. (DESIGN E2)"""
+        """Calls SHOULD start in the order submitted. (promise E2)"""
         first = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
         futures = [executor.submit(calls.note, journal, number) for number in range(30)]
@@ -353,7 +353,7 @@ class Submitting:
 
     @requires("shares_memory")
     def test_a_call_may_submit(self, make: ExecutorFactory) -> None:
-        """A call SHOULD be able to submit another to its own executor. (DESIGN F3)"""
+        """A call SHOULD be able to submit another to its own executor. (promise F3)"""
         executor = make(max_workers=1)
         inner = result_of(executor.submit(lambda: executor.submit(calls.echo, 42)))
         assert result_of(inner, "the result of a call that was submitted by a call") == 42, "the inner call gave no 42"

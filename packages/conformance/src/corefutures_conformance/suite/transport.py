@@ -120,7 +120,7 @@ class Transport:
     @requires("pickles")
     def test_buffers_arrive_alike_at_every_size(self, executor: Executor) -> None:
         """A PickleBuffer SHOULD arrive as the type that pickle makes of it, bytes or bytearray, however large it is.
-        (DESIGN E4)
+        (promise E4)
         """
         for kind in (bytes, bytearray):
             for size in BUFFERS:
@@ -139,7 +139,7 @@ class Transport:
     @requires("pickles")
     def test_arguments_are_taken_at_submit(self, executor: Executor, gate: Gate) -> None:
         """Arguments SHOULD be taken as they are when submit() is called: later changes are not seen.
-        (DESIGN E4)
+        (promise E4)
         """
         blocker: Future[None] = executor.submit(calls.pass_gate, gate)
         gate.await_arrivals()
@@ -215,20 +215,20 @@ class Transport:
         assert error.args == (carrying.payload(1_000_000),), "a large exception arrived changed"
 
     def test_traceback_tells_where_the_call_failed(self, executor: Executor) -> None:
-        """The traceback of a call's exception SHOULD show the lines in the worker. (DESIGN E7)"""
+        """The traceback of a call's exception SHOULD show the lines in the worker. (promise E7)"""
         error = error_of(executor.submit(carrying.raise_deep, "effect", "reason"))
         text = "".join(traceback.format_exception(error))
         assert "_raise_from" in text, f"the traceback does not show where the call failed: {brief(text)}"
 
     def test_traceback_tells_the_cause(self, executor: Executor) -> None:
-        """The traceback of a call's exception SHOULD show what caused it. (DESIGN E7)"""
+        """The traceback of a call's exception SHOULD show what caused it. (promise E7)"""
         error = error_of(executor.submit(carrying.raise_deep, "effect", "reason"))
         text = "".join(traceback.format_exception(error))
         assert "KeyError: 'reason'" in text, f"the traceback does not show the exception's cause: {brief(text)}"
 
     @requires("pickles")
     def test_cause_shows_the_remote_traceback(self, executor: Executor) -> None:
-        """The __cause__ of an exception from a worker SHOULD show the remote traceback. (DESIGN E7)"""
+        """The __cause__ of an exception from a worker SHOULD show the remote traceback. (promise E7)"""
         error = error_of(executor.submit(carrying.raise_deep, "effect", "reason"))
         assert error.__cause__ is not None, "an exception from a worker has no __cause__"
         text = str(error.__cause__)
@@ -272,7 +272,7 @@ class Transport:
 
     @requires("pickles")
     def test_argument_that_exits_at_pickling_is_an_error(self, executor: Executor) -> None:
-        """A call whose argument raises SystemExit when it is pickled SHOULD fail. (DESIGN E4)"""
+        """A call whose argument raises SystemExit when it is pickled SHOULD fail. (promise E4)"""
         _refused(executor, calls.echo, hostile.AtPickling(hostile.leave))
 
     @requires("pickles")
@@ -359,61 +359,61 @@ class Transport:
 
     @requires("pickles")
     def test_unpicklable_argument_fails_alone(self, make: ExecutorFactory) -> None:
-        """An argument that cannot be pickled SHOULD fail that one future, with the cause. (DESIGN E4)"""
+        """An argument that cannot be pickled SHOULD fail that one future, with the cause. (promise E4)"""
         _tells_why(_fails_alone(make, calls.echo, hostile.AtPickling(hostile.fail)), "hostile object")
 
     @requires("pickles")
     def test_unpicklable_callable_fails_alone(self, make: ExecutorFactory) -> None:
-        """A callable that cannot be pickled SHOULD fail that one future, with the cause. (DESIGN E4)"""
+        """A callable that cannot be pickled SHOULD fail that one future, with the cause. (promise E4)"""
         _tells_why(_fails_alone(make, carrying.OddCallable(hostile.fail)), "hostile object")
 
     @requires("pickles")
     def test_unpicklable_result_fails_alone(self, make: ExecutorFactory) -> None:
-        """A result that cannot be pickled SHOULD fail that one future, with the cause. (DESIGN E4)"""
+        """A result that cannot be pickled SHOULD fail that one future, with the cause. (promise E4)"""
         _tells_why(_fails_alone(make, hostile.make_at_pickling, hostile.fail), "hostile object")
 
     @requires("pickles")
     def test_unpicklable_exception_fails_alone(self, make: ExecutorFactory) -> None:
         """An exception that cannot be pickled SHOULD fail that one future, and tell what it was.
-        (DESIGN E4)
+        (promise E4)
         """
         _tells_why(_fails_alone(make, hostile.raise_at_pickling, hostile.fail), "hostile object")
 
     @requires("pickles")
     def test_argument_that_does_not_unpickle_fails_alone(self, make: ExecutorFactory) -> None:
-        """An argument that fails at unpickling SHOULD fail that one future, with the cause. (DESIGN E4)"""
+        """An argument that fails at unpickling SHOULD fail that one future, with the cause. (promise E4)"""
         _tells_why(_fails_alone(make, calls.echo, hostile.AtUnpickling(hostile.fail)), "hostile object")
 
     @requires("pickles")
     def test_argument_that_exits_at_unpickling_fails_alone(self, make: ExecutorFactory) -> None:
-        """An argument that raises SystemExit at unpickling SHOULD fail that one future. (DESIGN E4)"""
+        """An argument that raises SystemExit at unpickling SHOULD fail that one future. (promise E4)"""
         _fails_alone(make, calls.echo, hostile.AtUnpickling(hostile.leave))
 
     @requires("pickles")
     def test_result_that_does_not_unpickle_fails_alone(self, make: ExecutorFactory) -> None:
-        """A result that fails at unpickling SHOULD fail that one future, with the cause. (DESIGN E4)"""
+        """A result that fails at unpickling SHOULD fail that one future, with the cause. (promise E4)"""
         _tells_why(_fails_alone(make, hostile.make_at_unpickling, hostile.fail), "hostile object")
 
     @requires("pickles")
     def test_result_that_exits_at_unpickling_fails_alone(self, make: ExecutorFactory) -> None:
-        """A result that raises SystemExit at unpickling SHOULD fail that one future. (DESIGN E4)"""
+        """A result that raises SystemExit at unpickling SHOULD fail that one future. (promise E4)"""
         _fails_alone(make, hostile.make_at_unpickling, hostile.leave)
 
     @requires("pickles")
     def test_exception_that_does_not_unpickle_fails_alone(self, make: ExecutorFactory) -> None:
         """An exception that cannot be unpickled SHOULD fail that one future, and tell what it was.
-        (DESIGN E4)
+        (promise E4)
         """
         _tells_why(_fails_alone(make, hostile.raise_clumsy, 7, "clumsy text"), "clumsy text")
 
     @requires("pickles")
     def test_too_deep_result_fails_alone(self, make: ExecutorFactory) -> None:
-        """A result nested too deeply for pickle SHOULD fail that one future. (DESIGN E4)"""
+        """A result nested too deeply for pickle SHOULD fail that one future. (promise E4)"""
         _fails_alone(make, carrying.nested, TOO_DEEP)
 
     @requires("pickles")
     def test_workers_outlive_what_cannot_cross(self, executor: Executor) -> None:
-        """An executor SHOULD go on after many things that cannot cross, one after another. (DESIGN E4)"""
+        """An executor SHOULD go on after many things that cannot cross, one after another. (promise E4)"""
         bad: list[tuple[Callable[..., Any], Any]] = [
             (calls.echo, hostile.AtPickling(hostile.fail)), (hostile.make_at_pickling, hostile.fail),
             (hostile.raise_at_pickling, hostile.fail), (calls.echo, hostile.AtUnpickling(hostile.fail)),

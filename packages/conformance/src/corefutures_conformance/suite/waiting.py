@@ -311,7 +311,7 @@ class Waiting:
     def test_wait_of_corefutures_takes_the_futures(
         self, make: ExecutorFactory, gates: GateFactory, foreign: Executor
     ) -> None:
-        """corefutures.wait() SHOULD take the executor's futures, mixed with the standard library's. (DESIGN
+        """corefutures.wait() SHOULD take the executor's futures, mixed with the standard library's. (promise
         F5)
         """
         wait: Callable[..., Any] = corefutures.wait

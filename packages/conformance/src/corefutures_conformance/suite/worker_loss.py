@@ -300,7 +300,7 @@ class WorkerLoss:
 
     @requires(same_process=False, remote=False)
     def test_lost_call_runs_once(self, executor: Executor, journal: Journal) -> None:
-        """A call whose worker was lost SHOULD not be run again. (DESIGN E1)"""
+        """A call whose worker was lost SHOULD not be run again. (promise E1)"""
         future = executor.submit(carrying.note_and_act, journal, "ran", calls.kill_process)
         done(future, "the future of a call whose worker was killed")
         ran = len(journal.entries)
@@ -319,7 +319,7 @@ class WorkerLoss:
 
     @requires(same_process=False)
     def test_loss_is_noticed_while_others_are_busy(self, make: ExecutorFactory, gates: GateFactory) -> None:
-        """A lost worker SHOULD be noticed while other workers are busy. (DESIGN E5)"""
+        """A lost worker SHOULD be noticed while other workers are busy. (promise E5)"""
         executor = make(max_workers=2)
         met = gates()
         both: list[Future[None]] = [executor.submit(calls.pass_gate, met) for _ in range(2)]
@@ -332,7 +332,7 @@ class WorkerLoss:
     def test_loss_of_a_new_worker_is_noticed_while_others_are_busy(
         self, make: ExecutorFactory, gates: GateFactory
     ) -> None:
-        """A worker lost in its first call SHOULD be noticed while other workers are busy. (DESIGN E5)"""
+        """A worker lost in its first call SHOULD be noticed while other workers are busy. (promise E5)"""
         _while_busy(make(max_workers=2), gates(), gates())
 
     @requires(same_process=False)
@@ -359,27 +359,27 @@ class WorkerLoss:
 
     @requires(same_process=False)
     def test_lost_call_fails_with_broken_executor(self, executor: Executor) -> None:
-        """A lost worker's call SHOULD fail with BrokenExecutor, also where the pool survives. (DESIGN E5)"""
+        """A lost worker's call SHOULD fail with BrokenExecutor, also where the pool survives. (promise E5)"""
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
         assert isinstance(error, BrokenExecutor), f"a lost worker's call failed with {brief(error)}, no BrokenExecutor"
 
     @requires(same_process=False, remote=False)
     def test_exit_code_is_told(self, executor: Executor) -> None:
-        """The error of a lost worker's call SHOULD tell the exit code. (DESIGN E5)"""
+        """The error of a lost worker's call SHOULD tell the exit code. (promise E5)"""
         error = error_of(executor.submit(calls.leave_process, 93), "the future of a call whose worker ended")
         assert "93" in _told(error), f"the error does not tell the exit code 93: {brief(_told(error))}"
 
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "signals end processes on POSIX only")
     def test_signal_is_told(self, executor: Executor) -> None:
-        """The error of a killed worker's call SHOULD tell the signal. (DESIGN E5)"""
+        """The error of a killed worker's call SHOULD tell the signal. (promise E5)"""
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
         told = _told(error)
         assert "SIGKILL" in told or "-9" in told or "137" in told, f"the error does not tell the signal: {brief(told)}"
 
     @requires(same_process=False, survives_worker_loss=False)
     def test_each_future_has_its_own_broken_error(self, executor: Executor, gate: Gate) -> None:
-        """Each future of a broken pool SHOULD have an exception object of its own. (DESIGN E5)"""
+        """Each future of a broken pool SHOULD have an exception object of its own. (promise E5)"""
         lost, waiting = _break(executor, gate)
         errors = [error_of(future, "a call of a broken pool") for future in [lost, *waiting]]
         assert len(set(map(id, errors))) == len(errors), "futures of a broken pool share an exception object"
@@ -421,7 +421,7 @@ class WorkerLoss:
 
     @requires("survives_worker_loss", same_process=False)
     def test_survivor_goes_on(self, executor: Executor) -> None:
-        """A pool that survives SHOULD go on after each loss, also several in a row. (DESIGN E5)"""
+        """A pool that survives SHOULD go on after each loss, also several in a row. (promise E5)"""
         for number in range(2):
             done(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
             found = result_of(executor.submit(calls.echo, number), f"a call after loss number {number + 1}")
@@ -429,7 +429,7 @@ class WorkerLoss:
 
     @requires("survives_worker_loss", same_process=False)
     def test_survivor_runs_the_waiting_calls(self, executor: Executor, gate: Gate) -> None:
-        """A pool that survives SHOULD fail the lost call alone, and run those that waited. (DESIGN E1)"""
+        """A pool that survives SHOULD fail the lost call alone, and run those that waited. (promise E1)"""
         lost, waiting = _break(executor, gate)
         found = [result_of(future, "a call that waited when a worker was lost") for future in waiting]
         assert found == list(range(8)), f"the calls that waited returned {brief(found)}"
@@ -437,7 +437,7 @@ class WorkerLoss:
 
     @requires("survives_worker_loss", same_process=False)
     def test_survivor_spares_the_other_workers(self, make: ExecutorFactory, gates: GateFactory) -> None:
-        """A pool that survives SHOULD not disturb calls on other workers. (DESIGN E1)"""
+        """A pool that survives SHOULD not disturb calls on other workers. (promise E1)"""
         executor = make(max_workers=2)
         gate, other = gates(), gates()
         busy = executor.submit(calls.pass_gate, gate, "busy")
@@ -452,7 +452,7 @@ class WorkerLoss:
 
     @requires("survives_worker_loss", same_process=False)
     def test_survivor_replaces_every_worker(self, make: ExecutorFactory, gate: Gate) -> None:
-        """A pool that survives SHOULD have all its workers again after losses. (DESIGN E2)"""
+        """A pool that survives SHOULD have all its workers again after losses. (promise E2)"""
         executor = make(max_workers=2)
         for future in [executor.submit(calls.kill_process) for _ in range(2)]:
             done(future, "the future of a call whose worker was killed")
