@@ -1,1 +1,1 @@
-"""How conformant is everybody? `python -m tools.survey NAME…` certifies, and writes docs/survey.md."""
+"""How conformant is everybody? `python -m tools.survey NAME…` certifies, and writes survey/README.md."""
