@@ -35,8 +35,8 @@ def unavailable_reason() -> str | None:
             return _FROZEN
         return None
     return (
-        "it needs Python 3.14 or newer: there is no concurrent.interpreters before, and on 3.13 two interpreters"
-        " that import datetime at once crash Python itself"
+        "it needs Python 3.14 or newer: older versions have no concurrent.interpreters,"
+        " and their interpreters are not stable enough"
     )
 
 
