@@ -1,4 +1,4 @@
-"""The picture of docs/threads-processes-interpreters.md: measured on the three backends, drawn from the JSON.
+"""The picture of docs/choose.md: measured on the three backends, drawn from the JSON.
 
 `python -m benchmarks.choosing measure FILE.json` and `python -m benchmarks.choosing draw FILE.json FILE.svg`.
 """

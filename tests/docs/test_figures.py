@@ -1,13 +1,15 @@
-"""The README's figures are those of the committed results, to the digit."""
+"""The figures in README.md and docs/figures.md are those of the committed results, to the digit."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -25,29 +27,35 @@ def readme_figures() -> ModuleType:
     return module
 
 
-def test_the_readme_has_the_figures_of_the_committed_results() -> None:
-    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=50, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_result_becomes_a_table_in_place_of_the_old_one(readme_figures: ModuleType, tmp_path: Path) -> None:
-    compared = {
-        "what": "map", "unit": "µs a call", "ratio": 6.97, "excess": None, "at_least": 5.0, "at_most": None,
+def row(what: str, ratio: float | None = 6.97, **others: Any) -> dict[str, Any]:
+    return {
+        "what": what, "unit": "µs a call", "ratio": ratio, "excess": None, "at_least": 5.0, "at_most": None,
         "kept": True, "ours": [1.2, 1.234, 9.0], "against": [8.6, 8.6, 8.6], "others": {},
-    }  # fmt: skip
-    alone = compared | {"what": "a million", "against": [], "ratio": None, "at_least": None}
-    costly = compared | {"what": "import", "at_least": None, "at_most": 3.0, "excess": 1.5}
-    result = {
+    } | others  # fmt: skip
+
+
+def result(*rows: dict[str, Any], title: str = "Threads") -> dict[str, Any]:
+    return {
         "surroundings": {
             "python": "3.14.10", "implementation": "CPython", "free_threaded": False,
             "system": "Linux", "machine": "x86_64", "cpus": 2,
         },
         "rounds": 9,
-        "sheets": [{"suite": "thread", "title": "Threads", "rows": [compared, alone, costly]}],
+        "sheets": [{"suite": "thread", "title": title, "rows": list(rows)}],
     }  # fmt: skip
-    (tmp_path / "thread.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def test_the_pages_have_the_figures_of_the_committed_results() -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_result_becomes_a_table_in_place_of_the_old_one(readme_figures: ModuleType) -> None:
+    alone = row("a million", None, against=[], at_least=None)
+    costly = row("import", at_least=None, at_most=3.0, excess=1.5)
+    results = {"thread": result(row("map"), alone, costly)}
     page = f"before\n{readme_figures.BEGIN}old\n{readme_figures.END}after\n"
-    text: str = readme_figures.with_figures(page, tmp_path)
+    text: str = readme_figures.with_lines(page, readme_figures.all_tables(results))
     assert "| map | 1.23 µs a call | 8.60 µs a call | 6.97 × | at least 5 × |\n" in text
     assert "| a million | 1.23 µs a call |  |  |  |\n" in text
     assert "| at most 3.00 µs a call more (1.50) |\n" in text
@@ -55,9 +63,49 @@ def test_a_result_becomes_a_table_in_place_of_the_old_one(readme_figures: Module
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert readme_figures.with_figures(text, tmp_path) == text
+    assert readme_figures.with_lines(text, readme_figures.all_tables(results)) == text
 
 
-def test_a_readme_without_the_marks_is_refused(readme_figures: ModuleType, tmp_path: Path) -> None:
+def test_the_suites_come_in_the_order_of_the_page(readme_figures: ModuleType, tmp_path: Path) -> None:
+    for suite in ("dask", "thread", "other"):
+        (tmp_path / f"{suite}.json").write_text(json.dumps(result(row("map"))), encoding="utf-8")
+    results = readme_figures.read(tmp_path)
+    assert list(results) == ["thread", "dask", "other"]
+    assert [line for line in readme_figures.all_tables(results) if "Dask itself" in line]
+
+
+def test_the_readme_shows_the_selected_rows_and_the_worst(readme_figures: ModuleType) -> None:
+    results = {
+        "thread": result(row("map"), row("wait"), row(readme_figures.NO_PEER, 0.1)),
+        "process": result(row("start", 0.5), row("send", 2.0)),
+        "dask": result(row("wait", 0.2)),
+    }
+    lines = list(readme_figures.selection(results, [("thread", "map", "map many")]))
+    assert [line.split("|")[1:3] for line in lines[2:4]] == [
+        [" threads ", " map many "],
+        [" processes ", " start (the worst row) "],
+    ]
+    assert lines[4:] == ["", "Measured on CPython 3.14.10, Linux, 2 CPUs; medians of 9 rounds.", ""]
+
+
+def test_a_worst_row_that_is_selected_anyway_comes_once(readme_figures: ModuleType) -> None:
+    results = {"thread": result(row("map", 0.5), row("wait"))}
+    (line,) = list(readme_figures.selection(results, [("thread", "map", "map many")]))[2:-3]
+    assert line.startswith("| threads | map (the worst row) |")
+
+
+def test_a_selected_row_that_was_not_measured_is_an_error(readme_figures: ModuleType) -> None:
+    with pytest.raises(ValueError, match="not among the results"):
+        list(readme_figures.selection({"thread": result(row("map"))}, [("thread", "gone", "gone")]))
+
+
+def test_the_readme_has_one_table_of_at_most_eight_rows() -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert len(tables) == 1
+    assert tables[0].count("\n") - 2 <= 8
+    assert "the worst row" in tables[0]
+
+
+def test_a_page_without_the_marks_is_refused(readme_figures: ModuleType) -> None:
     with pytest.raises(ValueError, match="lacks"):
-        readme_figures.with_figures("no marks", tmp_path)
+        readme_figures.with_lines("no marks", iter(()))

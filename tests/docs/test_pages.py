@@ -23,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("p*/*/README.md"), *ROOT.glob("docs/**/*.md")])
+LINKING = [*PAGES, ROOT / "CONTRACT.md", ROOT / "CHANGELOG.md", ROOT / "survey" / "README.md"]
 FENCE = re.compile(r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.M | re.S)
 GENERAL = re.compile(r"\s*<!-- in general:\n(?P<text>.*?)-->", re.S)
 LIMIT = 300  # seconds: `make demo` is the longest command shown
@@ -188,11 +189,32 @@ def outputs(block: Block) -> Iterator[str]:
         yield block.prints
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def anchors(page: Path) -> set[str]:
+    """What a link to a part of the page may name: its headings, as GitHub and mkdocs write them, and `id="…"`."""
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = (re.sub(r"[^\w\- ]", "", heading).strip() for heading in re.findall(r"^#+ (.*)$", prose, re.M))
+    return {heading.lower().replace(" ", "-") for heading in headings} | set(re.findall(r'\bid="([^"]+)"', prose))
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     prose = FENCE.sub("", page.read_text(encoding="utf-8"))
-    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target]
-    assert [target for target in targets if target and not (page.parent / target).exists()] == []
+    targets = {target for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target}
+    missing = []
+    for target in sorted(targets):
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            missing.append(target)
+    assert missing == []
+
+
+def test_readme_and_index_begin_with_the_same_example() -> None:
+    readme, index = (
+        next(block for block in blocks(page) if block.language == "python")
+        for page in (ROOT / "README.md", ROOT / "docs" / "index.md")
+    )
+    assert (readme.text, readme.prints) == (index.text, index.prints)
 
 
 def test_the_index_lists_every_page() -> None:
