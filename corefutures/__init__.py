@@ -10,48 +10,47 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ALL_COMPLETED": "_waiting",
-    "FIRST_COMPLETED": "_waiting",
-    "FIRST_EXCEPTION": "_waiting",
+    "ALL_COMPLETED": "_wait",
+    "FIRST_COMPLETED": "_wait",
+    "FIRST_EXCEPTION": "_wait",
     "BackendBrokenError": "_exceptions",
     "BackendConflictError": "_exceptions",
     "BackendDisabledError": "_exceptions",
     "BackendError": "_exceptions",
     "BackendNotFoundError": "_exceptions",
-    "BackendStatus": "_registry",
+    "BackendStatus": "registry._registry",
     "BackendUnavailableError": "_exceptions",
     "BrokenExecutor": "_exceptions",
     "CancelledError": "_exceptions",
-    "CallSnapshot": "_snapshots",
     "DeadlockError": "_exceptions",
     "Executor": "_executor",
     "Future": "_future",
     "InvalidStateError": "_exceptions",
     "TimeoutError": "_exceptions",
     "PoolFullError": "_exceptions",
-    "Snapshot": "_snapshots",
-    "Stats": "_control",
     "UnsupportedError": "_exceptions",
-    "WorkerSnapshot": "_snapshots",
     "WorkerLostError": "_exceptions",
-    "adapt": "_adapting",
-    "add_observer": "_observing",
-    "as_completed": "_waiting",
-    "backends": "_registry",
-    "cancel_requested": "_hosting",
-    "create_executor": "_creating",
-    "dump": "_snapshots",
-    "dump_on_signal": "_snapshots",
-    "get_backend": "_registry",
-    "register_backend": "_registry",
-    "remove_observer": "_observing",
-    "wait": "_waiting",
+    "add_observer": "_observers",
+    "as_completed": "_wait",
+    "backends": "registry._registry",
+    "cancel_requested": "_blocking",
+    "create_executor": "registry._creation",
+    "get_backend": "registry._registry",
+    "register_backend": "registry._registry",
+    "remove_observer": "_observers",
+    "wait": "_wait",
 }
 #: What other distributions add to this door: name → (module, distribution).
 _FORWARDED = {
     **dict.fromkeys(
         ("completions", "default_executor", "imap", "retrying", "scope", "time_left", "use"),
         ("corefutures_structured", "corefutures-structured"),
+    ),
+    "Stats": ("corefutures_pools.stats", "corefutures-pools"),
+    "adapt": ("corefutures_pools.adapter", "corefutures-pools"),
+    **dict.fromkeys(
+        ("CallSnapshot", "Snapshot", "WorkerSnapshot", "dump", "dump_on_signal"),
+        ("corefutures_pools.inspection.snapshots", "corefutures-pools"),
     ),
     **dict.fromkeys(("instrument", "progress", "trace", "track"), ("corefutures_monitor", "corefutures-monitor")),
     **dict.fromkeys(("Comparison", "Trial", "compare"), ("corefutures_tools", "corefutures-tools")),
@@ -75,7 +74,7 @@ def __getattr__(name: str) -> object:
     elif name in _FORWARDED:
         value = _forwarded(name)
     elif name in _POOLS:
-        from corefutures._creating import pool_class  # here for start-up time only
+        from corefutures.registry._creation import pool_class  # here for start-up time only
 
         return pool_class(_POOLS[name])  # not kept: what is installed or registered may change (R4)
     elif name == "__all__":  # lists installed pools only: metadata alone decides (R1)
@@ -99,7 +98,7 @@ def _forwarded(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        from corefutures._installing import how_to_install
+        from corefutures.registry._installing import how_to_install
 
         text = f"corefutures.{name} comes with the distribution {distribution}, which is not installed; "
         text += how_to_install(distribution)
@@ -110,7 +109,7 @@ def _installed_names() -> list[str]:
     """Return the names of this door that are not the core's own, as far as their distributions are installed."""
     from importlib.util import find_spec  # here for start-up time only
 
-    from corefutures._registry import installed_backend_names
+    from corefutures.registry._registry import installed_backend_names
 
     backends = installed_backend_names()
     modules = {module for module, _ in _FORWARDED.values() if find_spec(module) is not None}

@@ -10,8 +10,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Literal, overload
 
 from corefutures import interpreter as interpreter, process as process, thread as thread
-from corefutures._adapting import adapt as adapt
-from corefutures._control import AtExit, ContextOption, Stats as Stats, WhenFull
+from corefutures._blocking import cancel_requested as cancel_requested
 from corefutures._exceptions import (
     BackendBrokenError as BackendBrokenError,
     BackendConflictError as BackendConflictError,
@@ -30,30 +29,32 @@ from corefutures._exceptions import (
 )
 from corefutures._executor import Executor as Executor
 from corefutures._future import Future as Future
-from corefutures._hosting import cancel_requested as cancel_requested
-from corefutures._observing import add_observer as add_observer, remove_observer as remove_observer
-from corefutures._registry import (
-    BackendStatus as BackendStatus,
-    backends as backends,
-    get_backend as get_backend,
-    register_backend as register_backend,
-)
-from corefutures._snapshots import (
-    CallSnapshot as CallSnapshot,
-    Snapshot as Snapshot,
-    WorkerSnapshot as WorkerSnapshot,
-    dump as dump,
-    dump_on_signal as dump_on_signal,
-)
-from corefutures._waiting import (
+from corefutures._observers import add_observer as add_observer, remove_observer as remove_observer
+from corefutures._wait import (
     ALL_COMPLETED as ALL_COMPLETED,
     FIRST_COMPLETED as FIRST_COMPLETED,
     FIRST_EXCEPTION as FIRST_EXCEPTION,
     as_completed as as_completed,
     wait as wait,
 )
+from corefutures.registry._registry import (
+    BackendStatus as BackendStatus,
+    backends as backends,
+    get_backend as get_backend,
+    register_backend as register_backend,
+)
 from corefutures_dask import DaskExecutor
 from corefutures_monitor import instrument as instrument, progress as progress, trace as trace, track as track
+from corefutures_pools.adapter import adapt as adapt
+from corefutures_pools.inspection.snapshots import (
+    CallSnapshot as CallSnapshot,
+    Snapshot as Snapshot,
+    WorkerSnapshot as WorkerSnapshot,
+    dump as dump,
+    dump_on_signal as dump_on_signal,
+)
+from corefutures_pools.options import AtExit, ContextOption, WhenFull
+from corefutures_pools.stats import Stats as Stats
 from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
 from corefutures_structured import (
     completions as completions,

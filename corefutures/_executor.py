@@ -8,8 +8,8 @@ from __future__ import annotations
 import concurrent.futures as _standard
 from itertools import repeat
 
-from corefutures._options import check_seconds, check_text
-from corefutures._originals import clock
+from corefutures._blocking import clock
+from corefutures._options import check_seconds
 
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal, ParamSpec, Self, TypeVar
 
-    from corefutures._control import Room, Stats
-    from corefutures._exceptions import UnsupportedError
     from corefutures._future import Future
     from corefutures._results import ResultIterator
-    from corefutures._snapshots import Snapshot
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
@@ -114,17 +111,6 @@ class Executor(_standard.Executor):
         submissions = map(submit, repeat(fn), *iterables) if iterables else iter(())
         return ResultIterator(submissions, deadline, buffersize)
 
-    # `max_pending` and `when_full`, and what else `make_room` takes.
-    _cf_room_options: tuple[Any, ...] = (None, "block")
-
-    def _cf_make_room(self) -> Room | None:
-        """Returns where calls are admitted; None if the number of those that wait is not limited."""
-        if self._cf_room_options[:2] == (None, "block"):
-            return None
-        from corefutures._control import make_room  # here for start-up time only
-
-        return make_room(*self._cf_room_options)
-
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls and frees what the executor holds once those it has are done.
 
@@ -135,100 +121,6 @@ class Executor(_standard.Executor):
         Thread safety: may be called from any thread, more than once, also from a call or a callback, where it
         does not wait.
         """
-
-    def options(self, *, timeout: float | None = None, name: str | None = None) -> Executor:
-        """Returns a view of this executor with options for the calls that are submitted through it.
-
-        Args:
-            timeout: Seconds that each call may run. One that runs longer is stopped, and its future fails with
-                `TimeoutError`.
-            name: What the calls are called in `repr` and in messages.
-
-        Returns:
-            An executor with the same workers, whose `shutdown` does nothing.
-
-        Raises:
-            TypeError: An option is of the wrong type.
-            ValueError: `timeout` is not positive.
-            UnsupportedError: `timeout` is given, and calls can't be stopped here.
-        """
-        from corefutures._control import OptionsView  # here for start-up time only
-
-        check_seconds("timeout", timeout, positive=True)
-        if name is not None:
-            check_text("name", name)
-        if timeout is not None:
-            self._cf_begin_limiting()
-        return OptionsView(self, timeout=timeout, name=name)
-
-    def _cf_begin_limiting(self) -> None:
-        """Called when `options` is given a `timeout`; raises UnsupportedError where calls can't be stopped."""
-        raise unsupported(self, "limit how long a call runs")
-
-    def _cf_submit_with(
-        self,
-        timeout: float | None,
-        name: str | None,
-        fn: Callable[..., _T],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Future[_T]:
-        """`submit` for views: `timeout` is None unless `_cf_begin_limiting` accepts one."""
-        future = self.submit(fn, *args, **kwargs)
-        future._cf_name = name
-        if (observed := getattr(future, "_cf_observed", None)) is not None:
-            observed.given = name
-        return future
-
-    def kill(self, future: Future[Any]) -> bool:
-        """Stops a call, even if it runs.
-
-        Args:
-            future: What `submit` returned. If the call waits it is cancelled; if it runs, the future fails with
-                `WorkerLostError`.
-
-        Returns:
-            Whether the call was stopped; False if it had ended.
-
-        Raises:
-            UnsupportedError: Running calls can't be stopped here.
-        """
-        raise unsupported(self, "stop a call that runs")
-
-    def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: in it, `corefutures.cancel_requested()` is true from now on.
-
-        Args:
-            future: What `submit` returned. If the call waits it is cancelled.
-
-        Returns:
-            Whether the call was cancelled or asked; False if it had ended.
-
-        Raises:
-            UnsupportedError: Running calls can't be asked here.
-        """
-        raise unsupported(self, "ask a call to stop", by="thread")
-
-    def stats(self) -> Stats:
-        """Returns how many calls wait, run, and have ended how.
-
-        Raises:
-            UnsupportedError: They are not counted here.
-        """
-        raise unsupported(self, "count its calls")
-
-    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where, since when and at which line, and which wait.
-
-        Args:
-            timeout: Seconds to wait at most for workers to tell their stacks; those that have not are shown without.
-
-        Raises:
-            UnsupportedError: Nothing is known of the workers here.
-
-        Thread safety: may be called from any thread or signal handler, also while the pool hangs.
-        """
-        raise unsupported(self, "be looked into", by="thread")
 
     def __enter__(self) -> Self:
         return self
@@ -251,24 +143,3 @@ class Executor(_standard.Executor):
     def _cf_interrupt(self) -> None:
         """Ctrl-C has left the `with` block: cancels what waits, and stops what runs, as far as that can be done."""
         self.shutdown(wait=False, cancel_futures=True)
-
-
-def unsupported(executor: object, what: str, by: str = "process") -> UnsupportedError:
-    """Returns the error that refuses what this executor can't do, and names a backend `by` which it can be done."""
-    from corefutures._exceptions import UnsupportedError  # here for start-up time only
-
-    kind = type(executor).__name__
-    wrapped = getattr(executor, "_cf_adapted", None)
-    if isinstance(wrapped, Executor):
-        return UnsupportedError(f"{kind} can't {what}: ask the {type(wrapped).__name__} that it wraps")
-    return UnsupportedError(f"{kind} can't {what}; create_executor({by!r}) makes a pool that can")
-
-
-def unreachable(executor: object) -> TypeError:
-    """Returns the error of an executor that is to be pickled, which is to be reached from elsewhere."""
-    kind = type(executor).__name__
-    others = "" if kind == "ThreadPoolExecutor" else ", or use create_executor('thread'), whose calls may submit others"
-    return TypeError(
-        f"{kind} can't be pickled, so a call elsewhere can't reach its pool: have the call return what is to be called"
-        f" next, which its caller submits{others}"
-    )

@@ -1,6 +1,6 @@
 """`Future`: its states, its waiters, its callbacks (promises F1-F8 of the design).
 
-Touches the standard library's type, for `isinstance`, `_hosting`, `_spinning`. Guarantees: the outcome is stored before
+Touches the standard library's type, for `isinstance`, and `_blocking`. Guarantees: the outcome is stored before
 the final state can be seen; whoever subscribes before the end is told exactly once; no foreign code runs
 under a lock of ours; reading a finished future takes no lock at all.
 """
@@ -17,13 +17,10 @@ from collections import deque
 from operator import call
 from threading import TIMEOUT_MAX, Condition
 
+from corefutures._blocking import Lock, serve_until, spin_until
 from corefutures._exceptions import CancelledError, InvalidStateError
-from corefutures._hosting import hosts, serve_until
-from corefutures._locking import Lock
-from corefutures._loops import class_name, for_each, log_failure
+from corefutures._foreign_code import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
-from corefutures._originals import clock
-from corefutures._spinning import spin_until
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -559,121 +556,6 @@ class _OwnCondition(Condition):
         future = self._future()
         if future is not None and future._state in DONE:
             future._cf_release_parked()
-
-
-class PoolFuture(Future["_T"]):
-    """The future that a pool hands out: it carries its call until the call starts or is cancelled.
-
-    Its executor notices a cancellation at once (F5), and drops the call with its arguments.
-    """
-
-    _cf_fn: Callable[..., _T] | None
-    _cf_args: tuple[Any, ...] | None
-    _cf_kwargs: dict[str, Any] | None
-    _cf_on_departure: Callable[[], object] | None = None  # called once when the call starts or is dropped
-
-    def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
-        """Makes a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
-        self._cf_lock = Lock()
-        self._cf_fn = fn
-        self._cf_args = args
-        self._cf_kwargs = kwargs
-
-    def cancel(self) -> bool:
-        """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
-
-        Returns:
-            True if the call is cancelled now, False if it runs or has finished.
-        """
-        if self._state in DONE:
-            return self.cancelled()
-        try:
-            if not self._cf_revoke():
-                return self.cancelled()
-            self._cf_forget_call()
-            if self._cf_watched:
-                self._cf_announce()
-        except BaseException:  # of a signal handler, or of a callback
-            if self.cancelled():
-                self._cf_forget_call()
-                self._cf_announce()
-            raise
-        return True
-
-    def _cf_begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
-        """Marks the call as running and takes it out of the future; None if it was cancelled."""
-        call = None
-        if self._cf_lock.taken:
-            if self._state == PENDING:
-                self._state = RUNNING
-                call = self._cf_fn, self._cf_args, self._cf_kwargs
-            self._cf_lock.release()
-        if call is not None:
-            self._cf_forget_call()
-        return call  # type: ignore[return-value]
-
-    def _cf_await_end(self, timeout: float | None) -> None:
-        host = hosts.get(_thread.get_ident())
-        if host is None or (timeout is not None and timeout <= 0):
-            super()._cf_await_end(timeout)
-            return
-        timed, deadline = timeout is not None, clock.monotonic() + (timeout or 0)
-        try:
-            host.work_off((self,), self.done, timed=timed, firm=not timed)
-            super()._cf_await_end(deadline - clock.monotonic() if timed else None)
-        finally:
-            host.wake()
-
-    def _cf_forget_call(self) -> None:
-        self._cf_fn = self._cf_args = self._cf_kwargs = None
-        on_departure, self._cf_on_departure = self._cf_on_departure, None
-        if on_departure is not None:
-            on_departure()
-
-    def _cf_settle(self, result: _T | None, exception: BaseException | None) -> bool:
-        """Stores the outcome of the call, if the future has not been abandoned meanwhile.
-
-        Returns:
-            True if somebody is to be told: the caller owes `_cf_announce_in_worker`.
-        """
-        watched = False
-        if self._cf_lock.taken:
-            if self._state not in DONE:
-                self._result = result
-                self._exception = exception
-                self._state = FINISHED
-                watched = self._cf_watched
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        return watched
-
-    def _cf_announce_in_worker(self) -> None:
-        """`_cf_announce` for a pool's own threads: a callback's BaseException is logged, not raised (F4)."""
-        try:
-            self._cf_announce()
-        except BaseException:
-            log_failure(LOGGER, "exception calling callback for %r", self)
-
-    def _cf_abandon(self, exception: BaseException) -> bool:
-        """Ends the future with `exception` unless it has ended: for pools that break.
-
-        Returns:
-            True if this call ended it.
-        """
-        ended = False
-        if self._cf_lock.taken:
-            if ended := self._state not in DONE:
-                self._exception = exception
-                self._state = FINISHED
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        if ended:
-            self._cf_forget_call()
-            if self._cf_watched:
-                self._cf_announce_in_worker()
-        return ended
 
 
 def _is_exception_class(exception: object) -> bool:

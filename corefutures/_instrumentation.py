@@ -1,19 +1,17 @@
 """What executors tell whoever listens: `audience`, and `Call`, all that is known of one call.
 
-Touches `_living`, `_loops`, the clock; `_observing` puts the listeners there. Guarantees: telling takes no lock, never
+Touches the clock; `_observers` puts the listeners there. Guarantees: telling takes no lock, never
 blocks and runs no foreign code, so that it may be done anywhere; with nobody there, only `audience.present` is asked.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import weakref
 from concurrent.futures import BrokenExecutor
 
-from corefutures._living import executors
-from corefutures._loops import class_name
-from corefutures._originals import clock
+from corefutures._blocking import clock
+from corefutures._foreign_code import class_name
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -30,9 +28,6 @@ SUBMITTED: Final = "corefutures_call_submitted"
 STARTED: Final = "corefutures_call_started"
 FINISHED: Final = "corefutures_call_finished"
 CANCELLED: Final = "corefutures_call_cancelled"
-
-#: The environment variable that names a signal, for `dump_on_signal`.
-_SIGNAL_VARIABLE: Final = "COREFUTURES_DUMP_SIGNAL"
 
 _numbers = itertools.count(1)
 _names: dict[str, itertools.count[int]] = {}
@@ -225,15 +220,6 @@ class Audience:
         """A worker has ended that should not have."""
         if executor is not None:
             self.tell(WORKER_LOST, origin_of(executor), clock.perf_counter(), None, worker, error)
-
-
-def enroll(executor: Any) -> None:
-    """Has `dump` know an executor that has just been made; it is not kept alive."""
-    executors.add(executor)
-    if _SIGNAL_VARIABLE in os.environ:
-        from corefutures._snapshots import follow_variable  # here for start-up time only
-
-        follow_variable(_SIGNAL_VARIABLE)
 
 
 def origin_of(executor: Any) -> Origin:

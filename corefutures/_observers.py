@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from corefutures._audience import Call, Told, _drop, audience
-from corefutures._loops import log_failure
+from corefutures._blocking import start_thread
+from corefutures._foreign_code import log_failure
+from corefutures._instrumentation import Call, Told, _drop, audience
 from corefutures._options import shown
-from corefutures._threads import start_thread
-from corefutures.backend._hook import PROJECT
+from corefutures.registry._hook import PROJECT
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future

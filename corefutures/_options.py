@@ -106,28 +106,6 @@ def check_choice(option: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{option} must be {', '.join(others)} or {last}, not {shown(value)}")
 
 
-def check_start(initializer: Any, initargs: Any) -> tuple[Any, ...]:
-    """Checks a pool's options `initializer` and `initargs`.
-
-    Returns:
-        `initargs` as a tuple.
-
-    Raises:
-        TypeError: One of them is of the wrong type.
-    """
-    if initializer is not None and not callable(initializer):
-        raise TypeError(
-            f"initializer must be a callable, not {shown(initializer)}: pass the function itself, and its arguments in"
-            " initargs"
-        )
-    if type(initargs) is tuple:
-        return initargs
-    if isinstance(initargs, (str, bytes)) or not hasattr(type(initargs), "__iter__"):
-        remedy = "leave it out" if initargs is None else f"write initargs=({shown(initargs)},)"
-        raise TypeError(f"initargs must be a tuple of arguments, not {shown(initargs)}: {remedy}")
-    return tuple(initargs)
-
-
 def not_callable(verb: str, fn: object) -> TypeError:
     """Returns the error of a function that takes a function, and got something else."""
     return TypeError(

@@ -10,9 +10,9 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from corefutures._loops import for_each
+from corefutures._blocking import clock
+from corefutures._foreign_code import for_each
 from corefutures._options import shown
-from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,11 +13,10 @@ from collections import deque
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
+from corefutures._blocking import clock, hosts, serve_until
+from corefutures._foreign_code import for_each
 from corefutures._future import ENDED, Future
-from corefutures._hosting import hosts, serve_until
-from corefutures._loops import for_each
 from corefutures._options import check_seconds, shown
-from corefutures._originals import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable

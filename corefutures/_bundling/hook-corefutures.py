@@ -13,7 +13,12 @@ _LEFT_OUT = ("corefutures.__main__", "corefutures._bundling", "corefutures.cli")
 
 hiddenimports = collect_submodules("corefutures", lambda name: not name.startswith(_LEFT_OUT))
 datas = [*copy_metadata("corefutures"), *collect_data_files("corefutures")]
-_FORWARDED = ("corefutures_monitor", "corefutures_structured", "corefutures_tools")  # their names are in `corefutures`
+_FORWARDED = (
+    "corefutures_monitor",
+    "corefutures_pools",
+    "corefutures_structured",
+    "corefutures_tools",
+)  # their names are in `corefutures`
 hiddenimports += [module for module in _FORWARDED if find_spec(module) is not None]
 for entry_point in entry_points(group="corefutures.backends"):
     if entry_point.dist is not None and entry_point.name != "dask":

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from corefutures._installing import how_to_install
-from corefutures._own_backends import OWN_CLASSES, OWN_DISTRIBUTIONS
-from corefutures._registry import BackendStatus, backends
 from corefutures.cli._arguments import CommandParser, UsageError, seconds
+from corefutures.registry._installing import how_to_install
+from corefutures.registry._known import OWN_CLASSES, OWN_DISTRIBUTIONS
+from corefutures.registry._registry import BackendStatus, backends
 
 _PROBE = (
     "import json, sys; sys.path[:] = json.load(sys.stdin); from corefutures.cli._probe import main; main(sys.argv[1])"

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from corefutures._registry import installed_backend_names
 from corefutures.cli._arguments import CommandParser
 from corefutures.cli._finding import commands, find
+from corefutures.registry._registry import installed_backend_names
 
 _EPILOG: Final = """\
 Exit status: 0, or 2 bad usage.

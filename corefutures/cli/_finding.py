@@ -16,11 +16,11 @@ from tokenize import COMMENT, ENCODING, NEWLINE, NL, STRING, generate_tokens
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._error_text import describe_error
-from corefutures._own_backends import OWN_COMMANDS
-from corefutures._registry import BackendStatus, claimed_status, close_word, refusal
+from corefutures.registry._known import OWN_COMMANDS
+from corefutures.registry._registry import BackendStatus, claimed_status, close_word, refusal
 
 if TYPE_CHECKING:
-    from corefutures._discovery import Scan
+    from corefutures.registry._discovery import Scan
 
 #: The entry-point group; its keys are names of commands, its values modules.
 GROUP: Final = "corefutures.commands"
@@ -112,7 +112,7 @@ def find(name: str) -> Command:
 
 
 def _scan() -> Scan:
-    from corefutures._discovery import scan  # here for start-up time: importlib_metadata costs most of it
+    from corefutures.registry._discovery import scan  # here for start-up time: importlib_metadata costs most of it
 
     return scan(GROUP)
 
@@ -132,7 +132,7 @@ def _commands(scan: Scan) -> dict[str, Command]:
 
 
 def _not_found(name: str, known: Mapping[str, Command], unreadable: tuple[str, ...]) -> Command:
-    from corefutures._installing import how_to_install  # here for start-up time: only failures need it
+    from corefutures.registry._installing import how_to_install  # here for start-up time: only failures need it
 
     missing = {own: distribution for own, (distribution, _) in OWN_COMMANDS.items() if own not in known}
     sentence = f"there is no command {name!r}"

@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import asdict
 
-from corefutures._registry import REGISTRY
+from corefutures.registry._registry import REGISTRY
 
 
 def main(name: str) -> None:

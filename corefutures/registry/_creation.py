@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from corefutures import __version__
-from corefutures._own_backends import own_class
+from corefutures.registry._known import own_class
 
 TYPE_CHECKING = False  # as in `corefutures`
 
@@ -43,13 +43,13 @@ def create_executor(name: str, /, **options: Any) -> Executor:
     """
     found: Any = _unquestioned(name)
     if found is None:
-        from corefutures._registry import REGISTRY  # here for start-up time only
+        from corefutures.registry._registry import REGISTRY  # here for start-up time only
 
         return REGISTRY.create(name, options)
     try:
         return found(**options)  # type: ignore[no-any-return]
     except TypeError:
-        from corefutures._registry import check_options  # here for start-up time only
+        from corefutures.registry._registry import check_options  # here for start-up time only
 
         check_options(name, found, options)
         raise
@@ -72,7 +72,7 @@ def pool_class(name: str) -> type:
     if found is not None:
         return found
     from corefutures._exceptions import BackendUnavailableError  # here for start-up time only, as is the other one
-    from corefutures._registry import REGISTRY
+    from corefutures.registry._registry import REGISTRY
 
     try:
         return REGISTRY.pool_class(name)
@@ -93,7 +93,7 @@ def _unquestioned(name: object) -> type | None:
     """The class of one of our local backends, unless the registry has to decide: somebody registered the name, say."""
     if not isinstance(name, str):
         return None
-    registry = sys.modules.get("corefutures._registry")
+    registry = sys.modules.get("corefutures.registry._registry")
     if registry is not None and registry.REGISTRY.decides(name):
         return None
     return own_class(name, __version__)

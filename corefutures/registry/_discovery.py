@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import importlib_metadata
 
-from corefutures._own_backends import GROUP, OWN_COMMANDS, OWN_DISTRIBUTIONS, lines_of_group
+from corefutures.registry._known import GROUP, OWN_COMMANDS, OWN_DISTRIBUTIONS, lines_of_group
 
 _PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\s*\Z")
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import pluggy
 
-from corefutures.backend._description import Backend
+from corefutures.registry._description import Backend
 
 #: The name that markers and the registry's plugin managers agree on.
 PROJECT: Final = "corefutures"

@@ -80,7 +80,7 @@ def _is_clone(folder: Path) -> bool:
 
 
 def _place_of(distribution: str) -> tuple[str, str]:
-    from corefutures._own_backends import OWN_DISTRIBUTIONS
+    from corefutures.registry._known import OWN_DISTRIBUTIONS
 
     room = "plugins" if distribution in OWN_DISTRIBUTIONS.values() else "packages"
     return room, distribution.removeprefix("corefutures-")

@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from io import FileIO
 
-from corefutures._originals import system
+from corefutures._blocking import system
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

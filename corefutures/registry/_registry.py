@@ -14,6 +14,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, TypeAlias
 
+from corefutures._blocking import Lock
 from corefutures._error_text import describe_error
 from corefutures._exceptions import (
     BackendBrokenError,
@@ -23,14 +24,13 @@ from corefutures._exceptions import (
     BackendNotFoundError,
     BackendUnavailableError,
 )
-from corefutures._locking import Lock
 from corefutures._options import check_flag, shown
-from corefutures._own_backends import DISABLE_VARIABLE, OWN_DISTRIBUTIONS, disabled_names, found as found_directly
-from corefutures.backend._description import CONTRACT, Backend, is_name, is_target
+from corefutures.registry._description import CONTRACT, Backend, is_name, is_target
+from corefutures.registry._known import DISABLE_VARIABLE, OWN_DISTRIBUTIONS, disabled_names, found as found_directly
 
 if TYPE_CHECKING:
-    from corefutures._discovery import Claim, Scan
     from corefutures._executor import Executor
+    from corefutures.registry._discovery import Claim, Scan
 
 State: TypeAlias = Literal["installed", "available", "unavailable", "broken", "conflicting", "disabled"]
 
@@ -302,7 +302,7 @@ class Registry:
         return finding
 
     def _not_found(self, name: str, scan: Scan) -> BackendNotFoundError:
-        from corefutures._installing import how_to_install  # here for start-up time: only failures need it
+        from corefutures.registry._installing import how_to_install  # here for start-up time: only failures need it
 
         registered = list(self._loaded)
         installed = sorted({*registered, *(claim.name for claim in scan.claims)})
@@ -354,7 +354,7 @@ def load_target(target: str) -> Any:
 
 
 def _scan_installed() -> Scan:
-    from corefutures._discovery import scan  # here for start-up time: importlib_metadata costs most of it
+    from corefutures.registry._discovery import scan  # here for start-up time: importlib_metadata costs most of it
 
     return scan()
 
@@ -419,7 +419,7 @@ def _load(claim: Claim) -> Backend:
     """
     import pluggy  # here for start-up time, as the next one, which imports pluggy too
 
-    from corefutures.backend._hook import PROJECT, HookSpecification
+    from corefutures.registry._hook import PROJECT, HookSpecification
 
     plugin = load_target(claim.plugin) if ":" in claim.plugin else import_module(claim.plugin)
     plugins = pluggy.PluginManager(PROJECT)

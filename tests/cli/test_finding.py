@@ -160,7 +160,7 @@ def test_nobody_takes_the_cores_own_commands_away(run, add):
 @pytest.mark.parametrize("name", ["conformance", "trace"])
 def test_a_command_that_is_not_installed_names_its_distribution(monkeypatch, name):
     distribution, _ = _finding.OWN_COMMANDS[name]
-    monkeypatch.setattr("corefutures._discovery.find_spec", lambda package: None)
+    monkeypatch.setattr("corefutures.registry._discovery.find_spec", lambda package: None)
     monkeypatch.setattr("importlib_metadata.distributions", lambda: iter(()))
     with pytest.raises(CommandError) as caught:
         find(name)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 import corefutures
-from corefutures import UnsupportedError, _registry
+from corefutures import UnsupportedError
+from corefutures.registry import _registry
 
 NAN = float("nan")
 CASES: list[tuple[str, Callable[[], object], type[Exception], str]] = []

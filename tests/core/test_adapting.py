@@ -19,8 +19,9 @@ from foreign import BareExecutor, ManualExecutor, MuteFuture
 from interrupting import everywhere
 from racing import LIMIT, Parking, elsewhere, frequent_switches, together
 
-from corefutures import BrokenExecutor, CancelledError, Executor, Future, _adapting, adapt, as_completed, wait
+from corefutures import BrokenExecutor, CancelledError, Executor, Future, adapt, as_completed, wait
 from corefutures.backend import Capabilities
+from corefutures_pools import adapter as _adapting
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -8,7 +8,7 @@ import pytest
 from racing import frequent_switches, together
 
 from corefutures import Future
-from corefutures.backend import PoolFuture
+from corefutures_pools.future import PoolFuture
 
 
 class Stop(BaseException):

@@ -15,7 +15,7 @@ from interrupting import Interruption, everywhere
 from racing import LIMIT, elsewhere
 
 from corefutures import CancelledError, Future, InvalidStateError, _future, _waiting, as_completed, wait
-from corefutures.backend import PoolFuture
+from corefutures_pools.future import PoolFuture
 
 KINDS = {"bare": Future, "pool": lambda: PoolFuture(print, (), None)}
 

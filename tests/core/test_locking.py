@@ -14,9 +14,12 @@ import pytest
 from interrupting import Interruption, everywhere
 
 import corefutures
-from corefutures import Future, _adapting, _future, _registry
-from corefutures._locking import Lock
-from corefutures.backend import Backend, PoolFuture
+from corefutures import Future, _future
+from corefutures._blocking import Lock
+from corefutures.backend import Backend
+from corefutures.registry import _registry
+from corefutures_pools import adapter as _adapting
+from corefutures_pools.future import PoolFuture
 
 #: What has a function called, or the interpreter look for signals: 3.11's BINARY_OP of lists and tuples calls nothing.
 _CALLS = ("CALL", "PRECALL", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "BEFORE_WITH", "RAISE", "YIELD", "SEND", "IMPORT")

@@ -12,10 +12,10 @@ import weakref
 import pytest
 
 from corefutures import Future
-from corefutures._living import Living
-from corefutures._loops import copied, for_each, log_failure
-from corefutures._threads import start_thread
-from corefutures.backend import PoolFuture
+from corefutures._blocking import start_thread
+from corefutures._foreign_code import copied, for_each, log_failure
+from corefutures_pools.future import PoolFuture
+from corefutures_pools.lifecycle import Living
 
 
 class Stop(BaseException):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from corefutures import Future, as_completed, wait
-from corefutures.backend import PoolFuture
+from corefutures_pools.future import PoolFuture
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ from racing import LIMIT, Parking
 
 import corefutures
 from corefutures import Future
-from corefutures.backend import IsolatedExecutor, PoolFuture
+from corefutures_pools.future import PoolFuture
+from corefutures_pools.workers.executor import IsolatedExecutor
 
 #: What the standard library has as well, on some Python, or gives an instance only as it goes along.
 STANDARD = {"_force_shutting_down", "_force_shutdown", "_get_snapshot", "_processes", "_initializer", "_initargs"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from corefutures import _processors
-from corefutures._processors import (
+from corefutures_pools import cpu as _processors
+from corefutures_pools.cpu import (
     default_threads,
     find_limits,
     group_limit,

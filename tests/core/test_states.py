@@ -11,7 +11,7 @@ from racing import LIMIT, elsewhere, together
 
 import corefutures
 from corefutures import CancelledError, Future, InvalidStateError
-from corefutures.backend import PoolFuture
+from corefutures_pools.future import PoolFuture
 
 STATES = ("PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED", "FAILED")
 ERROR = OSError("it failed")

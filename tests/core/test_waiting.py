@@ -25,7 +25,7 @@ from corefutures import (
     as_completed,
     wait,
 )
-from corefutures.backend import PoolFuture
+from corefutures_pools.future import PoolFuture
 
 
 class Foreign:

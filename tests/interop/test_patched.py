@@ -97,7 +97,7 @@ def test_a_clock_that_stands_still_stops_no_time_limit(
     script = """
     if __name__ == "__main__":
         if FIRST:
-            import corefutures._future, corefutures._isolated.pool, corefutures_process, corefutures_thread
+            import corefutures._future, corefutures_pools.workers.pool, corefutures_process, corefutures_thread
         for name in ("monotonic", "monotonic_ns", "perf_counter", "time"):
             setattr(time, name, lambda: 1000)
         for kind in ["thread", *KINDS]:

@@ -12,7 +12,7 @@ import time
 import traceback
 
 import corefutures
-from corefutures._descriptors import standard_taken
+from corefutures_pools.descriptors import standard_taken
 
 
 def work(number: int, padding: bytes) -> tuple[int, int, list[str]]:

@@ -20,11 +20,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path n
 if sys.platform == "linux":
     from interrupting import everywhere
 
-    from corefutures._isolated import attending, chair, tickets
-    from corefutures._isolated.courier import DescriptorRoute
-    from corefutures._isolated.frames import FRAME, LEAVING, PLAIN, READY, STOP, TICKET
-    from corefutures._isolated.payload import Encoder
-    from corefutures._isolated.plain import plain_result
+    from corefutures_pools.workers.marshalled import plain_result
+    from corefutures_pools.workers.messages import FRAME, LEAVING, PLAIN, READY, STOP, TICKET
+    from corefutures_pools.workers.serialization import Encoder
+    from corefutures_pools.workers.shared_queue import inline_wait as attending, leader as chair, pool as tickets
+    from corefutures_pools.workers.shared_queue.descriptor_channel import DescriptorRoute
 
 
 class Raised(BaseException):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corefutures._descriptors import lifted, standard_taken
+from corefutures_pools.descriptors import lifted, standard_taken
 
 PROGRAM = Path(__file__).with_name("closed_streams.py")
 
@@ -47,7 +47,7 @@ def run_program(tmp_path, closed, way, backend, *how):
 RUN = """
 import os, sys
 sys.path[:0] = {path!r}
-from corefutures._descriptors import lifted, standard_taken
+from corefutures_pools.descriptors import lifted, standard_taken
 os.close(0); os.close(2)
 {body}
 """

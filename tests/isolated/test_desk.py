@@ -19,11 +19,11 @@ if sys.platform == "linux":
 
     from interrupting import Interruption
 
-    import corefutures._isolated.desk as module
-    from corefutures._isolated.desk import TicketDesk
-    from corefutures._isolated.frames import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
-    from corefutures._isolated.future import CallFuture
-    from corefutures._isolated.payload import Parcel, Segment
+    import corefutures_pools.workers.shared_queue.task_queue as module
+    from corefutures_pools.workers.future import CallFuture
+    from corefutures_pools.workers.messages import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
+    from corefutures_pools.workers.serialization import Parcel, Segment
+    from corefutures_pools.workers.shared_queue.task_queue import TicketDesk
 
 
 @pytest.fixture

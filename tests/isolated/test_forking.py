@@ -15,7 +15,7 @@ from children import in_fork
 from racing import LIMIT, Parking, frequent_switches
 
 from corefutures import BrokenExecutor, wait
-from corefutures._isolated.future import CallFuture
+from corefutures_pools.workers.future import CallFuture
 
 Make = Callable[..., Any]
 

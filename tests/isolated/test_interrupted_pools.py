@@ -19,15 +19,21 @@ from typing import Any
 import pytest
 from interrupting import everywhere
 
-from corefutures._isolated import future as future_module, pairs, pool as pool_module
-from corefutures._isolated.frames import FRAME, LEAVING, PLAIN, READY, STOP, TICKET
-from corefutures._isolated.pairwork import CALL, REQUEST
-from corefutures._isolated.payload import Encoder
-from corefutures._isolated.plain import plain_result
+from corefutures_pools.workers import future as future_module, pool as pool_module
+from corefutures_pools.workers.marshalled import plain_result
+from corefutures_pools.workers.messages import FRAME, LEAVING, PLAIN, READY, STOP, TICKET
+from corefutures_pools.workers.pipes import pool as pairs
+from corefutures_pools.workers.pipes.worker import CALL, REQUEST
+from corefutures_pools.workers.serialization import Encoder
 
 if sys.platform == "linux":
-    from corefutures._isolated import attending, chair, desk, tickets
-    from corefutures._isolated.courier import DescriptorRoute
+    from corefutures_pools.workers.shared_queue import (
+        inline_wait as attending,
+        leader as chair,
+        pool as tickets,
+        task_queue as desk,
+    )
+    from corefutures_pools.workers.shared_queue.descriptor_channel import DescriptorRoute
 
 WAYS = ["pairs", *(["tickets"] if sys.platform == "linux" else [])]
 

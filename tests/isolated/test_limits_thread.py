@@ -11,10 +11,10 @@ import control_errands as errands
 import pytest
 from interrupting import Interruption
 
-from corefutures._isolated import killing
-from corefutures._isolated.future import CallFuture
-from corefutures._isolated.killing import Limits, undisturbed
-from corefutures._isolated.pool import Pool
+from corefutures_pools.workers import time_limits as killing
+from corefutures_pools.workers.future import CallFuture
+from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.time_limits import Limits, undisturbed
 
 Make = Callable[..., Any]
 

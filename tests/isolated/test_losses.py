@@ -22,9 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path n
 if sys.platform == "linux":
     import mmap
 
-    from corefutures._isolated import tickets
-    from corefutures._isolated.courier import DescriptorRoute
-    from corefutures._isolated.frames import (
+    from corefutures_pools.workers.messages import (
         BEGUN,
         ERROR,
         FRAME,
@@ -39,9 +37,11 @@ if sys.platform == "linux":
         VALUE,
         WANTED,
     )
-    from corefutures._isolated.payload import Encoder
-    from corefutures._isolated.pool import REPLACE
-    from corefutures._isolated.tickets import TicketPool
+    from corefutures_pools.workers.pool import REPLACE
+    from corefutures_pools.workers.serialization import Encoder
+    from corefutures_pools.workers.shared_queue import pool as tickets
+    from corefutures_pools.workers.shared_queue.descriptor_channel import DescriptorRoute
+    from corefutures_pools.workers.shared_queue.pool import TicketPool
 
 
 class PlayedWorker:

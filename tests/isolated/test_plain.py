@@ -9,8 +9,8 @@ import types
 import pytest
 from hypothesis import given, strategies as st
 
-from corefutures._isolated.payload import INLINE_LIMIT, Encoder
-from corefutures._isolated.plain import SHORT, CallReader, plain_call, plain_result
+from corefutures_pools.workers.marshalled import SHORT, CallReader, plain_call, plain_result
+from corefutures_pools.workers.serialization import INLINE_LIMIT, Encoder
 
 VALUES = st.one_of(
     st.integers(),

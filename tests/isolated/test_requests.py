@@ -10,7 +10,7 @@ import pytest
 from racing import LIMIT, Parking, frequent_switches, together
 
 import corefutures
-from corefutures._living import Living
+from corefutures_pools.lifecycle import Living
 
 Make = Any
 
@@ -130,7 +130,7 @@ def test_requests_while_large_arguments_are_under_way(make: Make) -> None:
 
 
 def test_at_exit_cancel_asks_what_runs(make: Make) -> None:
-    from corefutures._isolated import pool as pools
+    from corefutures_pools.workers import pool as pools
 
     executor = make(1, at_exit="cancel")
     call = running(executor.submit(errands.until_asked))

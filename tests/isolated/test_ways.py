@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import corefutures
-from corefutures._isolated.ways import has_fast_path
-from corefutures._originals import system
+from corefutures._blocking import system
+from corefutures_pools.workers.transport import has_fast_path
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is the portable way only")
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from corefutures.backend import Pool, serve_pair, serve_tickets
+from corefutures_pools.workers.pipes.worker import serve_pair
+from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.worker_loop import serve_tickets
 
 #: One takes 1 to 2 ns, a look at an attribute included; a call may pay 50 ns.
 ALLOWED = 25

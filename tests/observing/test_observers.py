@@ -20,8 +20,9 @@ import observing_errands
 import pytest
 
 import corefutures
-from corefutures._observing import ObserverSpecification, catch_up
-from corefutures.backend import audience, hookimpl
+from corefutures._observers import ObserverSpecification, catch_up
+from corefutures.backend import hookimpl
+from corefutures_pools.instrumentation import audience
 
 with_processes = pytest.mark.skipif(
     importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
@@ -341,7 +342,7 @@ def test_executors_import_pluggy_only_once_there_is_an_observer() -> None:
     program = (
         "import sys, corefutures_thread\n"
         "with corefutures_thread.ThreadPoolExecutor(1) as executor: executor.submit(pow, 2, 3).result()\n"
-        "assert 'pluggy' not in sys.modules and 'corefutures._observing' not in sys.modules\n"
+        "assert 'pluggy' not in sys.modules and 'corefutures._observers' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
 

@@ -49,7 +49,7 @@ def test_the_users_door_brings_neither_tools_nor_plugins() -> None:
     assert "corefutures" in brought
     assert not top_level(brought) & FAR_TOO_MUCH_FOR_A_WORKER
     assert not {name for name in brought if name.startswith("corefutures_")}
-    assert "corefutures._registry" not in brought
+    assert "corefutures.registry._registry" not in brought
 
 
 def test_everything_the_door_names_at_once_brings_no_tool_either() -> None:
@@ -59,9 +59,9 @@ def test_everything_the_door_names_at_once_brings_no_tool_either() -> None:
 
 def test_a_worker_may_pass_the_backend_authors_door() -> None:
     brought = modules_after("from corefutures.backend import Encoder, TicketEnds, serve_pair, serve_tickets")
-    assert "corefutures._isolated.worker" in brought
+    assert "corefutures_pools.workers.worker_loop" in brought
     assert not top_level(brought) & {*FAR_TOO_MUCH_FOR_A_WORKER, "typing", "threading"}
-    assert not brought & {"corefutures._registry", "corefutures._future"}
+    assert not brought & {"corefutures.registry._registry", "corefutures._future"}
 
 
 def test_everything_at_the_backend_authors_door_can_be_had() -> None:
@@ -101,7 +101,7 @@ def test_the_first_call_of_a_program_brings_only_what_it_needs(pool: str) -> Non
 
 def test_a_worker_that_runs_the_imports_of_the_main_module_reads_no_metadata() -> None:
     program = """
-        import corefutures._own_backends as own, multiprocessing.process as process
+        import corefutures.registry._known as own, multiprocessing.process as process
         def glance(*_): raise AssertionError("metadata was read")
         own._may_be_refused = glance
         process.current_process()._inheriting = True

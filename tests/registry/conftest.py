@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corefutures._registry import Registry
+from corefutures.registry._registry import Registry
 
 _numbers = itertools.count()
 

@@ -78,7 +78,7 @@ class TestTarget:
             assert type(executor) is concurrent.futures.ThreadPoolExecutor
 
     def test_needs_no_scan(self):
-        from corefutures._registry import Registry
+        from corefutures.registry._registry import Registry
 
         def scan():
             raise AssertionError("looked at the installed distributions")
@@ -163,7 +163,7 @@ class TestRegister:
         assert registry.statuses()["gpu"].reason == "no device"
 
     def test_at_the_users_door(self, monkeypatch):
-        from corefutures import _registry
+        from corefutures.registry import _registry
 
         monkeypatch.setattr(_registry, "REGISTRY", _registry.Registry())
         corefutures.register_backend(Backend("narrow", Narrow))
@@ -175,8 +175,8 @@ class TestRegister:
 
 class TestPoolClass:
     def test_not_installed_names_the_distribution(self, monkeypatch):
-        from corefutures import _registry
-        from corefutures._discovery import Scan
+        from corefutures.registry import _registry
+        from corefutures.registry._discovery import Scan
 
         monkeypatch.setattr(_registry, "REGISTRY", _registry.Registry(Scan))
         for pool, distribution in (
@@ -190,8 +190,8 @@ class TestPoolClass:
             assert pool not in corefutures.__all__
 
     def test_where_it_can_not_run_the_name_is_not_there(self, monkeypatch):
-        from corefutures import _registry
-        from corefutures._discovery import Scan
+        from corefutures.registry import _registry
+        from corefutures.registry._discovery import Scan
 
         bare = _registry.Registry(Scan)
         bare.register(Backend("interpreter", lambda: None, unavailable_reason="it is too early"))
@@ -214,8 +214,8 @@ class TestPoolClass:
         assert "ThreadPoolExecutor" in dir(corefutures)
 
     def test_is_a_class(self, monkeypatch):
-        from corefutures import _registry
-        from corefutures._discovery import Scan
+        from corefutures.registry import _registry
+        from corefutures.registry._discovery import Scan
 
         bare = _registry.Registry(Scan)
         bare.register(Backend("thread", lambda: None))
@@ -310,7 +310,7 @@ class TestWorkerLost:
 
 def test_the_registrys_tables_are_separate(site, registry):
     """A registry sees nothing that was registered with another one."""
-    from corefutures._registry import Registry
+    from corefutures.registry._registry import Registry
 
     other = Registry()
     other.register(Backend("mine", Narrow))

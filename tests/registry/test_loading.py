@@ -229,8 +229,8 @@ class TestNotFound:
             registry.get("absent")
 
     def test_names_the_distribution_to_install(self):
-        from corefutures._discovery import Scan
-        from corefutures._registry import Registry
+        from corefutures.registry._discovery import Scan
+        from corefutures.registry._registry import Registry
 
         bare = Registry(Scan)
         with pytest.raises(

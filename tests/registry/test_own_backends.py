@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import corefutures
-from corefutures import _own_backends, _registry
 from corefutures.backend import Backend
+from corefutures.registry import _known as _own_backends, _registry
 
 CREATE = "corefutures.create_executor('thread', max_workers=1).shutdown()"
 CLASS = "corefutures.ThreadPoolExecutor(1).shutdown()"
@@ -36,7 +36,7 @@ def refusal(use: str) -> str:
 
 @pytest.mark.parametrize("use", [CREATE, CLASS])
 def test_the_first_pool_reads_no_metadata_and_no_signature(use):
-    heavy = "{'pluggy', 'importlib_metadata', 'importlib.metadata', 'corefutures._registry'}"
+    heavy = "{'pluggy', 'importlib_metadata', 'importlib.metadata', 'corefutures.registry._registry'}"
     assert told_by(f"{use}\nprint(sorted({heavy} & {{*sys.modules}}))") == "[]"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import corefutures
 from corefutures import Executor, instrument
-from corefutures.backend import audience
+from corefutures_pools.instrumentation import audience
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra corefutures[opentelemetry], and its SDK, are not installed")
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import corefutures
-from corefutures._observing import catch_up
+from corefutures._observers import catch_up
 from corefutures_monitor import ProgressCounts
 from corefutures_monitor._progress import display
 from corefutures_monitor._progress.counts import format_duration

@@ -15,7 +15,7 @@ import pytest
 from browsing import Browser, browser
 
 import corefutures
-from corefutures._observing import catch_up
+from corefutures._observers import catch_up
 from corefutures.cli import main
 from corefutures_monitor._timelines.page import page
 from corefutures_monitor._timelines.reading import OUTCOMES, Timeline, read_trace

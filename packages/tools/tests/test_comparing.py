@@ -153,8 +153,8 @@ def test_an_item_that_hangs_the_process_that_loads_it_ends_with_the_time_limit()
 
 
 def test_a_backend_registered_by_hand_is_tried_in_the_trial_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    from corefutures._registry import REGISTRY
     from corefutures.backend import Backend
+    from corefutures.registry._registry import REGISTRY
 
     monkeypatch.setattr(REGISTRY, "_loaded", dict(REGISTRY._loaded))
     corefutures.register_backend(Backend(name="by_hand", factory="corefutures_thread:ThreadPoolExecutor"))

@@ -16,7 +16,7 @@ import time
 import pytest
 
 import corefutures
-from corefutures._registry import installed_backend_names
+from corefutures.registry._registry import installed_backend_names
 
 STANDARD_PROCESSES = "concurrent.futures:ProcessPoolExecutor"
 BACKENDS = [

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from corefutures._originals import clock as original
+from corefutures._blocking import clock as original
 from corefutures_tools._commands import status_line
 from corefutures_tools._commands.status_line import StatusLine
 

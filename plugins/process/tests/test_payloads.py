@@ -23,7 +23,7 @@ import payload_errands
 import process_errands as errands
 import pytest
 
-from corefutures._isolated import payload
+from corefutures_pools.workers import serialization as payload
 from corefutures_process._worker_process import make_encoder
 
 SIZES = {"just inline": 60_000, "just a parcel": 70_000, "large": 3_000_000}
@@ -393,7 +393,7 @@ def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch,
             patch.setattr(type(inner), "_rebuild", no_memory)
         else:
             inner._decode = no_memory
-            patch.setattr("corefutures._isolated.payload.pickle", types.SimpleNamespace(loads=no_memory))
+            patch.setattr("corefutures_pools.workers.serialization.pickle", types.SimpleNamespace(loads=no_memory))
         calls = {
             "marshal": (errands.square, 3), "pickle": (errands.fill, "bytearray", 30_000),
             "parcel": (errands.fill, "bytearray", 100_000), "error": (errands.raise_particular,),

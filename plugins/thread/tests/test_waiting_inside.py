@@ -11,7 +11,7 @@ from racing import LIMIT, frequent_switches
 
 import corefutures
 from corefutures import DeadlockError, ThreadPoolExecutor
-from corefutures.backend import Host
+from corefutures_pools.helping import Host
 
 
 @pytest.fixture(params=[1, 2, 3])

@@ -9,20 +9,21 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures import Executor, adapt
-from corefutures._adapting import check_adaptable
-from corefutures._audience import audience, name_of, origin_of
-from corefutures._isolated.chunks import run_chunk
+from corefutures import Executor
+from corefutures._blocking import clock
+from corefutures._instrumentation import audience, name_of, origin_of
 from corefutures._options import not_callable, shown
-from corefutures._originals import clock
 from corefutures_monitor._span_context import InContext
+from corefutures_pools.adapter import adapt, check_adaptable
+from corefutures_pools.executor import ForwardingExecutor, OptionsView, PoolExecutor
+from corefutures_pools.workers.chunking import run_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.trace import Span, TracerProvider
 
-    from corefutures import Future, Snapshot, Stats
+    from corefutures import Future
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -59,21 +60,21 @@ def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = Non
         raise TypeError(
             f"tracer_provider must be a TracerProvider of OpenTelemetry or None, not {shown(tracer_provider)}"
         )
-    if not isinstance(executor, Executor):
+    if not isinstance(executor, PoolExecutor):
         check_adaptable("instrument", executor)
         executor = adapt(executor)
     audience.always = audience.present = True  # who began with a call and when is asked of workers from now on
     return InstrumentedExecutor(executor, trace.get_tracer("corefutures", tracer_provider=tracer_provider))
 
 
-class InstrumentedExecutor(Executor):
+class InstrumentedExecutor(ForwardingExecutor):
     """The executor that `instrument` returns.
 
     Thread safety: as the executor that runs the calls.
     """
 
-    def __init__(self, executor: Executor, tracer: Any) -> None:
-        self._instrumented = executor
+    def __init__(self, executor: PoolExecutor, tracer: Any) -> None:
+        super().__init__(executor)
         self._tracer = tracer
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -82,14 +83,14 @@ class InstrumentedExecutor(Executor):
 
         if not callable(fn):  # an annotation is no proof
             raise not_callable("submit", fn)
-        viewed = getattr(self._instrumented, "_cf_viewed", self._instrumented)
+        viewed = self._cf_target._cf_target if isinstance(self._cf_target, OptionsView) else self._cf_target
         named = name_of(args[0] if fn is run_chunk else fn)
         span = self._tracer.start_span(
-            getattr(self._instrumented, "_cf_name", None) or named,
+            getattr(self._cf_target, "_cf_name", None) or named,
             attributes={"code.function.name": named, "corefutures.executor": origin_of(viewed).name},
         )
         try:
-            future: Future[_T] = self._instrumented.submit(InContext(fn, set_span_in_context(span)), *args, **kwargs)
+            future: Future[_T] = self._cf_target.submit(InContext(fn, set_span_in_context(span)), *args, **kwargs)
         except BaseException as exc:
             _fail(span, exc)
             span.end()
@@ -97,32 +98,9 @@ class InstrumentedExecutor(Executor):
         future.add_done_callback(partial(_end, span))
         return future
 
-    def _cf_map(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
-        return self._instrumented._cf_map(submit, *rest)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
-        """Shut down the executor that runs the calls; see there."""
-        self._instrumented.shutdown(wait, cancel_futures=cancel_futures, **options)
-
-    def options(self, **options: Any) -> Executor:
+    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
         """Return a view with options, as the executor has them; its calls have spans as well."""
-        return InstrumentedExecutor(self._instrumented.options(**options), self._tracer)
-
-    def kill(self, future: Future[Any]) -> bool:
-        """See `Executor.kill`."""
-        return self._instrumented.kill(future)
-
-    def request_cancel(self, future: Future[Any]) -> bool:
-        """See `Executor.request_cancel`."""
-        return self._instrumented.request_cancel(future)
-
-    def stats(self) -> Stats:
-        """See `Executor.stats`."""
-        return self._instrumented.stats()
-
-    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """See `Executor.snapshot`."""
-        return self._instrumented.snapshot(timeout=timeout)
+        return InstrumentedExecutor(super().options(timeout=timeout, name=name), self._tracer)
 
 
 def _end(span: Span, future: Future[Any]) -> None:

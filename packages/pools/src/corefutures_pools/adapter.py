@@ -16,18 +16,18 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
-from corefutures._audience import audience
+from corefutures._blocking import Lock, clock, start_thread
 from corefutures._exceptions import BrokenExecutor, CancelledError, drop_frame
 from corefutures._executor import Executor
-from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future, PoolFuture
-from corefutures._isolated.chunks import Pace, chunked_map
-from corefutures._locking import Lock
-from corefutures._loops import for_each, log_failure
+from corefutures._foreign_code import for_each, log_failure
+from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future
+from corefutures._instrumentation import audience
 from corefutures._options import check_flag, not_callable, shown
-from corefutures._originals import clock
-from corefutures._processors import usable_processors
-from corefutures._threads import start_thread
-from corefutures.backend._description import Capabilities
+from corefutures.registry._description import Capabilities
+from corefutures_pools.cpu import usable_processors
+from corefutures_pools.executor import PoolExecutor
+from corefutures_pools.future import PoolFuture
+from corefutures_pools.workers.chunking import Pace, chunked_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -115,7 +115,7 @@ _here = _Whereabouts()
 _adapters: dict[int, weakref.ref[AdaptedExecutor]] = {}
 
 
-class AdaptedExecutor(Executor):
+class AdaptedExecutor(PoolExecutor):
     """What `adapt` returns: another executor behind our `submit`, `map`, `shutdown` and futures.
 
     Attributes:

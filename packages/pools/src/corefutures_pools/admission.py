@@ -1,111 +1,18 @@
-"""What may be asked of a pool beyond the interface: views with options, counts, room for calls that wait.
+"""Bounded admission: room for calls that wait (C4).
 
-Touches `_executor`, `_future` and `_exceptions`. Guarantees: none of it costs a pool anything that does not use it.
+Touches the core's exceptions. Guarantees: an interrupted submitter loses no place.
 """
 
 from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterable
 from itertools import starmap
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, ParamSpec, TypeVar, get_args
+from typing import Final, get_args
 
 from corefutures._exceptions import PoolFullError
-from corefutures._executor import Executor
 from corefutures._options import check_choice, check_count
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from corefutures._future import Future
-    from corefutures._snapshots import Snapshot
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-WhenFull = Literal["block", "raise", "caller_runs"]
-AtExit = Literal["wait", "cancel", "kill"]
-ContextOption = Literal["copy"] | Iterable[str] | None
-
-
-class Stats(NamedTuple):
-    """What became of the calls of a pool; exact whenever nothing moves. `submitted` is the sum of the five after it.
-
-    Attributes:
-        submitted: Calls that were taken.
-        waiting: Those that have not started.
-        running: Those that run.
-        finished: Those that returned.
-        failed: Those that raised, or were lost with a worker or the pool.
-        cancelled: Those that were cancelled.
-        workers: Workers that live.
-        lost_workers: Workers that ended unasked.
-        uptime: Seconds since the pool was made.
-        cpu_time: Seconds that the workers which live have had a processor, all together: what they do between calls and
-            before the first one included. None where the platform doesn't tell: it is asked for now, and costs calls
-            nothing.
-    """
-
-    submitted: int
-    waiting: int
-    running: int
-    finished: int
-    failed: int
-    cancelled: int
-    workers: int
-    lost_workers: int
-    uptime: float
-    cpu_time: float | None
-
-
-def total(seconds: list[float | None]) -> float | None:
-    """Returns the sum of what is known; None if nothing is, of several."""
-    known = [part for part in seconds if part is not None]
-    return None if seconds and not known else sum(known)
-
-
-class OptionsView(Executor):
-    """A pool, seen with options for the calls submitted through here: made by `Executor.options`.
-
-    Its `shutdown` does nothing: the pool is ended where it was made.
-
-    Thread safety: as the pool.
-    """
-
-    def __init__(self, executor: Executor, *, timeout: float | None, name: str | None) -> None:
-        self._cf_viewed = executor
-        self._cf_timeout = timeout
-        self._cf_name = name
-
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Has `fn(*args, **kwargs)` run by the pool, with the options; see `Executor.submit`."""
-        return self._cf_viewed._cf_submit_with(self._cf_timeout, self._cf_name, fn, args, kwargs)
-
-    def _cf_map(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
-        return self._cf_viewed._cf_map(submit, *rest)
-
-    def options(self, *, timeout: float | None = None, name: str | None = None) -> Executor:
-        """Returns a view with these options, and this one's where they are not given."""
-        return self._cf_viewed.options(
-            timeout=self._cf_timeout if timeout is None else timeout, name=self._cf_name if name is None else name
-        )
-
-    def kill(self, future: Future[Any]) -> bool:
-        """See `Executor.kill`."""
-        return self._cf_viewed.kill(future)
-
-    def request_cancel(self, future: Future[Any]) -> bool:
-        """See `Executor.request_cancel`."""
-        return self._cf_viewed.request_cancel(future)
-
-    def stats(self) -> Stats:
-        """See `Executor.stats`."""
-        return self._cf_viewed.stats()
-
-    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """See `Executor.snapshot`."""
-        return self._cf_viewed.snapshot(timeout=timeout)
+from corefutures_pools.options import WhenFull
 
 
 class Room:

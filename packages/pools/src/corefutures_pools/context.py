@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final, Literal
 
-    from corefutures._control import ContextOption
+    from corefutures_pools.options import ContextOption
 
 COPY: Final = "copy"
 _UNSET: Final = object()

@@ -11,7 +11,7 @@ import os
 import sys
 from functools import lru_cache
 
-from corefutures._originals import clock, system
+from corefutures._blocking import clock, system
 
 TYPE_CHECKING = False
 

@@ -6,12 +6,10 @@ runs it in place of sleeping; a cycle of calls that wait for each other raises i
 
 from __future__ import annotations
 
-import _thread
 import os
 
-from corefutures import _stopping
+from corefutures._blocking import clock, hosts
 from corefutures._exceptions import DeadlockError
-from corefutures._originals import clock
 
 try:
     from _thread import RLock
@@ -25,14 +23,7 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from corefutures._stacks import Frame
-
-#: Thread ident → what hosts calls there.
-hosts: dict[int, Host] = {}
-
-#: Thread ident → goes on with what that thread of ours does for everybody, while foreign code there (a callback, a
-#: finaliser) waits. Called with whether that need wait no longer, and when to give up by `time.monotonic`.
-servers: dict[int, Callable[[Callable[[], bool], float | None], None]] = {}
+    from corefutures_pools.inspection.stacks import Frame
 
 #: The code of functions that run calls: what they call is a call. For the names in a `DeadlockError`.
 runners: set[CodeType] = set()
@@ -197,20 +188,6 @@ def _leaves(future: Any) -> Iterator[Any]:
             left.extend(host.awaited)
 
 
-def cancel_requested() -> bool:
-    """Returns whether somebody asked the call that runs here to stop: see `Executor.request_cancel`.
-
-    For functions that run in an executor, which call it now and then. False outside of a call. In a pool of threads
-    it is asked in the call's own thread; in a worker process or interpreter any thread may ask for the call there.
-
-    Thread safety: may be called from any thread, signal handler or finaliser.
-    """
-    host = hosts.get(_thread.get_ident())
-    if host is not None:
-        return bool(host.calls) and host.calls[-1]._cf_cancel_requested
-    return _stopping.probe is not None and _stopping.probe()
-
-
 def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> list[str]:
     """Returns how messages call the calls that a host runs: their names or their functions', innermost last.
 
@@ -220,7 +197,7 @@ def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> l
     """
     ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
     if stacks is None:
-        from corefutures._stacks import own_stacks  # here for start-up time only
+        from corefutures_pools.inspection.stacks import own_stacks  # here for start-up time only
 
         stacks = own_stacks()
     stack = [] if ident is None else stacks.get(ident, [])
@@ -256,28 +233,9 @@ def _name_call(future: Any, host: Host) -> str:
     return names[calls.index(future)] if future in calls and len(names) == len(calls) else "a call"
 
 
-def serve_until(enough: Callable[[], bool], timeout: float | None) -> float | None:
-    """Called by a thread that is about to wait: if others wait for what it does, it does that until `enough()`.
-
-    Returns:
-        What is left of `timeout`, seconds.
-    """
-    server = servers.get(_thread.get_ident())
-    if server is None:
-        return timeout
-    deadline = None if timeout is None else clock.monotonic() + timeout
-    server(enough, deadline)
-    return None if deadline is None else max(0.0, deadline - clock.monotonic())
-
-
 def _continue_in_child() -> None:
     global _edges
-    servers.clear()
     _edges = RLock()
-    own = hosts.get(_thread.get_ident())
-    hosts.clear()
-    if own is not None:
-        hosts[_thread.get_ident()] = own
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,6 +6,7 @@ and finalisers may come and go at any point, and a forked child finds it whole.
 
 from __future__ import annotations
 
+import os
 import weakref
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -41,3 +42,15 @@ class Living:
 
 #: Every living executor, for `dump`.
 executors = Living()
+
+#: The environment variable that names a signal, for `dump_on_signal`.
+_SIGNAL_VARIABLE = "COREFUTURES_DUMP_SIGNAL"
+
+
+def enroll(executor: Any) -> None:
+    """Have `dump` know an executor that has just been made; it is not kept alive."""
+    executors.add(executor)
+    if _SIGNAL_VARIABLE in os.environ:
+        from corefutures_pools.inspection.snapshots import follow_variable  # here for start-up time only
+
+        follow_variable(_SIGNAL_VARIABLE)

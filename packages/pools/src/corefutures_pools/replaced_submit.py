@@ -109,8 +109,8 @@ class StandardSubmit:
         Returns:
             Our future, or what the replacement returned in place of the standard one.
         """
-        from corefutures import _hosting  # here for start-up time only
-        from corefutures._audience import name_of  # here for start-up time only
+        from corefutures._instrumentation import name_of  # here for start-up time only
+        from corefutures_pools import helping as _hosting  # here for start-up time only
 
         if self._is_plain():  # again, or only now
             return submit(executor, fn, *args, **kwargs)

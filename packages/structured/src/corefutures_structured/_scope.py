@@ -14,7 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import corefutures
-from corefutures.backend import add_note, clock, enroll
+from corefutures_pools.blocking import clock
+from corefutures_pools.exceptions import add_note
+from corefutures_pools.lifecycle import enroll
 from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
 from corefutures_structured._timer import Alarm, timer
 

@@ -14,7 +14,8 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from corefutures.backend import clock, log_failure
+from corefutures_pools.blocking import clock
+from corefutures_pools.foreign_code import log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from types import CoroutineType
 
+from corefutures._blocking import clock
 from corefutures._error_text import describe_error
-from corefutures._originals import clock
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 

@@ -27,8 +27,9 @@ from distributed.deploy.cluster import Cluster
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
-from corefutures.backend import clock, standard_taken, system
 from corefutures_dask import _scheduler
+from corefutures_pools.blocking import clock, system
+from corefutures_pools.descriptors import standard_taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,10 +12,12 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from corefutures.backend import clock, log_failure, servers, set_cause
 from corefutures_dask import _wire
 from corefutures_dask._failures import RemoteTraceback
 from corefutures_dask._future import never_waits
+from corefutures_pools.blocking import clock, servers
+from corefutures_pools.exceptions import set_cause
+from corefutures_pools.foreign_code import log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,13 @@ import dask.config
 from distributed import CancelledError as DaskCancelledError
 from distributed.scheduler import KilledWorker
 
-from corefutures.backend import Lock, clock, copied
 from corefutures_dask import _scheduler, _station
 from corefutures_dask._delivery import Delivery
 from corefutures_dask._failures import broken, given_up, worker_lost
 from corefutures_dask._future import DaskFuture, Pack, never_waits
 from corefutures_dask._station import CallFailed, Station, Terms
+from corefutures_pools.blocking import Lock, clock
+from corefutures_pools.foreign_code import copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -12,29 +12,22 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import (
-    Executor,
-    Pace,
-    audience,
-    check_count,
-    check_flag,
-    check_seconds,
-    check_start,
-    chunked_map,
-    not_callable,
-    system,
-    unsupported,
-)
 from corefutures_dask import _cluster, _wire
 from corefutures_dask._dispatcher import Dispatcher, Wishes
 from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
 from corefutures_dask._future import DaskFuture, never_waits
+from corefutures_pools.blocking import system
+from corefutures_pools.executor import PoolExecutor, unsupported
+from corefutures_pools.instrumentation import audience
+from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
+from corefutures_pools.workers.chunking import Pace, chunked_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from corefutures.backend import Future, ResultIterator
+    from corefutures.backend import Future
     from corefutures_dask._cluster import Connection
+    from corefutures_pools.results import ResultIterator
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -81,7 +74,7 @@ class _Alias:
         return self if executor is None else getattr(executor, self._name)
 
 
-class _Submitter(Executor):
+class _Submitter(PoolExecutor):
     """What a pool and its views have in common: calls with certain wishes go into a lane."""
 
     _cf_wishes: Wishes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from corefutures.backend import PoolFuture
+from corefutures_pools.future import PoolFuture
 
 if TYPE_CHECKING:
     from corefutures_dask._dispatcher import Lane

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from corefutures.backend import class_name, describe
+from corefutures_pools.foreign_code import class_name
+from corefutures_pools.workers.worker_loop import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

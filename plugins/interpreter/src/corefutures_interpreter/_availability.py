@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.machinery import PathFinder
 
-from corefutures.backend import threads_are_replaced
+from corefutures_pools.workers.transport import threads_are_replaced
 
 _REPLACED = (
     "a library such as gevent or eventlet has replaced threads by its own, of which one that runs an interpreter would"

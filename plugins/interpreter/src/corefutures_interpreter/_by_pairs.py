@@ -10,9 +10,11 @@ import sys
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 
-from corefutures.backend import ConnectionLost, PairPool, connection_pair
 from corefutures_interpreter._handing import receive
 from corefutures_interpreter._pools import InterpreterPool
+from corefutures_pools.workers.pipes.pool import PairPool
+from corefutures_pools.workers.pipes.worker import ConnectionLost
+from corefutures_pools.workers.transport import connection_pair
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

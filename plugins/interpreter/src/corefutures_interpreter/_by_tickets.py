@@ -11,9 +11,10 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 
-from corefutures.backend import STOP, TicketPool
 from corefutures_interpreter._handing import ParcelRoute
 from corefutures_interpreter._pools import InterpreterPool
+from corefutures_pools.workers.messages import STOP
+from corefutures_pools.workers.shared_queue.pool import TicketPool
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

@@ -20,14 +20,15 @@ from types import BuiltinFunctionType, FunctionType
 
 from _interpreters import NotShareableError
 
-from corefutures.backend import INLINE_LIMIT, Encoder as _Encoder, plain_call, unpickle
+from corefutures_pools.workers.marshalled import plain_call
+from corefutures_pools.workers.serialization import INLINE_LIMIT, Encoder as _Encoder, unpickle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
     from typing import Any
 
-    from corefutures.backend import Segment
+    from corefutures_pools.workers.serialization import Segment
 #: The names that a main module has: in the process that was started, and where it was run again.
 MAINS = ("__main__", "__mp_main__")
 #: Types of what an interpreter can import by its name.
@@ -221,7 +222,7 @@ def _named(obj: Any) -> str:
     try:
         text = repr(obj)
     except BaseException as exc:
-        from corefutures.backend import class_name, comes_again  # hardly any worker needs them
+        from corefutures_pools.foreign_code import class_name, comes_again  # hardly any worker needs them
 
         if not (issubclass(type(exc), Exception) or comes_again(exc, repr, obj)):
             raise
@@ -234,7 +235,7 @@ def _named(obj: Any) -> str:
 
 def undecodable(what: str, error: Exception) -> NotShareableError:
     """Returns what is raised for an object that arrived, but could not be decoded because of `error`."""
-    from corefutures.backend import class_name  # hardly any worker needs it
+    from corefutures_pools.foreign_code import class_name  # hardly any worker needs it
 
     return NotShareableError(f"{what} not shareable: object could not be unpickled ({class_name(error)}: {error})")
 

@@ -14,19 +14,17 @@ import concurrent.futures.interpreter as _standard
 import itertools
 from concurrent.futures.interpreter import BrokenInterpreterPool
 
-import corefutures.backend as door
-from corefutures.backend import (
-    IsolatedExecutor,
+from corefutures_pools.executor import unsupported
+from corefutures_pools.options import (
     check_choice,
     check_count,
     check_flag,
-    check_serializer,
     check_start,
     check_text,
     not_callable,
     shown,
-    unsupported,
 )
+from corefutures_pools.workers.executor import IsolatedExecutor, check_serializer
 
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
@@ -35,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ParamSpec, TypeVar
 
-    from corefutures.backend import AtExit, ContextOption, Future, Pool, WhenFull
+    from corefutures.backend import Future
+    from corefutures_pools.options import AtExit, ContextOption, WhenFull
+    from corefutures_pools.workers.pool import Pool
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
@@ -109,12 +109,18 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             from corefutures import UnsupportedError
 
             raise UnsupportedError(f"InterpreterPoolExecutor can't run calls here: {reason}")
-        self._cf_carried = None if context is None else door.check_carried(self, context)
+        self._cf_carried = None
+        if context is not None:
+            from corefutures_pools.context import check_carried  # here for start-up time only
+
+            self._cf_carried = check_carried(self, context)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         check_count("max_workers", max_workers)
         if max_workers is None:
-            max_workers = door.default_threads()
+            from corefutures_pools.cpu import default_threads  # here for start-up time only
+
+            max_workers = default_threads()
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
         initargs = check_start(initializer, initargs)
@@ -146,7 +152,11 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         from corefutures_interpreter._recruiting import InterpreterRecruiter
 
         self._threads = set()
-        logs = door.LogCollector(1, self._thread_name_prefix) if self._cf_forwards_logs else None
+        logs = None
+        if self._cf_forwards_logs:
+            from corefutures_pools.workers.logging.receiver import LogCollector  # here for start-up time only
+
+            logs = LogCollector(1, self._thread_name_prefix)
         self._cf_recruiter = InterpreterRecruiter(
             self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._cf_serializer, logs
         )

@@ -12,14 +12,17 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures.backend import ERROR, Reporter, add_note, class_name, describe
+from corefutures_pools.exceptions import add_note
+from corefutures_pools.foreign_code import class_name
+from corefutures_pools.workers.messages import ERROR
+from corefutures_pools.workers.worker_loop import Reporter, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from corefutures.backend import Encoder
+    from corefutures_pools.workers.serialization import Encoder
 
 #: What extension modules say when they refuse to be loaded by a second interpreter.
 _REFUSALS = ("subinterpreter", "sub-interpreter", "more than once per process")
@@ -144,7 +147,7 @@ def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
     from concurrent.interpreters import ExecutionFailed
     from types import SimpleNamespace
 
-    from corefutures.backend import set_cause
+    from corefutures_pools.exceptions import set_cause
 
     (name, qualname, module, message, traceback), pickled = pickle.loads(body)
     kind = SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module)

@@ -13,8 +13,9 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 from concurrent import interpreters
 from struct import Struct
 
-from corefutures.backend import lifted, system
 from corefutures_interpreter._crossing import undecodable, unload
+from corefutures_pools.blocking import system
+from corefutures_pools.descriptors import lifted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

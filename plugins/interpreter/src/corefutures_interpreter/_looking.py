@@ -12,15 +12,15 @@ import signal
 import sys
 import threading
 
-import corefutures.backend as door
-from corefutures.backend import clock, lifted, standard_taken, system
+from corefutures_pools.blocking import clock, system
+from corefutures_pools.descriptors import lifted, standard_taken
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from typing import Final
 
-    from corefutures.backend import Frame
+    from corefutures_pools.inspection.stacks import Frame
 
 #: The last line that `faulthandler` writes: the outermost frame, or that it leaves the rest out.
 _END: Final = re.compile(r'_recruiting\.py", line \d+ in _enter\n|^  \.\.\.\n', re.MULTILINE)
@@ -66,14 +66,18 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
         system.set_blocking(inlet, False)
         _pipe = outlet, inlet
     outlet, inlet = _pipe
-    door.discard_stacks(outlet)
+    from corefutures_pools.inspection.stacks import discard_stacks  # here for start-up time only
+
+    discard_stacks(outlet)
     faulthandler.register(signal.SIGURG, inlet, all_threads=False)
     try:
         # A signal that comes while `faulthandler` writes the last line for another thread is dropped.
         frames: list[Frame] = []
         while not frames and clock.monotonic() < deadline:
             signal.pthread_kill(thread, signal.SIGURG)
-            frames = door.collect_stack(outlet, deadline, _END, clock.monotonic() + _PATIENCE)
+            from corefutures_pools.inspection.stacks import collect_stack  # here for start-up time only
+
+            frames = collect_stack(outlet, deadline, _END, clock.monotonic() + _PATIENCE)
         return frames
     except ProcessLookupError:  # it has just ended
         return []

@@ -12,17 +12,18 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import threading
 
-import corefutures.backend as door
-from corefutures.backend import Pool, has_fast_path
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import rebuild
+from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.transport import has_fast_path
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from corefutures.backend import Recruiter, Variables
+    from corefutures_pools.context import Variables
+    from corefutures_pools.workers.interface import Recruiter
 
 
 def make_pool(
@@ -40,11 +41,15 @@ def make_pool(
         from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it
     else:
         from corefutures_interpreter._by_pairs import InterpreterPairPool as Kind  # type: ignore[assignment]
+    if carried is not None:
+        from corefutures_pools.context import CarryingEncoder  # here for start-up time only
+
+        encode = CarryingEncoder(encode, carried)
     return Kind(
         size=size,
         recruiter=recruiter,
         threads=threads,
-        encode=encode if carried is None else door.CarryingEncoder(encode, carried),
+        encode=encode,
         decode=decode_result,
         broken=broken,
         remote_traceback=RuntimeError,  # not used: `rebuild` makes the causes

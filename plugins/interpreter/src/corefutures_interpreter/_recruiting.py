@@ -17,24 +17,19 @@ import os
 import threading
 from concurrent import interpreters
 
-from corefutures.backend import (
-    FAILED,
-    FRAME,
-    LOGGER,
-    UNFIT,
-    TicketEnds,
-    current_levels,
-    lifted,
-    log_failure,
-    send_frame,
-    standard_taken,
-    system,
-    thread_seconds,
-)
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._handing import Counter
 from corefutures_interpreter._looking import stack_in
+from corefutures_pools.blocking import system
+from corefutures_pools.cpu import thread_seconds
+from corefutures_pools.descriptors import lifted, standard_taken
+from corefutures_pools.foreign_code import log_failure
+from corefutures_pools.future import LOGGER
+from corefutures_pools.workers.logging.receiver import current_levels
+from corefutures_pools.workers.messages import FAILED, FRAME, UNFIT
+from corefutures_pools.workers.pipes.worker import send_frame
+from corefutures_pools.workers.worker_loop import TicketEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -42,7 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures.backend import Frame, LogCollector
+    from corefutures_pools.inspection.stacks import Frame
+    from corefutures_pools.workers.logging.receiver import LogCollector
 
 
 #: Descriptors that one more interpreter must leave to those that run, which import modules and open files.

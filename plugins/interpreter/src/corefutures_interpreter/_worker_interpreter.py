@@ -80,7 +80,7 @@ def _serve_tickets(
         raise OSError("only Linux has tickets")
     import mmap
 
-    from corefutures.backend import serve_tickets
+    from corefutures_pools.workers.worker_loop import serve_tickets
 
     serve_tickets(
         tickets=tickets,
@@ -97,8 +97,8 @@ def _serve_tickets(
 def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, common: dict[str, Any]) -> None:
     from multiprocessing import connection as connections
 
-    from corefutures.backend import serve_pair
     from corefutures_interpreter._handing import Counter
+    from corefutures_pools.workers.pipes.worker import serve_pair
 
     counter = Counter(*queues)
     connection: Any
@@ -122,7 +122,7 @@ def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, comm
 
 
 def _forward_logs(end: Any, levels: dict[str, int]) -> None:
-    from corefutures.backend import forward_logs  # few workers need it
+    from corefutures_pools.workers.logging.sender import forward_logs  # few workers need it
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection

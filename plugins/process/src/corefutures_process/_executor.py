@@ -14,19 +14,9 @@ import threading
 from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
-import corefutures.backend as door
-from corefutures.backend import (
-    IsolatedExecutor,
-    Seen,
-    StandardSubmit,
-    check_choice,
-    check_count,
-    check_flag,
-    check_serializer,
-    check_start,
-    not_callable,
-    shown,
-)
+from corefutures_pools.options import check_choice, check_count, check_flag, check_start, not_callable, shown
+from corefutures_pools.replaced_submit import Seen, StandardSubmit
+from corefutures_pools.workers.executor import IsolatedExecutor, check_serializer
 
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
@@ -36,7 +26,9 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from typing import Any, ParamSpec, TypeVar
 
-    from corefutures.backend import AtExit, ContextOption, Future, Pool, WhenFull
+    from corefutures.backend import Future
+    from corefutures_pools.options import AtExit, ContextOption, WhenFull
+    from corefutures_pools.workers.pool import Pool
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
@@ -132,7 +124,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     ) -> None:
         from corefutures_process._inner_threads import check_inner_threads  # here for start-up time only
 
-        self._cf_carried = None if context is None else door.check_carried(self, context)
+        self._cf_carried = None
+        if context is not None:
+            from corefutures_pools.context import check_carried  # here for start-up time only
+
+            self._cf_carried = check_carried(self, context)
         check_inner_threads(inner_threads)
         self._cf_inner_threads = inner_threads
         check_flag("forward_logs", forward_logs)
@@ -142,12 +138,16 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
         _check_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
-        check_choice("on_worker_loss", on_worker_loss, (door.BREAK, door.REPLACE))
+        from corefutures_pools.workers.pool import BREAK, REPLACE  # here for start-up time only
+
+        check_choice("on_worker_loss", on_worker_loss, (BREAK, REPLACE))
         self._cf_on_worker_loss = on_worker_loss
         check_flag("kill_on_cancel", kill_on_cancel)
+        from corefutures_pools.workers.pool import REPLACE  # here for start-up time only
+
         replaces = {
             "max_tasks_per_child": max_tasks_per_child is not None,
-            "on_worker_loss='replace'": on_worker_loss == door.REPLACE,
+            "on_worker_loss='replace'": on_worker_loss == REPLACE,
             "kill_on_cancel=True": bool(kill_on_cancel),
         }
         self._cf_may_choose = mp_context is None
@@ -179,11 +179,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         from corefutures_process._worker_process import make_encoder
 
         hire_ahead = self._cf_forks
-        logs = (
-            door.LogCollector(self._max_workers if hire_ahead else 1, "process pool")
-            if self._cf_forwards_logs
-            else None
-        )
+        logs = None
+        if self._cf_forwards_logs:
+            from corefutures_pools.workers.logging.receiver import LogCollector  # here for start-up time only
+
+            logs = LogCollector(self._max_workers if hire_ahead else 1, "process pool")
         self._cf_recruiter = ProcessRecruiter(
             self._mp_context,
             self._processes,
@@ -196,12 +196,18 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             self._cf_kill_tree,
             self._cf_hint,
         )
-        fast = door.has_fast_path(self._max_workers)
+        from corefutures_pools.workers.transport import has_fast_path  # here for start-up time only
+
+        fast = has_fast_path(self._max_workers)
         encode: Any = make_encoder(self._cf_serializer, spool=fast)
+        if self._cf_carried is not None:
+            from corefutures_pools.context import CarryingEncoder  # here for start-up time only
+
+            encode = CarryingEncoder(encode, self._cf_carried)
         options: dict[str, Any] = {
             "size": self._max_workers,
             "recruiter": self._cf_recruiter,
-            "encode": encode if self._cf_carried is None else door.CarryingEncoder(encode, self._cf_carried),
+            "encode": encode,
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
             "remote_traceback": _standard._RemoteTraceback,
@@ -215,8 +221,16 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "hint": self._cf_hint,
         }
         if sys.platform == "linux" and fast:
-            return door.TicketPool(make_route=door.DescriptorRoute, **options)
-        return door.PairPool(make_pair=door.connection_pair, **options)
+            from corefutures_pools.workers.shared_queue.descriptor_channel import (
+                DescriptorRoute,  # here for start-up time only
+            )
+            from corefutures_pools.workers.shared_queue.pool import TicketPool  # here for start-up time only
+
+            return TicketPool(make_route=DescriptorRoute, **options)
+        from corefutures_pools.workers.pipes.pool import PairPool  # here for start-up time only
+        from corefutures_pools.workers.transport import connection_pair  # here for start-up time only
+
+        return PairPool(make_pair=connection_pair, **options)
 
     @property
     def _cf_forks(self) -> bool:
@@ -228,15 +242,18 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         method = "forkserver" if "forkserver" in methods else "spawn"
         self._mp_context = multiprocessing.get_context(method)
         self._cf_hint = _CHOSEN.format(method, wish)
-        door.LOGGER.info("A process pool was made. %s", self._cf_hint)
+        from corefutures_pools.future import LOGGER  # here for start-up time only
+
+        LOGGER.info("A process pool was made. %s", self._cf_hint)
 
     def _cf_begin_limiting(self) -> None:
         if not self._cf_forks:
             return
         if not self._cf_may_choose or self._cf_pool.stats().submitted:
             from corefutures import UnsupportedError  # here for start-up time only
+            from corefutures_pools.workers.pool import NEEDS_ANOTHER_START  # here for start-up time only
 
-            raise UnsupportedError(door.NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
+            raise UnsupportedError(NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
         # No call was submitted yet, and nobody asked for fork: the workers come from elsewhere.
         self._cf_choose("a time limit")
         self._cf_renew_pool()
@@ -279,7 +296,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         return pool.submit(fn, args, kwargs)
 
     def kill(self, future: Future[Any]) -> bool:
-        """Stops a call, even if it runs: kills the process that runs it, and no other call; see `Executor.kill`."""
+        """Stops a call, even if it runs: kills the process that runs it, and no other call; see `PoolExecutor.kill`."""
         return self._cf_pool.kill(self._cf_pool.own(future))
 
     def terminate_workers(self) -> None:
@@ -337,7 +354,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 def _checked_size(max_workers: int | None) -> int:
     check_count("max_workers", max_workers)
     if max_workers is None:
-        count = door.usable_processors()
+        from corefutures_pools.cpu import usable_processors  # here for start-up time only
+
+        count = usable_processors()
         return min(count, _MOST_ON_WINDOWS) if sys.platform == "win32" else count
     if sys.platform == "win32" and max_workers > _MOST_ON_WINDOWS:
         raise ValueError(f"max_workers must be <= {_MOST_ON_WINDOWS}, not {max_workers}")

@@ -27,7 +27,7 @@ VARIABLES: Final = (
 
 def check_inner_threads(threads: object) -> None:
     """Raises TypeError or ValueError if this is neither None nor a number of threads."""
-    from corefutures.backend import check_count  # here for workers, which do without
+    from corefutures_pools.options import check_count  # here for workers, which do without
 
     check_count("inner_threads", threads)
 

@@ -13,8 +13,9 @@ import sys
 import threading
 from multiprocessing import reduction
 
-import corefutures.backend as door
-from corefutures.backend import clock, connection_pair, lifted, system
+from corefutures_pools.blocking import clock, system
+from corefutures_pools.descriptors import lifted
+from corefutures_pools.workers.transport import connection_pair
 from corefutures_process import _worker_process
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -22,7 +23,7 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 if TYPE_CHECKING:
     from typing import Any, Final, Protocol
 
-    from corefutures.backend import Frame
+    from corefutures_pools.inspection.stacks import Frame
 
     class Line(Protocol):
         """The caller's end of what a worker tells its stack through."""
@@ -102,7 +103,9 @@ class _SignalledLine:
     def _signal(self) -> None:
         if sys.platform != "win32":
             with contextlib.suppress(OSError):  # it has ended, or we have
-                door.discard_stacks(self._outlet)
+                from corefutures_pools.inspection.stacks import discard_stacks  # here for start-up time only
+
+                discard_stacks(self._outlet)
                 system.kill(self._pid, _worker_process.STACK_SIGNAL)
 
     def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
@@ -113,7 +116,9 @@ class _SignalledLine:
                 return [], "somebody else is asking it"
             self._signal()
         try:
-            frames = door.collect_stack(self._outlet, deadline, _END) if self._outlet >= 0 else []
+            from corefutures_pools.inspection.stacks import collect_stack  # here for start-up time only
+
+            frames = collect_stack(self._outlet, deadline, _END) if self._outlet >= 0 else []
         except OSError:
             frames = []
         finally:
@@ -158,7 +163,9 @@ class _AskedLine:
         try:
             if self._connection.poll(max(0.0, deadline - clock.monotonic())):
                 self._owes = False
-                return door.read_frames(self._connection.recv_bytes().decode().splitlines()), None
+                from corefutures_pools.inspection.stacks import read_frames  # here for start-up time only
+
+                return read_frames(self._connection.recv_bytes().decode().splitlines()), None
         except (OSError, EOFError):
             pass
         finally:

@@ -22,17 +22,14 @@ from multiprocessing.context import get_spawning_popen
 from multiprocessing.process import BaseProcess
 
 from corefutures import UnsupportedError
-from corefutures.backend import (
-    Descriptor,
-    TicketEnds,
-    add_note,
-    check_fork,
-    clock,
-    current_levels,
-    process_seconds,
-    system,
-    threads_are_replaced,
-)
+from corefutures_pools.blocking import clock, system
+from corefutures_pools.cpu import process_seconds
+from corefutures_pools.descriptors import Descriptor
+from corefutures_pools.exceptions import add_note
+from corefutures_pools.workers.fork_check import check_fork
+from corefutures_pools.workers.logging.receiver import current_levels
+from corefutures_pools.workers.transport import threads_are_replaced
+from corefutures_pools.workers.worker_loop import TicketEnds
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedStart
 from corefutures_process._lines import open_line, travelling
@@ -46,7 +43,8 @@ if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
     from typing import Any, Final
 
-    from corefutures.backend import Frame, LogCollector
+    from corefutures_pools.inspection.stacks import Frame
+    from corefutures_pools.workers.logging.receiver import LogCollector
     from corefutures_process._lines import Line
 
 
@@ -166,7 +164,7 @@ class ProcessRecruiter:
                     remedy = "" if isinstance(self._rest[0], _Initializer) else _NAMED_INITIALIZER
                     add_note(exc, f"{_SENT_INITIALIZER.format(method, remedy)} {self._hint}".rstrip())
                 raise
-            from corefutures.backend import Pool  # here for start-up time only
+            from corefutures_pools.workers.pool import Pool  # here for start-up time only
 
             why = (_preloaded() if method == "forkserver" else "") or Pool.UNGUARDED
             raise RuntimeError(

@@ -10,7 +10,7 @@ import marshal
 import os
 import sys
 
-from corefutures.backend import system
+from corefutures_pools.blocking import system
 from corefutures_process._inner_threads import VARIABLES
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`

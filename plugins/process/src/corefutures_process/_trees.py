@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from corefutures.backend import clock, system
+from corefutures_pools.blocking import clock, system
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

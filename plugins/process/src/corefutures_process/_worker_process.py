@@ -12,15 +12,10 @@ import pickle
 import signal
 import sys
 
-from corefutures.backend import (
-    Encoder,
-    TicketEnds,
-    interrupts,
-    lifted,
-    serve_tickets,
-    system,
-    take_standard_for_good,
-)
+from corefutures_pools.blocking import system
+from corefutures_pools.descriptors import lifted, take_standard_for_good
+from corefutures_pools.workers.serialization import Encoder
+from corefutures_pools.workers.worker_loop import TicketEnds, interrupts, serve_tickets
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -61,7 +56,7 @@ def serve(
     if isinstance(line, int):
         _write_stack_on_signal(line)
     if log is not None:
-        from corefutures.backend import forward_logs  # few workers need it
+        from corefutures_pools.workers.logging.sender import forward_logs  # few workers need it
 
         forward_logs(*log)
     prepare = None if initializer is None else lambda: initializer(*initargs)
@@ -142,15 +137,17 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
         raise OSError("only Linux has tickets")
     import mmap
 
-    import corefutures.backend as door  # elsewhere it has no couriers, and type checkers don't read on
-
     try:
         _end_with(ends.lifeline)
     except OSError:  # no /proc, not allowed to open what somebody else has made, or no such signals here
         _watch(ends.lifeline)
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
-    courier = door.DescriptorCourier(ends.parcels)
+    from corefutures_pools.workers.shared_queue.descriptor_channel import (
+        DescriptorCourier,  # here for start-up time only
+    )
+
+    courier = DescriptorCourier(ends.parcels)
     forked: list[bool] = []
 
     def let_go() -> None:
@@ -201,7 +198,8 @@ def _serve_pair(
     import threading
     from multiprocessing import parent_process
 
-    from corefutures.backend import serve_pair, start_native_thread, wait_natively, worker_end
+    from corefutures_pools.workers.pipes.worker import serve_pair
+    from corefutures_pools.workers.transport import start_native_thread, wait_natively, worker_end
 
     parent = parent_process()
     assert parent is not None
@@ -230,7 +228,7 @@ def _serve_pair(
 
 
 def _stack_of(thread: int) -> bytes:
-    from corefutures.backend import own_stacks, write_frames  # hardly any worker needs it
+    from corefutures_pools.inspection.stacks import own_stacks, write_frames  # hardly any worker needs it
 
     return write_frames(own_stacks().get(thread, [])).encode()
 

@@ -19,17 +19,11 @@ from operator import call
 from queue import Empty
 from types import SimpleNamespace
 
-from corefutures.backend import (
-    PENDING,
-    RUNNING,
-    call_names,
-    clock,
-    copied,
-    for_each,
-    log_failure,
-    name_of,
-    start_thread,
-)
+from corefutures_pools.blocking import clock, start_thread
+from corefutures_pools.foreign_code import copied, for_each, log_failure
+from corefutures_pools.future import PENDING, RUNNING
+from corefutures_pools.helping import call_names
+from corefutures_pools.instrumentation import name_of
 from corefutures_thread._worker import work
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -38,7 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from corefutures.backend import CallSnapshot, Frame, Host, PoolFuture, Room, Snapshot, Stats
+    from corefutures_pools.admission import Room
+    from corefutures_pools.future import PoolFuture
+    from corefutures_pools.helping import Host
+    from corefutures_pools.inspection.snapshots import CallSnapshot, Snapshot
+    from corefutures_pools.inspection.stacks import Frame
+    from corefutures_pools.stats import Stats
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -311,7 +310,8 @@ class Crew:
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
-        from corefutures.backend import Stats, thread_seconds, total  # here for start-up time only
+        from corefutures_pools.cpu import thread_seconds  # here for start-up time only
+        from corefutures_pools.stats import Stats, total  # here for start-up time only
 
         counts = self._count()
         for _ in range(_MOST_COUNTS):
@@ -347,13 +347,12 @@ class Crew:
 
     def snapshot(self, name: str) -> Snapshot:
         """Returns what the workers do, and what waits."""
-        from corefutures.backend import (  # here for start-up time only
+        from corefutures_pools.inspection.snapshots import (  # here for start-up time only
             Snapshot,
             WorkerSnapshot,
             first_names,
-            from_call_on,
-            own_stacks,
         )
+        from corefutures_pools.inspection.stacks import from_call_on, own_stacks  # here for start-up time only
 
         stacks = own_stacks()
         running, workers = 0, []
@@ -382,7 +381,7 @@ class Crew:
         return Snapshot(name, state, self.max_workers, tuple(workers), running, len(waiting), names)
 
     def _calls_of(self, host: Host, stacks: dict[int, list[Frame]]) -> tuple[CallSnapshot, ...]:
-        from corefutures.backend import CallSnapshot, since_when  # here for start-up time only
+        from corefutures_pools.inspection.snapshots import CallSnapshot, since_when  # here for start-up time only
 
         futures, since = list(host.calls), host.running_since()
         names = call_names(host, stacks)

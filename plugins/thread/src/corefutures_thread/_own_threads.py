@@ -9,7 +9,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from corefutures.backend import Executor, unsupported
+from corefutures.backend import Executor
+from corefutures_pools.executor import unsupported
 from corefutures_thread._pool import _StandardPool  # as it was: programs put our class in its place
 
 #: Attributes that the standard class keeps in the instance, and ours computes.

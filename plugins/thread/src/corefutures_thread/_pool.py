@@ -13,23 +13,19 @@ import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from queue import LifoQueue, PriorityQueue, Queue
 
-import corefutures.backend as door
-from corefutures.backend import (
-    Executor,
-    Seen,
-    StandardSubmit,
+from corefutures_pools.blocking import clock
+from corefutures_pools.executor import PoolExecutor, unreachable, unsupported
+from corefutures_pools.options import (
     check_choice,
     check_count,
     check_flag,
     check_seconds,
     check_start,
     check_text,
-    clock,
     not_callable,
     shown,
-    unreachable,
-    unsupported,
 )
+from corefutures_pools.replaced_submit import Seen, StandardSubmit
 
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
@@ -37,7 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ParamSpec, TypeVar
 
-    from corefutures.backend import AtExit, ContextOption, Future, PoolFuture, Snapshot, Stats, WhenFull, audience
+    from corefutures.backend import Future
+    from corefutures_pools.future import PoolFuture
+    from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.instrumentation import audience
+    from corefutures_pools.options import AtExit, ContextOption, WhenFull
+    from corefutures_pools.stats import Stats
     from corefutures_thread._crew import Crew
 
     _P = ParamSpec("_P")
@@ -61,7 +62,7 @@ def _stand_in(executor: ThreadPoolExecutor) -> Any:
 _submit = StandardSubmit(_StandardPool, "_work_queue", _stand_in)
 
 
-class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
+class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
     """Runs calls in a pool of threads.
 
     A subclass of the standard library's class by type only: no method is inherited.
@@ -124,7 +125,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
 
         check_count("max_workers", max_workers)
         if max_workers is None:
-            max_workers = door.default_threads()
+            from corefutures_pools.cpu import default_threads  # here for start-up time only
+
+            max_workers = default_threads()
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
         initargs = check_start(initializer, initargs)
@@ -149,7 +152,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             self._cf_crew.close(RuntimeError(AFTER_EXIT))
         _submit.is_recoded()
         _pools.pools.add(self)
-        door.enroll(self)
+        from corefutures_pools.lifecycle import enroll  # here for start-up time only
+
+        enroll(self)
         if audience.present:
             audience.executor_created(self)
 
@@ -240,7 +245,7 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
                 future._cf_cancel_requested = True
 
     def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: see `Executor.request_cancel`."""
+        """Asks a call to stop: see `PoolExecutor.request_cancel`."""
         if not isinstance(future, PoolFuture):
             raise TypeError(
                 f"request_cancel() takes a future that submit() of a thread pool returned, not {shown(future)}"
@@ -259,9 +264,11 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         return self._cf_crew.stats()
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where and which wait: see `Executor.snapshot`. Threads tell at once."""
+        """Returns which calls run where and which wait: see `PoolExecutor.snapshot`. Threads tell at once."""
         check_seconds("timeout", timeout)
-        return self._cf_crew.snapshot(door.origin_of(self).name)
+        from corefutures_pools.instrumentation import origin_of  # here for start-up time only
+
+        return self._cf_crew.snapshot(origin_of(self).name)
 
     def _cf_has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
         """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
@@ -271,7 +278,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
             future._cf_fn, future._cf_args = self._cf_take_context().run, (future._cf_fn, *future._cf_args)
         if crew.room is None:
             return False
-        place = door.Place(crew.room)
+        from corefutures_pools.admission import Place  # here for start-up time only
+
+        place = Place(crew.room)
         future._cf_on_departure = place.leave
         if place.take(crew.employs_current_thread()):
             return False
@@ -356,7 +365,9 @@ class ThreadPoolExecutor(Executor, _standard.ThreadPoolExecutor):
         if not isinstance(queue, Queue) or isinstance(queue, LifoQueue | PriorityQueue) or places <= 0:
             raise AttributeError("calls start in the order submitted here, in no other queue than the pool's own")
         warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
-        self._cf_crew.room = door.make_room(places, "block")
+        from corefutures_pools.admission import make_room  # here for start-up time only
+
+        self._cf_crew.room = make_room(places, "block")
         self._cf_is_special = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -380,8 +391,12 @@ def _taker(context: ContextOption) -> Callable[[], Any]:
     """Returns what makes the context of a call where that is submitted, for `context=`."""
     from contextvars import copy_context  # here for start-up time only
 
-    carried = door.check_context(context)
-    return carried.context if isinstance(carried, door.Variables) else copy_context
+    from corefutures_pools.context import check_context  # here for start-up time only
+
+    carried = check_context(context)
+    from corefutures_pools.context import Variables  # here for start-up time only
+
+    return carried.context if isinstance(carried, Variables) else copy_context
 
 
 def _take_steps() -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 
-from corefutures.backend import Living, PoolFuture, audience, for_each
+from corefutures_pools.foreign_code import for_each
+from corefutures_pools.future import PoolFuture
+from corefutures_pools.instrumentation import audience
+from corefutures_pools.lifecycle import Living
 from corefutures_thread import _pool
 from corefutures_thread._crew import Crew
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from corefutures.backend import StandIn
+from corefutures_pools.replaced_submit import StandIn
 from corefutures_thread._pool import _StandardPool  # as it was: programs put our class in its place
 
 

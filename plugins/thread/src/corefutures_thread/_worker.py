@@ -12,19 +12,12 @@ import threading
 from functools import partial
 from sys import getrefcount
 
-from corefutures.backend import (
-    FINISHED,
-    PENDING,
-    RUNNING,
-    Host,
-    audience,
-    clock,
-    drop_frame,
-    hosts,
-    log_failure,
-    runners,
-    spin_until,
-)
+from corefutures_pools.blocking import clock, hosts, spin_until
+from corefutures_pools.exceptions import drop_frame
+from corefutures_pools.foreign_code import log_failure
+from corefutures_pools.future import FINISHED, PENDING, RUNNING
+from corefutures_pools.helping import Host, runners
+from corefutures_pools.instrumentation import audience
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -32,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from corefutures.backend import PoolFuture
+    from corefutures_pools.future import PoolFuture
     from corefutures_thread._crew import Crew
 
 LOGGER = logging.getLogger("concurrent.futures")

@@ -11,8 +11,8 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 from corefutures import Executor, add_observer, as_completed, remove_observer
+from corefutures._blocking import clock
 from corefutures._options import check_count, check_text, shown
-from corefutures._originals import clock
 from corefutures._results import ResultIterator
 from corefutures_monitor._progress.counts import ProgressCounts
 from corefutures_monitor._progress.display import LiveDisplay
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from corefutures._audience import Call
+    from corefutures._instrumentation import Call
 
 _T = TypeVar("_T")
 

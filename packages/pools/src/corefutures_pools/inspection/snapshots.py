@@ -11,16 +11,16 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from corefutures._blocking import clock, system
 from corefutures._exceptions import UnsupportedError
-from corefutures._living import executors
 from corefutures._options import check_count, check_seconds, shown
-from corefutures._originals import clock, system
+from corefutures_pools.lifecycle import executors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TextIO
 
-    from corefutures._stacks import Frame
+    from corefutures_pools.inspection.stacks import Frame
 
 #: How many of the waiting calls a snapshot names.
 NAMED: Final = 10

@@ -13,8 +13,8 @@ import sys
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from corefutures._descriptors import lifted, standard_taken
-from corefutures._originals import clock, original, system
+from corefutures._blocking import clock, original, system
+from corefutures_pools.descriptors import lifted, standard_taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

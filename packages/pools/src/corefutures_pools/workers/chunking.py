@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from weakref import WeakKeyDictionary
 
-from corefutures._originals import clock
+from corefutures._blocking import clock
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -57,7 +57,7 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
                 append(result)
             break
         except BaseException as exc:  # of one call: the map goes on with the next
-            from corefutures._isolated.worker import describe
+            from corefutures_pools.workers.worker_loop import describe
 
             try:
                 errors[len(results)] = describe(exc)
@@ -105,9 +105,9 @@ def chunked_map(
         TypeError: One of them is of the wrong type.
     """
     # Workers pass through this module, and don't need these.
-    from corefutures._isolated.chunked_results import iterate
     from corefutures._options import check_seconds
     from corefutures._results import check_buffersize, check_chunksize, check_iterables
+    from corefutures_pools.workers.chunked_results import iterate
 
     check_iterables(iterables)
     check_seconds("timeout", timeout)
@@ -224,7 +224,7 @@ class _Meter:
 
     def wait(self) -> None:
         """Waits a moment for the first chunk to end."""
-        from corefutures._waiting import wait  # as in `chunked_map`
+        from corefutures._wait import wait  # as in `chunked_map`
 
         if self._watched:
             wait(self._watched[:1], _PATIENCE)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 
-import corefutures._isolated.exiting  # noqa: F401 - what is done at exit has its place from here on
-from corefutures._executor import Executor, unreachable
+import corefutures_pools.workers.exit_steps  # noqa: F401 - what is done at exit has its place from here on
 from corefutures._options import check_choice, check_flag, check_seconds
+from corefutures_pools.executor import PoolExecutor, unreachable
 
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, TypeVar
 
-    from corefutures._control import Stats
     from corefutures._future import Future
-    from corefutures._isolated.pool import Pool
     from corefutures._results import ResultIterator
-    from corefutures._snapshots import Snapshot
+    from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.stats import Stats
+    from corefutures_pools.workers.pool import Pool
 
     _T = TypeVar("_T")
 
 
-class IsolatedExecutor(Executor):
+class IsolatedExecutor(PoolExecutor):
     """An executor whose calls a `Pool` takes: a subclass sets its options, calls `_cf_begin`, and has `submit`.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
@@ -46,8 +46,9 @@ class IsolatedExecutor(Executor):
 
     def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
-        from corefutures._audience import audience, enroll  # here for start-up time only, as is the other one
-        from corefutures._isolated.chunks import Pace
+        from corefutures._instrumentation import audience  # here for start-up time only, as is the other one
+        from corefutures_pools.lifecycle import enroll  # here for start-up time only, as is the other one
+        from corefutures_pools.workers.chunking import Pace
 
         self._cf_pace = Pace()
         self._cf_renew_pool()
@@ -92,7 +93,7 @@ class IsolatedExecutor(Executor):
     ) -> ResultIterator[_T]:
         if chunksize == 1:
             return super()._cf_map(submit, fn, iterables, timeout, chunksize, buffersize)
-        from corefutures._isolated.chunks import chunked_map  # here for start-up time only
+        from corefutures_pools.workers.chunking import chunked_map  # here for start-up time only
 
         return chunked_map(
             submit,
@@ -107,7 +108,7 @@ class IsolatedExecutor(Executor):
         )
 
     def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: see `Executor.request_cancel`."""
+        """Asks a call to stop: see `PoolExecutor.request_cancel`."""
         return self._cf_pool.request_cancel(self._cf_pool.own(future))
 
     def stats(self) -> Stats:
@@ -115,8 +116,8 @@ class IsolatedExecutor(Executor):
         return self._cf_pool.stats()
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where, since when and at which line, and which wait: see `Executor.snapshot`."""
-        from corefutures._audience import origin_of  # here for start-up time only
+        """Returns which calls run where, since when and at which line, and which wait: see `PoolExecutor.snapshot`."""
+        from corefutures._instrumentation import origin_of  # here for start-up time only
 
         check_seconds("timeout", timeout)
         return self._cf_pool.snapshot(origin_of(self).name, timeout)
@@ -140,7 +141,7 @@ class IsolatedExecutor(Executor):
         check_flag("wait", wait)
         check_flag("cancel_futures", cancel_futures)
         check_seconds("timeout", timeout, least=0)
-        from corefutures._audience import audience  # here for start-up time only
+        from corefutures._instrumentation import audience  # here for start-up time only
 
         if audience.present:
             audience.executor_shut_down(self)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from corefutures._loops import for_each
+from corefutures._foreign_code import for_each
 
 TYPE_CHECKING = False  # as in `corefutures`
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import _thread
 
+from corefutures._blocking import Lock
+from corefutures._foreign_code import log_failure
 from corefutures._future import (
     CANCELLED_AND_NOTIFIED,
     DONE,
@@ -16,8 +18,6 @@ from corefutures._future import (
     PENDING,
     Future,
 )
-from corefutures._locking import Lock
-from corefutures._loops import log_failure
 from corefutures._options import shown
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from corefutures._isolated.payload import Parcel
-    from corefutures._isolated.pool import Pool
+    from corefutures_pools.workers.pool import Pool
+    from corefutures_pools.workers.serialization import Parcel
 
     _T = TypeVar("_T")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from corefutures._stacks import Frame
+    from corefutures_pools.inspection.stacks import Frame
 
 
 class Worker(Protocol):

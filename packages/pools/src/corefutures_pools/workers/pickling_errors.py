@@ -12,10 +12,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from corefutures._audience import name_of
-from corefutures._isolated.chunks import run_chunk
-from corefutures._loops import class_name
+from corefutures._foreign_code import class_name
+from corefutures._instrumentation import name_of
 from corefutures._options import shown
+from corefutures_pools.workers.chunking import run_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,7 @@ from collections import defaultdict, deque
 from functools import partial
 from itertools import count
 
-from corefutures._audience import audience
-from corefutures._descriptors import standard_taken
+from corefutures._blocking import Lock, clock, start_thread
 from corefutures._exceptions import (
     BrokenExecutor,
     InvalidStateError,
@@ -29,17 +28,16 @@ from corefutures._exceptions import (
     add_note,
     set_cause,
 )
+from corefutures._foreign_code import class_name, comes_again, for_each
 from corefutures._future import Future
-from corefutures._isolated import exiting
-from corefutures._isolated.frames import BEGUN, MOMENT, OBSERVED
-from corefutures._isolated.future import CallFuture, check_call
-from corefutures._isolated.killing import PAUSE, Limits, kill
-from corefutures._isolated.payload import Kept, split_error
-from corefutures._living import Living
-from corefutures._locking import Lock
-from corefutures._loops import class_name, comes_again, for_each
-from corefutures._originals import clock
-from corefutures._threads import start_thread
+from corefutures._instrumentation import audience
+from corefutures_pools.descriptors import standard_taken
+from corefutures_pools.lifecycle import Living
+from corefutures_pools.workers import exit_steps as exiting
+from corefutures_pools.workers.future import CallFuture, check_call
+from corefutures_pools.workers.messages import BEGUN, MOMENT, OBSERVED
+from corefutures_pools.workers.serialization import Kept, split_error
+from corefutures_pools.workers.time_limits import PAUSE, Limits, kill
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -47,12 +45,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures._control import Place, Room, Stats
-    from corefutures._isolated.crew import Recruiter, Worker
-    from corefutures._isolated.logs import LogCollector
-    from corefutures._isolated.looking import Occupation
-    from corefutures._isolated.payload import Encoder
-    from corefutures._snapshots import Snapshot
+    from corefutures_pools.admission import Place, Room
+    from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.stats import Stats
+    from corefutures_pools.workers.interface import Recruiter, Worker
+    from corefutures_pools.workers.logging.receiver import LogCollector
+    from corefutures_pools.workers.serialization import Encoder
+    from corefutures_pools.workers.snapshot import Occupation
 
 BREAK: Final = "break"
 REPLACE: Final = "replace"
@@ -210,7 +209,7 @@ class Pool(ABC):
         except BaseException as exc:
             if not (issubclass(type(exc), Exception) or comes_again(exc, self._try_to_encode, fn, args, kwargs)):
                 raise  # of a signal handler
-            from corefutures._isolated.unpicklable import explain  # here for start-up time only
+            from corefutures_pools.workers.pickling_errors import explain  # here for start-up time only
 
             told = exc, self._encode, fn, args, kwargs
             try:
@@ -258,7 +257,7 @@ class Pool(ABC):
 
     def _submit_in_place(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Takes a call if there is room, or once there is."""
-        from corefutures._control import Place  # here for start-up time only
+        from corefutures_pools.admission import Place  # here for start-up time only
 
         assert self._room is not None
         place = Place(self._room)
@@ -448,7 +447,7 @@ class Pool(ABC):
 
     def stats(self) -> Stats:
         """Returns what became of the calls."""
-        from corefutures._control import Stats, total  # here for start-up time only
+        from corefutures_pools.stats import Stats, total  # here for start-up time only
 
         calls = list(self.calls.values())
         failed, cancelled = self._counted("failed"), self._counted("cancelled")
@@ -468,8 +467,8 @@ class Pool(ABC):
         )
 
     def snapshot(self, name: str, timeout: float) -> Snapshot:
-        """Returns what the pool is busy with; see `Executor.snapshot`."""
-        from corefutures._isolated.looking import snapshot  # here for start-up time only
+        """Returns what the pool is busy with; see `PoolExecutor.snapshot`."""
+        from corefutures_pools.workers.snapshot import snapshot  # here for start-up time only
 
         return snapshot(self, name, timeout)
 
@@ -799,7 +798,7 @@ class Pool(ABC):
         try:
             error = self._rebuild(body)
             if issubclass(type(error), AttributeError) or class_name(error) == "NotShareableError":
-                from corefutures._isolated.unpicklable import explain_missing  # here for start-up time only
+                from corefutures_pools.workers.pickling_errors import explain_missing  # here for start-up time only
 
                 explain_missing(error, self._encode, self._hint)
             return error
@@ -855,7 +854,7 @@ class Pool(ABC):
         start_thread(joiner)
         joiner.join(min(timeout, threading.TIMEOUT_MAX))
         if joiner.is_alive():
-            from corefutures._isolated.looking import described  # here for start-up time only
+            from corefutures_pools.workers.snapshot import described  # here for start-up time only
 
             calls = list(self.calls.values())
             running = [call for call in calls if call.running()]

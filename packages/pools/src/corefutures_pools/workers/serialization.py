@@ -16,9 +16,9 @@ import sys
 from struct import Struct
 from weakref import WeakValueDictionary, finalize, getweakrefcount
 
-from corefutures._descriptors import lifted
-from corefutures._isolated.plain import NAMED, plain_call
-from corefutures._originals import system
+from corefutures._blocking import system
+from corefutures_pools.descriptors import lifted
+from corefutures_pools.workers.marshalled import NAMED, plain_call
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -469,7 +469,7 @@ class _Reducers(dict["type", "Any"]):
         self._naming = False  # an object was met whose pickle may only name what the object holds
 
     def __missing__(self, kind: type) -> Any:
-        from corefutures._isolated.reducing import find  # here for start-up time only
+        from corefutures_pools.workers.reducers import find  # here for start-up time only
 
         reducer, lasting, naming = find(kind, self._tables or (copyreg.dispatch_table,))
         if not self._tables and kind in copyreg.dispatch_table:  # another may take its place

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from corefutures._originals import clock
-from corefutures._snapshots import CallSnapshot, Snapshot, WorkerSnapshot, first_names, since_when
-from corefutures._stacks import from_call_on
+from corefutures._blocking import clock
+from corefutures_pools.inspection.snapshots import CallSnapshot, Snapshot, WorkerSnapshot, first_names, since_when
+from corefutures_pools.inspection.stacks import from_call_on
 
 if TYPE_CHECKING:
-    from corefutures._isolated.crew import Worker
-    from corefutures._isolated.future import CallFuture
-    from corefutures._isolated.pool import Pool
+    from corefutures_pools.workers.future import CallFuture
+    from corefutures_pools.workers.interface import Worker
+    from corefutures_pools.workers.pool import Pool
 
 #: The functions that call what users submit.
 _ENTRANCES: Final = (("worker.py", "serve_tickets"), ("pairwork.py", "serve_pair"))
@@ -32,7 +32,7 @@ class Occupation(NamedTuple):
 
 
 def snapshot(pool: Pool, name: str, timeout: float) -> Snapshot:
-    """Returns what a pool is busy with; see `Executor.snapshot`."""
+    """Returns what a pool is busy with; see `PoolExecutor.snapshot`."""
     deadline = clock.monotonic() + timeout
     occupations = list(pool.occupations())
     for occupation in occupations:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import threading
 import time
 
+from corefutures._blocking import Lock, clock, start_thread
 from corefutures._exceptions import WorkerLostError
+from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER, Future
-from corefutures._locking import Lock
-from corefutures._loops import log_failure
-from corefutures._originals import clock
-from corefutures._threads import start_thread
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from corefutures._isolated.future import CallFuture
-    from corefutures._isolated.pool import Pool
+    from corefutures_pools.workers.future import CallFuture
+    from corefutures_pools.workers.pool import Pool
 
 #: Seconds between looks at the calls that have a time limit.
 _PERIOD: Final = 0.01

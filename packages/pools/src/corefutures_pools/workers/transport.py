@@ -13,8 +13,8 @@ import select
 import sys
 from contextlib import ExitStack
 
-from corefutures._descriptors import lifted
-from corefutures._originals import original, system
+from corefutures._blocking import original, system
+from corefutures_pools.descriptors import lifted
 
 TYPE_CHECKING = False
 

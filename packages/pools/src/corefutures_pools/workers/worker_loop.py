@@ -10,7 +10,9 @@ from __future__ import annotations
 import pickle
 from collections import namedtuple
 
-from corefutures._isolated.frames import (
+from corefutures._blocking import ask_by, clock, system
+from corefutures_pools.workers.marshalled import CallReader, plain_result
+from corefutures_pools.workers.messages import (
     BEGUN,
     ENDED,
     ERROR,
@@ -29,10 +31,7 @@ from corefutures._isolated.frames import (
     VALUE_PARCEL,
     WANTED,
 )
-from corefutures._isolated.payload import pack_error
-from corefutures._isolated.plain import CallReader, plain_result
-from corefutures._originals import clock, system
-from corefutures._stopping import ask_by
+from corefutures_pools.workers.serialization import pack_error
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from mmap import mmap
     from typing import Any, Protocol
 
-    from corefutures._isolated.payload import Encoder, Parcel
+    from corefutures_pools.workers.serialization import Encoder, Parcel
 
     class Courier(Protocol):
         """Carries parcels between a pool and one worker; the backend's own."""
@@ -81,7 +80,7 @@ class Reporter:
             return VALUE, self._encode(result)
         except BaseException as exc:
             try:
-                from corefutures._isolated.unpicklable import explain_result  # hardly any call needs it
+                from corefutures_pools.workers.pickling_errors import explain_result  # hardly any call needs it
 
                 explain_result(exc, result)
             except BaseException:  # no memory, say, or the result's own repr: it is told as it is
@@ -99,7 +98,7 @@ class Reporter:
                 return ERROR, pack_error(exc, text, self._dumps)
         except BaseException as exc:
             try:
-                from corefutures._loops import class_name
+                from corefutures._foreign_code import class_name
 
                 plain = RuntimeError(f"a {class_name(error)} that can't be reported ({class_name(exc)})")
                 return ERROR, pack_error(plain, "", pickle.dumps)
@@ -110,7 +109,7 @@ class Reporter:
         """Logs that the initializer failed, as the standard library's workers do, and returns the body of UNFIT."""
         import logging  # hardly any worker needs it
 
-        from corefutures._loops import log_failure
+        from corefutures._foreign_code import log_failure
 
         logger = logging.getLogger("concurrent.futures")
         log_failure(logger, "Exception in initializer:", level=logging.CRITICAL, error=error)

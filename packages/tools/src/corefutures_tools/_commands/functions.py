@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from corefutures._error_text import describe_error
-from corefutures._registry import load_target, missing_module
-from corefutures.backend._description import is_target
 from corefutures.cli import UsageError, make_here_importable
+from corefutures.registry._description import is_target
+from corefutures.registry._registry import load_target, missing_module
 
 
 def add_items(parser: argparse.ArgumentParser, json_lines: str, *, formerly: str) -> None:

@@ -15,8 +15,8 @@ from string import Template
 from typing import Final
 
 from corefutures import __version__
-from corefutures._own_backends import OWN_DISTRIBUTIONS
 from corefutures.cli import CommandParser, UsageError
+from corefutures.registry._known import OWN_DISTRIBUTIONS
 
 #: What a name must be for the distribution, the package and the class to be called after it.
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

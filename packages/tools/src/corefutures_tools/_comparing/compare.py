@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 from corefutures import BackendError, backends as installed, get_backend
-from corefutures._forking import check_fork
-from corefutures._installing import how_to_install
 from corefutures._options import check_count, check_seconds, shown
-from corefutures._own_backends import OWN_CLASSES, OWN_DISTRIBUTIONS
 from corefutures.backend import Backend
+from corefutures.registry._installing import how_to_install
+from corefutures.registry._known import OWN_CLASSES, OWN_DISTRIBUTIONS
+from corefutures_pools.workers.fork_check import check_fork
 from corefutures_tools._comparing.measured import LOOP, Trial
 from corefutures_tools._comparing.report import Comparison
 from corefutures_tools._comparing.trial import Plan, Work

@@ -14,14 +14,13 @@ import sys
 import threading
 import time
 
-from corefutures._descriptors import lifted
+from corefutures._blocking import start_thread, system
+from corefutures._foreign_code import for_each, log_failure
 from corefutures._future import LOGGER
-from corefutures._isolated.logwork import DISABLED, SIZE
-from corefutures._isolated.ways import connection_pair
-from corefutures._living import Living
-from corefutures._loops import for_each, log_failure
-from corefutures._originals import system
-from corefutures._threads import start_thread
+from corefutures_pools.descriptors import lifted
+from corefutures_pools.lifecycle import Living
+from corefutures_pools.workers.logging.sender import DISABLED, SIZE
+from corefutures_pools.workers.transport import connection_pair
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

@@ -10,7 +10,7 @@ import logging
 import marshal
 from struct import Struct
 
-from corefutures._originals import system
+from corefutures._blocking import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 

@@ -16,10 +16,12 @@ from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
 
-from corefutures._audience import audience
+from corefutures._blocking import clock, servers, start_thread, system
 from corefutures._exceptions import UnsupportedError, WorkerLostError
-from corefutures._hosting import servers
-from corefutures._isolated.frames import (
+from corefutures._foreign_code import copied, for_each
+from corefutures._instrumentation import audience
+from corefutures_pools.workers.future import CallFuture
+from corefutures_pools.workers.messages import (
     BEGUN,
     ENDED,
     ERROR,
@@ -37,14 +39,10 @@ from corefutures._isolated.frames import (
     Nonsense,
     check_head,
 )
-from corefutures._isolated.future import CallFuture
-from corefutures._isolated.killing import undisturbed
-from corefutures._isolated.pairwork import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
-from corefutures._isolated.pool import Pool
-from corefutures._isolated.ways import threads_are_replaced, waiting_is_replaced
-from corefutures._loops import copied, for_each
-from corefutures._originals import clock, system
-from corefutures._threads import start_thread
+from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
+from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.time_limits import undisturbed
+from corefutures_pools.workers.transport import threads_are_replaced, waiting_is_replaced
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -52,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures._isolated.crew import Recruiter, Worker
-    from corefutures._isolated.looking import Occupation
+    from corefutures_pools.workers.interface import Recruiter, Worker
+    from corefutures_pools.workers.snapshot import Occupation
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection
@@ -145,7 +143,7 @@ class PairPool(Pool):
         return future in self._running
 
     def occupations(self) -> Iterable[Occupation]:
-        from corefutures._isolated.looking import Occupation  # here for start-up time only
+        from corefutures_pools.workers.snapshot import Occupation  # here for start-up time only
 
         stations = [station for station in list(self._stations) if station.worker is not None]
         stations.sort(key=lambda station: station.worker.name)  # type: ignore[union-attr]

@@ -11,7 +11,9 @@ import pickle
 import sys
 from struct import Struct
 
-from corefutures._isolated.frames import (
+from corefutures._blocking import ask_by, clock, original, system
+from corefutures_pools.workers.marshalled import CallReader
+from corefutures_pools.workers.messages import (
     BEGUN,
     ENDED,
     FRAME,
@@ -25,11 +27,8 @@ from corefutures._isolated.frames import (
     UNFIT,
     VALUE_PARCEL,
 )
-from corefutures._isolated.payload import PART, READ_ONLY, STREAM, unpickle
-from corefutures._isolated.plain import CallReader
-from corefutures._isolated.worker import Reporter, interrupts
-from corefutures._originals import clock, original, system
-from corefutures._stopping import ask_by
+from corefutures_pools.workers.serialization import PART, READ_ONLY, STREAM, unpickle
+from corefutures_pools.workers.worker_loop import Reporter, interrupts
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from corefutures._isolated.payload import Encoder, Parcel
+    from corefutures_pools.workers.serialization import Encoder, Parcel
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection

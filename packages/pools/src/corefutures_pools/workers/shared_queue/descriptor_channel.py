@@ -13,16 +13,16 @@ import errno
 import sys
 from struct import Struct
 
-from corefutures._descriptors import lifted
-from corefutures._isolated.payload import open_parcel
-from corefutures._originals import system
+from corefutures._blocking import system
+from corefutures_pools.descriptors import lifted
+from corefutures_pools.workers.serialization import open_parcel
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from corefutures._isolated.payload import Parcel
+    from corefutures_pools.workers.serialization import Parcel
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

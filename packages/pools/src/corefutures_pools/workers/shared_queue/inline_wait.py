@@ -16,12 +16,11 @@ from marshal import loads
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
+from corefutures._blocking import clock, servers, system
 from corefutures._future import FINISHED, PENDING
-from corefutures._hosting import servers
-from corefutures._isolated.chair import Chair, Sitter
-from corefutures._isolated.frames import ERROR, FRAME, PLAIN, VALUE
-from corefutures._isolated.pool import Pool
-from corefutures._originals import clock, system
+from corefutures_pools.workers.messages import ERROR, FRAME, PLAIN, VALUE
+from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.shared_queue.leader import Chair, Sitter
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final, Protocol
 
-    from corefutures._isolated.desk import TicketDesk
-    from corefutures._isolated.future import CallFuture
+    from corefutures_pools.workers.future import CallFuture
+    from corefutures_pools.workers.shared_queue.task_queue import TicketDesk
 
     class Station(Protocol):
         """What this needs to know of a worker."""

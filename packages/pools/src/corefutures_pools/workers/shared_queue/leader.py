@@ -15,8 +15,8 @@ from collections import deque
 from contextlib import ExitStack
 from itertools import islice
 
-from corefutures._descriptors import lifted
-from corefutures._originals import system
+from corefutures._blocking import system
+from corefutures_pools.descriptors import lifted
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from corefutures._isolated.future import CallFuture
+    from corefutures_pools.workers.future import CallFuture
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

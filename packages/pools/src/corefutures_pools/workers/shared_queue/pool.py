@@ -22,15 +22,14 @@ from operator import attrgetter
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-from corefutures._audience import audience
-from corefutures._descriptors import Descriptor, lifted
+from corefutures._blocking import clock, servers, start_thread, system
 from corefutures._exceptions import WorkerLostError
+from corefutures._foreign_code import copied, for_each, log_failure
 from corefutures._future import LOGGER
-from corefutures._hosting import servers
-from corefutures._isolated.attending import _LATE, AttendedPool
-from corefutures._isolated.chair import Chair, Sitter, new_poll
-from corefutures._isolated.desk import TicketDesk
-from corefutures._isolated.frames import (
+from corefutures._instrumentation import audience
+from corefutures_pools.descriptors import Descriptor, lifted
+from corefutures_pools.workers.future import CallFuture
+from corefutures_pools.workers.messages import (
     BEGUN,
     ENDED,
     ERROR,
@@ -49,11 +48,10 @@ from corefutures._isolated.frames import (
     Nonsense,
     check_head,
 )
-from corefutures._isolated.future import CallFuture
-from corefutures._isolated.worker import TicketEnds
-from corefutures._loops import copied, for_each, log_failure
-from corefutures._originals import clock, system
-from corefutures._threads import start_thread
+from corefutures_pools.workers.shared_queue.inline_wait import _LATE, AttendedPool
+from corefutures_pools.workers.shared_queue.leader import Chair, Sitter, new_poll
+from corefutures_pools.workers.shared_queue.task_queue import TicketDesk
+from corefutures_pools.workers.worker_loop import TicketEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -61,8 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures._isolated.crew import Recruiter, Route, Worker
-    from corefutures._isolated.looking import Occupation
+    from corefutures_pools.workers.interface import Recruiter, Route, Worker
+    from corefutures_pools.workers.snapshot import Occupation
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
 _BURST: Final = 32
@@ -266,7 +264,7 @@ class TicketPool(AttendedPool):
         return desk is not None and desk.ask(future._number)
 
     def occupations(self) -> Iterable[Occupation]:
-        from corefutures._isolated.looking import Occupation  # here for start-up time only
+        from corefutures_pools.workers.snapshot import Occupation  # here for start-up time only
 
         desk = self._desk
         if desk is None:

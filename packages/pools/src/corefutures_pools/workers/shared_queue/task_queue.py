@@ -20,10 +20,10 @@ from itertools import chain, filterfalse, islice, repeat, starmap, takewhile, te
 from operator import attrgetter, itemgetter
 from struct import Struct
 
-from corefutures._descriptors import lifted
-from corefutures._isolated.frames import PARCEL_SIZE, TICKET
-from corefutures._isolated.payload import INLINE_LIMIT
-from corefutures._originals import system
+from corefutures._blocking import system
+from corefutures_pools.descriptors import lifted
+from corefutures_pools.workers.messages import PARCEL_SIZE, TICKET
+from corefutures_pools.workers.serialization import INLINE_LIMIT
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, Final
 
-    from corefutures._isolated.future import CallFuture
+    from corefutures_pools.workers.future import CallFuture
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

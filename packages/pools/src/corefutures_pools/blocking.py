@@ -1,0 +1,18 @@
+"""Locks, threads, clocks and system calls for pools: the core's seam, see `corefutures._blocking`.
+
+Touches the core alone.
+"""
+
+from corefutures._blocking import (
+    Lock as Lock,
+    ask_by as ask_by,
+    cancel_requested as cancel_requested,
+    clock as clock,
+    hosts as hosts,
+    original as original,
+    serve_until as serve_until,
+    servers as servers,
+    spin_until as spin_until,
+    start_thread as start_thread,
+    system as system,
+)

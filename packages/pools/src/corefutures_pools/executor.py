@@ -1,0 +1,229 @@
+"""`PoolExecutor`: an executor of which more may be asked than the manual says; views of it with options.
+
+Touches the core's `Executor`; `admission` once calls are limited. Guarantees: none of it costs a pool anything that
+does not use it; what a pool can't do is refused with `UnsupportedError`.
+"""
+
+from __future__ import annotations
+
+from corefutures._executor import Executor
+from corefutures._options import check_seconds, check_text
+
+TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, ParamSpec, TypeVar
+
+    from corefutures._exceptions import UnsupportedError
+    from corefutures._future import Future
+    from corefutures_pools.admission import Room
+    from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.stats import Stats
+
+    _P = ParamSpec("_P")
+    _T = TypeVar("_T")
+
+
+class PoolExecutor(Executor):
+    """An executor that can be asked, limited and stopped.
+
+    A pool overrides `submit` and `shutdown`, and of the methods below those that it can keep; the others refuse.
+
+    Thread safety: every method may be called from any thread.
+    """
+
+    # `max_pending` and `when_full`, and what else `make_room` takes.
+    _cf_room_options: tuple[Any, ...] = (None, "block")
+
+    def _cf_make_room(self) -> Room | None:
+        """Returns where calls are admitted; None if the number of those that wait is not limited."""
+        if self._cf_room_options[:2] == (None, "block"):
+            return None
+        from corefutures_pools.admission import make_room  # here for start-up time only
+
+        return make_room(*self._cf_room_options)
+
+    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
+        """Returns a view of this executor with options for the calls that are submitted through it.
+
+        Args:
+            timeout: Seconds that each call may run. One that runs longer is stopped, and its future fails with
+                `TimeoutError`.
+            name: What the calls are called in `repr` and in messages.
+
+        Returns:
+            An executor with the same workers, whose `shutdown` does nothing.
+
+        Raises:
+            TypeError: An option is of the wrong type.
+            ValueError: `timeout` is not positive.
+            UnsupportedError: `timeout` is given, and calls can't be stopped here.
+        """
+        check_seconds("timeout", timeout, positive=True)
+        if name is not None:
+            check_text("name", name)
+        if timeout is not None:
+            self._cf_begin_limiting()
+        return OptionsView(self, timeout=timeout, name=name)
+
+    def _cf_begin_limiting(self) -> None:
+        """Called when `options` is given a `timeout`; raises UnsupportedError where calls can't be stopped."""
+        raise unsupported(self, "limit how long a call runs")
+
+    def _cf_submit_with(
+        self,
+        timeout: float | None,
+        name: str | None,
+        fn: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Future[_T]:
+        """`submit` for views: `timeout` is None unless `_cf_begin_limiting` accepts one."""
+        future = self.submit(fn, *args, **kwargs)
+        future._cf_name = name
+        if (observed := getattr(future, "_cf_observed", None)) is not None:
+            observed.given = name
+        return future
+
+    def kill(self, future: Future[Any]) -> bool:
+        """Stops a call, even if it runs.
+
+        Args:
+            future: What `submit` returned. If the call waits it is cancelled; if it runs, the future fails with
+                `WorkerLostError`.
+
+        Returns:
+            Whether the call was stopped; False if it had ended.
+
+        Raises:
+            UnsupportedError: Running calls can't be stopped here.
+        """
+        raise unsupported(self, "stop a call that runs")
+
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """Asks a call to stop: in it, `corefutures.cancel_requested()` is true from now on.
+
+        Args:
+            future: What `submit` returned. If the call waits it is cancelled.
+
+        Returns:
+            Whether the call was cancelled or asked; False if it had ended.
+
+        Raises:
+            UnsupportedError: Running calls can't be asked here.
+        """
+        raise unsupported(self, "ask a call to stop", by="thread")
+
+    def stats(self) -> Stats:
+        """Returns how many calls wait, run, and have ended how.
+
+        Raises:
+            UnsupportedError: They are not counted here.
+        """
+        raise unsupported(self, "count its calls")
+
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """Returns which calls run where, since when and at which line, and which wait.
+
+        Args:
+            timeout: Seconds to wait at most for workers to tell their stacks; those that have not are shown without.
+
+        Raises:
+            UnsupportedError: Nothing is known of the workers here.
+
+        Thread safety: may be called from any thread or signal handler, also while the pool hangs.
+        """
+        raise unsupported(self, "be looked into", by="thread")
+
+
+class ForwardingExecutor(PoolExecutor):
+    """An executor that hands everything on to another one; a subclass overrides the methods in which it differs.
+
+    Args:
+        executor: The executor that runs the calls.
+
+    Thread safety: as that executor.
+    """
+
+    def __init__(self, executor: PoolExecutor) -> None:
+        self._cf_target = executor
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """See `Executor.submit`."""
+        return self._cf_target.submit(fn, *args, **kwargs)
+
+    def _cf_map(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
+        return self._cf_target._cf_map(submit, *rest)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
+        """Shut down the executor that runs the calls; see there."""
+        self._cf_target.shutdown(wait, cancel_futures=cancel_futures, **options)
+
+    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
+        """See `PoolExecutor.options`."""
+        return self._cf_target.options(timeout=timeout, name=name)
+
+    def kill(self, future: Future[Any]) -> bool:
+        """See `PoolExecutor.kill`."""
+        return self._cf_target.kill(future)
+
+    def request_cancel(self, future: Future[Any]) -> bool:
+        """See `PoolExecutor.request_cancel`."""
+        return self._cf_target.request_cancel(future)
+
+    def stats(self) -> Stats:
+        """See `PoolExecutor.stats`."""
+        return self._cf_target.stats()
+
+    def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
+        """See `PoolExecutor.snapshot`."""
+        return self._cf_target.snapshot(timeout=timeout)
+
+
+class OptionsView(ForwardingExecutor):
+    """A pool, seen with options for the calls submitted through here: made by `PoolExecutor.options`.
+
+    Its `shutdown` does nothing: the pool is ended where it was made.
+
+    Thread safety: as the pool.
+    """
+
+    def __init__(self, executor: PoolExecutor, *, timeout: float | None, name: str | None) -> None:
+        super().__init__(executor)
+        self._cf_timeout = timeout
+        self._cf_name = name
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have `fn(*args, **kwargs)` run by the pool, with the options; see `Executor.submit`."""
+        return self._cf_target._cf_submit_with(self._cf_timeout, self._cf_name, fn, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
+        """Do nothing: the pool is ended where it was made."""
+
+    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
+        """Return a view with these options, and this one's where they are not given."""
+        return self._cf_target.options(
+            timeout=self._cf_timeout if timeout is None else timeout, name=self._cf_name if name is None else name
+        )
+
+
+def unsupported(executor: object, what: str, by: str = "process") -> UnsupportedError:
+    """Returns the error that refuses what this executor can't do, and names a backend `by` which it can be done."""
+    from corefutures._exceptions import UnsupportedError  # here for start-up time only
+
+    kind = type(executor).__name__
+    wrapped = getattr(executor, "_cf_adapted", None)
+    if isinstance(wrapped, Executor):
+        return UnsupportedError(f"{kind} can't {what}: ask the {type(wrapped).__name__} that it wraps")
+    return UnsupportedError(f"{kind} can't {what}; create_executor({by!r}) makes a pool that can")
+
+
+def unreachable(executor: object) -> TypeError:
+    """Returns the error of an executor that is to be pickled, which is to be reached from elsewhere."""
+    kind = type(executor).__name__
+    others = "" if kind == "ThreadPoolExecutor" else ", or use create_executor('thread'), whose calls may submit others"
+    return TypeError(
+        f"{kind} can't be pickled, so a call elsewhere can't reach its pool: have the call return what is to be called"
+        f" next, which its caller submits{others}"
+    )

@@ -1,0 +1,1 @@
+"""What a pool is doing: stacks of workers, snapshots of pools."""

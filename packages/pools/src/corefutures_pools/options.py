@@ -1,0 +1,42 @@
+"""The options of pools: their types and their checks.
+
+Touches the core's checks. Guarantees: each refusal is one sentence with the value, the reason and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from corefutures._options import check_choice, check_count, check_flag, check_seconds, check_text, not_callable, shown
+
+__all__ = [
+    "AtExit", "ContextOption", "WhenFull", "check_choice", "check_count", "check_flag", "check_seconds", "check_start",
+    "check_text", "not_callable", "shown",
+]  # fmt: skip
+
+WhenFull = Literal["block", "raise", "caller_runs"]
+AtExit = Literal["wait", "cancel", "kill"]
+ContextOption = Literal["copy"] | Iterable[str] | None
+
+
+def check_start(initializer: Any, initargs: Any) -> tuple[Any, ...]:
+    """Checks a pool's options `initializer` and `initargs`.
+
+    Returns:
+        `initargs` as a tuple.
+
+    Raises:
+        TypeError: One of them is of the wrong type.
+    """
+    if initializer is not None and not callable(initializer):
+        raise TypeError(
+            f"initializer must be a callable, not {shown(initializer)}: pass the function itself, and its arguments in"
+            " initargs"
+        )
+    if type(initargs) is tuple:
+        return initargs
+    if isinstance(initargs, (str, bytes)) or not hasattr(type(initargs), "__iter__"):
+        remedy = "leave it out" if initargs is None else f"write initargs=({shown(initargs)},)"
+        raise TypeError(f"initargs must be a tuple of arguments, not {shown(initargs)}: {remedy}")
+    return tuple(initargs)

@@ -1,0 +1,1 @@
+"""Log records of workers, sent to the pool's process."""

@@ -1,0 +1,1 @@
+"""The portable transport: one pipe and one thread for each worker."""
