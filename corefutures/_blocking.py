@@ -142,22 +142,23 @@ def spin_until(condition: Callable[[], object]) -> bool:
     return met
 
 
-#: Thread ident → the worker of a pool that this thread is: it helps in place of blocking, see `corefutures_pools.helping`.
-hosts: dict[int, Any] = {}
+#: Thread ident → the worker of a pool that this thread is: it helps in place of blocking, see
+#: `corefutures_pools.helping`.
+current_workers: dict[int, Any] = {}
 
 #: Thread ident → the loop of a thread of ours, which goes on in place of blocking while foreign code there (a callback,
 #: a finaliser) waits: a nested event loop. Called with a test whether that wait is over, and its deadline by
 #: `time.monotonic`.
-servers: dict[int, Callable[[Callable[[], bool], float | None], None]] = {}
+nested_loops: dict[int, Callable[[Callable[[], bool], float | None], None]] = {}
 
 
-def serve_until(enough: Callable[[], bool], timeout: float | None) -> float | None:
+def run_nested_loop(enough: Callable[[], bool], timeout: float | None) -> float | None:
     """Run the nested loop of this thread, if it has one, until `enough()`: called by a thread that is about to block.
 
     Returns:
         The rest of `timeout`, seconds.
     """
-    server = servers.get(_thread.get_ident())
+    server = nested_loops.get(_thread.get_ident())
     if server is None:
         return timeout
     deadline = None if timeout is None else clock.monotonic() + timeout
@@ -175,7 +176,7 @@ def ask_by(asked: Callable[[], bool]) -> None:
     """Make this the worker of a pool, whose calls learn from `asked` that they should stop."""
     global _probe
     _probe = asked
-    hosts.clear()  # forked, perhaps by a thread that ran a call of a pool: it runs none here
+    current_workers.clear()  # forked, perhaps by a thread that ran a call of a pool: it runs none here
 
 
 def cancel_requested() -> bool:
@@ -186,18 +187,18 @@ def cancel_requested() -> bool:
 
     Thread safety: may be called from any thread, signal handler or finaliser.
     """
-    host = hosts.get(_thread.get_ident())
+    host = current_workers.get(_thread.get_ident())
     if host is not None:
         return bool(host.calls) and host.calls[-1]._cf_cancel_requested
     return _probe is not None and _probe()
 
 
 def _after_fork_in_child() -> None:
-    servers.clear()
-    own = hosts.get(_thread.get_ident())
-    hosts.clear()
+    nested_loops.clear()
+    own = current_workers.get(_thread.get_ident())
+    current_workers.clear()
     if own is not None:
-        hosts[_thread.get_ident()] = own
+        current_workers[_thread.get_ident()] = own
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,7 +17,7 @@ from collections import deque
 from operator import call
 from threading import TIMEOUT_MAX, Condition
 
-from corefutures._blocking import Lock, serve_until, spin_until
+from corefutures._blocking import Lock, run_nested_loop, spin_until
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._foreign_code import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
@@ -350,7 +350,7 @@ class Future(_standard.Future["_T"]):
             TimeoutError: The time is up.
         """
         if (timeout is not None and timeout <= 0) or not spin_until(self.done):
-            self._cf_sleep_until_end(serve_until(self.done, timeout))
+            self._cf_sleep_until_end(run_nested_loop(self.done, timeout))
         if self._state in (CANCELLED, CANCELLED_AND_NOTIFIED):
             raise CancelledError
 

@@ -1,7 +1,8 @@
-"""What executors tell whoever listens: `audience`, and `Call`, all that is known of one call.
+"""What executors tell whoever listens: `instrumentation`, and `Call`, all that is known of one call.
 
 Touches the clock; `_observers` puts the listeners there. Guarantees: telling takes no lock, never
-blocks and runs no foreign code, so that it may be done anywhere; with nobody there, only `audience.present` is asked.
+blocks and runs no foreign code, so that it may be done anywhere; without observers, only
+`instrumentation.present` is read.
 """
 
 from __future__ import annotations
@@ -33,7 +34,48 @@ _numbers = itertools.count(1)
 _names: dict[str, itertools.count[int]] = {}
 
 
-class Origin:
+#: The name that pluggy's markers and managers of hooks agree on.
+PROJECT: Final = "corefutures"
+
+
+class Living:
+    """A set of weak references.
+
+    A `WeakSet` won't do: it can't be iterated while another thread adds to it.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[int, weakref.ref[Any]] = {}
+
+    def add(self, thing: Any) -> None:
+        """Enters an object, until it goes."""
+        key, references = id(thing), self._references
+        references[key] = weakref.ref(thing, lambda _: references.pop(key, None))
+
+    def all(self) -> list[Any]:
+        """Returns those that are alive at this moment."""
+        return [thing for reference in list(self._references.values()) if (thing := reference()) is not None]
+
+    def clear(self) -> None:
+        """Forgets them all."""
+        self._references.clear()
+
+
+#: Every living executor and scope that can be looked into, for `dump`.
+executors = Living()
+
+
+def register_for_dump(executor: Any) -> None:
+    """Have `corefutures.dump` show `executor.snapshot()`, as long as the executor lives; it is not kept alive.
+
+    Thread safety: may be called from any thread.
+    """
+    executors.add(executor)
+
+
+class ExecutorInfo:
     """The executor that something is told of; it is not kept alive by that."""
 
     __slots__ = ("_executor", "name", "shut")
@@ -74,7 +116,7 @@ class Call:
         "started", "submitted", "worker",
     )  # fmt: skip
 
-    def __init__(self, origin: Origin, function: str, future: Any, size: int | None) -> None:
+    def __init__(self, origin: ExecutorInfo, function: str, future: Any, size: int | None) -> None:
         self.number: int = next(_numbers)
         self.function = function
         self.given: str | None = None  # the name that it was given, perhaps after it has ended
@@ -113,16 +155,16 @@ class Call:
         """A worker begins with the call: now, or `when` it said it did. For executors."""
         self.started = when = clock.perf_counter() if when is None else when
         self.worker = worker
-        audience.tell(STARTED, self.origin, when, self, worker)
+        instrumentation.tell(STARTED, self.origin, when, self, worker)
 
     def end(self, future: Any) -> None:
         """The future has ended. For executors, as the first of its callbacks."""
         self.note_end(future)
         assert self.finished is not None
         if self.outcome == "cancelled":
-            audience.tell(CANCELLED, self.origin, self.finished, self)
+            instrumentation.tell(CANCELLED, self.origin, self.finished, self)
         else:
-            audience.tell(FINISHED, self.origin, self.finished, self, self.worker)
+            instrumentation.tell(FINISHED, self.origin, self.finished, self, self.worker)
 
     def note_end(self, future: Any = None) -> bool:
         """Notes how the future has ended, if it has; returns whether it has. For who can't wait to be told of it."""
@@ -152,7 +194,7 @@ class Told:
     def __init__(
         self,
         hook: str,
-        origin: Origin,
+        origin: ExecutorInfo,
         time: float,
         call: Call | None,
         worker: str | None,
@@ -185,7 +227,7 @@ class Audience:
     def tell(
         self,
         hook: str,
-        origin: Origin,
+        origin: ExecutorInfo,
         time: float,
         call: Call | None = None,
         worker: str | None = None,
@@ -194,19 +236,19 @@ class Audience:
         """Says that something has happened, to whoever listens."""
         self.post(Told(hook, origin, time, call, worker, error))
 
-    def watch(self, executor: Any, fn: Any, future: Any, size: int | None = None) -> None:
+    def track_call(self, executor: Any, fn: Any, future: Any, size: int | None = None) -> None:
         """A call was submitted: observes it from now on. Called before anybody else can have the future."""
-        future._cf_observed = call = Call(origin_of(executor), name_of(fn), future, size)
+        future._cf_observed = call = Call(executor_info(executor), name_of(fn), future, size)
         self.tell(SUBMITTED, call.origin, call.submitted, call)
         future.add_done_callback(call.end)
 
     def executor_created(self, executor: Any) -> None:
         """An executor has been made."""
-        self.tell(CREATED, origin_of(executor), clock.perf_counter())
+        self.tell(CREATED, executor_info(executor), clock.perf_counter())
 
     def executor_shut_down(self, executor: Any) -> None:
         """An executor has been asked to shut down; only the first time counts."""
-        origin = origin_of(executor)
+        origin = executor_info(executor)
         if not origin.shut:
             origin.shut = True
             self.tell(SHUT_DOWN, origin, clock.perf_counter())
@@ -214,20 +256,20 @@ class Audience:
     def worker_started(self, executor: Any, worker: str) -> None:
         """A worker is ready; `executor` is None if nobody refers to it any more."""
         if executor is not None:
-            self.tell(WORKER_STARTED, origin_of(executor), clock.perf_counter(), None, worker)
+            self.tell(WORKER_STARTED, executor_info(executor), clock.perf_counter(), None, worker)
 
     def worker_lost(self, executor: Any, worker: str, error: BaseException) -> None:
         """A worker has ended that should not have."""
         if executor is not None:
-            self.tell(WORKER_LOST, origin_of(executor), clock.perf_counter(), None, worker, error)
+            self.tell(WORKER_LOST, executor_info(executor), clock.perf_counter(), None, worker, error)
 
 
-def origin_of(executor: Any) -> Origin:
-    """Returns the one `Origin` of an executor."""
-    known: Origin | None = executor.__dict__.get("_origin")
+def executor_info(executor: Any) -> ExecutorInfo:
+    """Returns the one `ExecutorInfo` of an executor."""
+    known: ExecutorInfo | None = executor.__dict__.get("_origin")
     if known is not None:
         return known
-    origin: Origin = executor.__dict__.setdefault("_origin", Origin(executor))
+    origin: ExecutorInfo = executor.__dict__.setdefault("_origin", ExecutorInfo(executor))
     return origin
 
 
@@ -243,4 +285,4 @@ def name_of(fn: Any) -> str:
     return name if isinstance(name, str) else type(fn).__name__
 
 
-audience: Final = Audience()
+instrumentation: Final = Audience()

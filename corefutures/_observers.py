@@ -21,9 +21,8 @@ import pluggy
 
 from corefutures._blocking import start_thread
 from corefutures._foreign_code import log_failure
-from corefutures._instrumentation import Call, Told, _drop, audience
+from corefutures._instrumentation import PROJECT, Call, Told, _drop, instrumentation
 from corefutures._options import shown
-from corefutures.registry._hook import PROJECT
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -207,8 +206,8 @@ class _Delivery:
         return left
 
 
-# Guards the two below and `audience`, so that they fit together. No other lock is taken and no observer is called
-# under it. Reentrant, because a signal handler may interrupt its holder.
+# Guards the two below and `instrumentation`, so that they fit together. No other lock is taken and no observer is
+# called under it. Reentrant, because a signal handler may interrupt its holder.
 _gate = threading.RLock()
 _observers: list[_Hooks] = []
 _delivery: _Delivery | None = None
@@ -242,10 +241,10 @@ def add_observer(observer: object, /) -> None:
             delivery = _Delivery()
             start_thread(delivery.thread)
             _delivery = delivery
-            audience.post = delivery.queue.put
+            instrumentation.post = delivery.queue.put
         _observers.append(hooks)
         delivery.add(hooks)
-        audience.present = True
+        instrumentation.present = True
 
 
 def remove_observer(observer: object, /) -> None:
@@ -267,8 +266,8 @@ def remove_observer(observer: object, /) -> None:
             raise ValueError(f"{shown(observer)} is no observer: it was not added, or has been removed already")
         _observers.remove(hooks)
         if last := not _observers:
-            audience.present = audience.always
-            audience.post = _drop
+            instrumentation.present = instrumentation.always
+            instrumentation.post = _drop
             _delivery = None
         left = delivery.remove(hooks, last=last)
     if threading.current_thread() is delivery.thread:
@@ -297,8 +296,8 @@ def _forget_in_child() -> None:
     _gate = threading.RLock()
     _delivery = None
     _observers.clear()
-    audience.present = audience.always
-    audience.post = _drop
+    instrumentation.present = instrumentation.always
+    instrumentation.post = _drop
 
 
 atexit.register(catch_up, _AT_EXIT)

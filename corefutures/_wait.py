@@ -13,7 +13,7 @@ from collections import deque
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from corefutures._blocking import clock, hosts, serve_until
+from corefutures._blocking import clock, current_workers, run_nested_loop
 from corefutures._foreign_code import for_each
 from corefutures._future import ENDED, Future
 from corefutures._options import check_seconds, shown
@@ -91,14 +91,14 @@ class Collector:
         Raises:
             DeadlockError: One of them waits for the call that runs here.
         """
-        host = hosts.get(_thread.get_ident())
+        host = current_workers.get(_thread.get_ident())
         if host is None:
             timeout = None if deadline is None else deadline - clock.monotonic()
-            serve_until(lambda: not self._turnstile.locked(), timeout)
+            run_nested_loop(lambda: not self._turnstile.locked(), timeout)
             return self._park(deadline)
         timed = deadline is not None
         try:
-            host.work_off(pending, lambda: not self._turnstile.locked(), timed=timed, firm=firm and not timed)
+            host.help_until(pending, lambda: not self._turnstile.locked(), timed=timed, firm=firm and not timed)
             return self._park(deadline)
         finally:
             host.wake()

@@ -9,18 +9,25 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
+    from corefutures._blocking import Lock as Lock, clock as clock, start_thread as start_thread
+    from corefutures._error_text import describe_error as describe_error
     from corefutures._exceptions import (
         BrokenExecutor as BrokenExecutor,
         UnsupportedError as UnsupportedError,
         WorkerLostError as WorkerLostError,
+        add_note as add_note,
     )
     from corefutures._executor import Executor as Executor
+    from corefutures._foreign_code import log_failure as log_failure
     from corefutures._future import Future as Future
-    from corefutures.registry._description import (
-        CONTRACT as CONTRACT,
-        Backend as Backend,
-        Capabilities as Capabilities,
+    from corefutures._instrumentation import register_for_dump as register_for_dump
+    from corefutures._options import (
+        check_count as check_count,
+        check_seconds as check_seconds,
+        check_text as check_text,
+        shown as shown,
     )
+    from corefutures.registry._description import CONTRACT as CONTRACT, Backend as Backend, Capabilities as Capabilities
     from corefutures.registry._hook import hookimpl as hookimpl
 
 _HOMES = {
@@ -30,9 +37,20 @@ _HOMES = {
     "Capabilities": "corefutures.registry._description",
     "Executor": "corefutures._executor",
     "Future": "corefutures._future",
+    "Lock": "corefutures._blocking",
     "UnsupportedError": "corefutures._exceptions",
     "WorkerLostError": "corefutures._exceptions",
+    "add_note": "corefutures._exceptions",
+    "check_count": "corefutures._options",
+    "check_seconds": "corefutures._options",
+    "check_text": "corefutures._options",
+    "clock": "corefutures._blocking",
+    "describe_error": "corefutures._error_text",
     "hookimpl": "corefutures.registry._hook",
+    "log_failure": "corefutures._foreign_code",
+    "register_for_dump": "corefutures._instrumentation",
+    "shown": "corefutures._options",
+    "start_thread": "corefutures._blocking",
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the table says it once

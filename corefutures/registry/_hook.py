@@ -5,14 +5,10 @@ The only file but `_registry` that imports pluggy; therefore never imported in a
 
 from __future__ import annotations
 
-from typing import Final
-
 import pluggy
 
+from corefutures._instrumentation import PROJECT
 from corefutures.registry._description import Backend
-
-#: The name that markers and the registry's plugin managers agree on.
-PROJECT: Final = "corefutures"
 
 #: Marks a plugin's implementation of `corefutures_backend`.
 hookimpl = pluggy.HookimplMarker(PROJECT)

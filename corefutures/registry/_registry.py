@@ -419,7 +419,8 @@ def _load(claim: Claim) -> Backend:
     """
     import pluggy  # here for start-up time, as the next one, which imports pluggy too
 
-    from corefutures.registry._hook import PROJECT, HookSpecification
+    from corefutures._instrumentation import PROJECT
+    from corefutures.registry._hook import HookSpecification
 
     plugin = load_target(claim.plugin) if ":" in claim.plugin else import_module(claim.plugin)
     plugins = pluggy.PluginManager(PROJECT)

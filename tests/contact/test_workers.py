@@ -64,7 +64,7 @@ if __name__ == "__main__":
 """
     told = run(tmp_path, program).splitlines()
     assert (told[0], told[2]) == ("fork True", "spawn False")
-    if sys.version_info >= (3, 14):  # older fork servers don't always find the main module
+    if sys.version_info >= (3, 14):  # older fork nested_loops don't always find the main module
         assert told[1] == "forkserver True"
 
 

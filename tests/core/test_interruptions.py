@@ -14,7 +14,7 @@ import pytest
 from interrupting import Interruption, everywhere
 from racing import LIMIT, elsewhere
 
-from corefutures import CancelledError, Future, InvalidStateError, _future, _waiting, as_completed, wait
+from corefutures import CancelledError, Future, InvalidStateError, _future, _wait as _waiting, as_completed, wait
 from corefutures_pools.future import PoolFuture
 
 KINDS = {"bare": Future, "pool": lambda: PoolFuture(print, (), None)}

@@ -53,7 +53,13 @@ def codes_of(file: Path) -> Iterator[CodeType]:
 
 
 def files() -> Iterator[Path]:
-    for name in ("corefutures", "corefutures_thread", "corefutures_process", "corefutures_interpreter"):
+    for name in (
+        "corefutures",
+        "corefutures_pools",
+        "corefutures_thread",
+        "corefutures_process",
+        "corefutures_interpreter",
+    ):
         spec = importlib.util.find_spec(name)
         assert spec is not None
         for folder in spec.submodule_search_locations or ():

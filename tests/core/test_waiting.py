@@ -21,7 +21,7 @@ from corefutures import (
     CancelledError,
     Future,
     _future,
-    _waiting,
+    _wait as _waiting,
     as_completed,
     wait,
 )

@@ -21,10 +21,10 @@ if sys.platform == "linux":
     from interrupting import everywhere
 
     from corefutures_pools.workers.marshalled import plain_result
-    from corefutures_pools.workers.messages import FRAME, LEAVING, PLAIN, READY, STOP, TICKET
+    from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TICKET
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.shared_queue import inline_wait as attending, leader as chair, pool as tickets
-    from corefutures_pools.workers.shared_queue.descriptor_channel import DescriptorRoute
+    from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
 
 
 class Raised(BaseException):
@@ -48,12 +48,12 @@ class NumberedWorker:
             while ticket := os.read(self._tickets, TICKET.size):
                 number = TICKET.unpack(ticket)[0]
                 if number == STOP:
-                    self._say(LEAVING, 0)
+                    self._say(EXITING, 0)
                     return
                 body = plain_result(number)
                 assert body is not None
                 assert self._may_answer.wait(30)
-                self._say(PLAIN, number, body)
+                self._say(RESULT_MARSHAL, number, body)
         finally:
             for end in (self._frames, self._tickets, self._alive):
                 os.close(end)
@@ -81,7 +81,7 @@ class NumberedWorker:
         return 0
 
 
-class Recruiter:
+class WorkerLauncher:
     def __init__(self) -> None:
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -91,13 +91,13 @@ class Recruiter:
 
 
 @pytest.fixture
-def recruiter():
-    return Recruiter()
+def launcher():
+    return WorkerLauncher()
 
 
-def make(recruiter: Recruiter) -> Any:
-    pool = tickets.TicketPool(
-        make_route=DescriptorRoute, size=1, recruiter=recruiter, encode=Encoder(), decode=pickle.loads,
+def make(launcher: WorkerLauncher) -> Any:
+    pool = tickets.SharedQueuePool(
+        make_route=PoolDescriptorChannel, size=1, launcher=launcher, encode=Encoder(), decode=pickle.loads,
         broken=BrokenExecutor, remote_traceback=Exception,
     )  # fmt: skip
     assert pool.submit(abs, (1,), {}).result(30) == 1
@@ -105,10 +105,10 @@ def make(recruiter: Recruiter) -> Any:
 
 
 @pytest.fixture
-def pool(recruiter):
-    pool = make(recruiter)
+def pool(launcher):
+    pool = make(launcher)
     yield pool
-    recruiter.may_answer.set()
+    launcher.may_answer.set()
     pool.close(wait=True)
 
 
@@ -159,16 +159,16 @@ def interruptions(pool: Any, may_answer: threading.Event, handler: Any) -> int:
     return everywhere(scenario, attending, chair)
 
 
-def test_a_handler_waits_for_a_call(pool, recruiter):
+def test_a_handler_waits_for_a_call(pool, launcher):
     def handler() -> None:
         future = pool.submit(abs, (1,), {})
         assert future.result(30) == future._number
 
-    assert interruptions(pool, recruiter.may_answer, handler) > 30
+    assert interruptions(pool, launcher.may_answer, handler) > 30
 
 
 @pytest.mark.parametrize("of_whom", ["its own call", "the interrupted call", "the interrupted call, from a callback"])
-def test_a_handler_waits_for_a_thread_that_waits_for(of_whom, pool, recruiter, monkeypatch):
+def test_a_handler_waits_for_a_thread_that_waits_for(of_whom, pool, launcher, monkeypatch):
     monkeypatch.setattr(attending, "_LATE", 0.002)
     interrupted: list[Any] = []
 
@@ -192,33 +192,33 @@ def test_a_handler_waits_for_a_thread_that_waits_for(of_whom, pool, recruiter, m
         waited.clear()
 
     interrupted.append(pool.submit(abs, (1,), {}))
-    assert interruptions(pool, recruiter.may_answer, handler) > 30
+    assert interruptions(pool, launcher.may_answer, handler) > 30
 
 
-def test_a_handler_cancels_and_subscribes(pool, recruiter):
+def test_a_handler_cancels_and_subscribes(pool, launcher):
     def handler() -> None:
         pool.submit(abs, (1,), {}).cancel()
         told = threading.Event()
         pool.submit(abs, (1,), {}).add_done_callback(lambda _: told.set())
         assert told.wait(30)
 
-    assert interruptions(pool, recruiter.may_answer, handler) > 30
+    assert interruptions(pool, launcher.may_answer, handler) > 30
 
 
-def test_a_handler_raises(pool, recruiter):
+def test_a_handler_raises(pool, launcher):
     def handler() -> None:
         raise Raised
 
-    assert interruptions(pool, recruiter.may_answer, handler) > 30
+    assert interruptions(pool, launcher.may_answer, handler) > 30
 
 
-def test_a_handler_shuts_down(recruiter):
+def test_a_handler_shuts_down(launcher):
     def scenario(interrupt: Any) -> None:
-        pool = make(recruiter)
-        recruiter.may_answer.clear()
+        pool = make(launcher)
+        launcher.may_answer.clear()
         future = pool.submit(abs, (1,), {})
         over = threading.Event()
-        answering = threading.Thread(target=answer_who_waits, args=(pool, future, recruiter.may_answer, over))
+        answering = threading.Thread(target=answer_who_waits, args=(pool, future, launcher.may_answer, over))
         answering.start()
 
         def handler() -> None:
@@ -233,13 +233,13 @@ def test_a_handler_shuts_down(recruiter):
     assert everywhere(scenario, attending, chair) > 30
 
 
-def test_after_a_handler_raised_other_threads_have_the_pool(recruiter):
+def test_after_a_handler_raised_other_threads_have_the_pool(launcher):
     def scenario(interrupt: Any) -> None:
-        pool = make(recruiter)
-        recruiter.may_answer.clear()
+        pool = make(launcher)
+        launcher.may_answer.clear()
         future = pool.submit(abs, (1,), {})
         over = threading.Event()
-        answering = threading.Thread(target=answer_who_waits, args=(pool, future, recruiter.may_answer, over))
+        answering = threading.Thread(target=answer_who_waits, args=(pool, future, launcher.may_answer, over))
         answering.start()
 
         def handler() -> None:
@@ -267,9 +267,9 @@ def test_after_a_handler_raised_other_threads_have_the_pool(recruiter):
     assert everywhere(scenario, attending, chair) > 30
 
 
-def test_a_handler_waits_for_what_was_read_together(pool, recruiter):
+def test_a_handler_waits_for_what_was_read_together(pool, launcher):
     def scenario(interrupt: Any) -> None:
-        recruiter.may_answer.clear()
+        launcher.may_answer.clear()
         first = pool.submit(abs, (1,), {})
         interrupted, over, both = threading.Event(), threading.Event(), threading.Event()
         seconds = []
@@ -278,7 +278,7 @@ def test_a_handler_waits_for_what_was_read_together(pool, recruiter):
             answer_who_waits(pool, first, threading.Event(), interrupted, over)
             seconds.append(pool.submit(abs, (1,), {}))
             both.set()
-            recruiter.may_answer.set()
+            launcher.may_answer.set()
 
         submitting = threading.Thread(target=submit_another)
         submitting.start()
@@ -297,9 +297,9 @@ def test_a_handler_waits_for_what_was_read_together(pool, recruiter):
     assert everywhere(scenario, attending, chair) > 30
 
 
-def test_callbacks_do_not_run_in_a_thread_that_waits(pool, recruiter):
+def test_callbacks_do_not_run_in_a_thread_that_waits(pool, launcher):
     for _ in range(50):
-        recruiter.may_answer.clear()
+        launcher.may_answer.clear()
         future = pool.submit(abs, (1,), {})
         over, told = threading.Event(), threading.Event()
         threads = []
@@ -312,7 +312,7 @@ def test_callbacks_do_not_run_in_a_thread_that_waits(pool, recruiter):
             while not (future._cf_parked or over.is_set()):
                 pass
             future.add_done_callback(tell)
-            recruiter.may_answer.set()
+            launcher.may_answer.set()
 
         subscribing = threading.Thread(target=subscribe_and_answer)
         subscribing.start()
@@ -325,33 +325,33 @@ def test_callbacks_do_not_run_in_a_thread_that_waits(pool, recruiter):
         assert threads == [pool.thread]
 
 
-def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, recruiter):
+def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, launcher):
     bells = []
     told = threading.Event()
 
     def callback(_: object) -> None:
-        recruiter.may_answer.clear()
+        launcher.may_answer.clear()
         future = pool.submit(abs, (1,), {})
         waiting = threading.Thread(target=future.result, args=(30,))
         waiting.start()
         while not future._cf_parked:
             pass
         bells.extend(future._cf_parked)
-        recruiter.may_answer.set()
+        launcher.may_answer.set()
         told.set()
 
-    recruiter.may_answer.clear()
+    launcher.may_answer.clear()
     pool.submit(abs, (1,), {}).add_done_callback(callback)
-    recruiter.may_answer.set()
+    launcher.may_answer.set()
     assert told.wait(30)
     assert len(bells) == 1
     assert bells[0] is not pool._chair
     check(pool)
 
 
-def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, recruiter, monkeypatch):
+def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, launcher, monkeypatch):
     monkeypatch.setattr(attending, "_LATE", 1000)  # the collector won't forget the turn by itself
-    recruiter.may_answer.clear()
+    launcher.may_answer.clear()
     future = pool.submit(abs, (1,), {})
     over = threading.Event()
 
@@ -360,7 +360,7 @@ def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, recruiter, mo
             if pool._chair.listeners:
                 pool._have_looked_after()
         del future
-        recruiter.may_answer.set()
+        launcher.may_answer.set()
 
     coming = threading.Thread(target=come_and_answer)
     coming.start()
@@ -387,11 +387,11 @@ def one_processor():
 def test_who_listens_is_woken_though_all_is_closed_at_once(one_processor):
     for _ in range(300):
         with select.epoll() as outer:
-            closing = chair.Chair(outer)
+            closing = chair.Leadership(outer)
             about_to_listen = threading.Event()
 
             def listen(closing: Any = closing, about_to_listen: threading.Event = about_to_listen) -> None:
-                sitter = chair.Sitter(1, object())  # type: ignore[arg-type]
+                sitter = chair.LeaderTerm(1, object())  # type: ignore[arg-type]
                 closing.take(sitter)
                 about_to_listen.set()
                 closing.listen(sitter, None)

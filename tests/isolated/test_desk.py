@@ -1,4 +1,4 @@
-"""`TicketDesk`: tickets go to one reader, in order, or come back; cells are given back (E1–E3)."""
+"""`TaskQueue`: tickets go to one reader, in order, or come back; cells are given back (E1–E3)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if sys.platform == "linux":
 
     import corefutures_pools.workers.shared_queue.task_queue as module
     from corefutures_pools.workers.future import CallFuture
-    from corefutures_pools.workers.messages import PARCEL_SIZE, ROLL_CALL, STOP, TICKET
-    from corefutures_pools.workers.serialization import Parcel, Segment
-    from corefutures_pools.workers.shared_queue.task_queue import TicketDesk
+    from corefutures_pools.workers.messages import PARCEL_SIZE, PING, STOP, TICKET
+    from corefutures_pools.workers.serialization import Payload, Segment
+    from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
 
 
 @pytest.fixture
 def desk():
-    desk = TicketDesk(2, deque())
+    desk = TaskQueue(2, deque())
     yield desk
     desk.close()
 
@@ -55,7 +55,7 @@ def send_on(desk: Any) -> None:
 
 
 def take_back(desk: Any, future: Any) -> bool:
-    """Does what `TicketPool.take_back` does."""
+    """Does what `SharedQueuePool.take_back` does."""
     taken: bool = desk.withdraw(future._number)
     if taken:
         assert future._cf_revoke()
@@ -79,7 +79,7 @@ def test_tickets_in_order_with_their_bodies(desk):
 
 
 def test_parcels_stay_with_their_future(desk):
-    parcel = Parcel([Segment([b"large"], spool=False)], [])
+    parcel = Payload([Segment([b"large"], spool=False)], [])
     future = call(7, parcel)
     post(desk, future)
     assert claim(desk) == (7, b"")
@@ -140,12 +140,12 @@ def test_large_cells_are_given_back(desk):
 def test_the_pipe_is_never_full():
     """However many workers and calls there are: what has a cell goes into it, in writes of any size."""
     for berths in (1, 2, 61, 300):
-        desk = TicketDesk(berths, deque())
+        desk = TaskQueue(berths, deque())
         try:
-            parcel = Parcel([Segment([b"large"], spool=False)], [])
+            parcel = Payload([Segment([b"large"], spool=False)], [])
             for number in range(1, 10_000, 129):  # each write takes a page of the pipe, and a half
                 post(desk, *[call(number + n, parcel if n % 2 else b"") for n in range(129)])
-            desk.call_roll(ROLL_CALL | 1, berths)
+            desk.call_roll(PING | 1, berths)
             assert len(desk.out) > berths
             written = array("i", [0])
             fcntl.ioctl(desk.tickets, termios.FIONREAD, written)
@@ -155,7 +155,7 @@ def test_the_pipe_is_never_full():
 
 
 def test_one_roll_call_at_a_time(desk):
-    word = ROLL_CALL | 1
+    word = PING | 1
     desk.call_roll(word, 2)
     desk.call_roll(word, 2)
     assert [claim(desk)[0] for _ in range(2)] == [word, word]

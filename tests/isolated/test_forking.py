@@ -140,12 +140,12 @@ def test_calls_that_fail_with_their_pool_fail_in_the_child(make: Make) -> None:
     pool = make(1)
     futures = [pool.submit(time.sleep, 0.3), *[pool.submit(int) for _ in range(20)]]
 
-    def break_(stay: Callable[[], Any]) -> None:
+    def mark_broken(stay: Callable[[], Any]) -> None:
         for future in futures:
             future.add_done_callback(lambda _: stay())
-        pool._cf_pool.break_("on purpose", None)
+        pool._cf_pool.mark_broken("on purpose", None)
 
-    with Elsewhere(break_):
+    with Elsewhere(mark_broken):
         in_fork(_all_end(*futures))
     assert all(isinstance(future.exception(LIMIT), BrokenExecutor) for future in futures)
 

@@ -21,7 +21,7 @@ from interrupting import everywhere
 
 from corefutures_pools.workers import future as future_module, pool as pool_module
 from corefutures_pools.workers.marshalled import plain_result
-from corefutures_pools.workers.messages import FRAME, LEAVING, PLAIN, READY, STOP, TICKET
+from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TICKET
 from corefutures_pools.workers.pipes import pool as pairs
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST
 from corefutures_pools.workers.serialization import Encoder
@@ -33,7 +33,7 @@ if sys.platform == "linux":
         pool as tickets,
         task_queue as desk,
     )
-    from corefutures_pools.workers.shared_queue.descriptor_channel import DescriptorRoute
+    from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
 
 WAYS = ["pairs", *(["tickets"] if sys.platform == "linux" else [])]
 
@@ -114,9 +114,9 @@ class TicketWorker(Worker):
         while ticket := os.read(tickets, TICKET.size):
             number = TICKET.unpack(ticket)[0]
             if number == STOP:
-                os.write(frames, frame(LEAVING, 0))
+                os.write(frames, frame(EXITING, 0))
                 return
-            os.write(frames, frame(PLAIN, number, plain_result(number) or b""))
+            os.write(frames, frame(RESULT_MARSHAL, number, plain_result(number) or b""))
 
     def close(self) -> None:
         for end in self.ends:
@@ -150,15 +150,15 @@ class PairWorker(Worker):
             if size == REQUEST:
                 continue
             if number == STOP:
-                connection.send_bytes(frame(LEAVING, 0))
+                connection.send_bytes(frame(EXITING, 0))
                 return
-            connection.send_bytes(frame(PLAIN, number, plain_result(number) or b""))
+            connection.send_bytes(frame(RESULT_MARSHAL, number, plain_result(number) or b""))
 
     def close(self) -> None:
         self.ends.close()
 
 
-class Recruiter:
+class WorkerLauncher:
     def __init__(self, worker: Callable[[Any], Worker]) -> None:
         self._worker = worker
 
@@ -176,12 +176,12 @@ class Subject:
         }  # fmt: skip
         self.pool: Any
         if way == "tickets":
-            self.recruiter = Recruiter(worker or TicketWorker)
-            self.pool = tickets.TicketPool(make_route=DescriptorRoute, recruiter=self.recruiter, **options)
+            self.launcher = WorkerLauncher(worker or TicketWorker)
+            self.pool = tickets.SharedQueuePool(make_route=PoolDescriptorChannel, launcher=self.launcher, **options)
             self.modules: Any = (pool_module, desk, tickets, attending, chair, future_module)
         else:
-            self.recruiter = Recruiter(worker or PairWorker)
-            self.pool = pairs.PairPool(make_pair=Pipe, recruiter=self.recruiter, **options)
+            self.launcher = WorkerLauncher(worker or PairWorker)
+            self.pool = pairs.PipePool(make_pair=Pipe, launcher=self.launcher, **options)
             self.modules = (pool_module, pairs, future_module)
 
     def submit(self) -> Any:
@@ -253,7 +253,7 @@ def is_in_finaliser() -> bool:
     """Whether what is interrupted is a `__del__`, where the interpreter swallows what is raised."""
     frame = sys._getframe().f_back
     while frame is not None:
-        if frame.f_code.co_name in ("__del__", "retire"):  # the latter is called when the recruiter goes
+        if frame.f_code.co_name in ("__del__", "retire"):  # the latter is called when the launcher goes
             return True
         frame = frame.f_back
     return False

@@ -50,16 +50,16 @@ def test_an_error_while_a_limit_is_kept_is_tried_again(
     pool: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     kind: Any = type(pool._cf_pool)
-    condemn, failed = kind.condemn, []
+    kill_running, failed = kind.kill_running, []
 
     def fail_once(self: Pool, *args: Any) -> bool:
         if not failed:
             failed.append(True)
             raise MemoryError
-        result: bool = condemn(self, *args)
+        result: bool = kill_running(self, *args)
         return result
 
-    monkeypatch.setattr(kind, "condemn", fail_once)
+    monkeypatch.setattr(kind, "kill_running", fail_once)
     limited = pool.options(timeout=0.1)
     assert isinstance(limited.submit(errands.until_asked).exception(LIMIT), TimeoutError)
     assert failed
@@ -90,14 +90,14 @@ def test_a_handler_may_wait_for_others_with_limits_at_each_point(pool: Any) -> N
 
 def test_handlers_come_to_no_thread_that_kills(pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kind: Any = type(pool._cf_pool)
-    condemn, threads = kind.condemn, []
+    kill_running, threads = kind.kill_running, []
 
     def watched(self: Pool, *args: Any) -> bool:
         threads.append(threading.current_thread())
-        result: bool = condemn(self, *args)
+        result: bool = kill_running(self, *args)
         return result
 
-    monkeypatch.setattr(kind, "condemn", watched)
+    monkeypatch.setattr(kind, "kill_running", watched)
     future = pool.submit(errands.until_asked)
     while not future.running():
         time.sleep(0.01)

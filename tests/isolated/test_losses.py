@@ -1,4 +1,4 @@
-"""`TicketPool` beside workers that the test itself plays: losses between a claim and the board (E5)."""
+"""`SharedQueuePool` beside workers that the test itself plays: losses between a claim and the board (E5)."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if sys.platform == "linux":
     import mmap
 
     from corefutures_pools.workers.messages import (
-        BEGUN,
+        CALL_STARTED,
         ERROR,
+        EXITING,
+        FETCH_PAYLOAD,
         FRAME,
-        LEAVING,
-        PLAIN,
-        PRESENT,
+        INIT_FAILED,
+        PING,
+        PONG,
         READY,
-        ROLL_CALL,
+        RESULT_MARSHAL,
+        RESULT_PICKLE,
         STOP,
         TICKET,
-        UNFIT,
-        VALUE,
-        WANTED,
     )
     from corefutures_pools.workers.pool import REPLACE
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.shared_queue import pool as tickets
-    from corefutures_pools.workers.shared_queue.descriptor_channel import DescriptorRoute
-    from corefutures_pools.workers.shared_queue.pool import TicketPool
+    from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
+    from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
 
 
 class PlayedWorker:
@@ -70,7 +70,7 @@ class PlayedWorker:
         struct.pack_into("@Q", self._board, 8 * self._berth, number)
 
     def answer(self, number: int, value: object) -> None:
-        self.say(VALUE, number, pickle.dumps(value))
+        self.say(RESULT_PICKLE, number, pickle.dumps(value))
 
     def die(self) -> None:
         with self._dying:  # the pool kills what it can't hear any more
@@ -84,7 +84,7 @@ class PlayedWorker:
         os.close(end)
 
     def leave(self) -> None:
-        self.say(LEAVING)
+        self.say(EXITING)
         self.die()
 
     def sentinels(self) -> list[int]:
@@ -127,8 +127,8 @@ def stage():
 
 @pytest.fixture
 def pool(stage):
-    pool = TicketPool(
-        make_route=DescriptorRoute, size=2, recruiter=stage, encode=Encoder(), decode=pickle.loads,
+    pool = SharedQueuePool(
+        make_route=PoolDescriptorChannel, size=2, launcher=stage, encode=Encoder(), decode=pickle.loads,
         broken=BrokenExecutor, remote_traceback=Exception, on_loss=REPLACE,
     )  # fmt: skip
     yield pool
@@ -187,9 +187,9 @@ def test_lost_between_claim_and_board_beside_one_that_may_have_it(pool, stage):
     assert one.claim() == 3
     one.die()
     word = two.claim()  # instead of a call
-    assert word & ROLL_CALL
+    assert word & PING
     assert not future.done()
-    two.say(PRESENT, word)
+    two.say(PONG, word)
     assert isinstance(future.exception(30), WorkerLostError)
 
 
@@ -210,8 +210,8 @@ def test_the_other_one_had_it(pool, stage):
     two.answer(3, "mine")
     assert future.result(30) == "mine"
     word = two.claim()
-    assert word & ROLL_CALL
-    two.say(PRESENT, word)
+    assert word & PING
+    two.say(PONG, word)
     until(lambda: not pool._doubts)
 
 
@@ -246,7 +246,7 @@ def test_half_a_frame_is_no_result(pool, stage):
     one = stage.workers[0]
     one.show(one.claim())
     body = pickle.dumps("x" * 100)
-    os.write(one._frames, (FRAME.pack(len(body), VALUE, 1) + body)[:-10])
+    os.write(one._frames, (FRAME.pack(len(body), RESULT_PICKLE, 1) + body)[:-10])
     one.die()
     assert isinstance(future.exception(30), WorkerLostError)
 
@@ -269,16 +269,18 @@ NONSENSE = {
     "exactly one header of text": b"0123456789abcdef\n",
     "an unknown kind": FRAME.pack(0, 99, 0),
     "ready once more": FRAME.pack(0, READY, 0),
-    "leaves in a call": FRAME.pack(0, LEAVING, 0),
-    "an initializer that failed": FRAME.pack(0, UNFIT, 0),
-    "a roll call that there was not": FRAME.pack(0, PRESENT, ROLL_CALL | 77),
-    "a call that there was not": FRAME.pack(3, VALUE, 1 << 20) + b"abc",
-    "no call": FRAME.pack(0, PLAIN, 0),
-    "huge": FRAME.pack(1 << 60, VALUE, 1) + b"abc",
+    "leaves in a call": FRAME.pack(0, EXITING, 0),
+    "an initializer that failed": FRAME.pack(0, INIT_FAILED, 0),
+    "a roll call that there was not": FRAME.pack(0, PONG, PING | 77),
+    "a call that there was not": FRAME.pack(3, RESULT_PICKLE, 1 << 20) + b"abc",
+    "no call": FRAME.pack(0, RESULT_MARSHAL, 0),
+    "huge": FRAME.pack(1 << 60, RESULT_PICKLE, 1) + b"abc",
     "a huge error": FRAME.pack(1 << 31, ERROR, 1) + b"abc",
-    "a moment without a time": FRAME.pack(0, BEGUN, 1),
-    "wanted with a body": FRAME.pack(3, WANTED, 1) + b"abc",
-    "a result in two parts that don't fit": FRAME.pack(40, VALUE, 1) + b"x" * 20 + FRAME.pack(0, BEGUN, 7) * 3,
+    "a moment without a time": FRAME.pack(0, CALL_STARTED, 1),
+    "wanted with a body": FRAME.pack(3, FETCH_PAYLOAD, 1) + b"abc",
+    "a result in two parts that don't fit": FRAME.pack(40, RESULT_PICKLE, 1)
+    + b"x" * 20
+    + FRAME.pack(0, CALL_STARTED, 7) * 3,
 }
 
 
@@ -313,14 +315,14 @@ def test_a_call_is_killed_only_on_complete_evidence(pool, stage, monkeypatch):
     two.show(1)
     assert one.claim() == 2
     one.show(2)
-    read, go_on, digest = threading.Event(), threading.Event(), TicketPool._digest
+    read, go_on, digest = threading.Event(), threading.Event(), SharedQueuePool._digest
 
     def slow(self, station):
         read.set()
         assert go_on.wait(30)
         return digest(self, station)
 
-    monkeypatch.setattr(TicketPool, "_digest", slow)
+    monkeypatch.setattr(SharedQueuePool, "_digest", slow)
     one.answer(2, "in time")
     assert read.wait(30)
     assert one.claim() == 3
@@ -354,7 +356,7 @@ def test_an_interrupted_kill_leaves_no_worker_stopped(pool, stage, monkeypatch, 
     if point == "stop":
         monkeypatch.setattr(tickets.system, "open", interrupt)
     else:
-        monkeypatch.setattr(TicketPool, "_is_in", interrupt)
+        monkeypatch.setattr(SharedQueuePool, "_is_in", interrupt)
     with pytest.raises(Interrupt):
         pool.kill(future)
     monkeypatch.undo()
@@ -397,8 +399,8 @@ def test_a_board_that_was_overwritten(pool, stage, moment):
         assert isinstance(second.exception(30), WorkerLostError)
     while not first.done() or (moment == "unread" and not second.done()):
         word = two.claim() if select.select([two._tickets], [], [], 0.01)[0] else 0
-        if word & ROLL_CALL:
-            two.say(PRESENT, word)
+        if word & PING:
+            two.say(PONG, word)
         elif word:
             two.show(word)
             two.answer(word, "fine")

@@ -98,7 +98,7 @@ def test_a_pool_that_breaks_fails_every_call(make: Make) -> None:
     logger = logging.getLogger("concurrent.futures")
     logger.addFilter(broken)
     try:
-        pool._cf_pool.break_("on purpose", None)
+        pool._cf_pool.mark_broken("on purpose", None)
     finally:
         logger.removeFilter(broken)
         pool._cf_pool._ask(first)

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from corefutures_pools.workers.pipes.worker import serve_pair
+from corefutures_pools.workers.pipes.worker import serve_pipe
 from corefutures_pools.workers.pool import Pool
-from corefutures_pools.workers.worker_loop import serve_tickets
+from corefutures_pools.workers.worker_loop import serve_shared_queue
 
 #: One takes 1 to 2 ns, a look at an attribute included; a call may pay 50 ns.
 ALLOWED = 25
 
-MENTIONED = re.compile(r"audience|observed|OBSERVED")
+MENTIONED = re.compile(r"instrumentation|observed|OBSERVED")
 
 
 def passed_in_vain(function: Callable[..., Any]) -> int:
@@ -55,7 +55,7 @@ def test_threads() -> None:
 @pytest.mark.skipif(
     importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
 )
-@pytest.mark.parametrize("worker", [serve_tickets, serve_pair])
+@pytest.mark.parametrize("worker", [serve_shared_queue, serve_pipe])
 def test_processes_and_interpreters(worker: Callable[..., Any]) -> None:
     # The conditional expression of `submit` is passed twice at most: for a call that can't be serialised, once.
     counts = [passed_in_vain(function) for function in (Pool.submit, worker)]
@@ -64,9 +64,9 @@ def test_processes_and_interpreters(worker: Callable[..., Any]) -> None:
 
 
 def test_what_is_under_a_condition_is_not_counted() -> None:
-    def example(audience: Any, observed: Any) -> None:
-        if audience.present:
-            audience.watch(1, 2, 3, observed, 4, 5)
+    def example(instrumentation: Any, observed: Any) -> None:
+        if instrumentation.present:
+            instrumentation.track_call(1, 2, 3, observed, 4, 5)
         print("something else")
         if observed is not None:
             observed.begin("a", "b", "c")

@@ -22,7 +22,7 @@ import pytest
 import corefutures
 from corefutures._observers import ObserverSpecification, catch_up
 from corefutures.backend import hookimpl
-from corefutures_pools.instrumentation import audience
+from corefutures_pools.instrumentation import instrumentation
 
 with_processes = pytest.mark.skipif(
     importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
@@ -212,7 +212,7 @@ def test_observers_have_a_thread_of_their_own_that_ends_with_the_last_of_them() 
         list(executor.map(str, range(10)))
     assert diary.threads == other.threads == {"corefutures-observers"}
     assert "corefutures-observers" not in {thread.name for thread in threading.enumerate()}
-    assert not audience.present
+    assert not instrumentation.present
 
 
 def test_an_observer_that_waits_keeps_no_call_waiting() -> None:
@@ -321,7 +321,7 @@ class WrongArgument:
 def test_what_cannot_observe_is_told_so(observer: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         corefutures.add_observer(observer)
-    assert not audience.present
+    assert not instrumentation.present
 
 
 def test_nobody_observes_twice() -> None:
@@ -330,7 +330,7 @@ def test_nobody_observes_twice() -> None:
 
 
 def test_every_hook_is_one_that_executors_know() -> None:
-    from corefutures import _audience
+    from corefutures import _instrumentation as _audience
 
     known = {
         value for name, value in vars(_audience).items() if name.isupper() and str(value).startswith("corefutures_")
@@ -353,7 +353,7 @@ def test_a_forked_child_has_no_observers() -> None:
     with observing(Diary()):
         child = os.fork()
         if child == 0:
-            os._exit(1 if audience.present else 0)
+            os._exit(1 if instrumentation.present else 0)
         assert os.waitpid(child, 0)[1] == 0
 
 

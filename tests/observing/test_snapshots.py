@@ -22,6 +22,7 @@ import pytest
 
 import corefutures
 from corefutures import Executor, Snapshot, UnsupportedError
+from corefutures_pools.executor import PoolExecutor
 
 with_processes = pytest.mark.skipif(
     importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
@@ -216,7 +217,7 @@ def test_views_tell_and_others_refuse() -> None:
     with corefutures.create_executor("thread", max_workers=1) as executor:
         assert executor.options(name="x").snapshot().max_workers == 1
     with pytest.raises(UnsupportedError, match="can't be looked into"):
-        Executor().snapshot()
+        PoolExecutor().snapshot()
 
 
 @pytest.mark.parametrize("backend", BACKENDS, indirect=True)

@@ -14,7 +14,7 @@ import pytest
 
 import corefutures
 from corefutures import Executor, instrument
-from corefutures_pools.instrumentation import audience
+from corefutures_pools.instrumentation import instrumentation
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra corefutures[opentelemetry], and its SDK, are not installed")
 
@@ -40,7 +40,7 @@ BACKENDS = [
 @pytest.fixture(autouse=True)
 def nobody_listens_afterwards() -> Iterator[None]:
     yield
-    audience.always = audience.present = False
+    instrumentation.always = instrumentation.present = False
 
 
 @pytest.fixture

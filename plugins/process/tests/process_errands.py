@@ -285,17 +285,17 @@ def close_descriptors() -> None:
 
 
 def pipes_and_sockets() -> list[int]:
-    """Returns what leads out of this process and is not its standard output, or multiprocessing's servers'."""
+    """Returns what leads out of this process and is not its standard output, or multiprocessing's nested_loops'."""
     from multiprocessing import forkserver, resource_tracker
 
-    servers = resource_tracker._resource_tracker._fd, forkserver._forkserver._forkserver_alive_fd
+    nested_loops = resource_tracker._resource_tracker._fd, forkserver._forkserver._forkserver_alive_fd
     found = []
     for number in range(3, 100):
         try:
             target = os.readlink(f"/proc/self/fd/{number}")
         except OSError:
             continue
-        if target.startswith(("pipe", "socket")) and number not in servers:
+        if target.startswith(("pipe", "socket")) and number not in nested_loops:
             found.append(number)
     return found
 

@@ -11,7 +11,7 @@ from racing import LIMIT, frequent_switches
 
 import corefutures
 from corefutures import DeadlockError, ThreadPoolExecutor
-from corefutures_pools.helping import Host
+from corefutures_pools.helping import WorkerThread
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -183,15 +183,15 @@ def test_nested_calls_race_with_workers_and_submitters() -> None:
 def test_of_two_that_fall_asleep_together_one_sees_it() -> None:
     """Each has a time limit and a call to wait for that it leaves to the other, which it has seen awake."""
     awaited, ran = object(), list[object]()
-    other = Host([object()], lambda _: False, ran.append, list)
+    other = WorkerThread([object()], lambda _: False, ran.append, list)
 
-    class FallsAsleepWithTheOther(Host):
+    class FallsAsleepWithTheOther(WorkerThread):
         def expect(self, awaited: tuple[Any, ...], *, firm: bool) -> None:
             super().expect(awaited, firm=firm)
             other.awaited = (object(),)
 
     host = FallsAsleepWithTheOther([object()], lambda _: True, ran.append, lambda: [host, other])
     host.runs_calls = other.runs_calls = True
-    host.work_off((awaited,), lambda: bool(ran), timed=True, firm=False)
+    host.help_until((awaited,), lambda: bool(ran), timed=True, firm=False)
     assert ran == [awaited]
     assert not host.awaited

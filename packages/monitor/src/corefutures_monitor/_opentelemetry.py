@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures import Executor
 from corefutures._blocking import clock
-from corefutures._instrumentation import audience, name_of, origin_of
+from corefutures._instrumentation import executor_info, instrumentation, name_of
 from corefutures._options import not_callable, shown
 from corefutures_monitor._span_context import InContext
 from corefutures_pools.adapter import adapt, check_adaptable
@@ -63,7 +63,9 @@ def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = Non
     if not isinstance(executor, PoolExecutor):
         check_adaptable("instrument", executor)
         executor = adapt(executor)
-    audience.always = audience.present = True  # who began with a call and when is asked of workers from now on
+    instrumentation.always = instrumentation.present = (
+        True  # who began with a call and when is asked of workers from now on
+    )
     return InstrumentedExecutor(executor, trace.get_tracer("corefutures", tracer_provider=tracer_provider))
 
 
@@ -87,7 +89,7 @@ class InstrumentedExecutor(ForwardingExecutor):
         named = name_of(args[0] if fn is run_chunk else fn)
         span = self._tracer.start_span(
             getattr(self._cf_target, "_cf_name", None) or named,
-            attributes={"code.function.name": named, "corefutures.executor": origin_of(viewed).name},
+            attributes={"code.function.name": named, "corefutures.executor": executor_info(viewed).name},
         )
         try:
             future: Future[_T] = self._cf_target.submit(InContext(fn, set_span_in_context(span)), *args, **kwargs)

@@ -21,13 +21,13 @@ from corefutures._exceptions import BrokenExecutor, CancelledError, drop_frame
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure
 from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future
-from corefutures._instrumentation import audience
+from corefutures._instrumentation import instrumentation
 from corefutures._options import check_flag, not_callable, shown
 from corefutures.registry._description import Capabilities
 from corefutures_pools.cpu import usable_processors
 from corefutures_pools.executor import PoolExecutor
 from corefutures_pools.future import PoolFuture
-from corefutures_pools.workers.chunking import Pace, chunked_map
+from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -133,7 +133,7 @@ class AdaptedExecutor(PoolExecutor):
     def __init__(self, executor: Adaptable, capabilities: Capabilities) -> None:
         self.capabilities: Final = capabilities
         self._cf_adapted = executor
-        self._pace = Pace()
+        self._pace = CostModel()
         # Where functions travel without memory being shared they may travel as code, but not as parts of an object.
         self._sends_bare = capabilities.same_process and not capabilities.shares_memory
         # Guards the seven below: a call is entered only while the executor is open, and nobody waits for the last
@@ -149,8 +149,8 @@ class AdaptedExecutor(PoolExecutor):
         self._inherited = False  # in a forked child
         key = id(self)
         _adapters[key] = weakref.ref(self, lambda _: _adapters.pop(key, None))
-        if audience.present:
-            audience.executor_created(self)
+        if instrumentation.present:
+            instrumentation.executor_created(self)
 
     def __repr__(self) -> str:
         return f"<adapted {self._cf_adapted!r}>"
@@ -175,8 +175,8 @@ class AdaptedExecutor(PoolExecutor):
             raise not_callable("submit", fn)
         future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs)
         future._travelled = self._sends_bare
-        if audience.present:
-            audience.watch(self, fn, future)
+        if instrumentation.present:
+            instrumentation.track_call(self, fn, future)
         before, _here.executors = _here.executors, (*_here.executors, self)
         try:
             refusal = None
@@ -238,8 +238,8 @@ class AdaptedExecutor(PoolExecutor):
         """
         check_flag("wait", wait)
         check_flag("cancel_futures", cancel_futures)
-        if audience.present:
-            audience.executor_shut_down(self)
+        if instrumentation.present:
+            instrumentation.executor_shut_down(self)
         self._end(_AFTER_SHUTDOWN, wait and self not in _here.executors, cancel_futures)
 
     def _end(self, refusal: str, wait: bool, cancel_futures: bool) -> None:
@@ -357,7 +357,7 @@ class AdaptedExecutor(PoolExecutor):
         for future in calls:
             future._cf_renew_lock()
             future._cf_abandon(BrokenExecutor(f"{_FORKED}: this call, pending then, runs there only"))
-            future._let_go()
+            future._on_worker_exiting()
 
 
 class _RemoteTraceback(Exception):
@@ -507,7 +507,7 @@ class AdaptedFuture(PoolFuture[_T]):
                 self._cancel_as_told()
             elif self._cf_settle(result, error):
                 self._cf_announce_in_worker()
-            self._let_go()
+            self._on_worker_exiting()
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
             log_failure(LOGGER, "exception calling callback for %r", self)
         finally:
@@ -520,14 +520,14 @@ class AdaptedFuture(PoolFuture[_T]):
             self._end_cancelled()
         else:
             self._cf_abandon(CancelledError("the executor gave the call up while it ran"))
-            self._let_go()
+            self._on_worker_exiting()
 
     def _end_cancelled(self) -> None:
-        self._let_go()
+        self._on_worker_exiting()
         if self._cf_watched:
             self._cf_announce()
 
-    def _let_go(self) -> None:
+    def _on_worker_exiting(self) -> None:
         """Drops whatever the ended future holds, and tells the executor."""
         self._cf_forget_call()
         executor, self._executor, self._foreign = self._executor, None, None

@@ -8,15 +8,15 @@ from __future__ import annotations
 import queue
 from collections import deque
 from itertools import starmap
-from typing import Final, get_args
+from typing import Final
 
 from corefutures._exceptions import PoolFullError
 from corefutures._options import check_choice, check_count
-from corefutures_pools.options import WhenFull
+from corefutures_pools.options import WHEN_FULL
 
 
-class Room:
-    """Room for `max_pending` calls that wait to be started; submitters beyond that are held up.
+class PendingLimiter:
+    """PendingLimiter for `max_pending` calls that wait to be started; submitters beyond that are held up.
 
     A token for each place, in a queue whose methods may be called from anywhere, also from finalisers and signal
     handlers that interrupt them.
@@ -37,8 +37,8 @@ class Room:
         self._tokens.put(_CLOSED)
 
 
-class Place:
-    """The place of one call in a `Room`: none, until it is taken, and once it was left.
+class Permit:
+    """The place of one call in a `PendingLimiter`: none, until it is taken, and once it was left.
 
     A token moves between the room and the place in one operation, which an interrupt comes before or after: so
     whoever is interrupted calls `leave`, and none is lost.
@@ -46,7 +46,7 @@ class Place:
 
     __slots__ = ("_held", "_room")
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: PendingLimiter) -> None:
         self._room = room
         self._held: list[bool] = []
 
@@ -90,8 +90,8 @@ _PLACE: Final = True
 _CLOSED: Final = False
 
 
-def make_room(max_pending: int | None, when_full: str, besides: int = 0) -> Room | None:
-    """Checks the two options of a pool and returns its `Room`, None if there is no limit.
+def make_limiter(max_pending: int | None, when_full: str, besides: int = 0) -> PendingLimiter | None:
+    """Checks the two options of a pool and returns its `PendingLimiter`, None if there is no limit.
 
     Args:
         max_pending: How many calls may wait.
@@ -102,7 +102,7 @@ def make_room(max_pending: int | None, when_full: str, besides: int = 0) -> Room
         TypeError: `max_pending` is no int.
         ValueError: `max_pending` is not positive, or `when_full` none of the three, or given alone.
     """
-    check_choice("when_full", when_full, get_args(WhenFull))
+    check_choice("when_full", when_full, WHEN_FULL)
     check_count("max_pending", max_pending)
     if max_pending is None:
         if when_full != "block":
@@ -111,4 +111,4 @@ def make_room(max_pending: int | None, when_full: str, besides: int = 0) -> Room
                 " max_pending, the number of calls that may wait"
             )
         return None
-    return Room(max_pending + besides, when_full)
+    return PendingLimiter(max_pending + besides, when_full)

@@ -24,7 +24,7 @@ _UNSET: Final = object()
 _known: dict[str, ContextVar[Any]] = {}
 
 
-class Variables:
+class ContextVariables:
     """Some context variables, known by their places: `"package.module:variable"`.
 
     Args:
@@ -54,7 +54,7 @@ class Variables:
         return context
 
 
-def check_context(context: ContextOption) -> Variables | Literal["copy"] | None:
+def check_context(context: ContextOption) -> ContextVariables | Literal["copy"] | None:
     """Checks a pool's option `context`, and returns what it means.
 
     Raises:
@@ -73,10 +73,10 @@ def check_context(context: ContextOption) -> Variables | Literal["copy"] | None:
         names = list(context)
     except TypeError:
         raise TypeError(f"context must be 'copy' or a list of names, not {context!r}") from None
-    return Variables(names)
+    return ContextVariables(names)
 
 
-def check_carried(executor: object, context: ContextOption) -> Variables | None:
+def check_carried(executor: object, context: ContextOption) -> ContextVariables | None:
     """As `check_context`, for a pool whose calls take along only what is named.
 
     Raises:
@@ -127,7 +127,7 @@ def _variable(name: str) -> ContextVar[Any]:
     return variable
 
 
-class CarriedCall:
+class ContextCall:
     """A callable that takes context variables along: pickled by their names, as they were around the call.
 
     Attributes:
@@ -165,14 +165,14 @@ def _without(unset: list[ContextVar[Any]], context: Context) -> Context:
     return rest
 
 
-def _arrive(func: Callable[..., Any], values: dict[str, Any], unset: list[str]) -> CarriedCall:
+def _arrive(func: Callable[..., Any], values: dict[str, Any], unset: list[str]) -> ContextCall:
     """Makes the call again where it is to run: a variable that is not there fails it now, as if it did not decode."""
     for name in (*values, *unset):
         _variable(name)
-    return CarriedCall(func, values, unset)
+    return ContextCall(func, values, unset)
 
 
-class CarryingEncoder:
+class ContextEncoder:
     """An encoder that has calls take variables along.
 
     Args:
@@ -180,7 +180,7 @@ class CarryingEncoder:
         variables: Those that travel.
     """
 
-    def __init__(self, encode: Any, variables: Variables) -> None:
+    def __init__(self, encode: Any, variables: ContextVariables) -> None:
         self._encode = encode
         self._variables = variables
 
@@ -201,7 +201,7 @@ class CarryingEncoder:
         """
         values, unset = self._variables.values()
         try:
-            return self._encode.call(CarriedCall(fn, values, unset), args, kwargs)
+            return self._encode.call(ContextCall(fn, values, unset), args, kwargs)
         except Exception as exc:
             for name, value in values.items():
                 self._look_for_cause(exc, name, value)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from corefutures._exceptions import UnsupportedError
     from corefutures._future import Future
-    from corefutures_pools.admission import Room
+    from corefutures_pools.admission import PendingLimiter
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.stats import Stats
 
@@ -33,16 +33,16 @@ class PoolExecutor(Executor):
     Thread safety: every method may be called from any thread.
     """
 
-    # `max_pending` and `when_full`, and what else `make_room` takes.
-    _cf_room_options: tuple[Any, ...] = (None, "block")
+    # `max_pending` and `when_full`, and what else `make_limiter` takes.
+    _cf_limiter_options: tuple[Any, ...] = (None, "block")
 
-    def _cf_make_room(self) -> Room | None:
+    def _cf_make_limiter(self) -> PendingLimiter | None:
         """Returns where calls are admitted; None if the number of those that wait is not limited."""
-        if self._cf_room_options[:2] == (None, "block"):
+        if self._cf_limiter_options[:2] == (None, "block"):
             return None
-        from corefutures_pools.admission import make_room  # here for start-up time only
+        from corefutures_pools.admission import make_limiter  # here for start-up time only
 
-        return make_room(*self._cf_room_options)
+        return make_limiter(*self._cf_limiter_options)
 
     def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
         """Returns a view of this executor with options for the calls that are submitted through it.

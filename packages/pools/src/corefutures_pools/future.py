@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _thread
 
-from corefutures._blocking import Lock, clock, hosts
+from corefutures._blocking import Lock, clock, current_workers
 from corefutures._foreign_code import log_failure
 from corefutures._future import CANCELLED, CANCELLED_AND_NOTIFIED, DONE, FINISHED, LOGGER, PENDING, RUNNING, Future
 
@@ -85,13 +85,13 @@ class PoolFuture(Future["_T"]):
         return call  # type: ignore[return-value]
 
     def _cf_await_end(self, timeout: float | None) -> None:
-        host = hosts.get(_thread.get_ident())
+        host = current_workers.get(_thread.get_ident())
         if host is None or (timeout is not None and timeout <= 0):
             super()._cf_await_end(timeout)
             return
         timed, deadline = timeout is not None, clock.monotonic() + (timeout or 0)
         try:
-            host.work_off((self,), self.done, timed=timed, firm=not timed)
+            host.help_until((self,), self.done, timed=timed, firm=not timed)
             super()._cf_await_end(deadline - clock.monotonic() if timed else None)
         finally:
             host.wake()

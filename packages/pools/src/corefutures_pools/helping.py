@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from corefutures._blocking import clock, hosts
+from corefutures._blocking import clock, current_workers
 from corefutures._exceptions import DeadlockError
 
 try:
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from corefutures_pools.inspection.stacks import Frame
 
 #: The code of functions that run calls: what they call is a call. For the names in a `DeadlockError`.
-runners: set[CodeType] = set()
+call_frames: set[CodeType] = set()
 
 #: The code of functions that only wrap the call, which comes after them; those of our private modules do so anyway.
-carriers: set[CodeType] = set()
+wrapper_frames: set[CodeType] = set()
 
-# Guards `Host.awaited` against the search for a cycle, so that of two threads that close one together, the later
-# one sees it. No other lock is taken and no foreign code runs under it. Reentrant, because a finaliser that
+# Guards `WorkerThread.awaited` against the search for a cycle, so that of two threads that close one together, the
+# later one sees it. No other lock is taken and no foreign code runs under it. Reentrant, because a finaliser that
 # interrupts its holder may wait for a call.
 _edges = RLock()
 
 
-class Host:
+class WorkerThread:
     """A worker thread of a pool.
 
     Args:
         calls: The futures of the calls that it runs: more than one if it runs some in place, innermost last.
         claim: Takes a call that has not started out of the pool's queue; returns False if it is not there.
         run: Runs a call that was claimed, in this thread.
-        crew: Returns the hosts of the same pool.
+        crew: Returns the current_workers of the same pool.
     """
 
     __slots__ = (
@@ -57,7 +57,7 @@ class Host:
         calls: list[Any],
         claim: Callable[[Any], bool],
         run: Callable[[Any], None],
-        crew: Callable[[], Iterable[Host]],
+        crew: Callable[[], Iterable[WorkerThread]],
     ) -> None:
         self.calls = calls
         self._claim = claim
@@ -71,7 +71,7 @@ class Host:
         # When it began with a call after having had none, and how many had ended then.
         self.woken = (clock.monotonic(), 0)
 
-    def run_one(self, awaited: Iterable[Any], *, timed: bool = False) -> bool:
+    def help_one(self, awaited: Iterable[Any], *, timed: bool = False) -> bool:
         """Runs a call in place of sleeping; returns False if there is none to be run.
 
         That is one of those awaited that has not started; if all threads of the pool sleep, also one that a call of
@@ -91,7 +91,7 @@ class Host:
                     return True
         return False
 
-    def work_off(self, awaited: Iterable[Any], ended: Callable[[], bool], *, timed: bool, firm: bool) -> None:
+    def help_until(self, awaited: Iterable[Any], ended: Callable[[], bool], *, timed: bool, firm: bool) -> None:
         """Runs calls in place of sleeping as long as there are any, and then notes for what this thread sleeps.
 
         Args:
@@ -104,10 +104,10 @@ class Host:
             DeadlockError: See `expect`.
         """
         while not ended():
-            if not self.run_one(awaited, timed=timed):
+            if not self.help_one(awaited, timed=timed):
                 self.expect(tuple(awaited), firm=firm)
                 # Of two threads that fall asleep together, and have each seen the other awake, one sees more now.
-                if not self.run_one(awaited, timed=timed):
+                if not self.help_one(awaited, timed=timed):
                     return
 
     def _take(self, future: Any) -> bool:
@@ -135,7 +135,7 @@ class Host:
         Raises:
             DeadlockError: It would sleep for ever: one of them belongs to a call that waits for this one.
         """
-        cycle: list[tuple[Any, Host]] = []
+        cycle: list[tuple[Any, WorkerThread]] = []
         with _edges:
             self.awaited, self._firm = awaited, firm
             if firm and self.calls:
@@ -149,10 +149,10 @@ class Host:
         """Takes back `expect`."""
         self.awaited, self._firm = (), False
 
-    def _cycle(self, awaited: tuple[Any, ...]) -> list[tuple[Any, Host]]:
+    def _cycle(self, awaited: tuple[Any, ...]) -> list[tuple[Any, WorkerThread]]:
         """Returns the chain of calls from one of `awaited` to one of this thread's own, if there is one."""
         paths = [[(future, host)] for future in awaited if (host := _host_of(future)) is not None]
-        seen: set[Host] = set()
+        seen: set[WorkerThread] = set()
         while paths:
             path = paths.pop()
             host = path[-1][1]
@@ -166,9 +166,9 @@ class Host:
         return []
 
 
-def _host_of(future: Any) -> Host | None:
+def _host_of(future: Any) -> WorkerThread | None:
     """Returns the host that runs the call of `future`; does nothing with a future that is not ours."""
-    for host in list(hosts.values()):
+    for host in list(current_workers.values()):
         for running in list(host.calls):
             if running is future:
                 return None if running.done() else host
@@ -177,7 +177,7 @@ def _host_of(future: Any) -> Host | None:
 
 def _leaves(future: Any) -> Iterator[Any]:
     """Yields what `future` is waiting for in the end: those that no thread runs."""
-    left, seen = [future], set[Host]()
+    left, seen = [future], set[WorkerThread]()
     while left:
         future = left.pop()
         host = _host_of(future)
@@ -188,20 +188,20 @@ def _leaves(future: Any) -> Iterator[Any]:
             left.extend(host.awaited)
 
 
-def call_names(host: Host, stacks: Mapping[int, list[Frame]] | None = None) -> list[str]:
+def call_names(host: WorkerThread, stacks: Mapping[int, list[Frame]] | None = None) -> list[str]:
     """Returns how messages call the calls that a host runs: their names or their functions', innermost last.
 
     Args:
         host: The host.
         stacks: Those of all threads, if somebody has looked already.
     """
-    ident = next((ident for ident, known in list(hosts.items()) if known is host), None)
+    ident = next((ident for ident, known in list(current_workers.items()) if known is host), None)
     if stacks is None:
         from corefutures_pools.inspection.stacks import own_stacks  # here for start-up time only
 
         stacks = own_stacks()
     stack = [] if ident is None else stacks.get(ident, [])
-    known, skipped = _places(runners), _places(carriers)
+    known, skipped = _places(call_frames), _places(wrapper_frames)
     functions = []
     expected = False
     for file, _, function in stack:
@@ -223,12 +223,13 @@ def _places(codes: set[CodeType]) -> set[tuple[str, str]]:
 
 
 def _in_private_module(file: str) -> bool:
-    """Return whether a file is a private module of corefutures or of one of its distributions."""
+    """Return whether a file is a module of the toolkit, or a private one of another distribution of ours."""
     within, _, rest = file.replace("\\", "/").rpartition("/corefutures")
-    return bool(within) and rest.partition("/")[2].startswith("_")
+    distribution, _, module = rest.partition("/")
+    return bool(within) and (distribution == "_pools" or module.startswith(("_", "registry/")))
 
 
-def _name_call(future: Any, host: Host) -> str:
+def _name_call(future: Any, host: WorkerThread) -> str:
     names, calls = call_names(host), list(host.calls)
     return names[calls.index(future)] if future in calls and len(names) == len(calls) else "a call"
 

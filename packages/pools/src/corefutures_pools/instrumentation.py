@@ -3,4 +3,8 @@
 Touches the core alone.
 """
 
-from corefutures._instrumentation import audience as audience, name_of as name_of, origin_of as origin_of
+from corefutures._instrumentation import (
+    executor_info as executor_info,
+    instrumentation as instrumentation,
+    name_of as name_of,
+)

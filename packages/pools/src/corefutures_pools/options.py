@@ -5,19 +5,25 @@ Touches the core's checks. Guarantees: each refusal is one sentence with the val
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
-
 from corefutures._options import check_choice, check_count, check_flag, check_seconds, check_text, not_callable, shown
 
 __all__ = [
-    "AtExit", "ContextOption", "WhenFull", "check_choice", "check_count", "check_flag", "check_seconds", "check_start",
+    "WHEN_FULL", "check_choice", "check_count", "check_flag", "check_seconds", "check_start",
     "check_text", "not_callable", "shown",
 ]  # fmt: skip
 
-WhenFull = Literal["block", "raise", "caller_runs"]
-AtExit = Literal["wait", "cancel", "kill"]
-ContextOption = Literal["copy"] | Iterable[str] | None
+TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Literal
+
+    WhenFull = Literal["block", "raise", "caller_runs"]
+    AtExit = Literal["wait", "cancel", "kill"]
+    ContextOption = Literal["copy"] | Iterable[str] | None
+
+#: The fates of calls beyond `max_pending`: the option `when_full`.
+WHEN_FULL = ("block", "raise", "caller_runs")
 
 
 def check_start(initializer: Any, initargs: Any) -> tuple[Any, ...]:

@@ -124,7 +124,7 @@ class StandardSubmit:
         standard, (fn, args, kwargs) = stand_in.submitted
         code = getattr(fn, "__code__", None)
         if fn is not shown and code is not None:
-            _hosting.carriers.add(code)
+            _hosting.wrapper_frames.add(code)
         future = submit(executor, Seen(fn), *args, **kwargs)
         if (observed := getattr(future, "_cf_observed", None)) is not None:
             observed.function = name_of(shown)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from corefutures_pools.blocking import clock
+from corefutures.backend import clock
 
 TYPE_CHECKING = False  # `typing` is much of the import time of a worker; type checkers know the name
 

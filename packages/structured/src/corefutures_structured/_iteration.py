@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import corefutures
-from corefutures_pools.blocking import clock
+from corefutures.backend import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -14,8 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import corefutures
-from corefutures_pools.blocking import clock
-from corefutures_pools.exceptions import add_note
+from corefutures.backend import add_note, clock
 from corefutures_structured._deadline import call_name
 from corefutures_structured._timer import Alarm, timer
 

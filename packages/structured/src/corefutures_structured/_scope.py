@@ -14,9 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import corefutures
-from corefutures_pools.blocking import clock
-from corefutures_pools.exceptions import add_note
-from corefutures_pools.lifecycle import enroll
+from corefutures.backend import add_note, clock, register_for_dump
 from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
 from corefutures_structured._timer import Alarm, timer
 
@@ -109,7 +107,7 @@ class _OpenScopes:
 
     def __init__(self) -> None:
         self._scopes: set[Scope] = set()
-        enroll(self)
+        register_for_dump(self)
 
     def add(self, scope: Scope) -> None:
         self._scopes.add(scope)

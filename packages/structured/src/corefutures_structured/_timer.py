@@ -14,8 +14,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from corefutures_pools.blocking import clock
-from corefutures_pools.foreign_code import log_failure
+from corefutures.backend import clock, log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

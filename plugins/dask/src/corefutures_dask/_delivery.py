@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from corefutures_dask import _wire
 from corefutures_dask._failures import RemoteTraceback
 from corefutures_dask._future import never_waits
-from corefutures_pools.blocking import clock, servers
+from corefutures_pools.blocking import clock, nested_loops
 from corefutures_pools.exceptions import set_cause
 from corefutures_pools.foreign_code import log_failure
 
@@ -100,12 +100,12 @@ class Delivery(threading.Thread):
     def run(self) -> None:
         """Carries out orders until the end."""
         never_waits.yes = True
-        servers[threading.get_ident()] = self._serve_meanwhile
+        nested_loops[threading.get_ident()] = self._serve_meanwhile
         try:
             while self._carry_out(PULSE):
                 pass
         finally:
-            del servers[threading.get_ident()]
+            del nested_loops[threading.get_ident()]
             self._close()
 
     def _carry_out(self, patience: float) -> bool:

@@ -18,9 +18,9 @@ from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
 from corefutures_dask._future import DaskFuture, never_waits
 from corefutures_pools.blocking import system
 from corefutures_pools.executor import PoolExecutor, unsupported
-from corefutures_pools.instrumentation import audience
+from corefutures_pools.instrumentation import instrumentation
 from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
-from corefutures_pools.workers.chunking import Pace, chunked_map
+from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -117,8 +117,8 @@ class _Submitter(PoolExecutor):
         future = dispatcher.take(dispatcher.lane(self._cf_wishes), (body, function), shown, id(kind))
         if label is not None:
             future._cf_name = label
-        if audience.present:
-            audience.watch(self._cf_pool, fn, future, len(body))
+        if instrumentation.present:
+            instrumentation.track_call(self._cf_pool, fn, future, len(body))
         return future
 
     def map(
@@ -309,7 +309,7 @@ class DaskExecutor(_Submitter):
         self._cf_wishes = _wishes(resources, retries, priority, None)
         if self._cf_own:
             _cluster.check_own_resources(self._cf_wishes.resources)
-        self._cf_pace = Pace()
+        self._cf_pace = CostModel()
         self._cf_fork_refusal: str | None = None
         # Guards the making of a dispatcher, in a forked child: one only.
         self._cf_connecting = threading.RLock()
@@ -346,8 +346,8 @@ class DaskExecutor(_Submitter):
                 if dispatcher is None:
                     self._cf_fork_refusal = _AFTER_SHUTDOWN
                     return
-        if audience.present:
-            audience.executor_shut_down(self)
+        if instrumentation.present:
+            instrumentation.executor_shut_down(self)
         dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
         try:
             if cancel_futures:

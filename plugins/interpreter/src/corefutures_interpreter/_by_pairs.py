@@ -12,7 +12,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 from corefutures_interpreter._handing import receive
 from corefutures_interpreter._pools import InterpreterPool
-from corefutures_pools.workers.pipes.pool import PairPool
+from corefutures_pools.workers.pipes.pool import PipePool
 from corefutures_pools.workers.pipes.worker import ConnectionLost
 from corefutures_pools.workers.transport import connection_pair
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class InterpreterPairPool(InterpreterPool, PairPool):
-    """See `PairPool`."""
+class InterpreterPipePool(InterpreterPool, PipePool):
+    """See `PipePool`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(make_pair=connection_pair, **options)

@@ -14,7 +14,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures_interpreter._handing import ParcelRoute
 from corefutures_interpreter._pools import InterpreterPool
 from corefutures_pools.workers.messages import STOP
-from corefutures_pools.workers.shared_queue.pool import TicketPool
+from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class InterpreterTicketPool(InterpreterPool, TicketPool):
-    """See `TicketPool`."""
+class InterpreterSharedQueuePool(InterpreterPool, SharedQueuePool):
+    """See `SharedQueuePool`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(make_route=ParcelRoute, **options)

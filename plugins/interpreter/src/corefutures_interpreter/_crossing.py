@@ -131,7 +131,7 @@ def _make_array(kind: str, content: Any) -> array[Any]:
     return made
 
 
-class Parcel:
+class Payload:
     """An encoded object that is too large to travel inline, or that shares memory.
 
     Args:
@@ -191,7 +191,7 @@ class Encoder(_Encoder):
     """
 
     def __init__(self, serializer: str) -> None:
-        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Parcel, refusal=_refusal)
+        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Payload, refusal=_refusal)
         self._plainly = serializer == "pickle"
 
     @property
@@ -199,7 +199,7 @@ class Encoder(_Encoder):
         """Whether functions and classes that can't be imported travel as they are: with cloudpickle."""
         return not self._plainly
 
-    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Parcel:
+    def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | Payload:
         """Returns a call as a body.
 
         Raises:

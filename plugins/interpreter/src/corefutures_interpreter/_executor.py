@@ -136,7 +136,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             raise unsupported(self, "kill its interpreters at exit")
         self._cf_at_exit = at_exit
         self._cf_forwards_logs = bool(forward_logs)
-        self._cf_room_options = (max_pending, when_full, max_workers)
+        self._cf_limiter_options = (max_pending, when_full, max_workers)
         self._max_workers: int = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"InterpreterPoolExecutor-{self._counter()}"
         self._initializer = initializer
@@ -149,25 +149,25 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
 
     def _cf_make_pool(self) -> Pool:
         from corefutures_interpreter._pools import make_pool  # here for start-up time only, as is the other one
-        from corefutures_interpreter._recruiting import InterpreterRecruiter
+        from corefutures_interpreter._recruiting import InterpreterLauncher
 
         self._threads = set()
         logs = None
         if self._cf_forwards_logs:
-            from corefutures_pools.workers.logging.receiver import LogCollector  # here for start-up time only
+            from corefutures_pools.workers.logging.receiver import LogReceiver  # here for start-up time only
 
-            logs = LogCollector(1, self._thread_name_prefix)
-        self._cf_recruiter = InterpreterRecruiter(
+            logs = LogReceiver(1, self._thread_name_prefix)
+        self._cf_launcher = InterpreterLauncher(
             self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._cf_serializer, logs
         )
         return make_pool(
             self._max_workers,
-            self._cf_recruiter,
+            self._cf_launcher,
             self._threads,
             self._cf_serializer,
             self.BROKEN,
             at_exit=self._cf_at_exit,
-            room=self._cf_make_room(),
+            room=self._cf_make_limiter(),
             carried=self._cf_carried,
             logs=logs,
         )

@@ -1,6 +1,6 @@
 """Hands parcels from one interpreter to the other: through queues of `concurrent.interpreters`, nothing is copied.
 
-`Counter` on both sides; `ParcelRoute` on the caller's, `ParcelCourier` on the worker's, with a pipe as the bell
+`QueuePair` on both sides; `ParcelRoute` on the caller's, `ParcelCourier` on the worker's, with a pipe as the bell
 that the worker waits at. Guarantees: what is under way belongs to the queues, and goes when they go.
 """
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from corefutures_interpreter._crossing import Parcel
+    from corefutures_interpreter._crossing import Payload
 
 #: Written to the bell: the call's number, and whether its parcel is in the queue.
 _LABEL = Struct("=Q?")
 
 
-class Counter:
+class QueuePair:
     """One side of the two queues between a pool and a worker.
 
     Args:
@@ -47,7 +47,7 @@ class Counter:
         """What the other side's counter is made of."""
         return self._inward.id, self._outward.id
 
-    def put(self, parcel: Parcel) -> None:
+    def put(self, parcel: Payload) -> None:
         """Hands a parcel over."""
         self._outward.put_nowait(parcel.manifest())
         parcel.close()
@@ -57,7 +57,7 @@ class Counter:
         return self._inward.get_nowait()
 
 
-def receive(counter: Counter) -> Any:
+def receive(counter: QueuePair) -> Any:
     """Returns the decoded parcel of a worker, copied out of its memory.
 
     Raises:
@@ -73,10 +73,10 @@ def receive(counter: Counter) -> Any:
 
 
 class ParcelRoute:
-    """The caller's half; see `crew.Route`."""
+    """The caller's half; see `crew.PayloadChannel`."""
 
     def __init__(self) -> None:
-        self.counter = Counter()
+        self.counter = QueuePair()
         self._far_bell, self._bell = map(lifted, system.pipe())
 
     @property
@@ -86,7 +86,7 @@ class ParcelRoute:
     def hand_over(self) -> None:
         system.close(self._far_bell)
 
-    def send(self, number: int, parcel: Parcel) -> None:
+    def send(self, number: int, parcel: Payload) -> None:
         self.counter.put(parcel)
         system.write(self._bell, _LABEL.pack(number, True))
 
@@ -108,10 +108,10 @@ class ParcelCourier:
     Args:
         bell: The descriptor of the end to wait at.
         counter: This side's.
-        decode: Decodes what `Counter.take` returned.
+        decode: Decodes what `QueuePair.take` returned.
     """
 
-    def __init__(self, bell: int, counter: Counter, decode: Callable[[Any], Any]) -> None:
+    def __init__(self, bell: int, counter: QueuePair, decode: Callable[[Any], Any]) -> None:
         self._bell = bell
         self._counter = counter
         self._decode = decode
@@ -127,5 +127,5 @@ class ParcelCourier:
             raise OSError("the parcel could not be sent")
         return self._decode(self._counter.take())
 
-    def ship(self, number: int, parcel: Parcel) -> None:
+    def ship(self, number: int, parcel: Payload) -> None:
         self._counter.put(parcel)

@@ -22,32 +22,32 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 if TYPE_CHECKING:
     from typing import Any
 
-    from corefutures_pools.context import Variables
-    from corefutures_pools.workers.interface import Recruiter
+    from corefutures_pools.context import ContextVariables
+    from corefutures_pools.workers.interface import WorkerLauncher
 
 
 def make_pool(
     size: int,
-    recruiter: Recruiter,
+    launcher: WorkerLauncher,
     threads: set[threading.Thread],
     serializer: str,
     broken: type[Any],
-    carried: Variables | None,
+    carried: ContextVariables | None,
     **options: Any,
 ) -> Pool:
     """Returns a pool of interpreters: `threads` are those of its workers, `carried` is what calls take along."""
     encode: Any = Encoder(serializer)
     if sys.platform == "linux" and has_fast_path(size):
-        from corefutures_interpreter._by_tickets import InterpreterTicketPool as Kind  # only Linux can import it
+        from corefutures_interpreter._by_tickets import InterpreterSharedQueuePool as Kind  # only Linux can import it
     else:
-        from corefutures_interpreter._by_pairs import InterpreterPairPool as Kind  # type: ignore[assignment]
+        from corefutures_interpreter._by_pairs import InterpreterPipePool as Kind  # type: ignore[assignment]
     if carried is not None:
-        from corefutures_pools.context import CarryingEncoder  # here for start-up time only
+        from corefutures_pools.context import ContextEncoder  # here for start-up time only
 
-        encode = CarryingEncoder(encode, carried)
+        encode = ContextEncoder(encode, carried)
     return Kind(
         size=size,
-        recruiter=recruiter,
+        launcher=launcher,
         threads=threads,
         encode=encode,
         decode=decode_result,

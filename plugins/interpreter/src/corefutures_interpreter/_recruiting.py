@@ -19,7 +19,7 @@ from concurrent import interpreters
 
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
-from corefutures_interpreter._handing import Counter
+from corefutures_interpreter._handing import QueuePair
 from corefutures_interpreter._looking import stack_in
 from corefutures_pools.blocking import system
 from corefutures_pools.cpu import thread_seconds
@@ -27,9 +27,9 @@ from corefutures_pools.descriptors import lifted, standard_taken
 from corefutures_pools.foreign_code import log_failure
 from corefutures_pools.future import LOGGER
 from corefutures_pools.workers.logging.receiver import current_levels
-from corefutures_pools.workers.messages import FAILED, FRAME, UNFIT
+from corefutures_pools.workers.messages import FAILED, FRAME, INIT_FAILED
 from corefutures_pools.workers.pipes.worker import send_frame
-from corefutures_pools.workers.worker_loop import TicketEnds
+from corefutures_pools.workers.worker_loop import SharedQueueEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from corefutures_pools.inspection.stacks import Frame
-    from corefutures_pools.workers.logging.receiver import LogCollector
+    from corefutures_pools.workers.logging.receiver import LogReceiver
 
 
 #: Descriptors that one more interpreter must leave to those that run, which import modules and open files.
@@ -88,7 +88,7 @@ def _check_descriptors() -> None:
         raise OSError(errno.EMFILE, f"{used} of {most} descriptors are open, too many for another interpreter")
 
 
-class InterpreterRecruiter:
+class InterpreterLauncher:
     """Starts the workers of one executor, which alone refers to it.
 
     Args:
@@ -107,7 +107,7 @@ class InterpreterRecruiter:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         serializer: str,
-        logs: LogCollector | None = None,
+        logs: LogReceiver | None = None,
     ) -> None:
         self._logs = logs
         self._threads = threads
@@ -198,7 +198,7 @@ class InterpreterWorker:
         initializer: tuple[Any, ...] | None,
         serializer: str,
         threads: set[threading.Thread],
-        logs: LogCollector | None,
+        logs: LogReceiver | None,
     ) -> None:
         self.name = name
         self._logs = logs
@@ -208,7 +208,7 @@ class InterpreterWorker:
         self._released = threading.Event()
         self._over = False  # it says nothing any more
         self._closed = tuple(_STREAMS[number] for number in standard_taken.closed())
-        self._ends = _OwnTicketEnds(ends) if isinstance(ends, TicketEnds) else _OwnPairEnds(ends)
+        self._ends = _OwnTicketEnds(ends) if isinstance(ends, SharedQueueEnds) else _OwnPairEnds(ends)
         self.counter = self._ends.counter
         making = _Making()
         try:
@@ -247,7 +247,7 @@ class InterpreterWorker:
                 if unfit is not None:
                     error = rebuild(unfit, decode_result)
                     log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL, error=error)
-                    self._ends.send(UNFIT, unfit)
+                    self._ends.send(INIT_FAILED, unfit)
             except Exception as exc:  # the pool finds its worker lost, or not started
                 log_failure(LOGGER, "Exception in a worker interpreter:", level=logging.CRITICAL)
                 with contextlib.suppress(OSError):
@@ -265,7 +265,7 @@ class InterpreterWorker:
             self._threads.discard(threading.current_thread())
 
     def _inhabit(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> bytes | None:
-        """Runs the interpreter until it is told to stop; returns the body of UNFIT if the initializer failed."""
+        """Runs the interpreter until it is told to stop; returns the body of INIT_FAILED if the initializer failed."""
         try:
             body = None if initializer is None else _encoded_inline(initializer, serializer)
         except Exception as exc:
@@ -324,11 +324,11 @@ def _encoded_inline(call: tuple[Any, ...], serializer: str) -> bytes:
 
 
 class _OwnTicketEnds:
-    """A worker's own descriptors for `TicketEnds`; the originals stay the pool's."""
+    """A worker's own descriptors for `SharedQueueEnds`; the originals stay the pool's."""
 
     counter = None
 
-    def __init__(self, ends: TicketEnds) -> None:
+    def __init__(self, ends: SharedQueueEnds) -> None:
         self._own: list[int] = []
         bell, queues = ends.parcels
         try:
@@ -357,7 +357,7 @@ class _OwnPairEnds:
     """A worker's own connection and queues; the interpreter makes a connection of the same handle."""
 
     def __init__(self, connection: Any) -> None:
-        self.counter = Counter()
+        self.counter = QueuePair()
         # Taken away from the pool's object, which is about to be closed.
         self._connection = type(connection)(connection._handle)
         connection._handle = None

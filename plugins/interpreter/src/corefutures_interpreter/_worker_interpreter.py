@@ -41,7 +41,7 @@ def serve(
         log: Where records are to be sent, and the levels of loggers; None leaves them to this interpreter.
 
     Returns:
-        What is to be said of the initializer if it failed, as the body of UNFIT.
+        What is to be said of the initializer if it failed, as the body of INIT_FAILED.
     """
     if log is not None:
         _forward_logs(*log)
@@ -80,9 +80,9 @@ def _serve_tickets(
         raise OSError("only Linux has tickets")
     import mmap
 
-    from corefutures_pools.workers.worker_loop import serve_tickets
+    from corefutures_pools.workers.worker_loop import serve_shared_queue
 
-    serve_tickets(
+    serve_shared_queue(
         tickets=tickets,
         frames=frames,
         # Each mapping would have a descriptor of its own.
@@ -97,10 +97,10 @@ def _serve_tickets(
 def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, common: dict[str, Any]) -> None:
     from multiprocessing import connection as connections
 
-    from corefutures_interpreter._handing import Counter
-    from corefutures_pools.workers.pipes.worker import serve_pair
+    from corefutures_interpreter._handing import QueuePair
+    from corefutures_pools.workers.pipes.worker import serve_pipe
 
-    counter = Counter(*queues)
+    counter = QueuePair(*queues)
     connection: Any
     if sys.platform == "win32":
         connection = connections.PipeConnection(handle)
@@ -116,7 +116,7 @@ def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, comm
         connection.send_bytes(b"")
 
     try:
-        serve_pair(connection=connection, fetch=fetch, ship=ship, **common)
+        serve_pipe(connection=connection, fetch=fetch, ship=ship, **common)
     finally:
         connection._handle = None  # the worker's thread closes it
 
@@ -146,10 +146,10 @@ class _Courier:
 
     def _made(self) -> Any:
         if self._courier is None:
-            from corefutures_interpreter._handing import Counter, ParcelCourier
+            from corefutures_interpreter._handing import ParcelCourier, QueuePair
 
             bell, queues, decode = self._rest
-            self._courier = ParcelCourier(bell, Counter(*queues), decode)
+            self._courier = ParcelCourier(bell, QueuePair(*queues), decode)
         return self._courier
 
 

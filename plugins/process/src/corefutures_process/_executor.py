@@ -170,21 +170,21 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._cf_kill_on_cancel = bool(kill_on_cancel)
         check_flag("kill_tree", kill_tree)
         self._cf_kill_tree = bool(kill_tree)
-        self._cf_room_options = (max_pending, when_full, self._max_workers)
+        self._cf_limiter_options = (max_pending, when_full, self._max_workers)
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._cf_begin()
 
     def _cf_make_pool(self) -> Pool:
-        from corefutures_process._recruiting import ProcessRecruiter  # here for start-up time only, as is the other one
+        from corefutures_process._recruiting import ProcessLauncher  # here for start-up time only, as is the other one
         from corefutures_process._worker_process import make_encoder
 
-        hire_ahead = self._cf_forks
+        prestart = self._cf_forks
         logs = None
         if self._cf_forwards_logs:
-            from corefutures_pools.workers.logging.receiver import LogCollector  # here for start-up time only
+            from corefutures_pools.workers.logging.receiver import LogReceiver  # here for start-up time only
 
-            logs = LogCollector(self._max_workers if hire_ahead else 1, "process pool")
-        self._cf_recruiter = ProcessRecruiter(
+            logs = LogReceiver(self._max_workers if prestart else 1, "process pool")
+        self._cf_launcher = ProcessLauncher(
             self._mp_context,
             self._processes,
             self._initializer,
@@ -201,12 +201,12 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         fast = has_fast_path(self._max_workers)
         encode: Any = make_encoder(self._cf_serializer, spool=fast)
         if self._cf_carried is not None:
-            from corefutures_pools.context import CarryingEncoder  # here for start-up time only
+            from corefutures_pools.context import ContextEncoder  # here for start-up time only
 
-            encode = CarryingEncoder(encode, self._cf_carried)
+            encode = ContextEncoder(encode, self._cf_carried)
         options: dict[str, Any] = {
             "size": self._max_workers,
-            "recruiter": self._cf_recruiter,
+            "launcher": self._cf_launcher,
             "encode": encode,
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
@@ -214,23 +214,23 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "on_loss": self._cf_on_worker_loss,
             "at_exit": self._cf_at_exit,
             "kill_on_cancel": self._cf_kill_on_cancel,
-            "room": self._cf_make_room(),
-            "hire_ahead": hire_ahead,
+            "room": self._cf_make_limiter(),
+            "prestart": prestart,
             "logs": logs,
             "name": "process pool",
             "hint": self._cf_hint,
         }
         if sys.platform == "linux" and fast:
             from corefutures_pools.workers.shared_queue.descriptor_channel import (
-                DescriptorRoute,  # here for start-up time only
+                PoolDescriptorChannel,  # here for start-up time only
             )
-            from corefutures_pools.workers.shared_queue.pool import TicketPool  # here for start-up time only
+            from corefutures_pools.workers.shared_queue.pool import SharedQueuePool  # here for start-up time only
 
-            return TicketPool(make_route=DescriptorRoute, **options)
-        from corefutures_pools.workers.pipes.pool import PairPool  # here for start-up time only
+            return SharedQueuePool(make_route=PoolDescriptorChannel, **options)
+        from corefutures_pools.workers.pipes.pool import PipePool  # here for start-up time only
         from corefutures_pools.workers.transport import connection_pair  # here for start-up time only
 
-        return PairPool(make_pair=connection_pair, **options)
+        return PipePool(make_pair=connection_pair, **options)
 
     @property
     def _cf_forks(self) -> bool:
@@ -344,11 +344,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
     def _cf_start_over(self) -> None:
         # Not in a worker: calls that submit calls would make processes without end.
-        is_worker = self._cf_recruiter.starter == threading.get_ident()
+        is_worker = self._cf_launcher.starter == threading.get_ident()
         self._processes = {}
         super()._cf_start_over()
         if is_worker:
-            self._cf_pool.break_(_OWN_WORKER, None)
+            self._cf_pool.mark_broken(_OWN_WORKER, None)
 
 
 def _checked_size(max_workers: int | None) -> int:

@@ -1,4 +1,4 @@
-"""How a worker process starts, ends, and is noticed: `ProcessRecruiter` and `ProcessWorker`.
+"""How a worker process starts, ends, and is noticed: `ProcessLauncher` and `ProcessWorker`.
 
 Touches `multiprocessing`. Guarantees: a worker inherits its own ends and no sibling's; its end is seen even if
 a process that it left behind holds its pipes.
@@ -29,7 +29,7 @@ from corefutures_pools.exceptions import add_note
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels
 from corefutures_pools.workers.transport import threads_are_replaced
-from corefutures_pools.workers.worker_loop import TicketEnds
+from corefutures_pools.workers.worker_loop import SharedQueueEnds
 from corefutures_process import _worker_process
 from corefutures_process._inner_threads import LimitedStart
 from corefutures_process._lines import open_line, travelling
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from corefutures_pools.inspection.stacks import Frame
-    from corefutures_pools.workers.logging.receiver import LogCollector
+    from corefutures_pools.workers.logging.receiver import LogReceiver
     from corefutures_process._lines import Line
 
 
@@ -75,7 +75,7 @@ for name in {{!r}}:
 """
 
 
-class ProcessRecruiter:
+class ProcessLauncher:
     """Starts the workers of one executor, which alone refers to it.
 
     Args:
@@ -100,7 +100,7 @@ class ProcessRecruiter:
         limit: int | None,
         serializer: str,
         inner_threads: int | None = None,
-        logs: LogCollector | None = None,
+        logs: LogReceiver | None = None,
         kill_tree: bool = False,
         hint: str = "",
     ) -> None:
@@ -127,7 +127,7 @@ class ProcessRecruiter:
         """
         if self._context.get_start_method() == "fork":
             check_fork("a process pool with the start method 'fork'")
-        if isinstance(ends, TicketEnds):
+        if isinstance(ends, SharedQueueEnds):
             ends = _TravellingEnds(*ends)
         line = open_line()
         try:
@@ -310,7 +310,7 @@ class _Initializer:
         return pickle.loads, (_worker_process.make_encoder(self._serializer, spool=False).in_band(self._call),)
 
 
-class _TravellingEnds(TicketEnds):
+class _TravellingEnds(SharedQueueEnds):
     """Ends whose descriptors go along with the process that is being started."""
 
     __slots__ = ()

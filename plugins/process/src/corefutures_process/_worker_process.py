@@ -15,7 +15,7 @@ import sys
 from corefutures_pools.blocking import system
 from corefutures_pools.descriptors import lifted, take_standard_for_good
 from corefutures_pools.workers.serialization import Encoder
-from corefutures_pools.workers.worker_loop import TicketEnds, interrupts, serve_tickets
+from corefutures_pools.workers.worker_loop import SharedQueueEnds, interrupts, serve_shared_queue
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -41,7 +41,7 @@ def serve(
     """Serves a pool until it ends or `limit` calls were run; the target of the worker's `Process`.
 
     Args:
-        ends: The pool's `TicketEnds`, or the `Connection` of a pair.
+        ends: The pool's `SharedQueueEnds`, or the `Connection` of a pair.
         initializer: Called first, with `initargs`.
         initargs: Its arguments.
         limit: How many calls to run at most, or None.
@@ -100,9 +100,9 @@ def _write_stack_on_signal(line: int) -> None:
     os.register_at_fork(after_in_child=let_go)
 
 
-def take_ends(*values: Any) -> TicketEnds:
+def take_ends(*values: Any) -> SharedQueueEnds:
     """Returns the ends that came along with this process; they arrive as `reduction.DupFd`."""
-    ends = TicketEnds(*values)
+    ends = SharedQueueEnds(*values)
     return ends._replace(
         tickets=lifted(ends.tickets.detach()),
         frames=lifted(ends.frames.detach()),
@@ -132,7 +132,9 @@ def _reducers() -> list[Mapping[type, Callable[[Any], Any]]]:
     return [copyreg.dispatch_table, ForkingPickler._extra_reducers]  # type: ignore[attr-defined]
 
 
-def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None) -> None:
+def _serve_tickets(
+    ends: SharedQueueEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
+) -> None:
     if sys.platform != "linux":
         raise OSError("only Linux has tickets")
     import mmap
@@ -144,10 +146,10 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
     from corefutures_pools.workers.shared_queue.descriptor_channel import (
-        DescriptorCourier,  # here for start-up time only
+        WorkerDescriptorChannel,  # here for start-up time only
     )
 
-    courier = DescriptorCourier(ends.parcels)
+    courier = WorkerDescriptorChannel(ends.parcels)
     forked: list[bool] = []
 
     def let_go() -> None:
@@ -160,7 +162,7 @@ def _serve_tickets(ends: TicketEnds, encode: Encoder, prepare: Callable[[], obje
 
     os.register_at_fork(after_in_child=let_go)
     try:
-        serve_tickets(
+        serve_shared_queue(
             tickets=ends.tickets,
             frames=ends.frames,
             arena=arena,
@@ -198,7 +200,7 @@ def _serve_pair(
     import threading
     from multiprocessing import parent_process
 
-    from corefutures_pools.workers.pipes.worker import serve_pair
+    from corefutures_pools.workers.pipes.worker import serve_pipe
     from corefutures_pools.workers.transport import start_native_thread, wait_natively, worker_end
 
     parent = parent_process()
@@ -224,7 +226,7 @@ def _serve_pair(
 
     number, worker = system.getppid(), threading.get_ident()
     start_native_thread(lambda: attend(number, worker), "attendant")
-    serve_pair(connection=worker_end(connection), encode=encode, prepare=prepare, limit=limit)
+    serve_pipe(connection=worker_end(connection), encode=encode, prepare=prepare, limit=limit)
 
 
 def _stack_of(thread: int) -> bytes:

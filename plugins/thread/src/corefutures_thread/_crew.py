@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from corefutures_pools.admission import Room
+    from corefutures_pools.admission import PendingLimiter
     from corefutures_pools.future import PoolFuture
-    from corefutures_pools.helping import Host
+    from corefutures_pools.helping import WorkerThread
     from corefutures_pools.inspection.snapshots import CallSnapshot, Snapshot
     from corefutures_pools.inspection.stacks import Frame
     from corefutures_pools.stats import Stats
@@ -97,7 +97,7 @@ class Crew:
 
     __slots__ = (
         "__weakref__", "_ending", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
-        "broken_error", "calls", "closed", "hosts", "idle", "max_workers", "owner", "refusal", "room",
+        "broken_error", "calls", "closed", "current_workers", "idle", "max_workers", "owner", "refusal", "room",
         "staffed", "threads",
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ class Crew:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         broken_error: type[Exception],
-        room: Room | None = None,
+        room: PendingLimiter | None = None,
     ) -> None:
         self.max_workers = max_workers
         self._name_prefix = name_prefix
@@ -126,7 +126,7 @@ class Crew:
         # would wait for a worker that nobody wakes.
         self._wake = map(call, iter(self.idle.pop, None)).__next__
         self.threads: dict[threading.Thread, int] = {}  # worker → the thread that started it
-        self.hosts: dict[int, Host] = {}  # worker's ident → the calls it is busy with
+        self.current_workers: dict[int, WorkerThread] = {}  # worker's ident → the calls it is busy with
         self.closed = False
         self.staffed = False  # all workers that there may be have begun, and it is not closed
         self.refusal: Exception | None = None  # what submitters are told once it is closed
@@ -172,11 +172,11 @@ class Crew:
             # Alive, it was interrupted while it waited for the thread to run. But what a signal handler raises may be
             # taken by `threading` for a failed start: the thread, if it had got no further, dies when it has begun.
             #
-            # 1. We forget it, then look whether it is in `hosts`.
-            # 2. A worker enters itself into `hosts`, then among the threads, if it is not there (`enlist`).
+            # 1. We forget it, then look whether it is in `current_workers`.
+            # 2. A worker enters itself into `current_workers`, then among the threads, if it is not there (`enlist`).
             if isinstance(exc, Exception) or not thread.is_alive():
                 self.threads.pop(thread, None)
-                if thread.ident in self.hosts:
+                if thread.ident in self.current_workers:
                     self.threads.setdefault(thread, starter)
             if not isinstance(exc, Exception):
                 raise
@@ -188,7 +188,7 @@ class Crew:
     def enlist(self, thread: threading.Thread) -> None:
         """Has a worker counted that runs although its start was interrupted: for workers, when they begin."""
         self.threads.setdefault(thread, _thread.get_ident())
-        self.staffed = len(self.hosts) >= self.max_workers
+        self.staffed = len(self.current_workers) >= self.max_workers
         if self.closed:
             self.staffed = False
 
@@ -286,11 +286,11 @@ class Crew:
 
     def employs_current_thread(self) -> bool:
         """Returns whether this is called by one of the workers."""
-        return _thread.get_ident() in self.hosts
+        return _thread.get_ident() in self.current_workers
 
     def dismiss(self, ident: int) -> None:
         """Forgets a worker that leaves, but not what it did."""
-        host = self.hosts.pop(ident, None)
+        host = self.current_workers.pop(ident, None)
         if host is not None:
             self.record(host.finished, host.failed, host.cancelled)
 
@@ -331,7 +331,7 @@ class Crew:
                 waiting += 1
             else:
                 counts["cancelled"] += 1
-        for host in list(self.hosts.values()):
+        for host in list(self.current_workers.values()):
             running += sum(call._state == RUNNING for call in list(host.calls))
             counts["finished"] += host.finished
             counts["failed"] += host.failed
@@ -360,7 +360,7 @@ class Crew:
             ident = thread.ident
             if ident is not None and not thread.is_alive():
                 continue
-            host = None if ident is None else self.hosts.get(ident)
+            host = None if ident is None else self.current_workers.get(ident)
             stack = () if ident is None else stacks.get(ident, ())
             calls = () if host is None else self._calls_of(host, stacks)
             running += len(calls)
@@ -380,7 +380,7 @@ class Crew:
         names = first_names(waiting, _name_of_waiting)
         return Snapshot(name, state, self.max_workers, tuple(workers), running, len(waiting), names)
 
-    def _calls_of(self, host: Host, stacks: dict[int, list[Frame]]) -> tuple[CallSnapshot, ...]:
+    def _calls_of(self, host: WorkerThread, stacks: dict[int, list[Frame]]) -> tuple[CallSnapshot, ...]:
         from corefutures_pools.inspection.snapshots import CallSnapshot, since_when  # here for start-up time only
 
         futures, since = list(host.calls), host.running_since()
@@ -414,7 +414,7 @@ class Crew:
                     time.sleep(0.001)
 
     def _running_calls(self) -> str:
-        names = [name for host in list(self.hosts.values()) for name in call_names(host)]
+        names = [name for host in list(self.current_workers.values()) for name in call_names(host)]
         return ", ".join(names) or "nothing"
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from corefutures.backend import Future
     from corefutures_pools.future import PoolFuture
     from corefutures_pools.inspection.snapshots import Snapshot
-    from corefutures_pools.instrumentation import audience
+    from corefutures_pools.instrumentation import instrumentation
     from corefutures_pools.options import AtExit, ContextOption, WhenFull
     from corefutures_pools.stats import Stats
     from corefutures_thread._crew import Crew
@@ -140,7 +140,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         if at_exit == "kill":
             raise unsupported(self, "kill its threads at exit")
         self._cf_copies_context = context is not None
-        self._cf_room_options = (max_pending, when_full)
+        self._cf_limiter_options = (max_pending, when_full)
         self._cf_is_special = context is not None or max_pending is not None
         self._cf_at_exit = at_exit
         self._max_workers = max_workers
@@ -152,11 +152,11 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             self._cf_crew.close(RuntimeError(AFTER_EXIT))
         _submit.is_recoded()
         _pools.pools.add(self)
-        from corefutures_pools.lifecycle import enroll  # here for start-up time only
+        from corefutures_pools.inspection.registration import register_pool  # here for start-up time only
 
-        enroll(self)
-        if audience.present:
-            audience.executor_created(self)
+        register_pool(self)
+        if instrumentation.present:
+            instrumentation.executor_created(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Has `fn(*args, **kwargs)` run in one of the threads.
@@ -189,8 +189,8 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         try:
             if self._cf_is_special and self._cf_has_run_here(future, crew):
                 return future
-            if audience.present:
-                audience.watch(self, fn, future)
+            if instrumentation.present:
+                instrumentation.track_call(self, fn, future)
             crew.calls.append(future)
             if crew.idle or not crew.staffed:
                 crew.staff()
@@ -220,8 +220,8 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         check_flag("cancel_futures", cancel_futures)
         check_seconds("timeout", timeout, least=0)
         crew = self._cf_crew
-        if audience.present:
-            audience.executor_shut_down(self)
+        if instrumentation.present:
+            instrumentation.executor_shut_down(self)
         try:
             crew.close(RuntimeError("cannot schedule new futures after shutdown"))
             try:
@@ -240,7 +240,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         self._cf_ask_all()
 
     def _cf_ask_all(self) -> None:
-        for host in list(self._cf_crew.hosts.values()):
+        for host in list(self._cf_crew.current_workers.values()):
             for future in list(host.calls):
                 future._cf_cancel_requested = True
 
@@ -266,9 +266,9 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where and which wait: see `PoolExecutor.snapshot`. Threads tell at once."""
         check_seconds("timeout", timeout)
-        from corefutures_pools.instrumentation import origin_of  # here for start-up time only
+        from corefutures_pools.instrumentation import executor_info  # here for start-up time only
 
-        return self._cf_crew.snapshot(origin_of(self).name)
+        return self._cf_crew.snapshot(executor_info(self).name)
 
     def _cf_has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
         """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
@@ -278,14 +278,14 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             future._cf_fn, future._cf_args = self._cf_take_context().run, (future._cf_fn, *future._cf_args)
         if crew.room is None:
             return False
-        from corefutures_pools.admission import Place  # here for start-up time only
+        from corefutures_pools.admission import Permit  # here for start-up time only
 
-        place = Place(crew.room)
+        place = Permit(crew.room)
         future._cf_on_departure = place.leave
         if place.take(crew.employs_current_thread()):
             return False
-        if audience.present:
-            audience.watch(self, submitted, future)
+        if instrumentation.present:
+            instrumentation.track_call(self, submitted, future)
         call = future._cf_begin()
         assert call is not None
         fn, args, kwargs = call
@@ -315,7 +315,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             self._initializer,
             self._initargs,
             self.BROKEN,
-            self._cf_make_room(),
+            self._cf_make_limiter(),
         )
         crew.owner = weakref.ref(self)
         # A pool that is dropped without a shutdown runs the calls it has, and ends.
@@ -335,7 +335,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         """In a forked child (E11): the calls stay with the parent, the pool gets new workers."""
         crew = self._cf_crew
         inherited = crew.waiting_calls()
-        for host in crew.hosts.values():
+        for host in crew.current_workers.values():
             inherited += host.calls
             if host.taking is not None:
                 inherited.append(host.taking)
@@ -365,9 +365,9 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         if not isinstance(queue, Queue) or isinstance(queue, LifoQueue | PriorityQueue) or places <= 0:
             raise AttributeError("calls start in the order submitted here, in no other queue than the pool's own")
         warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
-        from corefutures_pools.admission import make_room  # here for start-up time only
+        from corefutures_pools.admission import make_limiter  # here for start-up time only
 
-        self._cf_crew.room = make_room(places, "block")
+        self._cf_crew.room = make_limiter(places, "block")
         self._cf_is_special = True
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -394,9 +394,9 @@ def _taker(context: ContextOption) -> Callable[[], Any]:
     from corefutures_pools.context import check_context  # here for start-up time only
 
     carried = check_context(context)
-    from corefutures_pools.context import Variables  # here for start-up time only
+    from corefutures_pools.context import ContextVariables  # here for start-up time only
 
-    return carried.context if isinstance(carried, Variables) else copy_context
+    return carried.context if isinstance(carried, ContextVariables) else copy_context
 
 
 def _take_steps() -> None:

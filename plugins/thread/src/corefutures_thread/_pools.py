@@ -9,7 +9,7 @@ import os
 
 from corefutures_pools.foreign_code import for_each
 from corefutures_pools.future import PoolFuture
-from corefutures_pools.instrumentation import audience
+from corefutures_pools.instrumentation import instrumentation
 from corefutures_pools.lifecycle import Living
 from corefutures_thread import _pool
 from corefutures_thread._crew import Crew
@@ -43,7 +43,7 @@ def _continue_all_in_child() -> None:
     for_each(lambda pool: pool._cf_continue_in_child(), pools.all())
 
 
-for name, needed in {"Crew": Crew, "PoolFuture": PoolFuture, "audience": audience}.items():
+for name, needed in {"Crew": Crew, "PoolFuture": PoolFuture, "instrumentation": instrumentation}.items():
     setattr(_pool, name, needed)
 _pool.steps.append(_close_all)
 if hasattr(os, "register_at_fork"):

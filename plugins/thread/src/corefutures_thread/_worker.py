@@ -12,12 +12,12 @@ import threading
 from functools import partial
 from sys import getrefcount
 
-from corefutures_pools.blocking import clock, hosts, spin_until
+from corefutures_pools.blocking import clock, current_workers, spin_until
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.foreign_code import log_failure
 from corefutures_pools.future import FINISHED, PENDING, RUNNING
-from corefutures_pools.helping import Host, runners
-from corefutures_pools.instrumentation import audience
+from corefutures_pools.helping import WorkerThread, call_frames
+from corefutures_pools.instrumentation import instrumentation
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -43,8 +43,10 @@ _ALONE = _count_alone()
 def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
     """The life of a worker: initialises, then runs calls until the crew is closed."""
     current: list[PoolFuture[Any]] = []  # the one that it is busy with, and those that this runs in place
-    host: Host = Host(current, crew.claim, lambda call: _run_in_place(host, call), crew.hosts.values)
-    crew.hosts[_thread.get_ident()] = hosts[_thread.get_ident()] = host
+    host: WorkerThread = WorkerThread(
+        current, crew.claim, lambda call: _run_in_place(host, call), crew.current_workers.values
+    )
+    crew.current_workers[_thread.get_ident()] = current_workers[_thread.get_ident()] = host
     crew.enlist(threading.current_thread())
     try:
         if initializer is not None:
@@ -56,22 +58,22 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
                 return
         del initializer, initargs
         host.runs_calls = True
-        if audience.present:
-            audience.worker_started(crew.owner(), threading.current_thread().name)
+        if instrumentation.present:
+            instrumentation.worker_started(crew.owner(), threading.current_thread().name)
         _run_calls(crew, host)
     except BaseException as exc:
         log_failure(LOGGER, "Exception in worker", level=logging.CRITICAL)
-        audience.worker_lost(crew.owner(), threading.current_thread().name, exc)
+        instrumentation.worker_lost(crew.owner(), threading.current_thread().name, exc)
         crew.fail("A worker thread died of an unexpected error", exc)
         for future in current:
             if not future._cf_abandon(crew.refuse()):
                 future._cf_announce_in_worker()  # it had ended, but perhaps nobody was told
     finally:
         crew.dismiss(_thread.get_ident())
-        hosts.pop(_thread.get_ident(), None)
+        current_workers.pop(_thread.get_ident(), None)
 
 
-def _run_calls(crew: Crew, host: Host) -> None:
+def _run_calls(crew: Crew, host: WorkerThread) -> None:
     calls, current = crew.calls, host.calls
     # Takes the oldest call out of `calls` into `current`, in one step of the interpreter: no fork (E11), no
     # error of ours (E8) can come when it is in neither. Raises IndexError if there is none.
@@ -177,7 +179,7 @@ def _run_calls(crew: Crew, host: Host) -> None:
         current.clear()
 
 
-def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
+def _run_in_place(host: WorkerThread, future: PoolFuture[Any]) -> None:
     """Runs a call, entered into `host.calls` already, while another one waits for it in this thread."""
     result = error = None
     call = future._cf_begin()
@@ -205,7 +207,7 @@ def _run_in_place(host: Host, future: PoolFuture[Any]) -> None:
         host.calls.pop()  # only now: a child that is forked before it fails what it finds there
 
 
-runners.update((_run_calls.__code__, _run_in_place.__code__))
+call_frames.update((_run_calls.__code__, _run_in_place.__code__))
 
 
 def _leave(idle: Any, turnstile: Any, wake: Any) -> bool:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from corefutures._blocking import clock, system
 from corefutures._exceptions import UnsupportedError
+from corefutures._instrumentation import executors
 from corefutures._options import check_count, check_seconds, shown
-from corefutures_pools.lifecycle import executors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -84,7 +84,7 @@ def chunked_map(
     chunksize: int | str,
     buffersize: int | None,
     workers: int,
-    pace: Pace,
+    pace: CostModel,
     remote_traceback: Callable[[str], BaseException],
 ) -> ResultIterator[_T]:
     """Returns the results of `fn` over the items, of which `chunksize` at a time make a call.
@@ -152,7 +152,7 @@ def _measured(
     submit_chunk: Callable[[list[Any]], Future[Any]], items: list[Any], workers: int, known: float | None
 ) -> Iterator[Future[Any]]:
     """Submits all items: a few one by one, then chunks as large as what was measured until then says."""
-    meter = _Meter(known)
+    meter = _ChunkSizer(known)
     probes = workers if meter.blank else 0
     unmeasured = -(-len(items) // (_UNMEASURED * workers))
     position = 0
@@ -174,7 +174,7 @@ def _growing(
     submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], known: float | None
 ) -> Iterator[Future[Any]]:
     """The same where the end of the input is not known, and results are taken in between."""
-    meter = _Meter(known)
+    meter = _ChunkSizer(known)
     size = 1 if meter.blank else meter.size(1)
     while chunk := list(islice(items, size)):
         future = submit_chunk(chunk)
@@ -183,7 +183,7 @@ def _growing(
         size = min(meter.size(1), 2 * size)
 
 
-class Pace:
+class CostModel:
     """What an item takes of each function, as measured last; one for each executor.
 
     Thread safety: a measurement may be lost to another.
@@ -207,7 +207,7 @@ class Pace:
             return None
 
 
-class _Meter:
+class _ChunkSizer:
     """Says how many items are worth a chunk, as far as is known, and learns from the chunks that end."""
 
     def __init__(self, known: float | None) -> None:

@@ -46,15 +46,17 @@ class IsolatedExecutor(PoolExecutor):
 
     def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
-        from corefutures._instrumentation import audience  # here for start-up time only, as is the other one
-        from corefutures_pools.lifecycle import enroll  # here for start-up time only, as is the other one
-        from corefutures_pools.workers.chunking import Pace
+        from corefutures._instrumentation import instrumentation  # here for start-up time only, as is the other one
+        from corefutures_pools.inspection.registration import (
+            register_pool,  # here for start-up time only, as is the other one
+        )
+        from corefutures_pools.workers.chunking import CostModel
 
-        self._cf_pace = Pace()
+        self._cf_pace = CostModel()
         self._cf_renew_pool()
-        enroll(self)
-        if audience.present:
-            audience.executor_created(self)
+        register_pool(self)
+        if instrumentation.present:
+            instrumentation.executor_created(self)
 
     def _cf_renew_pool(self) -> None:
         self._cf_pool = self._cf_make_pool()
@@ -117,10 +119,10 @@ class IsolatedExecutor(PoolExecutor):
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where, since when and at which line, and which wait: see `PoolExecutor.snapshot`."""
-        from corefutures._instrumentation import origin_of  # here for start-up time only
+        from corefutures._instrumentation import executor_info  # here for start-up time only
 
         check_seconds("timeout", timeout)
-        return self._cf_pool.snapshot(origin_of(self).name, timeout)
+        return self._cf_pool.snapshot(executor_info(self).name, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Takes no more calls and ends the workers once the calls it has are done.
@@ -141,10 +143,10 @@ class IsolatedExecutor(PoolExecutor):
         check_flag("wait", wait)
         check_flag("cancel_futures", cancel_futures)
         check_seconds("timeout", timeout, least=0)
-        from corefutures._instrumentation import audience  # here for start-up time only
+        from corefutures._instrumentation import instrumentation  # here for start-up time only
 
-        if audience.present:
-            audience.executor_shut_down(self)
+        if instrumentation.present:
+            instrumentation.executor_shut_down(self)
         try:
             self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)
         except KeyboardInterrupt:

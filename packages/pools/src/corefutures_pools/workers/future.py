@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from corefutures_pools.workers.pool import Pool
-    from corefutures_pools.workers.serialization import Parcel
+    from corefutures_pools.workers.serialization import Payload
 
     _T = TypeVar("_T")
 
@@ -38,7 +38,7 @@ class CallFuture(Future["_T"]):
     Thread safety: as `Future`.
     """
 
-    def __init__(self, pool: Pool | None = None, body: bytes | Parcel | None = None) -> None:
+    def __init__(self, pool: Pool | None = None, body: bytes | Payload | None = None) -> None:
         """Makes a pending future for a call of `pool`."""
         self._cf_lock = Lock()
         self._pool = pool
@@ -49,10 +49,10 @@ class CallFuture(Future["_T"]):
     _sent: bool = False
     _postponed: bool = False  # our thread is to make its ticket
     _number: int = 0
-    _body: bytes | Parcel | None = None
+    _body: bytes | Payload | None = None
     _pool: Pool | None = None
     _kept: Any = None  # function and arguments, as long as what they hold may be needed
-    _ended_for: Any = None  # a `Sitter`: what its thread ends others tell of, for it must not run their callbacks
+    _ended_for: Any = None  # a `LeaderTerm`: what its thread ends others tell of, for it must not run their callbacks
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
     def cancel(self) -> bool:

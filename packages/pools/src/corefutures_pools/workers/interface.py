@@ -1,6 +1,6 @@
 """What a backend adds to the shared machinery: how a worker starts, how it ends, how that is noticed.
 
-Touches nothing. `Recruiter` and `Worker` are all that the pools know of a backend.
+Touches nothing. `WorkerLauncher` and `Worker` are all that the pools know of a backend.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Worker(Protocol):
         ...
 
 
-class Recruiter(Protocol):
+class WorkerLauncher(Protocol):
     """Starts workers; one for each pool."""
 
     def recruit(self, ends: Any) -> Worker:
@@ -96,7 +96,7 @@ class Recruiter(Protocol):
         ...
 
 
-class Route(Protocol):
+class PayloadChannel(Protocol):
     """The caller's end of what carries parcels between the pool and one worker."""
 
     @property

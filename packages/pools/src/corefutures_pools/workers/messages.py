@@ -20,28 +20,28 @@ TICKET: Final = Struct("=QII")
 
 #: In place of a call's number: the worker that reads it ends.
 STOP: Final = 0
-#: Or-ed to the number of a roll call: the worker that reads it answers PRESENT with that number.
-ROLL_CALL: Final = 1 << 63
-#: In place of a body's size: the body is a parcel, to be asked for with WANTED.
+#: Or-ed to the number of a roll call: the worker that reads it answers PONG with that number.
+PING: Final = 1 << 63
+#: In place of a body's size: the body is a parcel, to be asked for with FETCH_PAYLOAD.
 PARCEL_SIZE: Final = 0xFFFF_FFFF
 
 # A frame from a worker: the size of its body, its kind, the number of the call it is about.
 FRAME: Final = Struct("=QBQ")
 
 READY: Final = 0  # the initializer has run; the worker takes calls from now on
-VALUE: Final = 1  # body: the pickled result
-VALUE_PARCEL: Final = 2  # the result came, or comes, as a parcel
+RESULT_PICKLE: Final = 1  # body: the pickled result
+RESULT_PAYLOAD: Final = 2  # the result came, or comes, as a parcel
 ERROR: Final = 3  # body: see `payload.pack_error`
-WANTED: Final = 4  # the worker has claimed the call and asks for its parcel
-PRESENT: Final = 5  # the answer to a roll call
-LEAVING: Final = 6  # the worker's last word: it holds no call and takes no more
-UNFIT: Final = 7  # the initializer failed; body as for ERROR; the worker ends
-PLAIN: Final = 8  # body: see `plain.plain_result`
-BEGUN: Final = 9  # a worker begins with an observed call; body: MOMENT
-ENDED: Final = 10  # it has done so; body: MOMENT
+FETCH_PAYLOAD: Final = 4  # the worker has claimed the call and asks for its parcel
+PONG: Final = 5  # the answer to a roll call
+EXITING: Final = 6  # the worker's last word: it holds no call and takes no more
+INIT_FAILED: Final = 7  # the initializer failed; body as for ERROR; the worker ends
+RESULT_MARSHAL: Final = 8  # body: see `plain.plain_result`
+CALL_STARTED: Final = 9  # a worker begins with an observed call; body: MOMENT
+CALL_FINISHED: Final = 10  # it has done so; body: MOMENT
 FAILED: Final = 11  # the worker could not start, or go on; body as for ERROR; it ends
 
-#: Or-ed to the number of a call that is observed: its worker sends BEGUN and ENDED.
+#: Or-ed to the number of a call that is observed: its worker sends CALL_STARTED and CALL_FINISHED.
 OBSERVED: Final = 1 << 62
 #: When something happened, by `time.perf_counter`, which all processes of a machine share; the size of the result.
 MOMENT: Final = Struct("=dQ")
@@ -49,18 +49,19 @@ MOMENT: Final = Struct("=dQ")
 #: Bytes: no body is larger. What is, came from somebody else's writing to our descriptors.
 LARGEST: Final = 1 << 30
 _SIZES: Final = {
-    READY: 0, VALUE_PARCEL: 0, WANTED: 0, PRESENT: 0, LEAVING: 0, BEGUN: MOMENT.size, ENDED: MOMENT.size,
+    READY: 0, RESULT_PAYLOAD: 0, FETCH_PAYLOAD: 0, PONG: 0, EXITING: 0,
+    CALL_STARTED: MOMENT.size, CALL_FINISHED: MOMENT.size,
 }  # fmt: skip
-_ABOUT_CALLS: Final = {VALUE, VALUE_PARCEL, ERROR, WANTED, PLAIN, BEGUN, ENDED}
-_ABOUT_STARTS: Final = {READY, UNFIT, FAILED}
+_ABOUT_CALLS: Final = {RESULT_PICKLE, RESULT_PAYLOAD, ERROR, FETCH_PAYLOAD, RESULT_MARSHAL, CALL_STARTED, CALL_FINISHED}
+_ABOUT_STARTS: Final = {READY, INIT_FAILED, FAILED}
 
 
-class Nonsense(Exception):
+class MalformedFrame(Exception):
     """A worker said what no worker says: a call, or what it uses, writes to descriptors that are not its own."""
 
 
 def check_head(size: int, kind: int, number: int, *, ready: bool, calls: int) -> None:
-    """Raises Nonsense unless a worker may send a frame with this head; PRESENT is checked by who called the roll.
+    """Raises MalformedFrame unless a worker may send a frame with this head; PONG is checked by who called the roll.
 
     Args:
         size: Of its body.
@@ -75,9 +76,9 @@ def check_head(size: int, kind: int, number: int, *, ready: bool, calls: int) ->
     elif kind in _ABOUT_STARTS:
         right = number == 0 and (kind == FAILED or not ready)
     else:
-        right = kind == PRESENT or (kind == LEAVING and number == 0)
+        right = kind == PONG or (kind == EXITING and number == 0)
     if not (right and right_size):
-        raise Nonsense(f"a frame of kind {kind}, about {number}, with {size} bytes")
+        raise MalformedFrame(f"a frame of kind {kind}, about {number}, with {size} bytes")
 
 
 #: Or-ed to the kind of a result where one call at a time is sent: the worker takes no more.

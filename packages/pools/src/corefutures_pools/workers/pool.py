@@ -30,12 +30,12 @@ from corefutures._exceptions import (
 )
 from corefutures._foreign_code import class_name, comes_again, for_each
 from corefutures._future import Future
-from corefutures._instrumentation import audience
+from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import standard_taken
 from corefutures_pools.lifecycle import Living
 from corefutures_pools.workers import exit_steps as exiting
 from corefutures_pools.workers.future import CallFuture, check_call
-from corefutures_pools.workers.messages import BEGUN, MOMENT, OBSERVED
+from corefutures_pools.workers.messages import CALL_STARTED, MOMENT, OBSERVED
 from corefutures_pools.workers.serialization import Kept, split_error
 from corefutures_pools.workers.time_limits import PAUSE, Limits, kill
 
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures_pools.admission import Place, Room
+    from corefutures_pools.admission import PendingLimiter, Permit
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.stats import Stats
-    from corefutures_pools.workers.interface import Recruiter, Worker
-    from corefutures_pools.workers.logging.receiver import LogCollector
+    from corefutures_pools.workers.interface import Worker, WorkerLauncher
+    from corefutures_pools.workers.logging.receiver import LogReceiver
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.snapshot import Occupation
 
@@ -87,7 +87,7 @@ class Pool(ABC):
 
     Args:
         size: How many workers at most.
-        recruiter: Starts workers; referred to weakly. When it goes, the pool takes no more calls, finishes those it
+        launcher: Starts workers; referred to weakly. When it goes, the pool takes no more calls, finishes those it
             has, and ends.
         decode: Makes an object of a body.
         encode: Makes a body of an object.
@@ -98,7 +98,7 @@ class Pool(ABC):
         kill_on_cancel: Whether cancelling a call that runs kills its worker.
         room: Where calls are admitted, if the number of those that wait is limited.
         logs: What reads the workers' logs, if they are forwarded.
-        hire_ahead: Whether all workers start before the first thread of ours does, as fork needs it.
+        prestart: Whether all workers start before the first thread of ours does, as fork needs it.
         name: How errors call the pool.
 
     Thread safety: every public method may be called from any thread, signal handler or finaliser.
@@ -114,7 +114,7 @@ class Pool(ABC):
         self,
         *,
         size: int,
-        recruiter: Recruiter,
+        launcher: WorkerLauncher,
         encode: Encoder,
         decode: Callable[[Any], Any],
         broken: type[BrokenExecutor],
@@ -122,9 +122,9 @@ class Pool(ABC):
         on_loss: str = BREAK,
         at_exit: str = "wait",
         kill_on_cancel: bool = False,
-        room: Room | None = None,
-        logs: LogCollector | None = None,
-        hire_ahead: bool = False,
+        room: PendingLimiter | None = None,
+        logs: LogReceiver | None = None,
+        prestart: bool = False,
         name: str = "process pool",
         hint: str = "",
     ) -> None:
@@ -146,8 +146,8 @@ class Pool(ABC):
         self._broken_type = broken
         self._remote_traceback = remote_traceback
         self._on_loss = on_loss
-        self._hire_ahead = hire_ahead
-        self._recruiter = weakref.ref(recruiter, _retire_later(self))
+        self._hire_ahead = prestart
+        self._launcher = weakref.ref(launcher, _retire_later(self))
         # Returns the executor, an `IsolatedExecutor`, as long as there is one.
         self.owner: Callable[[], Any] = lambda: None
 
@@ -187,7 +187,7 @@ class Pool(ABC):
     # ── taking calls ─────────────────────────────────────────────────────────────────────────────────────
 
     def submit(
-        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place | None = None
+        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Permit | None = None
     ) -> CallFuture[Any]:
         """Takes a call. What can't be serialised fails its own future (E4).
 
@@ -230,8 +230,8 @@ class Pool(ABC):
             if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = place.leave
             self._numbered = number = next(self._numbers)
-            if audience.present and (owner := self.owner()) is not None:
-                audience.watch(owner, fn, future, len(body))
+            if instrumentation.present and (owner := self.owner()) is not None:
+                instrumentation.track_call(owner, fn, future, len(body))
                 if future._cf_observed is not None:
                     number |= OBSERVED
             future._number = number
@@ -247,7 +247,7 @@ class Pool(ABC):
                 self.lock.release()
             if refused:
                 self.check_open()
-            if len(self._crew) < self.size and self._short_of_workers():
+            if len(self._crew) < self.size and self._needs_worker():
                 self._hire()
             self._dispatch(future)
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
@@ -257,10 +257,10 @@ class Pool(ABC):
 
     def _submit_in_place(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Takes a call if there is room, or once there is."""
-        from corefutures_pools.admission import Place  # here for start-up time only
+        from corefutures_pools.admission import Permit  # here for start-up time only
 
         assert self._room is not None
-        place = Place(self._room)
+        place = Permit(self._room)
         try:
             own = self._is_ours(threading.current_thread())
             if not place.take(own) and (place.runs_caller or not own):
@@ -283,13 +283,13 @@ class Pool(ABC):
             return number
         return int(repr(self._numbers)[len("count(") : -1])  # looked at, and not taken
 
-    def _fail_at_once(self, fn: Any, error: BaseException, place: Place | None) -> CallFuture[Any]:
+    def _fail_at_once(self, fn: Any, error: BaseException, place: Permit | None) -> CallFuture[Any]:
         """Returns the future of a call that can't be serialised."""
         failed: CallFuture[Any] = CallFuture()
         if place is not None:
             failed._cf_on_departure = place.leave
-        if audience.present and (owner := self.owner()) is not None:
-            audience.watch(owner, fn, failed)
+        if instrumentation.present and (owner := self.owner()) is not None:
+            instrumentation.track_call(owner, fn, failed)
         self.count("unnumbered", "failed")
         failed._cf_settle(None, error)
         return failed
@@ -297,8 +297,8 @@ class Pool(ABC):
     def _run_here(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Runs a call in the thread that submits it, because nothing more may wait."""
         future: CallFuture[Any] = CallFuture()
-        if audience.present and (owner := self.owner()) is not None:
-            audience.watch(owner, fn, future)
+        if instrumentation.present and (owner := self.owner()) is not None:
+            instrumentation.track_call(owner, fn, future)
             future._cf_observed.begin(threading.current_thread().name)
         try:
             result, error = fn(*args, **kwargs), None
@@ -442,7 +442,7 @@ class Pool(ABC):
         """Asks the worker that runs the call to stop it; returns False if none is known to run it."""
 
     @abstractmethod
-    def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+    def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         """Kills the worker that runs the call, which fails with `verdict`; returns False if none was found."""
 
     def stats(self) -> Stats:
@@ -517,7 +517,7 @@ class Pool(ABC):
         """Starts the first thread of ours; called once, after `_open`."""
 
     @abstractmethod
-    def _hire_one(self, recruiter: Recruiter) -> None:
+    def _start_one(self, launcher: WorkerLauncher) -> None:
         """Starts a worker."""
 
     @abstractmethod
@@ -534,7 +534,7 @@ class Pool(ABC):
 
     # ── workers ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _short_of_workers(self) -> bool:
+    def _needs_worker(self) -> bool:
         """Returns whether a worker should be started: derived from the table, never counted along (E2)."""
         staff = len(self._crew)
         return (
@@ -586,14 +586,14 @@ class Pool(ABC):
         failure: BaseException | None = None
         try:
             hirings = self._hirings
-            while failure is None and self._short_of_workers():
+            while failure is None and self._needs_worker():
                 try:
                     hirings.append(hiring)
                     if hirings[0] is not hiring:
                         break
-                    if not self._hire_all():
+                    if not self._start_workers():
                         if not len(self._crew):
-                            self.break_(
+                            self.mark_broken(
                                 "the executor was garbage collected while calls were pending, and the last worker of"
                                 f" its {self.name} has ended: nobody can start another",
                                 None,
@@ -605,7 +605,7 @@ class Pool(ABC):
                     while hiring in hirings:
                         hirings.remove(hiring)
             if failure is not None:
-                failure = self._cope(failure, ours=hiring.ours)
+                failure = self._on_start_failure(failure, ours=hiring.ours)
             if self._ended:  # somebody waits for us
                 self._wake()
         except BaseException as exc:
@@ -618,15 +618,15 @@ class Pool(ABC):
         self._ended = True
         return not self._hirings
 
-    def _hire_all(self) -> bool:
+    def _start_workers(self) -> bool:
         """Starts the workers that are needed; False if there is nobody to start them any more."""
-        recruiter = self._recruiter()
-        if recruiter is None:
+        launcher = self._launcher()
+        if launcher is None:
             return False
         with standard_taken:
-            return self._hire_with(recruiter)
+            return self._hire_with(launcher)
 
-    def _hire_with(self, recruiter: Recruiter) -> bool:
+    def _hire_with(self, launcher: WorkerLauncher) -> bool:
         if not self._opened:
             self._open()
             self._opened = True
@@ -634,28 +634,30 @@ class Pool(ABC):
             self._start_threads()
         try:
             everybody = self._hire_ahead and self.thread is None
-            while self._short_of_workers() or (everybody and len(self._crew) < self.size):
-                self._hire_one(recruiter)
+            while self._needs_worker() or (everybody and len(self._crew) < self.size):
+                self._start_one(launcher)
         finally:
             if self.thread is None:
                 self._start_threads()
         return True
 
-    def _cope(self, failure: BaseException, *, ours: bool) -> BaseException | None:
+    def _on_start_failure(self, failure: BaseException, *, ours: bool) -> BaseException | None:
         """A worker or a thread of ours could not be started; returns what the submitter is told.
 
         That is nothing if there are other workers.
         """
         if self._opened and self._is_deaf():
-            self.break_(f"a thread that serves the {self.name} could not be started", failure)
+            self.mark_broken(f"a thread that serves the {self.name} could not be started", failure)
             self._end_workers("kill")
             self._close_ours()
         elif self._logs is not None and self._logs.is_deaf():
-            self.break_(f"the thread that reads what the workers of the {self.name} log could not be started", failure)
+            self.mark_broken(
+                f"the thread that reads what the workers of the {self.name} log could not be started", failure
+            )
         elif len(self._crew):
             return failure if not isinstance(failure, Exception) else None  # the others do it
         elif len(self.calls) > 1 or ours:
-            self.break_(f"a worker of the {self.name} could not be started", failure)
+            self.mark_broken(f"a worker of the {self.name} could not be started", failure)
         return failure
 
     def _is_deaf(self) -> bool:
@@ -664,13 +666,13 @@ class Pool(ABC):
 
     def _hire_in_place(self) -> None:
         """Has the place of a worker that has ended taken by another if one is needed; for threads of ours."""
-        if self._short_of_workers():
+        if self._needs_worker():
             try:
                 self._hire()
             except Exception:
                 pass  # `_hire` has broken the pool, or others are left
         elif self.forced and not len(self._crew) and self.calls:
-            self.break_(f"the {self.name} was forcefully shut down", None)
+            self.mark_broken(f"the {self.name} was forcefully shut down", None)
 
     def _report_unfit(self, error: BaseException, worker: Worker | None) -> None:
         """The initializer failed in a worker: said when that has ended, and so written its log, or soon in any case."""
@@ -679,14 +681,14 @@ class Pool(ABC):
                 from multiprocessing.connection import wait  # here for start-up time only
 
                 wait(worker.sentinels(), _LAST_WORDS)
-            self.break_(f"the initializer of a worker of the {self.name} failed", error)
+            self.mark_broken(f"the initializer of a worker of the {self.name} failed", error)
 
     def _do_without(self, failure: BaseException) -> None:
-        """A worker ended because it could not start: the others do its work, as `_cope` has it."""
+        """A worker ended because it could not start: the others do its work, as `_on_start_failure` has it."""
         if self.calls and not len(self._crew):
-            self.break_(f"a worker of the {self.name} could not be started", failure)
+            self.mark_broken(f"a worker of the {self.name} could not be started", failure)
 
-    def _mourn(self, loss: WorkerLostError, *, ready: bool) -> bool:
+    def _on_worker_lost(self, loss: WorkerLostError, *, ready: bool) -> bool:
         """Decides what the loss of a worker means; returns whether the pool goes on.
 
         Args:
@@ -696,18 +698,18 @@ class Pool(ABC):
         hint = "" if ready else f". {self.unguarded}"
         self.count("lost")
         if self.forced:
-            self.break_(f"the {self.name} was forcefully shut down", loss)
+            self.mark_broken(f"the {self.name} was forcefully shut down", loss)
             return False
         if self._on_loss == BREAK:
             message = f"a worker of the {self.name} was lost while the call was running or pending: {loss}{hint}"
             if loss.pid is not None:  # a text that programs look for
                 message += ". A child process terminated abruptly, the process pool is not usable anymore"
-            self.break_(message, loss)
+            self.mark_broken(message, loss)
             return False
         self._losses_in_a_row = 1 if self.finished else self._losses_in_a_row + 1
         self.finished = 0
         if self._losses_in_a_row >= max(_CRASH_LOOP, 2 * self.size + 1):
-            self.break_(
+            self.mark_broken(
                 f"{self._losses_in_a_row} workers of the {self.name} in a row were lost before a call was finished,"
                 f" the last one like this: {loss}{hint}",
                 loss,
@@ -718,12 +720,12 @@ class Pool(ABC):
     # ── what observers are told ──────────────────────────────────────────────────────────────────────────
 
     def _tell_moment(self, kind: int, number: int, body: Any, worker: str) -> None:
-        """Takes in a BEGUN or ENDED frame."""
+        """Takes in a CALL_STARTED or CALL_FINISHED frame."""
         future = self.calls.get(number)
         call = None if future is None else future._cf_observed
         if call is not None:
             moment, size = MOMENT.unpack(body)
-            if kind == BEGUN:
+            if kind == CALL_STARTED:
                 call.begin(worker, moment)
             else:
                 call.finished, call.result_size = moment, size
@@ -780,7 +782,7 @@ class Pool(ABC):
                     break
                 go_on(left)
         except BaseException as exc:
-            self.break_(f"the thread that serves the {self.name} failed", exc)
+            self.mark_broken(f"the thread that serves the {self.name} failed", exc)
         finally:
             if depth <= _DEEP + 1:
                 self.deep.discard(thread)
@@ -914,7 +916,7 @@ class Pool(ABC):
         self._dropped = self.closing = True
         self._wake()
 
-    def break_(self, message: str, cause: BaseException | None) -> None:
+    def mark_broken(self, message: str, cause: BaseException | None) -> None:
         """Fails every call, each with an error of its own, and ends all workers."""
         if self.lock.taken:
             if self.defect is None:
@@ -953,7 +955,7 @@ class Pool(ABC):
             if future._kept is not None:
                 _kept_by_parent.append(future._kept)  # their finalisers are the parent's to run
                 future._kept = None
-        self.break_(f"the {self.name} belongs to the process that this one was forked from", None)
+        self.mark_broken(f"the {self.name} belongs to the process that this one was forked from", None)
         for future in futures:  # also those that had left the table
             if not future._cf_settle(None, self._broken_error()):
                 future._announce_safely()  # it had ended, but perhaps nobody was told
@@ -993,7 +995,7 @@ def _another(cause: BaseException | None) -> BaseException | None:
 
 
 def _retire_later(pool: Pool) -> Callable[[object], None]:
-    """Returns a callback for the recruiter's weak reference; it doesn't keep the pool alive."""
+    """Returns a callback for the launcher's weak reference; it doesn't keep the pool alive."""
     reference = weakref.ref(pool)
 
     def retire(_: object) -> None:

@@ -150,7 +150,7 @@ class _Files(list["tuple[int, int]"]):
             system.close(descriptor)
 
 
-class Parcel:
+class Payload:
     """An encoded object too large to travel inline: its pickle, and what goes beside it.
 
     Args:
@@ -512,7 +512,7 @@ class Encoder:
         reducers: Callable[[], Sequence[Reducers]] | None = None,
         pickler: Any = None,
         spool: bool = True,
-        parcel: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Parcel,
+        parcel: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Payload,
         refusal: Callable[[Any, Exception], Exception] | None = None,
     ) -> None:
         self._refusal = refusal

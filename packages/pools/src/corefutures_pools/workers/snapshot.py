@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.pool import Pool
 
 #: The functions that call what users submit.
-_ENTRANCES: Final = (("worker.py", "serve_tickets"), ("pairwork.py", "serve_pair"))
+_ENTRANCES: Final = (("worker_loop.py", "serve_shared_queue"), ("worker.py", "serve_pipe"))
 _UNKNOWN: Final = "a call"
 
 

@@ -43,7 +43,9 @@ def kill(pool: Pool, future: CallFuture[Any]) -> bool:
 
 def _kill_running(pool: Pool, future: CallFuture[Any]) -> bool:
     while not future.done():
-        if pool.condemn(future, WorkerLostError(f"{_described(future)} was killed on request, and its worker with it")):
+        if pool.kill_running(
+            future, WorkerLostError(f"{_described(future)} was killed on request, and its worker with it")
+        ):
             return True
         time.sleep(PAUSE)  # it has been claimed, and is not known to run; or it is about to end
         if future._cancel_waiting():  # it has been given back
@@ -149,4 +151,4 @@ class Limits:
                 self._limited[future] = (seconds, now)
         elif now - started >= seconds:
             message = f"{_described(future)} ran longer than {seconds:g} s, and was killed with its worker"
-            self._pool.condemn(future, TimeoutError(message))
+            self._pool.kill_running(future, TimeoutError(message))

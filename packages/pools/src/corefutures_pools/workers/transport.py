@@ -30,7 +30,7 @@ _MOST = 1 << 14
 
 
 def has_fast_path(workers: int = 64) -> bool:
-    """Returns whether there is what a `TicketPool` of that size needs; COREFUTURES_PORTABLE=1 denies it."""
+    """Returns whether there is what a `SharedQueuePool` of that size needs; COREFUTURES_PORTABLE=1 denies it."""
     if os.environ.get("COREFUTURES_PORTABLE") == "1" or sys.platform != "linux" or threads_are_replaced():
         return False
     if workers > _MOST:
@@ -56,7 +56,7 @@ def _try_everything(workers: int) -> None:
             return descriptor
 
         memory = closed_later(system.memfd_create("corefutures", system.MFD_CLOEXEC))
-        system.ftruncate(memory, (1 << 21) + workers * (1 << 18))  # as large as `TicketDesk` makes its own, and more
+        system.ftruncate(memory, (1 << 21) + workers * (1 << 18))  # as large as `TaskQueue` makes its own, and more
         outlet, _inlet = map(closed_later, system.pipe())
         closed_later(system.open(f"/proc/self/fd/{outlet}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         bell = closed_later(system.eventfd(1, system.EFD_NONBLOCK | system.EFD_CLOEXEC))

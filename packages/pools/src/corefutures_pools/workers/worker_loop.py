@@ -13,23 +13,23 @@ from collections import namedtuple
 from corefutures._blocking import ask_by, clock, system
 from corefutures_pools.workers.marshalled import CallReader, plain_result
 from corefutures_pools.workers.messages import (
-    BEGUN,
-    ENDED,
+    CALL_FINISHED,
+    CALL_STARTED,
     ERROR,
+    EXITING,
+    FETCH_PAYLOAD,
     FRAME,
-    LEAVING,
+    INIT_FAILED,
     MOMENT,
     OBSERVED,
     PARCEL_SIZE,
-    PLAIN,
-    PRESENT,
+    PONG,
     READY,
+    RESULT_MARSHAL,
+    RESULT_PAYLOAD,
+    RESULT_PICKLE,
     STOP,
     TICKET,
-    UNFIT,
-    VALUE,
-    VALUE_PARCEL,
-    WANTED,
 )
 from corefutures_pools.workers.serialization import pack_error
 
@@ -40,25 +40,27 @@ if TYPE_CHECKING:
     from mmap import mmap
     from typing import Any, Protocol
 
-    from corefutures_pools.workers.serialization import Encoder, Parcel
+    from corefutures_pools.workers.serialization import Encoder, Payload
 
     class Courier(Protocol):
         """Carries parcels between a pool and one worker; the backend's own."""
 
         def fetch(self, number: int) -> Any:
-            """Returns the decoded parcel of call `number`, which has been asked for with WANTED."""
+            """Returns the decoded parcel of call `number`, which has been asked for with FETCH_PAYLOAD."""
             ...
 
-        def ship(self, number: int, parcel: Parcel) -> None:
+        def ship(self, number: int, parcel: Payload) -> None:
             """Sends the result of call `number`; the frame that announces it follows."""
             ...
 
 
-class TicketEnds(namedtuple("TicketEnds", "tickets frames memory memory_size board_size berth lifeline parcels")):
+class SharedQueueEnds(
+    namedtuple("SharedQueueEnds", "tickets frames memory memory_size board_size berth lifeline parcels")
+):
     """The worker's ends of everything; the descriptors stay the pool's.
 
-    Besides what `serve_tickets` takes: `memory` and its sizes, of which arena and board are mapped, and `lifeline`,
-    the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
+    Besides what `serve_shared_queue` takes: `memory` and its sizes, of which arena and board are mapped, and
+    `lifeline`, the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
     """
 
     __slots__ = ()
@@ -71,13 +73,13 @@ class Reporter:
         self._encode = encode
         self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
 
-    def value(self, result: Any) -> tuple[int, bytes | Parcel]:
-        """Returns PLAIN or VALUE with the result, or ERROR with what encoding it raised."""
+    def value(self, result: Any) -> tuple[int, bytes | Payload]:
+        """Returns RESULT_MARSHAL or RESULT_PICKLE with the result, or ERROR with what encoding it raised."""
         try:
             body = plain_result(result)
             if body is not None:
-                return PLAIN, body
-            return VALUE, self._encode(result)
+                return RESULT_MARSHAL, body
+            return RESULT_PICKLE, self._encode(result)
         except BaseException as exc:
             try:
                 from corefutures_pools.workers.pickling_errors import explain_result  # hardly any call needs it
@@ -106,7 +108,7 @@ class Reporter:
                 return ERROR, self._no_memory
 
     def unfit(self, error: BaseException) -> bytes:
-        """Logs that the initializer failed, as the standard library's workers do, and returns the body of UNFIT."""
+        """Logs that the initializer failed, as standard workers do, and returns the body of INIT_FAILED."""
         import logging  # hardly any worker needs it
 
         from corefutures._foreign_code import log_failure
@@ -159,7 +161,7 @@ def describe(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def serve_tickets(
+def serve_shared_queue(
     *,
     tickets: int,
     frames: int,
@@ -219,7 +221,7 @@ def serve_tickets(
             finally:
                 interruptible.call = 0
         except BaseException as exc:
-            send(UNFIT, 0, report.unfit(exc))
+            send(INIT_FAILED, 0, report.unfit(exc))
             return
         prepare = None
     send(READY, 0)
@@ -230,19 +232,19 @@ def serve_tickets(
         number, offset, size = unpack(ticket)
         if not size:  # a word, not a call
             if number == STOP:
-                send(LEAVING, 0)
+                send(EXITING, 0)
                 return
-            send(PRESENT, number)
+            send(PONG, number)
             continue
         board[since] = now()
         board[berth] = number
         if number & OBSERVED:
-            send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))
+            send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
             try:  # an interrupt in here is the outcome of the call, and there is none after it
                 if size == PARCEL_SIZE:
-                    send(WANTED, number)
+                    send(FETCH_PAYLOAD, number)
                     fn, args, *kwargs = courier.fetch(number)
                     interruptible.call = number
                 else:
@@ -259,11 +261,11 @@ def serve_tickets(
             system._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:
-            send(ENDED, number, MOMENT.pack(clock.perf_counter(), len(body)))
+            send(CALL_FINISHED, number, MOMENT.pack(clock.perf_counter(), len(body)))
         if type(body) is not bytes:
             try:
                 courier.ship(number, body)
-                kind, body = VALUE_PARCEL, b""
+                kind, body = RESULT_PAYLOAD, b""
             except BaseException as exc:
                 kind, body = report.error(exc)
         send(kind, number, body)
@@ -271,5 +273,5 @@ def serve_tickets(
         if limit is not None:
             limit -= 1
             if limit == 0:
-                send(LEAVING, 0)
+                send(EXITING, 0)
                 return

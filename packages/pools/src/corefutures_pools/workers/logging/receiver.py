@@ -46,7 +46,7 @@ def current_levels() -> dict[str, int]:
     return levels
 
 
-class LogLine:
+class LogPipe:
     """The pipe from one worker."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class LogLine:
         self._rest = data[position:]
 
 
-class LogCollector:
+class LogReceiver:
     """Reads what the workers of one pool log, and has it handled here as if it had been logged here.
 
     Args:
@@ -135,15 +135,15 @@ class LogCollector:
         # may interrupt its holder.
         self._lock = threading.RLock()
         self._opened = 0
-        self._lines: list[LogLine] = []
+        self._lines: list[LogPipe] = []
         self._bell: _Bell | None = None  # there while there are lines
         self._reading = False  # there is a thread that reads
         self._thread: threading.Thread | None = None  # it, or the last one, which may be about to end
         _collectors.add(self)
 
-    def open(self) -> LogLine:
+    def open(self) -> LogPipe:
         """Returns a line for a worker that is about to be started."""
-        line = LogLine()
+        line = LogPipe()
         with self._lock:
             self._bell = self._bell or _Bell()
             self._lines.append(line)
@@ -175,7 +175,7 @@ class LogCollector:
             due = not self._reading and self._opened >= self._start_at
             return due and any(not line.ended for line in self._lines)
 
-    def end(self, line: LogLine) -> None:
+    def end(self, line: LogPipe) -> None:
         """A worker has ended: what it wrote is still read."""
         line.ended = True
         line.hand_over()
@@ -293,7 +293,7 @@ def _close(end: Any) -> None:
 
 
 def _disown_all() -> None:
-    for_each(LogCollector.disown, _collectors.all())
+    for_each(LogReceiver.disown, _collectors.all())
 
 
 if hasattr(os, "register_at_fork"):

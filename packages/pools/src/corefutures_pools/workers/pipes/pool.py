@@ -1,4 +1,4 @@
-"""`PairPool`: the portable way to reach workers: a connection and a thread of ours for each.
+"""`PipePool`: the portable way to reach workers: a connection and a thread of ours for each.
 
 Touches `pool`, `pairwork` and multiprocessing's connections. Guarantees: no call is sent ahead, so that E2 and E3 hold
 by themselves; a worker that is stuck, stopped or dead keeps nobody waiting but its own thread.
@@ -16,27 +16,27 @@ from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
 
-from corefutures._blocking import clock, servers, start_thread, system
+from corefutures._blocking import clock, nested_loops, start_thread, system
 from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._foreign_code import copied, for_each
-from corefutures._instrumentation import audience
+from corefutures._instrumentation import instrumentation
 from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.messages import (
-    BEGUN,
-    ENDED,
+    CALL_FINISHED,
+    CALL_STARTED,
     ERROR,
+    EXITING,
     FAILED,
     FRAME,
+    INIT_FAILED,
     LAST,
-    LEAVING,
     PARCEL_SIZE,
-    PLAIN,
     READY,
+    RESULT_MARSHAL,
+    RESULT_PAYLOAD,
+    RESULT_PICKLE,
     STOP,
-    UNFIT,
-    VALUE,
-    VALUE_PARCEL,
-    Nonsense,
+    MalformedFrame,
     check_head,
 )
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures_pools.workers.interface import Recruiter, Worker
+    from corefutures_pools.workers.interface import Worker, WorkerLauncher
     from corefutures_pools.workers.snapshot import Occupation
 
     if sys.platform == "win32":
@@ -103,7 +103,7 @@ class _Gone(Exception):
     """The worker has ended, or can't be heard any more."""
 
 
-class PairPool(Pool):
+class PipePool(Pool):
     """A pool over pairs of connections; see `Pool` for the arguments.
 
     Args:
@@ -182,11 +182,11 @@ class PairPool(Pool):
             if station.worker is not None:
                 station.worker.kill()
                 station.worker.reap()
-            self._dismiss(station)
+            self._remove_worker(station)
             raise
         self.thread = station.thread
 
-    def _hire_one(self, recruiter: Recruiter) -> None:
+    def _start_one(self, launcher: WorkerLauncher) -> None:
         connection, far = self._make_pair()
         try:
             alarm, bell = self._make_pair()
@@ -198,9 +198,9 @@ class PairPool(Pool):
         self._crew.add(station)
         self._stations.add(station)
         try:
-            station.worker = worker = recruiter.recruit(far)
+            station.worker = worker = launcher.recruit(far)
         except BaseException:
-            self._dismiss(station)
+            self._remove_worker(station)
             raise
         finally:
             far.close()
@@ -208,7 +208,7 @@ class PairPool(Pool):
         if not self._hire_ahead:
             self._start_thread(station)
 
-    def _dismiss(self, station: _Station) -> None:
+    def _remove_worker(self, station: _Station) -> None:
         self._crew.discard(station)
         self._stations.discard(station)
         station.close()
@@ -217,7 +217,7 @@ class PairPool(Pool):
 
     def _serve(self, station: _Station) -> None:
         """The thread of one worker: sends it calls and receives what becomes of them."""
-        servers[threading.get_ident()] = partial(self._serve_in_attendant, station)
+        nested_loops[threading.get_ident()] = partial(self._serve_in_attendant, station)
         try:
             try:
                 self._receive(station)
@@ -226,17 +226,17 @@ class PairPool(Pool):
                     self._tell()
             except _Gone:
                 pass
-            self._bury(station)
+            self._reap(station)
         except BaseException as exc:
-            self.break_(f"the thread that serves a worker of the {self.name} failed", exc)
+            self.mark_broken(f"the thread that serves a worker of the {self.name} failed", exc)
             try:
                 if station.worker is not None:
                     station.worker.kill()
                     station.worker.reap()
             finally:
-                self._dismiss(station)
+                self._remove_worker(station)
         finally:
-            servers.pop(threading.get_ident(), None)
+            nested_loops.pop(threading.get_ident(), None)
             self._tell()
 
     def _step(self, station: _Station, patience: float | None = None) -> None:
@@ -266,7 +266,7 @@ class PairPool(Pool):
             self._send(station, CALL.pack(STOP, 0))
             self._receive(station)
 
-    def _let_go(self, station: _Station) -> None:
+    def _on_worker_exiting(self, station: _Station) -> None:
         """A worker has ended its call, and is not killed for that any more; from here on it may have another one."""
         with station.lock:
             station.call = station.body = None
@@ -274,7 +274,7 @@ class PairPool(Pool):
         station.amid = False
 
     def _serve_in_attendant(self, station: _Station, enough: Callable[[], bool], deadline: float | None) -> None:
-        """Goes on while a callback or finaliser that runs in the thread of a worker waits: see `hosting.servers`.
+        """Goes on while a callback or finaliser that runs in the thread of a worker waits: see `hosting.nested_loops`.
 
         1. Unless that thread is in the middle of something with its worker, it looks for calls here.
         2. A frame of it below this one, in which it may be asleep, is told to look again afterwards.
@@ -303,7 +303,7 @@ class PairPool(Pool):
         try:
             self._step(station, limit)
         except _Gone:
-            self._bury(station)
+            self._reap(station)
 
     def _next_call(self, station: _Station, patience: float | None = None) -> CallFuture[Any] | None:
         """Waits for a call and marks it as sent; None if the worker is to end, or there is none in so many seconds."""
@@ -403,41 +403,41 @@ class PairPool(Pool):
         self._wait(station)
         try:
             kind, number, body = self._receive_frame(station, call)
-        except (EOFError, OSError, Nonsense, struct_error) as exc:
+        except (EOFError, OSError, MalformedFrame, struct_error) as exc:
             if not isinstance(exc, EOFError) and getattr(exc, "errno", None) is None:  # the connection stands
                 station.nonsense = f"a call of it wrote what no worker writes to its connection to the pool: {exc}"
             raise _Gone from None
         assert station.worker is not None
-        if kind in (BEGUN, ENDED):
+        if kind in (CALL_STARTED, CALL_FINISHED):
             self._tell_moment(kind, number, body, station.worker.name)
             self._receive(station, call)
             return
         if kind & LAST:
             station.leaving = True
             kind &= ~LAST
-        if kind in (PLAIN, VALUE, VALUE_PARCEL, ERROR):
+        if kind in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR):
             self.finished += 1
-            if kind != VALUE_PARCEL:
-                self._let_go(station)
+            if kind != RESULT_PAYLOAD:
+                self._on_worker_exiting(station)
             if kind == ERROR:
                 value: Any = None
                 error: BaseException | None = self._error_in(body)
-            elif kind == VALUE_PARCEL:
+            elif kind == RESULT_PAYLOAD:
                 value, error = self._decoded(self._receive_parcel, station)
                 if type(error) is ConnectionLost:
                     raise _Gone from None
-                self._let_go(station)
+                self._on_worker_exiting(station)
             else:
-                value, error = self._decoded(marshal.loads if kind == PLAIN else self._decode, body)
+                value, error = self._decoded(marshal.loads if kind == RESULT_MARSHAL else self._decode, body)
             self._end(number, value, error)
         elif kind == READY:
             station.ready = True
             station.amid = False
-            if audience.present:
-                audience.worker_started(self.owner(), station.worker.name)
-        elif kind == LEAVING:
+            if instrumentation.present:
+                instrumentation.worker_started(self.owner(), station.worker.name)
+        elif kind == EXITING:
             station.leaving = True
-        elif kind == UNFIT:
+        elif kind == INIT_FAILED:
             station.unfit = self._error_in(body)
             self._report_unfit(station.unfit, station.worker)
         elif kind == FAILED:
@@ -450,7 +450,7 @@ class PairPool(Pool):
         """Returns the kind, the number and the body of a frame.
 
         Raises:
-            Nonsense: It is none.
+            MalformedFrame: It is none.
             OSError: It is none, because it is longer than it may be; or the worker has ended.
         """
         connection = station.connection
@@ -460,12 +460,14 @@ class PairPool(Pool):
         last = kind & LAST
         check_head(size, kind & ~last, number, ready=station.ready, calls=self._bound(number))
         about = 0 if call is None else call._number
-        if number != about * (kind != FAILED) or (last and kind & ~last not in (PLAIN, VALUE, VALUE_PARCEL, ERROR)):
-            raise Nonsense(f"a frame of kind {kind}, about {number} in place of {about}")
+        if number != about * (kind != FAILED) or (
+            last and kind & ~last not in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR)
+        ):
+            raise MalformedFrame(f"a frame of kind {kind}, about {number} in place of {about}")
         if size > SHORT and not body:  # it follows
             body = memoryview(connection.recv_bytes(size))
         if len(body) != size:
-            raise Nonsense(f"{len(body)} bytes in place of {size}")
+            raise MalformedFrame(f"{len(body)} bytes in place of {size}")
         return kind, number, body
 
     def _send_parcel(self, station: _Station, parcel: Any) -> None:
@@ -483,7 +485,7 @@ class PairPool(Pool):
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _bury(self, station: _Station) -> None:
+    def _reap(self, station: _Station) -> None:
         """Takes in the end of a worker, once."""
         worker, call = station.worker, station.call
         if station not in self._stations:
@@ -496,10 +498,10 @@ class PairPool(Pool):
             worker.retire()
             self._hire_in_place()
             worker.reap()
-            self._dismiss(station)
+            self._remove_worker(station)
             return
         code = worker.reap()
-        self._dismiss(station)
+        self._remove_worker(station)
         if call is not None:
             self._running.discard(call)
         if station.verdict is not None and not self.forced:
@@ -519,11 +521,11 @@ class PairPool(Pool):
         loss.__cause__ = station.failure
         if station.nonsense:
             loss.add_note(station.nonsense)
-        if audience.present:
-            audience.worker_lost(self.owner(), worker.name, loss)
+        if instrumentation.present:
+            instrumentation.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:
             loss.add_note(self.unguarded)
-        if not self._mourn(loss, ready=station.ready):
+        if not self._on_worker_lost(loss, ready=station.ready):
             return
         if call is not None:
             self._end(call._number, None, loss)
@@ -547,7 +549,7 @@ class PairPool(Pool):
         with contextlib.suppress(OSError):  # it has ended, which its thread finds out
             station.connection.send_bytes(CALL.pack(call._number, REQUEST))
 
-    def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+    def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         for station in list(self._stations):
             with station.lock:
                 if station.call is future and station.worker is not None:
@@ -556,8 +558,8 @@ class PairPool(Pool):
                     return True
         return False
 
-    def break_(self, message: str, cause: BaseException | None) -> None:
-        super().break_(message, cause)
+    def mark_broken(self, message: str, cause: BaseException | None) -> None:
+        super().mark_broken(message, cause)
         self._end_workers("kill")
 
     def _end_workers(self, how: str) -> None:

@@ -14,18 +14,18 @@ from struct import Struct
 from corefutures._blocking import ask_by, clock, original, system
 from corefutures_pools.workers.marshalled import CallReader
 from corefutures_pools.workers.messages import (
-    BEGUN,
-    ENDED,
+    CALL_FINISHED,
+    CALL_STARTED,
+    EXITING,
     FRAME,
+    INIT_FAILED,
     LAST,
-    LEAVING,
     MOMENT,
     OBSERVED,
     PARCEL_SIZE,
     READY,
+    RESULT_PAYLOAD,
     STOP,
-    UNFIT,
-    VALUE_PARCEL,
 )
 from corefutures_pools.workers.serialization import PART, READ_ONLY, STREAM, unpickle
 from corefutures_pools.workers.worker_loop import Reporter, interrupts
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from corefutures_pools.workers.serialization import Encoder, Parcel
+    from corefutures_pools.workers.serialization import Encoder, Payload
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection
@@ -52,7 +52,7 @@ SHORT: Final = 1 << 16
 _COUNT: Final = Struct("=Q")
 
 
-def serve_pair(
+def serve_pipe(
     *,
     connection: Connection,
     encode: Encoder,
@@ -123,7 +123,7 @@ def serve_pair(
             finally:
                 interruptible.call = 0
         except BaseException as exc:
-            send(UNFIT, 0, report.unfit(exc))
+            send(INIT_FAILED, 0, report.unfit(exc))
             return
         prepare = None
     send(READY, 0)
@@ -136,10 +136,10 @@ def serve_pair(
         if size == REQUEST:  # it has ended
             continue
         if number == STOP:
-            send(LEAVING, 0)
+            send(EXITING, 0)
             return
         if number & OBSERVED:
-            send(BEGUN, number, MOMENT.pack(clock.perf_counter(), 0))
+            send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
             if size == PARCEL_SIZE:
@@ -149,7 +149,7 @@ def serve_pair(
             message = b""
             reading.release()
             try:
-                try:  # as in `serve_tickets`
+                try:  # as in `serve_shared_queue`
                     interruptible.call = number
                     result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
                 finally:
@@ -166,12 +166,12 @@ def serve_pair(
             system._exit(1)
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:
-            send(ENDED, number, MOMENT.pack(clock.perf_counter(), len(body)))
+            send(CALL_FINISHED, number, MOMENT.pack(clock.perf_counter(), len(body)))
         last = limit == 1
         if isinstance(body, bytes):
             send(kind | last * LAST, number, body)
         else:
-            send(VALUE_PARCEL | last * LAST, number)
+            send(RESULT_PAYLOAD | last * LAST, number)
             ship(connection, body)
         body = None
         if last:
@@ -206,7 +206,7 @@ def send_frame(connection: Connection, kind: int, number: int, body: bytes = b""
         connection.send_bytes(body)
 
 
-def send_parcel(connection: Connection, parcel: Parcel) -> None:
+def send_parcel(connection: Connection, parcel: Payload) -> None:
     """Sends a parcel that is held in plain memory."""
     parts = list(parcel.parts())
     connection.send_bytes(_COUNT.pack(len(parts)))

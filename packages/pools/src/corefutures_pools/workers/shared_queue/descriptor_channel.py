@@ -1,8 +1,8 @@
 """Carries parcels between processes: descriptors over a socket, the bytes stay where they are.
 
 Touches `payload` and `_socket`: tests that forbid sockets replace `socket.socket`. The worker's half is
-`DescriptorCourier`, the caller's `DescriptorRoute`. Guarantees: what is under way belongs to the kernel, and goes when
-the two processes go.
+`WorkerDescriptorChannel`, the caller's `PoolDescriptorChannel`. Guarantees: a payload under way belongs to the
+kernel, and goes when the two processes go.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 if TYPE_CHECKING:
     from typing import Any
 
-    from corefutures_pools.workers.serialization import Parcel
+    from corefutures_pools.workers.serialization import Payload
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -34,7 +34,7 @@ _MESSAGE = 1 << 16
 _MOST = 253
 
 
-def _send(link: _socket.socket, number: int, parcel: Parcel, flags: int) -> None:
+def _send(link: _socket.socket, number: int, parcel: Payload, flags: int) -> None:
     label, descriptors = parcel.spool()
     if len(descriptors) > _MOST:
         raise OSError(errno.E2BIG, "too many memory files for one message: files must not be so large (ulimit -f)")
@@ -72,7 +72,7 @@ def _link(descriptor: int) -> _socket.socket:
     return link
 
 
-class DescriptorCourier:
+class WorkerDescriptorChannel:
     """The worker's half; see `worker.Courier`."""
 
     def __init__(self, descriptor: int) -> None:
@@ -81,7 +81,7 @@ class DescriptorCourier:
     def fetch(self, number: int) -> Any:
         return _receive(self._link, number, 0)
 
-    def ship(self, number: int, parcel: Parcel) -> None:
+    def ship(self, number: int, parcel: Payload) -> None:
         try:
             _send(self._link, number, parcel, 0)
         finally:
@@ -92,8 +92,8 @@ class DescriptorCourier:
         self._link.close()
 
 
-class DescriptorRoute:
-    """The caller's half; see `crew.Route`."""
+class PoolDescriptorChannel:
+    """The caller's half; see `crew.PayloadChannel`."""
 
     def __init__(self) -> None:
         pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -106,7 +106,7 @@ class DescriptorRoute:
     def hand_over(self) -> None:
         self._far.close()
 
-    def send(self, number: int, parcel: Parcel) -> None:
+    def send(self, number: int, parcel: Payload) -> None:
         _send(self._link, number, parcel, _socket.MSG_DONTWAIT)
         parcel.close()
 

@@ -1,4 +1,4 @@
-"""`AttendedPool`: has a thread that waits for the only call there is read what the workers say, in place of sleeping.
+"""`InlineWaitPool`: has a thread that waits for the only call there is read what the workers say, in place of sleeping.
 
 Touches `chair` and `pool`, and what `tickets` keeps of each worker. Guarantees: a thread that a signal handler or
 finaliser interrupts at any point here holds nobody up, neither the handler nor other threads (F8).
@@ -16,11 +16,11 @@ from marshal import loads
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-from corefutures._blocking import clock, servers, system
+from corefutures._blocking import clock, nested_loops, system
 from corefutures._future import FINISHED, PENDING
-from corefutures_pools.workers.messages import ERROR, FRAME, PLAIN, VALUE
+from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE
 from corefutures_pools.workers.pool import Pool
-from corefutures_pools.workers.shared_queue.leader import Chair, Sitter
+from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, Protocol
 
     from corefutures_pools.workers.future import CallFuture
-    from corefutures_pools.workers.shared_queue.task_queue import TicketDesk
+    from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
 
     class Station(Protocol):
         """What this needs to know of a worker."""
@@ -51,7 +51,7 @@ _PATIENCE: Final = 0.0001
 _LATE: Final = 0.05
 
 
-class AttendedPool(Pool):
+class InlineWaitPool(Pool):
     """A pool whose workers may be heard by a thread that waits, in place of the collecting thread.
 
     Args:
@@ -60,8 +60,8 @@ class AttendedPool(Pool):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._chair: Chair | None = None
-        self._desk: TicketDesk | None = None
+        self._chair: Leadership | None = None
+        self._desk: TaskQueue | None = None
         self._bell: Any = None  # wakes the collector
         self._stations: set[Any] = set()  # all workers that have not ended; changed under `lock`
         self._watched: dict[int, Any] = {}  # stations by descriptor: of frames, or a sentinel
@@ -71,7 +71,7 @@ class AttendedPool(Pool):
         # So whoever comes to the pool meanwhile has the collector look after those who sit, from time to time.
         self._uneasy = False  # somebody came
         self._next_look = 0.0  # when the collector looks again; 0 if it has to be woken for that
-        self._looked_after: dict[Sitter, float] = {}  # → since when; the collector's
+        self._looked_after: dict[LeaderTerm, float] = {}  # → since when; the collector's
 
     # ── a thread that waits ──────────────────────────────────────────────────────────────────────────────
 
@@ -85,10 +85,10 @@ class AttendedPool(Pool):
         if chair is None:
             return timeout, False
         self.relieve()
-        if len(self.calls) != 1 or not future._sent or self.thread is None or threading.get_ident() in servers:
+        if len(self.calls) != 1 or not future._sent or self.thread is None or threading.get_ident() in nested_loops:
             return timeout, False
         deadline = None if timeout is None else clock.monotonic() + timeout
-        sitter = Sitter(_SHORT_READ, future)
+        sitter = LeaderTerm(_SHORT_READ, future)
         seated = False
         try:
             if chair.take(sitter):
@@ -118,7 +118,7 @@ class AttendedPool(Pool):
                 raise  # or else all was closed: the call has failed, or is about to
         return None if deadline is None else deadline - clock.monotonic(), seated
 
-    def _stand_up(self, chair: Chair, sitter: Sitter) -> None:
+    def _stand_up(self, chair: Leadership, sitter: LeaderTerm) -> None:
         future = sitter.future
         if future is not None:
             future._cf_unpark(chair)
@@ -133,7 +133,7 @@ class AttendedPool(Pool):
             self._wake()
         chair.go(sitter)
 
-    def _pass_on(self, sitter: Sitter) -> None:
+    def _pass_on(self, sitter: LeaderTerm) -> None:
         """Has the collector tell everybody of a call that was ended in the chair, unless there is nobody."""
         future = sitter.future
         if future is None:
@@ -142,7 +142,7 @@ class AttendedPool(Pool):
             self.untold.append(future)
         sitter.ended.clear()
 
-    def _overhear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> bool:
+    def _overhear(self, chair: Leadership, sitter: LeaderTerm, future: CallFuture[Any], timeout: float | None) -> bool:
         """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing.
 
         Others may relieve us at any point, and then the collector reads. So each of these steps either is one operation
@@ -168,7 +168,11 @@ class AttendedPool(Pool):
             if len(data) < FRAME.size:
                 return False
             size, kind, number = FRAME.unpack_from(data)
-            if number != future._number or kind not in (PLAIN, VALUE, ERROR) or len(data) != FRAME.size + size:
+            if (
+                number != future._number
+                or kind not in (RESULT_MARSHAL, RESULT_PICKLE, ERROR)
+                or len(data) != FRAME.size + size
+            ):
                 return False
             value, error = self._outcome(kind, data[FRAME.size :])
             if error is not None and (kind != ERROR or not issubclass(type(error), Exception)):
@@ -190,8 +194,10 @@ class AttendedPool(Pool):
                 return False
         return True
 
-    def _hear(self, chair: Chair, sitter: Sitter, future: CallFuture[Any], timeout: float | None) -> Iterable[int]:
-        """Listens as `Chair.listen` does, but awake at first if workers were quick to answer the last time.
+    def _hear(
+        self, chair: Leadership, sitter: LeaderTerm, future: CallFuture[Any], timeout: float | None
+    ) -> Iterable[int]:
+        """Listens as `Leadership.listen` does, but awake at first if workers were quick to answer the last time.
 
         To be put to sleep and woken takes longer than a tiny call.
         """
@@ -212,10 +218,10 @@ class AttendedPool(Pool):
         """Returns the result or the exception that a frame tells; never raises."""
         if kind == ERROR:
             return None, self._error_in(body)
-        return self._decoded(loads if kind == PLAIN else self._decode, body)
+        return self._decoded(loads if kind == RESULT_MARSHAL else self._decode, body)
 
     @abstractmethod
-    def _finish_own_cancellations(self, desk: TicketDesk) -> None:
+    def _finish_own_cancellations(self, desk: TaskQueue) -> None:
         """Finishes what this very thread was interrupted in."""
 
     # ── others ───────────────────────────────────────────────────────────────────────────────────────────
@@ -244,7 +250,7 @@ class AttendedPool(Pool):
         if not self._next_look:
             self._wake()
 
-    def _look_now_and_then(self, chair: Chair) -> None:
+    def _look_now_and_then(self, chair: Leadership) -> None:
         """Looks after whoever sits, if it is time; for the collector, in every turn of its own."""
         if (self._uneasy or self._next_look) and clock.monotonic() >= self._next_look:
             if self._uneasy or self._looked_after:
@@ -262,7 +268,7 @@ class AttendedPool(Pool):
         left = max(0.0, self._next_look - clock.monotonic())
         return left if timeout is None else min(timeout, left)
 
-    def _look_after(self, chair: Chair, *, wanted: bool = False) -> None:
+    def _look_after(self, chair: Leadership, *, wanted: bool = False) -> None:
         """Ends turns in which a thread does not do what it should, because it was interrupted; for the collector.
 
         Args:
@@ -286,7 +292,7 @@ class AttendedPool(Pool):
                 elif not chair.has(sitter):
                     chair.mute(on=False)
 
-    def _claim(self, chair: Chair, sitter: Sitter) -> None:
+    def _claim(self, chair: Leadership, sitter: LeaderTerm) -> None:
         """Takes the chair, from whoever has it; for the collector, which may have to."""
         if not chair.wants(sitter):
             chair.take(sitter)

@@ -1,4 +1,4 @@
-"""`Chair`: who reads what the workers of a pool say: its collector, or for a while the one thread that waits.
+"""`Leadership`: who reads what the workers of a pool say: its collector, or for a while the one thread that waits.
 
 Touches epoll (Linux). Guarantees: one reader at a time; a reader that a signal handler or finaliser interrupts can be
 relieved at any point, by that or by another thread, so that the handler may wait for calls, and for threads that wait
@@ -35,7 +35,7 @@ def new_poll() -> select.epoll:
         return select.epoll.fromfd(lifted(system.dup(poll.fileno())))
 
 
-class Sitter:
+class LeaderTerm:
     """One turn of one thread in the chair.
 
     Args:
@@ -70,7 +70,7 @@ class Sitter:
         return True
 
 
-class Chair:
+class Leadership:
     """Decides who reads from the descriptors registered here.
 
     Waking two threads for each result, one that reads it and one that waits for it, takes several times as long as
@@ -95,9 +95,9 @@ class Chair:
             opened.pop_all()
         # Its first entry has the chair. A queue rather than a lock: each step is one operation that can't be
         # interrupted, and removing oneself twice does no harm.
-        self._queue: deque[Sitter] = deque()
+        self._queue: deque[LeaderTerm] = deque()
         # Of threads that wait, and have the chair or want it: they may be asleep in `listen`, and the bell is theirs.
-        self.listeners: list[Sitter] = []
+        self.listeners: list[LeaderTerm] = []
         self._over = False
         self._closing = deque([self._bell])  # who takes it out closes everything
 
@@ -109,34 +109,34 @@ class Chair:
         """Takes that back."""
         self._inner.unregister(descriptor)
 
-    def take(self, sitter: Sitter) -> bool:
+    def take(self, sitter: LeaderTerm) -> bool:
         """Sits down if the chair is free. To be called within what ends with `leave`, whatever it returned."""
         if sitter.future is not None:
             self.listeners.append(sitter)
         self._queue.append(sitter)
         return self.has(sitter)
 
-    def has(self, sitter: Sitter, *, alone: bool = False) -> bool:
+    def has(self, sitter: LeaderTerm, *, alone: bool = False) -> bool:
         """Returns whether `sitter` has the chair (still); `alone`: and nobody else wants it."""
         try:
             return self._queue[0] is sitter and not (alone and len(self._queue) > 1)
         except IndexError:
             return False
 
-    def wants(self, sitter: Sitter) -> bool:
+    def wants(self, sitter: LeaderTerm) -> bool:
         """Returns whether `sitter` has the chair, or has come to take it."""
         return bool(self._queue) and sitter in self._queue.copy()
 
-    def leave(self, sitter: Sitter) -> None:
+    def leave(self, sitter: LeaderTerm) -> None:
         """Stands up; does nothing if `sitter` has no turn any more. A thread that waits has to `go` after that."""
         try:
             self._queue.remove(sitter)
-            while sitter in self._queue:  # the collector may have come to it twice, see `TicketPool._turn`
+            while sitter in self._queue:  # the collector may have come to it twice, see `SharedQueuePool._turn`
                 self._queue.remove(sitter)
         except ValueError:
             pass
 
-    def go(self, sitter: Sitter) -> None:
+    def go(self, sitter: LeaderTerm) -> None:
         """Gives up the bell, once all that has been read is in other hands: until then we may have to be relieved."""
         try:
             self.listeners.remove(sitter)
@@ -146,7 +146,7 @@ class Chair:
         if self._over and not self.listeners:
             self._close_now()
 
-    def unseat(self, sitter: Sitter) -> None:
+    def unseat(self, sitter: LeaderTerm) -> None:
         """Ends a turn for good; only of a sitter that will read no more."""
         self.leave(sitter)
         self.mute(on=False)
@@ -159,11 +159,11 @@ class Chair:
         except (ValueError, OSError):  # closed
             pass
 
-    def sitters(self) -> list[Sitter]:
+    def sitters(self) -> list[LeaderTerm]:
         """Returns the turns of threads that wait, of which one may have the chair."""
         return self.listeners.copy()
 
-    def relieve_own(self) -> list[Sitter]:
+    def relieve_own(self) -> list[LeaderTerm]:
         """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser.
 
         Returns:
@@ -181,7 +181,7 @@ class Chair:
                 relieved.append(sitter)
         return relieved
 
-    def listen(self, sitter: Sitter, timeout: float | None) -> Iterable[int]:
+    def listen(self, sitter: LeaderTerm, timeout: float | None) -> Iterable[int]:
         """Returns the descriptors from which there is something to read, after waiting for one of them or `ring`."""
         found = [descriptor for descriptor, _ in self._inner.poll(timeout)]
         if not found:

@@ -1,4 +1,4 @@
-"""`TicketPool`: the fast way to reach workers: tickets through one pipe, frames back through one pipe each.
+"""`SharedQueuePool`: the fast way to reach workers: tickets through one pipe, frames back through one pipe each.
 
 Touches `desk`, `pool` and epoll (Linux). Guarantees: calls start in the order submitted, by whichever worker is free
 first (E2); a lost worker is noticed at once, and what it was running is known for certain (E5); an error in the
@@ -22,36 +22,36 @@ from operator import attrgetter
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-from corefutures._blocking import clock, servers, start_thread, system
+from corefutures._blocking import clock, nested_loops, start_thread, system
 from corefutures._exceptions import WorkerLostError
 from corefutures._foreign_code import copied, for_each, log_failure
 from corefutures._future import LOGGER
-from corefutures._instrumentation import audience
+from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import Descriptor, lifted
 from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.messages import (
-    BEGUN,
-    ENDED,
+    CALL_FINISHED,
+    CALL_STARTED,
     ERROR,
+    EXITING,
     FAILED,
+    FETCH_PAYLOAD,
     FRAME,
-    LEAVING,
-    PLAIN,
-    PRESENT,
+    INIT_FAILED,
+    PING,
+    PONG,
     READY,
-    ROLL_CALL,
+    RESULT_MARSHAL,
+    RESULT_PAYLOAD,
+    RESULT_PICKLE,
     STOP,
-    UNFIT,
-    VALUE,
-    VALUE_PARCEL,
-    WANTED,
-    Nonsense,
+    MalformedFrame,
     check_head,
 )
-from corefutures_pools.workers.shared_queue.inline_wait import _LATE, AttendedPool
-from corefutures_pools.workers.shared_queue.leader import Chair, Sitter, new_poll
-from corefutures_pools.workers.shared_queue.task_queue import TicketDesk
-from corefutures_pools.workers.worker_loop import TicketEnds
+from corefutures_pools.workers.shared_queue.inline_wait import _LATE, InlineWaitPool
+from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm, new_poll
+from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
+from corefutures_pools.workers.worker_loop import SharedQueueEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures_pools.workers.interface import Recruiter, Route, Worker
+    from corefutures_pools.workers.interface import PayloadChannel, Worker, WorkerLauncher
     from corefutures_pools.workers.snapshot import Occupation
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
@@ -79,7 +79,7 @@ _PERIOD: Final = 0.01
 class _Station:
     """One worker, and the caller's ends of what leads to it."""
 
-    def __init__(self, berth: int, frames: int, route: Route) -> None:
+    def __init__(self, berth: int, frames: int, route: PayloadChannel) -> None:
         self.berth = berth
         self.frames = frames
         self._frames = deque([frames])  # who takes it out closes it
@@ -146,18 +146,18 @@ class _Doubt:
         self.losses = [loss]
 
 
-class TicketPool(AttendedPool):
+class SharedQueuePool(InlineWaitPool):
     """A pool over tickets; see `Pool` for the arguments.
 
     Args:
         make_route: Makes what carries parcels to one worker and back.
     """
 
-    def __init__(self, *, make_route: Callable[[], Route], **options: Any) -> None:
+    def __init__(self, *, make_route: Callable[[], PayloadChannel], **options: Any) -> None:
         super().__init__(**options)
         self._make_route = make_route
         self._berths = list(range(self.size))
-        self._sitter = Sitter()  # the collector's turns
+        self._sitter = LeaderTerm()  # the collector's turns
         self._waits = 0  # of foreign code in the collector, each within the last
         self._rolls = 0
         self._doubts: list[_Doubt] = []
@@ -188,7 +188,7 @@ class TicketPool(AttendedPool):
         if sent < 2 * len(self._crew) or (len(self._backlog) >= _BURST and sent < _MANY):
             desk.post()
 
-    def _send_on(self, desk: TicketDesk) -> None:
+    def _send_on(self, desk: TaskQueue) -> None:
         """Goes on with what others left, or were interrupted in; for the collector."""
         if desk.withdrawn or self._withdrawn_since:
             self._look_after_cancellations(desk)
@@ -213,7 +213,7 @@ class TicketPool(AttendedPool):
             self._wake()
             raise
 
-    def _cancel_withdrawn(self, desk: TicketDesk, numbers: Iterable[int]) -> None:
+    def _cancel_withdrawn(self, desk: TaskQueue, numbers: Iterable[int]) -> None:
         """Cancels calls that were withdrawn, in their order.
 
         A call is marked as cancelled by one, who tells everybody. If that one was interrupted just then, at least the
@@ -221,7 +221,7 @@ class TicketPool(AttendedPool):
         """
         for_each(partial(self._cancel_one, desk), sorted(numbers))
 
-    def _cancel_one(self, desk: TicketDesk, number: int) -> None:
+    def _cancel_one(self, desk: TaskQueue, number: int) -> None:
         future = self.calls.get(number)
         desk.free(number)
         try:
@@ -237,12 +237,12 @@ class TicketPool(AttendedPool):
         finally:
             desk.withdrawn.pop(number, None)
 
-    def _finish_own_cancellations(self, desk: TicketDesk) -> None:
+    def _finish_own_cancellations(self, desk: TaskQueue) -> None:
         """Finishes what this very thread was interrupted in."""
         own = threading.get_ident()
         self._cancel_withdrawn(desk, [number for number, thread in desk.withdrawn.copy().items() if thread == own])
 
-    def _look_after_cancellations(self, desk: TicketDesk) -> None:
+    def _look_after_cancellations(self, desk: TaskQueue) -> None:
         """Finishes what another thread is late with, because it was interrupted; for the collector."""
         now = clock.monotonic()
         self._withdrawn_since = {n: self._withdrawn_since.get(n, now) for n in desk.withdrawn.copy()}
@@ -296,7 +296,7 @@ class TicketPool(AttendedPool):
 
     def _open(self) -> None:
         with ExitStack() as opened:  # closed again unless all of it can be had
-            desk = TicketDesk(self.size, self._backlog)
+            desk = TaskQueue(self.size, self._backlog)
             opened.callback(desk.close)
             # Nothing is written to it, ever: it ends when we do, and with it our workers.
             self._lifeline, self._lifeline_ours = map(lifted, system.pipe())
@@ -306,7 +306,7 @@ class TicketPool(AttendedPool):
             bell = _Bell(lifted(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)))
             opened.callback(bell.close)
             self._poll.register(bell.number, select.EPOLLIN)
-            self._chair = Chair(self._poll)
+            self._chair = Leadership(self._poll)
             opened.pop_all()
         self._bell = bell
         # 1. A submitter enters its call, then looks whether there is a desk.
@@ -323,7 +323,7 @@ class TicketPool(AttendedPool):
         if self.closing:  # and perhaps the last call was cancelled before there was anything to wake
             self._wake()
 
-    def _hire_one(self, recruiter: Recruiter) -> None:
+    def _start_one(self, launcher: WorkerLauncher) -> None:
         desk = self._desk
         assert desk is not None
         route = self._make_route()
@@ -339,7 +339,7 @@ class TicketPool(AttendedPool):
         self._crew.add(station)
         self._stations.add(station)
         self._watched[frames] = station
-        ends = TicketEnds(
+        ends = SharedQueueEnds(
             desk.tickets,
             far_frames,
             desk.memory,
@@ -350,11 +350,11 @@ class TicketPool(AttendedPool):
             route.far_end,
         )
         try:
-            worker = recruiter.recruit(ends)
+            worker = launcher.recruit(ends)
         except BaseException:
             system.close(far_frames)
             route.hand_over()
-            self._dismiss(station)
+            self._remove_worker(station)
             raise
         # Watched from here on, and it may have ended already. It may also have claimed calls already: had it
         # ended, its pipe of frames would say so as soon as we close our copy of its end.
@@ -371,7 +371,7 @@ class TicketPool(AttendedPool):
         except BaseException:  # the pool has been closed by an error of ours
             worker.kill()
             worker.reap()
-            self._dismiss(station)
+            self._remove_worker(station)
             raise
         self._force_late(worker)
         if station.frames < 0:  # nobody could do so before
@@ -382,7 +382,7 @@ class TicketPool(AttendedPool):
             self._troubled.add(station)
             self._wake()
 
-    def _dismiss(self, station: _Station) -> None:
+    def _remove_worker(self, station: _Station) -> None:
         """Forgets a station, and closes what leads to it."""
         self._give_up_berth(station)
         self._stations.discard(station)
@@ -420,12 +420,12 @@ class TicketPool(AttendedPool):
 
     def _collect(self) -> None:
         """The thread that reads what the workers say, and keeps them busy."""
-        servers[threading.get_ident()] = self._serve_in_collector
+        nested_loops[threading.get_ident()] = self._serve_in_collector
         try:
             while not (self._stopping and not self._stations):
                 self._turn()
         except BaseException as exc:
-            self.break_(f"the thread that serves the {self.name} failed", exc)
+            self.mark_broken(f"the thread that serves the {self.name} failed", exc)
             self._ended = True
             self._await_hiring()  # whoever starts a worker now, it is the last; and what it gets is not closed before
             self._end_workers("kill")
@@ -437,14 +437,14 @@ class TicketPool(AttendedPool):
                         log_failure(LOGGER, "a worker of the %s could not be reaped", self.name)
         finally:
             self._ended = True
-            servers.pop(threading.get_ident(), None)
+            nested_loops.pop(threading.get_ident(), None)
             try:
                 self._close_ours()
             finally:
                 self._tell()
 
     def _serve_in_collector(self, enough: Callable[[], bool], deadline: float | None) -> None:
-        """Goes on collecting while a callback or finaliser that runs in the collector waits: see `hosting.servers`."""
+        """Go on collecting while a callback or finaliser that runs in this thread waits: see `nested_loops`."""
         self._waits += 1
         try:
             self._serve_meanwhile(self._waits, enough, deadline, self._turn)
@@ -504,7 +504,7 @@ class TicketPool(AttendedPool):
         if self.defect is not None or self.closing:
             self._close_down()
 
-    def _take_in(self, chair: Chair, sitter: Sitter, spoken: bool) -> None:
+    def _take_in(self, chair: Leadership, sitter: LeaderTerm, spoken: bool) -> None:
         """Takes in what was read by others, what workers have said (if they have `spoken`), and who has ended."""
         for station in list(self._stations):
             if station.heard or station.rest:
@@ -526,7 +526,7 @@ class TicketPool(AttendedPool):
             if not station.ending:
                 self._try_to_kill(station)
         for station in [s for s in list(self._stations) if s.dead]:
-            self._bury(station)
+            self._reap(station)
         if self._doubts:
             self._weigh()
 
@@ -607,7 +607,7 @@ class TicketPool(AttendedPool):
                 if station.rest is not data:
                     return
                 station.next = stop
-                if kind == PLAIN:
+                if kind == RESULT_MARSHAL:
                     if not free(number):
                         self._check(station, size, kind, number)
                     finished += 1
@@ -624,7 +624,7 @@ class TicketPool(AttendedPool):
                 else:
                     self._take(station, kind, number, data[start:stop])
                 position = stop
-        except Nonsense as exc:
+        except MalformedFrame as exc:
             if station.rest is data:
                 station.next = position
             self._hear_nonsense(station, exc)
@@ -636,7 +636,7 @@ class TicketPool(AttendedPool):
             station.rest = data[position:]
             station.next = 0
 
-    def _hear_nonsense(self, station: _Station, nonsense: Nonsense) -> None:
+    def _hear_nonsense(self, station: _Station, nonsense: MalformedFrame) -> None:
         """A call of that worker, or what it uses, wrote to its descriptors."""
         station.nonsense = f"a call of it wrote what no worker writes to the pipe that leads to the pool: {nonsense}"
         station.cleared = False
@@ -660,11 +660,11 @@ class TicketPool(AttendedPool):
             stop = start + size
             try:
                 self._check(station, size, kind, number)
-                if number and kind != PRESENT and number not in self.calls:
-                    raise Nonsense
+                if number and kind != PONG and number not in self.calls:
+                    raise MalformedFrame
                 if stop > end:
                     break
-                if kind == PLAIN:
+                if kind == RESULT_MARSHAL:
                     value = loads(data[start:stop])
                     if station.rest is not data:
                         return
@@ -677,11 +677,11 @@ class TicketPool(AttendedPool):
                         return
                     station.next = stop
                     self._take(station, kind, number, data[start:stop])
-            except (Nonsense, EOFError, ValueError, TypeError):
+            except (MalformedFrame, EOFError, ValueError, TypeError):
                 station.cleared = False
                 position += 1
             else:
-                station.cleared = station.cleared or kind in (PLAIN, VALUE, VALUE_PARCEL, ERROR)
+                station.cleared = station.cleared or kind in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR)
                 position = stop
         if station.rest is data:
             station.rest = data[position:]
@@ -690,7 +690,7 @@ class TicketPool(AttendedPool):
     def _try_to_kill(self, station: _Station) -> None:
         """Kills a worker that talks nonsense, if no call but the one that wrote it suffers; else it is tried again.
 
-        1. It is stopped, and all that it has said is taken in: as in `condemn`.
+        1. It is stopped, and all that it has said is taken in: as in `kill_running`.
         2. If no call of it has ended since, it is in the call that wrote the nonsense.
         3. If one has, another may be its own now: it shows that, or holds a ticket that nobody shows.
         """
@@ -713,11 +713,11 @@ class TicketPool(AttendedPool):
 
     def _take(self, station: _Station, kind: int, number: int, body: bytes) -> None:
         """Takes in any frame but a plain result."""
-        plain = kind in (WANTED, VALUE_PARCEL) and station.ready and not body and number in self.calls
-        if not plain and kind not in (VALUE, ERROR):
+        plain = kind in (FETCH_PAYLOAD, RESULT_PAYLOAD) and station.ready and not body and number in self.calls
+        if not plain and kind not in (RESULT_PICKLE, ERROR):
             self._check(station, len(body), kind, number)
-        if kind in (VALUE, ERROR, VALUE_PARCEL):
-            if kind == VALUE_PARCEL:
+        if kind in (RESULT_PICKLE, ERROR, RESULT_PAYLOAD):
+            if kind == RESULT_PAYLOAD:
                 value, error = self._decoded(station.route.receive, number)
             else:
                 value, error = self._outcome(kind, body)
@@ -725,31 +725,31 @@ class TicketPool(AttendedPool):
                 self._check(station, len(body), kind, number)
             self.finished += 1
             self._end(number, value, error)
-        elif kind == WANTED:
+        elif kind == FETCH_PAYLOAD:
             self._send_parcel(station, number)
-        elif kind == PRESENT:
+        elif kind == PONG:
             station.present = max(station.present, number)
-        elif kind in (BEGUN, ENDED):
+        elif kind in (CALL_STARTED, CALL_FINISHED):
             self._tell_moment(kind, number, body, station.name)
         elif kind == READY:
             station.ready = True
-            if audience.present and station.worker is not None:
-                audience.worker_started(self.owner(), station.worker.name)
-        elif kind == LEAVING:
-            self._let_go(station)
-        elif kind == UNFIT:
+            if instrumentation.present and station.worker is not None:
+                instrumentation.worker_started(self.owner(), station.worker.name)
+        elif kind == EXITING:
+            self._on_worker_exiting(station)
+        elif kind == INIT_FAILED:
             station.unfit = self._error_in(body)
             self._report_unfit(station.unfit, station.worker)
         elif kind == FAILED:
             station.failure = self._error_in(body)
 
     def _check(self, station: _Station, size: int, kind: int, number: int) -> None:
-        """Raises Nonsense unless that worker may send a frame with this head now."""
+        """Raises MalformedFrame unless that worker may send a frame with this head now."""
         check_head(size, kind, number, ready=station.ready, calls=self._bound(number))
-        if kind == PRESENT and not 0 < number - ROLL_CALL <= self._rolls:
-            raise Nonsense(f"an answer to a roll call that there was not, {number}")
-        if kind == LEAVING and self._held(station):
-            raise Nonsense("the word of a worker that leaves, in the middle of a call")
+        if kind == PONG and not 0 < number - PING <= self._rolls:
+            raise MalformedFrame(f"an answer to a roll call that there was not, {number}")
+        if kind == EXITING and self._held(station):
+            raise MalformedFrame("the word of a worker that leaves, in the middle of a call")
 
     def _send_parcel(self, station: _Station, number: int) -> None:
         future = self.calls.get(number)
@@ -774,7 +774,7 @@ class TicketPool(AttendedPool):
         if future is not None:
             future._body = None
 
-    def _let_go(self, station: _Station) -> None:
+    def _on_worker_exiting(self, station: _Station) -> None:
         """A worker leaves: another may take its place before it has ended."""
         station.leaving = True
         self._give_up_berth(station)
@@ -784,7 +784,7 @@ class TicketPool(AttendedPool):
 
     # ── losses ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _bury(self, station: _Station) -> None:
+    def _reap(self, station: _Station) -> None:
         """Takes in the end of a worker, whatever the reason, and sees to every call that it may have held."""
         worker = station.worker
         assert worker is not None
@@ -792,7 +792,7 @@ class TicketPool(AttendedPool):
         if station not in self._stations:  # a turn within this one has done so
             return
         held = self._held(station)
-        self._dismiss(station)
+        self._remove_worker(station)
         code = worker.reap()
         if (station.leaving and not held) or self._stopping:
             self._hire_in_place()
@@ -808,18 +808,18 @@ class TicketPool(AttendedPool):
             loss.add_note(station.nonsense)
         if station.condemned is not None and not self.forced:
             number, verdict = station.condemned
-            if number in self.calls:  # `condemn`: it was in that, and so held no other
+            if number in self.calls:  # `kill_running`: it was in that, and so held no other
                 self._lose(number, verdict)
                 self._hire_in_place()
                 return
         else:
-            if audience.present:
-                audience.worker_lost(self.owner(), worker.name, loss)
+            if instrumentation.present:
+                instrumentation.worker_lost(self.owner(), worker.name, loss)
             if not station.ready:
                 loss.add_note(self.unguarded)
-            if not self._mourn(loss, ready=station.ready):
+            if not self._on_worker_lost(loss, ready=station.ready):
                 return
-        # Also if it was running one, by step 2 of `serve_tickets`: what it showed may have been overwritten.
+        # Also if it was running one, by step 2 of `serve_shared_queue`: what it showed may have been overwritten.
         self._doubt(loss)
         if held:
             self._lose(held, loss)
@@ -842,7 +842,7 @@ class TicketPool(AttendedPool):
         self._desk.free(number)  # type: ignore[union-attr]
         self._end(number, None, loss)
 
-    def condemn(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+    def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         desk, number = self._desk, future._number
         if desk is None:
             return False
@@ -887,7 +887,7 @@ class TicketPool(AttendedPool):
         """A worker was lost between steps 3 and 2: it may have claimed a call that nobody knows of."""
         self._rolls += 1
         suspects = {s for s in list(self._stations) if not s.leaving}
-        doubt = _Doubt(self._rolls | ROLL_CALL, self._desk.claimed(), suspects, loss)  # type: ignore[union-attr]
+        doubt = _Doubt(self._rolls | PING, self._desk.claimed(), suspects, loss)  # type: ignore[union-attr]
         for other in self._doubts:  # the lost worker can't answer any more: it is in doubt together with the other
             other.losses.append(loss)
         self._doubts.append(doubt)
@@ -960,7 +960,7 @@ class TicketPool(AttendedPool):
             return
         chair = self._chair
         assert chair is not None
-        sitter = Sitter()
+        sitter = LeaderTerm()
         if not in_child:
             self._claim(chair, sitter)  # nobody listens any more
             for listener in chair.sitters():

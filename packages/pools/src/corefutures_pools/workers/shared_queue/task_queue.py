@@ -1,4 +1,4 @@
-"""`TicketDesk`: where tickets for calls are written, and taken back, and where the calls' bodies lie.
+"""`TaskQueue`: where tickets for calls are written, and taken back, and where the calls' bodies lie.
 
 Touches `frames` and the kernel (Linux). Guarantees: a ticket is read by one worker or taken back here, never both;
 tickets are written in the order of the calls; nothing here waits for a worker; a thread that is interrupted at any
@@ -59,7 +59,7 @@ _TICKET: Final = itemgetter(0)
 _NUMBER: Final = itemgetter(1)
 
 
-class TicketDesk:
+class TaskQueue:
     """The arena, the board and the pipe of tickets of one pool.
 
     Args:
