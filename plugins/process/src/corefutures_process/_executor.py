@@ -143,8 +143,6 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         check_choice("on_worker_loss", on_worker_loss, (BREAK, REPLACE))
         self._cf_on_worker_loss = on_worker_loss
         check_flag("kill_on_cancel", kill_on_cancel)
-        from corefutures_pools.workers.pool import REPLACE  # here for start-up time only
-
         replaces = {
             "max_tasks_per_child": max_tasks_per_child is not None,
             "on_worker_loss='replace'": on_worker_loss == REPLACE,
