@@ -197,7 +197,8 @@ def test_workers_start_on_demand_and_idle_ones_are_used_again(make_pool, method)
 def test_workers_import_little(pool):
     loaded = pool.submit(errands.modules).result(30)
     for name in ("pluggy", "importlib_metadata", "corefutures.registry._registry", "numpy",
-                 "corefutures.registry._discovery", "corefutures_process._executor", "corefutures_pools.workers.pool"):  # fmt: skip
+                 "corefutures.registry._discovery", "corefutures_process._executor",
+                 "corefutures_pools.workers.pool"):  # fmt: skip
         assert name not in loaded or pool._mp_context.get_start_method() == "fork", name
 
 
