@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # workers import `dask_errands` from there
+sys.path.insert(0, str(HERE))  # workers import `dask_calls` from there
 
-from dask_waiting import PATIENCE, Gate, await_that  # noqa: E402
+from dask_gates import PATIENCE, Gate, await_that  # noqa: E402
 
 if importlib.util.find_spec("distributed") is None:
     collect_ignore_glob = ["test_[!a]*.py"]  # all but test_availability, which says what is missing
 
 
 def python_path() -> str:
-    """Returns where programs of the tests find our errands, and what this process was told to find elsewhere."""
+    """Returns where programs of the tests find `dask_calls`, and what this process was told to find elsewhere."""
     return os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
 

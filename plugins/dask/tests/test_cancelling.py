@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dask_errands as errands
+import dask_calls
 import pytest
 
 import corefutures as futures
@@ -17,12 +17,12 @@ from corefutures_dask import DaskExecutor
 def pool(shared_cluster: Any) -> Iterator[DaskExecutor]:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
         # from here on these calls are known to be short, and travel together
-        futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+        futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
         yield pool
 
 
 def test_calls_before_and_behind_a_long_one_of_their_pack(pool: DaskExecutor, gate: Any) -> None:
-    calls = [pool.submit(errands.pass_if, number, 150, gate.path) for number in range(300)]
+    calls = [pool.submit(dask_calls.pass_if, number, 150, gate.path) for number in range(300)]
     gate.await_arrivals(1)
     assert [call.result(30) for call in calls[:150]] == list(range(150))  # while the long one runs
     assert calls[150].running()
@@ -35,8 +35,8 @@ def test_calls_before_and_behind_a_long_one_of_their_pack(pool: DaskExecutor, ga
 
 def test_another_worker_takes_what_is_behind_a_long_call(shared_cluster: Any, gate: Any) -> None:
     with DaskExecutor(2, address=shared_cluster.address) as pool:
-        futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
-        calls = [pool.submit(errands.pass_if, number, 20, gate.path) for number in range(300)]
+        futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
+        calls = [pool.submit(dask_calls.pass_if, number, 20, gate.path) for number in range(300)]
         others = [call for number, call in enumerate(calls) if number != 20]
         assert [call.result(30) for call in others] == [number for number in range(300) if number != 20]
         gate.open()
@@ -45,8 +45,8 @@ def test_another_worker_takes_what_is_behind_a_long_call(shared_cluster: Any, ga
 
 def test_cancelled_or_run_never_both(pool: DaskExecutor, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    futures.wait([pool.submit(errands.note, str(journal), -1) for _ in range(300)])
-    calls = [pool.submit(errands.note, str(journal), number) for number in range(2000)]
+    futures.wait([pool.submit(dask_calls.note, str(journal), -1) for _ in range(300)])
+    calls = [pool.submit(dask_calls.note, str(journal), number) for number in range(2000)]
     cancelled = {number for number, call in enumerate(calls) if number % 3 == 0 and call.cancel()}
     futures.wait(calls, timeout=50)
     ran = [number for line in journal.read_text().split() if (number := int(line)) >= 0]
@@ -55,12 +55,12 @@ def test_cancelled_or_run_never_both(pool: DaskExecutor, tmp_path: Path) -> None
 
 def test_shutdown_cancels_what_waits(shared_cluster: Any, gate: Any) -> None:
     pool = DaskExecutor(1, address=shared_cluster.address)
-    calls = [pool.submit(errands.pass_gate, gate.path) for _ in range(5)]
+    calls = [pool.submit(dask_calls.pass_gate, gate.path) for _ in range(5)]
     gate.await_arrivals(1)
     pool.shutdown(wait=False, cancel_futures=True)
     assert [call.cancelled() for call in calls] == [False, True, True, True, True]
     with pytest.raises(RuntimeError, match="after shutdown"):
-        pool.submit(errands.pid)
+        pool.submit(dask_calls.pid)
     gate.open()
     calls[0].result(30)
     pool.shutdown()

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import dask_errands as errands
+import dask_calls
 import psutil
 import pytest
 from children import in_fork, run_script
-from dask_waiting import Gate
+from dask_gates import Gate
 from distributed import Client
 
 import corefutures as futures
@@ -32,7 +32,7 @@ def test_a_cluster_of_its_own_is_started_with_its_options_and_stopped() -> None:
         assert pool._max_workers == 3
         cluster = pool._cf_connect()._connection.cluster
         assert cluster.name == "named"
-        assert pool.submit(errands.pid).result(50) != os.getpid()
+        assert pool.submit(dask_calls.pid).result(50) != os.getpid()
     assert cluster.status.name == "closed"
     left = set(psutil.Process().children(recursive=True)) - before
     assert [process for process in left if "resource_tracker" not in " ".join(process.cmdline())] == []
@@ -48,7 +48,7 @@ def test_workers_may_be_threads_of_this_process() -> None:
 
 def test_a_cluster_that_was_joined_goes_on(shared_cluster: Any) -> None:
     with DaskExecutor(scheduler_file=shared_cluster.scheduler_file) as pool:
-        assert pool.submit(errands.add, 1, 1).result(30) == 2
+        assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
         name = pool._cf_connect().pool
     with Client(shared_cluster.address, set_as_default=False) as client:
         assert len(client.scheduler_info()["workers"]) == 2
@@ -65,14 +65,14 @@ _has_plugin.__module__ = "__main__"  # goes by value: the workers can't import t
 def test_a_given_client_goes_on(shared_cluster: Any) -> None:
     with Client(shared_cluster.address, set_as_default=False) as client:
         with DaskExecutor(client=client) as pool:
-            assert pool.submit(errands.add, 1, 1).result(30) == 2
-        assert client.submit(errands.add, 1, 2).result(30) == 3
+            assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
+        assert client.submit(dask_calls.add, 1, 2).result(30) == 3
 
 
 def test_a_given_client_that_is_closed_breaks_the_pool(shared_cluster: Any, gate: Any) -> None:
     client = Client(shared_cluster.address, set_as_default=False)
     pool = DaskExecutor(client=client)
-    calls = [pool.submit(errands.pass_gate, gate.path) for _ in range(4)]
+    calls = [pool.submit(dask_calls.pass_gate, gate.path) for _ in range(4)]
     gate.await_arrivals(2)
     client.close()
     gate.open()
@@ -86,14 +86,14 @@ def test_a_given_client_that_is_closed_breaks_the_pool(shared_cluster: Any, gate
 @pytest.mark.parametrize("cancel", [True, False])
 def test_every_kind_of_shutdown(shared_cluster: Any, wait: bool, cancel: bool) -> None:
     pool = DaskExecutor(1, address=shared_cluster.address)
-    calls = [pool.submit(errands.add, number, 1) for number in range(20)]
+    calls = [pool.submit(dask_calls.add, number, 1) for number in range(20)]
     pool.shutdown(wait=wait, cancel_futures=cancel)
     if wait:
         assert all(call.done() for call in calls)
     for number, call in enumerate(calls):
         assert (cancel and call.cancelled()) or call.result(30) == number + 1
     with pytest.raises(RuntimeError, match="after shutdown"):
-        pool.submit(errands.pid)
+        pool.submit(dask_calls.pid)
     pool.shutdown()
     assert not pool._cf_connect().delivery.is_alive()
 
@@ -106,14 +106,14 @@ def test_shutdown_from_a_callback_does_not_wait(shared_cluster: Any) -> None:
         pool.shutdown(wait=True)
         ended.set()
 
-    pool.submit(errands.add, 1, 1).add_done_callback(end)
+    pool.submit(dask_calls.add, 1, 1).add_done_callback(end)
     assert ended.wait(30)
     pool.shutdown()
 
 
 def test_shutdown_from_dasks_own_loop_does_not_wait(shared_cluster: Any) -> None:
     pool = DaskExecutor(address=shared_cluster.address)
-    pool.submit(errands.add, 1, 1).result(30)
+    pool.submit(dask_calls.add, 1, 1).result(30)
     ended = threading.Event()
     pool._cf_connect()._loop.add_callback(lambda: (pool.shutdown(wait=True), ended.set()))
     assert ended.wait(30)
@@ -122,7 +122,7 @@ def test_shutdown_from_dasks_own_loop_does_not_wait(shared_cluster: Any) -> None
 
 def test_a_pool_that_is_dropped_runs_its_calls_and_ends(shared_cluster: Any) -> None:
     pool = DaskExecutor(address=shared_cluster.address)
-    calls = [pool.submit(errands.add, number, 1) for number in range(50)]
+    calls = [pool.submit(dask_calls.add, number, 1) for number in range(50)]
     delivery = pool._cf_connect().delivery
     del pool
     gc.collect()
@@ -135,7 +135,7 @@ def test_at_the_end_of_the_interpreter_calls_are_done_and_processes_gone(tmp_pat
     journal = tmp_path / "journal"
     script = """
         import sys
-        from dask_errands import note
+        from dask_calls import note
         from corefutures import create_executor
         if __name__ == "__main__":
             executor = create_executor("dask", max_workers=1)
@@ -166,14 +166,14 @@ def _forking_with_threads_is_what_is_tested() -> Iterator[None]:
 @pytest.mark.usefixtures("_forking_with_threads_is_what_is_tested")
 def test_in_a_forked_child(shared_cluster: Any, gate: Any) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
-        calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(3)]
+        calls = [pool.submit(dask_calls.pass_gate, gate.path, number) for number in range(3)]
         gate.await_arrivals(1)
 
         def child() -> None:
             errors = [call.exception(5) for call in calls]
             assert all(isinstance(error, BrokenDaskPool) for error in errors), errors
             assert all("forked" in str(error) for error in errors)
-            assert pool.submit(errands.add, 1, 1).result(15) == 2
+            assert pool.submit(dask_calls.add, 1, 1).result(15) == 2
             pool.shutdown()
 
         in_fork(child)
@@ -229,7 +229,7 @@ def test_a_forked_child_of_an_own_cluster_refuses_calls_and_leaves_the_workers_a
 @pytest.mark.usefixtures("_forking_with_threads_is_what_is_tested")
 def test_a_fork_while_a_future_is_locked(shared_cluster: Any, gate: Any) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
-        calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(3)]
+        calls = [pool.submit(dask_calls.pass_gate, gate.path, number) for number in range(3)]
         gate.await_arrivals(1)
         locked, forked = threading.Event(), threading.Event()
 
@@ -252,7 +252,7 @@ def test_a_fork_while_a_future_is_locked(shared_cluster: Any, gate: Any) -> None
 
 def test_a_callback_that_raises_does_not_stop_a_cancelling_shutdown(shared_cluster: Any, gate: Any) -> None:
     pool = DaskExecutor(1, address=shared_cluster.address)
-    calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(6)]
+    calls = [pool.submit(dask_calls.pass_gate, gate.path, number) for number in range(6)]
     gate.await_arrivals(1)
     told: list[Any] = []
 
@@ -276,7 +276,7 @@ def test_a_callback_that_raises_does_not_stop_a_cancelling_shutdown(shared_clust
 def test_ctrl_c_in_a_terminal_leaves_an_own_clusters_workers_alive(tmp_path: Path) -> None:
     script = """
         import sys
-        from dask_errands import handles_ctrl_c, pass_gate
+        from dask_calls import handles_ctrl_c, pass_gate
         from corefutures import create_executor
         if __name__ == "__main__":
             executor = create_executor("dask", max_workers=1)
@@ -325,7 +325,7 @@ def test_another_version_is_refused_with_a_clear_message(shared_cluster: Any, mo
     with pytest.raises(futures.BackendUnavailableError, match=r"the scheduler has distributed 2020\.1\.0"):
         DaskExecutor(address=shared_cluster.address)
     with DaskExecutor(address=shared_cluster.address, check_versions=False) as pool:
-        assert pool.submit(errands.add, 1, 1).result(30) == 2
+        assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
 
 
 def test_workers_without_the_backend_are_told_of(make_cluster: Callable[[int], Any]) -> None:

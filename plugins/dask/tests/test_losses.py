@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import dask
-import dask_errands as errands
+import dask_calls
 import pytest
-from dask_waiting import await_that
+from dask_gates import await_that
 from distributed import Client
 from distributed.comm import CommClosedError
 
@@ -34,13 +34,13 @@ def _quiet() -> Iterator[None]:
 def test_a_killed_workers_call_runs_again_elsewhere(make_cluster: Callable[[int], Any], gate: Any) -> None:
     cluster = make_cluster(2)
     with DaskExecutor(address=cluster.address) as pool:
-        calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(4)]
+        calls = [pool.submit(dask_calls.pass_gate, gate.path, number) for number in range(4)]
         arrived = {int(name.partition("-")[0]) for name in gate.await_arrivals(2)}
         assert arrived == {worker.pid for worker in cluster.workers}
         cluster.workers[0].kill()
         gate.open()
         assert [call.result(50) for call in calls] == [0, 1, 2, 3]
-        assert pool.submit(errands.pid).result(30) == cluster.workers[1].pid
+        assert pool.submit(dask_calls.pid).result(30) == cluster.workers[1].pid
 
 
 def test_calls_given_back_do_not_run_again_when_their_first_worker_dies(
@@ -49,8 +49,8 @@ def test_calls_given_back_do_not_run_again_when_their_first_worker_dies(
     cluster = make_cluster(2)
     journal = str(tmp_path / "journal")
     with DaskExecutor(2, address=cluster.address) as pool:
-        futures.wait([pool.submit(errands.note_or_wait, journal, -1, -2, gate.path) for _ in range(200)])
-        calls = [pool.submit(errands.note_or_wait, journal, number, 5, gate.path) for number in range(100)]
+        futures.wait([pool.submit(dask_calls.note_or_wait, journal, -1, -2, gate.path) for _ in range(200)])
+        calls = [pool.submit(dask_calls.note_or_wait, journal, number, 5, gate.path) for number in range(100)]
         (arrived,) = gate.await_arrivals(1)
         futures.wait([call for number, call in enumerate(calls) if number != 5], timeout=40)
         (busy,) = (worker for worker in cluster.workers if worker.pid == int(arrived.partition("-")[0]))
@@ -67,19 +67,19 @@ def test_calls_given_back_do_not_run_again_when_their_first_worker_dies(
 def test_a_killed_worker_takes_no_argument_with_it(make_cluster: Callable[[int], Any], gate: Any, size: int) -> None:
     cluster = make_cluster(2)
     with DaskExecutor(address=cluster.address) as pool:
-        calls = [pool.submit(errands.pass_gate, gate.path, bytes(size) + bytes([number])) for number in range(6)]
+        calls = [pool.submit(dask_calls.pass_gate, gate.path, bytes(size) + bytes([number])) for number in range(6)]
         gate.await_arrivals(2)
         cluster.workers[0].kill()
         gate.open()
         assert [call.result(50)[-1] for call in calls] == list(range(6))
-        assert pool.submit(errands.pid).result(30) == cluster.workers[1].pid
+        assert pool.submit(dask_calls.pid).result(30) == cluster.workers[1].pid
 
 
 @pytest.mark.parametrize("allowed", [0, 1])
 def test_calls_with_a_large_argument_that_are_lost_for_good(make_cluster: Callable[..., Any], allowed: int) -> None:
     cluster = make_cluster(2 + allowed, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=str(allowed))
     with DaskExecutor(1, address=cluster.address) as pool:
-        error = pool.submit(errands.die, bytes(300_000)).exception(50)
+        error = pool.submit(dask_calls.die, bytes(300_000)).exception(50)
         assert isinstance(error, futures.WorkerLostError)
         assert ("once" if allowed == 0 else f"{1 + allowed} times") in str(error)
         assert error.__cause__ is not None
@@ -111,12 +111,12 @@ def test_a_worker_that_is_lost_while_it_receives_an_argument(
         error = pool.submit(len, bytes(300_000)).exception(30)
         assert isinstance(error, futures.WorkerLostError)
         assert "sent 4 times" in str(error)
-        assert pool.submit(errands.add, 1, 1).result(30) == 2
+        assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
 
 
 def test_what_others_cancel_is_sent_again(shared_cluster: Any, gate: Any) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool, Client(shared_cluster.address) as other:
-        call = pool.submit(errands.pass_gate, gate.path, 1)
+        call = pool.submit(dask_calls.pass_gate, gate.path, 1)
         gate.await_arrivals(1)
         other.run_on_scheduler(_cancel_all, pool._cf_connect()._client.id)
         gate.await_arrivals(2)
@@ -136,8 +136,8 @@ def test_a_call_that_runs_outlives_a_cancelling_shutdown_and_its_worker(
 ) -> None:
     cluster = make_cluster(2, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0")
     pool = DaskExecutor(1, address=cluster.address)
-    futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
-    calls = [pool.submit(errands.pass_if, number, 0, gate.path) for number in range(100)]
+    futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
+    calls = [pool.submit(dask_calls.pass_if, number, 0, gate.path) for number in range(100)]
     (arrived,) = gate.await_arrivals(1)
     pool.shutdown(wait=False, cancel_futures=True)
     (busy,) = (worker for worker in cluster.workers if worker.pid == int(arrived.partition("-")[0]))
@@ -152,9 +152,9 @@ def test_a_call_that_runs_outlives_a_cancelling_shutdown_and_its_worker(
 
 def _in_packs(pool: DaskExecutor, gate: Any, other_gate: Any) -> list[Any]:
     """Submits calls to a worker that is busy, so that they travel together; the 21st of them waits at the gate."""
-    busy = pool.submit(errands.pass_gate, other_gate.path)
+    busy = pool.submit(dask_calls.pass_gate, other_gate.path)
     other_gate.await_arrivals(1)
-    calls = [pool.submit(errands.pass_if, number, 20, gate.path) for number in range(100)]
+    calls = [pool.submit(dask_calls.pass_if, number, 20, gate.path) for number in range(100)]
     other_gate.open()
     gate.await_arrivals(1)
     busy.result(30)
@@ -165,7 +165,7 @@ def test_results_that_are_lost_on_their_way_come_with_the_last_call(
     shared_cluster: Any, gate: Any, other_gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
-        futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+        futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
         client = pool._cf_connect()._client
         run, lost = client.run, threading.Event()
 
@@ -185,7 +185,7 @@ def test_results_on_their_way_are_not_dropped_at_shutdown(
     shared_cluster: Any, gate: Any, other_gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = DaskExecutor(1, address=shared_cluster.address)
-    futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+    futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
     client = pool._cf_connect()._client
     run, asked, arrive = client.run, threading.Event(), threading.Event()
 
@@ -210,7 +210,7 @@ def test_every_outcome_is_told_though_one_of_them_can_not_be(
 ) -> None:
     outcome, told = _wire.outcome, []
     with DaskExecutor(1, address=shared_cluster.address) as pool:
-        futures.wait([pool.submit(errands.pass_if, number, -1, "") for number in range(300)])
+        futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
 
         def failing(body: bytes) -> Any:
             found = outcome(body)
@@ -219,7 +219,7 @@ def test_every_outcome_is_told_though_one_of_them_can_not_be(
             return found
 
         monkeypatch.setattr(_wire, "outcome", failing)
-        calls = [pool.submit(errands.pass_if, number, -1, "") for number in range(100)]
+        calls = [pool.submit(dask_calls.pass_if, number, -1, "") for number in range(100)]
         for call in calls:
             call.add_done_callback(told.append)
         assert not futures.wait(calls, timeout=30).not_done
@@ -234,9 +234,9 @@ def test_a_scheduler_that_is_replaced_while_a_callback_is_busy(make_cluster: Cal
         port = probe.getsockname()[1]
     cluster = make_cluster(1, port)
     pool = DaskExecutor(address=cluster.address)
-    assert pool.submit(errands.add, 1, 1).result(30) == 2
+    assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
     busy, free = threading.Event(), threading.Event()
-    pool.submit(errands.add, 1, 1).add_done_callback(lambda _: (busy.set(), free.wait(50)))
+    pool.submit(dask_calls.add, 1, 1).add_done_callback(lambda _: (busy.set(), free.wait(50)))
     try:
         assert busy.wait(30)
         client = pool._cf_connect()._client
@@ -248,34 +248,34 @@ def test_a_scheduler_that_is_replaced_while_a_callback_is_busy(make_cluster: Cal
     finally:
         free.set()
     with pytest.raises(BrokenDaskPool, match="scheduler was lost"):
-        pool.submit(errands.add, 1, 1).result(30)
+        pool.submit(dask_calls.add, 1, 1).result(30)
     pool.shutdown()
 
 
 def test_calls_that_are_lost_for_good(make_cluster: Callable[..., Any]) -> None:
     cluster = make_cluster(3, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1")
     with DaskExecutor(1, address=cluster.address) as pool:
-        deadly = pool.submit(errands.die)
+        deadly = pool.submit(dask_calls.die)
         error = deadly.exception(50)
         assert isinstance(error, futures.WorkerLostError)
         assert error.worker is not None
         assert error.worker.startswith("tcp://")
         assert "started 2 times" in str(error)
         assert "KilledWorker" in type(error.__cause__).__name__
-        assert pool.submit(errands.add, 1, 1).result(50) == 2  # by the third
+        assert pool.submit(dask_calls.add, 1, 1).result(50) == 2  # by the third
 
 
 def test_the_scheduler_is_killed(make_cluster: Callable[[int], Any], gate: Any) -> None:
     cluster = make_cluster(1)
     pool = DaskExecutor(address=cluster.address)
-    calls = [pool.submit(errands.pass_gate, gate.path) for _ in range(3)]
+    calls = [pool.submit(dask_calls.pass_gate, gate.path) for _ in range(3)]
     gate.await_arrivals(1)
     cluster.scheduler.kill()
     errors = [call.exception(30) for call in calls]
     assert all(isinstance(error, BrokenDaskPool) for error in errors)
     assert len(set(map(id, errors))) == 3
     with pytest.raises(BrokenDaskPool, match="scheduler"):
-        pool.submit(errands.pid)
+        pool.submit(dask_calls.pid)
     gate.open()
     pool.shutdown()
 
@@ -283,19 +283,19 @@ def test_the_scheduler_is_killed(make_cluster: Callable[[int], Any], gate: Any) 
 def test_the_scheduler_is_killed_while_nothing_runs(make_cluster: Callable[[int], Any]) -> None:
     cluster = make_cluster(1)
     pool = DaskExecutor(address=cluster.address)
-    assert pool.submit(errands.add, 1, 1).result(30) == 2
+    assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
     cluster.scheduler.kill()
     cluster.scheduler.wait(30)
     with pytest.raises(BrokenDaskPool):  # at once, or as the end of a call that was still taken
-        pool.submit(errands.pid).result(30)
+        pool.submit(dask_calls.pid).result(30)
     pool.shutdown()
 
 
 def test_workers_that_join_late_are_prepared_and_used(make_cluster: Callable[[int], Any], gate: Any) -> None:
     cluster = make_cluster(1)
-    with DaskExecutor(initializer=errands.prepare, initargs=("tools",), address=cluster.address) as pool:
+    with DaskExecutor(initializer=dask_calls.prepare, initargs=("tools",), address=cluster.address) as pool:
         assert pool._max_workers == 1
-        calls = [pool.submit(errands.pass_gate, gate.path, number) for number in range(3)]
+        calls = [pool.submit(dask_calls.pass_gate, gate.path, number) for number in range(3)]
         gate.await_arrivals(1)
         late = cluster.add_worker()
         arrived = gate.await_arrivals(2)  # the second call does not wait for the first worker
@@ -303,11 +303,11 @@ def test_workers_that_join_late_are_prepared_and_used(make_cluster: Callable[[in
         there = pool.options(workers=[_address_of(pool, late.pid)])
         gate.open()
         assert [call.result(30) for call in calls] == [0, 1, 2]
-        assert there.submit(errands.what_was_prepared).result(30) == [("tools",)]
+        assert there.submit(dask_calls.what_was_prepared).result(30) == [("tools",)]
 
 
 def _address_of(pool: DaskExecutor, pid: int) -> str:
-    found = pool._cf_connect()._client.run(errands.pid)
+    found = pool._cf_connect()._client.run(dask_calls.pid)
     (address,) = (address for address, other in found.items() if other == pid)
     return str(address)
 
@@ -315,29 +315,29 @@ def _address_of(pool: DaskExecutor, pid: int) -> str:
 def test_a_pool_may_be_made_before_its_first_worker(make_cluster: Callable[[int], Any]) -> None:
     cluster = make_cluster(0)
     with DaskExecutor(address=cluster.address) as pool:
-        call = pool.submit(errands.add, 1, 1)
+        call = pool.submit(dask_calls.add, 1, 1)
         cluster.add_worker()
         assert call.result(50) == 2
 
 
 def test_a_failing_initializer_breaks_the_pool(shared_cluster: Any) -> None:
-    pool = DaskExecutor(initializer=errands.fail, initargs=("no tools",), address=shared_cluster.address)
-    calls = [pool.submit(errands.pid) for _ in range(3)]
+    pool = DaskExecutor(initializer=dask_calls.fail, initargs=("no tools",), address=shared_cluster.address)
+    calls = [pool.submit(dask_calls.pid) for _ in range(3)]
     errors = [call.exception(30) for call in calls]
     assert all(isinstance(error, BrokenDaskPool) for error in errors)
     assert all(isinstance(error.__cause__, ValueError) for error in errors if error is not None)
     with pytest.raises(BrokenDaskPool, match="initializer"):
-        pool.submit(errands.pid)
+        pool.submit(dask_calls.pid)
     pool.shutdown()
     with DaskExecutor(address=shared_cluster.address) as other:
-        assert other.submit(errands.add, 1, 1).result(30) == 2
+        assert other.submit(dask_calls.add, 1, 1).result(30) == 2
 
 
 def test_an_initializer_runs_once_in_each_worker(shared_cluster: Any, tmp_path: Path) -> None:
     journal = tmp_path / "prepared"
-    with DaskExecutor(initializer=errands.note, initargs=(str(journal), 1), address=shared_cluster.address) as pool:
-        pids = {pool.submit(errands.pid).result(30) for _ in range(10)}
-        futures.wait([pool.submit(errands.add, number, 1) for number in range(500)])
+    with DaskExecutor(initializer=dask_calls.note, initargs=(str(journal), 1), address=shared_cluster.address) as pool:
+        pids = {pool.submit(dask_calls.pid).result(30) for _ in range(10)}
+        futures.wait([pool.submit(dask_calls.add, number, 1) for number in range(500)])
     assert len(pids) <= len(journal.read_text().split()) <= 2
 
 
@@ -349,15 +349,15 @@ def own_pool() -> Iterator[DaskExecutor]:
 
 
 def test_a_worker_of_an_own_cluster_is_started_again_however_long_that_takes(own_pool: DaskExecutor) -> None:
-    first = own_pool.submit(errands.pid).result(50)
+    first = own_pool.submit(dask_calls.pid).result(50)
     os.kill(first, signal.SIGKILL)
-    assert own_pool.submit(errands.pid).result(50) != first
+    assert own_pool.submit(dask_calls.pid).result(50) != first
 
 
 def test_calls_fail_once_nobody_starts_workers_again(own_pool: DaskExecutor) -> None:
-    assert own_pool.submit(errands.pid).result(50)
+    assert own_pool.submit(dask_calls.pid).result(50)
     cluster = own_pool._cf_connect()._connection.cluster
     (nanny,) = cluster.workers.values()
     cluster.sync(nanny.close)
     with pytest.raises(BrokenDaskPool, match="have ended"):
-        own_pool.submit(errands.pid).result(50)
+        own_pool.submit(dask_calls.pid).result(50)

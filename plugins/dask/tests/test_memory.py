@@ -6,10 +6,10 @@ import tracemalloc
 from functools import partial
 from typing import Any
 
-import dask_errands as errands
+import dask_calls
 import pytest
 from children import run_script
-from dask_waiting import await_that
+from dask_gates import await_that
 from distributed import Client
 
 from corefutures_dask import DaskExecutor
@@ -25,7 +25,7 @@ _length.__module__ = "__main__"  # goes by value: the workers can't import this 
 @pytest.mark.parametrize("chunksize", [1, 2])
 def test_waiting_calls_of_a_map_share_its_function(shared_cluster: Any, gate: Any, chunksize: int) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
-        blocking = pool.submit(errands.pass_gate, gate.path)
+        blocking = pool.submit(dask_calls.pass_gate, gate.path)
         gate.await_arrivals(1)
         function = partial(_length, bytes(1_000_000))
         tracemalloc.start()
@@ -44,16 +44,16 @@ def test_workers_let_go_of_the_functions_of_maps(shared_cluster: Any) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
         one = pool.options(workers=["licensed"])
         for _ in range(6):
-            assert list(one.map(errands.Counter(), range(2))) == [1, 2]
-        assert one.submit(errands.count_living).result(30) <= 3
+            assert list(one.map(dask_calls.Counter(), range(2))) == [1, 2]
+        assert one.submit(dask_calls.count_living).result(30) <= 3
         # the pool does something else, or nothing
-        await_that(lambda: one.submit(errands.count_living).result(30) == 0, "the end of the last function")
+        await_that(lambda: one.submit(dask_calls.count_living).result(30) == 0, "the end of the last function")
 
 
 def test_two_maps_at_a_time_keep_their_functions(shared_cluster: Any) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
         one = pool.options(workers=["licensed"])
-        maps = [one.map(errands.Counter(), range(4), buffersize=1) for _ in range(2)]
+        maps = [one.map(dask_calls.Counter(), range(4), buffersize=1) for _ in range(2)]
         assert [[next(results) for results in maps] for _ in range(4)] == [[1, 1], [2, 2], [3, 3], [4, 4]]
 
 

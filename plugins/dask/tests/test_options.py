@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
-import dask_errands as errands
+import dask_calls
 import pytest
 from distributed import Client, Security
 
@@ -77,7 +77,7 @@ def test_options_of_a_given_client_are_its_own(shared_cluster: Any) -> None:
 
 def test_what_an_own_cluster_has_not_is_not_waited_for() -> None:
     with dask.config.set({"distributed.worker.resources": {"GPU": 2}}), DaskExecutor(1, processes=False) as pool:
-        assert pool.options(resources={"GPU": 2}, workers=[0]).submit(errands.add, 1, 1).result(30) == 2
+        assert pool.options(resources={"GPU": 2}, workers=[0]).submit(dask_calls.add, 1, 1).result(30) == 2
         for resources in ({"GPU": 3}, {"LICENCE": 1}):
             with pytest.raises(ValueError, match="more than a worker"):
                 pool.options(resources=resources)

@@ -19,10 +19,10 @@ except ModuleNotFoundError as error:
 TYPE_CHECKING = False  # as in `corefutures`
 
 if TYPE_CHECKING:
+    from corefutures_dask._exceptions import BrokenDaskPool as BrokenDaskPool
     from corefutures_dask._executor import DaskExecutor as DaskExecutor
-    from corefutures_dask._failures import BrokenDaskPool as BrokenDaskPool
 
-_HOMES = {"BrokenDaskPool": "_failures", "DaskExecutor": "_executor"}
+_HOMES = {"BrokenDaskPool": "_exceptions", "DaskExecutor": "_executor"}
 __all__ = ["BrokenDaskPool", "DaskExecutor"]
 
 

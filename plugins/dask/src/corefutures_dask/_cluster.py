@@ -27,9 +27,8 @@ from distributed.deploy.cluster import Cluster
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
-from corefutures_dask import _scheduler
-from corefutures_pools.blocking import clock, system
-from corefutures_pools.descriptors import standard_taken
+from corefutures.backend import clock, standard_taken, system
+from corefutures_dask import _scheduler_plugin as _scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

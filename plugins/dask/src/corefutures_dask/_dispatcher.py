@@ -19,13 +19,12 @@ import dask.config
 from distributed import CancelledError as DaskCancelledError
 from distributed.scheduler import KilledWorker
 
-from corefutures_dask import _scheduler, _station
-from corefutures_dask._delivery import Delivery
-from corefutures_dask._failures import broken, given_up, worker_lost
+from corefutures.backend import Lock, clock, copied
+from corefutures_dask import _scheduler_plugin as _scheduler, _worker_plugin as _station
+from corefutures_dask._completion import Delivery
+from corefutures_dask._exceptions import broken, given_up, worker_lost
 from corefutures_dask._future import DaskFuture, Pack, never_waits
-from corefutures_dask._station import CallFailed, Station, Terms
-from corefutures_pools.blocking import Lock, clock
-from corefutures_pools.foreign_code import copied
+from corefutures_dask._worker_plugin import CallFailed, Station, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures_dask import _cluster, _wire
 from corefutures_dask._dispatcher import Dispatcher, Wishes
-from corefutures_dask._failures import BrokenDaskPool, RemoteTraceback
+from corefutures_dask._exceptions import BrokenDaskPool, RemoteTraceback
 from corefutures_dask._future import DaskFuture, never_waits
 from corefutures_pools.blocking import system
 from corefutures_pools.executor import PoolExecutor, unsupported

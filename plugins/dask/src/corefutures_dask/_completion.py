@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures_dask import _wire
-from corefutures_dask._failures import RemoteTraceback
+from corefutures_dask._exceptions import RemoteTraceback
 from corefutures_dask._future import never_waits
 from corefutures_pools.blocking import clock, nested_loops
 from corefutures_pools.exceptions import set_cause

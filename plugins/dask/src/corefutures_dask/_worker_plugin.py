@@ -18,7 +18,7 @@ from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
 from corefutures_dask import _wire
-from corefutures_dask._scheduler import KEPT
+from corefutures_dask._scheduler_plugin import KEPT
 from corefutures_dask._wire import Function, current
 from corefutures_pools.blocking import clock
 
