@@ -16,6 +16,7 @@ import pytest
 
 import corefutures as futures
 from corefutures_dask import DaskExecutor, _dispatcher
+from corefutures_dask._batching import TaskOptions
 from corefutures_dask._exceptions import RemoteTraceback
 
 
@@ -46,15 +47,15 @@ def test_ten_thousand_tiny_calls_each_its_own_result(pool: DaskExecutor) -> None
 
 
 def test_tiny_calls_travel_together(pool: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    packs: list[int] = []
+    batches: list[int] = []
     send = _dispatcher.Dispatcher._send
     monkeypatch.setattr(
-        _dispatcher.Dispatcher, "_send", lambda self, pack: (packs.append(len(pack.futures)), send(self, pack))[1]
+        _dispatcher.Dispatcher, "_send", lambda self, batch: (batches.append(len(batch.futures)), send(self, batch))[1]
     )
     futures.wait([pool.submit(dask_calls.add, number, 1) for number in range(2000)])
-    assert sum(packs) == 2000
-    assert packs[0] == 1  # nothing was known
-    assert max(packs) > 10
+    assert sum(batches) == 2000
+    assert batches[0] == 1  # nothing was known
+    assert max(batches) > 10
 
 
 @pytest.mark.parametrize("chunksize", [1, 7, "auto"])
@@ -113,7 +114,7 @@ def test_arguments_are_those_of_the_moment(pool: DaskExecutor, gate: Any) -> Non
 
 
 def test_large_arguments_are_stored_at_a_worker(pool: DaskExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = pool._cf_connect()._client
+    client = pool._cf_connect().transport.client
     scattered: list[int] = []
     scatter = client.scatter
 
@@ -193,18 +194,18 @@ def test_callbacks_may_wait_for_calls(pool: DaskExecutor) -> None:
 def test_an_error_while_the_scheduler_is_looked_after_ends_nothing(
     pool: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    delivery = pool._cf_connect().delivery
+    completion = pool._cf_connect().completion
     looked = threading.Event()
 
     def fail() -> bool:
         looked.set()
         raise MemoryError
 
-    monkeypatch.setattr(delivery, "_is_lost", fail)
+    monkeypatch.setattr(completion, "_is_lost", fail)
     assert looked.wait(30)
     monkeypatch.undo()
     assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
-    assert delivery.is_alive()
+    assert completion.is_alive()
 
 
 def test_a_callback_may_submit_and_wait_for_nothing(pool: DaskExecutor) -> None:
@@ -284,7 +285,7 @@ def test_a_view_is_an_executor_that_does_not_own_the_pool(pool: DaskExecutor) ->
 
 def test_views_add_up_and_name_their_calls(pool: DaskExecutor) -> None:
     view = pool.options(priority=2, name="first").options(retries=1)
-    assert view._cf_wishes == _dispatcher.Wishes(retries=1, priority=2)
+    assert view._cf_task_options == TaskOptions(retries=1, priority=2)
     future = view.submit(dask_calls.add, 1, 1)
     assert "first" in repr(future)
     assert future.result(30) == 2

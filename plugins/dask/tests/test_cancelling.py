@@ -21,7 +21,7 @@ def pool(shared_cluster: Any) -> Iterator[DaskExecutor]:
         yield pool
 
 
-def test_calls_before_and_behind_a_long_one_of_their_pack(pool: DaskExecutor, gate: Any) -> None:
+def test_calls_before_and_behind_a_long_one_of_their_batch(pool: DaskExecutor, gate: Any) -> None:
     calls = [pool.submit(dask_calls.pass_if, number, 150, gate.path) for number in range(300)]
     gate.await_arrivals(1)
     assert [call.result(30) for call in calls[:150]] == list(range(150))  # while the long one runs

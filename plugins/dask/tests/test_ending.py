@@ -95,7 +95,7 @@ def test_every_kind_of_shutdown(shared_cluster: Any, wait: bool, cancel: bool) -
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(dask_calls.pid)
     pool.shutdown()
-    assert not pool._cf_connect().delivery.is_alive()
+    assert not pool._cf_connect().completion.is_alive()
 
 
 def test_shutdown_from_a_callback_does_not_wait(shared_cluster: Any) -> None:
@@ -115,7 +115,7 @@ def test_shutdown_from_dasks_own_loop_does_not_wait(shared_cluster: Any) -> None
     pool = DaskExecutor(address=shared_cluster.address)
     pool.submit(dask_calls.add, 1, 1).result(30)
     ended = threading.Event()
-    pool._cf_connect()._loop.add_callback(lambda: (pool.shutdown(wait=True), ended.set()))
+    pool._cf_connect().transport.loop.add_callback(lambda: (pool.shutdown(wait=True), ended.set()))
     assert ended.wait(30)
     pool.shutdown()
 
@@ -123,12 +123,12 @@ def test_shutdown_from_dasks_own_loop_does_not_wait(shared_cluster: Any) -> None
 def test_a_pool_that_is_dropped_runs_its_calls_and_ends(shared_cluster: Any) -> None:
     pool = DaskExecutor(address=shared_cluster.address)
     calls = [pool.submit(dask_calls.add, number, 1) for number in range(50)]
-    delivery = pool._cf_connect().delivery
+    completion = pool._cf_connect().completion
     del pool
     gc.collect()
     assert [call.result(30) for call in calls] == list(range(1, 51))
-    delivery.join(30)
-    assert not delivery.is_alive()
+    completion.join(30)
+    assert not completion.is_alive()
 
 
 def test_at_the_end_of_the_interpreter_calls_are_done_and_processes_gone(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_fork_while_a_future_is_locked(shared_cluster: Any, gate: Any) -> None
         locked, forked = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with calls[0]._cf_lock, calls[2]._cf_lock, pool._cf_connect()._lock:
+            with calls[0]._cf_lock, calls[2]._cf_lock, pool._cf_connect().pending._lock:
                 locked.set()
                 forked.wait(30)
 
@@ -269,7 +269,7 @@ def test_a_callback_that_raises_does_not_stop_a_cancelling_shutdown(shared_clust
     assert told == [call for call in calls[1:] for _ in range(2)]
     assert all(call.cancelled() for call in calls[1:])
     assert calls[0].result(0) == 0
-    assert not pool._cf_connect().delivery.is_alive()
+    assert not pool._cf_connect().completion.is_alive()
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="this system has no process groups")

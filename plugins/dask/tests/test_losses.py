@@ -90,7 +90,7 @@ def test_a_worker_that_is_lost_while_it_receives_an_argument(
     shared_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with DaskExecutor(address=shared_cluster.address) as pool:
-        client = pool._cf_connect()._client
+        client = pool._cf_connect().transport.client
         scatter = client.scatter
         # it breaks off; the scheduler has forgotten the worker meanwhile; there is no worker at all
         raised = [
@@ -118,7 +118,7 @@ def test_what_others_cancel_is_sent_again(shared_cluster: Any, gate: Any) -> Non
     with DaskExecutor(1, address=shared_cluster.address) as pool, Client(shared_cluster.address) as other:
         call = pool.submit(dask_calls.pass_gate, gate.path, 1)
         gate.await_arrivals(1)
-        other.run_on_scheduler(_cancel_all, pool._cf_connect()._client.id)
+        other.run_on_scheduler(_cancel_all, pool._cf_connect().transport.client.id)
         gate.await_arrivals(2)
         gate.open()
         assert call.result(30) == 1
@@ -150,7 +150,7 @@ def test_a_call_that_runs_outlives_a_cancelling_shutdown_and_its_worker(
     assert len(done) == 100
 
 
-def _in_packs(pool: DaskExecutor, gate: Any, other_gate: Any) -> list[Any]:
+def _in_batches(pool: DaskExecutor, gate: Any, other_gate: Any) -> list[Any]:
     """Submits calls to a worker that is busy, so that they travel together; the 21st of them waits at the gate."""
     busy = pool.submit(dask_calls.pass_gate, other_gate.path)
     other_gate.await_arrivals(1)
@@ -166,7 +166,7 @@ def test_results_that_are_lost_on_their_way_come_with_the_last_call(
 ) -> None:
     with DaskExecutor(1, address=shared_cluster.address) as pool:
         futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
-        client = pool._cf_connect()._client
+        client = pool._cf_connect().transport.client
         run, lost = client.run, threading.Event()
 
         async def losing(*args: Any, **options: Any) -> Any:
@@ -175,7 +175,7 @@ def test_results_that_are_lost_on_their_way_come_with_the_last_call(
             raise CommClosedError("on the way back")
 
         monkeypatch.setattr(client, "run", losing)
-        calls = _in_packs(pool, gate, other_gate)
+        calls = _in_batches(pool, gate, other_gate)
         assert lost.wait(30)
         gate.open()
         assert [call.result(30) for call in calls] == list(range(100))
@@ -186,7 +186,7 @@ def test_results_on_their_way_are_not_dropped_at_shutdown(
 ) -> None:
     pool = DaskExecutor(1, address=shared_cluster.address)
     futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
-    client = pool._cf_connect()._client
+    client = pool._cf_connect().transport.client
     run, asked, arrive = client.run, threading.Event(), threading.Event()
 
     async def late(*args: Any, **options: Any) -> Any:
@@ -197,7 +197,7 @@ def test_results_on_their_way_are_not_dropped_at_shutdown(
         return found
 
     monkeypatch.setattr(client, "run", late)
-    calls = _in_packs(pool, gate, other_gate)
+    calls = _in_batches(pool, gate, other_gate)
     assert asked.wait(30)
     gate.open()
     pool.shutdown(wait=True)
@@ -208,7 +208,7 @@ def test_results_on_their_way_are_not_dropped_at_shutdown(
 def test_every_outcome_is_told_though_one_of_them_can_not_be(
     shared_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome, told = _wire.outcome, []
+    outcome, told = _wire.load_outcome, []
     with DaskExecutor(1, address=shared_cluster.address) as pool:
         futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
 
@@ -218,7 +218,7 @@ def test_every_outcome_is_told_though_one_of_them_can_not_be(
                 raise MemoryError
             return found
 
-        monkeypatch.setattr(_wire, "outcome", failing)
+        monkeypatch.setattr(_wire, "load_outcome", failing)
         calls = [pool.submit(dask_calls.pass_if, number, -1, "") for number in range(100)]
         for call in calls:
             call.add_done_callback(told.append)
@@ -239,7 +239,7 @@ def test_a_scheduler_that_is_replaced_while_a_callback_is_busy(make_cluster: Cal
     pool.submit(dask_calls.add, 1, 1).add_done_callback(lambda _: (busy.set(), free.wait(50)))
     try:
         assert busy.wait(30)
-        client = pool._cf_connect()._client
+        client = pool._cf_connect().transport.client
         before = client.scheduler_comm
         cluster.scheduler.kill()
         cluster.scheduler.wait(30)
@@ -307,7 +307,7 @@ def test_workers_that_join_late_are_prepared_and_used(make_cluster: Callable[[in
 
 
 def _address_of(pool: DaskExecutor, pid: int) -> str:
-    found = pool._cf_connect()._client.run(dask_calls.pid)
+    found = pool._cf_connect().transport.client.run(dask_calls.pid)
     (address,) = (address for address, other in found.items() if other == pid)
     return str(address)
 

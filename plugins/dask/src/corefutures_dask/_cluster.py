@@ -1,6 +1,6 @@
-"""How a pool comes to its cluster: one of its own on this machine, one that runs, or a client that exists.
+"""The clusters of pools: a cluster of the pool's own on this machine, one that runs, or a client that is connected.
 
-Touches `distributed`. Guarantees: what was started here is ended here, and nothing else is.
+Touches `distributed`. Guarantees: a pool ends what it has started, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import difflib
 import inspect
 import json
 import multiprocessing.process
-import os
-import sys
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -27,41 +25,37 @@ from distributed.deploy.cluster import Cluster
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
-from corefutures.backend import clock, standard_taken, system
-from corefutures_dask import _scheduler_plugin as _scheduler
+from corefutures.backend import clock, standard_taken, usable_processors
+from corefutures_dask._scheduler_plugin import remove_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Dask's own classes, which it has not typed.
+#: Dask's own classes, which have no types.
 Client: Any = distributed.Client
 LocalCluster: Any = distributed.LocalCluster
 Security: Any = distributed.Security
 
-#: Seconds that the end of a client whose scheduler is gone may take.
-_FAREWELL = 2.0
-
-#: Seconds between two looks for a scheduler's file.
-_GLANCE = 0.05
-
-#: What begins an address without encryption.
-_PLAIN = ("tcp", "ws", "inproc")
-
-#: Messages that a client of ours keeps for debugging.
+#: Seconds that the end of a client may take whose scheduler is gone.
+_CLOSE_TIMEOUT = 2.0
+#: Seconds between two looks for the file of a scheduler.
+_POLL_INTERVAL = 0.05
+#: The protocols of addresses without encryption.
+_UNENCRYPTED = ("tcp", "ws", "inproc")
+#: The number of messages that a client of ours keeps for debugging.
 _MESSAGES_KEPT = 4
+#: The states of Dask's nannies, which start workers again, that have ended.
+_ENDED = (Status.closing, Status.closed, Status.failed)
 
-#: What those of Dask's that start workers again end with.
-_OVER = (Status.closing, Status.closed, Status.failed)
-
-#: In a forked child: what belongs to the parent, kept from finalisers that would talk to the parent's cluster.
+#: In a forked child: the parent's objects, kept from finalisers that would talk to the parent's cluster.
 _of_the_parent: list[object] = []
 
 
 class OwnCluster(LocalCluster):  # type: ignore[misc]
     """Workers on this machine, each of which is started again whenever it is lost.
 
-    Dask gives up those that are not there so many seconds after they were lost (`lost-worker-timeout`): one that is
-    lost again by then may just be starting at that moment.
+    Dask gives up workers that are missing some seconds after they were lost (`lost-worker-timeout`): one that is lost
+    again by then may just be starting.
     """
 
     def _update_worker_status(self, op: str, msg: Any) -> None:
@@ -69,34 +63,34 @@ class OwnCluster(LocalCluster):  # type: ignore[misc]
 
 
 class Connection(NamedTuple):
-    """A client, and what has to be closed with it."""
+    """A client, and the cluster that is to be closed with it."""
 
     client: Any
-    cluster: Any  # None: somebody else's
-    owned: bool  # the client, too, was made here
+    cluster: Any  # None if it was not started by the pool
+    owned: bool  # the pool has made the client
 
     @property
-    def is_deserted(self) -> bool:
-        """Whether there is no worker of our own cluster any more, nor anybody who would start one."""
+    def has_no_workers(self) -> bool:
+        """Whether the pool's own cluster has lost every worker for good."""
         return self.cluster is not None and all(
-            worker.status in _OVER for worker in list(self.cluster.workers.values())
+            worker.status in _ENDED for worker in list(self.cluster.workers.values())
         )
 
     def close(self, pool: str | None = None) -> None:
-        """Ends what was started here, and takes back what a pool has at a cluster that goes on."""
+        """End the client and the cluster if the pool has started them; remove the plugins of `pool` from others."""
         client, cluster = self.client, self.cluster
         if pool is not None and cluster is None and client.status == "running":
-            with contextlib.suppress(Exception):  # the cluster may be going as well
+            with contextlib.suppress(Exception):  # the cluster may be ending as well
                 client.unsubscribe_topic(pool)
-                client.run_on_scheduler(_scheduler.leave, pool)
+                client.run_on_scheduler(remove_pool, pool)
         if self.owned:
             with contextlib.suppress(TimeoutError, OSError):
-                client.close(timeout=_FAREWELL)
+                client.close(timeout=_CLOSE_TIMEOUT)
         if cluster is not None:
             cluster.close()
 
-    def leave_to_parent(self) -> None:
-        """In a forked child: has nobody touch this any more."""
+    def after_fork_in_child(self) -> None:
+        """In a forked child: keep Dask from touching the parent's client and cluster."""
         _of_the_parent.append(self)
         for thing in (self.client, self.cluster):
             instances = getattr(type(thing), "_instances", None)
@@ -106,13 +100,10 @@ class Connection(NamedTuple):
             _leave_workers_to_parent()
 
     def check_workers(self, wanted: Iterable[object]) -> None:
-        """Raises if a worker of our own cluster is meant that there is not: nobody else can add it.
+        """Raise ValueError if the pool's own cluster lacks one of these workers: nobody else can add it.
 
         Args:
             wanted: Names, addresses or hosts, as Dask takes them.
-
-        Raises:
-            ValueError: There is none of that name.
         """
         if self.cluster is None:
             return
@@ -120,22 +111,18 @@ class Connection(NamedTuple):
         for name, worker in list(self.cluster.workers.items()):
             address = getattr(worker, "worker_address", None) or worker.address or ""
             known |= {name, address, address.rpartition("://")[2].rpartition(":")[0]}
-        for who in wanted:
-            if who not in known:
+        for one in wanted:
+            if one not in known:
                 there = ", ".join(sorted(map(repr, known - {""})))
-                raise ValueError(f"there is no worker {who!r} in the pool's own cluster, but {there}")
+                raise ValueError(f"there is no worker {one!r} in the pool's own cluster, but {there}")
 
 
 def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None:
-    """Raises if an option for a cluster of our own is none, or makes no sense.
+    """Raise TypeError or ValueError if the pool's own cluster has no such option, or a value makes no sense.
 
     Args:
-        options: For `LocalCluster`.
-        others: The names of the executor's own options, which may have been meant.
-
-    Raises:
-        TypeError: There is no such option, or it has a value of the wrong type.
-        ValueError: A value makes no sense.
+        options: The options for `LocalCluster`.
+        others: The names of the executor's own options, one of which may be misspelled.
     """
     worker = options.get("worker_class") or distributed.Nanny
     if not isinstance(worker, type):
@@ -162,11 +149,7 @@ def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None
 
 
 def check_own_resources(resources: Iterable[tuple[str, float]]) -> None:
-    """Raises if no worker of a cluster of our own could run a call that needs these resources.
-
-    Raises:
-        ValueError: It would wait for ever.
-    """
+    """Raise ValueError if no worker of the pool's own cluster can run a call that needs these resources."""
     there = dask.config.get("distributed.worker.resources", None) or {}
     for name, amount in resources:
         if amount > there.get(name, 0):
@@ -178,19 +161,16 @@ def check_own_resources(resources: Iterable[tuple[str, float]]) -> None:
 
 
 def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
-    """Starts a cluster on this machine: by default processes with one thread each.
+    """Start a cluster on this machine: by default processes with one thread each.
 
     Args:
         workers: How many calls are to run at once; None for one on each CPU.
-        options: Of `LocalCluster`.
-
-    Raises:
-        ValueError: There is a `security` that has no effect.
+        options: The options for `LocalCluster`.
     """
     settings: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", **options}
     if "n_workers" not in settings:
         threads = settings["threads_per_worker"] or 1
-        settings["n_workers"] = -(-(workers or _cpu_count()) // threads)
+        settings["n_workers"] = -(-(workers or usable_processors()) // threads)
     with standard_taken:
         cluster = OwnCluster(asynchronous=False, **settings)
     try:
@@ -205,17 +185,16 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
 def joined_cluster(
     address: Any, scheduler_file: str | None, options: Mapping[str, Any], check_versions: bool
 ) -> Connection:
-    """Joins a cluster that runs.
+    """Join a cluster that runs.
 
     Args:
-        address: Of its scheduler; None to read it from the file.
-        scheduler_file: Where the scheduler has written its address, or is going to.
-        options: Arguments of `Client` that say how to talk to it.
-        check_versions: Whether to refuse a scheduler of another version.
+        address: The address of the scheduler; None to read it from the file.
+        scheduler_file: The file in which the scheduler writes its address.
+        options: Arguments of `Client` about the connection.
+        check_versions: Whether to refuse a cluster of another version.
 
     Raises:
-        BackendUnavailableError: No scheduler answers there, or it is of another version.
-        ValueError: There is a `security` that has no effect.
+        BackendUnavailableError: No scheduler answers at the address, or the cluster is of another version.
     """
     place = address or scheduler_file
     try:
@@ -241,11 +220,9 @@ def joined_cluster(
 
 
 def given_client(client: Any, check_versions: bool) -> Connection:
-    """Uses a client that exists, and leaves it as it is.
+    """Use a client that is connected, and leave it as it is.
 
     Raises:
-        TypeError: It is no client of Dask's.
-        ValueError: It is asynchronous, or closed.
         BackendUnavailableError: The cluster is of another version.
     """
     if not isinstance(client, Client):
@@ -260,14 +237,14 @@ def given_client(client: Any, check_versions: bool) -> Connection:
 
 
 def check_security(security: Any, address: Any, hint: str) -> None:
-    """Raises if `security` has no effect on an address."""
+    """Raise ValueError if `security` has no effect on an address."""
     protocol, _, _ = address.rpartition("://") if isinstance(address, str) else (None, None, None)
-    if security and (protocol or "tcp") in _PLAIN:
+    if security and (protocol or "tcp") in _UNENCRYPTED:
         raise ValueError(f"security= has no effect on {address}, which is not an encrypted address (tls://…): {hint}")
 
 
 def _read_address(path: str, timeout: float | None) -> str:
-    """Returns the address in a scheduler's file, after waiting for it."""
+    """Return the address in the file of a scheduler, after waiting for the file."""
     usual = dask.config.get("distributed.comm.timeouts.connect")
     deadline = clock.monotonic() + (timeout or float(dask.utils.parse_timedelta(usual, "s") or 0))
     while True:
@@ -277,20 +254,20 @@ def _read_address(path: str, timeout: float | None) -> str:
         except FileNotFoundError:
             if clock.monotonic() > deadline:
                 raise
-        except (ValueError, KeyError, TypeError) as exc:  # it is not whole yet
+        except (ValueError, KeyError, TypeError) as exc:  # the file is incomplete
             if clock.monotonic() > deadline:
                 raise OSError("what is in the file is no scheduler's") from exc
-        time.sleep(_GLANCE)
+        time.sleep(_POLL_INTERVAL)
 
 
 def renew_after_fork() -> None:
-    """In a forked child: gives Dask a thread again for what it does beside its loop, such as large messages."""
+    """In a forked child: give Dask a new thread for work beside its loop, such as large messages."""
     if isinstance(getattr(distributed.utils, "_offload_executor", None), ThreadPoolExecutor):
         distributed.utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")
 
 
 def _leave_workers_to_parent() -> None:
-    """In a forked child: keeps its end from ending the parent's workers, and from removing their folders."""
+    """In a forked child: keep its end from ending the parent's workers and removing their folders."""
     registry: Any = getattr(weakref.finalize, "_registry", ())
     for finalizer in list(registry):
         peeked = finalizer.peek()
@@ -302,8 +279,8 @@ def _leave_workers_to_parent() -> None:
             children.discard(process)
 
 
-def lacking(error: BaseException) -> BackendUnavailableError:
-    """Returns the error for a cluster whose workers can't import what they need."""
+def unprepared_workers(error: BaseException) -> BackendUnavailableError:
+    """Return the error of a cluster whose workers can't import a module that they need."""
     return BackendUnavailableError(
         f"backend 'dask' (corefutures-dask) can't prepare the cluster's workers: {error}; "
         "install corefutures-dask, and what an initializer needs, for the scheduler and for every worker"
@@ -317,14 +294,11 @@ def _connect(**options: Any) -> Any:
 
 
 def check_same_versions(place: object, found: Mapping[str, Any]) -> None:
-    """Raises if the scheduler or a worker is of another version than this client.
+    """Raise BackendUnavailableError if the scheduler or a worker is of another version than this client.
 
     Args:
-        place: Where the scheduler is, for the message.
-        found: What `Client.get_versions` returns.
-
-    Raises:
-        BackendUnavailableError: They differ in what has to be the same.
+        place: The place of the scheduler, for the message.
+        found: The result of `Client.get_versions`.
     """
     here = _relevant(found["client"])
     others = {"the scheduler": found["scheduler"]}
@@ -337,7 +311,7 @@ def check_same_versions(place: object, found: Mapping[str, Any]) -> None:
 
 
 def _relevant(versions: Any) -> dict[str, str]:
-    """Returns what has to be the same on both sides: pickled functions and Dask's protocol depend on it."""
+    """Return the versions that pickled functions and Dask's protocol depend on."""
     if not isinstance(versions, dict) or "packages" not in versions:  # a worker that did not answer
         return {}
     packages = versions["packages"]
@@ -350,11 +324,3 @@ def _mismatch(place: object, difference: str) -> BackendUnavailableError:
         f"backend 'dask' (corefutures-dask, distributed {metadata.version('distributed')}) can't use the cluster "
         f"at {place}: {difference}; install the same versions on both sides, or try check_versions=False"
     )
-
-
-def _cpu_count() -> int:
-    if sys.version_info >= (3, 13):
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(system.sched_getaffinity(0))
-    return system.cpu_count() or 1

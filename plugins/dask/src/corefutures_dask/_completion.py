@@ -1,7 +1,7 @@
-"""The thread that ends a pool's futures and runs their callbacks, so that Dask's loop runs no foreign code.
+"""The thread that completes a pool's futures and runs their callbacks, so that Dask's loop runs no foreign code.
 
-Touches `_wire` and `_future`. Guarantees: it notices within a second that the client has lost the scheduler or was
-closed; it ends last, and closes what the pool has opened.
+Touches `_wire` and `_future`. Guarantees: the thread notices within a second that the client has lost the scheduler or
+was closed; it ends last, and closes the connection of the pool.
 """
 
 from __future__ import annotations
@@ -12,162 +12,159 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from corefutures.backend import clock, log_failure, servers, set_cause
 from corefutures_dask import _wire
 from corefutures_dask._exceptions import RemoteTraceback
-from corefutures_dask._future import never_waits
-from corefutures_pools.blocking import clock, nested_loops
-from corefutures_pools.exceptions import set_cause
-from corefutures_pools.foreign_code import log_failure
+from corefutures_dask._future import non_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corefutures_dask._future import DaskFuture, Pack
+    from corefutures_dask._batching import Batch
+    from corefutures_dask._future import DaskFuture
 
 LOGGER = logging.getLogger("concurrent.futures")
 
-#: Seconds between two looks at the client.
-PULSE: Final = 0.5
-#: Seconds between looks at what a callback waits for: it may end elsewhere.
-_LOOK: Final = 0.01
-#: Callbacks that may wait within each other.
-_DEEP: Final = 20
+#: Seconds between two checks of the connection.
+_CHECK_INTERVAL: Final = 0.5
+#: Seconds between two checks of the condition that a callback waits for: another thread may fulfil it.
+_POLL_INTERVAL: Final = 0.01
+#: The number of callbacks that may wait within each other.
+_MOST_NESTED: Final = 20
 
 
-class Delivery(threading.Thread):
-    """Ends futures.
+class CompletionThread(threading.Thread):
+    """Completes futures.
 
     Args:
-        pool: The pool's name.
+        pool: The name of the pool.
         close: Called at the end; may take a moment.
-        is_lost: Asked now and then whether the connection is lost.
-        lose: Called if so.
+        is_lost: Returns whether the connection is lost; called regularly.
+        on_lost: Called if the connection is lost.
 
     Thread safety: every method may be called from any thread.
     """
 
     def __init__(
-        self, pool: str, close: Callable[[], None], is_lost: Callable[[], bool], lose: Callable[[], None]
+        self, pool: str, close: Callable[[], None], is_lost: Callable[[], bool], on_lost: Callable[[], None]
     ) -> None:
-        super().__init__(name=f"{pool} delivery", daemon=True)
-        self._orders: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
+        super().__init__(name=f"{pool} completion", daemon=True)
+        self._jobs: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
         self._close = close
         self._is_lost = is_lost
-        self._lose = lose
+        self._on_lost = on_lost
         self._numbers = itertools.count().__next__
-        self._waits = 0  # of callbacks here, each within the last
-        self._in_hand: dict[int, list[DaskFuture[Any]]] = {}  # what the orders are about: for a forked child
+        self._nested = 0  # the number of callbacks that wait here, each within the last
+        self._futures: dict[int, list[DaskFuture[Any]]] = {}  # the futures of each job: for a forked child
 
-    def settle(self, pack: Pack, first: int, outcomes: list[bytes]) -> None:
-        """Ends the futures of `pack` from `first` on, unless they have ended."""
-        futures = pack.futures[first : first + len(outcomes)]
-        self._order(futures, lambda: self._settle(pack, futures, outcomes))
+    def complete(self, batch: Batch, first: int, outcomes: list[bytes]) -> None:
+        """Complete the futures of `batch` from `first` on, unless they have ended."""
+        futures = batch.futures[first : first + len(outcomes)]
+        self._add(futures, lambda: self._complete(batch, futures, outcomes))
 
-    def abandon(self, futures: list[DaskFuture[Any]], error: Callable[[], Exception]) -> None:
-        """Ends futures with an error each, unless they have ended."""
+    def fail(self, futures: list[DaskFuture[Any]], make_error: Callable[[], Exception]) -> None:
+        """End futures with an error each, unless they have ended."""
 
         def work() -> None:
             for future in futures:
-                future._cf_abandon(error())
+                future.fail(make_error())
 
-        self._order(futures, work)
+        self._add(futures, work)
 
     def cancel(self, futures: list[DaskFuture[Any]]) -> None:
-        """Cancels calls that somebody wanted to be cancelled while they were out."""
+        """Cancel calls that their batches have given back."""
 
         def work() -> None:
             for future in futures:
                 try:
-                    future._cancel_waiting()
+                    future.cancel_queued()
                 except BaseException:
                     log_failure(LOGGER, "exception calling callback for %r", future)
 
-        self._order(futures, work)
+        self._add(futures, work)
 
     def end(self) -> None:
-        """Closes and ends, after all that was ordered before."""
-        self._orders.put(None)
+        """Have the thread end after the jobs that were added before."""
+        self._jobs.put(None)
 
-    def undelivered(self) -> list[DaskFuture[Any]]:
-        """Returns the futures that have not been told yet what has become of them."""
-        return [future for futures in self._in_hand.values() for future in futures]
+    def unfinished(self) -> list[DaskFuture[Any]]:
+        """Return the futures of the jobs that are not done."""
+        return [future for futures in self._futures.values() for future in futures]
 
-    def _order(self, futures: list[DaskFuture[Any]], work: Callable[[], None]) -> None:
+    def _add(self, futures: list[DaskFuture[Any]], work: Callable[[], None]) -> None:
         number = self._numbers()
-        self._in_hand[number] = futures
-        self._orders.put((number, work))
+        self._futures[number] = futures
+        self._jobs.put((number, work))
 
     def run(self) -> None:
-        """Carries out orders until the end."""
-        never_waits.yes = True
-        nested_loops[threading.get_ident()] = self._serve_meanwhile
+        """Do jobs until the end."""
+        non_blocking.active = True
+        servers[threading.get_ident()] = self._work_until
         try:
-            while self._carry_out(PULSE):
+            while self._do_job(_CHECK_INTERVAL):
                 pass
         finally:
-            del nested_loops[threading.get_ident()]
+            del servers[threading.get_ident()]
             self._close()
 
-    def _carry_out(self, patience: float) -> bool:
-        """Carries out one order, if there is one within so many seconds; returns False at the end."""
+    def _do_job(self, timeout: float) -> bool:
+        """Do one job, or check the connection if there is none within `timeout` seconds; return False at the end."""
         try:
-            order = self._orders.get(timeout=patience)
+            job = self._jobs.get(timeout=timeout)
         except queue.Empty:
             try:
                 if self._is_lost():
-                    self._lose()
-            except BaseException:  # it is tried again
-                log_failure(LOGGER, "Exception while the loss of the scheduler was looked after")
+                    self._on_lost()
+            except BaseException:  # the next check tries again
+                log_failure(LOGGER, "Exception in the check of the connection to the scheduler")
             return True
-        if order is None:
+        if job is None:
             return False
-        number, work = order
+        number, work = job
         try:
             work()
         except BaseException:
-            log_failure(LOGGER, "Exception in the delivery of results", level=logging.CRITICAL)
+            log_failure(LOGGER, "Exception in the completion of futures", level=logging.CRITICAL)
         finally:
-            del self._in_hand[number], order, work
+            del self._futures[number], job, work
         return True
 
-    def _serve_meanwhile(self, enough: Callable[[], bool], deadline: float | None) -> None:
-        """Goes on while a callback that runs here waits."""
-        if self._waits >= _DEEP:
-            raise RuntimeError(f"{self._waits} callbacks wait for calls in {self.name!r}, each within the last")
-        self._waits += 1
+    def _work_until(self, enough: Callable[[], bool], deadline: float | None) -> None:
+        """Do jobs while a callback that runs in this thread waits."""
+        if self._nested >= _MOST_NESTED:
+            raise RuntimeError(f"{self._nested} callbacks wait for calls in {self.name!r}, each within the last")
+        self._nested += 1
         try:
             while not enough():
-                left = _LOOK if deadline is None else min(_LOOK, deadline - clock.monotonic())
+                left = _POLL_INTERVAL if deadline is None else min(_POLL_INTERVAL, deadline - clock.monotonic())
                 if left <= 0:
                     return
-                if not self._carry_out(left):
+                if not self._do_job(left):
                     self.end()
                     return
         finally:
-            self._waits -= 1
+            self._nested -= 1
 
-    def _settle(self, pack: Pack, futures: list[DaskFuture[Any]], outcomes: list[bytes]) -> None:
-        # All of them first: a callback of the first may ask about the last.
+    def _complete(self, batch: Batch, futures: list[DaskFuture[Any]], outcomes: list[bytes]) -> None:
+        # First all outcomes are stored, then the callbacks run: a callback of the first future may ask about the last.
         watched = []
         try:
-            # A scheduler without our plugin may have had a pack's calls run again that were given back.
+            # The scheduler may lack our plugin, and repeat calls that a batch has given back: those have ended already.
             for future, body in zip(futures, outcomes, strict=False):
-                result, error, text = _wire.outcome(body)
+                result, error, text = _wire.load_outcome(body)
                 if error is not None and text:
                     try:
                         set_cause(error, RemoteTraceback(text))
                     except Exception:  # not every class allows it
                         pass
-                if future._cf_settle(result, error):
+                if future.finish(result, error):
                     watched.append(future)
         except BaseException as exc:  # E8
             for future in futures:
-                future._cf_abandon(RuntimeError(f"the outcome of the call could not be delivered: {exc!r}"))
+                future.fail(RuntimeError(f"the outcome of the call could not be delivered: {exc!r}"))
             raise
         finally:
-            for future in futures:
-                future._pack = None
-            pack.decided.set()
+            batch.start_known.set()
             result = error = None
             for future in watched:
-                future._cf_announce_in_worker()
+                future.notify()

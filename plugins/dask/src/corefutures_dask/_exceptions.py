@@ -1,4 +1,4 @@
-"""What goes wrong with a cluster, as exceptions.
+"""The exceptions of pools on Dask, and the functions that make them.
 
 Touches the door. Guarantees: each future gets an exception object of its own (E5).
 """
@@ -28,30 +28,39 @@ class RemoteTraceback(Exception):
 
 
 def worker_lost(error: KilledWorker) -> WorkerLostError:
-    """Returns the error of a call whose workers died, as often as Dask was willing to try."""
+    """Return the error of a call whose workers were lost, as often as Dask was willing to try."""
     address = getattr(error.last_worker, "address", None)
-    runs = error.allowed_failures + 1
-    times = "once" if runs == 1 else f"{runs} times"
     lost = WorkerLostError(
-        f"the worker at {address} ended while it ran the call, which Dask had started {times} (allowed-failures)",
+        f"the worker at {address} ended while it ran the call, which Dask had started"
+        f" {_times(error.allowed_failures + 1)} (allowed-failures)",
         worker=address,
     )
     lost.__cause__ = error
     return lost
 
 
-def given_up(runs: int, error: Exception) -> WorkerLostError:
-    """Returns the error of a call whose arguments were lost with a worker, as often as Dask allows."""
-    times = "once" if runs == 1 else f"{runs} times"
+def arguments_lost(runs: int, error: Exception) -> WorkerLostError:
+    """Return the error of a call whose arguments were lost with a worker, as often as Dask allows."""
     lost = WorkerLostError(
-        f"a worker ended that had the arguments of the call, which was sent {times} (allowed-failures): {error}"
+        f"a worker ended that had the arguments of the call, which was sent {_times(runs)} (allowed-failures): {error}"
     )
     lost.__cause__ = error
     return lost
 
 
-def broken(message: str, cause: BaseException | None) -> BrokenDaskPool:
-    """Returns a broken-pool error with its cause."""
+def task_refused(error: Exception) -> RuntimeError:
+    """Return the error of a call that Dask could not run at all."""
+    refused = RuntimeError(f"Dask could not run the call: {type(error).__name__}: {error}")
+    refused.__cause__ = error
+    return refused
+
+
+def broken_pool(message: str, cause: BaseException | None) -> BrokenDaskPool:
+    """Return the error of a pool that has failed."""
     error = BrokenDaskPool(message)
     error.__cause__ = cause
     return error
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -1,6 +1,6 @@
-"""`DaskExecutor`: the executor of the manual on Dask's scheduler; its end at exit, when dropped, and after a fork.
+"""`DaskExecutor`: the executor of the manual on Dask's scheduler, its views, and its end at exit or after a fork.
 
-Touches the door, `_cluster` and `_dispatcher`.
+Touches the door, `_cluster` and `_dispatcher`. Guarantees: a call is pickled before `submit` returns (E4).
 """
 
 from __future__ import annotations
@@ -12,22 +12,30 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from corefutures.backend import (
+    Executor,
+    Pace,
+    audience,
+    check_count,
+    check_flag,
+    check_seconds,
+    check_start,
+    chunked_map,
+    not_callable,
+    system,
+    unsupported,
+)
 from corefutures_dask import _cluster, _wire
-from corefutures_dask._dispatcher import Dispatcher, Wishes
+from corefutures_dask._batching import TaskOptions
+from corefutures_dask._dispatcher import Dispatcher
 from corefutures_dask._exceptions import BrokenDaskPool, RemoteTraceback
-from corefutures_dask._future import DaskFuture, never_waits
-from corefutures_pools.blocking import system
-from corefutures_pools.executor import PoolExecutor, unsupported
-from corefutures_pools.instrumentation import instrumentation
-from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
-from corefutures_pools.workers.chunking import CostModel, chunked_map
+from corefutures_dask._future import DaskFuture, non_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from corefutures.backend import Future
+    from corefutures.backend import Future, ResultIterator
     from corefutures_dask._cluster import Connection
-    from corefutures_pools.results import ResultIterator
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -35,8 +43,8 @@ _T = TypeVar("_T")
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
-#: Options of our other executors, and what they do there; `LocalCluster` would fail much later, with words of its own.
-_ELSEWHERE = {
+#: Options of our other executors, and what they do there; `LocalCluster` would refuse them much later, in other words.
+_UNSUPPORTED = {
     "at_exit": "choose what becomes of its calls at exit: it waits for them",
     "context": "carry context variables",
     "forward_logs": "forward its workers' logs",
@@ -58,26 +66,16 @@ _OPTIONS = (
     "security", "timeout", "check_versions",
 )  # fmt: skip
 
-#: Every living pool, for forked children; and every dispatcher that has not ended, for the end of the interpreter.
+#: The living pools, for forked children; and the dispatchers that have not ended, for the end of the interpreter.
 _pools: weakref.WeakSet[DaskExecutor] = weakref.WeakSet()
 _dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 _exiting = False
 
 
-class _Alias:
-    """Another name of a private attribute, which gives way to what a subclass keeps under that name itself."""
+class _Submitter(Executor):
+    """The common part of a pool and its views: submits calls with certain task options."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, executor: object, kind: type | None = None) -> Any:
-        return self if executor is None else getattr(executor, self._name)
-
-
-class _Submitter(PoolExecutor):
-    """What a pool and its views have in common: calls with certain wishes go into a lane."""
-
-    _cf_wishes: Wishes
+    _cf_task_options: TaskOptions
     _cf_label: str | None = None
 
     @property
@@ -85,78 +83,62 @@ class _Submitter(PoolExecutor):
         raise NotImplementedError
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Has `fn(*args, **kwargs)` run by one of the workers.
+        """Have `fn(*args, **kwargs)` run by one of the workers.
 
         Args:
-            fn: What to call.
+            fn: The function to call.
             *args: Its positional arguments.
             **kwargs: Its keyword arguments, of any names.
 
         Returns:
-            The future of the call. What can't be pickled fails it at once.
+            The future of the call. A call that can't be pickled fails at once.
 
         Raises:
             TypeError: `fn` is not callable.
             BrokenDaskPool: The scheduler is gone, or an initializer has failed.
             RuntimeError: The pool has been shut down, or the interpreter ends.
         """
-        pool = self._cf_pool
+        pool, label = self._cf_pool, self._cf_label
         dispatcher = pool._cf_dispatcher or pool._cf_connect()
-        if dispatcher.refusal is not None:
-            raise dispatcher.refuse()
+        if dispatcher.pending.refusal is not None:
+            raise dispatcher.pending.refusal_error()
         if not callable(fn):  # an annotation is no proof
             raise not_callable("submit", fn)
         try:
             body = _wire.dumps((fn, args, kwargs))
         except Exception as exc:
-            return _failed(exc)
-        function = fn.pickled if isinstance(fn, _wire.Carried) else None
-        kind = _kind_of(fn)
-        label = self._cf_label
-        shown = label or getattr(kind, "__name__", None) or "call"
-        future = dispatcher.take(dispatcher.lane(self._cf_wishes), (body, function), shown, id(kind))
+            failed: DaskFuture[Any] = DaskFuture((b"", None), 0, "", 0)
+            failed.fail(BaseException.with_traceback(exc, None))
+            return failed
+        function = fn.pickled if isinstance(fn, _wire.MapFunction) else None
+        timed = _timed_as(fn)
+        name = label or getattr(timed, "__name__", None) or "call"
+        future = dispatcher.submit(self._cf_task_options, (body, function), name, id(timed))
         if label is not None:
-            future._cf_name = label
-        if instrumentation.present:
-            instrumentation.track_call(self._cf_pool, fn, future, len(body))
+            future.set_label(label)
+        if audience.present:
+            audience.watch(pool, fn, future, len(body))
         return future
 
-    def map(
+    def _cf_map(
         self,
+        submit: Callable[..., Future[Any]],
         fn: Callable[..., _T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | str = 1,
-        buffersize: int | None = None,
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | str,
+        buffersize: int | None,
     ) -> ResultIterator[_T]:
-        """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
-
-        Args:
-            fn: Called with one item of each iterable; pickled once.
-            *iterables: Collected at once without `buffersize`, as results are taken with it.
-            timeout: Seconds, from this call on, in which each result is to be had; None sets no limit.
-            chunksize: How many items make one call; "auto" for as many as pays, as measured. Calls that are
-                short travel together in any case.
-            buffersize: How many calls may be under way or waiting to be taken; None sets no limit.
-
-        Returns:
-            An iterator as of `Executor.map`. A chunk's items fail one by one.
-
-        Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: `chunksize` or `buffersize` is not positive.
-            RuntimeError: The executor has been shut down, or is broken.
-        """
         if not callable(fn):
             raise not_callable("map", fn)
         if chunksize == 1:
-            return super().map(_carried(fn), *iterables, timeout=timeout, buffersize=buffersize)
+            return super()._cf_map(submit, _for_map(fn), iterables, timeout, chunksize, buffersize)
         run_chunk: Callable[..., Any] | None = None
 
         def submit_chunk(run: Callable[..., Any], fn: Callable[..., _T], *columns: Any) -> Future[Any]:
             nonlocal run_chunk
-            run_chunk = run_chunk or _carried(partial(run, fn))
-            return self.submit(run_chunk, *columns)
+            run_chunk = run_chunk or _for_map(partial(run, fn))
+            return submit(run_chunk, *columns)
 
         return chunked_map(
             submit_chunk,
@@ -180,16 +162,16 @@ class _Submitter(PoolExecutor):
         priority: int | None = None,
         workers: Sequence[str | int] | None = None,
     ) -> DaskView:
-        """Returns a view of the pool with options for the calls that are submitted through it.
+        """Return a view of the pool with options for the calls that are submitted through the view.
 
-        What is not given is as in the pool or the view that this is called on.
+        Options that are not given are those of the pool or view on which this method is called.
 
         Args:
-            timeout: Not to be had: running calls can't be stopped.
-            name: What the calls are called in `repr`, in messages and in Dask's dashboard.
-            resources: What each call needs of a worker: {"GPU": 1}.
+            timeout: Not supported: running calls can't be stopped.
+            name: The name of the calls in `repr`, in messages and in Dask's dashboard.
+            resources: The resources of a worker that each call needs: {"GPU": 1}.
             retries: How often a call that raises is tried again.
-            priority: Calls with a higher one go first.
+            priority: Calls with a higher priority go first.
             workers: The addresses or names of the workers that may run the calls.
 
         Returns:
@@ -201,8 +183,8 @@ class _Submitter(PoolExecutor):
             UnsupportedError: `timeout` is given.
         """
         super().options(timeout=timeout, name=name)  # for its checks
-        own = self._cf_wishes
-        wishes = _wishes(
+        own = self._cf_task_options
+        task_options = _check_task_options(
             dict(own.resources) if resources is None else resources,
             own.retries if retries is None else retries,
             own.priority if priority is None else priority,
@@ -210,46 +192,44 @@ class _Submitter(PoolExecutor):
         )
         pool = self._cf_pool
         if pool._cf_own:
-            _cluster.check_own_resources(wishes.resources)
-            if wishes.workers:
-                pool._cf_connect().check_workers(wishes.workers)
-        return DaskView(pool, wishes, self._cf_label if name is None else name)
+            _cluster.check_own_resources(task_options.resources)
+            if task_options.workers:
+                pool._cf_connect().check_workers(task_options.workers)
+        return DaskView(pool, task_options, self._cf_label if name is None else name)
 
 
 class DaskExecutor(_Submitter):
     """Runs calls on Dask's distributed scheduler.
 
-    Without `address`, `scheduler_file` or `client` it starts a cluster of its own on this machine, worker processes
-    with one thread each, and stops it at shutdown. With one of them it uses the cluster that is there, and leaves
-    it running.
+    Without `address`, `scheduler_file` or `client` the executor starts a cluster of its own on this machine, with
+    worker processes of one thread each, and stops it at shutdown. Otherwise it uses the cluster that is named, and
+    leaves that running.
 
     Args:
-        max_workers: How many calls run at once, at most; None for as many as the cluster has threads, and that is
-            as many as there are CPUs where it is started here.
-        initializer: Called in each worker before its first call, also in those that join later. If it fails, the
+        max_workers: How many calls run at once, at most; None for the number of threads of the cluster. A cluster of
+            the executor's own has one thread for each CPU.
+        initializer: Called in each worker before its first call, also in workers that join later. If it fails, the
             pool is broken.
         initargs: The arguments for `initializer`.
-        address: Of a scheduler that runs, such as "tcp://10.0.0.1:8786".
+        address: The address of a scheduler that runs, such as "tcp://10.0.0.1:8786".
         scheduler_file: A file in which a scheduler that runs has written its address.
         client: A `distributed.Client` that is connected.
-        resources: What each call needs of a worker, as Dask counts it: {"GPU": 1}.
+        resources: The resources of a worker that each call needs, as Dask counts them: {"GPU": 1}.
         retries: How often a call that raises is tried again.
-        priority: Calls with a higher one go first.
+        priority: Calls with a higher priority go first.
         security: A `distributed.Security`, for clusters that use TLS.
-        timeout: Seconds that joining may take; None for what Dask is configured to.
+        timeout: Seconds that joining may take; None for Dask's setting.
         check_versions: Whether to refuse a cluster with another Python or another version of `distributed`.
-        **cluster: Options of `distributed.LocalCluster`, where a cluster is started.
+        **cluster: Options of `distributed.LocalCluster`, for a cluster of the executor's own.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument has a value that makes no sense, or they contradict each other.
+        ValueError: An argument has a value that makes no sense, or arguments contradict each other.
         BackendUnavailableError: There is no scheduler, or one of another version.
-        UnsupportedError: An option of the other backends is given that this one has not.
+        UnsupportedError: An option of other backends is given that this backend lacks.
 
     Thread safety: every method may be called from any thread.
     """
-
-    _dispatcher = _Alias("_cf_dispatcher")
 
     BROKEN = BrokenDaskPool
 
@@ -277,7 +257,7 @@ class DaskExecutor(_Submitter):
         for name in ("n_jobs", "num_workers", "jobs", "pool_size"):
             if name in cluster:
                 raise TypeError(f"DaskExecutor has no option {name!r}: here it is called 'max_workers'")
-        for name, what in _ELSEWHERE.items():
+        for name, what in _UNSUPPORTED.items():
             if name in cluster:
                 raise unsupported(self, what)
         if address is not None and not address:
@@ -305,13 +285,13 @@ class DaskExecutor(_Submitter):
         self._cf_limit = max_workers
         self._initializer = initializer
         self._initargs = initargs
-        self._cf_preparation = None if initializer is None else _wire.dumps((initializer, self._initargs))
-        self._cf_wishes = _wishes(resources, retries, priority, None)
+        self._cf_pickled_initializer = None if initializer is None else _wire.dumps((initializer, initargs))
+        self._cf_task_options = _check_task_options(resources, retries, priority, None)
         if self._cf_own:
-            _cluster.check_own_resources(self._cf_wishes.resources)
-        self._cf_pace = CostModel()
+            _cluster.check_own_resources(self._cf_task_options.resources)
+        self._cf_pace = Pace()
         self._cf_fork_refusal: str | None = None
-        # Guards the making of a dispatcher, in a forked child: one only.
+        # Guards `_cf_dispatcher`: a forked child makes a new one, and only one.
         self._cf_connecting = threading.RLock()
         self._cf_dispatcher: Dispatcher | None = None
         if client is not None:
@@ -332,11 +312,10 @@ class DaskExecutor(_Submitter):
         _pools.add(self)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more calls, and lets go of the cluster, or stops it, once those it has are done.
+        """Refuse calls from now on; once the pending calls have ended, release the cluster, or stop the pool's own.
 
         Args:
-            wait: Whether to return only when that has happened. A callback or one of the pool's own calls never
-                waits.
+            wait: Whether to return only then. A callback or one of the pool's own calls never waits.
             cancel_futures: Whether to cancel the calls that have not started.
         """
         dispatcher = self._cf_dispatcher
@@ -346,16 +325,16 @@ class DaskExecutor(_Submitter):
                 if dispatcher is None:
                     self._cf_fork_refusal = _AFTER_SHUTDOWN
                     return
-        if instrumentation.present:
-            instrumentation.executor_shut_down(self)
+        if audience.present:
+            audience.executor_shut_down(self)
         dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
         try:
             if cancel_futures:
-                dispatcher.cancel_waiting()
-        finally:  # what a callback raises comes after the end
+                dispatcher.cancel_pending()
+        finally:  # an exception of a callback is raised after that
             own = getattr(_wire.current, "pool", None) == dispatcher.pool
-            if wait and not own and not getattr(never_waits, "yes", False):
-                dispatcher.delivery.join()
+            if wait and not own and not getattr(non_blocking, "active", False):
+                dispatcher.completion.join()
 
     def _cf_connect(self) -> Dispatcher:
         with self._cf_connecting:
@@ -365,15 +344,15 @@ class DaskExecutor(_Submitter):
                 self._cf_pid = system.getpid()
                 connection = self._cf_open()
                 try:
-                    dispatcher = Dispatcher(connection, self._cf_limit, self._cf_preparation)
+                    dispatcher = Dispatcher(connection, self._cf_limit, self._cf_pickled_initializer)
                 except BaseException as exc:
-                    # The scheduler hands on the text of what a worker raised, or can't do even that and hangs up.
+                    # The scheduler passes on the text of a worker's exception, or closes the connection if it can't.
                     if isinstance(exc, OSError) or "ModuleNotFoundError" in f"{type(exc)} {exc}":
-                        raise _cluster.lacking(exc) from exc
+                        raise _cluster.unprepared_workers(exc) from exc
                     raise
                 self._cf_dispatcher = dispatcher
                 _dispatchers.add(dispatcher)
-                # A pool that is dropped without a shutdown runs the calls it has, and ends.
+                # A pool that is dropped without a shutdown runs its pending calls, and ends.
                 dropped = RuntimeError("the executor was dropped")
                 self._cf_finalizer = weakref.finalize(self, dispatcher.close, dropped)
                 self._cf_finalizer.atexit = False
@@ -381,16 +360,16 @@ class DaskExecutor(_Submitter):
                     dispatcher.close(RuntimeError(_AFTER_EXIT))
             return self._cf_dispatcher
 
-    def _cf_continue_in_child(self) -> None:
-        """In a forked child (E11): the calls stay with the parent; a new submit starts or joins a cluster anew."""
+    def _cf_after_fork_in_child(self) -> None:
+        """In a forked child (E11): leave the calls to the parent; the next `submit` joins the cluster anew."""
         dispatcher, self._cf_dispatcher = self._cf_dispatcher, None
         self._cf_connecting = threading.RLock()
         if dispatcher is None:
             return
         self._cf_finalizer.detach()
-        if dispatcher.refusal is not None:
-            self._cf_fork_refusal = str(dispatcher.refusal)
-        dispatcher.leave_to_parent(
+        if dispatcher.pending.refusal is not None:
+            self._cf_fork_refusal = str(dispatcher.pending.refusal)
+        dispatcher.after_fork_in_child(
             lambda: BrokenDaskPool("the process was forked while this call was pending; it is the parent's only")
         )
 
@@ -398,7 +377,7 @@ class DaskExecutor(_Submitter):
     def _cf_pool(self) -> DaskExecutor:
         return self
 
-    # The standard names of private parts that the world reads.
+    # The standard names of private attributes that other libraries read.
 
     @property
     def _max_workers(self) -> int:
@@ -408,20 +387,20 @@ class DaskExecutor(_Submitter):
     @property
     def _shutdown(self) -> bool:
         dispatcher = self._cf_dispatcher
-        return dispatcher is not None and dispatcher.refusal is not None and not self._broken
+        return dispatcher is not None and dispatcher.pending.refusal is not None and not self._broken
 
     @property
     def _broken(self) -> bool | str:
-        refusal = None if self._cf_dispatcher is None else self._cf_dispatcher.refusal
+        refusal = None if self._cf_dispatcher is None else self._cf_dispatcher.pending.refusal
         return str(refusal) if isinstance(refusal, BrokenDaskPool) else False
 
 
 class DaskView(_Submitter):
-    """A pool, seen with options for the calls submitted through here: made by `DaskExecutor.options`."""
+    """A view of a pool with options for the calls that are submitted through the view: see `DaskExecutor.options`."""
 
-    def __init__(self, pool: DaskExecutor, wishes: Wishes, label: str | None) -> None:
+    def __init__(self, pool: DaskExecutor, task_options: TaskOptions, label: str | None) -> None:
         self._cf_viewed = pool
-        self._cf_wishes = wishes
+        self._cf_task_options = task_options
         self._cf_label = label
 
     @property
@@ -429,17 +408,12 @@ class DaskView(_Submitter):
         return self._cf_viewed
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Does nothing: the pool is its maker's to shut down.
-
-        Args:
-            wait: Without effect.
-            cancel_futures: Without effect.
-        """
+        """Do nothing: the pool is shut down where it was made."""
 
 
-def _wishes(
+def _check_task_options(
     resources: Mapping[str, float] | None, retries: int, priority: int, workers: Sequence[str | int] | None
-) -> Wishes:
+) -> TaskOptions:
     for name, value in (("retries", retries), ("priority", priority)):
         if not isinstance(value, int):
             raise TypeError(f"{name} must be an int, not {type(value).__name__}")
@@ -454,27 +428,21 @@ def _wishes(
             raise TypeError(f"resources[{name!r}] must be a number, not {type(amount).__name__}")
         if not amount > 0:
             raise ValueError("resources must be positive amounts")
-    return Wishes(tuple(sorted((resources or {}).items())), retries, priority, tuple(workers or ()))
+    return TaskOptions(tuple(sorted((resources or {}).items())), retries, priority, tuple(workers or ()))
 
 
-def _carried(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the function of a map for its calls; itself if it can't be pickled: each call fails with the reason."""
+def _for_map(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function for the calls of a map; `fn` itself if it can't be pickled: then each call fails."""
     try:
-        return _wire.Carried(fn)
+        return _wire.MapFunction(fn)
     except Exception:
         return fn
 
 
-def _failed(error: Exception) -> Future[Any]:
-    """Returns a future that has failed: its call could not be pickled."""
-    future: DaskFuture[Any] = DaskFuture((b"", None), 0, "", 0)
-    future._cf_abandon(BaseException.with_traceback(error, None))
-    return future
-
-
-def _kind_of(fn: Any) -> Any:
-    """Returns what calls that are expected to take equally long have in common."""
-    fn = getattr(fn, "carried", fn)
+def _timed_as(fn: Any) -> Any:
+    """Return the object that calls of about equal duration have in common: the function behind `fn`, or its class."""
+    if isinstance(fn, _wire.MapFunction):
+        fn = fn.function
     fn = getattr(fn, "func", fn)  # of a partial
     fn = getattr(fn, "__func__", fn)  # of a method
     if hasattr(fn, "__code__"):
@@ -483,24 +451,24 @@ def _kind_of(fn: Any) -> Any:
 
 
 def _close_all() -> None:
-    """At the end of the interpreter: the clusters end once their calls are done."""
+    """At the end of the interpreter: end every pool once its calls have ended."""
     global _exiting
     _exiting = True
     living = list(_dispatchers)
     for dispatcher in living:
         dispatcher.close(RuntimeError(_AFTER_EXIT))
     for dispatcher in living:
-        dispatcher.delivery.join()
+        dispatcher.completion.join()
 
 
-def _continue_all_in_child() -> None:
+def _after_fork_in_child() -> None:
     _cluster.renew_after_fork()
     for pool in list(_pools):
-        pool._cf_continue_in_child()
+        pool._cf_after_fork_in_child()
     _dispatchers.clear()
 
 
-# Before the non-daemon threads are joined, and so before any `atexit` handler of Dask's runs.
+# Runs before the non-daemon threads are joined, and so before any `atexit` handler of Dask's.
 threading._register_atexit(_close_all)  # type: ignore[attr-defined]
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_continue_all_in_child)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,151 +1,164 @@
-"""`DaskFuture`: a call on its way to a cluster; and `Pack`, the calls that are on their way together.
+"""`DaskFuture`: the future of a call that leaves for the cluster in a batch.
 
-Touches the door. Guarantees: a call that is asked about while its pack is out answers when it is known whether it
-has started (E3), which the worker tells soon.
+Touches the base class only. Guarantees: while a batch is on its way, `cancel` and `running` of its calls wait until
+the worker has reported which of them have started, which takes a third of a second at most (E3).
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from corefutures_pools.future import PoolFuture
 
-if TYPE_CHECKING:
-    from corefutures_dask._dispatcher import Lane
-
-#: A call: pickled; and what it refers to, if it is one of a map: `Carried.pickled`.
+#: A pickled call; and for a call of a map the key and the pickled function that it refers to: `MapFunction.pickled`.
 Call = tuple[bytes, tuple[str, bytes] | None]
 
 _T = TypeVar("_T")
 
-#: Seconds that `cancel` and `running` wait for a worker to tell whether a call has started, at most.
-_LIMIT: Final = 5.0
+#: Seconds that `cancel` and `running` wait at most for a worker to report which calls have started.
+_START_TIMEOUT: Final = 5.0
 
-#: `yes`: this thread settles futures or carries messages: it must not wait for what only it can bring.
-never_waits = threading.local()
-
-
-class Pack:
-    """Calls that travel as one task.
-
-    Args:
-        number: Its number in the pool.
-        lane: Where the calls waited, and go back to.
-    """
-
-    __slots__ = ("calls", "decided", "expected", "futures", "lane", "number", "sent")
-
-    def __init__(self, number: int, lane: Lane) -> None:
-        self.number = number
-        self.lane = lane
-        self.futures: list[DaskFuture[Any]] = []
-        self.calls: list[Call] = []
-        self.expected = 0.0  # seconds that the calls will take
-        self.sent = 0.0  # when, by `time.monotonic`
-        self.decided = threading.Event()  # it is known which of the calls have started
+#: `active` is true in a thread that runs Dask's loop or completes futures: such a thread must not block on a report
+#: that it would have to receive itself.
+non_blocking = threading.local()
 
 
 class DaskFuture(PoolFuture[_T]):
-    """The future of a call; until the call leaves it carries it, pickled.
+    """The future of a call; it holds the pickled call until the call leaves.
 
     Args:
         call: The call.
-        number: Its place in the order of submission.
-        name: What Dask shows for it.
-        kind: Which calls are expected to take as long as this one.
+        number: The place of the call in the order of submission.
+        task_name: The name that Dask shows for the call.
+        cost_key: Identifies the calls that are expected to take as long as this one.
     """
 
-    _pack: Pack | None = None  # it has left in this pack, and nobody knows yet whether it has started
-    _unwanted = False  # cancelled meanwhile: not to be sent again
-    losses = 0  # how many workers it was lost with
-    alone = False  # it may have ended one, and is sent in a pack of its own
+    _start_known: threading.Event | None = None  # of the batch in which the call has left; None if that is settled
+    _cancel_on_return = False  # cancel the call when its batch gives it back
+    losses = 0  # the number of workers that were lost with the call
+    alone = False  # the call may have ended a worker, and gets a batch of its own
 
-    def __init__(self, call: Call, number: int, name: str, kind: int) -> None:
+    def __init__(self, call: Call, number: int, task_name: str, cost_key: int) -> None:
         super().__init__(_never_called, call, None)
         self.number = number
-        self.shown = name
-        self.kind = kind
+        self.task_name = task_name
+        self.cost_key = cost_key
 
     def cancel(self) -> bool:
-        """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
+        """Cancel the call unless it runs or has ended; every waiter is awake when this method returns.
 
-        Where the call has left for a worker together with others, this waits until it is known whether it has
-        started: a third of a second at most.
+        If the call has left together with others, wait until it is known whether it has started: a third of a second
+        at most.
 
         Returns:
             True if the call is cancelled now, False if it runs or has finished.
         """
-        while not self._cancel_waiting():
-            pack = self._pack
+        while not self.cancel_queued():
+            start_known = self._start_known
             if self._state != "PENDING":
                 return self.cancelled()
-            if pack is not None:
-                self._unwanted = True
-                if not self._is_decided(pack):
-                    self._unwanted = False
+            if start_known is not None:
+                self._cancel_on_return = True
+                if not _wait(start_known):
+                    self._cancel_on_return = False
                     return False
         return True
 
     def running(self) -> bool:
-        """Returns True while the call runs and can't be cancelled."""
-        pack = self._pack
-        if pack is not None and self._state == "PENDING":
-            self._is_decided(pack)
+        """Return True while the call runs and can't be cancelled."""
+        start_known = self._start_known
+        if start_known is not None and self._state == "PENDING":
+            _wait(start_known)
         return self._state == "RUNNING"
 
-    def _cancel_waiting(self) -> bool:
-        """Cancels the call if it has not left; returns whether this did it."""
-        waits = False
+    def cancel_queued(self) -> bool:
+        """Cancel the call if it is not in a batch; return whether this method did so."""
+        queued = False
         if self._cf_lock.taken:
-            if waits := self._state == "PENDING" and self._pack is None:
+            if queued := self._state == "PENDING" and self._start_known is None:
                 self._state = "CANCELLED_AND_NOTIFIED"
                 if self._cf_listeners:
                     self._cf_to_tell = [*self._cf_listeners]
             self._cf_lock.release()
-        if waits:
+        if queued:
             self._cf_forget_call()
             if self._cf_watched:
                 self._cf_announce()
-        return waits
+        return queued
+
+    def cancel_on_return(self) -> None:
+        """Have the call cancelled when its batch gives it back."""
+        self._cancel_on_return = True
 
     @property
-    def unwanted(self) -> bool:
-        """Whether the call was to be cancelled while it was out, and has not started."""
-        return self._unwanted and self._state == "PENDING"
+    def is_cancelled_on_return(self) -> bool:
+        """Whether the call is to be cancelled now that its batch has given it back."""
+        return self._cancel_on_return and self._state == "PENDING"
 
-    def _is_decided(self, pack: Pack) -> bool:
-        """Waits until it is known whether the call has started; False where this can't wait, or not so long."""
-        return not getattr(never_waits, "yes", False) and pack.decided.wait(_LIMIT)
+    def leave(self, start_known: threading.Event) -> Call | None:
+        """Let the call leave in a batch.
 
-    def _leave(self, pack: Pack) -> Call | None:
-        """Lets the call leave in `pack`; returns it, None if it has ended."""
+        Args:
+            start_known: The event of the batch, see `Batch`.
+
+        Returns:
+            The call; None if it has ended.
+        """
         call: Any = None
         if self._cf_lock.taken:
             if self._state == "PENDING" or (self.losses and self._state == "RUNNING"):
                 call = self._cf_args
-                self._pack = pack
+                self._start_known = start_known
             self._cf_lock.release()
         if call is None:
             return None
         self._cf_forget_call()
         return call  # type: ignore[no-any-return]
 
-    def _start(self) -> None:
-        """Marks the call as running."""
+    def start(self) -> None:
+        """Mark the call as running."""
         if self._cf_lock.taken:
             if self._state == "PENDING":
                 self._state = "RUNNING"
-            self._pack = None
+            self._start_known = None
             self._cf_lock.release()
 
-    def _return(self, call: Call) -> None:
-        """Takes the call back: it has not started, or is to be started again."""
+    def give_back(self, call: Call) -> None:
+        """Take the call back from a batch: it has not started, or its worker was lost."""
         if self._cf_lock.taken:
             if self._state in ("PENDING", "RUNNING"):
                 self._cf_args = call
-            self._pack = None
+            self._start_known = None
             self._cf_lock.release()
+
+    def finish(self, result: _T | None, error: BaseException | None) -> bool:
+        """Store the outcome of the call unless the future has ended; return whether `notify` must be called."""
+        watched = self._cf_settle(result, error)
+        self._start_known = None  # only now: until then `cancel` must not take the call for one that is queued
+        return watched
+
+    def notify(self) -> None:
+        """Wake the waiters of the finished future and run its callbacks; what a callback raises is logged."""
+        self._cf_announce_in_worker()
+
+    def fail(self, error: BaseException) -> None:
+        """End the future with `error` unless it has ended."""
+        self._cf_abandon(error)
+
+    def fail_after_fork(self, error: BaseException) -> None:
+        """In a forked child: end the future, whose lock may be held by a thread of the parent (E11)."""
+        self._cf_renew_lock()
+        self._cf_abandon(error)
+
+    def set_label(self, label: str) -> None:
+        """Set the name that `repr` and messages show for the call."""
+        self._cf_name = label
+
+
+def _wait(start_known: threading.Event) -> bool:
+    """Wait for the report of a batch; return False if this thread must not block, or the report does not come."""
+    return not getattr(non_blocking, "active", False) and start_known.wait(_START_TIMEOUT)
 
 
 def _never_called(*_: Any) -> Any:

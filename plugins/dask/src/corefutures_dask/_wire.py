@@ -1,4 +1,4 @@
-"""Calls and what came of them, as bytes: used on both sides.
+"""Calls and their outcomes as bytes, for both sides of the wire.
 
 Touches `pickle` and cloudpickle. Guarantees: what can't be pickled or unpickled fails its own call only (E4).
 """
@@ -26,12 +26,12 @@ VALUE: Final = b"v"
 ERROR: Final = b"e"
 
 _PROTOCOL: Final = 5
-#: An object of the caller's main program: the workers have another one, so these go by value.
-_OF_MAIN: Final = b"__main__"
+#: In the bytes of an object of the caller's main program: workers have another one, so such objects go by value.
+_MAIN: Final = b"__main__"
 
 
 class _Reducers(dict[type, Any]):
-    """copyreg's table without what Dask has others put there for exceptions, which would lose their attributes."""
+    """The table of copyreg without Dask's entries for exceptions, which would lose their attributes."""
 
     def __missing__(self, kind: type) -> Any:
         if issubclass(kind, BaseException):
@@ -51,90 +51,83 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def dumps(obj: Any) -> bytes:
-    """Returns `obj` pickled: by reference where its parts can be imported, by value where they can't.
+    """Return `obj` pickled: by reference where its parts can be imported, by value where they can't.
 
     Raises:
         Exception: Whatever pickling raises.
     """
-    out = io.BytesIO()
     try:
-        _ByReference(out, _PROTOCOL).dump(obj)
-        body = out.getvalue()
+        body = _dump(_ByReference, obj)
     except Exception:
-        return _by_value(obj)
-    return _by_value(obj) if _OF_MAIN in body else body
+        return _dump(_ByValue, obj)
+    return _dump(_ByValue, obj) if _MAIN in body else body
 
 
-def _by_value(obj: Any) -> bytes:
+def _dump(pickler: Any, obj: Any) -> bytes:
     out = io.BytesIO()
-    _ByValue(out, _PROTOCOL).dump(obj)
+    pickler(out, _PROTOCOL).dump(obj)
     return out.getvalue()
 
 
-class Carried:
-    """The function of a map: pickled once, and sent once with each pack of its calls, which refer to it.
+class MapFunction:
+    """The function of a map: pickled once, and sent once with each batch of its calls, which refer to it by a key.
 
-    Two maps have two of them, also if their functions are equal: a worker has an object of its own for each.
+    Two maps have two keys, even if their functions are equal: a worker has an object of its own for each map.
     """
 
-    __slots__ = ("carried", "pickled")
+    __slots__ = ("function", "pickled")
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.carried = fn
-        #: What the calls refer to it by, and the function itself.
-        self.pickled = secrets.token_hex(8), dumps(fn)
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.pickled = secrets.token_hex(8), dumps(function)  # the key and the function
 
     def __call__(self, *args: Any) -> Any:
-        """Calls the function."""
-        return self.carried(*args)
+        """Call the function."""
+        return self.function(*args)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _in_worker, (self.pickled[0],)
+        return _function_in_worker, (self.pickled[0],)
 
 
-class Function:
-    """The function of a map in a worker: pickled until the first call wants it.
-
-    Args:
-        body: The function, pickled.
-    """
+class LazyFunction:
+    """The function of a map in a worker: unpickled when the first call needs it."""
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
         self._function: Any = None
 
     def get(self) -> Any:
-        """Returns the function; raises what unpickling raises, in each call (E4)."""
+        """Return the function; raise what unpickling raises, in each call (E4)."""
         if (body := self._body) is not None:
             self._function = pickle.loads(body)
             self._body = None
         return self._function
 
 
-#: What this thread is doing: `pool` whose calls it runs, for pools whose workers are threads of the same process;
-#: `functions` that these calls may refer to.
+#: The calls that this thread runs: the name of their `pool`, for pools whose workers are threads of the same process;
+#: the `functions` that they may refer to, by key.
 current = threading.local()
 
 
-def _in_worker(token: str) -> Any:
-    return current.functions[token].get()
+def _function_in_worker(key: str) -> Any:
+    return current.functions[key].get()
 
 
-def run(body: bytes) -> bytes:
-    """Runs a call in the worker, and returns what came of it; never raises."""
+def run_call(body: bytes) -> bytes:
+    """Run a pickled call in the worker, and return its outcome; never raise."""
     try:
         fn, args, kwargs = pickle.loads(body)
         result = fn(*args, **kwargs)
     except BaseException as exc:
-        return failure(exc)
+        return dump_error(exc)
     try:
         return VALUE + dumps(result)
     except BaseException as exc:
-        return failure(exc)
+        return dump_error(exc)
 
 
-def failure(error: BaseException) -> bytes:
-    """Returns the outcome of a call that raised `error`."""
+def dump_error(error: BaseException) -> bytes:
+    """Return the outcome of a call that raised `error`."""
     try:
         text = describe(error)
         BaseException.with_traceback(error, None)
@@ -147,8 +140,8 @@ def failure(error: BaseException) -> bytes:
         return ERROR + pickle.dumps(("", pickle.dumps(plain)))
 
 
-def outcome(body: bytes) -> tuple[Any, BaseException | None, str]:
-    """Returns the result, or the exception and the traceback of the worker as text, of what `run` returned."""
+def load_outcome(body: bytes) -> tuple[Any, BaseException | None, str]:
+    """Return the result of a call, or its exception and the text of its traceback."""
     try:
         if body[:1] == VALUE:
             return pickle.loads(memoryview(body)[1:]), None, ""

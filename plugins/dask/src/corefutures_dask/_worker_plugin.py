@@ -1,6 +1,6 @@
-"""What a pool has at each of Dask's workers: its initializer, and the packs of calls that run there.
+"""The plugin of a pool at each of Dask's workers: prepares the worker and runs the batches of the pool.
 
-Runs in the workers. Guarantees: the initializer ran before the first call; a pack in which a call takes long gives
+Runs in the workers. Guarantees: the initializer runs before the first call; a batch in which a call takes long gives
 back the calls behind it (E2, E3), and the results before it can be fetched.
 """
 
@@ -17,37 +17,37 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
+from corefutures.backend import clock
 from corefutures_dask import _wire
 from corefutures_dask._scheduler_plugin import KEPT
-from corefutures_dask._wire import Function, current
-from corefutures_pools.blocking import clock
+from corefutures_dask._wire import LazyFunction, current
 
 if TYPE_CHECKING:
     from distributed import Worker
 
-#: Seconds by which a pack may take longer than expected before it gives back the calls that have not started.
-PATIENCE: Final = 0.1
+#: Seconds by which a batch may take longer than expected before it gives back the calls that have not started.
+_SPLIT_DELAY: Final = 0.1
 
-#: So many functions of maps are kept besides those of the packs that run, and for so many seconds.
-_FUNCTIONS: Final = 2
-_IDLE: Final = 1.0
+#: The number of functions of maps that are kept when no batch uses them, and the seconds for which they are kept.
+_IDLE_FUNCTIONS: Final = 2
+_IDLE_TIME: Final = 1.0
 
 
-class Terms(NamedTuple):
-    """What a worker has to know of a pack: plain values, since it travels with each."""
+class BatchHeader(NamedTuple):
+    """The facts on a batch that its worker needs: plain values, because the header travels with each batch."""
 
     pool: str
     number: int
-    plain: bool  # the payload is the only call
-    retried: bool  # Dask is to try it again if it fails
-    expected: float  # seconds that it will take
+    single: bool  # the payload is the only call
+    retried: bool  # Dask is to try a call again that fails
+    expected: float  # seconds that the calls are expected to take
 
 
 class CallFailed(Exception):
     """Raised to Dask for a call that Dask is to try again (`retries`).
 
     Args:
-        outcome: Of the call. No part of the text: Dask replaces the arguments of exceptions with a long one.
+        outcome: The outcome of the call. It is no part of the text, because Dask replaces long ones.
     """
 
     def __init__(self, outcome: bytes) -> None:
@@ -58,179 +58,184 @@ class CallFailed(Exception):
         return CallFailed, (self.outcome,)
 
 
-class Pack:
-    """Calls that came together, to be run one after the other.
+class RunningBatch:
+    """Calls that came together and run one after the other; the first one has begun.
 
     Args:
-        key: Of Dask's task.
-        bodies: The calls. The first one has begun; the others wait.
+        key: The key of Dask's task.
+        bodies: The pickled calls.
     """
 
     def __init__(self, key: str, bodies: list[bytes]) -> None:
         self.key = key
         self.size = len(bodies)
-        # The next call is taken from the left by the thread that runs them, what is given back from the right by
-        # the worker's loop: each call goes one way only.
+        # The thread that runs the calls takes the next one from the left; the worker's loop takes calls that are given
+        # back from the right. So each call goes one way only.
         self.waiting = deque(bodies[1:])
         self.outcomes: list[bytes] = []
-        self.delivered = 0  # so many of them have arrived at the pool
+        self.delivered = 0  # the number of outcomes that have arrived at the pool
 
 
-class Station(WorkerPlugin):
-    """A pool's outpost at one worker; Dask takes it to each, also to those that join later.
+class PoolWorkerPlugin(WorkerPlugin):
+    """A pool's plugin at a worker; Dask installs it in each worker, also in those that join later.
 
     Args:
-        pool: The pool's name: of this plugin, and of the topic for what has to be told to the pool.
-        preparation: The initializer as a call, pickled; None if there is none.
-        own: Whether the workers were started for the pool.
+        pool: The name of the pool, of the plugin, and of the topic of messages to the pool.
+        initializer: The initializer as a pickled call; None if there is none.
+        owned: Whether the workers were started for the pool.
     """
 
-    def __init__(self, pool: str, preparation: bytes | None, own: bool) -> None:
+    def __init__(self, pool: str, initializer: bytes | None, owned: bool) -> None:
         self.name = pool
-        self._preparation = preparation
-        self._own = own
+        self._initializer = initializer
+        self._owned = owned
 
     def setup(self, worker: Worker) -> None:
-        """Called by Dask, in the worker, before it takes calls."""
+        """Prepare the plugin; Dask calls this method in the worker, before the worker takes calls."""
         self._worker = worker
-        self._fault: bytes | None = None
-        self._packs: dict[int, Pack] = {}
-        self._functions: dict[str, tuple[Function, float]] = {}  # of maps, and when each was used last, oldest first
-        # Guards `_packs`, the packs' results and `_functions`: the loop fetches what the thread that runs the calls
-        # has gathered.
+        self._fault: bytes | None = None  # the outcome of an initializer that failed
+        self._batches: dict[int, RunningBatch] = {}
+        self._functions: dict[str, tuple[LazyFunction, float]] = {}  # key → function and time of last use, oldest first
+        # Guards `_batches`, their outcomes and `_functions`: the loop fetches outcomes that the thread that runs the
+        # calls has added.
         self._lock = threading.Lock()
-        # Held while the initializer runs: a call that comes meanwhile waits for it.
-        self._preparing = threading.Lock()
-        process = self._own and getattr(worker, "nanny", None) is not None
-        if process and threading.current_thread() is threading.main_thread():
-            # Ctrl-C goes to the whole foreground group: the pool's process alone decides what it means. It is a
-            # handler, since programs that calls start would inherit SIG_IGN.
+        # Held while the initializer runs: a call that comes meanwhile waits for the end of the initializer.
+        self._initializing = threading.Lock()
+        is_process = self._owned and getattr(worker, "nanny", None) is not None
+        if is_process and threading.current_thread() is threading.main_thread():
+            # Ctrl-C goes to the whole foreground group, but the pool's process alone decides what it means. This is a
+            # handler, because programs that calls start would inherit SIG_IGN.
             signal.signal(signal.SIGINT, _do_nothing)
 
-    def run(self, terms: Terms, key: str, functions: dict[str, bytes], bodies: list[bytes]) -> bytes:
-        """Runs a pack's calls; returns what came of those that were neither given back nor have arrived."""
-        number = terms.number
-        with self._preparing:
-            self._prepare()
+    def run(self, header: BatchHeader, key: str, functions: dict[str, bytes], bodies: list[bytes]) -> bytes:
+        """Run the calls of a batch.
+
+        Returns:
+            A pickled report: the outcome of an initializer that failed, or None; the index of the first outcome that
+            has not been fetched; the outcomes from there on; the seconds that each call took.
+        """
+        number = header.number
+        with self._initializing:
+            self._initialize()
         if self._fault is not None:
             return pickle.dumps((self._fault, 0, [], b""))
-        pack = Pack(key, bodies)
+        batch = RunningBatch(key, bodies)
         body = bodies[0]
         del bodies[:]
         with self._lock:
-            self._packs[number] = pack
+            self._batches[number] = batch
         loop = self._worker.loop
-        if pack.size > 1:
-            loop.add_callback(loop.call_later, terms.expected + PATIENCE, self._split, number)
+        if batch.size > 1:
+            loop.add_callback(loop.call_later, header.expected + _SPLIT_DELAY, self._split, number)
         seconds = array("f")
         current.pool = self.name
         current.functions = self._use(functions)
         try:
             while True:
                 began = clock.perf_counter()
-                outcome = _wire.run(body)
+                outcome = _wire.run_call(body)
                 del body
                 seconds.append(clock.perf_counter() - began)
-                if terms.retried and outcome[:1] == _wire.ERROR:
+                if header.retried and outcome[:1] == _wire.ERROR:
                     raise CallFailed(outcome)
-                pack.outcomes.append(outcome)
+                batch.outcomes.append(outcome)
                 del outcome
                 try:
-                    body = pack.waiting.popleft()
-                except IndexError:  # that was the last, or the others were given back
+                    body = batch.waiting.popleft()
+                except IndexError:  # that was the last call, or the others were given back
                     break
         finally:
             current.pool = current.functions = None
             with self._lock:
-                self._packs.pop(number, None)
+                self._batches.pop(number, None)
             if self._functions:
-                loop.add_callback(loop.call_later, _IDLE, self._forget)
-        return pickle.dumps((None, pack.delivered, pack.outcomes[pack.delivered :], seconds.tobytes()))
+                loop.add_callback(loop.call_later, _IDLE_TIME, self._discard_functions)
+        return pickle.dumps((None, batch.delivered, batch.outcomes[batch.delivered :], seconds.tobytes()))
 
     def fetch(self, number: int, delivered: int) -> list[bytes] | None:
-        """Returns the results that a pack has up to now, without those that have arrived; None if it has ended.
+        """Return the outcomes that a batch has up to now, without those that have arrived; None if the batch has ended.
 
-        What was fetched stays here until it is known to have arrived: the next fetch says so, and without one the
-        pack's end brings it again.
+        Outcomes stay here until they are known to have arrived: the next fetch says so, and without one the report of
+        the batch brings them again.
         """
         with self._lock:
-            pack = self._packs.get(number)
-            if pack is None:
+            batch = self._batches.get(number)
+            if batch is None:
                 return None
-            first, pack.delivered = pack.delivered, min(delivered, len(pack.outcomes))
-            pack.outcomes[first : pack.delivered] = [b""] * (pack.delivered - first)
-            return pack.outcomes[pack.delivered :]
+            first, batch.delivered = batch.delivered, min(delivered, len(batch.outcomes))
+            batch.outcomes[first : batch.delivered] = [b""] * (batch.delivered - first)
+            return batch.outcomes[batch.delivered :]
 
-    def _use(self, functions: dict[str, bytes]) -> dict[str, Function]:
-        """Returns the functions of the maps that a pack's calls are of."""
+    def _use(self, functions: dict[str, bytes]) -> dict[str, LazyFunction]:
+        """Return the functions that the calls of a batch refer to."""
         now = clock.monotonic()
         used = {}
         with self._lock:
-            for token, body in functions.items():
-                known = self._functions.pop(token, None)
-                used[token] = Function(body) if known is None else known[0]
-                self._functions[token] = used[token], now
-            for token in list(self._functions)[:-_FUNCTIONS]:
-                del self._functions[token]
+            for key, body in functions.items():
+                known = self._functions.pop(key, None)
+                used[key] = LazyFunction(body) if known is None else known[0]
+                self._functions[key] = used[key], now
+            for key in list(self._functions)[:-_IDLE_FUNCTIONS]:
+                del self._functions[key]
         return used
 
-    def _forget(self) -> None:
-        """In the worker's loop: lets go of the functions of maps that seem to be over."""
-        due = clock.monotonic() - _IDLE
+    def _discard_functions(self) -> None:
+        """In the worker's loop: discard the functions of maps that seem to be over."""
+        due = clock.monotonic() - _IDLE_TIME
         with self._lock:
-            if not self._packs:  # or else the end of one has this asked again
-                self._functions = {token: kept for token, kept in self._functions.items() if kept[1] > due}
+            if not self._batches:  # otherwise the end of a batch calls this method again
+                self._functions = {key: kept for key, kept in self._functions.items() if kept[1] > due}
 
-    def _prepare(self) -> None:
-        preparation, self._preparation = self._preparation, None
-        if preparation is None:
+    def _initialize(self) -> None:
+        body, self._initializer = self._initializer, None
+        if body is None:
             return
         try:
-            initializer, initargs = pickle.loads(preparation)
+            initializer, initargs = pickle.loads(body)
             initializer(*initargs)
         except BaseException as exc:
             logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
-            self._fault = _wire.failure(exc)
+            self._fault = _wire.dump_error(exc)
 
     def _split(self, number: int) -> None:
-        """In the worker's loop: has a pack that takes long give back what has not started."""
+        """In the worker's loop: have a batch that takes long give back the calls that have not started."""
         with self._lock:
-            pack = self._packs.get(number)
-        if pack is None:
+            batch = self._batches.get(number)
+        if batch is None:
             return
         returned = 0
-        while pack.waiting:
+        while batch.waiting:
             try:
-                pack.waiting.pop()
-            except IndexError:  # it has started
+                batch.waiting.pop()
+            except IndexError:  # the last one has just started
                 break
             returned += 1
-        kept = pack.size - returned
+        kept = batch.size - returned
         self._worker.log_event(
-            self.name, {"pack": number, "key": pack.key, "kept": kept, "worker": self._worker.address}
+            self.name, {"batch": number, "key": batch.key, "kept": kept, "worker": self._worker.address}
         )
 
 
-def run_pack(terms: tuple[Any, ...], payload: bytes) -> bytes:
-    """The task that Dask runs: the calls of a pack, in one payload."""
-    known = Terms(*terms)
+def run_batch(header: tuple[Any, ...], payload: bytes) -> bytes:
+    """Run the calls of a batch, in one payload: the task that Dask has."""
+    known = BatchHeader(*header)
     worker: Any = get_worker()
     key = worker.get_current_task()
-    station: Any = worker.plugins[known.pool]
-    if known.plain:
+    plugin: Any = worker.plugins[known.pool]
+    if known.single:
         functions, bodies = {}, [payload]
     else:
         functions, bodies = pickle.loads(payload)
         task = worker.state.tasks.get(key)
         del bodies[(getattr(task, "annotations", None) or {}).get(KEPT, len(bodies)) :]
     del payload
-    return station.run(known, key, functions, bodies)  # type: ignore[no-any-return]
+    return plugin.run(known, key, functions, bodies)  # type: ignore[no-any-return]
 
 
-def fetch(pool: str, number: int, delivered: int, dask_worker: Any) -> list[bytes] | None:
-    """Returns what `Station.fetch` returns, for `Client.run`."""
-    station = dask_worker.plugins.get(pool)
-    return None if station is None else station.fetch(number, delivered)
+def fetch_outcomes(pool: str, number: int, delivered: int, dask_worker: Any) -> list[bytes] | None:
+    """Return the result of `PoolWorkerPlugin.fetch`, for `Client.run`."""
+    plugin = dask_worker.plugins.get(pool)
+    return None if plugin is None else plugin.fetch(number, delivered)
 
 
 def _do_nothing(*_: object) -> None:
