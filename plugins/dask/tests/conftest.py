@@ -19,11 +19,11 @@ sys.path.insert(0, str(HERE))  # workers import `dask_calls` from there
 from dask_gates import PATIENCE, Gate, await_that  # noqa: E402
 
 if importlib.util.find_spec("distributed") is None:
-    collect_ignore_glob = ["test_[!a]*.py"]  # all but test_availability, which says what is missing
+    collect_ignore_glob = ["test_[!a]*.py"]  # all but test_availability
 
 
 def python_path() -> str:
-    """Returns where programs of the tests find `dask_calls`, and what this process was told to find elsewhere."""
+    """Return the search path for programs of the tests: the folder of `dask_calls`, and the path of this process."""
     return os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
 
@@ -53,7 +53,7 @@ class Cluster:
     def _read_address(self) -> str | None:
         try:
             return str(json.loads(Path(self.scheduler_file).read_text())["address"])
-        except (OSError, ValueError):  # not there, or not whole
+        except (OSError, ValueError):  # missing or incomplete
             return None
 
     def add_worker(self, *options: str, lacks: str = "-") -> subprocess.Popen[bytes]:
@@ -100,7 +100,7 @@ class Cluster:
             ],
             cwd=self.folder,
             env={**inherited, **self.settings, "PYTHONPATH": python_path()},
-            stdin=subprocess.PIPE,  # it ends with us, however we end
+            stdin=subprocess.PIPE,  # ends with this process, however this process ends
             stdout=self.log,
             stderr=self.log,
         )
@@ -108,7 +108,7 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two workers that no test may hurt."""
+    """Start a cluster of two workers, which no test may kill."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         cluster.add_worker("--resources", "LICENCE=1", "--name", "licensed")
@@ -121,7 +121,7 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
 
 @pytest.fixture
 def make_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
-    """Makes clusters of so many workers, which a test may treat as it likes."""
+    """Make clusters with a number of workers; a test may kill any of their processes."""
     made: list[Cluster] = []
 
     def make(workers: int, port: int = 0, **settings: str) -> Cluster:

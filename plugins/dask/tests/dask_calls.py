@@ -1,4 +1,4 @@
-"""What the tests have workers do. Workers import this module, so it imports next to nothing."""
+"""The calls that the tests have workers run. Workers import this module, so it imports very little."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def add(one: Any, other: Any) -> Any:
 
 
 def pass_gate(path: str, value: Any = None) -> Any:
-    """Notes its arrival with the worker's process id, waits until the gate is open (or gone), returns `value`."""
+    """Note the arrival with the worker's process id, wait until the gate is open or removed, return `value`."""
     arrived = os.path.join(path, f"{os.getpid()}-{time.monotonic_ns()}")
     with open(arrived, "w"):
         pass
@@ -35,14 +35,14 @@ def pass_gate(path: str, value: Any = None) -> Any:
 
 
 def pass_if(number: int, stops: int, path: str) -> int:
-    """Returns `number`; the call with the number `stops` waits at the gate first."""
+    """Return `number`; the call with the number `stops` waits at the gate first."""
     if number == stops:
         pass_gate(path)
     return number
 
 
 def note(path: str, number: int) -> int:
-    """Appends a line to a file."""
+    """Append a line to a file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(descriptor, b"%d\n" % number)
     os.close(descriptor)
@@ -50,7 +50,7 @@ def note(path: str, number: int) -> int:
 
 
 def note_or_wait(journal: str, number: int, stops: int, path: str) -> int:
-    """Notes that the call with this number runs; the one with the number `stops` waits at the gate."""
+    """Note that the call with this number runs; the call with the number `stops` waits at the gate."""
     note(journal, number)
     return pass_if(number, stops, path)
 
@@ -60,7 +60,7 @@ def fail(message: str) -> None:
 
 
 def fail_at_first(path: str) -> int:
-    """Fails twice, and returns the number of the attempt."""
+    """Fail twice, then return the number of the attempt."""
     note(path, 0)
     attempt = os.path.getsize(path) // 2
     if attempt < 3:
@@ -87,12 +87,12 @@ def fail_at_length(length: int) -> None:
 
 
 def handles_ctrl_c() -> Any:
-    """Returns what Ctrl-C does here: programs that this process starts inherit SIG_IGN."""
+    """Return whether Ctrl-C is not ignored: programs that this process starts would inherit SIG_IGN."""
     return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 class Counter:
-    """A callable with a state of its own; equal to every other one, also pickled."""
+    """A callable with a state of its own; all of them are equal when pickled."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -1,4 +1,4 @@
-"""How the tests wait: for what nobody tells them of, and for calls in other processes."""
+"""Waiting in the tests: for conditions that need polling, and for calls in other processes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-#: Seconds in which a process has to come up on a busy machine.
+#: Seconds in which a process must start on a busy machine.
 PATIENCE = 40.0
 
 
 def await_that(condition: Callable[[], object], what: str) -> None:
-    """Waits until something holds; fails if it takes too long."""
+    """Wait until a condition holds; fail if that takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come"
@@ -20,7 +20,7 @@ def await_that(condition: Callable[[], object], what: str) -> None:
 
 
 class Gate:
-    """Holds calls up until it is opened: files, so that it works between any processes."""
+    """Blocks calls until it is opened: made of files, so that it works between any processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)

@@ -1,4 +1,4 @@
-"""The backend says what it is, and what it needs, without importing Dask."""
+"""The backend describes itself and its requirements without importing Dask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls on a cluster that runs: results, errors, order, what goes where, what is refused."""
+"""Calls on a cluster that runs: results, errors, order, choice of workers, refusals."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_tiny_calls_travel_together(pool: DaskExecutor, monkeypatch: pytest.Monk
     )
     futures.wait([pool.submit(dask_calls.add, number, 1) for number in range(2000)])
     assert sum(batches) == 2000
-    assert batches[0] == 1  # nothing was known
+    assert batches[0] == 1  # its cost was unknown
     assert max(batches) > 10
 
 
@@ -153,7 +153,7 @@ def test_finished_futures_and_results_are_freed(pool: DaskExecutor) -> None:
     future.result(30)
     ended = weakref.ref(future)
     del future
-    pool.submit(dask_calls.pid).result(30)  # whoever carried the first has put it down
+    pool.submit(dask_calls.pid).result(30)  # the completion thread has dropped the first future
     gc.collect()
     assert ended() is None
 
@@ -191,18 +191,18 @@ def test_callbacks_may_wait_for_calls(pool: DaskExecutor) -> None:
     assert sorted(seen) == [3, 3, 3, 6, 6, 6]
 
 
-def test_an_error_while_the_scheduler_is_looked_after_ends_nothing(
+def test_an_error_while_the_connection_is_checked_ends_nothing(
     pool: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     completion = pool._cf_connect().completion
-    looked = threading.Event()
+    checked = threading.Event()
 
     def fail() -> bool:
-        looked.set()
+        checked.set()
         raise MemoryError
 
     monkeypatch.setattr(completion, "_is_lost", fail)
-    assert looked.wait(30)
+    assert checked.wait(30)
     monkeypatch.undo()
     assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
     assert completion.is_alive()

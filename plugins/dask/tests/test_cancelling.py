@@ -1,4 +1,4 @@
-"""E2, E3: what has not started can be cancelled, and waits behind no long call, also where calls travel together."""
+"""E2, E3: a call that has not started can be cancelled, and waits behind no long call, even in a batch."""
 
 from __future__ import annotations
 

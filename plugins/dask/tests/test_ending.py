@@ -1,4 +1,4 @@
-"""E6, E11: the ends of a pool, in every order, and what is left of it; a cluster of its own, and others' clusters."""
+"""E6, E11: the ends of a pool, in every order, and its remains: on a cluster of its own, and on other clusters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_cluster_of_its_own_is_started_with_its_options_and_stopped() -> None:
     with futures.create_executor("dask", n_workers=1, threads_per_worker=3, name="named") as pool:
         assert isinstance(pool, DaskExecutor)
         assert pool._max_workers == 3
-        cluster = pool._cf_connect()._connection.cluster
+        cluster = pool._cf_connect().connection.cluster
         assert cluster.name == "named"
         assert pool.submit(dask_calls.pid).result(50) != os.getpid()
     assert cluster.status.name == "closed"
@@ -184,7 +184,7 @@ def test_in_a_forked_child(shared_cluster: Any, gate: Any) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.usefixtures("_forking_with_threads_is_what_is_tested")
 def test_large_messages_pass_in_a_forked_child(shared_cluster: Any) -> None:
-    large = bytes(12 << 20)  # Dask pickles from 10 MiB on in a thread that a child has not
+    large = bytes(12 << 20)  # Dask pickles such messages in a thread that does not exist in a child
     with DaskExecutor(1, address=shared_cluster.address) as pool:
         assert pool.submit(len, large).result(30) == len(large)
 
@@ -254,19 +254,19 @@ def test_a_callback_that_raises_does_not_stop_a_cancelling_shutdown(shared_clust
     pool = DaskExecutor(1, address=shared_cluster.address)
     calls = [pool.submit(dask_calls.pass_gate, gate.path, number) for number in range(6)]
     gate.await_arrivals(1)
-    told: list[Any] = []
+    called: list[Any] = []
 
     def leave(_: Any) -> None:
         gate.open()
         raise SystemExit("from a callback")
 
     for call in calls[1:]:
-        call.add_done_callback(told.append)
+        call.add_done_callback(called.append)
         call.add_done_callback(leave)
-        call.add_done_callback(told.append)
+        call.add_done_callback(called.append)
     with pytest.raises(SystemExit, match="from a callback"):
         pool.shutdown(wait=True, cancel_futures=True)
-    assert told == [call for call in calls[1:] for _ in range(2)]
+    assert called == [call for call in calls[1:] for _ in range(2)]
     assert all(call.cancelled() for call in calls[1:])
     assert calls[0].result(0) == 0
     assert not pool._cf_connect().completion.is_alive()
@@ -328,7 +328,7 @@ def test_another_version_is_refused_with_a_clear_message(shared_cluster: Any, mo
         assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
 
 
-def test_workers_without_the_backend_are_told_of(make_cluster: Callable[[int], Any]) -> None:
+def test_workers_without_the_backend_are_reported(make_cluster: Callable[[int], Any]) -> None:
     cluster = make_cluster(0)
     cluster.add_worker(lacks="corefutures_dask")
     cluster.await_workers(1)

@@ -1,4 +1,4 @@
-"""What becomes of calls when workers or the scheduler are killed, and of workers that come late."""
+"""Calls whose worker or scheduler is killed, and workers that join late."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from corefutures_dask import BrokenDaskPool, DaskExecutor, _wire
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Dask logs what is killed here, and asyncio what it can't send any more."""
+    """Drop the log records of Dask about killed processes, and of asyncio about lost connections."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -55,7 +55,7 @@ def test_calls_given_back_do_not_run_again_when_their_first_worker_dies(
         futures.wait([call for number, call in enumerate(calls) if number != 5], timeout=40)
         (busy,) = (worker for worker in cluster.workers if worker.pid == int(arrived.partition("-")[0]))
         busy.kill()
-        gate.await_arrivals(2)  # the other has it now, and perhaps what came with it before the long call
+        gate.await_arrivals(2)  # the other worker runs it now, perhaps with calls of its batch before it
         gate.open()
         assert calls[5].result(40) == 5
     noted = [number for line in Path(journal).read_text().split() if (number := int(line)) >= 0]
@@ -92,7 +92,7 @@ def test_a_worker_that_is_lost_while_it_receives_an_argument(
     with DaskExecutor(address=shared_cluster.address) as pool:
         client = pool._cf_connect().transport.client
         scatter = client.scatter
-        # it breaks off; the scheduler has forgotten the worker meanwhile; there is no worker at all
+        # the connection breaks; the scheduler has removed the worker; there is no worker at all
         raised = [
             CommClosedError("in the middle"),
             KeyError("tcp://127.0.0.1:1"),
@@ -151,7 +151,7 @@ def test_a_call_that_runs_outlives_a_cancelling_shutdown_and_its_worker(
 
 
 def _in_batches(pool: DaskExecutor, gate: Any, other_gate: Any) -> list[Any]:
-    """Submits calls to a worker that is busy, so that they travel together; the 21st of them waits at the gate."""
+    """Submit calls to a busy worker, so that they travel in batches; the 21st call waits at the gate."""
     busy = pool.submit(dask_calls.pass_gate, other_gate.path)
     other_gate.await_arrivals(1)
     calls = [pool.submit(dask_calls.pass_if, number, 20, gate.path) for number in range(100)]
@@ -205,10 +205,10 @@ def test_results_on_their_way_are_not_dropped_at_shutdown(
     arrive.set()
 
 
-def test_every_outcome_is_told_though_one_of_them_can_not_be(
+def test_every_outcome_is_delivered_though_one_can_not_be_loaded(
     shared_cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcome, told = _wire.load_outcome, []
+    outcome, called = _wire.load_outcome, []
     with DaskExecutor(1, address=shared_cluster.address) as pool:
         futures.wait([pool.submit(dask_calls.pass_if, number, -1, "") for number in range(300)])
 
@@ -221,10 +221,10 @@ def test_every_outcome_is_told_though_one_of_them_can_not_be(
         monkeypatch.setattr(_wire, "load_outcome", failing)
         calls = [pool.submit(dask_calls.pass_if, number, -1, "") for number in range(100)]
         for call in calls:
-            call.add_done_callback(told.append)
+            call.add_done_callback(called.append)
         assert not futures.wait(calls, timeout=30).not_done
-        pool.shutdown()  # waits until all has been delivered
-        assert set(told) == set(calls)
+        pool.shutdown()  # waits until every future has been completed
+        assert set(called) == set(calls)
         assert isinstance(calls[30].exception(), RuntimeError)
 
 
@@ -286,7 +286,7 @@ def test_the_scheduler_is_killed_while_nothing_runs(make_cluster: Callable[[int]
     assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
     cluster.scheduler.kill()
     cluster.scheduler.wait(30)
-    with pytest.raises(BrokenDaskPool):  # at once, or as the end of a call that was still taken
+    with pytest.raises(BrokenDaskPool):  # at once, or from a call that was still taken
         pool.submit(dask_calls.pid).result(30)
     pool.shutdown()
 
@@ -343,7 +343,7 @@ def test_an_initializer_runs_once_in_each_worker(shared_cluster: Any, tmp_path: 
 
 @pytest.fixture
 def own_pool() -> Iterator[DaskExecutor]:
-    # Shorter than a worker takes to start: in place of one that is lost again just before 15 s are over.
+    # Shorter than the start of a worker: in place of a worker that is lost again just before 15 s are over.
     with dask.config.set({"distributed.deploy.lost-worker-timeout": "50 ms"}), DaskExecutor(1) as pool:
         yield pool
 
@@ -356,7 +356,7 @@ def test_a_worker_of_an_own_cluster_is_started_again_however_long_that_takes(own
 
 def test_calls_fail_once_nobody_starts_workers_again(own_pool: DaskExecutor) -> None:
     assert own_pool.submit(dask_calls.pid).result(50)
-    cluster = own_pool._cf_connect()._connection.cluster
+    cluster = own_pool._cf_connect().connection.cluster
     (nanny,) = cluster.workers.values()
     cluster.sync(nanny.close)
     with pytest.raises(BrokenDaskPool, match="have ended"):

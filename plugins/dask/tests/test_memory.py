@@ -1,4 +1,4 @@
-"""What a pool keeps: of the functions of its maps, here and in the workers; and what a killed program leaves."""
+"""The memory of pools: the functions of maps, here and in the workers; the remains of a killed program."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_workers_let_go_of_the_functions_of_maps(shared_cluster: Any) -> None:
         for _ in range(6):
             assert list(one.map(dask_calls.Counter(), range(2))) == [1, 2]
         assert one.submit(dask_calls.count_living).result(30) <= 3
-        # the pool does something else, or nothing
+        # the pool runs other calls, or none
         await_that(lambda: one.submit(dask_calls.count_living).result(30) == 0, "the end of the last function")
 
 

@@ -1,4 +1,4 @@
-"""Options that make no sense, or have no effect where they are given, are named: of a pool, its views, its cluster."""
+"""Options that make no sense or have no effect are refused by name: of a pool, its views, its cluster."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ ELSEWHERE = "tcp://127.0.0.1:1"
         ({"resources": {"GPU": 0}}, ValueError, "resources"),
         ({"resources": {"GPU": "1"}}, TypeError, "resources"),
         ({"resources": ["GPU"]}, TypeError, "resources"),
-        # of our other executors
+        # options of our other executors
         ({"max_pending": 5}, futures.UnsupportedError, "calls that wait"),
         ({"at_exit": "cancel"}, futures.UnsupportedError, "exit"),
         ({"context": "copy"}, futures.UnsupportedError, "context"),
         ({"forward_logs": True, "address": ELSEWHERE}, futures.UnsupportedError, "logs"),
         ({"max_tasks_per_child": 1}, futures.UnsupportedError, "replace workers"),
-        # which cluster
+        # the choice of the cluster
         ({"address": ELSEWHERE, "scheduler_file": "x"}, ValueError, "address and scheduler_file"),
         ({"address": ELSEWHERE, "n_workers": 2}, TypeError, "n_workers"),
         ({"address": ""}, ValueError, "address"),
@@ -47,7 +47,7 @@ ELSEWHERE = "tcp://127.0.0.1:1"
         ({"address": ELSEWHERE, "timeout": 0}, ValueError, "timeout"),
         ({"address": ELSEWHERE, "timeout": "5s"}, TypeError, "timeout"),
         ({"address": ELSEWHERE, "security": Security()}, ValueError, "security"),
-        # one of the pool's own
+        # a cluster of the pool's own
         ({"n_worker": 2}, TypeError, "'n_worker': did you mean 'n_workers'"),
         ({"max_worker": 2}, TypeError, "'max_worker': did you mean 'max_workers'"),
         ({"memory_limt": 2}, TypeError, "'memory_limt': did you mean 'memory_limit'"),
@@ -97,7 +97,7 @@ def test_a_schedulers_file_is_waited_for_and_not_for_ever(tmp_path: Path, make_c
     missing.write_text("{")
     with pytest.raises(futures.BackendUnavailableError, match="no scheduler's"):
         DaskExecutor(scheduler_file=str(missing), timeout=0.1)
-    cluster = make_cluster(0)  # which writes its file a moment later
+    cluster = make_cluster(0)  # the scheduler writes its file a moment later
     began = time.monotonic()
     with DaskExecutor(scheduler_file=cluster.scheduler_file, timeout=40):
         assert time.monotonic() - began < 40

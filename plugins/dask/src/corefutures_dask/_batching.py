@@ -82,12 +82,7 @@ class SubmissionQueue:
 
 
 class Batch:
-    """Calls that travel as one task.
-
-    Args:
-        number: The number of the batch in its pool.
-        queue: The queue that the calls come from, and go back to.
-    """
+    """Calls that travel as one task: from a queue, and back to it if they are lost."""
 
     __slots__ = ("calls", "expected", "futures", "number", "queue", "sent", "start_known")
 
@@ -113,12 +108,12 @@ class BatchSizer:
         self._round_trip = 0.0  # seconds that a batch travels to the worker and back: a moving average
 
     def fill(self, batch: Batch, slots: int, cancel: Callable[[list[DaskFuture[Any]]], None]) -> None:
-        """Move calls from the queue of a batch into the batch.
+        """Move calls from its queue into an empty batch.
 
         Args:
-            batch: An empty batch.
+            batch: The batch.
             slots: The number of batches that may be in flight.
-            cancel: Called with each call that is to be cancelled in place of being sent.
+            cancel: Called with each call that is cancelled instead.
         """
         futures, calls, queued = batch.futures, batch.calls, batch.queue.calls
         most = 1 if batch.queue.options.retries else -(-len(queued) // (2 * slots))
@@ -151,13 +146,7 @@ class BatchSizer:
         batch.expected = expected
 
     def record(self, batch: Batch, seconds: array[float], elapsed: float) -> None:
-        """Record the cost of the calls of a batch that has come back.
-
-        Args:
-            batch: The batch.
-            seconds: The seconds that each call has taken.
-            elapsed: The seconds from the departure of the batch to its return.
-        """
+        """Record the seconds that each call of a batch has taken, and those from its departure to its return."""
         travelled = elapsed - sum(seconds)
         average = 0.8 * self._round_trip + 0.2 * travelled
         self._round_trip = min(average, 2 * self._round_trip) if self._round_trip else travelled

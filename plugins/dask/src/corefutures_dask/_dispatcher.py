@@ -47,8 +47,6 @@ class LoopWakeup:
         callback: Clears `is_set` first.
     """
 
-    __slots__ = ("_callback", "_loop", "is_set")
-
     def __init__(self, loop: Any, callback: Callable[[], None]) -> None:
         self._loop = loop
         self._callback = callback
@@ -86,7 +84,7 @@ class Dispatcher:
 
     def __init__(self, connection: Connection, limit: int | None, initializer: bytes | None) -> None:
         self.pool = f"corefutures-{secrets.token_hex(8)}"
-        self._connection = connection
+        self.connection = connection
         self._limit = limit
         self._closed = False  # end once no call is pending
         self._ended = False
@@ -116,7 +114,7 @@ class Dispatcher:
         Raises:
             RuntimeError: Calls are refused.
         """
-        queue = self.pending.queue(options)
+        queue = self.pending.queues.get(options)
         if queue is None:
             queue = self.pending.add_queue(options)
             self._wakeup.is_set = False  # the new queue may have a free slot: see `_dispatch`
@@ -126,10 +124,6 @@ class Dispatcher:
         if not self._wakeup.is_set:
             self._wake()
         return future
-
-    def check_workers(self, names: tuple[str | int, ...]) -> None:
-        """Raise ValueError if one of these workers can't exist."""
-        self._connection.check_workers(names)
 
     def close(self, refusal: Exception) -> None:
         """Refuse calls from now on, and end when the pending ones have ended."""
@@ -144,14 +138,14 @@ class Dispatcher:
         finally:
             self._wake()
 
-    def fail(self, message: str, cause: BaseException | None) -> None:
+    def fail(self, message: str, cause: BaseException | None = None) -> None:
         """Break the pool: fail every pending call, each with an error of its own, and refuse calls from now on."""
         self.pending.fail(broken_pool(message, cause))
         self._end()
 
     def after_fork_in_child(self, make_error: Callable[[], Exception]) -> None:
         """In a forked child (E11): leave the calls and the connection to the parent."""
-        self._connection.after_fork_in_child()
+        self.connection.after_fork_in_child()
         self.pending.fail_after_fork(make_error)
 
     def _wake(self) -> None:
@@ -174,7 +168,7 @@ class Dispatcher:
         return self.transport.is_lost and not self._ended
 
     def _on_scheduler_lost(self) -> None:
-        self.fail("the connection to Dask's scheduler was lost: the calls that were pending are lost with it", None)
+        self.fail("the connection to Dask's scheduler was lost: the calls that were pending are lost with it")
 
     def _dispatch(self) -> None:
         """Send every batch that may leave now."""
@@ -186,8 +180,10 @@ class Dispatcher:
                 self._on_scheduler_lost()
             while (batch := pending.new_batch(self.slots)) is not None:
                 self._sizer.fill(batch, self.slots, self.completion.cancel)
-                if batch.futures:  # not all calls were cancelled
+                if batch.futures:
                     self._send(batch)
+                else:  # all calls were cancelled
+                    pending.remove_batch(batch)
             # While no queue has a free slot, no call need wake the loop: the end of a batch leads here. The second look
             # is for a queue that was added during the first one; a queue that is added later clears the event.
             wakeup.is_set = pending.is_full(self.slots)
@@ -205,7 +201,7 @@ class Dispatcher:
 
     def _send(self, batch: Batch) -> None:
         batch.futures[0].start()
-        self.pending.add_batch(batch)
+        self.pending.check_batch(batch)
         self._start(self._run(batch))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -287,7 +283,7 @@ class Dispatcher:
         """Take back the calls that a worker has given back because another call of their batch takes long."""
         try:
             message = event[1]
-            batch = self.pending.batch(message["batch"])
+            batch = self.pending.batches.get(message["batch"])
             if batch is None:
                 return
             kept: int = message["kept"]
@@ -317,8 +313,8 @@ class Dispatcher:
         except Exception:  # the loss of the scheduler is noticed elsewhere
             return
         before, self.slots = self.slots, self._limited(threads)
-        if not threads and not self._ended and self._connection.has_no_workers:
-            self.fail("the workers of the pool's cluster have ended, and Dask starts no others", None)
+        if not threads and not self._ended and self.connection.has_no_workers:
+            self.fail("the workers of the pool's cluster have ended, and Dask starts no others")
             return
         if self.slots <= before:
             await asyncio.sleep(_COUNT_INTERVAL)

@@ -194,7 +194,7 @@ class _Submitter(Executor):
         if pool._cf_own:
             _cluster.check_own_resources(task_options.resources)
             if task_options.workers:
-                pool._cf_connect().check_workers(task_options.workers)
+                pool._cf_connect().connection.check_workers(task_options.workers)
         return DaskView(pool, task_options, self._cf_label if name is None else name)
 
 

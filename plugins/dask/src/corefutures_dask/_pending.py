@@ -1,7 +1,7 @@
 """The calls of one pool that have not ended: in queues until they leave, in batches until their results arrive.
 
-Touches `_batching`, `_completion` and `_future`. Guarantees: no call is added once calls are refused; a forked child finds
-each pending future, which is at each moment in one collection at least: queue, batch or job of the completion thread.
+Touches `_batching`, `_completion` and `_future`. Guarantees: no call is added once calls are refused; a pending future
+is at each moment in a queue, a batch or a job of the completion thread, where a forked child finds it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class PendingCalls:
         limited: Whether the user has limited how many calls run at once.
 
     Attributes:
+        queues: The queues of the calls, by their options.
+        batches: The batches that are being filled or in flight, by number.
         refusal: The reason why calls are refused; None while they are taken.
 
     Thread safety: every method may be called from any thread, unless it says otherwise.
@@ -37,27 +39,22 @@ class PendingCalls:
     def __init__(self, completion: CompletionThread, limited: bool) -> None:
         self._completion = completion
         self._limited = limited
-        # Guards `refusal` and `_failed` together with `_queues`, the calls that are appended to them, and `_batches`.
+        # Guards `refusal` and `_failed` together with the calls that are appended to queues or put back.
         # Nothing is called under it where the main thread passes, see `Lock`.
         self._lock = Lock()
         self.refusal: Exception | None = None
         self._failed = False
         self._shared = InFlight()
-        self._queues: dict[TaskOptions, SubmissionQueue] = {}
+        self.queues: dict[TaskOptions, SubmissionQueue] = {}
+        self.batches: dict[int, Batch] = {}
         self._numbers = itertools.count().__next__
-        self._filling: Batch | None = None  # the batch that takes calls out of a queue, until it is in flight
-        self._batches: dict[int, Batch] = {}  # in flight
-
-    def queue(self, options: TaskOptions) -> SubmissionQueue | None:
-        """Return the queue of the calls with these options; None if there is none yet."""
-        return self._queues.get(options)
 
     def add_queue(self, options: TaskOptions) -> SubmissionQueue:
         """Return the queue of the calls with these options, after adding it."""
         # Calls that only some workers may run wait in Dask, and must not take the slots of other calls (E2), unless
         # the number of calls is limited: the limit comes first.
         own = options.restricts_workers and not self._limited
-        return self._queues.setdefault(options, SubmissionQueue(options, InFlight() if own else self._shared))
+        return self.queues.setdefault(options, SubmissionQueue(options, InFlight() if own else self._shared))
 
     def add(self, queue: SubmissionQueue, call: Call, task_name: str, cost_key: int) -> DaskFuture[Any]:
         """Append a call to a queue.
@@ -92,9 +89,9 @@ class PendingCalls:
 
     def cancel(self) -> None:
         """Cancel the calls that have not started; raise at the end what a callback raises (F4)."""
-        queued = [future for queue in copied(self._queues.values()) for future in copied(queue.calls)]
+        queued = [future for queue in copied(self.queues.values()) for future in copied(queue.calls)]
         raised: BaseException | None = None
-        for batch in copied(self._batches.values()):
+        for batch in copied(self.batches.values()):
             for future in copied(batch.futures):
                 future.cancel_on_return()
         for future in queued:
@@ -110,9 +107,9 @@ class PendingCalls:
         with self._lock:
             if not self._failed:
                 self._failed, self.refusal = True, error
-            batches = copied(self._batches.values())
+            batches = copied(self.batches.values())
             pending = [future for batch in batches for future in batch.futures]
-            for queue in copied(self._queues.values()):
+            for queue in copied(self.queues.values()):
                 pending += copied(queue.calls)
                 queue.calls.clear()
         self._completion.fail(pending, self.refusal_error)
@@ -121,9 +118,8 @@ class PendingCalls:
 
     def fail_after_fork(self, make_error: Callable[[], Exception]) -> None:
         """In a forked child: fail every pending call, each with an error of its own (E11)."""
-        batches = [*self._batches.values(), *([] if self._filling is None else [self._filling])]
-        futures = [future for batch in batches for future in batch.futures]
-        futures += [future for queue in self._queues.values() for future in [*queue.calls, *queue.returning]]
+        futures = [future for batch in self.batches.values() for future in batch.futures]
+        futures += [future for queue in self.queues.values() for future in [*queue.calls, *queue.returning]]
         for future in [*futures, *self._completion.unfinished()]:
             future.fail_after_fork(make_error())
 
@@ -131,41 +127,36 @@ class PendingCalls:
 
     def is_full(self, slots: int) -> bool:
         """Return whether no queue may send another batch."""
-        return all(queue.in_flight.count >= slots for queue in copied(self._queues.values()))
+        return all(queue.in_flight.count >= slots for queue in copied(self.queues.values()))
 
     def is_empty(self) -> bool:
         """Return whether no call is queued or in flight."""
-        return not self._batches and not any(queue.calls for queue in copied(self._queues.values()))
+        return not self.batches and not any(queue.calls for queue in copied(self.queues.values()))
 
     def new_batch(self, slots: int) -> Batch | None:
-        """Return an empty batch for the queue that comes next, by priority and then by age; None if there is none."""
+        """Add an empty batch for the queue that comes next, by priority and then by age; None if no queue may send."""
         best, turn = None, (0, 0)
-        for queue in copied(self._queues.values()):
+        for queue in copied(self.queues.values()):
             if queue.in_flight.count < slots and (head := queue.head()) is not None:
                 own = (-queue.options.priority, head.number)
                 if best is None or own < turn:
                     best, turn = queue, own
         if best is None:
             return None
-        self._filling = Batch(self._numbers(), best)
-        return self._filling
+        best.in_flight.count += 1
+        batch = Batch(self._numbers(), best)
+        self.batches[batch.number] = batch
+        return batch
 
-    def add_batch(self, batch: Batch) -> None:
-        """Enter a filled batch that leaves now."""
-        batch.queue.in_flight.count += 1
+    def check_batch(self, batch: Batch) -> None:
+        """Fail the calls of a filled batch if the pool has failed while it was being filled."""
         with self._lock:
-            self._batches[batch.number] = batch
-            if self._failed:  # while the batch was being filled
+            if self._failed:
                 self._completion.fail(batch.futures, self.refusal_error)
-        self._filling = None
-
-    def batch(self, number: int) -> Batch | None:
-        """Return a batch in flight; None if it has come back."""
-        return self._batches.get(number)
 
     def remove_batch(self, batch: Batch) -> None:
-        """Remove a batch that has come back."""
-        self._batches.pop(batch.number, None)
+        """Remove a batch that is empty or has come back."""
+        del self.batches[batch.number]
         batch.queue.in_flight.count -= 1
 
     def take_back(self, batch: Batch, kept: int) -> None:

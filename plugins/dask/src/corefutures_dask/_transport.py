@@ -1,7 +1,6 @@
 """How batches reach Dask's workers, and how their results come back.
 
-Touches Dask's client and the plugins of the pool. Guarantees: a batch that has come back leaves nothing in the
-cluster.
+Touches Dask's client and the plugins of the pool. Guarantees: a batch that is back leaves nothing in the cluster.
 """
 
 from __future__ import annotations
@@ -34,11 +33,7 @@ class NotStored(Exception):
 
 
 class Transport:
-    """Runs batches as tasks of Dask.
-
-    Args:
-        connection: The connection to the cluster.
-        pool: The name of the pool.
+    """Runs the batches of a pool as tasks of Dask.
 
     Thread safety: the coroutines run in Dask's loop; the other methods may be called from any thread.
     """
@@ -59,14 +54,11 @@ class Transport:
         return self.client.status != "running" or self.client.scheduler_comm is not self._scheduler_comm
 
     def set_up(self, initializer: bytes | None, on_event: Callable[[tuple[float, Any]], None]) -> int:
-        """Prepare the scheduler and the workers.
+        """Install the plugins; return the number of threads of the cluster.
 
         Args:
             initializer: The initializer as a pickled call.
             on_event: Called in Dask's loop with each message of a worker to the pool.
-
-        Returns:
-            The number of threads of the cluster.
         """
         client, pool = self.client, self._pool
         client.register_plugin(PoolSchedulerPlugin(pool, client.id), name=pool)
@@ -88,12 +80,7 @@ class Transport:
         return self._allowed_failures
 
     async def run(self, batch: Batch) -> bytes:
-        """Run a batch; return the report of `PoolWorkerPlugin.run`.
-
-        Raises:
-            NotStored: The worker that was to hold the calls has ended.
-            Exception: Whatever Dask raises.
-        """
+        """Run a batch; return the report of `PoolWorkerPlugin.run`, or raise NotStored or whatever Dask raises."""
         client, options = self.client, batch.queue.options
         bodies = [body for body, _ in batch.calls]
         functions = dict([function for _, function in batch.calls if function is not None])
@@ -138,15 +125,10 @@ class Transport:
             future.release()
 
     async def fetch(self, batch: Batch, delivered: int, worker: str) -> list[bytes] | None:
-        """Fetch the results that a batch has while one of its calls takes long.
-
-        Args:
-            batch: The batch.
-            delivered: The number of results that have arrived.
-            worker: The address of the worker.
+        """Fetch the outcomes that a batch has while one of its calls takes long, without those that have arrived.
 
         Returns:
-            The results from there on; None if the batch has ended, or its worker.
+            The outcomes; None if the batch has ended, or its worker.
         """
         fetch = _worker_plugin.fetch_outcomes
         try:
