@@ -57,17 +57,8 @@ class Cluster:
             return None
 
     def add_worker(self, *options: str, lacks: str = "-") -> subprocess.Popen[bytes]:
-        worker = self._start(
-            "dask_worker",
-            "--nthreads",
-            "1",
-            "--no-nanny",
-            "--no-dashboard",
-            "--host",
-            "127.0.0.1",
-            *options,
-            lacks=lacks,
-        )
+        usual = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
+        worker = self._start("dask_worker", *usual, *options, lacks=lacks)
         self.workers.append(worker)
         return worker
 
@@ -88,16 +79,9 @@ class Cluster:
 
     def _start(self, tool: str, *options: str, lacks: str = "-") -> subprocess.Popen[bytes]:
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+        command = [sys.executable, str(HERE / "cluster_process.py"), lacks, f"distributed.cli.{tool}"]
         return subprocess.Popen(
-            [
-                sys.executable,
-                str(HERE / "cluster_process.py"),
-                lacks,
-                f"distributed.cli.{tool}",
-                "--scheduler-file",
-                self.scheduler_file,
-                *options,
-            ],
+            [*command, "--scheduler-file", self.scheduler_file, *options],
             cwd=self.folder,
             env={**inherited, **self.settings, "PYTHONPATH": python_path()},
             stdin=subprocess.PIPE,  # ends with this process, however this process ends

@@ -93,11 +93,7 @@ def test_a_worker_that_is_lost_while_it_receives_an_argument(
         client = pool._cf_connect().transport.client
         scatter = client.scatter
         # the connection breaks; the scheduler has removed the worker; there is no worker at all
-        raised = [
-            CommClosedError("in the middle"),
-            KeyError("tcp://127.0.0.1:1"),
-            TimeoutError("No valid workers found"),
-        ]
+        raised: list[Exception] = [CommClosedError("middle"), KeyError("tcp://127.0.0.1:1"), TimeoutError("no workers")]
 
         async def failing(data: Any, **options: Any) -> Any:
             if raised:

@@ -10,6 +10,7 @@ import difflib
 import inspect
 import json
 import multiprocessing.process
+import os
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from corefutures.backend import clock, standard_taken, usable_processors
 from corefutures_dask._scheduler_plugin import remove_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 #: Dask's own classes, which have no types.
 Client: Any = distributed.Client
@@ -117,13 +118,76 @@ class Connection(NamedTuple):
                 raise ValueError(f"there is no worker {one!r} in the pool's own cluster, but {there}")
 
 
-def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None:
-    """Raise TypeError or ValueError if the pool's own cluster has no such option, or a value makes no sense.
+class Choice(NamedTuple):
+    """The cluster that the options of an executor name."""
 
-    Args:
-        options: The options for `LocalCluster`.
-        others: The names of the executor's own options, one of which may be misspelled.
+    owned: bool  # the pool starts the cluster
+    connect: Callable[[], Connection]
+    fork_refusal: str | None  # the reason why a forked child can't connect
+
+    def check_resources(self, resources: Iterable[tuple[str, float]]) -> None:
+        """Raise ValueError if no worker of the pool's own cluster can run a call that needs these resources."""
+        there = dask.config.get("distributed.worker.resources", None) or {}
+        for name, amount in resources if self.owned else ():
+            if amount > there.get(name, 0):
+                raise ValueError(
+                    f"resources={{{name!r}: {amount}}} is more than a worker of the pool's own cluster has "
+                    f"({there.get(name, 0)}), so that the call would wait for ever: what they have is Dask's setting "
+                    "distributed.worker.resources; workers elsewhere are started with --resources"
+                )
+
+
+def choose(
+    own_options: dict[str, Any],
+    others: Iterable[str],
+    *,
+    max_workers: int | None,
+    address: str | None,
+    scheduler_file: str | None,
+    client: Any,
+    security: Any,
+    timeout: float | None,
+    check_versions: bool,
+) -> Choice:
+    """Check the options of an executor that name its cluster, and return the choice; raise TypeError or ValueError.
+
+    `own_options` are for `LocalCluster`; one that does not exist may be a misspelled name of `others`.
     """
+    if address is not None and not address:
+        raise ValueError("address must not be empty")
+    if scheduler_file is not None and not isinstance(scheduler_file, (str, os.PathLike)):
+        raise TypeError(f"scheduler_file must be a path, not {type(scheduler_file).__name__}")
+    places = {"address": address, "scheduler_file": scheduler_file, "client": client}
+    given = [name for name, place in places.items() if place is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} can't be given together")
+    if given and own_options:
+        raise TypeError(f"{given[0]} names a cluster that runs: it takes no option {sorted(own_options)[0]!r}")
+    useless = {"timeout": timeout is not None, "security": client is not None and bool(security)}
+    for name, set_in_vain in useless.items():
+        if set_in_vain and (not given or client is not None):
+            kind = "a client that is connected" if given else "a cluster of the pool's own"
+            raise TypeError(f"{name}= is for joining a cluster by address or scheduler_file: {kind} takes none")
+    if security is not None and not isinstance(security, (bool, Security)):
+        raise TypeError(f"security must be a distributed.Security, not {type(security).__name__}")
+    if client is not None:
+        refusal = "the pool's client belongs to the process that was forked"
+        return Choice(False, lambda: given_client(client, check_versions), refusal)
+    if given:
+        options = {"security": security, "timeout": timeout}
+        options = {name: value for name, value in options.items() if value is not None}
+        return Choice(False, lambda: joined_cluster(address, scheduler_file, options, check_versions), None)
+    if not check_versions:
+        raise TypeError("check_versions= is for clusters that run: one of the pool's own has the same versions")
+    check_own_options(own_options, others)
+    if security is not None:
+        own_options["security"] = security
+    refusal = "the pool's cluster belongs to the process that was forked: create_executor('dask') starts another here"
+    return Choice(True, lambda: own_cluster(max_workers, own_options), refusal)
+
+
+def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None:
+    """Raise TypeError or ValueError if `LocalCluster` has no such option, or a value makes no sense."""
     worker = options.get("worker_class") or distributed.Nanny
     if not isinstance(worker, type):
         raise TypeError(f"worker_class must be a class, not {type(worker).__name__}")
@@ -148,25 +212,8 @@ def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None
                 raise ValueError(f"{name} must be greater than 0")
 
 
-def check_own_resources(resources: Iterable[tuple[str, float]]) -> None:
-    """Raise ValueError if no worker of the pool's own cluster can run a call that needs these resources."""
-    there = dask.config.get("distributed.worker.resources", None) or {}
-    for name, amount in resources:
-        if amount > there.get(name, 0):
-            raise ValueError(
-                f"resources={{{name!r}: {amount}}} is more than a worker of the pool's own cluster has "
-                f"({there.get(name, 0)}), so that the call would wait for ever: what they have is Dask's setting "
-                "distributed.worker.resources; workers elsewhere are started with --resources"
-            )
-
-
 def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
-    """Start a cluster on this machine: by default processes with one thread each.
-
-    Args:
-        workers: How many calls are to run at once; None for one on each CPU.
-        options: The options for `LocalCluster`.
-    """
+    """Start a cluster on this machine: by default processes with one thread each, and one for each CPU."""
     settings: dict[str, Any] = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", **options}
     if "n_workers" not in settings:
         threads = settings["threads_per_worker"] or 1
@@ -185,17 +232,7 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
 def joined_cluster(
     address: Any, scheduler_file: str | None, options: Mapping[str, Any], check_versions: bool
 ) -> Connection:
-    """Join a cluster that runs.
-
-    Args:
-        address: The address of the scheduler; None to read it from the file.
-        scheduler_file: The file in which the scheduler writes its address.
-        options: Arguments of `Client` about the connection.
-        check_versions: Whether to refuse a cluster of another version.
-
-    Raises:
-        BackendUnavailableError: No scheduler answers at the address, or the cluster is of another version.
-    """
+    """Join a cluster that runs; raise BackendUnavailableError if it does not answer or is of another version."""
     place = address or scheduler_file
     try:
         if address is None:
@@ -220,11 +257,7 @@ def joined_cluster(
 
 
 def given_client(client: Any, check_versions: bool) -> Connection:
-    """Use a client that is connected, and leave it as it is.
-
-    Raises:
-        BackendUnavailableError: The cluster is of another version.
-    """
+    """Use a client that is connected; raise BackendUnavailableError if its cluster is of another version."""
     if not isinstance(client, Client):
         raise TypeError(f"client must be a distributed.Client, not {type(client).__name__}")
     if client.asynchronous:
@@ -294,12 +327,7 @@ def _connect(**options: Any) -> Any:
 
 
 def check_same_versions(place: object, found: Mapping[str, Any]) -> None:
-    """Raise BackendUnavailableError if the scheduler or a worker is of another version than this client.
-
-    Args:
-        place: The place of the scheduler, for the message.
-        found: The result of `Client.get_versions`.
-    """
+    """Raise BackendUnavailableError if the scheduler or a worker differs from this client: `Client.get_versions`."""
     here = _relevant(found["client"])
     others = {"the scheduler": found["scheduler"]}
     others.update({f"the worker {address}": versions for address, versions in found["workers"].items()})

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from corefutures.backend import Future, ResultIterator
-    from corefutures_dask._cluster import Connection
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -191,10 +190,9 @@ class _Submitter(Executor):
             own.workers if workers is None else workers,
         )
         pool = self._cf_pool
-        if pool._cf_own:
-            _cluster.check_own_resources(task_options.resources)
-            if task_options.workers:
-                pool._cf_connect().connection.check_workers(task_options.workers)
+        pool._cf_cluster.check_resources(task_options.resources)
+        if task_options.workers and pool._cf_cluster.owned:
+            pool._cf_connect().connection.check_workers(task_options.workers)
         return DaskView(pool, task_options, self._cf_label if name is None else name)
 
 
@@ -260,54 +258,21 @@ class DaskExecutor(_Submitter):
         for name, what in _UNSUPPORTED.items():
             if name in cluster:
                 raise unsupported(self, what)
-        if address is not None and not address:
-            raise ValueError("address must not be empty")
-        if scheduler_file is not None and not isinstance(scheduler_file, (str, os.PathLike)):
-            raise TypeError(f"scheduler_file must be a path, not {type(scheduler_file).__name__}")
-        places = {"address": address, "scheduler_file": scheduler_file, "client": client}
-        given = [name for name, place in places.items() if place is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} can't be given together")
-        if given and cluster:
-            raise TypeError(f"{given[0]} names a cluster that runs: it takes no option {sorted(cluster)[0]!r}")
-        self._cf_own = not given
-        useless = {"timeout": timeout is not None, "security": client is not None and bool(security)}
-        for name, set_in_vain in useless.items():
-            if set_in_vain and (self._cf_own or client is not None):
-                who = "a cluster of the pool's own" if self._cf_own else "a client that is connected"
-                raise TypeError(f"{name}= is for joining a cluster by address or scheduler_file: {who} takes none")
-        if security is not None and not isinstance(security, (bool, _cluster.Security)):
-            raise TypeError(f"security must be a distributed.Security, not {type(security).__name__}")
-        if self._cf_own:
-            if not check_versions:
-                raise TypeError("check_versions= is for clusters that run: one of the pool's own has the same versions")
-            _cluster.check_own_options(cluster, _OPTIONS)
+        self._cf_cluster = _cluster.choose(
+            cluster, _OPTIONS, max_workers=max_workers, address=address, scheduler_file=scheduler_file, client=client,
+            security=security, timeout=timeout, check_versions=check_versions,
+        )  # fmt: skip
         self._cf_limit = max_workers
         self._initializer = initializer
         self._initargs = initargs
         self._cf_pickled_initializer = None if initializer is None else _wire.dumps((initializer, initargs))
         self._cf_task_options = _check_task_options(resources, retries, priority, None)
-        if self._cf_own:
-            _cluster.check_own_resources(self._cf_task_options.resources)
+        self._cf_cluster.check_resources(self._cf_task_options.resources)
         self._cf_pace = Pace()
-        self._cf_fork_refusal: str | None = None
+        self._cf_fork_refusal = self._cf_cluster.fork_refusal  # the reason why a forked child can't connect
         # Guards `_cf_dispatcher`: a forked child makes a new one, and only one.
         self._cf_connecting = threading.RLock()
         self._cf_dispatcher: Dispatcher | None = None
-        if client is not None:
-            self._cf_open: Callable[[], Connection] = lambda: _cluster.given_client(client, check_versions)
-            self._cf_fork_refusal = "the pool's client belongs to the process that was forked"
-        elif given:
-            how = {"security": security, "timeout": timeout}
-            how = {name: value for name, value in how.items() if value is not None}
-            self._cf_open = lambda: _cluster.joined_cluster(address, scheduler_file, how, check_versions)
-        else:
-            if security is not None:
-                cluster["security"] = security
-            self._cf_open = lambda: _cluster.own_cluster(max_workers, cluster)
-            self._cf_fork_refusal = (
-                "the pool's cluster belongs to the process that was forked: create_executor('dask') starts another here"
-            )
         self._cf_connect()
         _pools.add(self)
 
@@ -342,7 +307,7 @@ class DaskExecutor(_Submitter):
                 if self._cf_fork_refusal is not None and system.getpid() != getattr(self, "_cf_pid", system.getpid()):
                     raise RuntimeError(self._cf_fork_refusal)
                 self._cf_pid = system.getpid()
-                connection = self._cf_open()
+                connection = self._cf_cluster.connect()
                 try:
                     dispatcher = Dispatcher(connection, self._cf_limit, self._cf_pickled_initializer)
                 except BaseException as exc:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PendingCalls:
-    """The table of the pending calls.
+    """The table of the calls that have not ended.
 
     Args:
         completion: The thread that completes the futures.
