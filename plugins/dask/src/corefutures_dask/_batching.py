@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from corefutures_dask._future import Call, DaskFuture
 
@@ -34,6 +35,35 @@ class TaskOptions(NamedTuple):
     retries: int = 0
     priority: int = 0
     workers: tuple[str | int, ...] = ()
+
+    def changed(
+        self,
+        resources: Mapping[str, float] | None,
+        retries: int | None,
+        priority: int | None,
+        workers: Sequence[str | int] | None,
+    ) -> TaskOptions:
+        """Return these options with those that are given; raise TypeError or ValueError if one makes no sense."""
+        for name, value in (("retries", retries), ("priority", priority)):
+            if value is not None and not isinstance(value, int):
+                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+        if retries is not None and retries < 0:
+            raise ValueError("retries must not be negative")
+        if isinstance(workers, str):
+            raise TypeError("workers must be a sequence of addresses, not one str")
+        if not isinstance(resources or {}, Mapping):
+            raise TypeError(f"resources must be a mapping of names to amounts, not {type(resources).__name__}")
+        for name, amount in (resources or {}).items():
+            if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+                raise TypeError(f"resources[{name!r}] must be a number, not {type(amount).__name__}")
+            if not amount > 0:
+                raise ValueError("resources must be positive amounts")
+        return TaskOptions(
+            self.resources if resources is None else tuple(sorted(resources.items())),
+            self.retries if retries is None else retries,
+            self.priority if priority is None else priority,
+            self.workers if workers is None else tuple(workers),
+        )
 
     @property
     def restricts_workers(self) -> bool:

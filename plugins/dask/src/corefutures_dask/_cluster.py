@@ -26,8 +26,10 @@ from distributed.deploy.cluster import Cluster
 from distributed.versions import VersionMismatchWarning
 
 from corefutures import BackendUnavailableError
-from corefutures.backend import clock, standard_taken, usable_processors
 from corefutures_dask._scheduler_plugin import remove_pool
+from corefutures_pools.blocking import clock
+from corefutures_pools.cpu import usable_processors
+from corefutures_pools.descriptors import standard_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

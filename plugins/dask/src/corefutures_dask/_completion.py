@@ -12,10 +12,12 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from corefutures.backend import clock, log_failure, servers, set_cause
 from corefutures_dask import _wire
 from corefutures_dask._exceptions import RemoteTraceback
 from corefutures_dask._future import non_blocking
+from corefutures_pools.blocking import clock, nested_loops
+from corefutures_pools.exceptions import set_cause
+from corefutures_pools.foreign_code import log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,12 +101,12 @@ class CompletionThread(threading.Thread):
     def run(self) -> None:
         """Do jobs until the end."""
         non_blocking.active = True
-        servers[threading.get_ident()] = self._work_until
+        nested_loops[threading.get_ident()] = self._work_until
         try:
             while self._do_job(_CHECK_INTERVAL):
                 pass
         finally:
-            del servers[threading.get_ident()]
+            del nested_loops[threading.get_ident()]
             self._close()
 
     def _do_job(self, timeout: float) -> bool:

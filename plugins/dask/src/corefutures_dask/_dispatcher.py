@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from distributed import CancelledError as DaskCancelledError
 from distributed.scheduler import KilledWorker
 
-from corefutures.backend import clock
 from corefutures_dask._batching import BatchSizer
 from corefutures_dask._completion import CompletionThread
 from corefutures_dask._exceptions import arguments_lost, broken_pool, task_refused, worker_lost
@@ -25,6 +24,7 @@ from corefutures_dask._pending import PendingCalls
 from corefutures_dask._transport import NotStored, Transport
 from corefutures_dask._wire import load_outcome
 from corefutures_dask._worker_plugin import CallFailed
+from corefutures_pools.blocking import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

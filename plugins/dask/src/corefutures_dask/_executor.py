@@ -8,33 +8,25 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from corefutures.backend import (
-    Executor,
-    Pace,
-    audience,
-    check_count,
-    check_flag,
-    check_seconds,
-    check_start,
-    chunked_map,
-    not_callable,
-    system,
-    unsupported,
-)
 from corefutures_dask import _cluster, _wire
 from corefutures_dask._batching import TaskOptions
 from corefutures_dask._dispatcher import Dispatcher
 from corefutures_dask._exceptions import BrokenDaskPool, RemoteTraceback
 from corefutures_dask._future import DaskFuture, non_blocking
+from corefutures_pools.blocking import system
+from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported
+from corefutures_pools.instrumentation import instrumentation
+from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
+from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from corefutures.backend import Future, ResultIterator
+    from corefutures.backend import Future
+    from corefutures_pools.results import ResultIterator
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -71,132 +63,7 @@ _dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
 _exiting = False
 
 
-class _Submitter(Executor):
-    """The common part of a pool and its views: submits calls with certain task options."""
-
-    _cf_task_options: TaskOptions
-    _cf_label: str | None = None
-
-    @property
-    def _cf_pool(self) -> DaskExecutor:
-        raise NotImplementedError
-
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Have `fn(*args, **kwargs)` run by one of the workers.
-
-        Args:
-            fn: The function to call.
-            *args: Its positional arguments.
-            **kwargs: Its keyword arguments, of any names.
-
-        Returns:
-            The future of the call. A call that can't be pickled fails at once.
-
-        Raises:
-            TypeError: `fn` is not callable.
-            BrokenDaskPool: The scheduler is gone, or an initializer has failed.
-            RuntimeError: The pool has been shut down, or the interpreter ends.
-        """
-        pool, label = self._cf_pool, self._cf_label
-        dispatcher = pool._cf_dispatcher or pool._cf_connect()
-        if dispatcher.pending.refusal is not None:
-            raise dispatcher.pending.refusal_error()
-        if not callable(fn):  # an annotation is no proof
-            raise not_callable("submit", fn)
-        try:
-            body = _wire.dumps((fn, args, kwargs))
-        except Exception as exc:
-            failed: DaskFuture[Any] = DaskFuture((b"", None), 0, "", 0)
-            failed.fail(BaseException.with_traceback(exc, None))
-            return failed
-        function = fn.pickled if isinstance(fn, _wire.MapFunction) else None
-        timed = _timed_as(fn)
-        name = label or getattr(timed, "__name__", None) or "call"
-        future = dispatcher.submit(self._cf_task_options, (body, function), name, id(timed))
-        if label is not None:
-            future.set_label(label)
-        if audience.present:
-            audience.watch(pool, fn, future, len(body))
-        return future
-
-    def _cf_map(
-        self,
-        submit: Callable[..., Future[Any]],
-        fn: Callable[..., _T],
-        iterables: tuple[Iterable[Any], ...],
-        timeout: float | None,
-        chunksize: int | str,
-        buffersize: int | None,
-    ) -> ResultIterator[_T]:
-        if not callable(fn):
-            raise not_callable("map", fn)
-        if chunksize == 1:
-            return super()._cf_map(submit, _for_map(fn), iterables, timeout, chunksize, buffersize)
-        run_chunk: Callable[..., Any] | None = None
-
-        def submit_chunk(run: Callable[..., Any], fn: Callable[..., _T], *columns: Any) -> Future[Any]:
-            nonlocal run_chunk
-            run_chunk = run_chunk or _for_map(partial(run, fn))
-            return submit(run_chunk, *columns)
-
-        return chunked_map(
-            submit_chunk,
-            fn,
-            iterables,
-            timeout=timeout,
-            chunksize=chunksize,
-            buffersize=buffersize,
-            workers=self._cf_pool._max_workers,
-            pace=self._cf_pool._cf_pace,
-            remote_traceback=RemoteTraceback,
-        )
-
-    def options(
-        self,
-        *,
-        timeout: float | None = None,
-        name: str | None = None,
-        resources: Mapping[str, float] | None = None,
-        retries: int | None = None,
-        priority: int | None = None,
-        workers: Sequence[str | int] | None = None,
-    ) -> DaskView:
-        """Return a view of the pool with options for the calls that are submitted through the view.
-
-        Options that are not given are those of the pool or view on which this method is called.
-
-        Args:
-            timeout: Not supported: running calls can't be stopped.
-            name: The name of the calls in `repr`, in messages and in Dask's dashboard.
-            resources: The resources of a worker that each call needs: {"GPU": 1}.
-            retries: How often a call that raises is tried again.
-            priority: Calls with a higher priority go first.
-            workers: The addresses or names of the workers that may run the calls.
-
-        Returns:
-            An executor with the same workers, whose `shutdown` does nothing.
-
-        Raises:
-            TypeError: A value is of the wrong type.
-            ValueError: A value makes no sense.
-            UnsupportedError: `timeout` is given.
-        """
-        super().options(timeout=timeout, name=name)  # for its checks
-        own = self._cf_task_options
-        task_options = _check_task_options(
-            dict(own.resources) if resources is None else resources,
-            own.retries if retries is None else retries,
-            own.priority if priority is None else priority,
-            own.workers if workers is None else workers,
-        )
-        pool = self._cf_pool
-        pool._cf_cluster.check_resources(task_options.resources)
-        if task_options.workers and pool._cf_cluster.owned:
-            pool._cf_connect().connection.check_workers(task_options.workers)
-        return DaskView(pool, task_options, self._cf_label if name is None else name)
-
-
-class DaskExecutor(_Submitter):
+class DaskExecutor(PoolExecutor):
     """Runs calls on Dask's distributed scheduler.
 
     Without `address`, `scheduler_file` or `client` the executor starts a cluster of its own on this machine, with
@@ -266,15 +133,133 @@ class DaskExecutor(_Submitter):
         self._initializer = initializer
         self._initargs = initargs
         self._cf_pickled_initializer = None if initializer is None else _wire.dumps((initializer, initargs))
-        self._cf_task_options = _check_task_options(resources, retries, priority, None)
+        self._cf_task_options = TaskOptions().changed(resources, retries, priority, None)
         self._cf_cluster.check_resources(self._cf_task_options.resources)
-        self._cf_pace = Pace()
+        self._cf_cost_model = CostModel()
         self._cf_fork_refusal = self._cf_cluster.fork_refusal  # the reason why a forked child can't connect
         # Guards `_cf_dispatcher`: a forked child makes a new one, and only one.
         self._cf_connecting = threading.RLock()
         self._cf_dispatcher: Dispatcher | None = None
         self._cf_connect()
         _pools.add(self)
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have `fn(*args, **kwargs)` run by one of the workers.
+
+        Args:
+            fn: The function to call.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments, of any names.
+
+        Returns:
+            The future of the call. A call that can't be pickled fails at once.
+
+        Raises:
+            TypeError: `fn` is not callable.
+            BrokenDaskPool: The scheduler is gone, or an initializer has failed.
+            RuntimeError: The pool has been shut down, or the interpreter ends.
+        """
+        return self._cf_submit_task(self._cf_task_options, None, fn, args, kwargs)
+
+    def _cf_submit_task(
+        self,
+        task_options: TaskOptions,
+        label: str | None,
+        fn: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Future[_T]:
+        dispatcher = self._cf_dispatcher or self._cf_connect()
+        if dispatcher.pending.refusal is not None:
+            raise dispatcher.pending.refusal_error()
+        if not callable(fn):  # an annotation is no proof
+            raise not_callable("submit", fn)
+        try:
+            body = _wire.dumps((fn, args, kwargs))
+        except Exception as exc:
+            failed: DaskFuture[Any] = DaskFuture((b"", None), 0, "", 0)
+            failed.fail(BaseException.with_traceback(exc, None))
+            return failed
+        function = fn.pickled if isinstance(fn, _wire.MapFunction) else None
+        timed = _timed_as(fn)
+        name = label or getattr(timed, "__name__", None) or "call"
+        future = dispatcher.submit(task_options, (body, function), name, id(timed))
+        if label is not None:
+            future.set_label(label)
+        if instrumentation.present:
+            instrumentation.track_call(self, fn, future, len(body))
+        return future
+
+    def _cf_map(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | str,
+        buffersize: int | None,
+    ) -> ResultIterator[_T]:
+        if not callable(fn):
+            raise not_callable("map", fn)
+        if chunksize == 1:
+            return super()._cf_map(submit, _for_map(fn), iterables, timeout, chunksize, buffersize)
+        run_chunk: Callable[..., Any] | None = None
+
+        def submit_chunk(run: Callable[..., Any], fn: Callable[..., _T], *columns: Any) -> Future[Any]:
+            nonlocal run_chunk
+            run_chunk = run_chunk or _for_map(partial(run, fn))
+            return submit(run_chunk, *columns)
+
+        return chunked_map(
+            submit_chunk,
+            fn,
+            iterables,
+            timeout=timeout,
+            chunksize=chunksize,
+            buffersize=buffersize,
+            workers=self._max_workers,
+            pace=self._cf_cost_model,
+            remote_traceback=RemoteTraceback,
+        )
+
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        name: str | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int | None = None,
+        workers: Sequence[str | int] | None = None,
+    ) -> DaskView:
+        """Return a view of the pool with options for the calls that are submitted through the view.
+
+        Options that are not given are those of the pool.
+
+        Args:
+            timeout: Not supported: running calls can't be stopped.
+            name: The name of the calls in `repr`, in messages and in Dask's dashboard.
+            resources: The resources of a worker that each call needs: {"GPU": 1}.
+            retries: How often a call that raises is tried again.
+            priority: Calls with a higher priority go first.
+            workers: The addresses or names of the workers that may run the calls.
+
+        Returns:
+            An executor with the same workers, whose `shutdown` does nothing.
+
+        Raises:
+            TypeError: A value is of the wrong type.
+            ValueError: A value makes no sense.
+            UnsupportedError: `timeout` is given.
+        """
+        return self._cf_view(self._cf_task_options.changed(resources, retries, priority, workers), timeout, name)
+
+    def _cf_view(self, task_options: TaskOptions, timeout: float | None, name: str | None) -> DaskView:
+        super().options(timeout=timeout, name=name)  # for its checks
+        self._cf_cluster.check_resources(task_options.resources)
+        if task_options.workers and self._cf_cluster.owned:
+            self._cf_connect().connection.check_workers(task_options.workers)
+        return DaskView(self, task_options, name)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse calls from now on; once the pending calls have ended, release the cluster, or stop the pool's own.
@@ -290,8 +275,8 @@ class DaskExecutor(_Submitter):
                 if dispatcher is None:
                     self._cf_fork_refusal = _AFTER_SHUTDOWN
                     return
-        if audience.present:
-            audience.executor_shut_down(self)
+        if instrumentation.present:
+            instrumentation.executor_shut_down(self)
         dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
         try:
             if cancel_futures:
@@ -338,10 +323,6 @@ class DaskExecutor(_Submitter):
             lambda: BrokenDaskPool("the process was forked while this call was pending; it is the parent's only")
         )
 
-    @property
-    def _cf_pool(self) -> DaskExecutor:
-        return self
-
     # The standard names of private attributes that other libraries read.
 
     @property
@@ -360,40 +341,31 @@ class DaskExecutor(_Submitter):
         return str(refusal) if isinstance(refusal, BrokenDaskPool) else False
 
 
-class DaskView(_Submitter):
+class DaskView(OptionsView):
     """A view of a pool with options for the calls that are submitted through the view: see `DaskExecutor.options`."""
 
-    def __init__(self, pool: DaskExecutor, task_options: TaskOptions, label: str | None) -> None:
-        self._cf_viewed = pool
+    def __init__(self, pool: DaskExecutor, task_options: TaskOptions, name: str | None) -> None:
+        super().__init__(pool, timeout=None, name=name)
+        self._cf_pool = pool
         self._cf_task_options = task_options
-        self._cf_label = label
 
-    @property
-    def _cf_pool(self) -> DaskExecutor:
-        return self._cf_viewed
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Have `fn(*args, **kwargs)` run by one of the workers: see `DaskExecutor.submit`."""
+        return self._cf_pool._cf_submit_task(self._cf_task_options, self._cf_name, fn, args, kwargs)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Do nothing: the pool is shut down where it was made."""
-
-
-def _check_task_options(
-    resources: Mapping[str, float] | None, retries: int, priority: int, workers: Sequence[str | int] | None
-) -> TaskOptions:
-    for name, value in (("retries", retries), ("priority", priority)):
-        if not isinstance(value, int):
-            raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if retries < 0:
-        raise ValueError("retries must not be negative")
-    if isinstance(workers, str):
-        raise TypeError("workers must be a sequence of addresses, not one str")
-    if not isinstance(resources or {}, Mapping):
-        raise TypeError(f"resources must be a mapping of names to amounts, not {type(resources).__name__}")
-    for name, amount in (resources or {}).items():
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
-            raise TypeError(f"resources[{name!r}] must be a number, not {type(amount).__name__}")
-        if not amount > 0:
-            raise ValueError("resources must be positive amounts")
-    return TaskOptions(tuple(sorted((resources or {}).items())), retries, priority, tuple(workers or ()))
+    def options(
+        self,
+        *,
+        timeout: float | None = None,
+        name: str | None = None,
+        resources: Mapping[str, float] | None = None,
+        retries: int | None = None,
+        priority: int | None = None,
+        workers: Sequence[str | int] | None = None,
+    ) -> DaskView:
+        """Return a view with these options, and those of this view where they are not given."""
+        task_options = self._cf_task_options.changed(resources, retries, priority, workers)
+        return self._cf_pool._cf_view(task_options, timeout, self._cf_name if name is None else name)
 
 
 def _for_map(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from corefutures.backend import Lock, copied
 from corefutures_dask._batching import Batch, InFlight, SubmissionQueue
 from corefutures_dask._future import DaskFuture
+from corefutures_pools.blocking import Lock
+from corefutures_pools.foreign_code import copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable

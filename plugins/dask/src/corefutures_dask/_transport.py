@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import dask.config
 
-from corefutures.backend import clock
 from corefutures_dask import _scheduler_plugin, _worker_plugin
 from corefutures_dask._scheduler_plugin import PoolSchedulerPlugin
 from corefutures_dask._worker_plugin import BatchHeader, PoolWorkerPlugin
+from corefutures_pools.blocking import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

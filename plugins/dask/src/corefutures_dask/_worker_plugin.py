@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from distributed import get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 
-from corefutures.backend import clock
 from corefutures_dask import _wire
 from corefutures_dask._scheduler_plugin import KEPT
 from corefutures_dask._wire import LazyFunction, current
+from corefutures_pools.blocking import clock
 
 if TYPE_CHECKING:
     from distributed import Worker
