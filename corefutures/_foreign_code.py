@@ -59,7 +59,7 @@ def class_name(value: object) -> str:
     return name
 
 
-def comes_again(error: BaseException, action: Callable[..., object], *args: object) -> bool:
+def raises_again(error: BaseException, action: Callable[..., object], *args: object) -> bool:
     """Tells an error of foreign code that has just been called from a signal handler's: that is raised once.
 
     Returns:

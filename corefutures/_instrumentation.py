@@ -1,8 +1,7 @@
-"""What executors tell whoever listens: `instrumentation`, and `Call`, all that is known of one call.
+"""Instrumentation: the events that executors emit, and `CallRecord`, all that is known of one call.
 
-Touches the clock; `_observers` puts the listeners there. Guarantees: telling takes no lock, never
-blocks and runs no foreign code, so that it may be done anywhere; without observers, only
-`instrumentation.present` is read.
+Touches the clock; `_observers` sets the sink. Guarantees: emitting takes no lock, never blocks and runs no foreign
+code, so that it may be done anywhere; without observers, only `instrumentation.enabled` is read.
 """
 
 from __future__ import annotations
@@ -30,18 +29,15 @@ STARTED: Final = "corefutures_call_started"
 FINISHED: Final = "corefutures_call_finished"
 CANCELLED: Final = "corefutures_call_cancelled"
 
+#: The name that pluggy's markers and plugin managers agree on.
+PROJECT: Final = "corefutures"
+
 _numbers = itertools.count(1)
 _names: dict[str, itertools.count[int]] = {}
 
 
-#: The name that pluggy's markers and managers of hooks agree on.
-PROJECT: Final = "corefutures"
-
-
-class Living:
-    """A set of weak references.
-
-    A `WeakSet` won't do: it can't be iterated while another thread adds to it.
+class LiveObjects:
+    """A set of weak references; unlike a `WeakSet`, it can be iterated while another thread adds to it.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -50,21 +46,21 @@ class Living:
         self._references: dict[int, weakref.ref[Any]] = {}
 
     def add(self, thing: Any) -> None:
-        """Enters an object, until it goes."""
+        """Add an object; it leaves the set when it is collected."""
         key, references = id(thing), self._references
         references[key] = weakref.ref(thing, lambda _: references.pop(key, None))
 
     def all(self) -> list[Any]:
-        """Returns those that are alive at this moment."""
+        """Return the objects that are alive at this moment."""
         return [thing for reference in list(self._references.values()) if (thing := reference()) is not None]
 
     def clear(self) -> None:
-        """Forgets them all."""
+        """Remove all objects."""
         self._references.clear()
 
 
-#: Every living executor and scope that can be looked into, for `dump`.
-executors = Living()
+#: Every live executor and scope that has a `snapshot`, for `dump`.
+executors = LiveObjects()
 
 
 def register_for_dump(executor: Any) -> None:
@@ -76,7 +72,7 @@ def register_for_dump(executor: Any) -> None:
 
 
 class ExecutorInfo:
-    """The executor that something is told of; it is not kept alive by that."""
+    """The executor that emits an event; the event does not keep it alive."""
 
     __slots__ = ("_executor", "name", "shut")
 
@@ -94,33 +90,33 @@ class ExecutorInfo:
         return self._executor()
 
 
-class Call:
-    """What is known of one call; it grows while the call goes its way.
+class CallRecord:
+    """All that is known of one call; its attributes are filled in while the call is submitted, runs and ends.
 
     Attributes:
-        number: Counts the calls that were observed in this process.
+        number: Counts the observed calls of this process.
         function: The name of its function.
         submitted: When it was submitted. Times are seconds by `time.perf_counter`, which is one clock for all
             processes of a machine.
-        started: When a worker began with it; None before that, or where that can't be known.
-        finished: When the worker was done with it, or it was cancelled or lost.
+        started: When a worker started it; None before that, or where that can't be known.
+        finished: When the worker had finished it, or it was cancelled or lost.
         worker: The name of the worker; None where `started` is.
         outcome: "returned", "raised", "cancelled" or "lost" (with its worker or pool); None before that.
-        error: The name of the exception's type, if it raised or was lost.
+        error: The name of the exception's type, if the call raised or was lost.
         size: Bytes of the serialised arguments; None where nothing is serialised.
-        result_size: The same of the result.
+        result_size: Bytes of the serialised result; None where nothing is serialised.
     """
 
     __slots__ = (
-        "_future", "error", "finished", "function", "given", "number", "origin", "outcome", "result_size", "size",
-        "started", "submitted", "worker",
+        "_future", "error", "executor_info", "finished", "function", "given_name", "number", "outcome", "result_size",
+        "size", "started", "submitted", "worker",
     )  # fmt: skip
 
-    def __init__(self, origin: ExecutorInfo, function: str, future: Any, size: int | None) -> None:
+    def __init__(self, info: ExecutorInfo, function: str, future: Any, size: int | None) -> None:
         self.number: int = next(_numbers)
         self.function = function
-        self.given: str | None = None  # the name that it was given, perhaps after it has ended
-        self.origin = origin
+        self.given_name: str | None = None  # by `options(name=…)`; may be set after the call has ended
+        self.executor_info = info
         self.size = size
         self.started: float | None = None
         self.finished: float | None = None
@@ -132,17 +128,17 @@ class Call:
         self.submitted: float = clock.perf_counter()
 
     def __repr__(self) -> str:
-        return f"<call {self.number} of {self.origin.name}: {self.name} {self.outcome or 'has not ended'}>"
+        return f"<call {self.number} of {self.executor_info.name}: {self.name} {self.outcome or 'has not ended'}>"
 
     @property
     def name(self) -> str:
-        """The name that the call was given with `Executor.options`, or else its function's."""
-        return self.given or getattr(self._future(), "_cf_name", None) or self.function
+        """The name that the call was given with `PoolExecutor.options`, or else its function's."""
+        return self.given_name or getattr(self._future(), "_cf_name", None) or self.function
 
     @property
     def executor(self) -> Executor | None:
         """The executor, None once nobody refers to it."""
-        executor: Executor | None = self.origin.executor
+        executor: Executor | None = self.executor_info.executor
         return executor
 
     @property
@@ -152,29 +148,29 @@ class Call:
         return future
 
     def begin(self, worker: str, when: float | None = None) -> None:
-        """A worker begins with the call: now, or `when` it said it did. For executors."""
+        """Record that a worker starts the call: now, or at the time `when`. For executors."""
         self.started = when = clock.perf_counter() if when is None else when
         self.worker = worker
-        instrumentation.tell(STARTED, self.origin, when, self, worker)
+        instrumentation.emit(STARTED, self.executor_info, when, self, worker)
 
     def end(self, future: Any) -> None:
-        """The future has ended. For executors, as the first of its callbacks."""
-        self.note_end(future)
+        """Record that the future has ended, and emit that. For executors, as the first of the future's callbacks."""
+        self.record_end(future)
         assert self.finished is not None
         if self.outcome == "cancelled":
-            instrumentation.tell(CANCELLED, self.origin, self.finished, self)
+            instrumentation.emit(CANCELLED, self.executor_info, self.finished, self)
         else:
-            instrumentation.tell(FINISHED, self.origin, self.finished, self, self.worker)
+            instrumentation.emit(FINISHED, self.executor_info, self.finished, self, self.worker)
 
-    def note_end(self, future: Any = None) -> bool:
-        """Notes how the future has ended, if it has; returns whether it has. For who can't wait to be told of it."""
+    def record_end(self, future: Any = None) -> bool:
+        """Record how the future has ended, and return whether it has. For observers that can't wait for the event."""
         if self.outcome is not None:
             return True
         if future is None and ((future := self._future()) is None or not future.done()):
             return False
-        self.given = self.given or getattr(future, "_cf_name", None)
-        told = self.finished is not None  # by the worker
-        if not told:
+        self.given_name = self.given_name or getattr(future, "_cf_name", None)
+        finished_by_worker = self.finished is not None
+        if not finished_by_worker:
             self.finished = clock.perf_counter()
         if future.cancelled():
             self.outcome = "cancelled"
@@ -182,107 +178,109 @@ class Call:
             self.outcome = "returned"
         else:
             self.error = class_name(error)
-            self.outcome = "lost" if issubclass(type(error), BrokenExecutor) and not told else "raised"
+            is_lost = issubclass(type(error), BrokenExecutor) and not finished_by_worker
+            self.outcome = "lost" if is_lost else "raised"
         return True
 
 
-class Told:
-    """Something that happened: `hook` is the name of what is to be called."""
+class Event:
+    """Something that happened; `hook` is the name of the observers' function to call."""
 
-    __slots__ = ("call", "error", "hook", "origin", "time", "worker")
+    __slots__ = ("call", "error", "executor_info", "hook", "time", "worker")
 
     def __init__(
         self,
         hook: str,
-        origin: ExecutorInfo,
+        info: ExecutorInfo,
         time: float,
-        call: Call | None,
+        call: CallRecord | None,
         worker: str | None,
         error: BaseException | None,
     ) -> None:
         self.hook = hook
-        self.origin = origin
+        self.executor_info = info
         self.time = time
         self.call = call
         self.worker = worker
         self.error = error
 
 
-class Audience:
-    """Whoever listens; there is one object of this class.
+class Instrumentation:
+    """The one place where events are emitted; there is one object of this class.
 
     Attributes:
-        present: Whether anybody does: what executors look at before anything else.
-        always: Whether what is known of calls is wanted even if nobody is told of it.
+        enabled: Whether calls are recorded: executors read it before anything else.
+        always_enabled: Whether calls are recorded even without an observer.
+        sink: Called with each event.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
-    __slots__ = ("always", "post", "present")
+    __slots__ = ("always_enabled", "enabled", "sink")
 
     def __init__(self) -> None:
-        self.present = self.always = False
-        self.post: Callable[[Any], object] = _drop
+        self.enabled = self.always_enabled = False
+        self.sink: Callable[[Any], object] = discard
 
-    def tell(
+    def emit(
         self,
         hook: str,
-        origin: ExecutorInfo,
+        info: ExecutorInfo,
         time: float,
-        call: Call | None = None,
+        call: CallRecord | None = None,
         worker: str | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """Says that something has happened, to whoever listens."""
-        self.post(Told(hook, origin, time, call, worker, error))
+        """Hand an event to the sink."""
+        self.sink(Event(hook, info, time, call, worker, error))
 
     def track_call(self, executor: Any, fn: Any, future: Any, size: int | None = None) -> None:
-        """A call was submitted: observes it from now on. Called before anybody else can have the future."""
-        future._cf_observed = call = Call(executor_info(executor), name_of(fn), future, size)
-        self.tell(SUBMITTED, call.origin, call.submitted, call)
+        """Record a call that was submitted. Called before anybody else can have its future."""
+        future._cf_observed = call = CallRecord(executor_info(executor), name_of(fn), future, size)
+        self.emit(SUBMITTED, call.executor_info, call.submitted, call)
         future.add_done_callback(call.end)
 
     def executor_created(self, executor: Any) -> None:
-        """An executor has been made."""
-        self.tell(CREATED, executor_info(executor), clock.perf_counter())
+        """Emit that an executor was made."""
+        self.emit(CREATED, executor_info(executor), clock.perf_counter())
 
     def executor_shut_down(self, executor: Any) -> None:
-        """An executor has been asked to shut down; only the first time counts."""
-        origin = executor_info(executor)
-        if not origin.shut:
-            origin.shut = True
-            self.tell(SHUT_DOWN, origin, clock.perf_counter())
+        """Emit that an executor was asked to shut down; only the first time counts."""
+        info = executor_info(executor)
+        if not info.shut:
+            info.shut = True
+            self.emit(SHUT_DOWN, info, clock.perf_counter())
 
     def worker_started(self, executor: Any, worker: str) -> None:
-        """A worker is ready; `executor` is None if nobody refers to it any more."""
+        """Emit that a worker is ready; `executor` is None if nobody refers to it any more."""
         if executor is not None:
-            self.tell(WORKER_STARTED, executor_info(executor), clock.perf_counter(), None, worker)
+            self.emit(WORKER_STARTED, executor_info(executor), clock.perf_counter(), None, worker)
 
     def worker_lost(self, executor: Any, worker: str, error: BaseException) -> None:
-        """A worker has ended that should not have."""
+        """Emit that a worker has ended unexpectedly."""
         if executor is not None:
-            self.tell(WORKER_LOST, executor_info(executor), clock.perf_counter(), None, worker, error)
+            self.emit(WORKER_LOST, executor_info(executor), clock.perf_counter(), None, worker, error)
 
 
 def executor_info(executor: Any) -> ExecutorInfo:
-    """Returns the one `ExecutorInfo` of an executor."""
-    known: ExecutorInfo | None = executor.__dict__.get("_origin")
+    """Return the one `ExecutorInfo` of an executor."""
+    known: ExecutorInfo | None = executor.__dict__.get("_cf_info")
     if known is not None:
         return known
-    origin: ExecutorInfo = executor.__dict__.setdefault("_origin", ExecutorInfo(executor))
-    return origin
+    info: ExecutorInfo = executor.__dict__.setdefault("_cf_info", ExecutorInfo(executor))
+    return info
 
 
-def _drop(_: object) -> None:
-    """Nobody listens, or does any more."""
+def discard(_: object) -> None:
+    """Drop an event: the sink while there is no observer."""
 
 
 def name_of(fn: Any) -> str:
-    """Returns what a function is called."""
+    """Return the name of a function, for messages and records."""
     while (inner := getattr(fn, "func", None)) is not None and not hasattr(fn, "__qualname__"):  # functools.partial
         fn = inner
     name = getattr(fn, "__qualname__", None)
     return name if isinstance(name, str) else type(fn).__name__
 
 
-instrumentation: Final = Audience()
+instrumentation: Final = Instrumentation()

@@ -1,8 +1,8 @@
-"""Observers: the hooks that they may have, and the one thread that calls them.
+"""Observers: the hooks that they may implement, and the one thread that calls them.
 
-Touches `_audience`, and pluggy, like the registry and the backend authors' door. Guarantees: executors and workers
-never wait for an observer; one that fails is logged and disturbs neither calls nor other observers; no lock of ours
-is held while one runs.
+Touches `_instrumentation`, and pluggy, like the registry and the backend authors' door. Guarantees: executors and
+workers never wait for an observer; a failing observer is logged and disturbs neither calls nor other observers; no
+lock of ours is held while an observer runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pluggy
 
 from corefutures._blocking import start_thread
 from corefutures._foreign_code import log_failure
-from corefutures._instrumentation import PROJECT, Call, Told, _drop, instrumentation
+from corefutures._instrumentation import PROJECT, CallRecord, Event, discard, instrumentation
 from corefutures._options import shown
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("concurrent.futures")
 
-#: Seconds that the end of the program waits for observers to hear the rest.
+#: Seconds that the end of the program waits until observers have been called for the remaining events.
 _AT_EXIT: Final = 5.0
 
 _hookspec = pluggy.HookspecMarker(PROJECT)
 
 
 class ObserverSpecification:
-    """What an observer may implement: any of these, each with those of the arguments that it wants.
+    """The hooks that an observer may implement: any of these, each with any of its arguments.
 
-    `executor` and `future` are None once nobody else refers to them, `time` is when it happened, in seconds by
+    `executor` and `future` are None once nobody else refers to them; `time` is that of the event, in seconds by
     `time.perf_counter`.
     """
 
@@ -62,56 +62,61 @@ class ObserverSpecification:
     def corefutures_worker_lost(
         executor: Executor | None, name: str, worker: str, error: BaseException, time: float
     ) -> None:
-        """A worker has ended that should not have; `error` tells how."""
+        """A worker has ended unexpectedly; `error` says how."""
 
     @staticmethod
     @_hookspec
     def corefutures_call_submitted(
-        call: Call, executor: Executor | None, name: str, future: Future[Any] | None, time: float
+        call: CallRecord, executor: Executor | None, name: str, future: Future[Any] | None, time: float
     ) -> None:
         """A call was submitted."""
 
     @staticmethod
     @_hookspec
     def corefutures_call_started(
-        call: Call, executor: Executor | None, name: str, future: Future[Any] | None, worker: str, time: float
+        call: CallRecord, executor: Executor | None, name: str, future: Future[Any] | None, worker: str, time: float
     ) -> None:
-        """A worker began with a call. Not told where it can't be known."""
+        """A worker started a call. Not emitted where the start can't be known."""
 
     @staticmethod
     @_hookspec
     def corefutures_call_finished(
-        call: Call, executor: Executor | None, name: str, future: Future[Any] | None, worker: str | None, time: float
+        call: CallRecord,
+        executor: Executor | None,
+        name: str,
+        future: Future[Any] | None,
+        worker: str | None,
+        time: float,
     ) -> None:
-        """A call has ended, but was not cancelled: `call.outcome` tells how."""
+        """A call has ended without being cancelled: `call.outcome` says how."""
 
     @staticmethod
     @_hookspec
     def corefutures_call_cancelled(
-        call: Call, executor: Executor | None, name: str, future: Future[Any] | None, time: float
+        call: CallRecord, executor: Executor | None, name: str, future: Future[Any] | None, time: float
     ) -> None:
         """A call was cancelled."""
 
 
-#: What each argument of a hook is.
-_ARGUMENTS: Final[dict[str, Callable[[Told], object]]] = {
+#: How each argument of a hook is made from an event.
+_ARGUMENTS: Final[dict[str, Callable[[Event], object]]] = {
     "call": attrgetter("call"),
     "error": attrgetter("error"),
-    "executor": lambda told: told.origin.executor,
-    "future": lambda told: None if told.call is None else told.call.future,
-    "name": lambda told: told.origin.name,
+    "executor": attrgetter("executor_info.executor"),
+    "future": lambda event: None if event.call is None else event.call.future,
+    "name": attrgetter("executor_info.name"),
     "time": attrgetter("time"),
     "worker": attrgetter("worker"),
 }
 
 
-class _Hooks(pluggy.PluginManager):
-    """The hooks of one observer. A marker is not needed: the names are enough."""
+class _Observer(pluggy.PluginManager):
+    """The hooks of one observer. They need no marker: the names are enough."""
 
     def __init__(self, observer: object) -> None:
         super().__init__(PROJECT)
         self.observer = observer
-        self.gone = False
+        self.removed = False
         self._failed: set[str] = set()
         self.add_hookspecs(ObserverSpecification)
         try:
@@ -119,18 +124,18 @@ class _Hooks(pluggy.PluginManager):
             self.check_pending()
         except pluggy.PluginValidationError as error:
             raise ValueError(f"{shown(observer)} can't observe: {' '.join(str(error).split())}") from error
-        # There is one implementation of each hook, so it is called without pluggy, which takes as long as all the rest.
-        self._called = {
+        # Each hook has one implementation, so it is called without pluggy, whose call takes as long as all the rest.
+        self._hooks = {
             name: (implementation.function, [_ARGUMENTS[argument] for argument in implementation.argnames])
             for name, caller in vars(self.hook).items()
             if isinstance(caller, pluggy.HookCaller)
             for implementation in caller.get_hookimpls()
         }
-        if not self._called:
+        if not self._hooks:
             raise TypeError(_without_hooks(observer))
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        """Returns how pluggy takes an attribute of the observer; None: not as a hook."""
+        """Return pluggy's options for an attribute of the observer; None if it is no hook."""
         if not name.startswith("corefutures_") or name == "corefutures_backend":
             return None
         options = super().parse_hookimpl_opts(plugin, name)
@@ -140,22 +145,22 @@ class _Hooks(pluggy.PluginManager):
             )
         return options
 
-    def tell(self, told: Told) -> None:
-        """Calls the observer's hook, if it has it. The first failure of each hook is logged."""
-        called = self._called.get(told.hook)
-        if called is None or self.gone:
+    def notify(self, event: Event) -> None:
+        """Call the observer's hook for the event, if it has one. The first failure of each hook is logged."""
+        hook = self._hooks.get(event.hook)
+        if hook is None or self.removed:
             return
-        function, arguments = called
+        function, arguments = hook
         try:
-            function(*[argument(told) for argument in arguments])
+            function(*[argument(event) for argument in arguments])
         except BaseException:
-            if told.hook not in self._failed:
-                self._failed.add(told.hook)
-                log_failure(LOGGER, "%s of %r failed; its next failures are not logged", told.hook, self.observer)
+            if event.hook not in self._failed:
+                self._failed.add(event.hook)
+                log_failure(LOGGER, "%s of %r failed; its next failures are not logged", event.hook, self.observer)
 
 
 def _without_hooks(observer: object) -> str:
-    """Returns what is said of an object that has no hook: what it may have meant as one, or an example."""
+    """Return the refusal of an object that has no hook: which method may be meant as one, or an example."""
     import difflib  # here for start-up time: only failures need it
 
     hooks = {name.removeprefix("corefutures_"): name for name in vars(ObserverSpecification) if "corefutures_" in name}
@@ -168,56 +173,56 @@ def _without_hooks(observer: object) -> str:
     )
 
 
-class _Delivery:
-    """The thread that calls the observers, from the first one's arrival until the last one has left."""
+class _DispatchThread:
+    """The thread that calls the observers: it runs from the first observer's arrival until the last one's removal."""
 
     def __init__(self) -> None:
-        # What was told, and in between functions that this thread is to call: an observer is told of what came
-        # after it was added, and of what came before it was removed.
+        # Events, and between them functions that the thread is to call: an observer gets the events that were
+        # emitted after it was added and before it was removed.
         self.queue: SimpleQueue[Any] = SimpleQueue()
-        self._listening: list[_Hooks] = []  # this thread's alone
+        self._observers: list[_Observer] = []  # used by this thread alone
         self._ends = False
         self.thread = threading.Thread(target=self._run, name="corefutures-observers", daemon=True)
 
     def _run(self) -> None:
         get = self.queue.get
         while not self._ends:
-            told = get()
-            if isinstance(told, Told):
-                for hooks in list(self._listening):
-                    hooks.tell(told)
-                del told  # nothing is kept alive while there is nothing to do
+            item = get()
+            if isinstance(item, Event):
+                for observer in list(self._observers):
+                    observer.notify(item)
             else:
-                told()
+                item()
+            del item  # keep nothing alive while the queue is empty
 
-    def add(self, hooks: _Hooks) -> None:
-        self.queue.put(lambda: self._listening.append(hooks))
+    def add(self, observer: _Observer) -> None:
+        self.queue.put(lambda: self._observers.append(observer))
 
-    def remove(self, hooks: _Hooks, *, last: bool) -> threading.Event:
-        """Has an observer leave after all that was told so far; returns what is set then."""
-        left = threading.Event()
+    def remove(self, observer: _Observer, *, last: bool) -> threading.Event:
+        """Remove an observer after all events so far; the event that is returned is set then."""
+        removed = threading.Event()
 
-        def leave() -> None:
-            self._listening = [other for other in self._listening if other is not hooks]
+        def remove() -> None:
+            self._observers = [other for other in self._observers if other is not observer]
             self._ends = self._ends or last
-            left.set()
+            removed.set()
 
-        self.queue.put(leave)
-        return left
+        self.queue.put(remove)
+        return removed
 
 
 # Guards the two below and `instrumentation`, so that they fit together. No other lock is taken and no observer is
 # called under it. Reentrant, because a signal handler may interrupt its holder.
-_gate = threading.RLock()
-_observers: list[_Hooks] = []
-_delivery: _Delivery | None = None
+_lock = threading.RLock()
+_observers: list[_Observer] = []
+_dispatch_thread: _DispatchThread | None = None
 
 
 def add_observer(observer: object, /) -> None:
-    """Has an observer told of what happens to calls, workers and executors from now on.
+    """Have an observer called for the events of calls, workers and executors from now on.
 
-    It is called in a thread of its own, which it shares with other observers, soon after things have happened: the
-    times that it gets are those at which they did. What happens faster than observers can hear it is kept for them.
+    Its functions are called soon after the events, in a thread that it shares with other observers; the times that
+    they get are those of the events. Events that come faster than observers can handle are queued.
 
     Args:
         observer: An object or module with functions that are named and have arguments as the hooks of
@@ -229,26 +234,26 @@ def add_observer(observer: object, /) -> None:
 
     Thread safety: may be called from any thread. A forked child has no observers.
     """
-    global _delivery
+    global _dispatch_thread
     if isinstance(observer, type):
         raise TypeError(f"add_observer() takes an object, not its class: add_observer({observer.__name__}())")
-    hooks = _Hooks(observer)
-    with _gate:
+    added = _Observer(observer)
+    with _lock:
         if any(known.observer is observer for known in _observers):
             raise ValueError(f"{observer!r} is an observer already")
-        delivery = _delivery
-        if delivery is None:
-            delivery = _Delivery()
-            start_thread(delivery.thread)
-            _delivery = delivery
-            instrumentation.post = delivery.queue.put
-        _observers.append(hooks)
-        delivery.add(hooks)
-        instrumentation.present = True
+        dispatch = _dispatch_thread
+        if dispatch is None:
+            dispatch = _DispatchThread()
+            start_thread(dispatch.thread)
+            _dispatch_thread = dispatch
+            instrumentation.sink = dispatch.queue.put
+        _observers.append(added)
+        dispatch.add(added)
+        instrumentation.enabled = True
 
 
 def remove_observer(observer: object, /) -> None:
-    """Takes back `add_observer`, once the observer has been told of all that happened before.
+    """Undo `add_observer`, once the observer has been called for all events so far.
 
     Args:
         observer: The same object.
@@ -258,48 +263,48 @@ def remove_observer(observer: object, /) -> None:
 
     Thread safety: may be called from any thread, also by the observer itself, which is not called again then.
     """
-    global _delivery
-    with _gate:
-        hooks = next((known for known in _observers if known.observer is observer), None)
-        delivery = _delivery
-        if hooks is None or delivery is None:
+    global _dispatch_thread
+    with _lock:
+        known = next((known for known in _observers if known.observer is observer), None)
+        dispatch = _dispatch_thread
+        if known is None or dispatch is None:
             raise ValueError(f"{shown(observer)} is no observer: it was not added, or has been removed already")
-        _observers.remove(hooks)
+        _observers.remove(known)
         if last := not _observers:
-            instrumentation.present = instrumentation.always
-            instrumentation.post = _drop
-            _delivery = None
-        left = delivery.remove(hooks, last=last)
-    if threading.current_thread() is delivery.thread:
-        hooks.gone = True
+            instrumentation.enabled = instrumentation.always_enabled
+            instrumentation.sink = discard
+            _dispatch_thread = None
+        removed = dispatch.remove(known, last=last)
+    if threading.current_thread() is dispatch.thread:
+        known.removed = True
         return
-    left.wait()
+    removed.wait()
     if last:
-        delivery.thread.join()
+        dispatch.thread.join()
 
 
-def catch_up(timeout: float | None = None) -> None:
-    """Waits until the observers have been told of all that has happened so far; not for observers.
+def flush(timeout: float | None = None) -> None:
+    """Wait until the observers have been called for all events so far; not for observers themselves.
 
     Args:
         timeout: Seconds to wait at most.
     """
-    delivery = _delivery
-    if delivery is not None and threading.current_thread() is not delivery.thread:
-        told = threading.Event()
-        delivery.queue.put(told.set)
-        told.wait(timeout)
+    dispatch = _dispatch_thread
+    if dispatch is not None and threading.current_thread() is not dispatch.thread:
+        flushed = threading.Event()
+        dispatch.queue.put(flushed.set)
+        flushed.wait(timeout)
 
 
-def _forget_in_child() -> None:
-    global _gate, _delivery
-    _gate = threading.RLock()
-    _delivery = None
+def _after_fork_in_child() -> None:
+    global _lock, _dispatch_thread
+    _lock = threading.RLock()
+    _dispatch_thread = None
     _observers.clear()
-    instrumentation.present = instrumentation.always
-    instrumentation.post = _drop
+    instrumentation.enabled = instrumentation.always_enabled
+    instrumentation.sink = discard
 
 
-atexit.register(catch_up, _AT_EXIT)
+atexit.register(flush, _AT_EXIT)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -15,7 +15,7 @@ from corefutures import Future
 from corefutures._blocking import start_thread
 from corefutures._foreign_code import copied, for_each, log_failure
 from corefutures_pools.future import PoolFuture
-from corefutures_pools.lifecycle import Living
+from corefutures_pools.lifecycle import LiveObjects
 
 
 class Stop(BaseException):
@@ -152,7 +152,7 @@ def test_the_living_are_listed_while_others_come_and_go() -> None:
     class Thing:
         pass
 
-    living: Living = Living()
+    living: LiveObjects = LiveObjects()
     kept = [Thing() for _ in range(5)]
     for thing in kept:
         living.add(thing)

@@ -10,7 +10,7 @@ import pytest
 from racing import LIMIT, Parking, frequent_switches, together
 
 import corefutures
-from corefutures_pools.lifecycle import Living
+from corefutures_pools.lifecycle import LiveObjects
 
 Make = Any
 
@@ -135,7 +135,7 @@ def test_at_exit_cancel_asks_what_runs(make: Make) -> None:
     executor = make(1, at_exit="cancel")
     call = running(executor.submit(errands.until_asked))
     waiting = executor.submit(errands.asked)
-    known, pools._pools = pools._pools, Living()
+    known, pools._pools = pools._pools, LiveObjects()
     pools._pools.add(executor._cf_pool)
     try:
         ending = threading.Thread(target=pools._end_with_interpreter)

@@ -65,7 +65,7 @@ def test_processes_and_interpreters(worker: Callable[..., Any]) -> None:
 
 def test_what_is_under_a_condition_is_not_counted() -> None:
     def example(instrumentation: Any, observed: Any) -> None:
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.track_call(1, 2, 3, observed, 4, 5)
         print("something else")
         if observed is not None:

@@ -20,7 +20,7 @@ import observing_errands
 import pytest
 
 import corefutures
-from corefutures._observers import ObserverSpecification, catch_up
+from corefutures._observers import ObserverSpecification, flush
 from corefutures.backend import hookimpl
 from corefutures_pools.instrumentation import instrumentation
 
@@ -212,7 +212,7 @@ def test_observers_have_a_thread_of_their_own_that_ends_with_the_last_of_them() 
         list(executor.map(str, range(10)))
     assert diary.threads == other.threads == {"corefutures-observers"}
     assert "corefutures-observers" not in {thread.name for thread in threading.enumerate()}
-    assert not instrumentation.present
+    assert not instrumentation.enabled
 
 
 def test_an_observer_that_waits_keeps_no_call_waiting() -> None:
@@ -268,7 +268,7 @@ def test_an_observer_may_submit_calls_and_may_take_its_leave() -> None:
         with observing(Diary()) as diary:
             corefutures.add_observer(leaving)
             list(executor.map(abs, range(5)))
-            catch_up()
+            flush()
             assert leaving.calls == 1
         assert len(diary.told("finished")) == 6
         with pytest.raises(ValueError, match="is no observer"):
@@ -321,7 +321,7 @@ class WrongArgument:
 def test_what_cannot_observe_is_told_so(observer: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         corefutures.add_observer(observer)
-    assert not instrumentation.present
+    assert not instrumentation.enabled
 
 
 def test_nobody_observes_twice() -> None:
@@ -353,7 +353,7 @@ def test_a_forked_child_has_no_observers() -> None:
     with observing(Diary()):
         child = os.fork()
         if child == 0:
-            os._exit(1 if instrumentation.present else 0)
+            os._exit(1 if instrumentation.enabled else 0)
         assert os.waitpid(child, 0)[1] == 0
 
 
@@ -385,7 +385,7 @@ def test_a_call_that_its_submitter_runs_is_observed(backend: str, tmp_path: Path
                 held.append(future)
         (tmp_path / "go").touch()
         assert all(future.exception(timeout=30) is None for future in held)
-        catch_up(30)
+        flush(30)
     ended = [told["call"] for told in diary.told("finished") if told["future"] in here]
     assert [call.outcome for call in ended] == ["returned"] * 2
     assert {call.worker for call in ended} == {threading.current_thread().name}

@@ -40,7 +40,7 @@ BACKENDS = [
 @pytest.fixture(autouse=True)
 def nobody_listens_afterwards() -> Iterator[None]:
     yield
-    instrumentation.always = instrumentation.present = False
+    instrumentation.always_enabled = instrumentation.enabled = False
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import corefutures
-from corefutures._observers import catch_up
+from corefutures._observers import flush
 from corefutures_monitor import ProgressCounts
 from corefutures_monitor._progress import display
 from corefutures_monitor._progress.counts import format_duration
@@ -64,7 +64,7 @@ def test_what_runs_and_what_waits_is_told_apart() -> None:
             executor.submit(_hold, begun, gate)
             executor.submit(pow, 2, 3)
             assert begun.wait(30)
-            catch_up()
+            flush()
             assert (shown.counts.running, shown.counts.waiting, shown.counts.total) == (1, 1, 10)
             assert shown.counts.numbers() == "0 of 10 done, 1 running, 1 waiting"
             gate.set()

@@ -15,7 +15,7 @@ import pytest
 from browsing import Browser, browser
 
 import corefutures
-from corefutures._observers import catch_up
+from corefutures._observers import flush
 from corefutures.cli import main
 from corefutures_monitor._timelines.page import page
 from corefutures_monitor._timelines.reading import OUTCOMES, Timeline, read_trace
@@ -265,7 +265,7 @@ def test_memory_holds_the_calls_that_have_not_ended_only(tmp_path: Path) -> None
     with corefutures.trace(tmp_path / "run.json") as recording:
         with corefutures.create_executor("thread", max_workers=2) as executor:
             list(executor.map(abs, range(2000)))
-        catch_up()
+        flush()
         assert len(recording._open) == 0
     assert recording.calls == 2000
     assert len(read_trace(tmp_path / "run.json").start) == 2000

@@ -63,7 +63,7 @@ def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = Non
     if not isinstance(executor, PoolExecutor):
         check_adaptable("instrument", executor)
         executor = adapt(executor)
-    instrumentation.always = instrumentation.present = (
+    instrumentation.always_enabled = instrumentation.enabled = (
         True  # who began with a call and when is asked of workers from now on
     )
     return InstrumentedExecutor(executor, trace.get_tracer("corefutures", tracer_provider=tracer_provider))
@@ -109,7 +109,7 @@ def _end(span: Span, future: Future[Any]) -> None:
     """End the span of a call that has ended."""
     call = getattr(future, "_cf_observed", None)
     finished = None
-    if call is not None and call.note_end(future):
+    if call is not None and call.record_end(future):
         finished = call.finished
         if call.started is not None:
             span.add_event("started", timestamp=_at(call.started))

@@ -11,7 +11,7 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._instrumentation import Living as Living
+    from corefutures._instrumentation import LiveObjects as LiveObjects
     from corefutures._results import ResultIterator as ResultIterator
     from corefutures_pools.adapter import adapt as adapt
     from corefutures_pools.admission import (
@@ -61,7 +61,7 @@ _HOMES = {
     "Encoder": "corefutures_pools.workers.serialization",
     "ForwardingExecutor": "corefutures_pools.executor",
     "IsolatedExecutor": "corefutures_pools.workers.executor",
-    "Living": "corefutures._instrumentation",
+    "LiveObjects": "corefutures._instrumentation",
     "PayloadChannel": "corefutures_pools.workers.interface",
     "PendingLimiter": "corefutures_pools.admission",
     "Permit": "corefutures_pools.admission",

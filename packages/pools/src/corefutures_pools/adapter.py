@@ -149,7 +149,7 @@ class AdaptedExecutor(PoolExecutor):
         self._inherited = False  # in a forked child
         key = id(self)
         _adapters[key] = weakref.ref(self, lambda _: _adapters.pop(key, None))
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.executor_created(self)
 
     def __repr__(self) -> str:
@@ -175,7 +175,7 @@ class AdaptedExecutor(PoolExecutor):
             raise not_callable("submit", fn)
         future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs)
         future._travelled = self._sends_bare
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.track_call(self, fn, future)
         before, _here.executors = _here.executors, (*_here.executors, self)
         try:
@@ -238,7 +238,7 @@ class AdaptedExecutor(PoolExecutor):
         """
         check_flag("wait", wait)
         check_flag("cancel_futures", cancel_futures)
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.executor_shut_down(self)
         self._end(_AFTER_SHUTDOWN, wait and self not in _here.executors, cancel_futures)
 

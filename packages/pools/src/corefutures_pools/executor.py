@@ -83,7 +83,7 @@ class PoolExecutor(Executor):
         future = self.submit(fn, *args, **kwargs)
         future._cf_name = name
         if (observed := getattr(future, "_cf_observed", None)) is not None:
-            observed.given = name
+            observed.given_name = name
         return future
 
     def kill(self, future: Future[Any]) -> bool:

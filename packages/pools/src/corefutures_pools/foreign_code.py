@@ -5,8 +5,8 @@ Touches the core alone.
 
 from corefutures._foreign_code import (
     class_name as class_name,
-    comes_again as comes_again,
     copied as copied,
     for_each as for_each,
     log_failure as log_failure,
+    raises_again as raises_again,
 )

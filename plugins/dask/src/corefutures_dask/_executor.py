@@ -186,7 +186,7 @@ class DaskExecutor(PoolExecutor):
         future = dispatcher.submit(task_options, (body, function), name, id(timed))
         if label is not None:
             future.set_label(label)
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.track_call(self, fn, future, len(body))
         return future
 
@@ -275,7 +275,7 @@ class DaskExecutor(PoolExecutor):
                 if dispatcher is None:
                     self._cf_fork_refusal = _AFTER_SHUTDOWN
                     return
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.executor_shut_down(self)
         dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
         try:

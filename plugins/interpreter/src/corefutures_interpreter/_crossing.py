@@ -222,9 +222,9 @@ def _named(obj: Any) -> str:
     try:
         text = repr(obj)
     except BaseException as exc:
-        from corefutures_pools.foreign_code import class_name, comes_again  # hardly any worker needs them
+        from corefutures_pools.foreign_code import class_name, raises_again  # hardly any worker needs them
 
-        if not (issubclass(type(exc), Exception) or comes_again(exc, repr, obj)):
+        if not (issubclass(type(exc), Exception) or raises_again(exc, repr, obj)):
             raise
         text = f"a {class_name(obj)}"
     return text if len(text) < 300 else f"{text[:300]}…"

@@ -155,7 +155,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         from corefutures_pools.inspection.registration import register_pool  # here for start-up time only
 
         register_pool(self)
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.executor_created(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
@@ -189,7 +189,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         try:
             if self._cf_is_special and self._cf_has_run_here(future, crew):
                 return future
-            if instrumentation.present:
+            if instrumentation.enabled:
                 instrumentation.track_call(self, fn, future)
             crew.calls.append(future)
             if crew.idle or not crew.staffed:
@@ -220,7 +220,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         check_flag("cancel_futures", cancel_futures)
         check_seconds("timeout", timeout, least=0)
         crew = self._cf_crew
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.executor_shut_down(self)
         try:
             crew.close(RuntimeError("cannot schedule new futures after shutdown"))
@@ -284,7 +284,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         future._cf_on_departure = place.leave
         if place.take(crew.employs_current_thread()):
             return False
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.track_call(self, submitted, future)
         call = future._cf_begin()
         assert call is not None

@@ -10,7 +10,7 @@ import os
 from corefutures_pools.foreign_code import for_each
 from corefutures_pools.future import PoolFuture
 from corefutures_pools.instrumentation import instrumentation
-from corefutures_pools.lifecycle import Living
+from corefutures_pools.lifecycle import LiveObjects
 from corefutures_thread import _pool
 from corefutures_thread._crew import Crew
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from corefutures_thread._pool import ThreadPoolExecutor
 
 #: Those that are alive.
-pools = Living()
+pools = LiveObjects()
 
 
 def _close_all() -> None:

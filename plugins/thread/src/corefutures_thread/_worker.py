@@ -58,7 +58,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
                 return
         del initializer, initargs
         host.runs_calls = True
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.worker_started(crew.owner(), threading.current_thread().name)
         _run_calls(crew, host)
     except BaseException as exc:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from corefutures._instrumentation import Call
+    from corefutures._instrumentation import CallRecord
 
 _T = TypeVar("_T")
 
@@ -124,7 +124,7 @@ class Progress:
         self.counts = counts
         self._executor = executor
         self._file = file
-        self._open: dict[int, Call] = {}  # those that have not ended, by number; the observers' thread's alone
+        self._open: dict[int, CallRecord] = {}  # those that have not ended, by number; the observers' thread's alone
         self._started: set[int] = set()  # the numbers of those of them that run
         self._display: LiveDisplay | None = None
 
@@ -141,7 +141,7 @@ class Progress:
             with contextlib.suppress(ValueError):  # a forked child has no observers
                 remove_observer(self)
             for call in list(self._open.values()):  # whoever waits for a call learns of its end before observers do
-                if call.note_end():
+                if call.record_end():
                     if call.outcome == "cancelled":
                         self.corefutures_call_cancelled(call)
                     else:
@@ -151,19 +151,19 @@ class Progress:
             if display is not None:
                 display.remove(self.counts)
 
-    def corefutures_call_submitted(self, call: Call, executor: Executor | None) -> None:
+    def corefutures_call_submitted(self, call: CallRecord, executor: Executor | None) -> None:
         """Count a call: a hook."""
         if executor is self._executor:
             self._open[call.number] = call
             self.counts.submitted = (self.counts.submitted or 0) + 1
 
-    def corefutures_call_started(self, call: Call) -> None:
+    def corefutures_call_started(self, call: CallRecord) -> None:
         """Count it as running."""
         if call.number in self._open:
             self._started.add(call.number)
             self.counts.running = len(self._started)
 
-    def corefutures_call_finished(self, call: Call) -> None:
+    def corefutures_call_finished(self, call: CallRecord) -> None:
         """Count it as done or failed."""
         if self._ends(call):
             if call.outcome == "returned":
@@ -171,12 +171,12 @@ class Progress:
             else:
                 self.counts.failed += 1
 
-    def corefutures_call_cancelled(self, call: Call) -> None:
+    def corefutures_call_cancelled(self, call: CallRecord) -> None:
         """Count it as cancelled."""
         if self._ends(call):
             self.counts.cancelled += 1
 
-    def _ends(self, call: Call) -> bool:
+    def _ends(self, call: CallRecord) -> bool:
         if self._open.pop(call.number, None) is None:
             return False
         self._started.discard(call.number)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from corefutures._instrumentation import Call
+    from corefutures._instrumentation import CallRecord
 
 #: Microseconds between two entries of the counts of a pool, at least.
 _COUNT_PAUSE: Final = 1000.0
@@ -64,7 +64,7 @@ class Trace:
         self.calls = 0
         self._file: TextIO | None = None
         self._zero = 0.0
-        self._open: dict[int, Call] = {}  # those that have not ended; from here on, the observers' thread's alone
+        self._open: dict[int, CallRecord] = {}  # those that have not ended; from here on, the observers' thread's alone
         self._pools: dict[str, _Pool] = {}
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class Trace:
             remove_observer(self)
             now = clock.perf_counter()
             for call in list(self._open.values()):
-                call.note_end()  # whoever waits for a call learns of its end before observers do
+                call.record_end()  # whoever waits for a call learns of its end before observers do
                 self._record(call, now)
             for pool in self._pools.values():
                 self._count(pool, now)
@@ -107,23 +107,23 @@ class Trace:
 
     # The hooks.
 
-    def corefutures_call_submitted(self, call: Call) -> None:
+    def corefutures_call_submitted(self, call: CallRecord) -> None:
         """Begin to follow a call."""
         self._open[call.number] = call
-        self._pool(call.origin.name).waiting += 1
+        self._pool(call.executor_info.name).waiting += 1
 
-    def corefutures_call_started(self, call: Call, time: float) -> None:
+    def corefutures_call_started(self, call: CallRecord, time: float) -> None:
         """Count it as running."""
         if call.number in self._open:
-            pool = self._pool(call.origin.name)
+            pool = self._pool(call.executor_info.name)
             pool.waiting -= 1
             pool.running += 1
             self._count_now_and_then(pool, time)
 
-    def corefutures_call_finished(self, call: Call, time: float) -> None:
+    def corefutures_call_finished(self, call: CallRecord, time: float) -> None:
         """Record it."""
         if self._open.pop(call.number, None) is not None:
-            pool = self._pool(call.origin.name)
+            pool = self._pool(call.executor_info.name)
             if call.started is None:
                 pool.waiting -= 1
             else:
@@ -131,10 +131,10 @@ class Trace:
             self._record(call, time)
             self._count_now_and_then(pool, time)
 
-    def corefutures_call_cancelled(self, call: Call, time: float) -> None:
+    def corefutures_call_cancelled(self, call: CallRecord, time: float) -> None:
         """Record it."""
         if self._open.pop(call.number, None) is not None:
-            self._pool(call.origin.name).waiting -= 1
+            self._pool(call.executor_info.name).waiting -= 1
             self._record(call, time)
 
     def corefutures_worker_started(self, name: str, worker: str, time: float) -> None:
@@ -149,9 +149,9 @@ class Trace:
 
     # What is written.
 
-    def _record(self, call: Call, end: float) -> None:
+    def _record(self, call: CallRecord, end: float) -> None:
         self.calls += 1
-        pool = self._pool(call.origin.name)
+        pool = self._pool(call.executor_info.name)
         end = end if call.finished is None else call.finished
         started = call.started
         details: dict[str, Any] = {

@@ -55,7 +55,7 @@ class IsolatedExecutor(PoolExecutor):
         self._cf_pace = CostModel()
         self._cf_renew_pool()
         register_pool(self)
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.executor_created(self)
 
     def _cf_renew_pool(self) -> None:
@@ -145,7 +145,7 @@ class IsolatedExecutor(PoolExecutor):
         check_seconds("timeout", timeout, least=0)
         from corefutures._instrumentation import instrumentation  # here for start-up time only
 
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.executor_shut_down(self)
         try:
             self._cf_pool.close(wait=wait, cancel_futures=cancel_futures, timeout=timeout)

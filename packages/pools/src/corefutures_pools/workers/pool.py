@@ -28,11 +28,11 @@ from corefutures._exceptions import (
     add_note,
     set_cause,
 )
-from corefutures._foreign_code import class_name, comes_again, for_each
+from corefutures._foreign_code import class_name, for_each, raises_again
 from corefutures._future import Future
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import standard_taken
-from corefutures_pools.lifecycle import Living
+from corefutures_pools.lifecycle import LiveObjects
 from corefutures_pools.workers import exit_steps as exiting
 from corefutures_pools.workers.future import CallFuture, check_call
 from corefutures_pools.workers.messages import CALL_STARTED, MOMENT, OBSERVED
@@ -77,7 +77,7 @@ _DEEP: Final = 10
 #: So many calls are named in a message.
 _NAMED: Final = 10
 
-_pools: Living = Living()
+_pools: LiveObjects = LiveObjects()
 #: In a forked child: the arguments of calls of its parent, which still needs what they hold.
 _kept_by_parent: list[Any] = []
 
@@ -207,7 +207,7 @@ class Pool(ABC):
         try:
             body = self._encode.call(fn, args, kwargs)
         except BaseException as exc:
-            if not (issubclass(type(exc), Exception) or comes_again(exc, self._try_to_encode, fn, args, kwargs)):
+            if not (issubclass(type(exc), Exception) or raises_again(exc, self._try_to_encode, fn, args, kwargs)):
                 raise  # of a signal handler
             from corefutures_pools.workers.pickling_errors import explain  # here for start-up time only
 
@@ -215,7 +215,7 @@ class Pool(ABC):
             try:
                 explain(*told)
             except BaseException as other:  # of an argument's own repr, say: it is told as it is
-                if not (issubclass(type(other), Exception) or comes_again(other, explain, *told)):
+                if not (issubclass(type(other), Exception) or raises_again(other, explain, *told)):
                     raise
             finally:
                 del told  # no cycle
@@ -230,7 +230,7 @@ class Pool(ABC):
             if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = place.leave
             self._numbered = number = next(self._numbers)
-            if instrumentation.present and (owner := self.owner()) is not None:
+            if instrumentation.enabled and (owner := self.owner()) is not None:
                 instrumentation.track_call(owner, fn, future, len(body))
                 if future._cf_observed is not None:
                     number |= OBSERVED
@@ -288,7 +288,7 @@ class Pool(ABC):
         failed: CallFuture[Any] = CallFuture()
         if place is not None:
             failed._cf_on_departure = place.leave
-        if instrumentation.present and (owner := self.owner()) is not None:
+        if instrumentation.enabled and (owner := self.owner()) is not None:
             instrumentation.track_call(owner, fn, failed)
         self.count("unnumbered", "failed")
         failed._cf_settle(None, error)
@@ -297,7 +297,7 @@ class Pool(ABC):
     def _run_here(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Runs a call in the thread that submits it, because nothing more may wait."""
         future: CallFuture[Any] = CallFuture()
-        if instrumentation.present and (owner := self.owner()) is not None:
+        if instrumentation.enabled and (owner := self.owner()) is not None:
             instrumentation.track_call(owner, fn, future)
             future._cf_observed.begin(threading.current_thread().name)
         try:

@@ -18,7 +18,7 @@ from corefutures._blocking import start_thread, system
 from corefutures._foreign_code import for_each, log_failure
 from corefutures._future import LOGGER
 from corefutures_pools.descriptors import lifted
-from corefutures_pools.lifecycle import Living
+from corefutures_pools.lifecycle import LiveObjects
 from corefutures_pools.workers.logging.sender import DISABLED, SIZE
 from corefutures_pools.workers.transport import connection_pair
 
@@ -33,7 +33,7 @@ _LARGEST: Final = 1 << 28
 #: Seconds between two looks for records while waiting for them fails.
 _PAUSE: Final = 0.05
 
-_collectors: Living = Living()
+_collectors: LiveObjects = LiveObjects()
 
 
 def current_levels() -> dict[str, int]:

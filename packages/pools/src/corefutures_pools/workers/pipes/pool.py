@@ -433,7 +433,7 @@ class PipePool(Pool):
         elif kind == READY:
             station.ready = True
             station.amid = False
-            if instrumentation.present:
+            if instrumentation.enabled:
                 instrumentation.worker_started(self.owner(), station.worker.name)
         elif kind == EXITING:
             station.leaving = True
@@ -521,7 +521,7 @@ class PipePool(Pool):
         loss.__cause__ = station.failure
         if station.nonsense:
             loss.add_note(station.nonsense)
-        if instrumentation.present:
+        if instrumentation.enabled:
             instrumentation.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:
             loss.add_note(self.unguarded)

@@ -733,7 +733,7 @@ class SharedQueuePool(InlineWaitPool):
             self._tell_moment(kind, number, body, station.name)
         elif kind == READY:
             station.ready = True
-            if instrumentation.present and station.worker is not None:
+            if instrumentation.enabled and station.worker is not None:
                 instrumentation.worker_started(self.owner(), station.worker.name)
         elif kind == EXITING:
             self._on_worker_exiting(station)
@@ -813,7 +813,7 @@ class SharedQueuePool(InlineWaitPool):
                 self._hire_in_place()
                 return
         else:
-            if instrumentation.present:
+            if instrumentation.enabled:
                 instrumentation.worker_lost(self.owner(), worker.name, loss)
             if not station.ready:
                 loss.add_note(self.unguarded)
