@@ -47,7 +47,7 @@ def test_it_is_a_whole_project(written):
     project = tomllib.loads((written / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["name"] == "corefutures-night-shift"
     assert project["entry-points"] == {"corefutures.backends": {"night-shift": "corefutures_night_shift.plugin"}}
-    assert project["dependencies"] == ["corefutures>=0.1,<0.2"]
+    assert project["dependencies"] == ["corefutures>=0.1,<0.2", "corefutures-pools>=0.1,<0.2"]
 
 
 def test_it_is_found_by_name_and_the_kit_finds_its_rules_kept(written):
