@@ -67,7 +67,7 @@ class NumberedWorker:
     def ended(self) -> bool:
         return True
 
-    def retire(self) -> None:
+    def mark_exiting(self) -> None:
         """Ends by itself."""
 
     def terminate(self) -> None:
@@ -86,7 +86,7 @@ class WorkerLauncher:
         self.may_answer = threading.Event()
         self.may_answer.set()
 
-    def recruit(self, ends: Any) -> NumberedWorker:
+    def launch(self, ends: Any) -> NumberedWorker:
         return NumberedWorker(ends, self.may_answer)
 
 

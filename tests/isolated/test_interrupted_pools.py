@@ -79,7 +79,7 @@ class Worker:
     def ended(self) -> bool:
         return True
 
-    def retire(self) -> None:
+    def mark_exiting(self) -> None:
         """Ends by itself."""
 
     def terminate(self) -> None:
@@ -162,7 +162,7 @@ class WorkerLauncher:
     def __init__(self, worker: Callable[[Any], Worker]) -> None:
         self._worker = worker
 
-    def recruit(self, ends: Any) -> Worker:
+    def launch(self, ends: Any) -> Worker:
         return self._worker(ends)
 
 
@@ -253,7 +253,11 @@ def is_in_finaliser() -> bool:
     """Whether what is interrupted is a `__del__`, where the interpreter swallows what is raised."""
     frame = sys._getframe().f_back
     while frame is not None:
-        if frame.f_code.co_name in ("__del__", "retire"):  # the latter is called when the launcher goes
+        if frame.f_code.co_name in (
+            "__del__",
+            "close_pool",
+            "on_executor_collected",
+        ):  # the latter is called when the launcher goes
             return True
         frame = frame.f_back
     return False

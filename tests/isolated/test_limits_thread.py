@@ -13,7 +13,7 @@ from interrupting import Interruption
 
 from corefutures_pools.workers import time_limits as killing
 from corefutures_pools.workers.future import CallFuture
-from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.time_limits import Limits, undisturbed
 
 Make = Callable[..., Any]
@@ -52,7 +52,7 @@ def test_an_error_while_a_limit_is_kept_is_tried_again(
     kind: Any = type(pool._cf_pool)
     kill_running, failed = kind.kill_running, []
 
-    def fail_once(self: Pool, *args: Any) -> bool:
+    def fail_once(self: WorkerPool, *args: Any) -> bool:
         if not failed:
             failed.append(True)
             raise MemoryError
@@ -92,7 +92,7 @@ def test_handlers_come_to_no_thread_that_kills(pool: Any, monkeypatch: pytest.Mo
     kind: Any = type(pool._cf_pool)
     kill_running, threads = kind.kill_running, []
 
-    def watched(self: Pool, *args: Any) -> bool:
+    def watched(self: WorkerPool, *args: Any) -> bool:
         threads.append(threading.current_thread())
         result: bool = kill_running(self, *args)
         return result

@@ -93,7 +93,7 @@ class PlayedWorker:
     def ended(self) -> bool:
         return True
 
-    def retire(self) -> None:
+    def mark_exiting(self) -> None:
         """Ends by itself."""
 
     def terminate(self) -> None:
@@ -115,7 +115,7 @@ class Stage:
     def __init__(self) -> None:
         self.workers: list[PlayedWorker] = []
 
-    def recruit(self, ends: Any) -> PlayedWorker:
+    def launch(self, ends: Any) -> PlayedWorker:
         self.workers.append(PlayedWorker(ends, len(self.workers)))
         return self.workers[-1]
 
@@ -134,7 +134,7 @@ def pool(stage):
     yield pool
     for worker in stage.workers:
         worker.die()
-    pool.force("kill")
+    pool.stop_workers("kill")
     pool.join()
 
 
@@ -222,7 +222,7 @@ def test_idle_worker_lost_with_nothing_missing(pool, stage):
     one.answer(1, "done")
     assert future.result(30) == "done"
     one.die()
-    until(lambda: not pool._crew)
+    until(lambda: not pool._workers)
     assert not pool._doubts
     again = pool.submit(abs, (2,), {})
     until(lambda: len(stage.workers) == 2)  # our thread may be the one that starts it

@@ -210,7 +210,7 @@ def test_force_before_anything_started(make_pool, how):
 def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate, tmp_path, how):
     pool = make_pool(1)
     started = str(tmp_path / "started")
-    recruit = pool._cf_launcher.recruit
+    launch = pool._cf_launcher.launch
     futures = []
 
     def submit_and_force():
@@ -220,13 +220,13 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
         getattr(pool, how)()
 
     def recruit_meanwhile(ends):
-        worker = recruit(ends)
+        worker = launch(ends)
         forcing = threading.Thread(target=submit_and_force)
         forcing.start()
         forcing.join()
         return worker
 
-    pool._cf_launcher.recruit = recruit_meanwhile
+    pool._cf_launcher.launch = recruit_meanwhile
     futures.append(pool.submit(errands.start_and_pass, started, str(gate)))
     for future in futures:
         assert future.cancelled() or isinstance(future.exception(30), BrokenProcessPool)

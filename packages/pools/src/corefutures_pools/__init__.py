@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.executor import IsolatedExecutor as IsolatedExecutor
     from corefutures_pools.workers.interface import (
         PayloadChannel as PayloadChannel,
-        Worker as Worker,
+        WorkerHandle as WorkerHandle,
         WorkerLauncher as WorkerLauncher,
     )
     from corefutures_pools.workers.pipes.pool import PipePool as PipePool
     from corefutures_pools.workers.pipes.worker import serve_pipe as serve_pipe
-    from corefutures_pools.workers.pool import Pool as Pool
+    from corefutures_pools.workers.pool import WorkerPool as WorkerPool
     from corefutures_pools.workers.serialization import Encoder as Encoder
     from corefutures_pools.workers.worker_loop import serve_shared_queue as serve_shared_queue
 
@@ -66,13 +66,13 @@ _HOMES = {
     "PendingLimiter": "corefutures_pools.admission",
     "Permit": "corefutures_pools.admission",
     "PipePool": "corefutures_pools.workers.pipes.pool",
-    "Pool": "corefutures_pools.workers.pool",
+    "WorkerPool": "corefutures_pools.workers.pool",
     "PoolExecutor": "corefutures_pools.executor",
     "PoolFuture": "corefutures_pools.future",
     "ResultIterator": "corefutures._results",
     "Snapshot": "corefutures_pools.inspection.snapshots",
     "Stats": "corefutures_pools.stats",
-    "Worker": "corefutures_pools.workers.interface",
+    "WorkerHandle": "corefutures_pools.workers.interface",
     "WorkerLauncher": "corefutures_pools.workers.interface",
     "WorkerSnapshot": "corefutures_pools.inspection.snapshots",
     "WorkerThread": "corefutures_pools.helping",

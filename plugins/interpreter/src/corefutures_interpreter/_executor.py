@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from corefutures.backend import Future
     from corefutures_pools.options import AtExit, ContextOption, WhenFull
-    from corefutures_pools.workers.pool import Pool
+    from corefutures_pools.workers.pool import WorkerPool
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
@@ -147,7 +147,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
         self._cf_begin()
 
-    def _cf_make_pool(self) -> Pool:
+    def _cf_make_pool(self) -> WorkerPool:
         from corefutures_interpreter._pools import make_pool  # here for start-up time only, as is the other one
         from corefutures_interpreter._recruiting import InterpreterLauncher
 
@@ -167,7 +167,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             self._cf_serializer,
             self.BROKEN,
             at_exit=self._cf_at_exit,
-            room=self._cf_make_limiter(),
+            limiter=self._cf_make_limiter(),
             carried=self._cf_carried,
             logs=logs,
         )
@@ -209,7 +209,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
 
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
-        return self._cf_pool.defect or False
+        return self._cf_pool.broken_reason or False
 
     @property
     def _shutdown_lock(self) -> Any:  # type: ignore[override]

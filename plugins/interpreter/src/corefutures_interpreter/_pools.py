@@ -14,7 +14,7 @@ import threading
 
 from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import rebuild
-from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.transport import has_fast_path
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -34,7 +34,7 @@ def make_pool(
     broken: type[Any],
     carried: ContextVariables | None,
     **options: Any,
-) -> Pool:
+) -> WorkerPool:
     """Returns a pool of interpreters: `threads` are those of its workers, `carried` is what calls take along."""
     encode: Any = Encoder(serializer)
     if sys.platform == "linux" and has_fast_path(size):
@@ -58,14 +58,14 @@ def make_pool(
     )
 
 
-class InterpreterPool(Pool):
+class InterpreterPool(WorkerPool):
     """What both kinds have in common.
 
     Args:
         threads: Those of the workers.
     """
 
-    UNGUARDED = "It had not finished starting."
+    NOT_READY_HINT = "It had not finished starting."
 
     def __init__(self, *, threads: set[threading.Thread], **options: Any) -> None:
         super().__init__(**options)

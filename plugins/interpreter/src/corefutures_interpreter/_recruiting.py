@@ -116,7 +116,7 @@ class InterpreterLauncher:
         self._serializer = serializer
         self._started = 0
 
-    def recruit(self, ends: Any) -> InterpreterWorker:
+    def launch(self, ends: Any) -> InterpreterWorker:
         """Starts an interpreter that serves `ends`.
 
         Raises:
@@ -175,7 +175,7 @@ class _Making:
 
 
 class InterpreterWorker:
-    """A worker interpreter and its thread; see `crew.Worker`.
+    """A worker interpreter and its thread; see `interface.WorkerHandle`.
 
     Args:
         name: The thread's.
@@ -243,11 +243,11 @@ class InterpreterWorker:
             return
         try:
             try:
-                unfit = self._inhabit(interpreter, initializer, serializer)
-                if unfit is not None:
-                    error = rebuild(unfit, decode_result)
+                init_error = self._inhabit(interpreter, initializer, serializer)
+                if init_error is not None:
+                    error = rebuild(init_error, decode_result)
                     log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL, error=error)
-                    self._ends.send(INIT_FAILED, unfit)
+                    self._ends.send(INIT_FAILED, init_error)
             except Exception as exc:  # the pool finds its worker lost, or not started
                 log_failure(LOGGER, "Exception in a worker interpreter:", level=logging.CRITICAL)
                 with contextlib.suppress(OSError):
@@ -273,10 +273,10 @@ class InterpreterWorker:
         path = tuple(map(str, sys.path))
         argv = tuple(map(str, sys.argv))
         log = None if self._log is None else (self._log.far_number(), current_levels())
-        unfit: bytes | None = interpreter.call(
+        init_error: bytes | None = interpreter.call(
             _enter, path, argv, self._closed, self._ends.crossing, body, serializer, main_module(), log
         )
-        return unfit
+        return init_error
 
     def cpu_seconds(self) -> float | None:
         return None if self._thread is None else thread_seconds(self._thread.native_id)
@@ -287,7 +287,7 @@ class InterpreterWorker:
     def ended(self) -> bool:
         return self._over
 
-    def retire(self) -> None:
+    def mark_exiting(self) -> None:
         """Does nothing: nobody else knows of it."""
 
     def terminate(self) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from corefutures.backend import Future
     from corefutures_pools.options import AtExit, ContextOption, WhenFull
-    from corefutures_pools.workers.pool import Pool
+    from corefutures_pools.workers.pool import WorkerPool
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
@@ -172,7 +172,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._cf_begin()
 
-    def _cf_make_pool(self) -> Pool:
+    def _cf_make_pool(self) -> WorkerPool:
         from corefutures_process._recruiting import ProcessLauncher  # here for start-up time only, as is the other one
         from corefutures_process._worker_process import make_encoder
 
@@ -212,7 +212,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "on_loss": self._cf_on_worker_loss,
             "at_exit": self._cf_at_exit,
             "kill_on_cancel": self._cf_kill_on_cancel,
-            "room": self._cf_make_limiter(),
+            "limiter": self._cf_make_limiter(),
             "prestart": prestart,
             "logs": logs,
             "name": "process pool",
@@ -308,13 +308,13 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     def _force_shutdown(self, operation: str) -> None:
         if operation not in (_TERMINATE, _KILL):
             raise ValueError(f"operation must be {_TERMINATE!r} or {_KILL!r}, not {operation!r}")
-        self._cf_pool.force(operation)
+        self._cf_pool.stop_workers(operation)
 
     # The standard names of what the world looks at, where we have the thing.
 
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
-        return self._cf_pool.defect or False
+        return self._cf_pool.broken_reason or False
 
     @property
     def _pending_work_items(self) -> dict[int, Any]:  # type: ignore[override]

@@ -117,7 +117,7 @@ class ProcessLauncher:
             initializer, initargs = _Initializer(partial(initializer, *initargs), serializer), ()
         self._rest = (initializer, initargs, limit, serializer)
 
-    def recruit(self, ends: Any) -> ProcessWorker:
+    def launch(self, ends: Any) -> ProcessWorker:
         """Starts a process that serves `ends`.
 
         Raises:
@@ -164,9 +164,9 @@ class ProcessLauncher:
                     remedy = "" if isinstance(self._rest[0], _Initializer) else _NAMED_INITIALIZER
                     add_note(exc, f"{_SENT_INITIALIZER.format(method, remedy)} {self._hint}".rstrip())
                 raise
-            from corefutures_pools.workers.pool import Pool  # here for start-up time only
+            from corefutures_pools.workers.pool import WorkerPool  # here for start-up time only
 
-            why = (_preloaded() if method == "forkserver" else "") or Pool.UNGUARDED
+            why = (_preloaded() if method == "forkserver" else "") or WorkerPool.NOT_READY_HINT
             raise RuntimeError(
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
                 f" {why} {self._hint}".rstrip()
@@ -339,7 +339,7 @@ class _Pidfd(Descriptor):
 
 
 class ProcessWorker:
-    """A worker process; see `crew.Worker`."""
+    """A worker process; see `interface.WorkerHandle`."""
 
     thread = None  # it is a process
 
@@ -408,7 +408,7 @@ class ProcessWorker:
             return True
         return bool(wait([pidfd.number], None if timeout is None else timeout / 1000))
 
-    def retire(self) -> None:
+    def mark_exiting(self) -> None:
         self._strike_off(self._process)
 
     def _strike_off(self, process: BaseProcess | None) -> None:

@@ -1,7 +1,7 @@
-"""`IsolatedExecutor`: what executors over a `Pool` have in common.
+"""`IsolatedExecutor`: what executors over a `WorkerPool` have in common.
 
-Touches the core's `Executor` and `Pool`'s public methods. Guarantees: in a forked child an executor starts over, with
-a pool of its own (E11); one that can't reach its pool says so. All that only an instance needs is imported with one.
+Touches `PoolExecutor` and `WorkerPool`'s public methods. Guarantees: in a forked child an executor starts over, with a
+pool of its own (E11); one that can't reach its pool says so. All that only an instance needs is imported with one.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from corefutures._results import ResultIterator
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.stats import Stats
-    from corefutures_pools.workers.pool import Pool
+    from corefutures_pools.workers.pool import WorkerPool
 
     _T = TypeVar("_T")
 
 
 class IsolatedExecutor(PoolExecutor):
-    """An executor whose calls a `Pool` takes: a subclass sets its options, calls `_cf_begin`, and has `submit`.
+    """An executor whose calls a `WorkerPool` takes: a subclass sets its options, calls `_cf_begin`, and has `submit`.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
-    _cf_pool: Pool
+    _cf_pool: WorkerPool
     _max_workers: int
 
     #: Makes the cause of an exception in a chunk of its traceback as text.
     _cf_remote_traceback: Callable[[str], BaseException]
 
     @abstractmethod
-    def _cf_make_pool(self) -> Pool:
+    def _cf_make_pool(self) -> WorkerPool:
         """Returns a new pool with the executor's options."""
 
     def _cf_begin(self) -> None:

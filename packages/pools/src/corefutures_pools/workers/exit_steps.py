@@ -1,7 +1,7 @@
 """What pools with isolated workers do before the interpreter joins its threads.
 
-Touches nothing. The place among all that is done then is that of the import of a pool's class, whose `Pool` is only
-imported with the first one that is made; that may be when the interpreter ends already.
+Touches nothing. The place among all that is done then is that of the import of a pool's class, whose `WorkerPool` is
+only imported with the first one that is made; that may be when the interpreter ends already.
 """
 
 from __future__ import annotations

@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from corefutures_pools.workers.pool import Pool
+    from corefutures_pools.workers.pool import WorkerPool
     from corefutures_pools.workers.serialization import Payload
 
     _T = TypeVar("_T")
 
 
 class CallFuture(Future["_T"]):
-    """Made by `Pool.submit`.
+    """Made by `WorkerPool.submit`.
 
     Thread safety: as `Future`.
     """
 
-    def __init__(self, pool: Pool | None = None, body: bytes | Payload | None = None) -> None:
+    def __init__(self, pool: WorkerPool | None = None, body: bytes | Payload | None = None) -> None:
         """Makes a pending future for a call of `pool`."""
         self._cf_lock = Lock()
         self._pool = pool
@@ -50,7 +50,7 @@ class CallFuture(Future["_T"]):
     _postponed: bool = False  # our thread is to make its ticket
     _number: int = 0
     _body: bytes | Payload | None = None
-    _pool: Pool | None = None
+    _pool: WorkerPool | None = None
     _kept: Any = None  # function and arguments, as long as what they hold may be needed
     _ended_for: Any = None  # a `LeaderTerm`: what its thread ends others tell of, for it must not run their callbacks
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended
@@ -81,17 +81,17 @@ class CallFuture(Future["_T"]):
                 if not sent:
                     self._tell_cancelled(pool)
                 elif pool is not None:
-                    pool.take_back(self)
+                    pool.revoke(self)
         except BaseException:  # of a signal handler, or of a callback
             if self.cancelled():
                 self._tell_cancelled(pool)
             raise
         return self.cancelled()
 
-    def _tell_cancelled(self, pool: Pool | None) -> None:
+    def _tell_cancelled(self, pool: WorkerPool | None) -> None:
         """Does what is left to be done by whoever has marked the call as cancelled; what was done is not done again."""
         if pool is not None:
-            pool.drop(self)
+            pool.finish_cancellation(self)
         else:
             self._cf_forget_call()
             if self._cf_watched:
@@ -101,7 +101,7 @@ class CallFuture(Future["_T"]):
     def _cf_await_end(self, timeout: float | None) -> None:
         pool, waited = self._pool, False
         if pool is not None:
-            timeout, waited = pool.attend(self, timeout)
+            timeout, waited = pool.wait_inline(self, timeout)
         if waited and self._state not in DONE:  # it was awake for long enough
             self._cf_sleep_until_end(timeout)
         if self._state != FINISHED:
@@ -110,21 +110,21 @@ class CallFuture(Future["_T"]):
     def _cf_subscribe(self, waiter: Any) -> bool:
         pool = self._pool
         if pool is not None:
-            pool.relieve()
+            pool.step_down()
         return super()._cf_subscribe(waiter)
 
     @property
     def _condition(self) -> Any:  # type: ignore[override]  # the standard library's `wait` subscribes under it
         pool = self._pool
         if pool is not None:
-            pool.relieve()
+            pool.step_down()
         return Future._condition.fget(self)  # type: ignore[attr-defined]
 
     @property
     def _done_callbacks(self) -> list[Any]:
         pool = self._pool
         if pool is not None:
-            pool.relieve()
+            pool.step_down()
         return Future._done_callbacks.fget(self)  # type: ignore[attr-defined, no-any-return]
 
     def running(self) -> bool:
@@ -173,8 +173,8 @@ class CallFuture(Future["_T"]):
         if self._cf_on_departure is not None:
             self._depart()
         if sitter is None and (self._cf_watched or self._kept is not None):
-            if pool is not None and thread in pool.deep:
-                pool.untold.append(self)
+            if pool is not None and thread in pool.deferring:
+                pool.deferred.append(self)
             else:
                 self._announce_safely()
         return True

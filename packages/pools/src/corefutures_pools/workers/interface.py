@@ -1,6 +1,6 @@
 """What a backend adds to the shared machinery: how a worker starts, how it ends, how that is noticed.
 
-Touches nothing. `WorkerLauncher` and `Worker` are all that the pools know of a backend.
+Touches nothing. `WorkerLauncher` and `WorkerHandle` are all that the pools know of a backend.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from corefutures_pools.inspection.stacks import Frame
 
 
-class Worker(Protocol):
+class WorkerHandle(Protocol):
     """One worker that was started, seen from the caller's side."""
 
     @property
@@ -42,7 +42,7 @@ class Worker(Protocol):
         """Returns whether it has ended; asked after a sentinel spoke. Must not block."""
         ...
 
-    def retire(self) -> None:
+    def mark_exiting(self) -> None:
         """Told once when it takes no more calls and ends by itself: from then on another may be in its place."""
         ...
 
@@ -87,7 +87,7 @@ class Worker(Protocol):
 class WorkerLauncher(Protocol):
     """Starts workers; one for each pool."""
 
-    def recruit(self, ends: Any) -> Worker:
+    def launch(self, ends: Any) -> WorkerHandle:
         """Starts a worker that serves `ends`, made by the pool for this one worker.
 
         Raises:

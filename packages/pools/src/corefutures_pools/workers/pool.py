@@ -1,4 +1,4 @@
-"""`Pool`: the table of calls and the states of a pool with isolated workers, whatever carries the calls.
+"""`WorkerPool`: the table of calls and the states of a pool with isolated workers, whatever carries the calls.
 
 Touches the core's futures and exceptions, and `crew`. Guarantees: a call that was taken ends (E1), also when a
 thread of ours fails (E8); a pool that closes, breaks, is dropped or forked ends too (E6, E11); no foreign code
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from corefutures_pools.admission import PendingLimiter, Permit
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.stats import Stats
-    from corefutures_pools.workers.interface import Worker, WorkerLauncher
+    from corefutures_pools.workers.interface import WorkerHandle, WorkerLauncher
     from corefutures_pools.workers.logging.receiver import LogReceiver
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.snapshot import Occupation
@@ -82,7 +82,7 @@ _pools: LiveObjects = LiveObjects()
 _kept_by_parent: list[Any] = []
 
 
-class Pool(ABC):
+class WorkerPool(ABC):
     """Takes calls, starts workers on demand, and ends every future.
 
     Args:
@@ -96,7 +96,7 @@ class Pool(ABC):
         on_loss: BREAK or REPLACE.
         at_exit: What becomes of the calls when the interpreter ends: "wait", "cancel" or "kill".
         kill_on_cancel: Whether cancelling a call that runs kills its worker.
-        room: Where calls are admitted, if the number of those that wait is limited.
+        limiter: Where calls are admitted, if the number of those that wait is limited.
         logs: What reads the workers' logs, if they are forwarded.
         prestart: Whether all workers start before the first thread of ours does, as fork needs it.
         name: How errors call the pool.
@@ -105,7 +105,7 @@ class Pool(ABC):
     """
 
     #: Said of a worker that was lost before it was ready.
-    UNGUARDED = (
+    NOT_READY_HINT = (
         "It had not finished starting. Does it import a main module that makes the pool at import time? Then put that"
         " under `if __name__ == '__main__':`."
     )
@@ -122,7 +122,7 @@ class Pool(ABC):
         on_loss: str = BREAK,
         at_exit: str = "wait",
         kill_on_cancel: bool = False,
-        room: PendingLimiter | None = None,
+        limiter: PendingLimiter | None = None,
         logs: LogReceiver | None = None,
         prestart: bool = False,
         name: str = "process pool",
@@ -130,7 +130,7 @@ class Pool(ABC):
     ) -> None:
         self.at_exit = at_exit
         self.kill_on_cancel = kill_on_cancel
-        self._room = room
+        self._limiter = limiter
         self._logs = logs
         self._limits: Limits | None = None
         self._made = clock.monotonic()
@@ -140,14 +140,14 @@ class Pool(ABC):
         self.size = size
         self.name = name
         self._hint = hint  # told with errors that may come of how the workers were started
-        self.unguarded = f"{self.UNGUARDED} {hint}".rstrip()
+        self.not_ready_hint = f"{self.NOT_READY_HINT} {hint}".rstrip()
         self._encode = encode
         self._decode = decode
         self._broken_type = broken
         self._remote_traceback = remote_traceback
         self._on_loss = on_loss
-        self._hire_ahead = prestart
-        self._launcher = weakref.ref(launcher, _retire_later(self))
+        self._prestart = prestart
+        self._launcher = weakref.ref(launcher, _close_later(self))
         # Returns the executor, an `IsolatedExecutor`, as long as there is one.
         self.owner: Callable[[], Any] = lambda: None
 
@@ -159,10 +159,12 @@ class Pool(ABC):
         self._taken = 0  # how many calls were entered
         self._prepare: Callable[[CallFuture[Any]], object] | None = None  # what is done with a call before that
         self.calls: dict[int, CallFuture[Any]] = {}  # those that have not ended
-        self.untold: deque[CallFuture[Any]] = deque()  # ended, and a thread of ours is still to tell of it
-        # Threads of ours in which so many callbacks wait, each within the last, that no more are begun: see `untold`.
-        self.deep: set[int] = set()
-        self.in_hand: list[CallFuture[Any]] = []  # taken off, and about to end or be told of: a forked child does it
+        self.deferred: deque[CallFuture[Any]] = deque()  # ended, and a thread of ours is still to tell of it
+        # Threads of ours in which so many callbacks wait, each within the last, that no more are begun: see `deferred`.
+        self.deferring: set[int] = set()
+        self.in_transition: list[
+            CallFuture[Any]
+        ] = []  # taken off, and about to end or be told of: a forked child does it
         self._backlog: deque[CallFuture[Any]] = deque()  # of `calls` those that were not sent, in order
         self.closing = False  # takes no more calls
         self.closed = False  # because it was asked to
@@ -171,15 +173,15 @@ class Pool(ABC):
         self.forced = False  # its workers were ended by hand
         self._how = "kill"  # they were
         self._ended = False  # no worker is started any more
-        self.defect: str | None = None  # why it is broken
+        self.broken_reason: str | None = None  # why it is broken
         self._cause: BaseException | None = None  # of that
         self._losses_in_a_row = 0
         self.finished = 0  # calls since the last loss; written by the threads that serve the workers
-        self._crew: set[Any] = set()  # the workers that take calls, or will once they have started
+        self._workers: set[Any] = set()  # the workers that take calls, or will once they have started
 
         # The first one here starts workers. The others leave: the first one looks again, once it has left, whether more
-        # workers are needed. A queue rather than a lock: see `_hire`.
-        self._hirings: deque[_Hiring] = deque()
+        # workers are needed. A queue rather than a lock: see `_start_workers`.
+        self._start_requests: deque[_StartRequest] = deque()
         self._opened = False
         self.thread: threading.Thread | None = None
         _pools.add(self)
@@ -187,7 +189,7 @@ class Pool(ABC):
     # ── taking calls ─────────────────────────────────────────────────────────────────────────────────────
 
     def submit(
-        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Permit | None = None
+        self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], permit: Permit | None = None
     ) -> CallFuture[Any]:
         """Takes a call. What can't be serialised fails its own future (E4).
 
@@ -195,15 +197,15 @@ class Pool(ABC):
             fn: What to call.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
-            place: Where it waits, for us alone to give.
+            permit: Where it waits, for us alone to give.
 
         Raises:
             RuntimeError: The pool is closed or broken.
         """
         if self.closing:
             self.check_open()
-        if self._room is not None and place is None:
-            return self._submit_in_place(fn, args, kwargs)
+        if self._limiter is not None and permit is None:
+            return self._submit_with_limit(fn, args, kwargs)
         try:
             body = self._encode.call(fn, args, kwargs)
         except BaseException as exc:
@@ -219,7 +221,7 @@ class Pool(ABC):
                     raise
             finally:
                 del told  # no cycle
-            return self._fail_at_once(fn, exc, place)
+            return self._fail_at_once(fn, exc, permit)
         kept = None
         if type(body) is Kept:
             kept, body = body.call, body.body
@@ -227,8 +229,8 @@ class Pool(ABC):
         if kept is not None:
             future._kept = kept
         try:
-            if place is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
-                future._cf_on_departure = place.leave
+            if permit is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
+                future._cf_on_departure = permit.leave
             self._numbered = number = next(self._numbers)
             if instrumentation.enabled and (owner := self.owner()) is not None:
                 instrumentation.track_call(owner, fn, future, len(body))
@@ -247,27 +249,27 @@ class Pool(ABC):
                 self.lock.release()
             if refused:
                 self.check_open()
-            if len(self._crew) < self.size and self._needs_worker():
-                self._hire()
+            if len(self._workers) < self.size and self._needs_worker():
+                self._start_workers()
             self._dispatch(future)
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
             future.cancel()
             raise
         return future
 
-    def _submit_in_place(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
+    def _submit_with_limit(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Takes a call if there is room, or once there is."""
         from corefutures_pools.admission import Permit  # here for start-up time only
 
-        assert self._room is not None
-        place = Permit(self._room)
+        assert self._limiter is not None
+        permit = Permit(self._limiter)
         try:
             own = self._is_ours(threading.current_thread())
-            if not place.take(own) and (place.runs_caller or not own):
+            if not permit.take(own) and (permit.runs_caller or not own):
                 return self._run_here(fn, args, kwargs)
-            return self.submit(fn, args, kwargs, place)
+            return self.submit(fn, args, kwargs, permit)
         except BaseException:
-            place.leave()
+            permit.leave()
             raise
 
     def _try_to_encode(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -283,11 +285,11 @@ class Pool(ABC):
             return number
         return int(repr(self._numbers)[len("count(") : -1])  # looked at, and not taken
 
-    def _fail_at_once(self, fn: Any, error: BaseException, place: Permit | None) -> CallFuture[Any]:
+    def _fail_at_once(self, fn: Any, error: BaseException, permit: Permit | None) -> CallFuture[Any]:
         """Returns the future of a call that can't be serialised."""
         failed: CallFuture[Any] = CallFuture()
-        if place is not None:
-            failed._cf_on_departure = place.leave
+        if permit is not None:
+            failed._cf_on_departure = permit.leave
         if instrumentation.enabled and (owner := self.owner()) is not None:
             instrumentation.track_call(owner, fn, failed)
         self.count("unnumbered", "failed")
@@ -318,36 +320,36 @@ class Pool(ABC):
 
     def check_open(self) -> None:
         """Raises what `submit` raises if no call can be taken: which is when the pool is closing."""
-        if self.defect is not None:
+        if self.broken_reason is not None:
             raise self._broken_error()
         if self.closing:
             if self._exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def drop(self, future: CallFuture[Any]) -> None:
+    def finish_cancellation(self, future: CallFuture[Any]) -> None:
         """Takes a cancelled call off the table, and tells whoever waits for it; what was done is not done again.
 
         Raises:
             BaseException: What a callback raises that is no `Exception`.
         """
-        self.in_hand.append(future)
+        self.in_transition.append(future)
         try:
-            self.forget(future)
+            self.discard(future)
             future._cf_forget_call()
             if future._cf_watched:
                 future._cf_announce()
         finally:
-            self.in_hand.remove(future)
+            self.in_transition.remove(future)
 
-    def forget(self, future: CallFuture[Any]) -> None:
+    def discard(self, future: CallFuture[Any]) -> None:
         """Takes a cancelled call off the table; does nothing the second time."""
         if self.calls.pop(future._number, None) is not None:
             self.count("cancelled")
         if self.closing and not self.calls:
             self._wake()
 
-    def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
+    def wait_inline(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
         """Called by a thread that is about to wait for `future`: it may do something for it.
 
         Returns:
@@ -355,8 +357,8 @@ class Pool(ABC):
         """
         return timeout, False
 
-    def relieve(self) -> None:
-        """Called by a thread that is about to wait for calls: ends what `attend` does in it, if we interrupt that."""
+    def step_down(self) -> None:
+        """Called by a thread that is about to wait: ends what `wait_inline` does in it, if we interrupt that."""
         return
 
     # ── stopping calls, counting them ────────────────────────────────────────────────────────────────────
@@ -367,7 +369,7 @@ class Pool(ABC):
         Raises:
             UnsupportedError: The workers were forked: they can't be replaced.
         """
-        if self._hire_ahead:
+        if self._prestart:
             raise UnsupportedError(NEEDS_ANOTHER_START.format("a call that runs can't be stopped in this pool"))
         if self._is_ours(threading.current_thread()):  # in a callback: the worker's last words are ours to read
             if future.done():
@@ -398,7 +400,7 @@ class Pool(ABC):
 
     def request_cancel(self, future: CallFuture[Any]) -> bool:
         """Cancels the call, or asks it to stop if it runs; returns False if it had ended."""
-        self.relieve()
+        self.step_down()
         while not future.done():
             if future._cancel_waiting() or self._ask(future):
                 return True
@@ -460,10 +462,10 @@ class Pool(ABC):
             finished=submitted - len(calls) - failed - cancelled,
             failed=failed,
             cancelled=cancelled,
-            workers=len(self._crew),
+            workers=len(self._workers),
             lost_workers=self._counted("lost"),
             uptime=clock.monotonic() - self._made,
-            cpu_time=total([worker.cpu_seconds() for s in list(self._crew) if (worker := s.worker) is not None]),
+            cpu_time=total([worker.cpu_seconds() for s in list(self._workers) if (worker := s.worker) is not None]),
         )
 
     def snapshot(self, name: str, timeout: float) -> Snapshot:
@@ -493,7 +495,7 @@ class Pool(ABC):
     # ── what carries the calls decides ───────────────────────────────────────────────────────────────────
 
     @abstractmethod
-    def take_back(self, future: CallFuture[Any]) -> None:
+    def revoke(self, future: CallFuture[Any]) -> None:
         """Takes a call back that was sent, and cancels it, unless it has started."""
 
     @abstractmethod
@@ -529,22 +531,22 @@ class Pool(ABC):
         """Calls `terminate` or `kill` (`how`) on every worker."""
 
     @abstractmethod
-    def _close_ours(self, *, in_child: bool = False) -> None:
+    def _release_resources(self, *, in_child: bool = False) -> None:
         """Closes the caller's ends of everything, after the end or in a forked child."""
 
     # ── workers ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _needs_worker(self) -> bool:
         """Returns whether a worker should be started: derived from the table, never counted along (E2)."""
-        staff = len(self._crew)
+        staff = len(self._workers)
         return (
             staff < self.size
             and len(self.calls) > staff
-            and not (self._ended or self.forced or self.defect is not None)
-            and not (self._hire_ahead and self.thread is not None)
+            and not (self._ended or self.forced or self.broken_reason is not None)
+            and not (self._prestart and self.thread is not None)
         )
 
-    def _hire(self) -> None:
+    def _start_workers(self) -> None:
         """Starts the workers that are needed, unless another thread is at it: it looks again when done.
 
         A thread of its own does it, for which the submitter waits:
@@ -559,40 +561,40 @@ class Pool(ABC):
         Raises:
             BaseException: No worker could be started, and there is none.
         """
-        hiring = _Hiring(ours=self._is_ours(threading.current_thread()))
-        if self._hire_ahead or hiring.ours:
-            self._hire_in_turn(hiring)
+        request = _StartRequest(ours=self._is_ours(threading.current_thread()))
+        if self._prestart or request.ours:
+            self._run_request(request)
         else:
             try:
-                _thread.start_new_thread(self._hire_in_thread, (hiring,))
+                _thread.start_new_thread(self._run_request_in_thread, (request,))
             except RuntimeError:  # there are too many, or the interpreter ends
-                self._hire_in_turn(hiring)
-        failure = hiring.exception()
+                self._run_request(request)
+        failure = request.exception()
         if failure is not None:
             try:
                 raise failure
             finally:
-                del failure, hiring
+                del failure, request
 
-    def _hire_in_thread(self, hiring: _Hiring) -> None:
+    def _run_request_in_thread(self, request: _StartRequest) -> None:
         try:
-            self._hire_in_turn(hiring)
+            self._run_request(request)
         finally:
             if sys.version_info < (3, 12):  # there, `threading` remembers a thread that it did not start for ever
                 threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
 
-    def _hire_in_turn(self, hiring: _Hiring) -> None:
-        """Starts the workers that are needed, if it is the turn of `hiring`, which is told how that ended."""
+    def _run_request(self, request: _StartRequest) -> None:
+        """Starts the workers that are needed, if it is the turn of `request`, which is told how that ended."""
         failure: BaseException | None = None
         try:
-            hirings = self._hirings
+            requests = self._start_requests
             while failure is None and self._needs_worker():
                 try:
-                    hirings.append(hiring)
-                    if hirings[0] is not hiring:
+                    requests.append(request)
+                    if requests[0] is not request:
                         break
-                    if not self._start_workers():
-                        if not len(self._crew):
+                    if not self._start_needed():
+                        if not len(self._workers):
                             self.mark_broken(
                                 "the executor was garbage collected while calls were pending, and the last worker of"
                                 f" its {self.name} has ended: nobody can start another",
@@ -602,39 +604,39 @@ class Pool(ABC):
                 except BaseException as exc:
                     failure = exc
                 finally:
-                    while hiring in hirings:
-                        hirings.remove(hiring)
+                    while request in requests:
+                        requests.remove(request)
             if failure is not None:
-                failure = self._on_start_failure(failure, ours=hiring.ours)
+                failure = self._on_start_failure(failure, ours=request.ours)
             if self._ended:  # somebody waits for us
                 self._wake()
         except BaseException as exc:
             failure = exc
         finally:
-            hiring.over(failure)
+            request.over(failure)
 
-    def _end_hiring(self) -> bool:
+    def _stop_starting(self) -> bool:
         """Sees to it that no worker is started any more; returns whether none is being started now."""
         self._ended = True
-        return not self._hirings
+        return not self._start_requests
 
-    def _start_workers(self) -> bool:
+    def _start_needed(self) -> bool:
         """Starts the workers that are needed; False if there is nobody to start them any more."""
         launcher = self._launcher()
         if launcher is None:
             return False
         with standard_taken:
-            return self._hire_with(launcher)
+            return self._start_with(launcher)
 
-    def _hire_with(self, launcher: WorkerLauncher) -> bool:
+    def _start_with(self, launcher: WorkerLauncher) -> bool:
         if not self._opened:
             self._open()
             self._opened = True
-        if self.thread is None and not self._hire_ahead:
+        if self.thread is None and not self._prestart:
             self._start_threads()
         try:
-            everybody = self._hire_ahead and self.thread is None
-            while self._needs_worker() or (everybody and len(self._crew) < self.size):
+            everybody = self._prestart and self.thread is None
+            while self._needs_worker() or (everybody and len(self._workers) < self.size):
                 self._start_one(launcher)
         finally:
             if self.thread is None:
@@ -646,35 +648,35 @@ class Pool(ABC):
 
         That is nothing if there are other workers.
         """
-        if self._opened and self._is_deaf():
+        if self._opened and self._is_unserved():
             self.mark_broken(f"a thread that serves the {self.name} could not be started", failure)
             self._end_workers("kill")
-            self._close_ours()
+            self._release_resources()
         elif self._logs is not None and self._logs.is_deaf():
             self.mark_broken(
                 f"the thread that reads what the workers of the {self.name} log could not be started", failure
             )
-        elif len(self._crew):
+        elif len(self._workers):
             return failure if not isinstance(failure, Exception) else None  # the others do it
         elif len(self.calls) > 1 or ours:
             self.mark_broken(f"a worker of the {self.name} could not be started", failure)
         return failure
 
-    def _is_deaf(self) -> bool:
+    def _is_unserved(self) -> bool:
         """Returns whether nobody listens to the workers, nor ever will."""
         return self.thread is None
 
-    def _hire_in_place(self) -> None:
-        """Has the place of a worker that has ended taken by another if one is needed; for threads of ours."""
+    def _replace_worker(self) -> None:
+        """Start a worker in place of one that has ended if one is needed; for threads of ours."""
         if self._needs_worker():
             try:
-                self._hire()
+                self._start_workers()
             except Exception:
-                pass  # `_hire` has broken the pool, or others are left
-        elif self.forced and not len(self._crew) and self.calls:
+                pass  # `_start_workers` has broken the pool, or others are left
+        elif self.forced and not len(self._workers) and self.calls:
             self.mark_broken(f"the {self.name} was forcefully shut down", None)
 
-    def _report_unfit(self, error: BaseException, worker: Worker | None) -> None:
+    def _on_init_failed(self, error: BaseException, worker: WorkerHandle | None) -> None:
         """The initializer failed in a worker: said when that has ended, and so written its log, or soon in any case."""
         if self.calls or not self.closing:
             if worker is not None and worker.pid is not None:
@@ -685,7 +687,7 @@ class Pool(ABC):
 
     def _do_without(self, failure: BaseException) -> None:
         """A worker ended because it could not start: the others do its work, as `_on_start_failure` has it."""
-        if self.calls and not len(self._crew):
+        if self.calls and not len(self._workers):
             self.mark_broken(f"a worker of the {self.name} could not be started", failure)
 
     def _on_worker_lost(self, loss: WorkerLostError, *, ready: bool) -> bool:
@@ -695,7 +697,7 @@ class Pool(ABC):
             loss: Says which worker and how.
             ready: Whether it had finished starting.
         """
-        hint = "" if ready else f". {self.unguarded}"
+        hint = "" if ready else f". {self.not_ready_hint}"
         self.count("lost")
         if self.forced:
             self.mark_broken(f"the {self.name} was forcefully shut down", loss)
@@ -719,7 +721,7 @@ class Pool(ABC):
 
     # ── what observers are told ──────────────────────────────────────────────────────────────────────────
 
-    def _tell_moment(self, kind: int, number: int, body: Any, worker: str) -> None:
+    def _record_timing(self, kind: int, number: int, body: Any, worker: str) -> None:
         """Takes in a CALL_STARTED or CALL_FINISHED frame."""
         future = self.calls.get(number)
         call = None if future is None else future._cf_observed
@@ -736,24 +738,24 @@ class Pool(ABC):
         """Takes a call off the table and ends it, unless that has been done."""
         future = self.calls.get(number)
         if future is not None:
-            self.in_hand.append(future)
+            self.in_transition.append(future)
             try:
                 if self.calls.pop(number, None) is not None:
                     future._cf_settle(value, error)
             finally:
-                self.in_hand.remove(future)
+                self.in_transition.remove(future)
 
-    def _tell(self) -> None:
+    def _run_deferred_callbacks(self) -> None:
         """Tells of calls that were ended where it could not be done; for threads of ours."""
-        while self.untold and threading.get_ident() not in self.deep:
+        while self.deferred and threading.get_ident() not in self.deferring:
             try:
-                future = self.untold[0]
+                future = self.deferred[0]
                 future._announce_safely()  # which does nothing twice, also if a callback waits and we come again
-                self.untold.remove(future)  # only now: a child that is forked before it tells of what it finds there
+                self.deferred.remove(future)  # only now: a child that is forked before it tells of what it finds there
             except (IndexError, ValueError):  # another thread has
                 pass
 
-    def _serve_meanwhile(
+    def _serve_nested(
         self, depth: int, enough: Callable[[], bool], deadline: float | None, go_on: Callable[[float], object]
     ) -> None:
         """Goes on in a thread of ours in which foreign code, a callback or finaliser, waits.
@@ -774,8 +776,8 @@ class Pool(ABC):
         thread = threading.get_ident()
         try:
             if depth > _DEEP:
-                self.deep.add(thread)
-            self._hire_in_place()
+                self.deferring.add(thread)
+            self._replace_worker()
             while not enough():
                 left = _LOOK if deadline is None else min(_LOOK, deadline - clock.monotonic())
                 if left <= 0:
@@ -785,7 +787,7 @@ class Pool(ABC):
             self.mark_broken(f"the thread that serves the {self.name} failed", exc)
         finally:
             if depth <= _DEEP + 1:
-                self.deep.discard(thread)
+                self.deferring.discard(thread)
 
     def _decoded(self, decode: Callable[[Any], Any], body: Any) -> tuple[Any, BaseException | None]:
         """Returns what `decode` makes of a result, or what that raised; never raises."""
@@ -838,8 +840,8 @@ class Pool(ABC):
         if self.lock.taken:
             self.closed = self.closing = True
             self.lock.release()
-        if self._room is not None:
-            self._room.close()
+        if self._limiter is not None:
+            self._limiter.close()
         try:
             if cancel_futures:
                 self._cancel_waiting()
@@ -873,21 +875,21 @@ class Pool(ABC):
         current = threading.current_thread()
         if self._is_ours(current):
             return
-        self.relieve()
+        self.step_down()
         if self.thread is None and self.calls:
             # Whoever submitted them may not have come to start a worker, and with it our thread, or is at it.
             with contextlib.suppress(Exception):  # who submitted is told, and so are the futures
-                self._hire()
-        self._await_hiring()
+                self._start_workers()
+        self._await_starting()
         thread = self.thread
         if thread is not None:
             thread.join()
 
-    def _await_hiring(self) -> None:
+    def _await_starting(self) -> None:
         """Waits until nobody starts workers, and with them our threads, unless it is this thread, interrupted."""
-        for hiring in self._hirings.copy():
-            if hiring.thread != threading.get_ident():
-                hiring.exception()
+        for request in self._start_requests.copy():
+            if request.thread != threading.get_ident():
+                request.exception()
 
     def finish(self) -> None:
         """As `join`; what the workers logged has been handled as well then."""
@@ -898,7 +900,7 @@ class Pool(ABC):
     def _is_ours(self, thread: threading.Thread) -> bool:
         return thread is self.thread
 
-    def force(self, how: str, cancel: bool = True) -> None:
+    def stop_workers(self, how: str, cancel: bool = True) -> None:
         """Closes the pool and calls `terminate` or `kill` (`how`) on every worker."""
         self._how, self.forced = how, True
         try:
@@ -906,12 +908,12 @@ class Pool(ABC):
         finally:
             self._end_workers(how)
 
-    def _force_late(self, worker: Worker) -> None:
+    def _stop_late_worker(self, worker: WorkerHandle) -> None:
         """Ends a worker that was being started while the others were ended by hand."""
         if self.forced:
             getattr(worker, self._how)()
 
-    def retire(self) -> None:
+    def on_executor_collected(self) -> None:
         """Nobody refers to the executor any more: like `close`, called while garbage is collected."""
         self._dropped = self.closing = True
         self._wake()
@@ -919,8 +921,8 @@ class Pool(ABC):
     def mark_broken(self, message: str, cause: BaseException | None) -> None:
         """Fails every call, each with an error of its own, and ends all workers."""
         if self.lock.taken:
-            if self.defect is None:
-                self._cause, self.defect = cause, message
+            if self.broken_reason is None:
+                self._cause, self.broken_reason = cause, message
             self.closing = True  # every other state in which no call is taken implies this one
             self.lock.release()
         self._backlog.clear()  # from here on no call is entered
@@ -933,18 +935,18 @@ class Pool(ABC):
             self.calls.pop(future._number, None)
 
     def _broken_error(self) -> BrokenExecutor:
-        error = self._broken_type(self.defect or "")
+        error = self._broken_type(self.broken_reason or "")
         error.__cause__ = _another(self._cause)
         return error
 
-    def disown(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In a forked child (E11): the calls belong to the parent; here, their futures fail."""
         self.lock = Lock()
-        self._hirings.clear()
-        self.deep.clear()
+        self._start_requests.clear()
+        self.deferring.clear()
         futures = self._unfinished()
         try:
-            self._close_ours(in_child=True)
+            self._release_resources(in_child=True)
         except Exception:  # the fork came while another thread made or closed just that: the rest stays open here
             pass
         self.thread = None
@@ -962,10 +964,10 @@ class Pool(ABC):
 
     def _unfinished(self) -> list[CallFuture[Any]]:
         """Returns every call that has not ended, or is still to be told of: for a forked child, where nothing moves."""
-        return [*self.calls.values(), *self.in_hand, *self.untold]
+        return [*self.calls.values(), *self.in_transition, *self.deferred]
 
 
-class _Hiring(Future[None]):
+class _StartRequest(Future[None]):
     """One turn of starting workers; ends when it is over, with the error that the submitter is to be told."""
 
     def __init__(self, *, ours: bool) -> None:
@@ -994,16 +996,16 @@ def _another(cause: BaseException | None) -> BaseException | None:
     return cause
 
 
-def _retire_later(pool: Pool) -> Callable[[object], None]:
+def _close_later(pool: WorkerPool) -> Callable[[object], None]:
     """Returns a callback for the launcher's weak reference; it doesn't keep the pool alive."""
     reference = weakref.ref(pool)
 
-    def retire(_: object) -> None:
+    def close_pool(_: object) -> None:
         pool = reference()
         if pool is not None:
-            pool.retire()
+            pool.on_executor_collected()
 
-    return retire
+    return close_pool
 
 
 def _end_with_interpreter() -> None:
@@ -1018,7 +1020,7 @@ def _end_with_interpreter() -> None:
         for_each(partial(_finish_at_exit, pools), pools)
 
 
-def _finish_at_exit(pools: list[Pool], pool: Pool) -> None:
+def _finish_at_exit(pools: list[WorkerPool], pool: WorkerPool) -> None:
     try:
         pool.finish()
     except KeyboardInterrupt:  # nobody waits for any of them any more
@@ -1026,10 +1028,10 @@ def _finish_at_exit(pools: list[Pool], pool: Pool) -> None:
         raise
 
 
-def _close_at_exit(pool: Pool) -> None:
+def _close_at_exit(pool: WorkerPool) -> None:
     pool._exiting = True
     if pool.at_exit == "kill":
-        pool.force("kill")
+        pool.stop_workers("kill")
         return
     try:
         pool.close(wait=False, cancel_futures=pool.at_exit == "cancel")
@@ -1044,7 +1046,10 @@ def _continue_in_child() -> None:
     pools = _pools.all()
     owners = [owner for pool in pools if (owner := pool.owner()) is not None and owner._cf_pool is pool]
     try:
-        for_each(lambda pool: pool.disown(), [pool for pool in pools if pool._opened or pool.calls or pool.in_hand])
+        for_each(
+            lambda pool: pool.after_fork_in_child(),
+            [pool for pool in pools if pool._opened or pool.calls or pool.in_transition],
+        )
     finally:
         for_each(lambda owner: owner._cf_start_over(), owners)
 

@@ -14,8 +14,8 @@ from corefutures_pools.inspection.stacks import from_call_on
 
 if TYPE_CHECKING:
     from corefutures_pools.workers.future import CallFuture
-    from corefutures_pools.workers.interface import Worker
-    from corefutures_pools.workers.pool import Pool
+    from corefutures_pools.workers.interface import WorkerHandle
+    from corefutures_pools.workers.pool import WorkerPool
 
 #: The functions that call what users submit.
 _ENTRANCES: Final = (("worker_loop.py", "serve_shared_queue"), ("worker.py", "serve_pipe"))
@@ -25,13 +25,13 @@ _UNKNOWN: Final = "a call"
 class Occupation(NamedTuple):
     """What is known of a worker without asking it."""
 
-    worker: Worker
+    worker: WorkerHandle
     ready: bool  # it has finished starting
     call: CallFuture[Any] | None
     since: float | None  # when that call began, by `time.monotonic`
 
 
-def snapshot(pool: Pool, name: str, timeout: float) -> Snapshot:
+def snapshot(pool: WorkerPool, name: str, timeout: float) -> Snapshot:
     """Returns what a pool is busy with; see `PoolExecutor.snapshot`."""
     deadline = clock.monotonic() + timeout
     occupations = list(pool.occupations())
@@ -41,15 +41,15 @@ def snapshot(pool: Pool, name: str, timeout: float) -> Snapshot:
     running = {occupation.call._number for occupation in occupations if occupation.call is not None}
     calls = [future for number, future in list(pool.calls.items()) if number not in running]
     state = "open"
-    if pool.defect is not None:
-        state = f"broken: {pool.defect}"
+    if pool.broken_reason is not None:
+        state = f"broken: {pool.broken_reason}"
     elif pool.closing:
         state = "shutting down" if workers or calls else "shut down"
     names = first_names(calls, lambda future: _name(pool, future))
     return Snapshot(name, state, pool.size, workers, len(running), len(calls), names)
 
 
-def _told(pool: Pool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
+def _told(pool: WorkerPool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
     worker, ready, call, since = occupation
     stack, remark = worker.read_stack(deadline)
     called = from_call_on(stack, _ENTRANCES)
@@ -63,7 +63,7 @@ def _told(pool: Pool, occupation: Occupation, deadline: float) -> WorkerSnapshot
     return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(called or stack), remark)
 
 
-def described(pool: Pool, future: CallFuture[Any]) -> str:
+def described(pool: WorkerPool, future: CallFuture[Any]) -> str:
     """Returns what messages call a call: its function, as far as its body tells it, and the name that it was given."""
     return _described(_name(pool, future), future)
 
@@ -72,7 +72,7 @@ def _described(function: str, future: CallFuture[Any]) -> str:
     return f"{function} (named {future._cf_name!r})" if future._cf_name else function
 
 
-def _name(pool: Pool, future: CallFuture[Any]) -> str:
+def _name(pool: WorkerPool, future: CallFuture[Any]) -> str:
     try:
         body = pool.body_of(future)
         return _UNKNOWN if body is None else _name_in(bytes(body))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from corefutures_pools.workers.future import CallFuture
-    from corefutures_pools.workers.pool import Pool
+    from corefutures_pools.workers.pool import WorkerPool
 
 #: Seconds between looks at the calls that have a time limit.
 _PERIOD: Final = 0.01
@@ -29,19 +29,19 @@ _PERIOD: Final = 0.01
 PAUSE: Final = 0.001
 
 
-def kill(pool: Pool, future: CallFuture[Any]) -> bool:
+def kill(pool: WorkerPool, future: CallFuture[Any]) -> bool:
     """Ends a call: cancels it, or kills the worker that runs it.
 
     Returns:
         Whether this ended it; False if it had ended.
     """
-    pool.relieve()
+    pool.step_down()
     if future.done():
         return False
     return future._cancel_waiting() or undisturbed(lambda: _kill_running(pool, future))
 
 
-def _kill_running(pool: Pool, future: CallFuture[Any]) -> bool:
+def _kill_running(pool: WorkerPool, future: CallFuture[Any]) -> bool:
     while not future.done():
         if pool.kill_running(
             future, WorkerLostError(f"{_described(future)} was killed on request, and its worker with it")
@@ -88,7 +88,7 @@ def _described(future: CallFuture[Any]) -> str:
 class Limits:
     """The calls of a pool whose running time is limited, and the thread that looks after them while there are any."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
         self._limited: dict[CallFuture[Any], tuple[float, float | None]] = {}  # → limit; when it was first seen running
         # Guards whether there is a thread, and how many need it. Nothing is called under it, see `Lock`.

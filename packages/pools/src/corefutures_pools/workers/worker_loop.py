@@ -107,7 +107,7 @@ class Reporter:
             except BaseException:
                 return ERROR, self._no_memory
 
-    def unfit(self, error: BaseException) -> bytes:
+    def init_failure(self, error: BaseException) -> bytes:
         """Logs that the initializer failed, as standard workers do, and returns the body of INIT_FAILED."""
         import logging  # hardly any worker needs it
 
@@ -221,7 +221,7 @@ def serve_shared_queue(
             finally:
                 interruptible.call = 0
         except BaseException as exc:
-            send(INIT_FAILED, 0, report.unfit(exc))
+            send(INIT_FAILED, 0, report.init_failure(exc))
             return
         prepare = None
     send(READY, 0)

@@ -40,7 +40,7 @@ from corefutures_pools.workers.messages import (
     check_head,
 )
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
-from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.time_limits import undisturbed
 from corefutures_pools.workers.transport import threads_are_replaced, waiting_is_replaced
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures_pools.workers.interface import Worker, WorkerLauncher
+    from corefutures_pools.workers.interface import WorkerHandle, WorkerLauncher
     from corefutures_pools.workers.snapshot import Occupation
 
     if sys.platform == "win32":
@@ -70,13 +70,13 @@ class _Station:
         self.ring: Callable[[], object] = partial(bell.send_bytes, b"")
         if sys.platform != "win32":  # the same in one step
             self.ring = partial(system.write, bell.fileno(), _NOTHING)
-        self.worker: Worker | None = None
+        self.worker: WorkerHandle | None = None
         self.thread: threading.Thread | None = None
         self.ready = False
         self.amid = True  # its thread is in the middle of hearing from it, or sending to it
         self.waits = 0  # of foreign code in its thread, each within the last
         self.leaving = False
-        self.unfit: BaseException | None = None
+        self.init_error: BaseException | None = None
         self.failure: BaseException | None = None  # why it could not start, or go on
         self.nonsense = ""  # what it said last, if that was no frame
         # Guards the rest: who kills the worker for its call, or asks that to stop, does so while the worker has that
@@ -103,8 +103,8 @@ class _Gone(Exception):
     """The worker has ended, or can't be heard any more."""
 
 
-class PipePool(Pool):
-    """A pool over pairs of connections; see `Pool` for the arguments.
+class PipePool(WorkerPool):
+    """A pool over pairs of connections; see `WorkerPool` for the arguments.
 
     Args:
         make_pair: Makes a pair of connected connections (`multiprocessing.Pipe`).
@@ -136,7 +136,7 @@ class PipePool(Pool):
         while self._idle:
             self._ring_one()
 
-    def take_back(self, future: CallFuture[Any]) -> None:
+    def revoke(self, future: CallFuture[Any]) -> None:
         return  # what was sent has started
 
     def is_running(self, future: CallFuture[Any]) -> bool:
@@ -169,7 +169,7 @@ class PipePool(Pool):
     def _start_threads(self) -> None:
         for_each(self._start_thread, list(self._stations))
 
-    def _is_deaf(self) -> bool:
+    def _is_unserved(self) -> bool:
         return False  # each worker has a thread, or goes
 
     def _start_thread(self, station: _Station) -> None:
@@ -195,21 +195,21 @@ class PipePool(Pool):
             far.close()
             raise
         station = _Station(connection, far, alarm, bell)
-        self._crew.add(station)
+        self._workers.add(station)
         self._stations.add(station)
         try:
-            station.worker = worker = launcher.recruit(far)
+            station.worker = worker = launcher.launch(far)
         except BaseException:
             self._remove_worker(station)
             raise
         finally:
             far.close()
-        self._force_late(worker)
-        if not self._hire_ahead:
+        self._stop_late_worker(worker)
+        if not self._prestart:
             self._start_thread(station)
 
     def _remove_worker(self, station: _Station) -> None:
-        self._crew.discard(station)
+        self._workers.discard(station)
         self._stations.discard(station)
         station.close()
 
@@ -221,9 +221,9 @@ class PipePool(Pool):
         try:
             try:
                 self._receive(station)
-                while not station.leaving and station.unfit is None and station in self._stations:
+                while not station.leaving and station.init_error is None and station in self._stations:
                     self._step(station)
-                    self._tell()
+                    self._run_deferred_callbacks()
             except _Gone:
                 pass
             self._reap(station)
@@ -237,7 +237,7 @@ class PipePool(Pool):
                 self._remove_worker(station)
         finally:
             nested_loops.pop(threading.get_ident(), None)
-            self._tell()
+            self._run_deferred_callbacks()
 
     def _step(self, station: _Station, patience: float | None = None) -> None:
         """Sends the worker a call, or takes in the end of the one that it has; has it leave if there is nothing more.
@@ -284,7 +284,7 @@ class PipePool(Pool):
         station.waits += 1
         go_on = time.sleep if station.amid else partial(self._go_on, station)
         try:
-            self._serve_meanwhile(station.waits, enough, deadline, go_on)
+            self._serve_nested(station.waits, enough, deadline, go_on)
         finally:
             station.waits -= 1
             with contextlib.suppress(OSError):
@@ -293,11 +293,11 @@ class PipePool(Pool):
 
     def _go_on(self, station: _Station, limit: float) -> None:
         """Sends the worker a call, or takes in the end of that, if it comes to that within `limit` seconds."""
-        if station.leaving and station in self._crew:
-            self._crew.discard(station)
-            self._hire_in_place()
-        over = station not in self._crew or station.unfit is not None or station.verdict is not None
-        if over or self.defect is not None or (self.closing and not self.calls):
+        if station.leaving and station in self._workers:
+            self._workers.discard(station)
+            self._replace_worker()
+        over = station not in self._workers or station.init_error is not None or station.verdict is not None
+        if over or self.broken_reason is not None or (self.closing and not self.calls):
             time.sleep(limit)
             return
         try:
@@ -316,8 +316,8 @@ class PipePool(Pool):
                 if call._mark_sent():
                     self._running.add(call)
                     return call
-                self.forget(call)  # whoever cancelled it may have been interrupted before that
-            if self.defect is not None or (self.closing and not self.calls):
+                self.discard(call)  # whoever cancelled it may have been interrupted before that
+            if self.broken_reason is not None or (self.closing and not self.calls):
                 self._wake()
                 return None
             self._idle.append(station)
@@ -343,7 +343,7 @@ class PipePool(Pool):
 
     def _look_again(self) -> None:
         """For a thread that has just become idle: whoever looked for one before has not seen it."""
-        if self._backlog or self.defect is not None or (self.closing and not self.calls):
+        if self._backlog or self.broken_reason is not None or (self.closing and not self.calls):
             self._ring_one()
 
     def _wait(self, station: _Station, *others: Any, timeout: float | None = None) -> list[Any]:
@@ -409,7 +409,7 @@ class PipePool(Pool):
             raise _Gone from None
         assert station.worker is not None
         if kind in (CALL_STARTED, CALL_FINISHED):
-            self._tell_moment(kind, number, body, station.worker.name)
+            self._record_timing(kind, number, body, station.worker.name)
             self._receive(station, call)
             return
         if kind & LAST:
@@ -438,8 +438,8 @@ class PipePool(Pool):
         elif kind == EXITING:
             station.leaving = True
         elif kind == INIT_FAILED:
-            station.unfit = self._error_in(body)
-            self._report_unfit(station.unfit, station.worker)
+            station.init_error = self._error_in(body)
+            self._on_init_failed(station.init_error, station.worker)
         elif kind == FAILED:
             station.failure = self._error_in(body)
             raise _Gone
@@ -491,12 +491,12 @@ class PipePool(Pool):
         if station not in self._stations:
             return
         assert worker is not None
-        if not (station.leaving or station.unfit):
+        if not (station.leaving or station.init_error):
             worker.kill()  # first: if it has not ended, it has lost its voice, and would be waited for in vain
-        self._crew.discard(station)
+        self._workers.discard(station)
         if station.leaving:
-            worker.retire()
-            self._hire_in_place()
+            worker.mark_exiting()
+            self._replace_worker()
             worker.reap()
             self._remove_worker(station)
             return
@@ -507,10 +507,10 @@ class PipePool(Pool):
         if station.verdict is not None and not self.forced:
             if call is not None:
                 self._end(call._number, None, station.verdict)
-            self._hire_in_place()
+            self._replace_worker()
             self._wake()
             return
-        if station.unfit is not None:
+        if station.init_error is not None:
             return  # the pool is broken, and says so
         if station.failure is not None and not station.ready:
             self._do_without(station.failure)
@@ -524,12 +524,12 @@ class PipePool(Pool):
         if instrumentation.enabled:
             instrumentation.worker_lost(self.owner(), worker.name, loss)
         if not station.ready:
-            loss.add_note(self.unguarded)
+            loss.add_note(self.not_ready_hint)
         if not self._on_worker_lost(loss, ready=station.ready):
             return
         if call is not None:
             self._end(call._number, None, loss)
-        self._hire_in_place()
+        self._replace_worker()
         self._wake()
 
     def _ask(self, future: CallFuture[Any]) -> bool:
@@ -570,14 +570,14 @@ class PipePool(Pool):
     def join(self) -> None:
         if not self._stations and self.calls and not self._is_ours(threading.current_thread()):
             with contextlib.suppress(Exception):  # whoever submitted them may not have come to start a worker
-                self._hire()
+                self._start_workers()
         while True:
             if self._is_ours(threading.current_thread()):
                 return
             threads = [thread for station in list(self._stations) if (thread := station.thread) is not None]
             threads = [thread for thread in threads if thread.ident is not None]
             if not threads:
-                self._await_hiring()  # whoever starts a worker has started its thread then
+                self._await_starting()  # whoever starts a worker has started its thread then
                 if not any(station.thread is not None for station in list(self._stations)):
                     return
                 continue
@@ -586,9 +586,9 @@ class PipePool(Pool):
     def _is_ours(self, thread: threading.Thread) -> bool:
         return any(station.thread is thread for station in list(self._stations))
 
-    def _close_ours(self, *, in_child: bool = False) -> None:
+    def _release_resources(self, *, in_child: bool = False) -> None:
         for station in list(self._stations):
             station.close()
         self._stations.clear()
-        self._crew.clear()
+        self._workers.clear()
         self._idle.clear()

@@ -123,7 +123,7 @@ def serve_pipe(
             finally:
                 interruptible.call = 0
         except BaseException as exc:
-            send(INIT_FAILED, 0, report.unfit(exc))
+            send(INIT_FAILED, 0, report.init_failure(exc))
             return
         prepare = None
     send(READY, 0)

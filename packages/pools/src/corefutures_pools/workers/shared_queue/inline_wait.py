@@ -19,7 +19,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures._blocking import clock, nested_loops, system
 from corefutures._future import FINISHED, PENDING
 from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE
-from corefutures_pools.workers.pool import Pool
+from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -51,11 +51,11 @@ _PATIENCE: Final = 0.0001
 _LATE: Final = 0.05
 
 
-class InlineWaitPool(Pool):
+class InlineWaitPool(WorkerPool):
     """A pool whose workers may be heard by a thread that waits, in place of the collecting thread.
 
     Args:
-        options: See `Pool`.
+        options: See `WorkerPool`.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -75,7 +75,7 @@ class InlineWaitPool(Pool):
 
     # ── a thread that waits ──────────────────────────────────────────────────────────────────────────────
 
-    def attend(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
+    def wait_inline(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
         """Reads, in a thread that waits for the only call there is, until that has ended or others have a say.
 
         Foreign code is left to the collector, but for what decoding this call's result runs: callbacks of others
@@ -84,7 +84,7 @@ class InlineWaitPool(Pool):
         chair = self._chair
         if chair is None:
             return timeout, False
-        self.relieve()
+        self.step_down()
         if len(self.calls) != 1 or not future._sent or self.thread is None or threading.get_ident() in nested_loops:
             return timeout, False
         deadline = None if timeout is None else clock.monotonic() + timeout
@@ -129,7 +129,7 @@ class InlineWaitPool(Pool):
         # Also if we were interrupted and relieved: that may have been just before the collector was muted.
         # If somebody else sits by now, the collector looks in vain until they stand up.
         chair.mute(on=False)
-        if self.closing or self._backlog or self.untold or any(station.heard for station in list(self._stations)):
+        if self.closing or self._backlog or self.deferred or any(station.heard for station in list(self._stations)):
             self._wake()
         chair.go(sitter)
 
@@ -139,14 +139,14 @@ class InlineWaitPool(Pool):
         if future is None:
             return
         if sitter.ended and future._has_to_tell():
-            self.untold.append(future)
+            self.deferred.append(future)
         sitter.ended.clear()
 
     def _overhear(self, chair: Leadership, sitter: LeaderTerm, future: CallFuture[Any], timeout: float | None) -> bool:
         """Waits for a worker to speak; returns whether all it said was the end of that call, or nothing.
 
-        Others may relieve us at any point, and then the collector reads. So each of these steps either is one operation
-        or works on what is ours alone:
+        Others may have us step down at any point, and then the collector reads. So each of these steps either is one
+        operation or works on what is ours alone:
 
         1. reading and storing, if nobody has seen to it that we don't;
         2. looking at what is there, and taking it if it is nothing but the end of our call;
@@ -226,7 +226,7 @@ class InlineWaitPool(Pool):
 
     # ── others ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def relieve(self) -> None:
+    def step_down(self) -> None:
         desk = self._desk
         if desk is not None and desk.withdrawn:
             self._finish_own_cancellations(desk)

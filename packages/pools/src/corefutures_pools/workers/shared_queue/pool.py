@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures_pools.workers.interface import PayloadChannel, Worker, WorkerLauncher
+    from corefutures_pools.workers.interface import PayloadChannel, WorkerHandle, WorkerLauncher
     from corefutures_pools.workers.snapshot import Occupation
 
 #: Calls that wait here are sent on by `submit` itself while workers may be idle, or once there are so many.
@@ -84,7 +84,7 @@ class _Station:
         self.frames = frames
         self._frames = deque([frames])  # who takes it out closes it
         self.route = route
-        self.worker: Worker | None = None  # it may speak before whoever starts it has told us which it is
+        self.worker: WorkerHandle | None = None  # it may speak before whoever starts it has told us which it is
         self.sentinels: list[Any] = []
         self.heard: deque[bytes] = deque()  # what was read, and not taken in; for whoever has the chair
         self.received: list[bytes] = []  # of that, on its way to
@@ -94,7 +94,7 @@ class _Station:
         self.ready = False
         self.present = 0  # the last roll call answered
         self.leaving = False  # said so itself
-        self.unfit: BaseException | None = None  # the initializer's error
+        self.init_error: BaseException | None = None  # the initializer's error
         self.failure: BaseException | None = None  # why it could not start, or go on
         self.nonsense = ""  # what it said that was no frame, if it did
         self.cleared = False  # since then, a call of it has ended: that one wrote it
@@ -147,7 +147,7 @@ class _Doubt:
 
 
 class SharedQueuePool(InlineWaitPool):
-    """A pool over tickets; see `Pool` for the arguments.
+    """A pool over tickets; see `WorkerPool` for the arguments.
 
     Args:
         make_route: Makes what carries parcels to one worker and back.
@@ -177,15 +177,15 @@ class SharedQueuePool(InlineWaitPool):
         if desk is None:  # whoever makes it finds the call
             return
         if desk.withdrawn or self._chair.listeners:  # type: ignore[union-attr]
-            self.relieve()
+            self.step_down()
         if not future._sent:
             if not future._postponed:  # there was no desk when it came
                 desk.postpone(future)
-            if desk.sent < 2 * len(self._crew):  # or else a result will wake our thread
+            if desk.sent < 2 * len(self._workers):  # or else a result will wake our thread
                 self._wake()
             return
         sent = len(desk.out) - len(desk.ready) - len(desk.returned)
-        if sent < 2 * len(self._crew) or (len(self._backlog) >= _BURST and sent < _MANY):
+        if sent < 2 * len(self._workers) or (len(self._backlog) >= _BURST and sent < _MANY):
             desk.post()
 
     def _send_on(self, desk: TaskQueue) -> None:
@@ -193,18 +193,18 @@ class SharedQueuePool(InlineWaitPool):
         if desk.withdrawn or self._withdrawn_since:
             self._look_after_cancellations(desk)
         for future in desk.prepare_waiting():
-            self.forget(future)
-        if desk.sent < max(_MANY, 2 * len(self._crew)):  # after a cancellation there may be fewer than the workers
+            self.discard(future)
+        if desk.sent < max(_MANY, 2 * len(self._workers)):  # after a cancellation there may be fewer than the workers
             desk.post()
 
-    def take_back(self, future: CallFuture[Any]) -> None:
+    def revoke(self, future: CallFuture[Any]) -> None:
         desk = self._desk
         if desk is None:
             return
         number = future._number
         try:
             # Only what the workers need goes back to the pipe: the next call to be cancelled may be the one behind it.
-            if desk.withdraw(number, 2 * len(self._crew)):
+            if desk.withdraw(number, 2 * len(self._workers)):
                 if future._cf_revoke():
                     future._tell_cancelled(self)
                 desk.withdrawn.pop(number, None)
@@ -229,7 +229,7 @@ class SharedQueuePool(InlineWaitPool):
                 if future._cf_revoke():
                     future._tell_cancelled(self)
                 else:
-                    self.forget(future)
+                    self.discard(future)
         except BaseException:  # of a signal handler, or of a callback
             if future is not None and future.cancelled():
                 future._tell_cancelled(self)
@@ -249,11 +249,11 @@ class SharedQueuePool(InlineWaitPool):
         self._cancel_withdrawn(desk, [n for n, since in self._withdrawn_since.items() if now - since >= _LATE])
         self._uneasy = self._uneasy or bool(desk.withdrawn)
 
-    def forget(self, future: CallFuture[Any]) -> None:
+    def discard(self, future: CallFuture[Any]) -> None:
         if self._desk is not None:
             self._desk.ready.pop(future._number, None)
             self._desk.free(future._number)
-        super().forget(future)
+        super().discard(future)
 
     def is_running(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
@@ -273,7 +273,7 @@ class SharedQueuePool(InlineWaitPool):
         for station in sorted(self._stations, key=lambda station: station.berth, reverse=True):
             worker = station.worker
             if worker is not None:
-                number, since = desk.shown_since(station.berth) if station in self._crew else (0, 0.0)
+                number, since = desk.shown_since(station.berth) if station in self._workers else (0, 0.0)
                 occupations.append(Occupation(worker, station.ready, self.calls.get(number), since))
         return occupations
 
@@ -336,7 +336,7 @@ class SharedQueuePool(InlineWaitPool):
         system.set_blocking(frames, False)
         station = _Station(self._berths.pop(), frames, route)
         desk.wipe(station.berth)
-        self._crew.add(station)
+        self._workers.add(station)
         self._stations.add(station)
         self._watched[frames] = station
         ends = SharedQueueEnds(
@@ -350,7 +350,7 @@ class SharedQueuePool(InlineWaitPool):
             route.far_end,
         )
         try:
-            worker = launcher.recruit(ends)
+            worker = launcher.launch(ends)
         except BaseException:
             system.close(far_frames)
             route.hand_over()
@@ -373,7 +373,7 @@ class SharedQueuePool(InlineWaitPool):
             worker.reap()
             self._remove_worker(station)
             raise
-        self._force_late(worker)
+        self._stop_late_worker(worker)
         if station.frames < 0:  # nobody could do so before
             worker.kill()
         station.hired = True  # only from now on it may be buried, which closes the sentinels
@@ -394,7 +394,7 @@ class SharedQueuePool(InlineWaitPool):
     def _give_up_berth(self, station: _Station) -> None:
         """Has another worker take the place of one; does nothing the second time."""
         try:
-            self._crew.remove(station)
+            self._workers.remove(station)
         except KeyError:
             return
         self._berths.append(station.berth)
@@ -427,7 +427,7 @@ class SharedQueuePool(InlineWaitPool):
         except BaseException as exc:
             self.mark_broken(f"the thread that serves the {self.name} failed", exc)
             self._ended = True
-            self._await_hiring()  # whoever starts a worker now, it is the last; and what it gets is not closed before
+            self._await_starting()  # whoever starts a worker now, it is the last; and what it gets is not closed before
             self._end_workers("kill")
             for station in list(self._stations):
                 if station.worker is not None:
@@ -439,15 +439,15 @@ class SharedQueuePool(InlineWaitPool):
             self._ended = True
             nested_loops.pop(threading.get_ident(), None)
             try:
-                self._close_ours()
+                self._release_resources()
             finally:
-                self._tell()
+                self._run_deferred_callbacks()
 
     def _serve_in_collector(self, enough: Callable[[], bool], deadline: float | None) -> None:
         """Go on collecting while a callback or finaliser that runs in this thread waits: see `nested_loops`."""
         self._waits += 1
         try:
-            self._serve_meanwhile(self._waits, enough, deadline, self._turn)
+            self._serve_nested(self._waits, enough, deadline, self._turn)
         finally:
             self._waits -= 1
 
@@ -500,8 +500,8 @@ class SharedQueuePool(InlineWaitPool):
                 chair.leave(sitter)
         if desk.waiting:
             self._send_on(desk)
-        self._tell()
-        if self.defect is not None or self.closing:
+        self._run_deferred_callbacks()
+        if self.broken_reason is not None or self.closing:
             self._close_down()
 
     def _take_in(self, chair: Leadership, sitter: LeaderTerm, spoken: bool) -> None:
@@ -521,7 +521,7 @@ class SharedQueuePool(InlineWaitPool):
         while self._questions:
             station, number, answers = self._questions.popleft()
             self._read(station)
-            answers.append(number in self.calls and desk.shown(station.berth) == number and station in self._crew)
+            answers.append(number in self.calls and desk.shown(station.berth) == number and station in self._workers)
         for station in list(self._troubled):
             if not station.ending:
                 self._try_to_kill(station)
@@ -730,7 +730,7 @@ class SharedQueuePool(InlineWaitPool):
         elif kind == PONG:
             station.present = max(station.present, number)
         elif kind in (CALL_STARTED, CALL_FINISHED):
-            self._tell_moment(kind, number, body, station.name)
+            self._record_timing(kind, number, body, station.name)
         elif kind == READY:
             station.ready = True
             if instrumentation.enabled and station.worker is not None:
@@ -738,8 +738,8 @@ class SharedQueuePool(InlineWaitPool):
         elif kind == EXITING:
             self._on_worker_exiting(station)
         elif kind == INIT_FAILED:
-            station.unfit = self._error_in(body)
-            self._report_unfit(station.unfit, station.worker)
+            station.init_error = self._error_in(body)
+            self._on_init_failed(station.init_error, station.worker)
         elif kind == FAILED:
             station.failure = self._error_in(body)
 
@@ -779,8 +779,8 @@ class SharedQueuePool(InlineWaitPool):
         station.leaving = True
         self._give_up_berth(station)
         if station.worker is not None:
-            station.worker.retire()
-        self._hire_in_place()
+            station.worker.mark_exiting()
+        self._replace_worker()
 
     # ── losses ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -795,9 +795,9 @@ class SharedQueuePool(InlineWaitPool):
         self._remove_worker(station)
         code = worker.reap()
         if (station.leaving and not held) or self._stopping:
-            self._hire_in_place()
+            self._replace_worker()
             return
-        if station.unfit is not None:
+        if station.init_error is not None:
             return  # the pool is broken, and says so
         if station.failure is not None and not station.ready:
             self._do_without(station.failure)
@@ -810,20 +810,20 @@ class SharedQueuePool(InlineWaitPool):
             number, verdict = station.condemned
             if number in self.calls:  # `kill_running`: it was in that, and so held no other
                 self._lose(number, verdict)
-                self._hire_in_place()
+                self._replace_worker()
                 return
         else:
             if instrumentation.enabled:
                 instrumentation.worker_lost(self.owner(), worker.name, loss)
             if not station.ready:
-                loss.add_note(self.unguarded)
+                loss.add_note(self.not_ready_hint)
             if not self._on_worker_lost(loss, ready=station.ready):
                 return
         # Also if it was running one, by step 2 of `serve_shared_queue`: what it showed may have been overwritten.
         self._doubt(loss)
         if held:
             self._lose(held, loss)
-        self._hire_in_place()
+        self._replace_worker()
 
     def _held(self, station: _Station) -> int:
         """Returns the call that a worker shows, if that is under way; 0 if there is none, or that can't be.
@@ -832,10 +832,10 @@ class SharedQueuePool(InlineWaitPool):
         """
         desk = self._desk
         assert desk is not None
-        shown = desk.shown(station.berth) if station in self._crew else 0
+        shown = desk.shown(station.berth) if station in self._workers else 0
         if shown not in self.calls or shown not in desk.claimed():
             return 0
-        others = (other for other in list(self._stations) if other is not station and other in self._crew)
+        others = (other for other in list(self._stations) if other is not station and other in self._workers)
         return 0 if any(desk.shown(other.berth) == shown for other in others) else shown
 
     def _lose(self, number: int, loss: BaseException) -> None:
@@ -846,7 +846,7 @@ class SharedQueuePool(InlineWaitPool):
         desk, number = self._desk, future._number
         if desk is None:
             return False
-        self.relieve()
+        self.step_down()
         for station in list(self._stations):
             worker = station.worker
             if worker is None or worker.pid is None or desk.shown(station.berth) != number:
@@ -901,7 +901,7 @@ class SharedQueuePool(InlineWaitPool):
         desk = self._desk
         assert desk is not None
         suspects = set[_Station]().union(*(doubt.suspects for doubt in self._doubts))
-        shown = {station: desk.shown(station.berth) for station in suspects if station in self._crew}
+        shown = {station: desk.shown(station.berth) for station in suspects if station in self._workers}
         for station in suspects:
             self._read(station)
         for doubt in list(self._doubts):
@@ -910,7 +910,7 @@ class SharedQueuePool(InlineWaitPool):
             doubt.calls.intersection_update(self.calls)
             doubt.calls.difference_update(shown.values())
             for station in list(doubt.suspects):
-                excused = station not in self._crew or shown.get(station) in self.calls
+                excused = station not in self._workers or shown.get(station) in self.calls
                 if excused or station.present >= doubt.number:
                     doubt.suspects.discard(station)
             if not doubt.calls:
@@ -928,9 +928,9 @@ class SharedQueuePool(InlineWaitPool):
         """Brings the workers to their end once the calls have ended or failed."""
         desk = self._desk
         assert desk is not None
-        if self.defect is not None:
+        if self.broken_reason is not None:
             if not self._stopping:
-                if not self._end_hiring():
+                if not self._stop_starting():
                     return
                 self._stopping = True
                 desk.withdraw_all()
@@ -940,7 +940,7 @@ class SharedQueuePool(InlineWaitPool):
                 self._end_workers("kill")
                 self._kill_at = None
             return
-        if not self.calls and not self._stopping and self._end_hiring():
+        if not self.calls and not self._stopping and self._stop_starting():
             self._stopping = True
             desk.send_all(STOP, len(self._stations))
 
@@ -954,7 +954,7 @@ class SharedQueuePool(InlineWaitPool):
             if station.worker is not None:
                 getattr(station.worker, how)()
 
-    def _close_ours(self, *, in_child: bool = False) -> None:
+    def _release_resources(self, *, in_child: bool = False) -> None:
         bell, self._bell = self._bell, None
         if bell is None:
             return
@@ -973,7 +973,7 @@ class SharedQueuePool(InlineWaitPool):
                 system.close(frames)
             station.route.close()
         self._stations.clear()
-        self._crew.clear()
+        self._workers.clear()
         desk = self._desk
         assert desk is not None
         desk.disown() if in_child else desk.close_ours()
