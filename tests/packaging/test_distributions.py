@@ -369,7 +369,7 @@ def clone(tmp_path: Path) -> Path:
 
 def test_from_a_clone(clone: Path, tmp_path: Path) -> None:
     python = new_environment(tmp_path / "environment")
-    run(python, "-m", "pip", "install", "--quiet", ".", "./plugins/thread", cwd=clone)
+    run(python, "-m", "pip", "install", "--quiet", ".", "./packages/pools", "./plugins/thread", cwd=clone)
     use(python, tmp_path, "thread")
     advice = run(python, "-c", SAYS_WHAT_IS_MISSING.format("process"), cwd=tmp_path)
     assert "comes with corefutures-process, which is not installed" in advice
