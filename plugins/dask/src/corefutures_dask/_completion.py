@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures_dask import _wire
 from corefutures_dask._exceptions import RemoteTraceback
-from corefutures_dask._future import non_blocking
+from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import clock, nested_loops
 from corefutures_pools.exceptions import set_cause
-from corefutures_pools.foreign_code import log_failure
+from corefutures_pools.foreign_code import for_each, log_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from corefutures_dask._batching import Batch
-    from corefutures_dask._future import DaskFuture
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -40,7 +39,7 @@ class CompletionThread(threading.Thread):
 
     Args:
         pool: The name of the pool.
-        close: Called at the end; may take a moment.
+        close: Called at the end.
         is_lost: Returns whether the connection is lost; called regularly.
         on_lost: Called if the connection is lost.
 
@@ -66,24 +65,11 @@ class CompletionThread(threading.Thread):
 
     def fail(self, futures: list[DaskFuture[Any]], make_error: Callable[[], Exception]) -> None:
         """End futures with an error each, unless they have ended."""
-
-        def work() -> None:
-            for future in futures:
-                future.fail(make_error())
-
-        self._add(futures, work)
+        self._add(futures, lambda: for_each(lambda future: future.fail(make_error()), futures))
 
     def cancel(self, futures: list[DaskFuture[Any]]) -> None:
         """Cancel calls that their batches have given back."""
-
-        def work() -> None:
-            for future in futures:
-                try:
-                    future.cancel_queued()
-                except BaseException:
-                    log_failure(LOGGER, "exception calling callback for %r", future)
-
-        self._add(futures, work)
+        self._add(futures, lambda: for_each(DaskFuture.cancel_returned, futures))
 
     def end(self) -> None:
         """Have the thread end after the jobs that were added before."""

@@ -40,12 +40,7 @@ _RESEND_DELAY: Final = 0.1
 
 
 class LoopWakeup:
-    """An event that runs a callback in Dask's loop when it is set.
-
-    Args:
-        loop: Dask's loop.
-        callback: Clears `is_set` first.
-    """
+    """An event that runs a callback in Dask's loop when it is set; the callback clears `is_set` first."""
 
     def __init__(self, loop: Any, callback: Callable[[], None]) -> None:
         self._loop = loop
@@ -53,11 +48,7 @@ class LoopWakeup:
         self.is_set = False
 
     def set(self) -> None:
-        """Schedule the callback.
-
-        Raises:
-            RuntimeError: The loop is closed.
-        """
+        """Schedule the callback, or raise RuntimeError if the loop is closed."""
         try:
             self.is_set = True
             self._loop.add_callback(self._callback)
@@ -74,16 +65,11 @@ class Dispatcher:
         limit: How many calls may run at once; None for as many as the cluster has threads.
         initializer: The initializer as a pickled call; None if there is none.
 
-    Attributes:
-        pool: The name of the pool in the cluster.
-        pending: The pending calls.
-        completion: The thread that completes the futures.
-
     Thread safety: the methods before `_dispatch` may be called from any thread, the others run in Dask's loop.
     """
 
     def __init__(self, connection: Connection, limit: int | None, initializer: bytes | None) -> None:
-        self.pool = f"corefutures-{secrets.token_hex(8)}"
+        self.pool = f"corefutures-{secrets.token_hex(8)}"  # the name of the pool in the cluster
         self.connection = connection
         self._limit = limit
         self._closed = False  # end once no call is pending
@@ -109,11 +95,7 @@ class Dispatcher:
         return max(1, threads if self._limit is None else min(threads, self._limit))
 
     def submit(self, options: TaskOptions, call: Call, task_name: str, cost_key: int) -> DaskFuture[Any]:
-        """Take a call.
-
-        Raises:
-            RuntimeError: Calls are refused.
-        """
+        """Take a call, or raise RuntimeError if calls are refused."""
         queue = self.pending.queues.get(options)
         if queue is None:
             queue = self.pending.add_queue(options)
@@ -251,11 +233,8 @@ class Dispatcher:
     def _send_again(self, batch: Batch, make_error: Callable[[], Exception], final: bool) -> None:
         """Send the calls of a batch again whose worker was lost.
 
-        Args:
-            batch: The batch.
-            make_error: Makes the error of a call that fails.
-            final: Whether the batch was lost too often: its call fails. Of several calls each is sent alone once more,
-                so that only the one fails that has ended the workers.
+        If that has happened too often (`final`) the call fails. Of several calls each is sent alone once more, so that
+        only the one fails that has ended the workers.
         """
         if final and len(batch.futures) == 1:
             self.completion.fail(batch.futures, make_error)

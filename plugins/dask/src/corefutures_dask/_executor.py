@@ -19,6 +19,7 @@ from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import system
 from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported
 from corefutures_pools.instrumentation import instrumentation
+from corefutures_pools.lifecycle import Living
 from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
@@ -58,8 +59,7 @@ _OPTIONS = (
 )  # fmt: skip
 
 #: The living pools, for forked children; and the dispatchers that have not ended, for the end of the interpreter.
-_pools: weakref.WeakSet[DaskExecutor] = weakref.WeakSet()
-_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+_pools, _dispatchers = Living(), Living()
 _exiting = False
 
 
@@ -344,14 +344,15 @@ class DaskExecutor(PoolExecutor):
 class DaskView(OptionsView):
     """A view of a pool with options for the calls that are submitted through the view: see `DaskExecutor.options`."""
 
+    _cf_target: DaskExecutor
+
     def __init__(self, pool: DaskExecutor, task_options: TaskOptions, name: str | None) -> None:
         super().__init__(pool, timeout=None, name=name)
-        self._cf_pool = pool
         self._cf_task_options = task_options
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Have `fn(*args, **kwargs)` run by one of the workers: see `DaskExecutor.submit`."""
-        return self._cf_pool._cf_submit_task(self._cf_task_options, self._cf_name, fn, args, kwargs)
+        return self._cf_target._cf_submit_task(self._cf_task_options, self._cf_name, fn, args, kwargs)
 
     def options(
         self,
@@ -365,7 +366,7 @@ class DaskView(OptionsView):
     ) -> DaskView:
         """Return a view with these options, and those of this view where they are not given."""
         task_options = self._cf_task_options.changed(resources, retries, priority, workers)
-        return self._cf_pool._cf_view(task_options, timeout, self._cf_name if name is None else name)
+        return self._cf_target._cf_view(task_options, timeout, self._cf_name if name is None else name)
 
 
 def _for_map(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -391,7 +392,7 @@ def _close_all() -> None:
     """At the end of the interpreter: end every pool once its calls have ended."""
     global _exiting
     _exiting = True
-    living = list(_dispatchers)
+    living: list[Dispatcher] = _dispatchers.all()
     for dispatcher in living:
         dispatcher.close(RuntimeError(_AFTER_EXIT))
     for dispatcher in living:
@@ -400,7 +401,7 @@ def _close_all() -> None:
 
 def _after_fork_in_child() -> None:
     _cluster.renew_after_fork()
-    for pool in list(_pools):
+    for pool in _pools.all():
         pool._cf_after_fork_in_child()
     _dispatchers.clear()
 

@@ -74,6 +74,17 @@ class DaskFuture(PoolFuture[_T]):
 
     def cancel_queued(self) -> bool:
         """Cancel the call if it is not in a batch; return whether this method did so."""
+        cancelled = self._try_cancel_queued()
+        if cancelled and self._cf_watched:
+            self._cf_announce()
+        return cancelled
+
+    def cancel_returned(self) -> None:
+        """Cancel the call, which its batch has given back; what a callback raises is logged."""
+        if self._try_cancel_queued():
+            self.notify()
+
+    def _try_cancel_queued(self) -> bool:
         queued = False
         if self._cf_lock.taken:
             if queued := self._state == "PENDING" and self._start_known is None:
@@ -83,8 +94,6 @@ class DaskFuture(PoolFuture[_T]):
             self._cf_lock.release()
         if queued:
             self._cf_forget_call()
-            if self._cf_watched:
-                self._cf_announce()
         return queued
 
     def cancel_on_return(self) -> None:

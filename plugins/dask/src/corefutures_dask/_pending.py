@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from corefutures_dask._batching import Batch, InFlight, SubmissionQueue
 from corefutures_dask._future import DaskFuture
 from corefutures_pools.blocking import Lock
-from corefutures_pools.foreign_code import copied
+from corefutures_pools.foreign_code import copied, for_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,12 +29,7 @@ class PendingCalls:
         completion: The thread that completes the futures.
         limited: Whether the user has limited how many calls run at once.
 
-    Attributes:
-        queues: The queues of the calls, by their options.
-        batches: The batches that are being filled or in flight, by number.
-        refusal: The reason why calls are refused; None while they are taken.
-
-    Thread safety: every method may be called from any thread, unless it says otherwise.
+    Thread safety: the methods before `is_full` may be called from any thread, the others in Dask's loop.
     """
 
     def __init__(self, completion: CompletionThread, limited: bool) -> None:
@@ -43,11 +38,11 @@ class PendingCalls:
         # Guards `refusal` and `_failed` together with the calls that are appended to queues or put back.
         # Nothing is called under it where the main thread passes, see `Lock`.
         self._lock = Lock()
-        self.refusal: Exception | None = None
+        self.refusal: Exception | None = None  # the reason why calls are refused; None while they are taken
         self._failed = False
         self._shared = InFlight()
         self.queues: dict[TaskOptions, SubmissionQueue] = {}
-        self.batches: dict[int, Batch] = {}
+        self.batches: dict[int, Batch] = {}  # that are being filled or in flight, by number
         self._numbers = itertools.count().__next__
 
     def add_queue(self, options: TaskOptions) -> SubmissionQueue:
@@ -58,11 +53,7 @@ class PendingCalls:
         return self.queues.setdefault(options, SubmissionQueue(options, InFlight() if own else self._shared))
 
     def add(self, queue: SubmissionQueue, call: Call, task_name: str, cost_key: int) -> DaskFuture[Any]:
-        """Append a call to a queue.
-
-        Raises:
-            RuntimeError: Calls are refused.
-        """
+        """Append a call to a queue, or raise RuntimeError if calls are refused."""
         future: DaskFuture[Any] = DaskFuture(call, self._numbers(), task_name, cost_key)
         added, taken = (future,), False
         if self._lock.taken:
@@ -91,17 +82,10 @@ class PendingCalls:
     def cancel(self) -> None:
         """Cancel the calls that have not started; raise at the end what a callback raises (F4)."""
         queued = [future for queue in copied(self.queues.values()) for future in copied(queue.calls)]
-        raised: BaseException | None = None
         for batch in copied(self.batches.values()):
             for future in copied(batch.futures):
                 future.cancel_on_return()
-        for future in queued:
-            try:
-                future.cancel_queued()
-            except BaseException as exc:
-                raised = raised or exc
-        if raised is not None:
-            raise raised
+        for_each(DaskFuture.cancel_queued, queued)
 
     def fail(self, error: Exception) -> None:
         """Fail every pending call, each with an error of its own, and refuse calls from now on."""
@@ -123,8 +107,6 @@ class PendingCalls:
         futures += [future for queue in self.queues.values() for future in [*queue.calls, *queue.returning]]
         for future in [*futures, *self._completion.unfinished()]:
             future.fail_after_fork(make_error())
-
-    # ── in Dask's loop ───────────────────────────────────────────────────────────────────────────────────
 
     def is_full(self, slots: int) -> bool:
         """Return whether no queue may send another batch."""

@@ -46,7 +46,6 @@ class Transport:
         # A client that loses its scheduler may connect to another one at the same address, which knows no pool of ours.
         self._scheduler_comm = self.client.scheduler_comm
         self._spent: list[Any] = []  # Dask's futures that are to be released
-        self._allowed_failures: int | None = None  # the setting of the scheduler, once it is known
 
     @property
     def is_lost(self) -> bool:
@@ -72,12 +71,10 @@ class Transport:
 
     async def allowed_failures(self) -> int:
         """Return how often a call may lose its worker and be run again."""
-        if self._allowed_failures is None:
-            try:
-                self._allowed_failures = await self.client.run_on_scheduler(_scheduler_plugin.allowed_failures)
-            except Exception:  # the scheduler is being lost as well, or refuses to run functions
-                self._allowed_failures = int(dask.config.get("distributed.scheduler.allowed-failures"))
-        return self._allowed_failures
+        try:
+            return int(await self.client.run_on_scheduler(_scheduler_plugin.allowed_failures))
+        except Exception:  # the scheduler is being lost as well, or refuses to run functions
+            return int(dask.config.get("distributed.scheduler.allowed-failures"))
 
     async def run(self, batch: Batch) -> bytes:
         """Run a batch; return the report of `PoolWorkerPlugin.run`, or raise NotStored or whatever Dask raises."""
@@ -125,11 +122,7 @@ class Transport:
             future.release()
 
     async def fetch(self, batch: Batch, delivered: int, worker: str) -> list[bytes] | None:
-        """Fetch the outcomes that a batch has while one of its calls takes long, without those that have arrived.
-
-        Returns:
-            The outcomes; None if the batch has ended, or its worker.
-        """
+        """Fetch the outcomes of a running batch without those delivered; return None if it has ended, or its worker."""
         fetch = _worker_plugin.fetch_outcomes
         try:
             found = await self.client.run(fetch, self._pool, batch.number, delivered, workers=[worker])
