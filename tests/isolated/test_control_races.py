@@ -126,12 +126,12 @@ def test_requests_race_with_the_end_of_calls_in_threads(turns: int) -> None:
 def test_the_last_call_is_cancelled_before_there_is_anybody_to_be_woken(processes: ProcessPoolExecutor) -> None:
     """A regression: whoever shut down while the first worker was about to be hired waited for ever."""
     pool = processes._cf_pool
-    open_it = pool._open
+    open_it = pool.open_transport
 
     def shut_down_first() -> None:
         processes.shutdown(wait=False, cancel_futures=True)
         open_it()
 
-    pool._open = shut_down_first  # type: ignore[method-assign]
+    pool.open_transport = shut_down_first  # type: ignore[method-assign]
     assert processes.submit(abs, -1).cancelled()
     together(processes.shutdown)

@@ -101,7 +101,7 @@ def test_a_pool_that_breaks_fails_every_call(make: Make) -> None:
         pool._cf_pool.mark_broken("on purpose", None)
     finally:
         logger.removeFilter(broken)
-        pool._cf_pool._ask(first)
+        pool._cf_pool.request_stop(first)
     assert all(isinstance(future.exception(0), BrokenExecutor) for future in futures)
     assert told == futures
 

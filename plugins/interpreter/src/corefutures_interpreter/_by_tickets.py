@@ -28,6 +28,6 @@ class InterpreterSharedQueuePool(InterpreterPool, SharedQueuePool):
     def __init__(self, **options: Any) -> None:
         super().__init__(make_route=ParcelRoute, **options)
 
-    def _end_workers(self, how: str) -> None:
+    def end_workers(self, how: str) -> None:
         if self._desk is not None and how == "terminate":
             self._desk.send_all(STOP, len(self._stations))

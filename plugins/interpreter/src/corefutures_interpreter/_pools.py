@@ -77,6 +77,6 @@ class InterpreterPool(WorkerPool):
     def join(self) -> None:
         """Waits for the end of the pool and of its interpreters, except in one of its own threads."""
         super().join()
-        if not self._is_ours(threading.current_thread()):
+        if not self.owns_thread(threading.current_thread()):
             for thread in list(self._threads):
                 thread.join()

@@ -251,7 +251,7 @@ class WorkerPool(ABC):
                 self.check_open()
             if len(self._workers) < self.size and self._needs_worker():
                 self._start_workers()
-            self._dispatch(future)
+            self.dispatch(future)
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
             future.cancel()
             raise
@@ -264,7 +264,7 @@ class WorkerPool(ABC):
         assert self._limiter is not None
         permit = Permit(self._limiter)
         try:
-            own = self._is_ours(threading.current_thread())
+            own = self.owns_thread(threading.current_thread())
             if not permit.take(own) and (permit.runs_caller or not own):
                 return self._run_here(fn, args, kwargs)
             return self.submit(fn, args, kwargs, permit)
@@ -279,7 +279,7 @@ class WorkerPool(ABC):
         if not isinstance(body, bytes):
             body.close()
 
-    def _bound(self, number: int) -> int:
+    def highest_number(self, number: int) -> int:
         """Returns a number that no call's exceeds, and `number` doesn't if it is a call's; for who checks that."""
         if number & ~OBSERVED <= self._numbered or number in self.calls:
             return number
@@ -347,7 +347,7 @@ class WorkerPool(ABC):
         if self.calls.pop(future._number, None) is not None:
             self.count("cancelled")
         if self.closing and not self.calls:
-            self._wake()
+            self.wake()
 
     def wait_inline(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
         """Called by a thread that is about to wait for `future`: it may do something for it.
@@ -371,7 +371,7 @@ class WorkerPool(ABC):
         """
         if self._prestart:
             raise UnsupportedError(NEEDS_ANOTHER_START.format("a call that runs can't be stopped in this pool"))
-        if self._is_ours(threading.current_thread()):  # in a callback: the worker's last words are ours to read
+        if self.owns_thread(threading.current_thread()):  # in a callback: the worker's last words are ours to read
             if future.done():
                 return False
             start_thread(threading.Thread(target=kill, args=(self, future), name=f"{self.name} killing"))
@@ -402,9 +402,9 @@ class WorkerPool(ABC):
         """Cancels the call, or asks it to stop if it runs; returns False if it had ended."""
         self.step_down()
         while not future.done():
-            if future._cancel_waiting() or self._ask(future):
+            if future._cancel_waiting() or self.request_stop(future):
                 return True
-            if self._is_ours(threading.current_thread()):  # what became of the call is ours to read
+            if self.owns_thread(threading.current_thread()):  # what became of the call is ours to read
                 start_thread(threading.Thread(target=self.request_cancel, args=(future,), name=f"{self.name} asking"))
                 return True
             time.sleep(PAUSE)
@@ -419,8 +419,8 @@ class WorkerPool(ABC):
         """
         self.close(wait=False, cancel_futures=True)
         for call in list(self.calls.values()):
-            self._ask(call)
-        if self._is_ours(threading.current_thread()):
+            self.request_stop(call)
+        if self.owns_thread(threading.current_thread()):
             return
         until, sent = clock.monotonic() + _PATIENCE, dict[tuple[int, int], float]()
         while self.calls and clock.monotonic() < until:
@@ -440,7 +440,7 @@ class WorkerPool(ABC):
             time.sleep(PAUSE)
 
     @abstractmethod
-    def _ask(self, future: CallFuture[Any]) -> bool:
+    def request_stop(self, future: CallFuture[Any]) -> bool:
         """Asks the worker that runs the call to stop it; returns False if none is known to run it."""
 
     @abstractmethod
@@ -503,35 +503,35 @@ class WorkerPool(ABC):
         """Returns whether a worker runs the call."""
 
     @abstractmethod
-    def _dispatch(self, future: CallFuture[Any]) -> None:
+    def dispatch(self, future: CallFuture[Any]) -> None:
         """Sends what can be sent, now that this call was entered; never blocks."""
 
     @abstractmethod
-    def _cancel_waiting(self) -> None:
+    def cancel_waiting(self) -> None:
         """Cancels every call that has not started."""
 
     @abstractmethod
-    def _open(self) -> None:
+    def open_transport(self) -> None:
         """Makes what all workers share; called once, before the first is hired."""
 
     @abstractmethod
-    def _start_threads(self) -> None:
-        """Starts the first thread of ours; called once, after `_open`."""
+    def start_threads(self) -> None:
+        """Starts the first thread of ours; called once, after `open_transport`."""
 
     @abstractmethod
-    def _start_one(self, launcher: WorkerLauncher) -> None:
+    def start_worker(self, launcher: WorkerLauncher) -> None:
         """Starts a worker."""
 
     @abstractmethod
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Has our threads look at the states again; never blocks."""
 
     @abstractmethod
-    def _end_workers(self, how: str) -> None:
+    def end_workers(self, how: str) -> None:
         """Calls `terminate` or `kill` (`how`) on every worker."""
 
     @abstractmethod
-    def _release_resources(self, *, in_child: bool = False) -> None:
+    def release_resources(self, *, in_child: bool = False) -> None:
         """Closes the caller's ends of everything, after the end or in a forked child."""
 
     # ── workers ──────────────────────────────────────────────────────────────────────────────────────────
@@ -561,7 +561,7 @@ class WorkerPool(ABC):
         Raises:
             BaseException: No worker could be started, and there is none.
         """
-        request = _StartRequest(ours=self._is_ours(threading.current_thread()))
+        request = _StartRequest(ours=self.owns_thread(threading.current_thread()))
         if self._prestart or request.ours:
             self._run_request(request)
         else:
@@ -609,7 +609,7 @@ class WorkerPool(ABC):
             if failure is not None:
                 failure = self._on_start_failure(failure, ours=request.ours)
             if self._ended:  # somebody waits for us
-                self._wake()
+                self.wake()
         except BaseException as exc:
             failure = exc
         finally:
@@ -630,17 +630,17 @@ class WorkerPool(ABC):
 
     def _start_with(self, launcher: WorkerLauncher) -> bool:
         if not self._opened:
-            self._open()
+            self.open_transport()
             self._opened = True
         if self.thread is None and not self._prestart:
-            self._start_threads()
+            self.start_threads()
         try:
             everybody = self._prestart and self.thread is None
             while self._needs_worker() or (everybody and len(self._workers) < self.size):
-                self._start_one(launcher)
+                self.start_worker(launcher)
         finally:
             if self.thread is None:
-                self._start_threads()
+                self.start_threads()
         return True
 
     def _on_start_failure(self, failure: BaseException, *, ours: bool) -> BaseException | None:
@@ -648,10 +648,10 @@ class WorkerPool(ABC):
 
         That is nothing if there are other workers.
         """
-        if self._opened and self._is_unserved():
+        if self._opened and self.is_unserved():
             self.mark_broken(f"a thread that serves the {self.name} could not be started", failure)
-            self._end_workers("kill")
-            self._release_resources()
+            self.end_workers("kill")
+            self.release_resources()
         elif self._logs is not None and self._logs.is_deaf():
             self.mark_broken(
                 f"the thread that reads what the workers of the {self.name} log could not be started", failure
@@ -662,7 +662,7 @@ class WorkerPool(ABC):
             self.mark_broken(f"a worker of the {self.name} could not be started", failure)
         return failure
 
-    def _is_unserved(self) -> bool:
+    def is_unserved(self) -> bool:
         """Returns whether nobody listens to the workers, nor ever will."""
         return self.thread is None
 
@@ -734,7 +734,7 @@ class WorkerPool(ABC):
 
     # ── results ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _end(self, number: int, value: Any, error: BaseException | None) -> None:
+    def finish_call(self, number: int, value: Any, error: BaseException | None) -> None:
         """Takes a call off the table and ends it, unless that has been done."""
         future = self.calls.get(number)
         if future is not None:
@@ -844,12 +844,12 @@ class WorkerPool(ABC):
             self._limiter.close()
         try:
             if cancel_futures:
-                self._cancel_waiting()
+                self.cancel_waiting()
         finally:
-            self._wake()
+            self.wake()
             if wait and timeout is None:
                 self.finish()
-            elif wait and timeout is not None and not self._is_ours(threading.current_thread()):
+            elif wait and timeout is not None and not self.owns_thread(threading.current_thread()):
                 self._join_in_time(timeout)
 
     def _join_in_time(self, timeout: float) -> None:
@@ -873,7 +873,7 @@ class WorkerPool(ABC):
     def join(self) -> None:
         """Waits for the end of the pool, except in one of its own threads."""
         current = threading.current_thread()
-        if self._is_ours(current):
+        if self.owns_thread(current):
             return
         self.step_down()
         if self.thread is None and self.calls:
@@ -894,10 +894,10 @@ class WorkerPool(ABC):
     def finish(self) -> None:
         """As `join`; what the workers logged has been handled as well then."""
         self.join()
-        if self._logs is not None and not self._is_ours(threading.current_thread()):
+        if self._logs is not None and not self.owns_thread(threading.current_thread()):
             self._logs.finish()
 
-    def _is_ours(self, thread: threading.Thread) -> bool:
+    def owns_thread(self, thread: threading.Thread) -> bool:
         return thread is self.thread
 
     def stop_workers(self, how: str, cancel: bool = True) -> None:
@@ -906,7 +906,7 @@ class WorkerPool(ABC):
         try:
             self.close(wait=False, cancel_futures=cancel)
         finally:
-            self._end_workers(how)
+            self.end_workers(how)
 
     def _stop_late_worker(self, worker: WorkerHandle) -> None:
         """Ends a worker that was being started while the others were ended by hand."""
@@ -916,7 +916,7 @@ class WorkerPool(ABC):
     def on_executor_collected(self) -> None:
         """Nobody refers to the executor any more: like `close`, called while garbage is collected."""
         self._dropped = self.closing = True
-        self._wake()
+        self.wake()
 
     def mark_broken(self, message: str, cause: BaseException | None) -> None:
         """Fails every call, each with an error of its own, and ends all workers."""
@@ -927,7 +927,7 @@ class WorkerPool(ABC):
             self.lock.release()
         self._backlog.clear()  # from here on no call is entered
         for_each(self._fail, list(self.calls.values()))
-        self._wake()
+        self.wake()
 
     def _fail(self, future: CallFuture[Any]) -> None:
         """Ends a call of a broken pool; one that has ended is taken off the table by whoever ended it."""
@@ -946,7 +946,7 @@ class WorkerPool(ABC):
         self.deferring.clear()
         futures = self._unfinished()
         try:
-            self._release_resources(in_child=True)
+            self.release_resources(in_child=True)
         except Exception:  # the fork came while another thread made or closed just that: the rest stays open here
             pass
         self.thread = None
@@ -1038,7 +1038,7 @@ def _close_at_exit(pool: WorkerPool) -> None:
     finally:
         if pool.at_exit == "cancel":
             for call in list(pool.calls.values()):
-                pool._ask(call)
+                pool.request_stop(call)
 
 
 def _continue_in_child() -> None:

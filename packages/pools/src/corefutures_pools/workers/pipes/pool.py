@@ -122,7 +122,7 @@ class PipePool(WorkerPool):
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _dispatch(self, future: CallFuture[Any]) -> None:
+    def dispatch(self, future: CallFuture[Any]) -> None:
         if self._backlog:
             self._ring_one()
 
@@ -132,7 +132,7 @@ class PipePool(WorkerPool):
         except (IndexError, OSError):  # all are busy, and look for more when they are done
             pass
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         while self._idle:
             self._ring_one()
 
@@ -153,12 +153,12 @@ class PipePool(WorkerPool):
         sent = (station.body for station in list(self._stations) if station.call is future)
         return super().body_of(future) or next(sent, None)
 
-    def _cancel_waiting(self) -> None:
+    def cancel_waiting(self) -> None:
         for_each(CallFuture._cancel_waiting, reversed(copied(self._backlog)))
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _open(self) -> None:
+    def open_transport(self) -> None:
         if threads_are_replaced() and not waiting_is_replaced():
             raise UnsupportedError(
                 f"a {self.name} can't wait for its workers: a library such as gevent or eventlet has replaced threads,"
@@ -166,10 +166,10 @@ class PipePool(WorkerPool):
                 " `monkey_patch()`, before anything else is imported"
             )
 
-    def _start_threads(self) -> None:
+    def start_threads(self) -> None:
         for_each(self._start_thread, list(self._stations))
 
-    def _is_unserved(self) -> bool:
+    def is_unserved(self) -> bool:
         return False  # each worker has a thread, or goes
 
     def _start_thread(self, station: _Station) -> None:
@@ -186,7 +186,7 @@ class PipePool(WorkerPool):
             raise
         self.thread = station.thread
 
-    def _start_one(self, launcher: WorkerLauncher) -> None:
+    def start_worker(self, launcher: WorkerLauncher) -> None:
         connection, far = self._make_pair()
         try:
             alarm, bell = self._make_pair()
@@ -318,7 +318,7 @@ class PipePool(WorkerPool):
                     return call
                 self.discard(call)  # whoever cancelled it may have been interrupted before that
             if self.broken_reason is not None or (self.closing and not self.calls):
-                self._wake()
+                self.wake()
                 return None
             self._idle.append(station)
             self._look_again()
@@ -429,7 +429,7 @@ class PipePool(WorkerPool):
                 self._on_worker_exiting(station)
             else:
                 value, error = self._decoded(marshal.loads if kind == RESULT_MARSHAL else self._decode, body)
-            self._end(number, value, error)
+            self.finish_call(number, value, error)
         elif kind == READY:
             station.ready = True
             station.amid = False
@@ -444,7 +444,7 @@ class PipePool(WorkerPool):
             station.failure = self._error_in(body)
             raise _Gone
         if self.closing and not self.calls:
-            self._wake()
+            self.wake()
 
     def _receive_frame(self, station: _Station, call: CallFuture[Any] | None) -> tuple[int, int, memoryview]:
         """Returns the kind, the number and the body of a frame.
@@ -458,7 +458,7 @@ class PipePool(WorkerPool):
         size, kind, number = FRAME.unpack_from(message)
         body = message[FRAME.size :]
         last = kind & LAST
-        check_head(size, kind & ~last, number, ready=station.ready, calls=self._bound(number))
+        check_head(size, kind & ~last, number, ready=station.ready, calls=self.highest_number(number))
         about = 0 if call is None else call._number
         if number != about * (kind != FAILED) or (
             last and kind & ~last not in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR)
@@ -506,9 +506,9 @@ class PipePool(WorkerPool):
             self._running.discard(call)
         if station.verdict is not None and not self.forced:
             if call is not None:
-                self._end(call._number, None, station.verdict)
+                self.finish_call(call._number, None, station.verdict)
             self._replace_worker()
-            self._wake()
+            self.wake()
             return
         if station.init_error is not None:
             return  # the pool is broken, and says so
@@ -528,11 +528,11 @@ class PipePool(WorkerPool):
         if not self._on_worker_lost(loss, ready=station.ready):
             return
         if call is not None:
-            self._end(call._number, None, loss)
+            self.finish_call(call._number, None, loss)
         self._replace_worker()
-        self._wake()
+        self.wake()
 
-    def _ask(self, future: CallFuture[Any]) -> bool:
+    def request_stop(self, future: CallFuture[Any]) -> bool:
         return undisturbed(lambda: self._ask_now(future))
 
     def _ask_now(self, future: CallFuture[Any]) -> bool:
@@ -560,19 +560,19 @@ class PipePool(WorkerPool):
 
     def mark_broken(self, message: str, cause: BaseException | None) -> None:
         super().mark_broken(message, cause)
-        self._end_workers("kill")
+        self.end_workers("kill")
 
-    def _end_workers(self, how: str) -> None:
+    def end_workers(self, how: str) -> None:
         for station in list(self._stations):
             if station.worker is not None:
                 getattr(station.worker, how)()
 
     def join(self) -> None:
-        if not self._stations and self.calls and not self._is_ours(threading.current_thread()):
+        if not self._stations and self.calls and not self.owns_thread(threading.current_thread()):
             with contextlib.suppress(Exception):  # whoever submitted them may not have come to start a worker
                 self._start_workers()
         while True:
-            if self._is_ours(threading.current_thread()):
+            if self.owns_thread(threading.current_thread()):
                 return
             threads = [thread for station in list(self._stations) if (thread := station.thread) is not None]
             threads = [thread for thread in threads if thread.ident is not None]
@@ -583,10 +583,10 @@ class PipePool(WorkerPool):
                 continue
             threads[0].join()
 
-    def _is_ours(self, thread: threading.Thread) -> bool:
+    def owns_thread(self, thread: threading.Thread) -> bool:
         return any(station.thread is thread for station in list(self._stations))
 
-    def _release_resources(self, *, in_child: bool = False) -> None:
+    def release_resources(self, *, in_child: bool = False) -> None:
         for station in list(self._stations):
             station.close()
         self._stations.clear()

@@ -113,7 +113,7 @@ class InlineWaitPool(WorkerPool):
             if future._state == FINISHED:
                 sitter.ended.append(future)
             self._stand_up(chair, sitter)
-            self._wake()
+            self.wake()
             if not isinstance(exc, (ValueError, OSError)) or self._bell is not None:
                 raise  # or else all was closed: the call has failed, or is about to
         return None if deadline is None else deadline - clock.monotonic(), seated
@@ -130,7 +130,7 @@ class InlineWaitPool(WorkerPool):
         # If somebody else sits by now, the collector looks in vain until they stand up.
         chair.mute(on=False)
         if self.closing or self._backlog or self.deferred or any(station.heard for station in list(self._stations)):
-            self._wake()
+            self.wake()
         chair.go(sitter)
 
     def _pass_on(self, sitter: LeaderTerm) -> None:
@@ -238,7 +238,7 @@ class InlineWaitPool(WorkerPool):
         for sitter in relieved:
             self._pass_on(sitter)
         if relieved:
-            self._wake()  # for what was read, and not taken in
+            self.wake()  # for what was read, and not taken in
         self._have_looked_after()
 
     def _unfinished(self) -> list[CallFuture[Any]]:
@@ -248,7 +248,7 @@ class InlineWaitPool(WorkerPool):
     def _have_looked_after(self) -> None:
         self._uneasy = True
         if not self._next_look:
-            self._wake()
+            self.wake()
 
     def _look_now_and_then(self, chair: Leadership) -> None:
         """Looks after whoever sits, if it is time; for the collector, in every turn of its own."""

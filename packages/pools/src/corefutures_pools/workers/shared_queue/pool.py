@@ -172,7 +172,7 @@ class SharedQueuePool(InlineWaitPool):
 
     # ── the caller's side of sending ─────────────────────────────────────────────────────────────────────
 
-    def _dispatch(self, future: CallFuture[Any]) -> None:
+    def dispatch(self, future: CallFuture[Any]) -> None:
         desk = self._desk
         if desk is None:  # whoever makes it finds the call
             return
@@ -182,7 +182,7 @@ class SharedQueuePool(InlineWaitPool):
             if not future._postponed:  # there was no desk when it came
                 desk.postpone(future)
             if desk.sent < 2 * len(self._workers):  # or else a result will wake our thread
-                self._wake()
+                self.wake()
             return
         sent = len(desk.out) - len(desk.ready) - len(desk.returned)
         if sent < 2 * len(self._workers) or (len(self._backlog) >= _BURST and sent < _MANY):
@@ -210,7 +210,7 @@ class SharedQueuePool(InlineWaitPool):
                 desk.withdrawn.pop(number, None)
         except BaseException:  # of a signal handler, or of a callback
             self._finish_own_cancellations(desk)
-            self._wake()
+            self.wake()
             raise
 
     def _cancel_withdrawn(self, desk: TaskQueue, numbers: Iterable[int]) -> None:
@@ -259,7 +259,7 @@ class SharedQueuePool(InlineWaitPool):
         desk = self._desk
         return desk is not None and desk.on_board(future._number)
 
-    def _ask(self, future: CallFuture[Any]) -> bool:
+    def request_stop(self, future: CallFuture[Any]) -> bool:
         desk = self._desk
         return desk is not None and desk.ask(future._number)
 
@@ -281,7 +281,7 @@ class SharedQueuePool(InlineWaitPool):
         desk = self._desk
         return super().body_of(future) or (None if desk is None else desk.body(future._number))
 
-    def _cancel_waiting(self) -> None:
+    def cancel_waiting(self) -> None:
         desk = self._desk
         try:
             if desk is not None and not self._ended:
@@ -294,7 +294,7 @@ class SharedQueuePool(InlineWaitPool):
 
     # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _open(self) -> None:
+    def open_transport(self) -> None:
         with ExitStack() as opened:  # closed again unless all of it can be had
             desk = TaskQueue(self.size, self._backlog)
             opened.callback(desk.close)
@@ -316,14 +316,14 @@ class SharedQueuePool(InlineWaitPool):
             desk.postpone(future)
         self._prepare = desk.prepare
 
-    def _start_threads(self) -> None:
+    def start_threads(self) -> None:
         thread = threading.Thread(target=self._collect, name=f"{self.name} collector", daemon=False)
         start_thread(thread)
         self.thread = thread
         if self.closing:  # and perhaps the last call was cancelled before there was anything to wake
-            self._wake()
+            self.wake()
 
-    def _start_one(self, launcher: WorkerLauncher) -> None:
+    def start_worker(self, launcher: WorkerLauncher) -> None:
         desk = self._desk
         assert desk is not None
         route = self._make_route()
@@ -380,7 +380,7 @@ class SharedQueuePool(InlineWaitPool):
         if station.frames < 0:
             station.ending = True
             self._troubled.add(station)
-            self._wake()
+            self.wake()
 
     def _remove_worker(self, station: _Station) -> None:
         """Forgets a station, and closes what leads to it."""
@@ -428,7 +428,7 @@ class SharedQueuePool(InlineWaitPool):
             self.mark_broken(f"the thread that serves the {self.name} failed", exc)
             self._ended = True
             self._await_starting()  # whoever starts a worker now, it is the last; and what it gets is not closed before
-            self._end_workers("kill")
+            self.end_workers("kill")
             for station in list(self._stations):
                 if station.worker is not None:
                     try:
@@ -439,7 +439,7 @@ class SharedQueuePool(InlineWaitPool):
             self._ended = True
             nested_loops.pop(threading.get_ident(), None)
             try:
-                self._release_resources()
+                self.release_resources()
             finally:
                 self._run_deferred_callbacks()
 
@@ -671,7 +671,7 @@ class SharedQueuePool(InlineWaitPool):
                     station.next = stop
                     self._desk.free(number)  # type: ignore[union-attr]
                     self.finished += 1
-                    self._end(number, value, None)
+                    self.finish_call(number, value, None)
                 else:
                     if station.rest is not data:
                         return
@@ -724,7 +724,7 @@ class SharedQueuePool(InlineWaitPool):
             if not self._desk.free(number):  # type: ignore[union-attr]
                 self._check(station, len(body), kind, number)
             self.finished += 1
-            self._end(number, value, error)
+            self.finish_call(number, value, error)
         elif kind == FETCH_PAYLOAD:
             self._send_parcel(station, number)
         elif kind == PONG:
@@ -745,7 +745,7 @@ class SharedQueuePool(InlineWaitPool):
 
     def _check(self, station: _Station, size: int, kind: int, number: int) -> None:
         """Raises MalformedFrame unless that worker may send a frame with this head now."""
-        check_head(size, kind, number, ready=station.ready, calls=self._bound(number))
+        check_head(size, kind, number, ready=station.ready, calls=self.highest_number(number))
         if kind == PONG and not 0 < number - PING <= self._rolls:
             raise MalformedFrame(f"an answer to a roll call that there was not, {number}")
         if kind == EXITING and self._held(station):
@@ -765,7 +765,7 @@ class SharedQueuePool(InlineWaitPool):
         except OSError as exc:
             if future is not None:
                 self._desk.free(number)  # type: ignore[union-attr]
-                self._end(number, None, exc)
+                self.finish_call(number, None, exc)
             try:
                 station.route.refuse(number)
             except OSError:
@@ -840,7 +840,7 @@ class SharedQueuePool(InlineWaitPool):
 
     def _lose(self, number: int, loss: BaseException) -> None:
         self._desk.free(number)  # type: ignore[union-attr]
-        self._end(number, None, loss)
+        self.finish_call(number, None, loss)
 
     def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
         desk, number = self._desk, future._number
@@ -879,7 +879,7 @@ class SharedQueuePool(InlineWaitPool):
         while not answers and clock.monotonic() < deadline:
             if station.dead:
                 return False
-            self._wake()
+            self.wake()
             time.sleep(0.0005)
         return answers == [True]
 
@@ -934,27 +934,27 @@ class SharedQueuePool(InlineWaitPool):
                     return
                 self._stopping = True
                 desk.withdraw_all()
-                self._end_workers("terminate")
+                self.end_workers("terminate")
                 self._kill_at = clock.monotonic() + _GRACE
             elif self._kill_at is not None and clock.monotonic() >= self._kill_at:
-                self._end_workers("kill")
+                self.end_workers("kill")
                 self._kill_at = None
             return
         if not self.calls and not self._stopping and self._stop_starting():
             self._stopping = True
             desk.send_all(STOP, len(self._stations))
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         bell = self._bell
         if bell is not None:
             bell.ring()
 
-    def _end_workers(self, how: str) -> None:
+    def end_workers(self, how: str) -> None:
         for station in list(self._stations):
             if station.worker is not None:
                 getattr(station.worker, how)()
 
-    def _release_resources(self, *, in_child: bool = False) -> None:
+    def release_resources(self, *, in_child: bool = False) -> None:
         bell, self._bell = self._bell, None
         if bell is None:
             return
