@@ -104,7 +104,8 @@ class Future(_standard.Future["_T"]):
     _cf_watched: bool = False  # somebody may have to be told of the end
     _cf_parked: list[Any] | None = None  # what wakes each thread that blocks in result() or exception()
     _cf_listeners: list[Any] | None = None  # behind `_waiters`
-    _cf_to_tell: list[Any] | None = None  # those of them that wait for the end, once it has come
+    _cf_to_notify: list[Any] | None = None  # those of them that wait for the end, once it has come
+    _cf_dispatched: bool = False  # a worker may start the call at any time: see `_cf_try_dispatch`
     _cf_callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _cf_callbacks_forks: int = 0  # the process that `_cf_callbacks` belongs to
     _cf_own_condition: Condition | None = None  # behind `_condition`
@@ -147,19 +148,14 @@ class Future(_standard.Future["_T"]):
         """
         if self._state in DONE:
             return self.cancelled()
-        state = PENDING
         try:
-            if self._cf_lock.taken:
-                state = self._state
-                if state == PENDING:
-                    self._state = CANCELLED
-                self._cf_lock.release()
-            if state != PENDING:
-                return state in (CANCELLED, CANCELLED_AND_NOTIFIED)
+            if not self._cf_try_cancel(notified=False):
+                return self.cancelled()
             if self._cf_watched:
-                self._cf_announce_cancellation()
+                self._cf_notify_cancelled()
         except BaseException:  # of a signal handler, or of a callback
-            self._cf_announce_cancellation()
+            if self.cancelled():
+                self._cf_notify_cancelled()
             raise
         return True
 
@@ -262,21 +258,12 @@ class Future(_standard.Future["_T"]):
         Raises:
             RuntimeError: The future is in neither of the states in which that makes sense.
         """
-        state = PENDING
-        if self._cf_lock.taken:
-            state = self._state
-            if state == PENDING:
-                self._state = RUNNING
-            elif state == CANCELLED:
-                self._state = CANCELLED_AND_NOTIFIED
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        if state == PENDING:
+        if self._cf_try_start():
             return True
-        if state == CANCELLED:
-            self._cf_tell_waiters()
+        if self._cf_try_acknowledge():
+            self._cf_notify_waiters()
             return False
+        state = self._state
         LOGGER.critical("Future %s in unexpected state: %s", id(self), state)
         raise RuntimeError(f"Future in unexpected state: {state}")
 
@@ -306,25 +293,17 @@ class Future(_standard.Future["_T"]):
         self._cf_finish(None, exception)
 
     def _cf_finish(self, result: _T | None, exception: BaseException | None) -> None:
-        state = FINISHED
+        finished = True
         try:
-            if self._cf_lock.taken:
-                state = self._state
-                if state not in DONE:
-                    self._result = result
-                    self._exception = exception
-                    self._state = FINISHED  # F2: after the outcome
-                    if self._cf_listeners:
-                        self._cf_to_tell = [*self._cf_listeners]
-                self._cf_lock.release()
-            if state not in DONE and self._cf_watched:
-                self._cf_announce()
+            finished = self._cf_try_finish(result, exception)
+            if finished and self._cf_watched:
+                self._cf_notify()
         except BaseException:  # of a signal handler, or of a callback
-            if state not in DONE:
-                self._cf_announce()
+            if self._state in ENDED:
+                self._cf_notify()
             raise
-        if state in DONE:
-            raise InvalidStateError(f"{state}: {self!r}")
+        if not finished:
+            raise InvalidStateError(f"{self._state}: {self!r}")
 
     def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:
         """Returns (done, cancelled, result, exception) as of one moment; asyncio reads it from 3.15 on."""
@@ -332,6 +311,85 @@ class Future(_standard.Future["_T"]):
         if state == FINISHED:
             return True, False, self._result, self._exception
         return state in DONE, state in DONE, None, None
+
+    # ── the transitions ──────────────────────────────────────────────────────────────────────────────────
+    #
+    # Nobody else writes `_state`. Each changes the state under the lock, and only along an arrow of F1; stores an
+    # outcome before the state (F2); and notes, where a state of `ENDED` is reached, which waiters are to be notified.
+    # The notification is a step of its own, without the lock: whoever has made a transition that ends the future owes
+    # `_cf_notify` then, if `_cf_watched` is true by that time.
+
+    def _cf_try_start(self) -> bool:
+        """PENDING → RUNNING; return whether this call did it."""
+        started = False
+        if self._cf_lock.taken:
+            if started := self._state == PENDING:
+                self._state = RUNNING
+            self._cf_lock.release()
+        return started
+
+    def _cf_try_dispatch(self) -> bool:
+        """Note that a worker may start the call at any time from now on; return False if the future is done.
+
+        The state stays. `_cf_try_cancel` needs `recalled` from now on.
+        """
+        dispatched = False
+        if self._cf_lock.taken:
+            if dispatched := self._state not in DONE:
+                self._cf_dispatched = True
+            self._cf_lock.release()
+        return dispatched
+
+    def _cf_try_cancel(self, *, notified: bool, recalled: bool = False) -> bool:
+        """PENDING → CANCELLED or CANCELLED_AND_NOTIFIED; return whether this call did it.
+
+        Args:
+            notified: Whether the executor has noticed the cancellation: the caller owes `_cf_notify` then, and
+                `_cf_notify_cancelled` otherwise.
+            recalled: Whether the call, if it was dispatched, has been taken back: no worker can start it any more.
+        """
+        cancelled = False
+        if self._cf_lock.taken:
+            if cancelled := self._state == PENDING and (recalled or not self._cf_dispatched):
+                self._state = CANCELLED_AND_NOTIFIED if notified else CANCELLED
+                if notified and self._cf_listeners:
+                    self._cf_to_notify = [*self._cf_listeners]
+            self._cf_lock.release()
+        return cancelled
+
+    def _cf_try_acknowledge(self) -> bool:
+        """CANCELLED → CANCELLED_AND_NOTIFIED; return whether this call did it. It owes `_cf_notify_waiters`."""
+        acknowledged = False
+        if self._cf_lock.taken:
+            if acknowledged := self._state == CANCELLED:
+                self._state = CANCELLED_AND_NOTIFIED
+                if self._cf_listeners:
+                    self._cf_to_notify = [*self._cf_listeners]
+            self._cf_lock.release()
+        return acknowledged
+
+    def _cf_try_finish(
+        self, result: _T | None, exception: BaseException | None, finished_calls: list[Any] | None = None
+    ) -> bool:
+        """PENDING or RUNNING → FINISHED; return whether this call did it. It owes `_cf_notify`.
+
+        Args:
+            result: What the call returned.
+            exception: What it raised.
+            finished_calls: A list to which the future is appended in the same step, if it is this one.
+        """
+        finished = False
+        if self._cf_lock.taken:
+            if finished := self._state not in DONE:
+                self._result = result
+                self._exception = exception
+                self._state = FINISHED
+                if self._cf_listeners:
+                    self._cf_to_notify = [*self._cf_listeners]
+                if finished_calls is not None:
+                    finished_calls += (self,)
+            self._cf_lock.release()
+        return finished
 
     # ── subscriptions ────────────────────────────────────────────────────────────────────────────────────
     #
@@ -414,50 +472,39 @@ class Future(_standard.Future["_T"]):
             except ValueError:
                 pass
 
-    def _cf_revoke(self) -> bool:
-        """Marks a pending call as cancelled, as an executor does that notices at once; returns whether it was pending.
-
-        The caller owes `_cf_announce`.
-        """
-        revoked = False
-        if self._cf_lock.taken:
-            if revoked := self._state == PENDING:
-                self._state = CANCELLED_AND_NOTIFIED
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        return revoked
-
-    def _cf_announce(self) -> None:
+    def _cf_notify(self) -> None:
         """Tells everybody that the future has ended, waiters first.
 
         Called by whoever ended it, and again where nobody knows how far that came: who was told is not told again.
         """
         try:
-            self._cf_tell_waiters()
+            self._cf_notify_waiters()
         finally:
-            self._cf_announce_cancellation()
+            self._cf_notify_cancelled()
 
-    def _cf_announce_cancellation(self) -> None:
+    def _cf_notify_cancelled(self) -> None:
         """The same for a bare future's `cancel`: the waiters are told when the executor notices."""
         try:
             self._cf_wake_parked()
         finally:
             self._invoke_callbacks()
 
-    def _cf_tell_waiters(self) -> None:
-        listeners, self._cf_to_tell = self._cf_to_tell, None
+    def _cf_notify_waiters(self) -> None:
+        listeners: list[Any] | None = None
+        if self._cf_to_notify is not None and self._cf_lock.taken:  # of two that notify, one gets the list
+            listeners, self._cf_to_notify = self._cf_to_notify, None
+            self._cf_lock.release()
         if listeners is None:
             return
         left = iter(listeners)
         try:
             for waiter in left:
-                self._cf_tell(waiter)
+                self._cf_notify_waiter(waiter)
         except BaseException:
-            for_each(self._cf_tell, left)
+            for_each(self._cf_notify_waiter, left)
             raise
 
-    def _cf_tell(self, waiter: Waiter) -> None:
+    def _cf_notify_waiter(self, waiter: Waiter) -> None:
         if self._state == CANCELLED_AND_NOTIFIED:
             waiter.add_cancelled(self)
         elif self._exception is not None:
@@ -489,7 +536,10 @@ class Future(_standard.Future["_T"]):
         self._cf_parked = None
 
     def _invoke_callbacks(self) -> None:
-        callbacks, self._cf_callbacks = self._cf_callbacks, None
+        callbacks: list[Callable[[Any], object]] | None = None
+        if self._cf_callbacks is not None and self._cf_lock.taken:  # of two that notify, one gets the list
+            callbacks, self._cf_callbacks = self._cf_callbacks, None
+            self._cf_lock.release()
         if callbacks is not None and self._cf_callbacks_forks == _forks:
             for_each(self._cf_invoke, callbacks)
 

@@ -109,7 +109,7 @@ def test_a_pool_thread_survives_a_base_exception(caplog: pytest.LogCaptureFixtur
     future.add_done_callback(calls.append)
     assert future.set_running_or_notify_cancel()
     assert future._cf_settle(0, None) is True
-    future._cf_announce_in_worker()
+    future._cf_notify_in_worker()
     assert calls == [future]
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [Stop]
 

@@ -128,7 +128,7 @@ def test_whoever_raises_the_others_are_told(announced: str) -> None:
     with pytest.raises(Stop):
         future.set_result(1)
     assert told == ["waiter"] * 3 + ["thread"] * 3 + ["callback"] * 3
-    future._cf_announce()
+    future._cf_notify()
     assert len(told) == 9, "told twice"
 
 

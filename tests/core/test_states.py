@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import settings, strategies as st
@@ -238,6 +240,33 @@ def test_one_of_many_enders_wins(kind: object) -> None:
 def test_the_core_names_nothing_it_has_not() -> None:
     assert set(corefutures.__all__) <= set(dir(corefutures))
     assert elsewhere(lambda: Future().cancel()) is True
+
+
+#: The one copy of the transitions: compared with them by `plugins/thread/tests/test_inlined_transitions.py`.
+INLINED = {"plugins/thread/src/corefutures_thread/_worker.py": ["_run_calls", "_run_calls"]}
+
+
+def test_only_the_transitions_of_future_write_its_state() -> None:
+    """F1, F2: one class has the arrows, so that each of its obligations stands in one place."""
+    root = Path(__file__).parents[2]
+    sources = [
+        *root.glob("corefutures/**/*.py"),
+        *root.glob("packages/*/src/**/*.py"),
+        *root.glob("plugins/*/src/**/*.py"),
+    ]
+    writers: dict[str, list[str]] = {}
+    for path in sources:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                writers.setdefault(path.relative_to(root).as_posix(), []).extend(
+                    function.name
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Attribute) and node.attr == "_state" and isinstance(node.ctx, ast.Store)
+                )
+    found = {path: names for path, names in writers.items() if names}
+    transitions = found.pop("corefutures/_future.py")
+    assert transitions == ["_cf_try_start", "_cf_try_cancel", "_cf_try_acknowledge", "_cf_try_finish"]
+    assert found == INLINED
 
 
 def test_giving_up_while_the_future_ends_disturbs_no_other_waiter() -> None:

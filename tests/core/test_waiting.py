@@ -394,7 +394,7 @@ def settle(future: Any) -> None:
     if isinstance(future, PoolFuture):
         assert future.set_running_or_notify_cancel()
         assert future._cf_settle(1, None)
-        future._cf_announce_in_worker()
+        future._cf_notify_in_worker()
     else:
         future.set_result(1)
 

@@ -58,7 +58,7 @@ def take_back(desk: Any, future: Any) -> bool:
     """Does what `SharedQueuePool.take_back` does."""
     taken: bool = desk.withdraw(future._number)
     if taken:
-        assert future._cf_revoke()
+        assert future._cf_try_cancel(notified=True, recalled=True)
         desk.free(future._number)
         desk.withdrawn.pop(future._number)
     desk.post()
@@ -75,7 +75,7 @@ def test_tickets_in_order_with_their_bodies(desk):
     futures = [call(n, bytes([n]) * size) for n, size in enumerate([1, 512, 513, 60_000], 1)]
     assert not post(desk, *futures)
     assert [claim(desk) for _ in futures] == [(n, bytes([n]) * size) for n, size in enumerate([1, 512, 513, 60_000], 1)]
-    assert all(future._sent and future._body is None for future in futures)
+    assert all(future._cf_dispatched and future._body is None for future in futures)
 
 
 def test_parcels_stay_with_their_future(desk):
@@ -177,7 +177,7 @@ def test_readers_takers_and_writers_race(desk):
     def taker() -> None:
         while not ends.is_set():
             for future in futures[::7]:
-                if future._sent and not future.done():
+                if future._cf_dispatched and not future.done():
                     take_back(desk, future)
 
     workers = [threading.Thread(target=worker) for _ in range(2)]
@@ -234,16 +234,16 @@ def test_a_handler_that_raises_loses_and_doubles_no_ticket(desk):
             happened = True
         assert happened == interruption.happened
         for number in list(desk.withdrawn):  # as the collector does
-            futures[(number - 1) % 3]._cf_revoke()
+            futures[(number - 1) % 3]._cf_try_cancel(notified=True, recalled=True)
             desk.free(number)
             desk.withdrawn.pop(number)
         for future in futures:
-            if not future._sent:  # what `submit` does when it is interrupted
+            if not future._cf_dispatched:  # what `submit` does when it is interrupted
                 desk.ready.pop(future._number, None)
                 desk.free(future._number)
             elif future not in desk._backlog and future._number in desk.ready:
                 desk._backlog.append(future)  # the handler came before the test itself had added it
-        check(desk, [future for future in futures if future._sent], interruption.where)
+        check(desk, [future for future in futures if future._cf_dispatched], interruption.where)
         assert len(desk._small_cells) == cells, interruption.where
         if not happened:
             break
@@ -268,7 +268,7 @@ def test_what_waits_can_be_claimed_at_each_point_of_taking_back(desk):
             taken = desk.withdraw(futures[step % 4]._number, 2)
         assert not unsent, interruption.where
         assert taken, interruption.where
-        assert futures[step % 4]._cf_revoke()
+        assert futures[step % 4]._cf_try_cancel(notified=True, recalled=True)
         desk.free(futures[step % 4]._number)
         desk.withdrawn.clear()
         check(desk, futures, interruption.where)
@@ -285,7 +285,7 @@ def test_a_handler_finishes_what_it_interrupts(desk, elsewhere):
 
     def finish() -> None:
         post(desk, call(numbers[-1] + 2))
-        if any(future._sent and future._number in desk.ready for future in desk._backlog) or desk.returned:
+        if any(future._cf_dispatched and future._number in desk.ready for future in desk._backlog) or desk.returned:
             left.append("something")
 
     def handler() -> None:

@@ -20,7 +20,7 @@ from corefutures._blocking import Lock, clock, start_thread
 from corefutures._exceptions import BrokenExecutor, CancelledError, drop_frame
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure
-from corefutures._future import CANCELLED_AND_NOTIFIED, DONE, LOGGER, PENDING, RUNNING, Future
+from corefutures._future import DONE, LOGGER, PENDING, RUNNING, Future
 from corefutures._instrumentation import instrumentation
 from corefutures._options import check_flag, not_callable, shown
 from corefutures.registry._description import Capabilities
@@ -174,7 +174,7 @@ class AdaptedExecutor(PoolExecutor):
         if not callable(fn):
             raise not_callable("submit", fn)
         future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs)
-        future._travelled = self._sends_bare
+        future._cf_dispatched = self._sends_bare
         if instrumentation.enabled:
             instrumentation.track_call(self, fn, future)
         before, _here.executors = _here.executors, (*_here.executors, self)
@@ -375,8 +375,6 @@ class _Closing:
 class AdaptedFuture(PoolFuture[_T]):
     """The future of a call that another executor runs, fed by that executor's own future."""
 
-    # True once somebody else may have a copy of the call: it was pickled, or went out bare. Guarded by `_cf_lock`.
-    _travelled = False
     _call: _Call | None = None  # what the other executor has of it
     _foreign: Any = None  # the other executor's future, until this one has ended
     _recalled_in = 0  # the thread that asks it to cancel, and ends this one itself if that succeeds
@@ -389,6 +387,8 @@ class AdaptedFuture(PoolFuture[_T]):
         super().__init__(fn, args, kwargs)
         self._executor = executor
 
+    # `_cf_dispatched` is true once somebody else may have a copy of the call: it was pickled, or went out bare.
+    #
     # A waiting call is cancelled in one of two ways. While this future alone has it, here: the foreign executor's
     # workers find nothing to do, and its own future is left alone, because there are workers that don't survive the end
     # of a future before their own. Once a copy has been made, only the foreign executor can say whether it has started,
@@ -402,17 +402,9 @@ class AdaptedFuture(PoolFuture[_T]):
         """
         if self._state in DONE:
             return self.cancelled()
-        travelled = cancels = False
-        if self._cf_lock.taken:
-            travelled = self._travelled
-            if cancels := self._state == PENDING and not travelled:
-                self._state = CANCELLED_AND_NOTIFIED
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        if cancels:
+        if self._cf_try_cancel(notified=True):
             self._end_cancelled()
-        elif travelled and (foreign := self._foreign) is not None and not _asked(foreign, "running"):
+        elif self._cf_dispatched and (foreign := self._foreign) is not None and not _asked(foreign, "running"):
             self._recalled_in = threading.get_ident()
             if _asked(foreign, "cancel") or _asked(foreign, "cancelled"):
                 self._cancel_as_told()
@@ -420,7 +412,7 @@ class AdaptedFuture(PoolFuture[_T]):
 
     def running(self) -> bool:
         """Returns True while the call is known to run: its start was seen, or the foreign future says so."""
-        if self._state == PENDING and self._travelled and (foreign := self._foreign) is not None:
+        if self._state == PENDING and self._cf_dispatched and (foreign := self._foreign) is not None:
             return bool(_asked(foreign, "running")) and self._state not in DONE
         return self._state == RUNNING
 
@@ -429,13 +421,8 @@ class AdaptedFuture(PoolFuture[_T]):
 
         An executor may call it again, to repeat what has failed: the call is kept until the future ends.
         """
-        call = None
-        if self._cf_lock.taken:
-            if self._state not in DONE:
-                self._state = RUNNING
-                call = self._cf_fn, self._cf_args, self._cf_kwargs
-            self._cf_lock.release()
-        return call  # type: ignore[return-value]
+        call = self._cf_fn, self._cf_args, self._cf_kwargs  # whole, if the future is not done afterwards
+        return call if self._cf_try_start() or self._state == RUNNING else None  # type: ignore[return-value]
 
     def _copy(self) -> tuple[Any, ...] | None:
         """Returns how to pickle the call: as the standard library's `partial`, which any worker can import.
@@ -443,15 +430,9 @@ class AdaptedFuture(PoolFuture[_T]):
         Returns:
             What `__reduce__` returns; None if the call was cancelled.
         """
-        call = None
-        if self._cf_lock.taken:
-            if self._state not in DONE:
-                self._travelled = True
-                call = self._cf_fn, self._cf_args, self._cf_kwargs
-            self._cf_lock.release()
-        if call is None:
+        fn, args, kwargs = self._cf_fn, self._cf_args, self._cf_kwargs  # whole, if the future is not done afterwards
+        if not self._cf_try_dispatch():
             return None
-        fn, args, kwargs = call
         return functools.partial(fn, *args, **kwargs).__reduce__()  # type: ignore[arg-type, misc, return-value]
 
     def _follow(self, foreign: Any) -> None:
@@ -506,7 +487,7 @@ class AdaptedFuture(PoolFuture[_T]):
             if cancelled:
                 self._cancel_as_told()
             elif self._cf_settle(result, error):
-                self._cf_announce_in_worker()
+                self._cf_notify_in_worker()
             self._on_worker_exiting()
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
             log_failure(LOGGER, "exception calling callback for %r", self)
@@ -516,7 +497,7 @@ class AdaptedFuture(PoolFuture[_T]):
 
     def _cancel_as_told(self) -> None:
         """Ends because the foreign future was cancelled; if the call had started, with that as its error (F1)."""
-        if self._cf_revoke():
+        if self._cf_try_cancel(notified=True, recalled=True):
             self._end_cancelled()
         else:
             self._cf_abandon(CancelledError("the executor gave the call up while it ran"))
@@ -525,7 +506,7 @@ class AdaptedFuture(PoolFuture[_T]):
     def _end_cancelled(self) -> None:
         self._on_worker_exiting()
         if self._cf_watched:
-            self._cf_announce()
+            self._cf_notify()
 
     def _on_worker_exiting(self) -> None:
         """Drops whatever the ended future holds, and tells the executor."""

@@ -60,28 +60,24 @@ class PoolFuture(Future["_T"]):
         if self._state in DONE:
             return self.cancelled()
         try:
-            if not self._cf_revoke():
+            if not self._cf_try_cancel(notified=True):
                 return self.cancelled()
             self._cf_forget_call()
             if self._cf_watched:
-                self._cf_announce()
+                self._cf_notify()
         except BaseException:  # of a signal handler, or of a callback
             if self.cancelled():
                 self._cf_forget_call()
-                self._cf_announce()
+                self._cf_notify()
             raise
         return True
 
     def _cf_begin(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any] | None] | None:
         """Marks the call as running and takes it out of the future; None if it was cancelled."""
-        call = None
-        if self._cf_lock.taken:
-            if self._state == PENDING:
-                self._state = RUNNING
-                call = self._cf_fn, self._cf_args, self._cf_kwargs
-            self._cf_lock.release()
-        if call is not None:
-            self._cf_forget_call()
+        call = self._cf_fn, self._cf_args, self._cf_kwargs  # whole, if it is pending afterwards
+        if not self._cf_try_start():
+            return None
+        self._cf_forget_call()
         return call  # type: ignore[return-value]
 
     def _cf_await_end(self, timeout: float | None) -> None:
@@ -106,24 +102,14 @@ class PoolFuture(Future["_T"]):
         """Stores the outcome of the call, if the future has not been abandoned meanwhile.
 
         Returns:
-            True if somebody is to be told: the caller owes `_cf_announce_in_worker`.
+            True if somebody is to be told: the caller owes `_cf_notify_in_worker`.
         """
-        watched = False
-        if self._cf_lock.taken:
-            if self._state not in DONE:
-                self._result = result
-                self._exception = exception
-                self._state = FINISHED
-                watched = self._cf_watched
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        return watched
+        return self._cf_try_finish(result, exception) and self._cf_watched
 
-    def _cf_announce_in_worker(self) -> None:
-        """`_cf_announce` for a pool's own threads: a callback's BaseException is logged, not raised (F4)."""
+    def _cf_notify_in_worker(self) -> None:
+        """`_cf_notify` for a pool's own threads: a callback's BaseException is logged, not raised (F4)."""
         try:
-            self._cf_announce()
+            self._cf_notify()
         except BaseException:
             log_failure(LOGGER, "exception calling callback for %r", self)
 
@@ -133,16 +119,9 @@ class PoolFuture(Future["_T"]):
         Returns:
             True if this call ended it.
         """
-        ended = False
-        if self._cf_lock.taken:
-            if ended := self._state not in DONE:
-                self._exception = exception
-                self._state = FINISHED
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
+        ended = self._cf_try_finish(None, exception)
         if ended:
             self._cf_forget_call()
             if self._cf_watched:
-                self._cf_announce_in_worker()
+                self._cf_notify_in_worker()
         return ended

@@ -76,7 +76,7 @@ class DaskFuture(PoolFuture[_T]):
         """Cancel the call if it is not in a batch; return whether this method did so."""
         cancelled = self._try_cancel_queued()
         if cancelled and self._cf_watched:
-            self._cf_announce()
+            self._cf_notify()
         return cancelled
 
     def cancel_returned(self) -> None:
@@ -85,16 +85,10 @@ class DaskFuture(PoolFuture[_T]):
             self.notify()
 
     def _try_cancel_queued(self) -> bool:
-        queued = False
-        if self._cf_lock.taken:
-            if queued := self._state == "PENDING" and self._start_known is None:
-                self._state = "CANCELLED_AND_NOTIFIED"
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-            self._cf_lock.release()
-        if queued:
-            self._cf_forget_call()
-        return queued
+        if not self._cf_try_cancel(notified=True):
+            return False
+        self._cf_forget_call()
+        return True
 
     def cancel_on_return(self) -> None:
         """Have the call cancelled when its batch gives it back."""
@@ -114,32 +108,28 @@ class DaskFuture(PoolFuture[_T]):
         Returns:
             The call; None if it has ended.
         """
-        call: Any = None
-        if self._cf_lock.taken:
-            if self._state == "PENDING" or (self.losses and self._state == "RUNNING"):
-                call = self._cf_args
-                self._start_known = start_known
-            self._cf_lock.release()
-        if call is None:
+        call: Any = self._cf_args  # whole, if the future is not done afterwards
+        if call is None or (self._state == "RUNNING" and not self.losses):
+            return None
+        self._start_known = start_known  # first: `cancel` of a dispatched call waits for it
+        if not self._cf_try_dispatch():
+            self._start_known = None
             return None
         self._cf_forget_call()
         return call  # type: ignore[no-any-return]
 
     def start(self) -> None:
         """Mark the call as running."""
-        if self._cf_lock.taken:
-            if self._state == "PENDING":
-                self._state = "RUNNING"
-            self._start_known = None
-            self._cf_lock.release()
+        self._cf_try_start()
+        self._start_known = None
 
     def give_back(self, call: Call) -> None:
         """Take the call back from a batch: it has not started, or its worker was lost."""
-        if self._cf_lock.taken:
-            if self._state in ("PENDING", "RUNNING"):
-                self._cf_args = call
-            self._start_known = None
-            self._cf_lock.release()
+        self._cf_args = call
+        self._cf_dispatched = False  # from here on, `cancel` drops the call
+        self._start_known = None
+        if self.done():
+            self._cf_args = None  # the future has ended before that (F6)
 
     def finish(self, result: _T | None, error: BaseException | None) -> bool:
         """Store the outcome of the call unless the future has ended; return whether `notify` must be called."""
@@ -149,7 +139,7 @@ class DaskFuture(PoolFuture[_T]):
 
     def notify(self) -> None:
         """Wake the waiters of the finished future and run its callbacks; what a callback raises is logged."""
-        self._cf_announce_in_worker()
+        self._cf_notify_in_worker()
 
     def fail(self, error: BaseException) -> None:
         """End the future with `error` unless it has ended."""

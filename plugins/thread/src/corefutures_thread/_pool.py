@@ -347,7 +347,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             future._cf_renew_lock()
             error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
             if not future._cf_abandon(error):
-                future._cf_announce_in_worker()  # it had ended, but perhaps nobody was told
+                future._cf_notify_in_worker()  # it had ended, but perhaps nobody was told
 
     # The standard names of private parts that the world reads.
 

@@ -67,7 +67,7 @@ def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[
         crew.fail("A worker thread died of an unexpected error", exc)
         for future in current:
             if not future._cf_abandon(crew.refuse()):
-                future._cf_announce_in_worker()  # it had ended, but perhaps nobody was told
+                future._cf_notify_in_worker()  # it had ended, but perhaps nobody was told
     finally:
         crew.dismiss(_thread.get_ident())
         current_workers.pop(_thread.get_ident(), None)
@@ -161,14 +161,14 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
                 future._state = FINISHED
                 watched = future._cf_watched
                 if future._cf_listeners:
-                    future._cf_to_tell = [*future._cf_listeners]
+                    future._cf_to_notify = [*future._cf_listeners]
             lock.release()
         if watched:
             if listed and future._cf_callbacks:
                 listed = False
                 if not _leave(idle, turnstile, wake):
                     crew.staff()  # somebody counts on this worker
-            future._cf_announce_in_worker()
+            future._cf_notify_in_worker()
         del future, lock, result, error
         # If nobody else has the future, the result goes with it, here and now. Its finaliser may take long, or wait for
         # other calls: those that come meanwhile are for others.
@@ -202,7 +202,7 @@ def _run_in_place(host: WorkerThread, future: PoolFuture[Any]) -> None:
         host.cancelled += 1
     try:
         if future._cf_settle(result, error):
-            future._cf_announce_in_worker()
+            future._cf_notify_in_worker()
     finally:
         host.calls.pop()  # only now: a child that is forked before it fails what it finds there
 

@@ -10,14 +10,7 @@ import _thread
 
 from corefutures._blocking import Lock
 from corefutures._foreign_code import log_failure
-from corefutures._future import (
-    CANCELLED_AND_NOTIFIED,
-    DONE,
-    FINISHED,
-    LOGGER,
-    PENDING,
-    Future,
-)
+from corefutures._future import DONE, FINISHED, LOGGER, PENDING, Future
 from corefutures._options import shown
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -44,9 +37,8 @@ class CallFuture(Future["_T"]):
         self._pool = pool
         self._body = body
 
-    # Written under `_cf_lock`. While `_sent` is False nobody but us has the call, and cancelling it is a change of
-    # state; once it is True, the pool must be asked to take the call back from its workers.
-    _sent: bool = False
+    # While `_cf_dispatched` is False nobody but us has the call, and cancelling it is a change of state; once it is
+    # True, the pool must be asked to take the call back from its workers.
     _postponed: bool = False  # our thread is to make its ticket
     _number: int = 0
     _body: bytes | Payload | None = None
@@ -68,20 +60,12 @@ class CallFuture(Future["_T"]):
 
     def _cancel_waiting(self) -> bool:
         """Cancels the call unless it runs or has ended; returns whether it is cancelled now."""
-        state, pool, sent = PENDING, self._pool, False
+        pool = self._pool
         try:
-            if self._cf_lock.taken:
-                state, pool, sent = self._state, self._pool, self._sent
-                if state == PENDING and not sent:
-                    self._state = CANCELLED_AND_NOTIFIED
-                    if self._cf_listeners:
-                        self._cf_to_tell = [*self._cf_listeners]
-                self._cf_lock.release()
-            if state == PENDING:
-                if not sent:
-                    self._tell_cancelled(pool)
-                elif pool is not None:
-                    pool.revoke(self)
+            if self._cf_try_cancel(notified=True):
+                self._tell_cancelled(pool)
+            elif self._state == PENDING and pool is not None:
+                pool.revoke(self)
         except BaseException:  # of a signal handler, or of a callback
             if self.cancelled():
                 self._tell_cancelled(pool)
@@ -95,7 +79,7 @@ class CallFuture(Future["_T"]):
         else:
             self._cf_forget_call()
             if self._cf_watched:
-                self._cf_announce()
+                self._cf_notify()
         self._kept = None
 
     def _cf_await_end(self, timeout: float | None) -> None:
@@ -130,16 +114,7 @@ class CallFuture(Future["_T"]):
     def running(self) -> bool:
         """Returns True while a worker runs the call."""
         pool = self._pool
-        return self._state == PENDING and self._sent and pool is not None and pool.is_running(self)
-
-    def _mark_sent(self) -> bool:
-        """Notes that the call is about to be sent; False if it was cancelled."""
-        sent = False
-        if self._cf_lock.taken:
-            if sent := self._state == PENDING:
-                self._sent = True
-            self._cf_lock.release()
-        return sent
+        return self._state == PENDING and self._cf_dispatched and pool is not None and pool.is_running(self)
 
     def _cf_settle(self, result: Any, exception: BaseException | None) -> bool:
         """Ends the call unless it has ended; what a callback raises is logged (F4).
@@ -152,22 +127,10 @@ class CallFuture(Future["_T"]):
             return False
         if exception is not None and pool is not None:
             pool.count("failed")  # before it can be seen
-        thread, ended, sitter = _thread.get_ident(), False, None
-        if self._cf_lock.taken:
-            if ended := self._state not in DONE:
-                self._result = result
-                self._exception = exception
-                self._state = FINISHED  # F2: after the outcome
-                if self._cf_listeners:
-                    self._cf_to_tell = [*self._cf_listeners]
-                sitter = self._ended_for
-                if sitter is not None:
-                    if sitter.thread == thread:
-                        sitter.ended += (self,)
-                    else:
-                        sitter = None
-            self._cf_lock.release()
-        if not ended:
+        thread, sitter = _thread.get_ident(), self._ended_for
+        if sitter is not None and sitter.thread != thread:
+            sitter = None
+        if not self._cf_try_finish(result, exception, None if sitter is None else sitter.ended):
             return False
         self._body = self._pool = None
         if self._cf_on_departure is not None:
@@ -181,7 +144,7 @@ class CallFuture(Future["_T"]):
 
     def _announce_safely(self) -> None:
         try:
-            self._cf_announce()
+            self._cf_notify()
         except BaseException:
             log_failure(LOGGER, "exception calling callback for %r", self)
         self._kept = None
@@ -190,7 +153,7 @@ class CallFuture(Future["_T"]):
         """Returns whether anybody is to be told of the end, or finalisers may run after it."""
         if self._kept is not None:
             return True
-        return bool(self._cf_parked or self._cf_callbacks or self._cf_to_tell) or self._cf_own_condition is not None
+        return bool(self._cf_parked or self._cf_callbacks or self._cf_to_notify) or self._cf_own_condition is not None
 
     def _cf_forget_call(self) -> None:
         self._body = self._pool = None

@@ -338,7 +338,7 @@ class WorkerPool(ABC):
             self.discard(future)
             future._cf_forget_call()
             if future._cf_watched:
-                future._cf_announce()
+                future._cf_notify()
         finally:
             self.in_transition.remove(future)
 

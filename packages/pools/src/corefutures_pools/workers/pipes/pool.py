@@ -313,7 +313,7 @@ class PipePool(WorkerPool):
                     call = self._backlog.popleft()
                 except IndexError:
                     break
-                if call._mark_sent():
+                if call._cf_try_dispatch():
                     self._running.add(call)
                     return call
                 self.discard(call)  # whoever cancelled it may have been interrupted before that

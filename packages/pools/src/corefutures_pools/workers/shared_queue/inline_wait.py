@@ -85,7 +85,12 @@ class InlineWaitPool(WorkerPool):
         if chair is None:
             return timeout, False
         self.step_down()
-        if len(self.calls) != 1 or not future._sent or self.thread is None or threading.get_ident() in nested_loops:
+        if (
+            len(self.calls) != 1
+            or not future._cf_dispatched
+            or self.thread is None
+            or threading.get_ident() in nested_loops
+        ):
             return timeout, False
         deadline = None if timeout is None else clock.monotonic() + timeout
         sitter = LeaderTerm(_SHORT_READ, future)

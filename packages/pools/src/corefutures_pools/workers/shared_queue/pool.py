@@ -178,7 +178,7 @@ class SharedQueuePool(InlineWaitPool):
             return
         if desk.withdrawn or self._chair.listeners:  # type: ignore[union-attr]
             self.step_down()
-        if not future._sent:
+        if not future._cf_dispatched:
             if not future._postponed:  # there was no desk when it came
                 desk.postpone(future)
             if desk.sent < 2 * len(self._workers):  # or else a result will wake our thread
@@ -205,7 +205,7 @@ class SharedQueuePool(InlineWaitPool):
         try:
             # Only what the workers need goes back to the pipe: the next call to be cancelled may be the one behind it.
             if desk.withdraw(number, 2 * len(self._workers)):
-                if future._cf_revoke():
+                if future._cf_try_cancel(notified=True, recalled=True):
                     future._tell_cancelled(self)
                 desk.withdrawn.pop(number, None)
         except BaseException:  # of a signal handler, or of a callback
@@ -226,7 +226,7 @@ class SharedQueuePool(InlineWaitPool):
         desk.free(number)
         try:
             if future is not None:
-                if future._cf_revoke():
+                if future._cf_try_cancel(notified=True, recalled=True):
                     future._tell_cancelled(self)
                 else:
                     self.discard(future)

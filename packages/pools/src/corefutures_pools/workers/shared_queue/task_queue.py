@@ -54,7 +54,7 @@ _NUMBERS: Final = Struct(f"=Q{TICKET.size - 8}x")
 _WHOLE: Final = Struct(f"={TICKET.size}s")
 
 _NO_ARGUMENTS: Final = ((),)
-_is_prepared: Final = attrgetter("_sent")
+_is_prepared: Final = attrgetter("_cf_dispatched")
 _TICKET: Final = itemgetter(0)
 _NUMBER: Final = itemgetter(1)
 
@@ -172,7 +172,7 @@ class TaskQueue:
         if self._scarce or not self._make_ticket(future):
             self.postpone(future)
             return
-        future._sent = True
+        future._cf_dispatched = True
 
     def postpone(self, future: CallFuture[Any]) -> None:
         """Leaves it to the collector to make the ticket of a call; it is no error to do so twice."""
@@ -186,7 +186,7 @@ class TaskQueue:
         Returns:
             Those of the calls that were cancelled.
 
-        A cancellation comes either before `_mark_sent`: the call is not sent, so it is cancelled by its state, and we
+        A cancellation comes either before `_cf_try_dispatch`: the call is not sent, so only its state changes, and we
         find out here. Or it comes after that, and finds the ticket in `ready`.
         """
         cancelled: list[CallFuture[Any]] = []
@@ -194,15 +194,15 @@ class TaskQueue:
         while self._unprepared:
             future = self._unprepared[0]
             number = future._number
-            if not (future._sent or future.done()):
+            if not (future._cf_dispatched or future.done()):
                 if not self._make_ticket(future):
                     self._scarce = True
                     break
-                if not future._mark_sent():
+                if not future._cf_try_dispatch():
                     self.ready.pop(number, None)
                     self.free(number)
             self._unprepared.popleft()
-            if not future._sent:  # it would be in the way
+            if not future._cf_dispatched:  # it would be in the way
                 cancelled.append(future)
                 try:
                     self._backlog.remove(future)
