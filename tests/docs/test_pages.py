@@ -189,6 +189,12 @@ def outputs(block: Block) -> Iterator[str]:
         yield block.prints
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_lines_of_prose_have_at_most_120_characters(page: Path) -> None:
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))] == []
+
+
 def anchors(page: Path) -> set[str]:
     """What a link to a part of the page may name: its headings, as GitHub and mkdocs write them, and `id="…"`."""
     prose = FENCE.sub("", page.read_text(encoding="utf-8"))
