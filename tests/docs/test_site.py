@@ -15,6 +15,7 @@ import pytest
 
 import corefutures
 import corefutures.backend
+import corefutures_pools
 from corefutures.cli._finding import commands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +97,21 @@ def test_the_reference_names_every_public_name_of_the_users_door() -> None:
     words = (DOCS / "reference.md").read_text(encoding="utf-8")
     assert {name for name in corefutures.__all__ if name not in named} - IN_WORDS == set()
     assert {name for name in IN_WORDS if f"`{name}`" not in words} == set()
+
+
+def test_the_reference_documents_each_name_of_the_authors_doors() -> None:
+    text = (DOCS / "reference.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^::: (\S+)$", text, re.M)) | set(re.findall(r"`(\w+)`", text))
+    backend = {name for name in corefutures.backend.__all__ if f"corefutures.backend.{name}" not in described}
+    assert backend - described == set()
+    assert {f"corefutures_pools.{name}" for name in corefutures_pools.__all__} - described == set()
+
+
+def test_the_reference_shows_each_name_of_the_backend_authors_door_in_a_program() -> None:
+    text = (DOCS / "reference.md").read_text(encoding="utf-8")
+    imports = re.findall(r"^from corefutures\.backend import (.+)$", text, re.M)
+    shown = {name for line in imports for name in line.split(", ")}
+    assert set(corefutures.backend.__all__) - shown == set()
 
 
 def test_the_page_on_the_command_line_names_every_command() -> None:
