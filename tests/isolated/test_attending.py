@@ -21,7 +21,7 @@ if sys.platform == "linux":
     from interrupting import everywhere
 
     from corefutures_pools.workers.marshalled import plain_result
-    from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TICKET
+    from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.shared_queue import inline_wait as attending, leader as chair, pool as tickets
     from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
@@ -37,7 +37,7 @@ class NumberedWorker:
     def __init__(self, ends: Any, may_answer: threading.Event) -> None:
         self._may_answer = may_answer
         self.name, self.pid = "numbered", None
-        self._frames, self._tickets = os.dup(ends.frames), os.dup(ends.tickets)
+        self._frames, self._tickets = os.dup(ends.frames), os.dup(ends.tasks)
         self._sentinel, self._alive = os.pipe()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -45,8 +45,8 @@ class NumberedWorker:
     def _serve(self) -> None:
         try:
             self._say(READY, 0)
-            while ticket := os.read(self._tickets, TICKET.size):
-                number = TICKET.unpack(ticket)[0]
+            while ticket := os.read(self._tickets, TASK.size):
+                number = TASK.unpack(ticket)[0]
                 if number == STOP:
                     self._say(EXITING, 0)
                     return
@@ -97,7 +97,7 @@ def launcher():
 
 def make(launcher: WorkerLauncher) -> Any:
     pool = tickets.SharedQueuePool(
-        make_route=PoolDescriptorChannel, size=1, launcher=launcher, encode=Encoder(), decode=pickle.loads,
+        make_channel=PoolDescriptorChannel, size=1, launcher=launcher, encode=Encoder(), decode=pickle.loads,
         broken=BrokenExecutor, remote_traceback=Exception,
     )  # fmt: skip
     assert pool.submit(abs, (1,), {}).result(30) == 1

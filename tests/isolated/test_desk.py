@@ -21,7 +21,7 @@ if sys.platform == "linux":
 
     import corefutures_pools.workers.shared_queue.task_queue as module
     from corefutures_pools.workers.future import CallFuture
-    from corefutures_pools.workers.messages import PARCEL_SIZE, PING, STOP, TICKET
+    from corefutures_pools.workers.messages import PAYLOAD_SIZE, PING, STOP, TASK
     from corefutures_pools.workers.serialization import Payload, Segment
     from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
 
@@ -55,7 +55,7 @@ def send_on(desk: Any) -> None:
 
 
 def take_back(desk: Any, future: Any) -> bool:
-    """Does what `SharedQueuePool.take_back` does."""
+    """Does what `SharedQueuePool.revoke` does."""
     taken: bool = desk.withdraw(future._number)
     if taken:
         assert future._cf_try_cancel(notified=True, recalled=True)
@@ -67,8 +67,8 @@ def take_back(desk: Any, future: Any) -> bool:
 
 def claim(desk: Any) -> tuple[int, bytes]:
     """Does what a worker does first."""
-    number, offset, size = TICKET.unpack(os.read(desk.tickets, TICKET.size))
-    return number, b"" if size == PARCEL_SIZE else desk._map[offset : offset + size]
+    number, offset, size = TASK.unpack(os.read(desk.tickets, TASK.size))
+    return number, b"" if size == PAYLOAD_SIZE else desk._map[offset : offset + size]
 
 
 def test_tickets_in_order_with_their_bodies(desk):
@@ -139,17 +139,17 @@ def test_large_cells_are_given_back(desk):
 
 def test_the_pipe_is_never_full():
     """However many workers and calls there are: what has a cell goes into it, in writes of any size."""
-    for berths in (1, 2, 61, 300):
-        desk = TaskQueue(berths, deque())
+    for workers in (1, 2, 61, 300):
+        desk = TaskQueue(workers, deque())
         try:
             parcel = Payload([Segment([b"large"], spool=False)], [])
             for number in range(1, 10_000, 129):  # each write takes a page of the pipe, and a half
                 post(desk, *[call(number + n, parcel if n % 2 else b"") for n in range(129)])
-            desk.call_roll(PING | 1, berths)
-            assert len(desk.out) > berths
+            desk.call_roll(PING | 1, workers)
+            assert len(desk.out) > workers
             written = array("i", [0])
             fcntl.ioctl(desk.tickets, termios.FIONREAD, written)
-            assert written[0] == (len(desk.out) + berths) * TICKET.size
+            assert written[0] == (len(desk.out) + workers) * TASK.size
         finally:
             desk.close()
 
@@ -257,7 +257,7 @@ def test_what_waits_can_be_claimed_at_each_point_of_taking_back(desk):
     def handler() -> None:
         written = array("i", [0])
         fcntl.ioctl(desk.tickets, termios.FIONREAD, written)
-        if written[0] < 2 * TICKET.size:
+        if written[0] < 2 * TASK.size:
             unsent.append("nothing")
         desk.post()
 

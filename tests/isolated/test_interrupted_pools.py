@@ -21,7 +21,7 @@ from interrupting import everywhere
 
 from corefutures_pools.workers import future as future_module, pool as pool_module
 from corefutures_pools.workers.marshalled import plain_result
-from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TICKET
+from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
 from corefutures_pools.workers.pipes import pool as pairs
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST
 from corefutures_pools.workers.serialization import Encoder
@@ -106,13 +106,13 @@ def frame(kind: int, number: int, body: bytes = b"") -> bytes:
 
 class TicketWorker(Worker):
     def take(self, ends: Any) -> Any:
-        return os.dup(ends.frames), os.dup(ends.tickets)
+        return os.dup(ends.frames), os.dup(ends.tasks)
 
     def serve(self) -> None:
         frames, tickets = self.ends
         os.write(frames, frame(READY, 0))
-        while ticket := os.read(tickets, TICKET.size):
-            number = TICKET.unpack(ticket)[0]
+        while ticket := os.read(tickets, TASK.size):
+            number = TASK.unpack(ticket)[0]
             if number == STOP:
                 os.write(frames, frame(EXITING, 0))
                 return
@@ -177,7 +177,7 @@ class Subject:
         self.pool: Any
         if way == "tickets":
             self.launcher = WorkerLauncher(worker or TicketWorker)
-            self.pool = tickets.SharedQueuePool(make_route=PoolDescriptorChannel, launcher=self.launcher, **options)
+            self.pool = tickets.SharedQueuePool(make_channel=PoolDescriptorChannel, launcher=self.launcher, **options)
             self.modules: Any = (pool_module, desk, tickets, attending, chair, future_module)
         else:
             self.launcher = WorkerLauncher(worker or PairWorker)

@@ -35,7 +35,7 @@ if sys.platform == "linux":
         RESULT_MARSHAL,
         RESULT_PICKLE,
         STOP,
-        TICKET,
+        TASK,
     )
     from corefutures_pools.workers.pool import REPLACE
     from corefutures_pools.workers.serialization import Encoder
@@ -52,9 +52,9 @@ class PlayedWorker:
         self.process = subprocess.Popen(["sleep", "600"])  # the pool may want to stop it
         self.pid = self.process.pid
         self._frames = os.dup(ends.frames)
-        self._tickets = os.dup(ends.tickets)
-        self._board = mmap.mmap(ends.memory, ends.board_size)
-        self._berth = ends.berth
+        self._tickets = os.dup(ends.tasks)
+        self._status_table = mmap.mmap(ends.memory, ends.status_size)
+        self._index = ends.worker_index
         self._sentinel, alive = os.pipe()
         self._ends: tuple[int, ...] = (self._frames, self._tickets, alive)
         self._dying = threading.Lock()
@@ -64,10 +64,10 @@ class PlayedWorker:
         os.write(self._frames, FRAME.pack(len(body), kind, number) + body)
 
     def claim(self) -> int:
-        return int(TICKET.unpack(os.read(self._tickets, TICKET.size))[0])
+        return int(TASK.unpack(os.read(self._tickets, TASK.size))[0])
 
     def show(self, number: int) -> None:
-        struct.pack_into("@Q", self._board, 8 * self._berth, number)
+        struct.pack_into("@Q", self._status_table, 8 * self._index, number)
 
     def answer(self, number: int, value: object) -> None:
         self.say(RESULT_PICKLE, number, pickle.dumps(value))
@@ -105,7 +105,7 @@ class PlayedWorker:
         self.process.kill()
         self.process.wait()
         os.close(self._sentinel)
-        self._board.close()
+        self._status_table.close()
         return -9
 
 
@@ -128,7 +128,7 @@ def stage():
 @pytest.fixture
 def pool(stage):
     pool = SharedQueuePool(
-        make_route=PoolDescriptorChannel, size=2, launcher=stage, encode=Encoder(), decode=pickle.loads,
+        make_channel=PoolDescriptorChannel, size=2, launcher=stage, encode=Encoder(), decode=pickle.loads,
         broken=BrokenExecutor, remote_traceback=Exception, on_loss=REPLACE,
     )  # fmt: skip
     yield pool

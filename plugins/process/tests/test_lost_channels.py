@@ -118,7 +118,7 @@ def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, way):
         pytest.skip("workers ask for arguments on the fast path only")
     pool = make_pool(1, on_worker_loss="replace")
     assert pool.submit(errands.square, 2).result(30) == 4
-    (station,) = pool._cf_pool._stations
+    (station,) = pool._cf_pool._connections
     os.kill(station.worker.pid, signal.SIGSTOP)
     future = pool.submit(len, bytes(1_000_000))
     station.route._link.shutdown(socket.SHUT_WR)

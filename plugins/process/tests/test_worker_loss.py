@@ -219,14 +219,14 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
             errands.until(lambda: errands.lines(started))
         getattr(pool, how)()
 
-    def recruit_meanwhile(ends):
+    def launch_meanwhile(ends):
         worker = launch(ends)
         forcing = threading.Thread(target=submit_and_force)
         forcing.start()
         forcing.join()
         return worker
 
-    pool._cf_launcher.launch = recruit_meanwhile
+    pool._cf_launcher.launch = launch_meanwhile
     futures.append(pool.submit(errands.start_and_pass, started, str(gate)))
     for future in futures:
         assert future.cancelled() or isinstance(future.exception(30), BrokenProcessPool)

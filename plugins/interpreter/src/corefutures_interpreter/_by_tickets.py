@@ -26,8 +26,8 @@ class InterpreterSharedQueuePool(InterpreterPool, SharedQueuePool):
     """See `SharedQueuePool`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(make_route=ParcelRoute, **options)
+        super().__init__(make_channel=ParcelRoute, **options)
 
     def end_workers(self, how: str) -> None:
         if self._desk is not None and how == "terminate":
-            self._desk.send_all(STOP, len(self._stations))
+            self._desk.send_all(STOP, len(self._connections))

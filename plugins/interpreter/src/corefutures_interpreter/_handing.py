@@ -80,10 +80,10 @@ class ParcelRoute:
         self._far_bell, self._bell = map(lifted, system.pipe())
 
     @property
-    def far_end(self) -> tuple[int, tuple[int, int]]:
+    def child_end(self) -> tuple[int, tuple[int, int]]:
         return self._far_bell, self.counter.numbers
 
-    def hand_over(self) -> None:
+    def close_child_end(self) -> None:
         system.close(self._far_bell)
 
     def send(self, number: int, parcel: Payload) -> None:
@@ -103,7 +103,7 @@ class ParcelRoute:
 
 
 class ParcelCourier:
-    """The worker's half; see `worker.Courier`.
+    """The worker's half; see `worker.WorkerPayloadChannel`.
 
     Args:
         bell: The descriptor of the end to wait at.
@@ -116,7 +116,7 @@ class ParcelCourier:
         self._counter = counter
         self._decode = decode
 
-    def fetch(self, number: int) -> Any:
+    def receive(self, number: int) -> Any:
         label = system.read(self._bell, _LABEL.size)
         if not label:
             raise EOFError("the pool is gone")
@@ -127,5 +127,5 @@ class ParcelCourier:
             raise OSError("the parcel could not be sent")
         return self._decode(self._counter.take())
 
-    def ship(self, number: int, parcel: Payload) -> None:
+    def send(self, number: int, parcel: Payload) -> None:
         self._counter.put(parcel)

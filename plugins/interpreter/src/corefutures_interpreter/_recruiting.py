@@ -330,16 +330,16 @@ class _OwnTicketEnds:
 
     def __init__(self, ends: SharedQueueEnds) -> None:
         self._own: list[int] = []
-        bell, queues = ends.parcels
+        bell, queues = ends.payload_channel
         try:
-            for descriptor in (ends.tickets, ends.frames, ends.memory, bell):
+            for descriptor in (ends.tasks, ends.frames, ends.memory, bell):
                 self._own.append(lifted(system.dup(descriptor)))
         except BaseException:
             self.close()
             raise
         tickets, self._frames, memory, bell = self._own
-        sizes = ends.memory_size, ends.board_size
-        self.crossing = "tickets", tickets, self._frames, memory, *sizes, ends.berth, bell, queues
+        sizes = ends.memory_size, ends.status_size
+        self.crossing = "tickets", tickets, self._frames, memory, *sizes, ends.worker_index, bell, queues
 
     def send(self, kind: int, body: bytes) -> None:
         """Sends a frame in place of the interpreter."""

@@ -64,12 +64,12 @@ def serve(
 
 
 def _serve_tickets(
-    tickets: int,
+    tasks: int,
     frames: int,
     memory: int,
     memory_size: int,
-    board_size: int,
-    berth: int,
+    status_size: int,
+    worker_index: int,
     bell: int,
     queues: tuple[int, int],
     *,
@@ -83,13 +83,13 @@ def _serve_tickets(
     from corefutures_pools.workers.worker_loop import serve_shared_queue
 
     serve_shared_queue(
-        tickets=tickets,
+        tasks=tasks,
         frames=frames,
         # Each mapping would have a descriptor of its own.
         arena=mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ, trackfd=False),
-        board=memoryview(mmap.mmap(memory, board_size, trackfd=False)).cast("Q"),
-        berth=berth,
-        courier=_Courier(bell, queues, decoder.parcel),
+        status_table=memoryview(mmap.mmap(memory, status_size, trackfd=False)).cast("Q"),
+        worker_index=worker_index,
+        channel=_Courier(bell, queues, decoder.parcel),
         **common,
     )
 
@@ -138,11 +138,11 @@ class _Courier:
         self._rest = bell, queues, decode
         self._courier: Any = None
 
-    def fetch(self, number: int) -> Any:
-        return self._made().fetch(number)
+    def receive(self, number: int) -> Any:
+        return self._made().receive(number)
 
-    def ship(self, number: int, parcel: Any) -> None:
-        self._made().ship(number, parcel)
+    def send(self, number: int, parcel: Any) -> None:
+        self._made().send(number, parcel)
 
     def _made(self) -> Any:
         if self._courier is None:

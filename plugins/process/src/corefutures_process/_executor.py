@@ -224,7 +224,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             )
             from corefutures_pools.workers.shared_queue.pool import SharedQueuePool  # here for start-up time only
 
-            return SharedQueuePool(make_route=PoolDescriptorChannel, **options)
+            return SharedQueuePool(make_channel=PoolDescriptorChannel, **options)
         from corefutures_pools.workers.pipes.pool import PipePool  # here for start-up time only
         from corefutures_pools.workers.transport import connection_pair  # here for start-up time only
 

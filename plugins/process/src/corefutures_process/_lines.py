@@ -29,11 +29,11 @@ if TYPE_CHECKING:
         """The caller's end of what a worker tells its stack through."""
 
         @property
-        def far_end(self) -> Any:
-            """The worker's end, to be sent to it while it starts; closed here by `hand_over` once it has it."""
+        def child_end(self) -> Any:
+            """The worker's end, to be sent to it while it starts; closed here by `close_child_end` once it has it."""
             ...
 
-        def hand_over(self) -> None:
+        def close_child_end(self) -> None:
             """Closes our copy of the worker's end."""
             ...
 
@@ -84,14 +84,14 @@ class _SignalledLine:
         self._outlet, inlet = map(lifted, system.pipe())
         system.set_blocking(self._outlet, False)
         system.set_blocking(inlet, False)  # a worker never waits for somebody to read
-        self.far_end = _Descriptor(inlet)
+        self.child_end = _Descriptor(inlet)
         # Held by whoever asks and reads, who must not read another's answer. Only waited for as long as for the worker:
         # a signal handler may interrupt its holder, and dump while that can't go on.
         self._turn = threading.Lock()
         self._asked: list[int] = []  # one entry while somebody has the turn, and the answer is not yet read
 
-    def hand_over(self) -> None:
-        system.close(self.far_end)
+    def close_child_end(self) -> None:
+        system.close(self.child_end)
 
     def ask(self, pid: int) -> None:
         """Does what can be done at once; `answer` does it if somebody else is at it."""
@@ -135,12 +135,12 @@ class _AskedLine:
     """A connection to a thread of the worker, which needs its GIL to answer: the portable way."""
 
     def __init__(self) -> None:
-        self._connection, self.far_end = connection_pair()
+        self._connection, self.child_end = connection_pair()
         self._turn = threading.Lock()  # as in `_SignalledLine`
         self._owes = False  # the worker was asked, and has not answered
 
-    def hand_over(self) -> None:
-        self.far_end.close()
+    def close_child_end(self) -> None:
+        self.child_end.close()
 
     def ask(self, pid: int) -> None:
         """Asks, unless an answer is owed: there is never more than one question, so that writing it can't block."""

@@ -133,11 +133,11 @@ class ProcessLauncher:
         try:
             log = None if self._logs is None else self._logs.open()
         except BaseException:
-            line.hand_over()
+            line.close_child_end()
             line.close()
             raise
-        log_end = None if log is None else (travelling(log.far_end), current_levels())
-        arguments = (ends, *self._rest, line.far_end, log_end)
+        log_end = None if log is None else (travelling(log.child_end), current_levels())
+        arguments = (ends, *self._rest, line.child_end, log_end)
         try:
             self.starter = threading.get_ident()
             if sys.platform != "win32":
@@ -173,9 +173,9 @@ class ProcessLauncher:
             ) from exc
         finally:
             self.starter = 0
-            line.hand_over()
+            line.close_child_end()
             if log is not None:
-                log.hand_over()
+                log.close_child_end()
         self._processes[process.pid] = process  # type: ignore[index]
         if self._logs is not None and log is not None:
             try:
@@ -319,11 +319,11 @@ class _TravellingEnds(SharedQueueEnds):
         if sys.platform == "win32" or get_spawning_popen() is None:
             raise TypeError("the ends of a worker can only be sent to a process that is being started")
         passed = self._replace(
-            tickets=reduction.DupFd(self.tickets),
+            tasks=reduction.DupFd(self.tasks),
             frames=reduction.DupFd(self.frames),
             memory=reduction.DupFd(self.memory),
-            lifeline=reduction.DupFd(self.lifeline),
-            parcels=reduction.DupFd(self.parcels),
+            parent_death_pipe=reduction.DupFd(self.parent_death_pipe),
+            payload_channel=reduction.DupFd(self.payload_channel),
         )
         return _worker_process.take_ends, tuple(passed)
 

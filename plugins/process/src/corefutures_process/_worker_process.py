@@ -104,11 +104,11 @@ def take_ends(*values: Any) -> SharedQueueEnds:
     """Returns the ends that came along with this process; they arrive as `reduction.DupFd`."""
     ends = SharedQueueEnds(*values)
     return ends._replace(
-        tickets=lifted(ends.tickets.detach()),
+        tasks=lifted(ends.tasks.detach()),
         frames=lifted(ends.frames.detach()),
         memory=lifted(ends.memory.detach()),
-        lifeline=lifted(ends.lifeline.detach()),
-        parcels=lifted(ends.parcels.detach()),
+        parent_death_pipe=lifted(ends.parent_death_pipe.detach()),
+        payload_channel=lifted(ends.payload_channel.detach()),
     )
 
 
@@ -140,21 +140,21 @@ def _serve_tickets(
     import mmap
 
     try:
-        _end_with(ends.lifeline)
+        _end_with(ends.parent_death_pipe)
     except OSError:  # no /proc, not allowed to open what somebody else has made, or no such signals here
-        _watch(ends.lifeline)
+        _watch(ends.parent_death_pipe)
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
-    board = memoryview(mmap.mmap(ends.memory, ends.board_size)).cast("Q")
+    status_table = memoryview(mmap.mmap(ends.memory, ends.status_size)).cast("Q")
     from corefutures_pools.workers.shared_queue.descriptor_channel import (
         WorkerDescriptorChannel,  # here for start-up time only
     )
 
-    courier = WorkerDescriptorChannel(ends.parcels)
+    channel = WorkerDescriptorChannel(ends.payload_channel)
     forked: list[bool] = []
 
     def let_go() -> None:
         forked.append(True)
-        for descriptor in (ends.tickets, ends.frames, ends.lifeline, ends.memory, ends.parcels):
+        for descriptor in (ends.tasks, ends.frames, ends.parent_death_pipe, ends.memory, ends.payload_channel):
             try:
                 system.close(descriptor)
             except OSError:
@@ -163,22 +163,22 @@ def _serve_tickets(
     os.register_at_fork(after_in_child=let_go)
     try:
         serve_shared_queue(
-            tickets=ends.tickets,
+            tasks=ends.tasks,
             frames=ends.frames,
             arena=arena,
-            board=board,
-            berth=ends.berth,
-            courier=courier,
+            status_table=status_table,
+            worker_index=ends.worker_index,
+            channel=channel,
             encode=encode,
             prepare=prepare,
             limit=limit,
             forked=forked,
         )
     finally:
-        courier.close()
+        channel.close()
 
 
-def _watch(lifeline: int) -> None:
+def _watch(parent_death_pipe: int) -> None:
     """As `_end_with`, by a thread, which needs the GIL for it."""
     if sys.platform != "linux":
         raise OSError("only Linux has lifelines")
@@ -187,7 +187,7 @@ def _watch(lifeline: int) -> None:
 
     def watch() -> None:
         poll = select.poll()
-        poll.register(lifeline, 0)
+        poll.register(parent_death_pipe, 0)
         poll.poll()
         system._exit(1)
 
@@ -235,8 +235,8 @@ def _stack_of(thread: int) -> bytes:
     return write_frames(own_stacks().get(thread, [])).encode()
 
 
-def _end_with(lifeline: int) -> None:
-    """Has the kernel kill this process when the other end of `lifeline` goes: no thread, no polling, no GIL."""
+def _end_with(parent_death_pipe: int) -> None:
+    """Has the kernel kill this process when the other end of that pipe goes: no thread, no polling, no GIL."""
     assert sys.platform == "linux"  # as all of the fast path
     if sys.platform != "linux":
         raise OSError("only Linux sends a signal when a pipe ends")
@@ -244,7 +244,7 @@ def _end_with(lifeline: int) -> None:
     import select
 
     # A description of our own: the owner and the signal belong to the description.
-    own = system.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    own = system.open(f"/proc/self/fd/{parent_death_pipe}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.fcntl(own, fcntl.F_SETOWN, system.getpid())
     fcntl.fcntl(own, _F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)

@@ -100,11 +100,11 @@ class PayloadChannel(Protocol):
     """The caller's end of what carries parcels between the pool and one worker."""
 
     @property
-    def far_end(self) -> Any:
-        """The worker's end, for `ends`; closed here by `hand_over` once the worker has it."""
+    def child_end(self) -> Any:
+        """The worker's end, for `ends`; closed here by `close_child_end` once the worker has it."""
         ...
 
-    def hand_over(self) -> None:
+    def close_child_end(self) -> None:
         """Closes our copy of the worker's end."""
         ...
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 # A ticket is the right to run one call: its number, then where its body lies in the arena, and how long it is.
 # All workers read tickets from one pipe. The kernel gives each of them to one reader, in the order written:
 # that is the claim (E1, E2), and what the pool reads back itself, no worker has started (E3).
-TICKET: Final = Struct("=QII")
+TASK: Final = Struct("=QII")
 
 #: In place of a call's number: the worker that reads it ends.
 STOP: Final = 0
 #: Or-ed to the number of a roll call: the worker that reads it answers PONG with that number.
 PING: Final = 1 << 63
 #: In place of a body's size: the body is a parcel, to be asked for with FETCH_PAYLOAD.
-PARCEL_SIZE: Final = 0xFFFF_FFFF
+PAYLOAD_SIZE: Final = 0xFFFF_FFFF
 
 # A frame from a worker: the size of its body, its kind, the number of the call it is about.
 FRAME: Final = Struct("=QBQ")

@@ -22,14 +22,14 @@ from corefutures_pools.workers.messages import (
     INIT_FAILED,
     MOMENT,
     OBSERVED,
-    PARCEL_SIZE,
+    PAYLOAD_SIZE,
     PONG,
     READY,
     RESULT_MARSHAL,
     RESULT_PAYLOAD,
     RESULT_PICKLE,
     STOP,
-    TICKET,
+    TASK,
 )
 from corefutures_pools.workers.serialization import pack_error
 
@@ -42,25 +42,27 @@ if TYPE_CHECKING:
 
     from corefutures_pools.workers.serialization import Encoder, Payload
 
-    class Courier(Protocol):
+    class WorkerPayloadChannel(Protocol):
         """Carries parcels between a pool and one worker; the backend's own."""
 
-        def fetch(self, number: int) -> Any:
+        def receive(self, number: int) -> Any:
             """Returns the decoded parcel of call `number`, which has been asked for with FETCH_PAYLOAD."""
             ...
 
-        def ship(self, number: int, parcel: Payload) -> None:
+        def send(self, number: int, parcel: Payload) -> None:
             """Sends the result of call `number`; the frame that announces it follows."""
             ...
 
 
 class SharedQueueEnds(
-    namedtuple("SharedQueueEnds", "tickets frames memory memory_size board_size berth lifeline parcels")
+    namedtuple(
+        "SharedQueueEnds", "tasks frames memory memory_size status_size worker_index parent_death_pipe payload_channel"
+    )
 ):
     """The worker's ends of everything; the descriptors stay the pool's.
 
-    Besides what `serve_shared_queue` takes: `memory` and its sizes, of which arena and board are mapped, and
-    `lifeline`, the read end of a pipe that nothing is ever written to, and that ends when the pool's process does.
+    Besides what `serve_shared_queue` takes: `memory` and its sizes, of which arena and status table are mapped, and
+    `parent_death_pipe`, the read end of a pipe that nothing is ever written to, and that ends with the pool's process.
     """
 
     __slots__ = ()
@@ -163,12 +165,12 @@ def describe(error: BaseException) -> str:
 
 def serve_shared_queue(
     *,
-    tickets: int,
+    tasks: int,
     frames: int,
     arena: mmap,
-    board: memoryview,
-    berth: int,
-    courier: Courier,
+    status_table: memoryview,
+    worker_index: int,
+    channel: WorkerPayloadChannel,
     encode: Encoder,
     prepare: Callable[[], object] | None,
     limit: int | None,
@@ -181,17 +183,17 @@ def serve_shared_queue(
     A worker is killed at any point; these are the steps that matter, and what the pool finds afterwards:
 
     1. a ticket is read: from here on the call is nobody else's, but nobody knows whose (`tickets` calls the roll);
-    2. the call's number is on the board: it is known to be ours, and so is lost with us (E5);
+    2. the call's number is in the status table: it is known to be ours, and so is lost with us (E5);
     3. its result is in the pipe of frames: it has been delivered.
 
     Args:
-        tickets: Descriptor of the pipe that all workers read tickets from.
+        tasks: Descriptor of the pipe that all workers read task descriptors from.
         frames: Descriptor of this worker's own pipe back.
         arena: The memory in which inline bodies lie; read only.
-        board: One unsigned 64-bit number for each berth: the call that it has claimed last. In its second quarter
-            another: when it did. In its second half another: the call there that was asked to stop.
-        berth: The index of this worker's number on the board.
-        courier: Carries parcels.
+        status_table: One unsigned 64-bit number for each worker: the call that it has claimed last. In its second
+            quarter another: when it did. In its second half another: the call there that was asked to stop.
+        worker_index: The index of this worker's number in the status table.
+        channel: Carries parcels.
         encode: Encodes results.
         prepare: The initializer, ready to be called, or None.
         limit: How many calls to run at most, or None.
@@ -200,8 +202,8 @@ def serve_shared_queue(
         reporter: Encodes what came of calls.
     """
     report = reporter(encode)
-    header, unpack = FRAME.pack, TICKET.unpack
-    take, size_of_ticket = CallReader(decode), TICKET.size
+    header, unpack = FRAME.pack, TASK.unpack
+    take, size_of_ticket = CallReader(decode), TASK.size
     read, write, now = system.read, system.write, clock.monotonic_ns
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
@@ -210,8 +212,8 @@ def serve_shared_queue(
         while sent < len(frame):  # a signal came between
             sent += write(frames, memoryview(frame)[sent:])
 
-    since, asked = len(board) // 4 + berth, len(board) // 2 + berth
-    ask_by(lambda: 0 != board[asked] == board[berth])
+    since, asked = len(status_table) // 4 + worker_index, len(status_table) // 2 + worker_index
+    ask_by(lambda: 0 != status_table[asked] == status_table[worker_index])
     interruptible = interrupts
     if prepare is not None:
         try:
@@ -226,7 +228,7 @@ def serve_shared_queue(
         prepare = None
     send(READY, 0)
     while True:
-        ticket = read(tickets, size_of_ticket)
+        ticket = read(tasks, size_of_ticket)
         if not ticket:  # the pool is gone
             return
         number, offset, size = unpack(ticket)
@@ -236,16 +238,16 @@ def serve_shared_queue(
                 return
             send(PONG, number)
             continue
-        board[since] = now()
-        board[berth] = number
+        status_table[since] = now()
+        status_table[worker_index] = number
         if number & OBSERVED:
             send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
             try:  # an interrupt in here is the outcome of the call, and there is none after it
-                if size == PARCEL_SIZE:
+                if size == PAYLOAD_SIZE:
                     send(FETCH_PAYLOAD, number)
-                    fn, args, *kwargs = courier.fetch(number)
+                    fn, args, *kwargs = channel.receive(number)
                     interruptible.call = number
                 else:
                     interruptible.call = number
@@ -264,7 +266,7 @@ def serve_shared_queue(
             send(CALL_FINISHED, number, MOMENT.pack(clock.perf_counter(), len(body)))
         if type(body) is not bytes:
             try:
-                courier.ship(number, body)
+                channel.send(number, body)
                 kind, body = RESULT_PAYLOAD, b""
             except BaseException as exc:
                 kind, body = report.error(exc)

@@ -50,14 +50,14 @@ class LogPipe:
     """The pipe from one worker."""
 
     def __init__(self) -> None:
-        self.far_end: Any
+        self.child_end: Any
         self.outlet: Any
         if sys.platform == "win32":  # only these can be waited for
             from multiprocessing import Pipe
 
-            self.outlet, self.far_end = Pipe(duplex=False)
+            self.outlet, self.child_end = Pipe(duplex=False)
         else:
-            self.outlet, self.far_end = map(lifted, system.pipe())
+            self.outlet, self.child_end = map(lifted, system.pipe())
             system.set_blocking(self.outlet, False)
         self.ended = False  # its worker has: nothing more will come
         self._handed_over = False
@@ -66,17 +66,17 @@ class LogPipe:
 
     def far_number(self) -> int:
         """Returns the number of the worker's end, for workers in this process."""
-        return self.far_end if isinstance(self.far_end, int) else int(self.far_end.fileno())
+        return self.child_end if isinstance(self.child_end, int) else int(self.child_end.fileno())
 
-    def hand_over(self) -> None:
+    def close_child_end(self) -> None:
         """Closes our copy of the worker's end."""
         if not self._handed_over:
             self._handed_over = True
-            _close(self.far_end)
+            _close(self.child_end)
 
     def close(self) -> None:
         """Closes both ends."""
-        self.hand_over()
+        self.close_child_end()
         _close(self.outlet)
 
     def read(self) -> Iterator[bytes]:
@@ -178,7 +178,7 @@ class LogReceiver:
     def end(self, line: LogPipe) -> None:
         """A worker has ended: what it wrote is still read."""
         line.ended = True
-        line.hand_over()
+        line.close_child_end()
         self._start_at = 0
         try:
             self.attend()

@@ -30,7 +30,7 @@ from corefutures_pools.workers.messages import (
     FRAME,
     INIT_FAILED,
     LAST,
-    PARCEL_SIZE,
+    PAYLOAD_SIZE,
     READY,
     RESULT_MARSHAL,
     RESULT_PAYLOAD,
@@ -113,7 +113,7 @@ class PipePool(WorkerPool):
     def __init__(self, *, make_pair: Callable[[], tuple[Connection, Connection]], **options: Any) -> None:
         super().__init__(**options)
         self._make_pair = make_pair
-        self._stations: set[_Station] = set()  # all that have not ended; changed under `lock`
+        self._connections: set[_Station] = set()  # all that have not ended; changed under `lock`
         self._idle: deque[_Station] = deque()  # those whose threads wait for a call; each at most once
         # Takes a station out of `_idle` and rings its bell, in one step of the interpreter: a signal handler that came
         # between the two would find a thread that sleeps, and that nobody rings for.
@@ -145,12 +145,12 @@ class PipePool(WorkerPool):
     def occupations(self) -> Iterable[Occupation]:
         from corefutures_pools.workers.snapshot import Occupation  # here for start-up time only
 
-        stations = [station for station in list(self._stations) if station.worker is not None]
+        stations = [station for station in list(self._connections) if station.worker is not None]
         stations.sort(key=lambda station: station.worker.name)  # type: ignore[union-attr]
         return [Occupation(s.worker, s.ready, s.call, s.since) for s in stations]  # type: ignore[arg-type]
 
     def body_of(self, future: CallFuture[Any]) -> Any:
-        sent = (station.body for station in list(self._stations) if station.call is future)
+        sent = (station.body for station in list(self._connections) if station.call is future)
         return super().body_of(future) or next(sent, None)
 
     def cancel_waiting(self) -> None:
@@ -167,7 +167,7 @@ class PipePool(WorkerPool):
             )
 
     def start_threads(self) -> None:
-        for_each(self._start_thread, list(self._stations))
+        for_each(self._start_thread, list(self._connections))
 
     def is_unserved(self) -> bool:
         return False  # each worker has a thread, or goes
@@ -196,7 +196,7 @@ class PipePool(WorkerPool):
             raise
         station = _Station(connection, far, alarm, bell)
         self._workers.add(station)
-        self._stations.add(station)
+        self._connections.add(station)
         try:
             station.worker = worker = launcher.launch(far)
         except BaseException:
@@ -210,7 +210,7 @@ class PipePool(WorkerPool):
 
     def _remove_worker(self, station: _Station) -> None:
         self._workers.discard(station)
-        self._stations.discard(station)
+        self._connections.discard(station)
         station.close()
 
     # ── serving a worker ─────────────────────────────────────────────────────────────────────────────────
@@ -221,7 +221,7 @@ class PipePool(WorkerPool):
         try:
             try:
                 self._receive(station)
-                while not station.leaving and station.init_error is None and station in self._stations:
+                while not station.leaving and station.init_error is None and station in self._connections:
                     self._step(station)
                     self._run_deferred_callbacks()
             except _Gone:
@@ -359,7 +359,7 @@ class PipePool(WorkerPool):
         try:
             ready = wait([station.connection, *others, *sentinels], timeout)
         except (OSError, ValueError):
-            if station in self._stations:
+            if station in self._connections:
                 raise
             raise _Gone from None  # which was found out, and seen to, while a finaliser waited here
         ended = station.connection not in ready and any(sentinel in ready for sentinel in sentinels)
@@ -384,7 +384,7 @@ class PipePool(WorkerPool):
                 station.body = body
                 station.connection.send_bytes(CALL.pack(call._number, len(body)) + body)
             elif body is not None:
-                station.connection.send_bytes(CALL.pack(call._number, PARCEL_SIZE))
+                station.connection.send_bytes(CALL.pack(call._number, PAYLOAD_SIZE))
                 self._send_parcel(station, body)
         except OSError:
             raise _Gone from None
@@ -488,7 +488,7 @@ class PipePool(WorkerPool):
     def _reap(self, station: _Station) -> None:
         """Takes in the end of a worker, once."""
         worker, call = station.worker, station.call
-        if station not in self._stations:
+        if station not in self._connections:
             return
         assert worker is not None
         if not (station.leaving or station.init_error):
@@ -536,7 +536,7 @@ class PipePool(WorkerPool):
         return undisturbed(lambda: self._ask_now(future))
 
     def _ask_now(self, future: CallFuture[Any]) -> bool:
-        for station in list(self._stations):
+        for station in list(self._connections):
             with station.lock:
                 if station.call is future:
                     if station.delivered and not station.asked:
@@ -550,7 +550,7 @@ class PipePool(WorkerPool):
             station.connection.send_bytes(CALL.pack(call._number, REQUEST))
 
     def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
-        for station in list(self._stations):
+        for station in list(self._connections):
             with station.lock:
                 if station.call is future and station.worker is not None:
                     station.verdict = station.verdict or verdict
@@ -563,32 +563,32 @@ class PipePool(WorkerPool):
         self.end_workers("kill")
 
     def end_workers(self, how: str) -> None:
-        for station in list(self._stations):
+        for station in list(self._connections):
             if station.worker is not None:
                 getattr(station.worker, how)()
 
     def join(self) -> None:
-        if not self._stations and self.calls and not self.owns_thread(threading.current_thread()):
+        if not self._connections and self.calls and not self.owns_thread(threading.current_thread()):
             with contextlib.suppress(Exception):  # whoever submitted them may not have come to start a worker
                 self._start_workers()
         while True:
             if self.owns_thread(threading.current_thread()):
                 return
-            threads = [thread for station in list(self._stations) if (thread := station.thread) is not None]
+            threads = [thread for station in list(self._connections) if (thread := station.thread) is not None]
             threads = [thread for thread in threads if thread.ident is not None]
             if not threads:
                 self._await_starting()  # whoever starts a worker has started its thread then
-                if not any(station.thread is not None for station in list(self._stations)):
+                if not any(station.thread is not None for station in list(self._connections)):
                     return
                 continue
             threads[0].join()
 
     def owns_thread(self, thread: threading.Thread) -> bool:
-        return any(station.thread is thread for station in list(self._stations))
+        return any(station.thread is thread for station in list(self._connections))
 
     def release_resources(self, *, in_child: bool = False) -> None:
-        for station in list(self._stations):
+        for station in list(self._connections):
             station.close()
-        self._stations.clear()
+        self._connections.clear()
         self._workers.clear()
         self._idle.clear()

@@ -22,7 +22,7 @@ from corefutures_pools.workers.messages import (
     LAST,
     MOMENT,
     OBSERVED,
-    PARCEL_SIZE,
+    PAYLOAD_SIZE,
     READY,
     RESULT_PAYLOAD,
     STOP,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     else:
         from multiprocessing.connection import Connection
 
-#: The head of a call: its number, and PARCEL_SIZE if its parcel follows; an inline body follows at once.
+#: The head of a call: its number, and PAYLOAD_SIZE if its parcel follows; an inline body follows at once.
 CALL: Final = Struct("=QI")
 #: In place of a body's size: call `number`, which was sent in full before, is asked to stop.
 REQUEST: Final = 0xFFFF_FFFE
@@ -142,7 +142,7 @@ def serve_pipe(
             send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
-            if size == PARCEL_SIZE:
+            if size == PAYLOAD_SIZE:
                 fn, args, *kwargs = fetch(connection)
             else:
                 fn, args, *kwargs = take(message[CALL.size :])

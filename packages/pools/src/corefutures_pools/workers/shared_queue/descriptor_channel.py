@@ -73,15 +73,15 @@ def _link(descriptor: int) -> _socket.socket:
 
 
 class WorkerDescriptorChannel:
-    """The worker's half; see `worker.Courier`."""
+    """The worker's half; see `worker.WorkerPayloadChannel`."""
 
     def __init__(self, descriptor: int) -> None:
         self._link = _link(descriptor)
 
-    def fetch(self, number: int) -> Any:
+    def receive(self, number: int) -> Any:
         return _receive(self._link, number, 0)
 
-    def ship(self, number: int, parcel: Payload) -> None:
+    def send(self, number: int, parcel: Payload) -> None:
         try:
             _send(self._link, number, parcel, 0)
         finally:
@@ -100,10 +100,10 @@ class PoolDescriptorChannel:
         self._link, self._far = (_link(lifted(end.detach())) for end in pair)
 
     @property
-    def far_end(self) -> int:
+    def child_end(self) -> int:
         return self._far.fileno()
 
-    def hand_over(self) -> None:
+    def close_child_end(self) -> None:
         self._far.close()
 
     def send(self, number: int, parcel: Payload) -> None:

@@ -63,7 +63,7 @@ class InlineWaitPool(WorkerPool):
         self._chair: Leadership | None = None
         self._desk: TaskQueue | None = None
         self._bell: Any = None  # wakes the collector
-        self._stations: set[Any] = set()  # all workers that have not ended; changed under `lock`
+        self._connections: set[Any] = set()  # all workers that have not ended; changed under `lock`
         self._watched: dict[int, Any] = {}  # stations by descriptor: of frames, or a sentinel
         self.ending: CallFuture[Any] | None = None  # the collector has taken it off `calls`, and ends it
         self._brief = True  # the last answer that a thread waited for came soon
@@ -106,7 +106,7 @@ class InlineWaitPool(WorkerPool):
                     left = None if deadline is None else deadline - clock.monotonic()
                     if future._cf_callbacks or future._cf_listeners or (left is not None and left <= 0):
                         break
-                    if any(station.heard for station in list(self._stations)):  # by a thread that was interrupted
+                    if any(station.heard for station in list(self._connections)):  # by a thread that was interrupted
                         break
                     if not self._overhear(chair, sitter, future, left):
                         break
@@ -129,16 +129,16 @@ class InlineWaitPool(WorkerPool):
             future._cf_unpark(chair)
             if future._ended_for is sitter:
                 future._ended_for = None
-        self._pass_on(sitter)
+        self._defer_callbacks(sitter)
         chair.leave(sitter)  # first: the collector may be there at once, and would find the chair taken
         # Also if we were interrupted and relieved: that may have been just before the collector was muted.
         # If somebody else sits by now, the collector looks in vain until they stand up.
         chair.mute(on=False)
-        if self.closing or self._backlog or self.deferred or any(station.heard for station in list(self._stations)):
+        if self.closing or self._backlog or self.deferred or any(station.heard for station in list(self._connections)):
             self.wake()
         chair.go(sitter)
 
-    def _pass_on(self, sitter: LeaderTerm) -> None:
+    def _defer_callbacks(self, sitter: LeaderTerm) -> None:
         """Has the collector tell everybody of a call that was ended in the chair, unless there is nobody."""
         future = sitter.future
         if future is None:
@@ -239,9 +239,9 @@ class InlineWaitPool(WorkerPool):
         chair = self._chair
         if chair is None or not chair.listeners:
             return
-        relieved = chair.relieve_own()
+        relieved = chair.step_down_current_thread()
         for sitter in relieved:
-            self._pass_on(sitter)
+            self._defer_callbacks(sitter)
         if relieved:
             self.wake()  # for what was read, and not taken in
         self._have_looked_after()
@@ -290,8 +290,8 @@ class InlineWaitPool(WorkerPool):
             if sitter not in sitters:
                 del self._looked_after[sitter]
             elif now - since >= _LATE:
-                self._pass_on(sitter)
-                late = wanted or chair.has_news() or any(station.heard for station in list(self._stations))
+                self._defer_callbacks(sitter)
+                late = wanted or chair.has_news() or any(station.heard for station in list(self._connections))
                 if late and sitter.stop_reading():
                     chair.unseat(sitter)
                 elif not chair.has(sitter):

@@ -163,7 +163,7 @@ class Leadership:
         """Returns the turns of threads that wait, of which one may have the chair."""
         return self.listeners.copy()
 
-    def relieve_own(self) -> list[LeaderTerm]:
+    def step_down_current_thread(self) -> list[LeaderTerm]:
         """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser.
 
         Returns:

@@ -79,8 +79,8 @@ _PERIOD: Final = 0.01
 class _Station:
     """One worker, and the caller's ends of what leads to it."""
 
-    def __init__(self, berth: int, frames: int, route: PayloadChannel) -> None:
-        self.berth = berth
+    def __init__(self, worker_index: int, frames: int, route: PayloadChannel) -> None:
+        self.worker_index = worker_index
         self.frames = frames
         self._frames = deque([frames])  # who takes it out closes it
         self.route = route
@@ -150,13 +150,13 @@ class SharedQueuePool(InlineWaitPool):
     """A pool over tickets; see `WorkerPool` for the arguments.
 
     Args:
-        make_route: Makes what carries parcels to one worker and back.
+        make_channel: Makes what carries parcels to one worker and back.
     """
 
-    def __init__(self, *, make_route: Callable[[], PayloadChannel], **options: Any) -> None:
+    def __init__(self, *, make_channel: Callable[[], PayloadChannel], **options: Any) -> None:
         super().__init__(**options)
-        self._make_route = make_route
-        self._berths = list(range(self.size))
+        self._make_channel = make_channel
+        self._free_indexes = list(range(self.size))
         self._sitter = LeaderTerm()  # the collector's turns
         self._waits = 0  # of foreign code in the collector, each within the last
         self._rolls = 0
@@ -270,10 +270,10 @@ class SharedQueuePool(InlineWaitPool):
         if desk is None:
             return []
         occupations = []
-        for station in sorted(self._stations, key=lambda station: station.berth, reverse=True):
+        for station in sorted(self._connections, key=lambda station: station.worker_index, reverse=True):
             worker = station.worker
             if worker is not None:
-                number, since = desk.shown_since(station.berth) if station in self._workers else (0, 0.0)
+                number, since = desk.shown_since(station.worker_index) if station in self._workers else (0, 0.0)
                 occupations.append(Occupation(worker, station.ready, self.calls.get(number), since))
         return occupations
 
@@ -299,9 +299,9 @@ class SharedQueuePool(InlineWaitPool):
             desk = TaskQueue(self.size, self._backlog)
             opened.callback(desk.close)
             # Nothing is written to it, ever: it ends when we do, and with it our workers.
-            self._lifeline, self._lifeline_ours = map(lifted, system.pipe())
-            opened.callback(system.close, self._lifeline)
-            opened.callback(system.close, self._lifeline_ours)
+            self._parent_death_pipe, self._parent_death_pipe_end = map(lifted, system.pipe())
+            opened.callback(system.close, self._parent_death_pipe)
+            opened.callback(system.close, self._parent_death_pipe_end)
             self._poll = opened.enter_context(new_poll())
             bell = _Bell(lifted(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)))
             opened.callback(bell.close)
@@ -326,41 +326,41 @@ class SharedQueuePool(InlineWaitPool):
     def start_worker(self, launcher: WorkerLauncher) -> None:
         desk = self._desk
         assert desk is not None
-        route = self._make_route()
+        route = self._make_channel()
         try:
             frames, far_frames = map(lifted, system.pipe())
         except BaseException:
-            route.hand_over()
+            route.close_child_end()
             route.close()
             raise
         system.set_blocking(frames, False)
-        station = _Station(self._berths.pop(), frames, route)
-        desk.wipe(station.berth)
+        station = _Station(self._free_indexes.pop(), frames, route)
+        desk.wipe(station.worker_index)
         self._workers.add(station)
-        self._stations.add(station)
+        self._connections.add(station)
         self._watched[frames] = station
         ends = SharedQueueEnds(
             desk.tickets,
             far_frames,
             desk.memory,
             desk.size,
-            desk.board_size,
-            station.berth,
-            self._lifeline,
-            route.far_end,
+            desk.status_size,
+            station.worker_index,
+            self._parent_death_pipe,
+            route.child_end,
         )
         try:
             worker = launcher.launch(ends)
         except BaseException:
             system.close(far_frames)
-            route.hand_over()
+            route.close_child_end()
             self._remove_worker(station)
             raise
         # Watched from here on, and it may have ended already. It may also have claimed calls already: had it
         # ended, its pipe of frames would say so as soon as we close our copy of its end.
         station.worker = worker
         system.close(far_frames)
-        route.hand_over()
+        route.close_child_end()
         try:
             self._chair.register(frames)  # type: ignore[union-attr]
             for sentinel in worker.sentinels():
@@ -385,7 +385,7 @@ class SharedQueuePool(InlineWaitPool):
     def _remove_worker(self, station: _Station) -> None:
         """Forgets a station, and closes what leads to it."""
         self._give_up_berth(station)
-        self._stations.discard(station)
+        self._connections.discard(station)
         self._troubled.discard(station)
         self._unwatch_sentinels(station)
         self._close_frames(station)
@@ -397,7 +397,7 @@ class SharedQueuePool(InlineWaitPool):
             self._workers.remove(station)
         except KeyError:
             return
-        self._berths.append(station.berth)
+        self._free_indexes.append(station.worker_index)
 
     def _unwatch_sentinels(self, station: _Station) -> None:
         while station.sentinels:
@@ -422,14 +422,14 @@ class SharedQueuePool(InlineWaitPool):
         """The thread that reads what the workers say, and keeps them busy."""
         nested_loops[threading.get_ident()] = self._serve_in_collector
         try:
-            while not (self._stopping and not self._stations):
+            while not (self._stopping and not self._connections):
                 self._turn()
         except BaseException as exc:
             self.mark_broken(f"the thread that serves the {self.name} failed", exc)
             self._ended = True
             self._await_starting()  # whoever starts a worker now, it is the last; and what it gets is not closed before
             self.end_workers("kill")
-            for station in list(self._stations):
+            for station in list(self._connections):
                 if station.worker is not None:
                     try:
                         station.worker.reap()
@@ -487,7 +487,7 @@ class SharedQueuePool(InlineWaitPool):
                 or self._doubts
                 or self._questions
                 or self._troubled
-                or any(station.dead for station in list(self._stations))
+                or any(station.dead for station in list(self._connections))
             ):
                 self._claim(chair, sitter)
             elif not chair.take(sitter):  # somebody reads, and leaves the rest to us
@@ -506,7 +506,7 @@ class SharedQueuePool(InlineWaitPool):
 
     def _take_in(self, chair: Leadership, sitter: LeaderTerm, spoken: bool) -> None:
         """Takes in what was read by others, what workers have said (if they have `spoken`), and who has ended."""
-        for station in list(self._stations):
+        for station in list(self._connections):
             if station.heard or station.rest:
                 self._digest_heard(station)
         if spoken:
@@ -521,11 +521,13 @@ class SharedQueuePool(InlineWaitPool):
         while self._questions:
             station, number, answers = self._questions.popleft()
             self._read(station)
-            answers.append(number in self.calls and desk.shown(station.berth) == number and station in self._workers)
+            answers.append(
+                number in self.calls and desk.shown(station.worker_index) == number and station in self._workers
+            )
         for station in list(self._troubled):
             if not station.ending:
                 self._try_to_kill(station)
-        for station in [s for s in list(self._stations) if s.dead]:
+        for station in [s for s in list(self._connections) if s.dead]:
             self._reap(station)
         if self._doubts:
             self._weigh()
@@ -703,7 +705,7 @@ class SharedQueuePool(InlineWaitPool):
         try:
             if _stop(worker.pid):
                 self._read(station)
-                others = {desk.shown(other.berth) for other in list(self._stations) if other is not station}
+                others = {desk.shown(other.worker_index) for other in list(self._connections) if other is not station}
                 if not station.cleared or not desk.claimed().intersection(self.calls).difference(others):
                     self._silence(station)
         finally:
@@ -789,7 +791,7 @@ class SharedQueuePool(InlineWaitPool):
         worker = station.worker
         assert worker is not None
         self._read(station)
-        if station not in self._stations:  # a turn within this one has done so
+        if station not in self._connections:  # a turn within this one has done so
             return
         held = self._held(station)
         self._remove_worker(station)
@@ -832,11 +834,11 @@ class SharedQueuePool(InlineWaitPool):
         """
         desk = self._desk
         assert desk is not None
-        shown = desk.shown(station.berth) if station in self._workers else 0
+        shown = desk.shown(station.worker_index) if station in self._workers else 0
         if shown not in self.calls or shown not in desk.claimed():
             return 0
-        others = (other for other in list(self._stations) if other is not station and other in self._workers)
-        return 0 if any(desk.shown(other.berth) == shown for other in others) else shown
+        others = (other for other in list(self._connections) if other is not station and other in self._workers)
+        return 0 if any(desk.shown(other.worker_index) == shown for other in others) else shown
 
     def _lose(self, number: int, loss: BaseException) -> None:
         self._desk.free(number)  # type: ignore[union-attr]
@@ -847,9 +849,9 @@ class SharedQueuePool(InlineWaitPool):
         if desk is None:
             return False
         self.step_down()
-        for station in list(self._stations):
+        for station in list(self._connections):
             worker = station.worker
-            if worker is None or worker.pid is None or desk.shown(station.berth) != number:
+            if worker is None or worker.pid is None or desk.shown(station.worker_index) != number:
                 continue
             # A worker that shows the call may have written its result, and claimed another one since:
             #
@@ -886,7 +888,7 @@ class SharedQueuePool(InlineWaitPool):
     def _doubt(self, loss: WorkerLostError) -> None:
         """A worker was lost between steps 3 and 2: it may have claimed a call that nobody knows of."""
         self._rolls += 1
-        suspects = {s for s in list(self._stations) if not s.leaving}
+        suspects = {s for s in list(self._connections) if not s.leaving}
         doubt = _Doubt(self._rolls | PING, self._desk.claimed(), suspects, loss)  # type: ignore[union-attr]
         for other in self._doubts:  # the lost worker can't answer any more: it is in doubt together with the other
             other.losses.append(loss)
@@ -901,7 +903,7 @@ class SharedQueuePool(InlineWaitPool):
         desk = self._desk
         assert desk is not None
         suspects = set[_Station]().union(*(doubt.suspects for doubt in self._doubts))
-        shown = {station: desk.shown(station.berth) for station in suspects if station in self._workers}
+        shown = {station: desk.shown(station.worker_index) for station in suspects if station in self._workers}
         for station in suspects:
             self._read(station)
         for doubt in list(self._doubts):
@@ -942,7 +944,7 @@ class SharedQueuePool(InlineWaitPool):
             return
         if not self.calls and not self._stopping and self._stop_starting():
             self._stopping = True
-            desk.send_all(STOP, len(self._stations))
+            desk.send_all(STOP, len(self._connections))
 
     def wake(self) -> None:
         bell = self._bell
@@ -950,7 +952,7 @@ class SharedQueuePool(InlineWaitPool):
             bell.ring()
 
     def end_workers(self, how: str) -> None:
-        for station in list(self._stations):
+        for station in list(self._connections):
             if station.worker is not None:
                 getattr(station.worker, how)()
 
@@ -964,21 +966,21 @@ class SharedQueuePool(InlineWaitPool):
         if not in_child:
             self._claim(chair, sitter)  # nobody listens any more
             for listener in chair.sitters():
-                self._pass_on(listener)
+                self._defer_callbacks(listener)
         chair.close(in_child=in_child)
-        system.close(self._lifeline_ours)
+        system.close(self._parent_death_pipe_end)
         self._poll.close()  # before what it watches: in a child, nothing may be unregistered in the parent's name
-        for station in list(self._stations):
+        for station in list(self._connections):
             if (frames := station.take_frames()) >= 0:
                 system.close(frames)
             station.route.close()
-        self._stations.clear()
+        self._connections.clear()
         self._workers.clear()
         desk = self._desk
         assert desk is not None
         desk.disown() if in_child else desk.close_ours()
         if not (in_child and self.thread is None):  # a worker that was just forked needs the rest
-            system.close(self._lifeline)
+            system.close(self._parent_death_pipe)
             desk.close()
 
 

@@ -22,7 +22,7 @@ from struct import Struct
 
 from corefutures._blocking import system
 from corefutures_pools.descriptors import lifted
-from corefutures_pools.workers.messages import PARCEL_SIZE, TICKET
+from corefutures_pools.workers.messages import PAYLOAD_SIZE, TASK
 from corefutures_pools.workers.serialization import INLINE_LIMIT
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -45,13 +45,13 @@ _LARGE_AHEAD: Final = 16
 #: Bytes: an atomic write to a pipe is at most so large.
 _ATOMIC: Final = 4096
 #: Tickets that are written together at most.
-_TOGETHER: Final = _ATOMIC // TICKET.size
+_TOGETHER: Final = _ATOMIC // TASK.size
 #: Bytes: all that a pipe holds, as a rule.
 _READ_SIZE: Final = 1 << 16
 
 #: The two ways in which a drained pipe is read: the numbers of the tickets, and the tickets whole.
-_NUMBERS: Final = Struct(f"=Q{TICKET.size - 8}x")
-_WHOLE: Final = Struct(f"={TICKET.size}s")
+_NUMBERS: Final = Struct(f"=Q{TASK.size - 8}x")
+_WHOLE: Final = Struct(f"={TASK.size}s")
 
 _NO_ARGUMENTS: Final = ((),)
 _is_prepared: Final = attrgetter("_cf_dispatched")
@@ -63,7 +63,7 @@ class TaskQueue:
     """The arena, the board and the pipe of tickets of one pool.
 
     Args:
-        berths: How many workers there may be at a time.
+        workers: How many workers there may be at a time.
         backlog: The calls that are to be sent, in order; taken out here, added at the right elsewhere.
 
     Where a call is, from `prepare` on. A move from one place to the next is one operation of the interpreter, which
@@ -88,7 +88,7 @@ class TaskQueue:
     them, if it doesn't say otherwise.
     """
 
-    def __init__(self, berths: int, backlog: deque[CallFuture[Any]]) -> None:
+    def __init__(self, workers: int, backlog: deque[CallFuture[Any]]) -> None:
         with ExitStack() as opened:  # closed again unless all of it can be had
             self.tickets, inlet = map(lifted, system.pipe())  # the workers' end; ours
             opened.callback(system.close, self.tickets)
@@ -98,7 +98,7 @@ class TaskQueue:
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             outlet = FileIO(lifted(system.open(f"/proc/self/fd/{self.tickets}", flags)), "rb")
             self._outlet = opened.enter_context(outlet)
-            self._lay_out(berths, _room_in(inlet, _AHEAD + 6 * berths + 2 * _LARGE_AHEAD))
+            self._lay_out(workers, _room_in(inlet, _AHEAD + 6 * workers + 2 * _LARGE_AHEAD))
             # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
             self.memory = lifted(system.memfd_create("corefutures", os.MFD_CLOEXEC))
             opened.callback(system.close, self.memory)
@@ -108,11 +108,11 @@ class TaskQueue:
             self._map = opened.enter_context(mmap.mmap(self.memory, self.size, **untracked))
             opened.pop_all()
         self._open = True
-        # For each berth the number of a call; in the second quarter, when its worker claimed that; in the second half
+        # For each worker the number of a call; in the second quarter, when the worker claimed that; in the second half
         # a number again: the worker that runs that call is asked to stop.
-        board = memoryview(self._map)[: self.board_size].cast("Q")
+        board = memoryview(self._map)[: self.status_size].cast("Q")
         self._since = board[len(board) // 4 :]
-        self._board, self._asked = board[:berths], board[len(board) // 2 :]
+        self._status_table, self._asked = board[:workers], board[len(board) // 2 :]
         self._backlog = backlog
         # The calls that found no cell. While there may be any, those that come later don't take one before them.
         self._unprepared: deque[CallFuture[Any]] = deque()
@@ -126,17 +126,17 @@ class TaskQueue:
         # because CPython 3.11 may run a finaliser wherever an object is made.
         self._renew_lock()
 
-    def _lay_out(self, berths: int, room: int) -> None:
+    def _lay_out(self, workers: int, room: int) -> None:
         """Divides the memory, for no more tickets than there is room for."""
-        board_size = -(-32 * berths // mmap.PAGESIZE) * mmap.PAGESIZE
-        large, small = _LARGE_AHEAD + 2 * berths, _AHEAD + berths
+        status_size = -(-32 * workers // mmap.PAGESIZE) * mmap.PAGESIZE
+        large, small = _LARGE_AHEAD + 2 * workers, _AHEAD + workers
         large = min(large, room // 8)
-        small = max(1, min(small, room - 2 * large - berths))
-        large_start = board_size + -(-small * _SMALL // _LARGE) * _LARGE
-        self.board_size = board_size
+        small = max(1, min(small, room - 2 * large - workers))
+        large_start = status_size + -(-small * _SMALL // _LARGE) * _LARGE
+        self.status_size = status_size
         self.size = large_start + large * _LARGE
         self._large_start = large_start
-        self._small_cells = [board_size + i * _SMALL for i in reversed(range(small))]
+        self._small_cells = [status_size + i * _SMALL for i in reversed(range(small))]
         self._large_cells = [large_start + i * _LARGE for i in reversed(range(large))]
         self._parcels = [0] * large  # as cells of no size: their bodies lie elsewhere
         self._take_small = starmap(self._small_cells.pop, repeat(()))
@@ -223,13 +223,13 @@ class TaskQueue:
                 self._map[offset : offset + size] = body
                 future._body = None
             else:
-                size = PARCEL_SIZE
+                size = PAYLOAD_SIZE
                 for out[number] in self._take_parcel:
                     break
                 offset = 0
         except (IndexError, ValueError):  # there is none; or closed
             return False
-        self.ready[number] = TICKET.pack(number, offset, size)
+        self.ready[number] = TASK.pack(number, offset, size)
         return True
 
     def post(self) -> None:
@@ -295,7 +295,7 @@ class TaskQueue:
 
     def send_all(self, word: int, times: int) -> None:
         """Writes STOP, or a roll call, for so many workers. For the collector."""
-        self._words[word] = self.returned[word] = TICKET.pack(word, 0, 0) * times
+        self._words[word] = self.returned[word] = TASK.pack(word, 0, 0) * times
         self._write(self.returned, [word])
 
     def call_roll(self, word: int, workers: int) -> None:
@@ -374,16 +374,16 @@ class TaskQueue:
 
     # ── the board ────────────────────────────────────────────────────────────────────────────────────────
 
-    def shown(self, berth: int) -> int:
-        """Returns the number of the call that the worker at `berth` has claimed last."""
-        return self._board[berth]
+    def shown(self, worker_index: int) -> int:
+        """Returns the number of the call that the worker at `worker_index` has claimed last."""
+        return self._status_table[worker_index]
 
-    def shown_since(self, berth: int) -> tuple[int, float]:
+    def shown_since(self, worker_index: int) -> tuple[int, float]:
         """Returns that number and when the call was claimed, by `time.monotonic`; 0 if all is over."""
         try:
             while True:
-                number, since = self._board[berth], self._since[berth]
-                if self._board[berth] == number:
+                number, since = self._status_table[worker_index], self._since[worker_index]
+                if self._status_table[worker_index] == number:
                     return number, since / 1e9
         except ValueError:  # closed
             return 0, 0.0
@@ -397,14 +397,14 @@ class TaskQueue:
             return None
         return body if offset and self.out.get(number) == offset else None
 
-    def wipe(self, berth: int) -> None:
-        """Makes the berth ready for another worker."""
-        self._board[berth] = self._asked[berth] = 0
+    def wipe(self, worker_index: int) -> None:
+        """Makes the entry ready for another worker."""
+        self._status_table[worker_index] = self._asked[worker_index] = 0
 
     def ask(self, number: int) -> bool:
         """Asks the worker that shows that number to stop its call; returns whether there is one."""
         try:
-            self._asked[self._board.tolist().index(number)] = number
+            self._asked[self._status_table.tolist().index(number)] = number
         except ValueError:  # nobody does, or closed
             return False
         return True
@@ -412,7 +412,7 @@ class TaskQueue:
     def on_board(self, number: int) -> bool:
         """Returns whether some worker shows that number."""
         try:
-            return number in self._board.tolist()
+            return number in self._status_table.tolist()
         except ValueError:  # closed
             return False
 
@@ -435,7 +435,7 @@ class TaskQueue:
         self.close_ours()
         system.close(self.tickets)
         system.close(self.memory)
-        self._board.release()
+        self._status_table.release()
         self._asked.release()
         self._since.release()
         self._map.close()
@@ -447,7 +447,7 @@ def _room_in(inlet: int, wanted: int) -> int:
     A pipe is made of pages. A write that doesn't fit into the rest of a page begins another, and a page that was read
     in part is not free yet: so each page but one is good for a little more than half of what goes into it.
     """
-    page = mmap.PAGESIZE // TICKET.size // 2
+    page = mmap.PAGESIZE // TASK.size // 2
     capacity = fcntl.fcntl(inlet, getattr(fcntl, "F_GETPIPE_SZ", 1032))
     pages = -(-wanted // page) + 1
     if capacity < pages * mmap.PAGESIZE:
