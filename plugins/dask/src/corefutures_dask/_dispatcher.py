@@ -99,7 +99,7 @@ class Dispatcher:
         queue = self.pending.queues.get(options)
         if queue is None:
             queue = self.pending.add_queue(options)
-            self._wakeup.is_set = False  # the new queue may have a free slot: see `_dispatch`
+            self._wake()  # `_dispatch` may have left the event set, without knowing this queue
         future = self.pending.add(queue, call, task_name, cost_key)
         # 1. `_dispatch` clears the event, then looks for calls. 2. This method has appended a call, and then looks at
         # the event. So one of the two sees what the other has done.
@@ -107,16 +107,13 @@ class Dispatcher:
             self._wake()
         return future
 
-    def close(self, refusal: Exception) -> None:
-        """Refuse calls from now on, and end when the pending ones have ended."""
+    def close(self, refusal: Exception, cancel: bool = False) -> None:
+        """Refuse calls from now on, `cancel` those that have not started, and end when the others have ended."""
         self.pending.close(refusal)
         self._closed = True
-        self._wake()
-
-    def cancel_pending(self) -> None:
-        """Cancel the calls that have not started; raise at the end what a callback raises (F4)."""
         try:
-            self.pending.cancel()
+            if cancel:
+                self.pending.cancel()
         finally:
             self._wake()
 
@@ -166,11 +163,8 @@ class Dispatcher:
                     self._send(batch)
                 else:  # all calls were cancelled
                     pending.remove_batch(batch)
-            # While no queue has a free slot, no call need wake the loop: the end of a batch leads here. The second look
-            # is for a queue that was added during the first one; a queue that is added later clears the event.
+            # While no queue has a free slot, no call need wake the loop: the end of a batch leads here.
             wakeup.is_set = pending.is_full(self.slots)
-            if not pending.is_full(self.slots):
-                wakeup.is_set = False
             if pending.is_empty():
                 if self._closed:
                     self._end()

@@ -5,6 +5,7 @@ Touches the door, `_cluster` and `_dispatcher`. Guarantees: a call is pickled be
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 import weakref
@@ -19,7 +20,7 @@ from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import system
 from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported
 from corefutures_pools.instrumentation import instrumentation
-from corefutures_pools.lifecycle import Living
+from corefutures_pools.lifecycle import LiveObjects
 from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
@@ -52,14 +53,8 @@ _UNSUPPORTED = {
     "when_full": "limit the calls that wait",
 }
 
-#: The options that are not `LocalCluster`'s.
-_OPTIONS = (
-    "max_workers", "initializer", "initargs", "address", "scheduler_file", "client", "resources", "retries", "priority",
-    "security", "timeout", "check_versions",
-)  # fmt: skip
-
 #: The living pools, for forked children; and the dispatchers that have not ended, for the end of the interpreter.
-_pools, _dispatchers = Living(), Living()
+_pools, _dispatchers = LiveObjects(), LiveObjects()
 _exiting = False
 
 
@@ -125,8 +120,9 @@ class DaskExecutor(PoolExecutor):
         for name, what in _UNSUPPORTED.items():
             if name in cluster:
                 raise unsupported(self, what)
+        own_names = [*inspect.signature(DaskExecutor).parameters][:-1]
         self._cf_cluster = _cluster.choose(
-            cluster, _OPTIONS, max_workers=max_workers, address=address, scheduler_file=scheduler_file, client=client,
+            cluster, own_names, max_workers=max_workers, address=address, scheduler_file=scheduler_file, client=client,
             security=security, timeout=timeout, check_versions=check_versions,
         )  # fmt: skip
         self._cf_limit = max_workers
@@ -277,10 +273,8 @@ class DaskExecutor(PoolExecutor):
                     return
         if instrumentation.enabled:
             instrumentation.executor_shut_down(self)
-        dispatcher.close(RuntimeError(_AFTER_SHUTDOWN))
         try:
-            if cancel_futures:
-                dispatcher.cancel_pending()
+            dispatcher.close(RuntimeError(_AFTER_SHUTDOWN), cancel_futures)
         finally:  # an exception of a callback is raised after that
             own = getattr(_wire.current, "pool", None) == dispatcher.pool
             if wait and not own and not getattr(non_blocking, "active", False):
