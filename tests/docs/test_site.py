@@ -114,6 +114,18 @@ def test_the_reference_shows_each_name_of_the_backend_authors_door_in_a_program(
     assert set(corefutures.backend.__all__) - shown == set()
 
 
+def test_the_glossary_names_what_is_in_the_code() -> None:
+    sources = [path for root in ("corefutures", "packages", "plugins") for path in (ROOT / root).glob("**/*.py")]
+    defined = set(
+        re.findall(r"^(?:class|def) (\w+)", "\n".join(path.read_text(encoding="utf-8") for path in sources), re.M)
+    )
+    defined.add("hookimpl")  # pluggy's
+    rows = re.findall(r"^\| .* \| .* \| (.*) \| .* \|$", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.M)
+    named = {name for cell in rows for name in re.findall(r"`(\w+)`", cell)}
+    assert len(named) > 30
+    assert named - defined == set()
+
+
 def test_the_page_on_the_command_line_names_every_command() -> None:
     page = (DOCS / "commands.md").read_text(encoding="utf-8")
     assert [name for name in commands() if f"\n## {name}\n" not in page] == []
