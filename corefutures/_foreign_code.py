@@ -7,6 +7,7 @@ its turn.
 from __future__ import annotations
 
 import sys
+from _weakref import ref
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -51,6 +52,29 @@ def copied(items: Iterable[_T]) -> list[_T]:
             return list(items)
         except RuntimeError:  # it was changed meanwhile
             pass
+
+
+class LiveObjects:
+    """A set of weak references; unlike a `WeakSet`, it can be iterated while another thread adds to it.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[int, ref[Any]] = {}
+
+    def add(self, thing: Any) -> None:
+        """Add an object; it leaves the set when it is collected."""
+        key, references = id(thing), self._references
+        references[key] = ref(thing, lambda _: references.pop(key, None))
+
+    def all(self) -> list[Any]:
+        """Return the objects that are alive at this moment, in the order in which they were added."""
+        return [thing for reference in list(self._references.values()) if (thing := reference()) is not None]
+
+    def clear(self) -> None:
+        """Remove all objects."""
+        self._references.clear()
 
 
 def class_name(value: object) -> str:

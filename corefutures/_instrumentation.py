@@ -11,7 +11,7 @@ import weakref
 from concurrent.futures import BrokenExecutor
 
 from corefutures._blocking import clock
-from corefutures._foreign_code import class_name
+from corefutures._foreign_code import LiveObjects, class_name
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -34,29 +34,6 @@ PROJECT: Final = "corefutures"
 
 _numbers = itertools.count(1)
 _names: dict[str, itertools.count[int]] = {}
-
-
-class LiveObjects:
-    """A set of weak references; unlike a `WeakSet`, it can be iterated while another thread adds to it.
-
-    Thread safety: every method may be called from any thread, signal handler or finaliser.
-    """
-
-    def __init__(self) -> None:
-        self._references: dict[int, weakref.ref[Any]] = {}
-
-    def add(self, thing: Any) -> None:
-        """Add an object; it leaves the set when it is collected."""
-        key, references = id(thing), self._references
-        references[key] = weakref.ref(thing, lambda _: references.pop(key, None))
-
-    def all(self) -> list[Any]:
-        """Return the objects that are alive at this moment."""
-        return [thing for reference in list(self._references.values()) if (thing := reference()) is not None]
-
-    def clear(self) -> None:
-        """Remove all objects."""
-        self._references.clear()
 
 
 #: Every live executor and scope that has a `snapshot`, for `dump`.

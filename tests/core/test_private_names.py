@@ -101,7 +101,7 @@ def test_a_pool_may_have_attributes_and_methods_of_its_own(name: str) -> None:
         def _begin(self) -> None:
             raise AssertionError("one of its own")
 
-        _make_pool = _assemble = _withdraw = _start_over = _renew_pool = _submit_with = _has_run_here = _begin
+        _make_pool = _assemble = _withdraw = _after_fork_in_child = _renew_pool = _submit_with = _has_run_here = _begin
 
     with Counting() as pool:
         assert pool.submit(abs, -3).result(timeout=LIMIT) == 3

@@ -10,7 +10,6 @@ import pytest
 from racing import LIMIT, Parking, frequent_switches, together
 
 import corefutures
-from corefutures_pools.lifecycle import LiveObjects
 
 Make = Any
 
@@ -130,19 +129,17 @@ def test_requests_while_large_arguments_are_under_way(make: Make) -> None:
 
 
 def test_at_exit_cancel_asks_what_runs(make: Make) -> None:
-    from corefutures_pools.workers import pool as pools
-
     executor = make(1, at_exit="cancel")
     call = running(executor.submit(errands.until_asked))
     waiting = executor.submit(errands.asked)
-    known, pools._pools = pools._pools, LiveObjects()
-    pools._pools.add(executor._cf_pool)
-    try:
-        ending = threading.Thread(target=pools._end_with_interpreter)
-        ending.start()
-        ending.join(LIMIT)
-    finally:
-        pools._pools = known
+
+    def end() -> None:
+        executor._cf_pool.close_at_exit()
+        executor._cf_pool.finish()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    ending.join(LIMIT)
     assert not ending.is_alive()
     assert call.result(0) == "stopped"
     assert waiting.cancelled()

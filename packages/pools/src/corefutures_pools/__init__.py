@@ -11,7 +11,6 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._instrumentation import LiveObjects as LiveObjects
     from corefutures._results import ResultIterator as ResultIterator
     from corefutures_pools.adapter import adapt as adapt
     from corefutures_pools.admission import (
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         dump as dump,
         dump_on_signal as dump_on_signal,
     )
+    from corefutures_pools.lifecycle import Lifecycle as Lifecycle
     from corefutures_pools.stats import Stats as Stats
     from corefutures_pools.workers.chunking import CostModel as CostModel, chunked_map as chunked_map
     from corefutures_pools.workers.executor import IsolatedExecutor as IsolatedExecutor
@@ -61,7 +61,7 @@ _HOMES = {
     "Encoder": "corefutures_pools.workers.serialization",
     "ForwardingExecutor": "corefutures_pools.executor",
     "IsolatedExecutor": "corefutures_pools.workers.executor",
-    "LiveObjects": "corefutures._instrumentation",
+    "Lifecycle": "corefutures_pools.lifecycle",
     "PayloadChannel": "corefutures_pools.workers.interface",
     "PendingLimiter": "corefutures_pools.admission",
     "Permit": "corefutures_pools.admission",

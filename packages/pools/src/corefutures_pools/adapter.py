@@ -11,9 +11,7 @@ import _thread
 import contextlib
 import functools
 import inspect
-import os
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from corefutures._blocking import Lock, clock, start_thread
@@ -27,6 +25,7 @@ from corefutures.registry._description import Capabilities
 from corefutures_pools.cpu import usable_processors
 from corefutures_pools.executor import PoolExecutor
 from corefutures_pools.future import PoolFuture
+from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
@@ -111,8 +110,10 @@ class _Whereabouts(threading.local):
 
 _here = _Whereabouts()
 
-#: Every living adapter, for the end of the interpreter and for forked children.
-_adapters: dict[int, weakref.ref[AdaptedExecutor]] = {}
+#: At the end of the interpreter, pending calls run to their end, as those of the standard pools do.
+_adapters = Lifecycle(
+    close=lambda adapter: adapter._close_at_exit(), after_fork=lambda adapter: adapter._cf_after_fork_in_child()
+)
 
 
 class AdaptedExecutor(PoolExecutor):
@@ -147,8 +148,7 @@ class AdaptedExecutor(PoolExecutor):
         self._closes_later = False
         self._closing: _Closing | None = None
         self._inherited = False  # in a forked child
-        key = id(self)
-        _adapters[key] = weakref.ref(self, lambda _: _adapters.pop(key, None))
+        _adapters.add(self)
         if instrumentation.enabled:
             instrumentation.executor_created(self)
 
@@ -343,8 +343,8 @@ class AdaptedExecutor(PoolExecutor):
         except Exception:
             log_failure(LOGGER, "shutting down %r failed", self)
 
-    def _cf_continue_in_child(self) -> None:
-        """In a forked child (E11): the calls stay with the parent; that the workers are missing is said at once."""
+    def _cf_after_fork_in_child(self) -> None:
+        """Leave the calls to the parent, and refuse others at once: the workers are missing here (E11)."""
         if isinstance(self._cf_adapted, Executor):  # ours: it goes on by itself
             refusal = self._refusal
         else:
@@ -598,22 +598,3 @@ def _takes_wait(shutdown: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):  # one that can't be looked into
         return False
     return "wait" in parameters or any(given.kind is given.VAR_KEYWORD for given in parameters.values())
-
-
-def _living_adapters() -> list[AdaptedExecutor]:
-    return [adapter for reference in list(_adapters.values()) if (adapter := reference()) is not None]
-
-
-def _close_all() -> None:
-    """At the end of the interpreter: pending calls run to their end, as those of the standard pools do."""
-    for_each(lambda adapter: adapter._close_at_exit(), _living_adapters())
-
-
-def _continue_all_in_child() -> None:
-    for_each(lambda adapter: adapter._cf_continue_in_child(), _living_adapters())
-
-
-# Before the non-daemon threads are joined, among which may be the adapted executor's.
-threading._register_atexit(_close_all)  # type: ignore[attr-defined]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_continue_all_in_child)

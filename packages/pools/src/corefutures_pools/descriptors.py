@@ -76,9 +76,10 @@ class _Taken:
     """Has the standard descriptors that are closed taken while any thread is within."""
 
     def __init__(self) -> None:
-        self._start_over()
+        self._renewed = False  # whether it is in forked children
+        self._reset()
 
-    def _start_over(self) -> None:
+    def _reset(self) -> None:
         # Guards what follows. Reentrant, because a signal handler or finaliser may interrupt its holder; nothing
         # that blocks or is foreign runs under it.
         self._lock = _thread.RLock()
@@ -86,6 +87,11 @@ class _Taken:
         self._ours: list[tuple[int, tuple[int, int]]] = []  # descriptors, and what they are
 
     def __enter__(self) -> None:
+        if not self._renewed:
+            from corefutures_pools.lifecycle import renew_in_child  # here: workers do without it
+
+            self._renewed = True
+            renew_in_child(self._after_fork_in_child)
         with self._lock:
             if not self._within:
                 try:
@@ -131,10 +137,10 @@ class _Taken:
             ours = {number for number, _ in self._ours}
         return sorted({*_closed(), *ours, *(number for number in _STANDARD if streams[number] is None)})
 
-    def give_back_in_child(self) -> None:
-        """In a forked child, where nobody is within."""
+    def _after_fork_in_child(self) -> None:
+        """Close what is open here; no thread of this process is within."""
         self._give_back()
-        self._start_over()
+        self._reset()
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
@@ -143,6 +149,3 @@ def _identity(descriptor: int) -> tuple[int, int]:
 
 
 standard_taken: Final = _Taken()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=standard_taken.give_back_in_child)

@@ -6,10 +6,9 @@ runs it in place of sleeping; a cycle of calls that wait for each other raises i
 
 from __future__ import annotations
 
-import os
-
 from corefutures._blocking import clock, current_workers
 from corefutures._exceptions import DeadlockError
+from corefutures_pools.lifecycle import renew_in_child
 
 try:
     from _thread import RLock
@@ -234,10 +233,9 @@ def _name_call(future: Any, host: WorkerThread) -> str:
     return names[calls.index(future)] if future in calls and len(names) == len(calls) else "a call"
 
 
-def _continue_in_child() -> None:
+def _after_fork_in_child() -> None:
     global _edges
     _edges = RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_continue_in_child)
+renew_in_child(_after_fork_in_child)

@@ -1,6 +1,140 @@
-"""The objects of one kind that are alive, for the end of the interpreter and for a fork: see `LiveObjects`.
+"""What the toolkit does when the interpreter ends and in a forked child: one step, and one handler, for all pools.
 
-Touches the core's instrumentation, which has the living executors. Guarantees: keeps none of them alive.
+Touches `threading`'s at-exit steps and `os.register_at_fork`. Guarantees: no object is kept alive; one that fails
+stops no other one. Order at exit: the kind that was declared last is first, as with `atexit`. Order in a child: what
+the core renews, `renew_in_child` by order of calls, then the kinds by order of declaration.
 """
 
-from corefutures._instrumentation import LiveObjects as LiveObjects
+from __future__ import annotations
+
+import os
+import threading
+
+from corefutures._foreign_code import LiveObjects as LiveObjects, for_each
+
+TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Lifecycle(LiveObjects):
+    """The living objects of one kind, and what is done with each of them at exit and after a fork.
+
+    Declare it beside the class of a pool: its place at exit is that of the class's import.
+
+    Args:
+        close: Called with each object at exit, before any of the kind is waited for: it takes no more calls.
+        join: Called with each object at exit after that: returns once its calls have ended.
+        interrupt: Called with each object if a `KeyboardInterrupt` comes meanwhile; its calls are given up.
+        after_fork: Called with each object in a forked child: its threads and workers are the parent's.
+
+    Attributes:
+        exiting: True once it is the kind's turn at exit: an object that is made then closes itself.
+
+    Raises:
+        RuntimeError: The kind has something to do at exit, and that is over.
+
+    Thread safety: every method may be called from any thread, signal handler or finaliser.
+    """
+
+    def __init__(
+        self,
+        *,
+        close: Callable[[Any], object] | None = None,
+        join: Callable[[Any], object] | None = None,
+        interrupt: Callable[[Any], object] | None = None,
+        after_fork: Callable[[Any], object] | None = None,
+    ) -> None:
+        super().__init__()
+        if _exiting and close is not None:
+            raise RuntimeError("can't register atexit after shutdown")  # what `threading` says
+        self._close, self._join, self._interrupt, self._after_fork = close, join, interrupt, after_fork
+        self.exiting = False
+        _kinds.append(self)
+
+    def add(self, thing: Any) -> None:
+        """Add an object; it leaves the set when it is collected."""
+        _register_fork_handler()
+        super().add(thing)
+
+    def end(self) -> None:
+        """Close every object, and then wait for each of them."""
+        self.exiting = True
+        living = self.all()
+        try:
+            self._call(self._close, living)
+        finally:
+            self._call(self._join, living)
+
+    def _call(self, action: Callable[[Any], object] | None, living: list[Any]) -> None:
+        def act(thing: Any) -> None:
+            try:
+                action(thing)  # type: ignore[misc]
+            except KeyboardInterrupt:
+                if self._interrupt is not None:
+                    for_each(self._interrupt, living)
+                raise
+
+        if action is not None:
+            for_each(act, living)
+
+    def after_fork_in_child(self) -> None:
+        """Make every object the forked child's own."""
+        if self._after_fork is not None:
+            for_each(self._after_fork, self.all())
+
+
+_kinds: list[Lifecycle] = []
+_renewals: list[Callable[[], object]] = []
+_exiting = False
+_unregistered = [True]  # empty once the fork handler is registered
+
+
+def renew_in_child(renew: Callable[[], object]) -> None:
+    """Have `renew()` called in each forked child, before any pool is renewed: for the locks and pipes of a module.
+
+    Thread safety: may be called from any thread, signal handler or finaliser.
+    """
+    _register_fork_handler()
+    _renewals.append(renew)
+
+
+def _register_fork_handler() -> None:
+    if _unregistered:
+        # Handlers run in the order of registration, and those of the core come first: what a callback of a parent's
+        # call is told by is the number of forks (F4).
+        import corefutures._future  # noqa: F401 - here for start-up time only
+
+        try:
+            _unregistered.pop()
+        except IndexError:  # another thread, or a signal handler, was faster
+            return
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _end_all() -> None:
+    global _exiting
+    _exiting = True
+    failure: Exception | None = None
+    for kind in reversed(_kinds):
+        try:
+            kind.end()
+        except Exception as exc:  # whatever else is raised, such as KeyboardInterrupt, ends all of this at once
+            failure = exc if failure is None else failure
+    if failure is not None:
+        raise failure
+
+
+def _after_fork_in_child() -> None:
+    try:
+        for_each(lambda renew: renew(), _renewals)
+    finally:
+        for_each(Lifecycle.after_fork_in_child, _kinds)
+
+
+# Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says. Here, because
+# nothing can be registered any more once the interpreter ends.
+threading._register_atexit(_end_all)  # type: ignore[attr-defined]

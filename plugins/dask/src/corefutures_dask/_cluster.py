@@ -295,7 +295,7 @@ def _read_address(path: str, timeout: float | None) -> str:
         time.sleep(_POLL_INTERVAL)
 
 
-def renew_after_fork() -> None:
+def after_fork_in_child() -> None:
     """In a forked child: give Dask a new thread for work beside its loop, such as large messages."""
     if isinstance(getattr(distributed.utils, "_offload_executor", None), ThreadPoolExecutor):
         distributed.utils._offload_executor = ThreadPoolExecutor(1, thread_name_prefix="Dask-Offload")

@@ -6,7 +6,6 @@ Touches the door, `_cluster` and `_dispatcher`. Guarantees: a call is pickled be
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 import weakref
 from functools import partial
@@ -20,7 +19,7 @@ from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import system
 from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported
 from corefutures_pools.instrumentation import instrumentation
-from corefutures_pools.lifecycle import LiveObjects
+from corefutures_pools.lifecycle import Lifecycle, renew_in_child
 from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
@@ -53,9 +52,13 @@ _UNSUPPORTED = {
     "when_full": "limit the calls that wait",
 }
 
-#: The living pools, for forked children; and the dispatchers that have not ended, for the end of the interpreter.
-_pools, _dispatchers = LiveObjects(), LiveObjects()
-_exiting = False
+#: The dispatchers that have not ended. At exit each of them ends once its calls have ended.
+_dispatchers = Lifecycle(
+    close=lambda dispatcher: dispatcher.close(RuntimeError(_AFTER_EXIT)),
+    join=lambda dispatcher: dispatcher.completion.join(),
+)
+#: The living pools.
+_pools = Lifecycle(after_fork=lambda pool: pool._cf_after_fork_in_child())
 
 
 class DaskExecutor(PoolExecutor):
@@ -300,7 +303,7 @@ class DaskExecutor(PoolExecutor):
                 dropped = RuntimeError("the executor was dropped")
                 self._cf_finalizer = weakref.finalize(self, dispatcher.close, dropped)
                 self._cf_finalizer.atexit = False
-                if _exiting:
+                if _dispatchers.exiting:
                     dispatcher.close(RuntimeError(_AFTER_EXIT))
             return self._cf_dispatcher
 
@@ -382,25 +385,5 @@ def _timed_as(fn: Any) -> Any:
     return fn if hasattr(fn, "__name__") else type(fn)
 
 
-def _close_all() -> None:
-    """At the end of the interpreter: end every pool once its calls have ended."""
-    global _exiting
-    _exiting = True
-    living: list[Dispatcher] = _dispatchers.all()
-    for dispatcher in living:
-        dispatcher.close(RuntimeError(_AFTER_EXIT))
-    for dispatcher in living:
-        dispatcher.completion.join()
-
-
-def _after_fork_in_child() -> None:
-    _cluster.renew_after_fork()
-    for pool in _pools.all():
-        pool._cf_after_fork_in_child()
-    _dispatchers.clear()
-
-
-# Runs before the non-daemon threads are joined, and so before any `atexit` handler of Dask's.
-threading._register_atexit(_close_all)  # type: ignore[attr-defined]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+renew_in_child(_cluster.after_fork_in_child)
+renew_in_child(_dispatchers.clear)  # they are the parent's

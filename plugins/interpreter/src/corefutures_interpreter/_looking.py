@@ -6,7 +6,6 @@ pay for nothing and the program's own use of the signal is restored.
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -14,6 +13,7 @@ import threading
 
 from corefutures_pools.blocking import clock, system
 from corefutures_pools.descriptors import lifted, standard_taken
+from corefutures_pools.lifecycle import renew_in_child
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -85,7 +85,7 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
         faulthandler.unregister(signal.SIGURG)
 
 
-def _forget_in_child() -> None:
+def _after_fork_in_child() -> None:
     global _turn, _pipe
     _turn = threading.Lock()
     if _pipe is not None:
@@ -94,5 +94,4 @@ def _forget_in_child() -> None:
         _pipe = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+renew_in_child(_after_fork_in_child)

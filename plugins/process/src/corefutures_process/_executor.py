@@ -340,11 +340,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     def _force_shutting_down(self, value: bool) -> None:
         self._cf_pool.forced = value
 
-    def _cf_start_over(self) -> None:
+    def _cf_after_fork_in_child(self) -> None:
         # Not in a worker: calls that submit calls would make processes without end.
         is_worker = self._cf_launcher.starter == threading.get_ident()
         self._processes = {}
-        super()._cf_start_over()
+        super()._cf_after_fork_in_child()
         if is_worker:
             self._cf_pool.mark_broken(_OWN_WORKER, None)
 

@@ -26,6 +26,7 @@ from corefutures_pools.blocking import clock, system
 from corefutures_pools.cpu import process_seconds
 from corefutures_pools.descriptors import Descriptor
 from corefutures_pools.exceptions import add_note
+from corefutures_pools.lifecycle import renew_in_child
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels
 from corefutures_pools.workers.transport import threads_are_replaced
@@ -505,8 +506,8 @@ class ProcessWorker:
                     popen.returncode = system.waitstatus_to_exitcode(status)
 
 
-def _forget_forkserver() -> None:
-    """In a forked child: the fork server is the parent's child; start another when one is needed (E11)."""
+def _after_fork_in_child() -> None:
+    """Leave the fork server to the parent; start another when one is needed (E11)."""
     module = sys.modules.get("multiprocessing.forkserver")
     server = getattr(module, "_forkserver", None)
     if getattr(server, "_forkserver_pid", None) is None:
@@ -518,5 +519,4 @@ def _forget_forkserver() -> None:
         system.close(alive)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_forkserver)
+renew_in_child(_after_fork_in_child)

@@ -15,6 +15,7 @@ from queue import LifoQueue, PriorityQueue, Queue
 
 from corefutures_pools.blocking import clock
 from corefutures_pools.executor import PoolExecutor, unreachable, unsupported
+from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.options import (
     check_choice,
     check_count,
@@ -46,9 +47,12 @@ if TYPE_CHECKING:
 
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
-_exiting = False
-#: What is done at the end of the interpreter: nothing until there is a pool. See `_pools`.
-steps: list[Callable[[], None]] = []
+#: The living pools. At exit, the threads, which are no daemons, end once their calls are done.
+pools = Lifecycle(
+    close=lambda pool: pool._cf_close_at_exit(),
+    join=lambda pool: pool._cf_crew.join(),
+    after_fork=lambda pool: pool._cf_after_fork_in_child(),
+)
 
 _StandardPool = _standard.ThreadPoolExecutor
 
@@ -121,7 +125,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
                 at_exit=at_exit, forward_logs=forward_logs,
             )  # fmt: skip
             return
-        from corefutures_thread import _pools  # here for start-up time only
+        import corefutures_thread._pools  # noqa: F401 - here for start-up time only
 
         check_count("max_workers", max_workers)
         if max_workers is None:
@@ -148,10 +152,10 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment, unused-ignore]
         self._initargs = initargs
         self._cf_crew = self._cf_assemble()
-        if _exiting:
+        if pools.exiting:
             self._cf_crew.close(RuntimeError(AFTER_EXIT))
         _submit.is_recoded()
-        _pools.pools.add(self)
+        pools.add(self)
         from corefutures_pools.inspection.registration import register_pool  # here for start-up time only
 
         register_pool(self)
@@ -331,8 +335,14 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         future.cancel()  # for observers: nobody else has it
         raise crew.refuse()
 
-    def _cf_continue_in_child(self) -> None:
-        """In a forked child (E11): the calls stay with the parent, the pool gets new workers."""
+    def _cf_close_at_exit(self) -> None:
+        self._cf_crew.close(RuntimeError(AFTER_EXIT))
+        if self._cf_at_exit == "cancel":
+            self._cf_ask_all()
+            self._cf_crew.cancel_waiting()
+
+    def _cf_after_fork_in_child(self) -> None:
+        """Leave the calls to the parent, and give the pool new workers (E11)."""
         crew = self._cf_crew
         inherited = crew.waiting_calls()
         for host in crew.current_workers.values():
@@ -397,15 +407,3 @@ def _taker(context: ContextOption) -> Callable[[], Any]:
     from corefutures_pools.context import ContextVariables  # here for start-up time only
 
     return carried.context if isinstance(carried, ContextVariables) else copy_context
-
-
-def _take_steps() -> None:
-    global _exiting
-    _exiting = True
-    for step in steps:
-        step()
-
-
-# Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says. Here, so that
-# its place among all that is done then is that of the import of the class.
-threading._register_atexit(_take_steps)  # type: ignore[attr-defined]

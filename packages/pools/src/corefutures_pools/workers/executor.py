@@ -9,9 +9,9 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 
-import corefutures_pools.workers.exit_steps  # noqa: F401 - what is done at exit has its place from here on
 from corefutures._options import check_choice, check_flag, check_seconds
 from corefutures_pools.executor import PoolExecutor, unreachable
+from corefutures_pools.lifecycle import Lifecycle
 
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.pool import WorkerPool
 
     _T = TypeVar("_T")
+
+#: The pools that have not ended, also those whose executor has gone.
+pools = Lifecycle(
+    close=lambda pool: pool.close_at_exit(),
+    join=lambda pool: pool.finish(),
+    interrupt=lambda pool: pool.interrupt(),
+    after_fork=lambda pool: pool.after_fork_in_child(),
+)
 
 
 class IsolatedExecutor(PoolExecutor):
@@ -61,9 +69,10 @@ class IsolatedExecutor(PoolExecutor):
     def _cf_renew_pool(self) -> None:
         self._cf_pool = self._cf_make_pool()
         self._cf_pool.owner = weakref.ref(self)
+        pools.add(self._cf_pool)
 
-    def _cf_start_over(self) -> None:
-        """In a forked child: what was submitted belongs to the parent; what is submitted now runs here (E11)."""
+    def _cf_after_fork_in_child(self) -> None:
+        """Make a pool for the calls that are submitted here; those submitted before belong to the parent (E11)."""
         closed = self._cf_pool.closed
         self._cf_renew_pool()
         if closed:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import os
 import sys
 import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
-from functools import partial
 from itertools import count
 
 from corefutures._blocking import Lock, clock, start_thread
@@ -32,8 +30,6 @@ from corefutures._foreign_code import class_name, for_each, raises_again
 from corefutures._future import Future
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import standard_taken
-from corefutures_pools.lifecycle import LiveObjects
-from corefutures_pools.workers import exit_steps as exiting
 from corefutures_pools.workers.future import CallFuture, check_call
 from corefutures_pools.workers.messages import CALL_STARTED, MOMENT, OBSERVED
 from corefutures_pools.workers.serialization import Kept, split_error
@@ -77,7 +73,6 @@ _DEEP: Final = 10
 #: So many calls are named in a message.
 _NAMED: Final = 10
 
-_pools: LiveObjects = LiveObjects()
 #: In a forked child: the arguments of calls of its parent, which still needs what they hold.
 _kept_by_parent: list[Any] = []
 
@@ -184,7 +179,6 @@ class WorkerPool(ABC):
         self._start_requests: deque[_StartRequest] = deque()
         self._opened = False
         self.thread: threading.Thread | None = None
-        _pools.add(self)
 
     # ── taking calls ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -939,8 +933,31 @@ class WorkerPool(ABC):
         error.__cause__ = _another(self._cause)
         return error
 
+    def close_at_exit(self) -> None:
+        """Take no more calls because the interpreter ends; `at_exit` says what becomes of those it has."""
+        self._exiting = True
+        if self.at_exit == "kill":
+            self.stop_workers("kill")
+            return
+        try:
+            self.close(wait=False, cancel_futures=self.at_exit == "cancel")
+        finally:
+            if self.at_exit == "cancel":
+                for call in list(self.calls.values()):
+                    self.request_stop(call)
+
     def after_fork_in_child(self) -> None:
-        """In a forked child (E11): the calls belong to the parent; here, their futures fail."""
+        """Leave the calls to the parent, and give the executor a pool of the child's own (E11)."""
+        owner = self.owner()
+        try:
+            if self._opened or self.calls or self.in_transition:
+                self._fail_calls_in_child()
+        finally:
+            if owner is not None and owner._cf_pool is self:
+                owner._cf_after_fork_in_child()
+
+    def _fail_calls_in_child(self) -> None:
+        """Fail the futures here: their calls belong to the parent."""
         self.lock = Lock()
         self._start_requests.clear()
         self.deferring.clear()
@@ -1006,54 +1023,3 @@ def _close_later(pool: WorkerPool) -> Callable[[object], None]:
             pool.on_executor_collected()
 
     return close_pool
-
-
-def _end_with_interpreter() -> None:
-    """Runs before the interpreter joins its threads: pools finish their calls and end."""
-    pools = _pools.all()
-    try:
-        for_each(_close_at_exit, pools)
-    except KeyboardInterrupt:
-        for_each(lambda pool: pool.interrupt(), pools)
-        raise
-    finally:
-        for_each(partial(_finish_at_exit, pools), pools)
-
-
-def _finish_at_exit(pools: list[WorkerPool], pool: WorkerPool) -> None:
-    try:
-        pool.finish()
-    except KeyboardInterrupt:  # nobody waits for any of them any more
-        for_each(lambda pool: pool.interrupt(), pools)
-        raise
-
-
-def _close_at_exit(pool: WorkerPool) -> None:
-    pool._exiting = True
-    if pool.at_exit == "kill":
-        pool.stop_workers("kill")
-        return
-    try:
-        pool.close(wait=False, cancel_futures=pool.at_exit == "cancel")
-    finally:
-        if pool.at_exit == "cancel":
-            for call in list(pool.calls.values()):
-                pool.request_stop(call)
-
-
-def _continue_in_child() -> None:
-    """After a fork: every pool is the parent's, every executor gets a new one (E11)."""
-    pools = _pools.all()
-    owners = [owner for pool in pools if (owner := pool.owner()) is not None and owner._cf_pool is pool]
-    try:
-        for_each(
-            lambda pool: pool.after_fork_in_child(),
-            [pool for pool in pools if pool._opened or pool.calls or pool.in_transition],
-        )
-    finally:
-        for_each(lambda owner: owner._cf_start_over(), owners)
-
-
-exiting.steps.append(_end_with_interpreter)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_continue_in_child)

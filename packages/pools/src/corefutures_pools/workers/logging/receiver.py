@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import marshal
-import os
 import sys
 import threading
 import time
 
 from corefutures._blocking import start_thread, system
-from corefutures._foreign_code import for_each, log_failure
+from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
 from corefutures_pools.descriptors import lifted
-from corefutures_pools.lifecycle import LiveObjects
+from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.workers.logging.sender import DISABLED, SIZE
 from corefutures_pools.workers.transport import connection_pair
 
@@ -33,7 +32,7 @@ _LARGEST: Final = 1 << 28
 #: Seconds between two looks for records while waiting for them fails.
 _PAUSE: Final = 0.05
 
-_collectors: LiveObjects = LiveObjects()
+_receivers = Lifecycle(after_fork=lambda receiver: receiver.after_fork_in_child())
 
 
 def current_levels() -> dict[str, int]:
@@ -139,7 +138,7 @@ class LogReceiver:
         self._bell: _Bell | None = None  # there while there are lines
         self._reading = False  # there is a thread that reads
         self._thread: threading.Thread | None = None  # it, or the last one, which may be about to end
-        _collectors.add(self)
+        _receivers.add(self)
 
     def open(self) -> LogPipe:
         """Returns a line for a worker that is about to be started."""
@@ -240,8 +239,8 @@ class LogReceiver:
                         self._lines.remove(line)
                         line.close()
 
-    def disown(self) -> None:
-        """In a forked child: the workers are the parent's."""
+    def after_fork_in_child(self) -> None:
+        """Leave the workers and their pipes to the parent."""
         self._lock = threading.RLock()
         self._reading, self._thread = False, None
         for line in self._lines:
@@ -290,11 +289,3 @@ def _close(end: Any) -> None:
             system.close(end)
         else:
             end.close()
-
-
-def _disown_all() -> None:
-    for_each(LogReceiver.disown, _collectors.all())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown_all)
