@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path n
 if sys.platform == "linux":
     from interrupting import everywhere
 
-    from corefutures_pools.workers.marshalled import plain_result
+    from corefutures_pools.workers.marshalled import marshalled_result
     from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.shared_queue import inline_wait as attending, leader as chair, pool as tickets
@@ -50,7 +50,7 @@ class NumberedWorker:
                 if number == STOP:
                     self._say(EXITING, 0)
                     return
-                body = plain_result(number)
+                body = marshalled_result(number)
                 assert body is not None
                 assert self._may_answer.wait(30)
                 self._say(RESULT_MARSHAL, number, body)

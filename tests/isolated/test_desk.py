@@ -78,12 +78,12 @@ def test_tickets_in_order_with_their_bodies(desk):
     assert all(future._cf_dispatched and future._body is None for future in futures)
 
 
-def test_parcels_stay_with_their_future(desk):
-    parcel = Payload([Segment([b"large"], spool=False)], [])
-    future = call(7, parcel)
+def test_payloads_stay_with_their_future(desk):
+    payload = Payload([Segment([b"large"], memfds=False)], [])
+    future = call(7, payload)
     post(desk, future)
     assert claim(desk) == (7, b"")
-    assert future._body is parcel
+    assert future._body is payload
 
 
 def test_a_claimed_call_can_not_be_taken_back(desk):
@@ -142,9 +142,9 @@ def test_the_pipe_is_never_full():
     for workers in (1, 2, 61, 300):
         desk = TaskQueue(workers, deque())
         try:
-            parcel = Payload([Segment([b"large"], spool=False)], [])
+            payload = Payload([Segment([b"large"], memfds=False)], [])
             for number in range(1, 10_000, 129):  # each write takes a page of the pipe, and a half
-                post(desk, *[call(number + n, parcel if n % 2 else b"") for n in range(129)])
+                post(desk, *[call(number + n, payload if n % 2 else b"") for n in range(129)])
             desk.call_roll(PING | 1, workers)
             assert len(desk.out) > workers
             written = array("i", [0])

@@ -20,7 +20,7 @@ import pytest
 from interrupting import everywhere
 
 from corefutures_pools.workers import future as future_module, pool as pool_module
-from corefutures_pools.workers.marshalled import plain_result
+from corefutures_pools.workers.marshalled import marshalled_result
 from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
 from corefutures_pools.workers.pipes import pool as pairs
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST
@@ -116,7 +116,7 @@ class TicketWorker(Worker):
             if number == STOP:
                 os.write(frames, frame(EXITING, 0))
                 return
-            os.write(frames, frame(RESULT_MARSHAL, number, plain_result(number) or b""))
+            os.write(frames, frame(RESULT_MARSHAL, number, marshalled_result(number) or b""))
 
     def close(self) -> None:
         for end in self.ends:
@@ -152,7 +152,7 @@ class PairWorker(Worker):
             if number == STOP:
                 connection.send_bytes(frame(EXITING, 0))
                 return
-            connection.send_bytes(frame(RESULT_MARSHAL, number, plain_result(number) or b""))
+            connection.send_bytes(frame(RESULT_MARSHAL, number, marshalled_result(number) or b""))
 
     def close(self) -> None:
         self.ends.close()

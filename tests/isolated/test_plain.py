@@ -9,7 +9,7 @@ import types
 import pytest
 from hypothesis import given, strategies as st
 
-from corefutures_pools.workers.marshalled import SHORT, CallReader, plain_call, plain_result
+from corefutures_pools.workers.marshalled import SHORT, CallReader, marshalled_call, marshalled_result
 from corefutures_pools.workers.serialization import INLINE_LIMIT, Encoder
 
 VALUES = st.one_of(
@@ -34,7 +34,7 @@ def module():
 
 
 def sent(fn, args):
-    body = plain_call(fn, args, INLINE_LIMIT)
+    body = marshalled_call(fn, args, INLINE_LIMIT)
     assert body is not None
     return CallReader(pickle.loads)(body)
 
@@ -50,7 +50,7 @@ def test_a_call_arrives_as_if_it_were_pickled(values):
 def test_a_result_arrives_as_if_it_were_pickled(value):
     import marshal
 
-    arrived = marshal.loads(plain_result(value))
+    arrived = marshal.loads(marshalled_result(value))
     assert (type(arrived), repr(arrived)) == (type(value), repr(value))
 
 
@@ -60,29 +60,29 @@ class Number(int):
 
 @pytest.mark.parametrize("arg", [Number(1), [], (), "x" * (SHORT + 1), b"x" * (SHORT + 1)])
 def test_anything_else_is_left_to_picklers(arg):
-    assert plain_result(arg) is None
-    assert plain_call(pytest.approx, (arg,), INLINE_LIMIT) is None
+    assert marshalled_result(arg) is None
+    assert marshalled_call(pytest.approx, (arg,), INLINE_LIMIT) is None
 
 
 def test_a_body_is_no_larger_than_its_limit():
     args = tuple(chr(number) * SHORT for number in range(65, 85))
-    assert plain_call(pytest.approx, args, INLINE_LIMIT) is None
+    assert marshalled_call(pytest.approx, args, INLINE_LIMIT) is None
 
 
 def test_a_function_that_its_name_does_not_lead_to_is_left_to_picklers(module):
     work = module.work
     assert sent(work, (1,)) == (work, (1,))
     module.work = None  # after it was sent once
-    assert plain_call(work, (1,), INLINE_LIMIT) is None
+    assert marshalled_call(work, (1,), INLINE_LIMIT) is None
     with pytest.raises(pickle.PicklingError):
         Encoder().call(work, (1,), {})
     work.__module__ = ["no name"]
-    assert plain_call(work, (1,), INLINE_LIMIT) is None
+    assert marshalled_call(work, (1,), INLINE_LIMIT) is None
 
 
 def test_a_worker_looks_a_function_up_each_time(module):
     read = CallReader(pickle.loads)
-    body = plain_call(module.work, (1,), INLINE_LIMIT)
+    body = marshalled_call(module.work, (1,), INLINE_LIMIT)
     assert read(body)[0] is module.work
     module.work = test_a_worker_looks_a_function_up_each_time
     assert read(body)[0] is test_a_worker_looks_a_function_up_each_time

@@ -14,7 +14,7 @@ import pytest
 
 import corefutures
 from corefutures._blocking import system
-from corefutures_pools.workers.transport import has_fast_path
+from corefutures_pools.workers.transport import supports_shared_queue
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is the portable way only")
 
@@ -40,7 +40,7 @@ WHAT = [
 
 
 def test_there_is_one_here():
-    assert has_fast_path()
+    assert supports_shared_queue()
 
 
 def test_more_workers_than_there_will_ever_be_cost_nothing():
@@ -60,14 +60,14 @@ def test_what_is_missing_or_forbidden(monkeypatch, module, name, code):
             patch.delattr(module, name)
         else:
             patch.setattr(module, name, refusing(code))
-        assert not has_fast_path()
+        assert not supports_shared_queue()
     assert os.listdir("/proc/self/fd") == before
 
 
 def test_what_is_scarce_is_not_missing(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(system, "memfd_create", refusing(errno.EMFILE))
-        assert has_fast_path()
+        assert supports_shared_queue()
 
 
 @pytest.mark.parametrize("when", ["before", "after", "in workers"])

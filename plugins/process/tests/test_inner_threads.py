@@ -12,8 +12,8 @@ import pytest
 
 import corefutures
 from corefutures import ProcessPoolExecutor, ThreadPoolExecutor, UnsupportedError
+from corefutures_process._inherited_state import ProcessName, surroundings
 from corefutures_process._inner_threads import VARIABLES
-from corefutures_process._surroundings import ProcessName, surroundings
 
 LIMIT = 30.0
 

@@ -121,7 +121,7 @@ def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, way):
     (station,) = pool._cf_pool._connections
     os.kill(station.worker.pid, signal.SIGSTOP)
     future = pool.submit(len, bytes(1_000_000))
-    station.route._link.shutdown(socket.SHUT_WR)
+    station.channel._link.shutdown(socket.SHUT_WR)
     os.kill(station.worker.pid, signal.SIGCONT)
     assert isinstance(future.exception(30), WorkerLostError)
     assert pool.submit(errands.square, 3).result(30) == 9

@@ -23,10 +23,10 @@ import payload_errands
 import process_errands as errands
 import pytest
 
-from corefutures_pools.workers import serialization as payload
+from corefutures_pools.workers import serialization
 from corefutures_process._worker_process import make_encoder
 
-SIZES = {"just inline": 60_000, "just a parcel": 70_000, "large": 3_000_000}
+SIZES = {"just inline": 60_000, "just a payload": 70_000, "large": 3_000_000}
 
 
 def assert_usable(pool):
@@ -347,21 +347,21 @@ def test_large_errors_go_through_the_serializer(make_pool):
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray], ids=["bytes", "bytearray"])
-@pytest.mark.parametrize("spool", [True, False], ids=["spooled", "in memory"])
-def test_calls_that_wait_share_what_is_equal(make, spool):
-    encode = make_encoder("pickle", spool=spool)
+@pytest.mark.parametrize("memfds", [True, False], ids=["memfds", "in memory"])
+def test_calls_that_wait_share_what_is_equal(make, memfds):
+    encode = make_encoder("pickle", memfds=memfds)
     content = make(b"x" * 1_000_000)
     waiting = [encode.call(errands.echo, (content, number), {}) for number in range(40)]
-    held = [segment.pieces or segment.files for parcel in waiting for segment in parcel.stream]
+    held = [segment.pieces or segment.files for payload in waiting for segment in payload.stream]
     large = [part for parts in held for part in parts if not isinstance(part, bytes) or len(part) >= 1_000_000]
     assert len({part if isinstance(part, tuple) else id(part) for part in large}) == 1
     if make is bytearray:
         content[77_777] = 0
         changed = encode.call(errands.echo, (content,), {})
         assert not set(changed.stream) & set(waiting[0].stream)
-    for parcel in waiting:
-        parcel.close()
-    del waiting, parcel
+    for payload in waiting:
+        payload.close()
+    del waiting, payload
     assert not [segment for segment in encode._segments.values() if segment.holds(b"x" * 1_000_000)]
 
 
@@ -373,7 +373,7 @@ def test_an_exception_that_refuses_its_cause_and_notes_ends_its_own_call(pool, c
         assert pool.submit(errands.square, 3).result(30) == 9
 
 
-@pytest.mark.parametrize("where", ["marshal", "pickle", "parcel", "error"])
+@pytest.mark.parametrize("where", ["marshal", "pickle", "payload", "error"])
 def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch, where):
     pool = make_pool(1)
     assert pool.submit(errands.square, 3).result(30) == 9
@@ -396,7 +396,7 @@ def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch,
             patch.setattr("corefutures_pools.workers.serialization.pickle", types.SimpleNamespace(loads=no_memory))
         calls = {
             "marshal": (errands.square, 3), "pickle": (errands.fill, "bytearray", 30_000),
-            "parcel": (errands.fill, "bytearray", 100_000), "error": (errands.raise_particular,),
+            "payload": (errands.fill, "bytearray", 100_000), "error": (errands.raise_particular,),
         }  # fmt: skip
         futures = [pool.submit(*calls[where]) for _ in range(3)]
         errors = [future.exception(30) for future in futures]
@@ -408,21 +408,21 @@ def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch,
 def encoder(serializer):
     if serializer == "cloudpickle":
         pytest.importorskip("cloudpickle", reason="needs the package cloudpickle")
-    return make_encoder(serializer, spool=False)
+    return make_encoder(serializer, memfds=False)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
 @pytest.mark.parametrize("size", [300_000, 5_000_000])
 def test_a_process_that_may_have_no_more_mappings_gets_its_results(monkeypatch, size):
     numpy = pytest.importorskip("numpy", reason="needs NumPy")
-    parcel = make_encoder("pickle", spool=True)(numpy.arange(size, dtype="u1"))
-    label, descriptors = parcel.spool()
+    payload = make_encoder("pickle", memfds=True)(numpy.arange(size, dtype="u1"))
+    label, descriptors = payload.to_memfds()
 
     def refuse(*_, **__):
         raise OSError(errno.ENOMEM, "no more of them")
 
-    monkeypatch.setattr(payload.mmap, "mmap", refuse)
-    array = payload.open_parcel(memoryview(label), descriptors)
+    monkeypatch.setattr(serialization.mmap, "mmap", refuse)
+    array = serialization.open_payload(memoryview(label), descriptors)
     array[0] = 7
     assert array[:3].tolist() == [7, 1, 2]
 
@@ -466,7 +466,7 @@ def test_arguments_are_let_go_when_the_call_has_ended_or_is_cancelled(pool):
     errands.until(gone(kept), "after it was cancelled")
     assert [nap.result(60) for nap in naps] == [None] * 8
     # Plain data is not kept: of that a pickle has all.
-    assert type(make_encoder("pickle", spool=False).call(id, ({"a": [Fraction(1)]},), {})) is bytes
+    assert type(make_encoder("pickle", memfds=False).call(id, ({"a": [Fraction(1)]},), {})) is bytes
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "cloudpickle"])

@@ -51,7 +51,7 @@ def test_our_class_is_in_the_place_of_the_standard_one(make_pool, monkeypatch):
     monkeypatch.setattr(
         theirs, "submit", lambda self, fn, /, *args, **kwargs: ORIGINAL(self, partial(fn, 7), *args, **kwargs)
     )
-    monkeypatch.delitem(sys.modules, "corefutures_process._stand_in", raising=False)
+    monkeypatch.delitem(sys.modules, "corefutures_process._standard_pool_proxy", raising=False)
     monkeypatch.setattr(standard, "ProcessPoolExecutor", type(pool))
     monkeypatch.setattr(standard.process, "ProcessPoolExecutor", type(pool))
     assert pool.submit(divmod, 4).result(LIMIT) == (1, 3)

@@ -218,5 +218,5 @@ class ContextEncoder:
                 f"the value of the context variable {name!r}, a {type(value).__name__}, can't travel to a worker",
             )
         else:
-            if hasattr(body, "close"):  # a parcel
+            if hasattr(body, "close"):  # a payload
                 body.close()

@@ -1,6 +1,6 @@
 """A pool of interpreters over connections: the portable way.
 
-Touches `_pools`, `_handing` and the shared machinery.
+Touches `_pools`, `_payload_channel` and the shared machinery.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 
-from corefutures_interpreter._handing import receive
+from corefutures_interpreter._payload_channel import receive
 from corefutures_interpreter._pools import InterpreterPool
 from corefutures_pools.workers.pipes.pool import PipePool
 from corefutures_pools.workers.pipes.worker import ConnectionLost
@@ -28,11 +28,11 @@ class InterpreterPipePool(InterpreterPool, PipePool):
     def __init__(self, **options: Any) -> None:
         super().__init__(make_pair=connection_pair, **options)
 
-    def _send_parcel(self, station: Any, parcel: Any) -> None:
-        station.worker.counter.put(parcel)
+    def _send_payload(self, station: Any, payload: Any) -> None:
+        station.worker.counter.put(payload)
         station.connection.send_bytes(b"")  # the bell
 
-    def _receive_parcel(self, station: Any) -> Any:
+    def _receive_payload(self, station: Any) -> Any:
         try:
             station.connection.recv_bytes(0)
         except (EOFError, OSError) as exc:

@@ -1,6 +1,6 @@
 """A pool of interpreters over tickets: the fast way, where there is one.
 
-Touches `_pools`, `_handing` and the shared machinery.
+Touches `_pools`, `_payload_channel` and the shared machinery.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 
-from corefutures_interpreter._handing import ParcelRoute
+from corefutures_interpreter._payload_channel import PoolQueueChannel
 from corefutures_interpreter._pools import InterpreterPool
 from corefutures_pools.workers.messages import STOP
 from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
@@ -26,7 +26,7 @@ class InterpreterSharedQueuePool(InterpreterPool, SharedQueuePool):
     """See `SharedQueuePool`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(make_channel=ParcelRoute, **options)
+        super().__init__(make_channel=PoolQueueChannel, **options)
 
     def end_workers(self, how: str) -> None:
         if self._desk is not None and how == "terminate":

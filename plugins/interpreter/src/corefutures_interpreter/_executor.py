@@ -1,6 +1,6 @@
 """`InterpreterPoolExecutor`: the manual's interpreter pool, on the machinery that isolated workers share.
 
-Touches the door and that machinery, and `_recruiting`. Guarantees: what the manual says of its arguments, checked at
+Touches the door and that machinery, and `_launcher`. Guarantees: what the manual says of its arguments, checked at
 the call; the keyword-only addition changes nothing unless it is used.
 """
 
@@ -148,8 +148,8 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         self._cf_begin()
 
     def _cf_make_pool(self) -> WorkerPool:
+        from corefutures_interpreter._launcher import InterpreterLauncher
         from corefutures_interpreter._pools import make_pool  # here for start-up time only, as is the other one
-        from corefutures_interpreter._recruiting import InterpreterLauncher
 
         self._threads = set()
         logs = None

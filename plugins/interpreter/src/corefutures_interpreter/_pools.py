@@ -12,10 +12,10 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import threading
 
-from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import rebuild
+from corefutures_interpreter._serialization import Encoder, decode_result
 from corefutures_pools.workers.pool import WorkerPool
-from corefutures_pools.workers.transport import has_fast_path
+from corefutures_pools.workers.transport import supports_shared_queue
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -37,7 +37,7 @@ def make_pool(
 ) -> WorkerPool:
     """Returns a pool of interpreters: `threads` are those of its workers, `carried` is what calls take along."""
     encode: Any = Encoder(serializer)
-    if sys.platform == "linux" and has_fast_path(size):
+    if sys.platform == "linux" and supports_shared_queue(size):
         from corefutures_interpreter._by_tickets import InterpreterSharedQueuePool as Kind  # only Linux can import it
     else:
         from corefutures_interpreter._by_pairs import InterpreterPipePool as Kind  # type: ignore[assignment]

@@ -12,8 +12,8 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures_interpreter._crossing import MAINS, Encoder, undecodable, unload
 from corefutures_interpreter._failures import FailureReporter, remember_refusals
+from corefutures_interpreter._serialization import MAINS, Encoder, undecodable, unload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def serve(
     """Serves a pool until it ends.
 
     Args:
-        ends: What `_recruiting` made of the pool's.
+        ends: What `_launcher` made of the pool's.
         initializer: The pickled call that comes first.
         serializer: Results are serialised with it.
         main: The name and the file of the caller's main module.
@@ -89,7 +89,7 @@ def _serve_tickets(
         arena=mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ, trackfd=False),
         status_table=memoryview(mmap.mmap(memory, status_size, trackfd=False)).cast("Q"),
         worker_index=worker_index,
-        channel=_Courier(bell, queues, decoder.parcel),
+        channel=_LazyPayloadChannel(bell, queues, decoder.payload),
         **common,
     )
 
@@ -97,7 +97,7 @@ def _serve_tickets(
 def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, common: dict[str, Any]) -> None:
     from multiprocessing import connection as connections
 
-    from corefutures_interpreter._handing import QueuePair
+    from corefutures_interpreter._payload_channel import QueuePair
     from corefutures_pools.workers.pipes.worker import serve_pipe
 
     counter = QueuePair(*queues)
@@ -109,10 +109,10 @@ def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, comm
 
     def fetch(_: Any) -> Any:
         connection.recv_bytes()  # the bell
-        return decoder.parcel(counter.take())
+        return decoder.payload(counter.take())
 
-    def ship(_: Any, parcel: Any) -> None:
-        counter.put(parcel)
+    def ship(_: Any, payload: Any) -> None:
+        counter.put(payload)
         connection.send_bytes(b"")
 
     try:
@@ -131,26 +131,26 @@ def _forward_logs(end: Any, levels: dict[str, int]) -> None:
     forward_logs(end, levels)
 
 
-class _Courier:
-    """Stands in for the `ParcelCourier`, which is made when the first parcel comes: most workers see none."""
+class _LazyPayloadChannel:
+    """Stands in for the `WorkerQueueChannel`, which is made when the first payload comes: most workers see none."""
 
     def __init__(self, bell: int, queues: tuple[int, int], decode: Callable[[Any], Any]) -> None:
         self._rest = bell, queues, decode
-        self._courier: Any = None
+        self._channel: Any = None
 
     def receive(self, number: int) -> Any:
         return self._made().receive(number)
 
-    def send(self, number: int, parcel: Any) -> None:
-        self._made().send(number, parcel)
+    def send(self, number: int, payload: Any) -> None:
+        self._made().send(number, payload)
 
     def _made(self) -> Any:
-        if self._courier is None:
-            from corefutures_interpreter._handing import ParcelCourier, QueuePair
+        if self._channel is None:
+            from corefutures_interpreter._payload_channel import QueuePair, WorkerQueueChannel
 
             bell, queues, decode = self._rest
-            self._courier = ParcelCourier(bell, QueuePair(*queues), decode)
-        return self._courier
+            self._channel = WorkerQueueChannel(bell, QueuePair(*queues), decode)
+        return self._channel
 
 
 class _Decoder:
@@ -170,8 +170,8 @@ class _Decoder:
         """Decodes an inline body."""
         return self._decode(pickle.loads, body)
 
-    def parcel(self, manifest: tuple[Any, ...]) -> Any:
-        """Decodes a parcel; its buffers stay in the caller's memory."""
+    def payload(self, manifest: tuple[Any, ...]) -> Any:
+        """Decodes a payload; its buffers stay in the caller's memory."""
         return self._decode(unload, manifest)
 
     def _decode(self, load: Callable[[Any], Any], body: Any) -> Any:

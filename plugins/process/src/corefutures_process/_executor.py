@@ -1,6 +1,6 @@
 """`ProcessPoolExecutor`: the manual's process pool, on the machinery that isolated workers share.
 
-Touches the door and that machinery, `multiprocessing` and `_recruiting`. Guarantees: what the manual says of its
+Touches the door and that machinery, `multiprocessing` and `_launcher`. Guarantees: what the manual says of its
 arguments, checked at the call; the keyword-only additions change nothing unless they are used.
 """
 
@@ -51,9 +51,9 @@ _StandardPool = _standard.ProcessPoolExecutor
 
 
 def _stand_in(executor: ProcessPoolExecutor) -> Any:
-    from corefutures_process._stand_in import ProcessStandIn  # here for start-up time only
+    from corefutures_process._standard_pool_proxy import StandardPoolProxy  # here for start-up time only
 
-    return ProcessStandIn(executor)
+    return StandardPoolProxy(executor)
 
 
 _submit = StandardSubmit(_StandardPool, "_work_ids", _stand_in)
@@ -173,7 +173,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._cf_begin()
 
     def _cf_make_pool(self) -> WorkerPool:
-        from corefutures_process._recruiting import ProcessLauncher  # here for start-up time only, as is the other one
+        from corefutures_process._launcher import ProcessLauncher  # here for start-up time only, as is the other one
         from corefutures_process._worker_process import make_encoder
 
         prestart = self._cf_forks
@@ -194,10 +194,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             self._cf_kill_tree,
             self._cf_hint,
         )
-        from corefutures_pools.workers.transport import has_fast_path  # here for start-up time only
+        from corefutures_pools.workers.transport import supports_shared_queue  # here for start-up time only
 
-        fast = has_fast_path(self._max_workers)
-        encode: Any = make_encoder(self._cf_serializer, spool=fast)
+        fast = supports_shared_queue(self._max_workers)
+        encode: Any = make_encoder(self._cf_serializer, memfds=fast)
         if self._cf_carried is not None:
             from corefutures_pools.context import ContextEncoder  # here for start-up time only
 

@@ -60,7 +60,7 @@ def serve(
 
         forward_logs(*log)
     prepare = None if initializer is None else lambda: initializer(*initargs)
-    encode = make_encoder(serializer, spool=isinstance(ends, tuple))
+    encode = make_encoder(serializer, memfds=isinstance(ends, tuple))
     if isinstance(ends, tuple):
         _serve_tickets(ends, encode, prepare, limit)  # type: ignore[arg-type]
     else:
@@ -112,17 +112,17 @@ def take_ends(*values: Any) -> SharedQueueEnds:
     )
 
 
-def make_encoder(serializer: str, *, spool: bool) -> Encoder:
+def make_encoder(serializer: str, *, memfds: bool) -> Encoder:
     """Returns what encodes calls and results: with the reducers that multiprocessing adds, as between its processes."""
     if serializer == "pickle":
-        return Encoder(_reducers, spool=spool)
+        return Encoder(_reducers, memfds=memfds)
     import cloudpickle  # type: ignore[import-untyped]
 
     class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         dispatch_table = pickle.Pickler.dispatch_table  # each one's own, which the class of cloudpickle hides
 
     # What cloudpickle itself knows how to reduce, it reduces better.
-    return Encoder(lambda: [*_reducers(), cloudpickle.CloudPickler._dispatch_table], CloudPickler, spool=spool)
+    return Encoder(lambda: [*_reducers(), cloudpickle.CloudPickler._dispatch_table], CloudPickler, memfds=memfds)
 
 
 def _reducers() -> list[Mapping[type, Callable[[Any], Any]]]:

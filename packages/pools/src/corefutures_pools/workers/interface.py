@@ -97,7 +97,7 @@ class WorkerLauncher(Protocol):
 
 
 class PayloadChannel(Protocol):
-    """The caller's end of what carries parcels between the pool and one worker."""
+    """The caller's end of what carries payloads between the pool and one worker."""
 
     @property
     def child_end(self) -> Any:
@@ -108,7 +108,7 @@ class PayloadChannel(Protocol):
         """Closes our copy of the worker's end."""
         ...
 
-    def send(self, number: int, parcel: Any) -> None:
+    def send(self, number: int, payload: Any) -> None:
         """Sends the arguments of call `number`, which the worker waits for. Must not block.
 
         Raises:

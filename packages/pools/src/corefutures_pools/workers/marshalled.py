@@ -33,7 +33,7 @@ _beginnings: dict[tuple[str, str], bytes] = {}
 _KEPT: Final = 1 << 12
 
 
-def plain_call(fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...], limit: int) -> bytes | None:
+def marshalled_call(fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...], limit: int) -> bytes | None:
     """Returns the body of a call if it is plain and at most `limit` bytes long, None otherwise."""
     for arg in args:
         kind = type(arg)
@@ -94,7 +94,7 @@ class CallReader:
         return fn, loads(body[end:])
 
 
-def plain_result(result: Any) -> bytes | None:
+def marshalled_result(result: Any) -> bytes | None:
     """Returns the body of a result if it is plain, None otherwise."""
     kind = type(result)
     if kind in SCALARS or ((kind is str or kind is bytes) and len(result) <= SHORT):

@@ -22,7 +22,7 @@ TASK: Final = Struct("=QII")
 STOP: Final = 0
 #: Or-ed to the number of a roll call: the worker that reads it answers PONG with that number.
 PING: Final = 1 << 63
-#: In place of a body's size: the body is a parcel, to be asked for with FETCH_PAYLOAD.
+#: In place of a body's size: the body is a payload, to be asked for with FETCH_PAYLOAD.
 PAYLOAD_SIZE: Final = 0xFFFF_FFFF
 
 # A frame from a worker: the size of its body, its kind, the number of the call it is about.
@@ -30,13 +30,13 @@ FRAME: Final = Struct("=QBQ")
 
 READY: Final = 0  # the initializer has run; the worker takes calls from now on
 RESULT_PICKLE: Final = 1  # body: the pickled result
-RESULT_PAYLOAD: Final = 2  # the result came, or comes, as a parcel
+RESULT_PAYLOAD: Final = 2  # the result came, or comes, as a payload
 ERROR: Final = 3  # body: see `payload.pack_error`
-FETCH_PAYLOAD: Final = 4  # the worker has claimed the call and asks for its parcel
+FETCH_PAYLOAD: Final = 4  # the worker has claimed the call and asks for its payload
 PONG: Final = 5  # the answer to a roll call
 EXITING: Final = 6  # the worker's last word: it holds no call and takes no more
 INIT_FAILED: Final = 7  # the initializer failed; body as for ERROR; the worker ends
-RESULT_MARSHAL: Final = 8  # body: see `plain.plain_result`
+RESULT_MARSHAL: Final = 8  # body: see `plain.marshalled_result`
 CALL_STARTED: Final = 9  # a worker begins with an observed call; body: MOMENT
 CALL_FINISHED: Final = 10  # it has done so; body: MOMENT
 FAILED: Final = 11  # the worker could not start, or go on; body as for ERROR; it ends

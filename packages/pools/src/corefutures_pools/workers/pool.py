@@ -32,7 +32,7 @@ from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import standard_taken
 from corefutures_pools.workers.future import CallFuture, check_call
 from corefutures_pools.workers.messages import CALL_STARTED, MOMENT, OBSERVED
-from corefutures_pools.workers.serialization import Kept, split_error
+from corefutures_pools.workers.serialization import RetainedCall, split_error
 from corefutures_pools.workers.time_limits import PAUSE, Limits, kill
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -217,7 +217,7 @@ class WorkerPool(ABC):
                 del told  # no cycle
             return self._fail_at_once(fn, exc, permit)
         kept = None
-        if type(body) is Kept:
+        if type(body) is RetainedCall:
             kept, body = body.call, body.body
         future: CallFuture[Any] = CallFuture(self, body)
         if kept is not None:
@@ -268,7 +268,7 @@ class WorkerPool(ABC):
 
     def _try_to_encode(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         body = self._encode.call(fn, args, kwargs)
-        if isinstance(body, Kept):
+        if isinstance(body, RetainedCall):
             body = body.body
         if not isinstance(body, bytes):
             body.close()

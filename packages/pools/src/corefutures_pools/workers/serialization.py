@@ -1,7 +1,7 @@
-"""Objects as bytes: pickled with protocol 5, in parcels if they are large.
+"""Objects as bytes: pickled with protocol 5, in payloads if they are large.
 
 Touches `pickle`, `plain` and nothing of the pool; used on both sides. Guarantees: what was encoded is a snapshot; it
-arrives as it would through any pickle, whatever its size, in memory of its own; a parcel has no name anywhere (memfds
+arrives as it would through any pickle, whatever its size, in memory of its own; a payload has no name anywhere (memfds
 or plain memory), so a killed process leaves nothing behind.
 """
 
@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary, finalize, getweakrefcount
 
 from corefutures._blocking import system
 from corefutures_pools.descriptors import lifted
-from corefutures_pools.workers.marshalled import NAMED, plain_call
+from corefutures_pools.workers.marshalled import NAMED, marshalled_call
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
     Reducers = Mapping[type, Callable[[Any], Any]]
 
-#: Bytes; a larger body travels as a parcel.
+#: Bytes; a larger body travels as a payload.
 INLINE_LIMIT: Final = 1 << 16
 #: Bytes; content of at least this size has a segment of its own, which calls that wait with equal content share.
 LARGE: Final = 1 << 18
-#: How many of these a parcel may have, since each takes a descriptor; what is beyond goes with the rest.
+#: How many of these a payload may have, since each takes a descriptor; what is beyond goes with the rest.
 _LARGE_AT_MOST: Final = 16
 #: Bytes; the rest travels beside the descriptors, not behind one, if it is at most this large.
 _BESIDE: Final = 1 << 11
@@ -53,7 +53,7 @@ _GROWN: Final = 1 << 17
 #: Bytes; a pickle of no more has no objects for that.
 _TINY: Final = 1 << 12
 
-#: What the parts of a parcel are, as told beside its descriptors.
+#: What the parts of a payload are, as told beside its descriptors.
 PART: Final = Struct("=QB")  # size, kind
 BESIDE: Final = 0  # of the pickle, right here
 STREAM: Final = 1  # of the pickle
@@ -63,36 +63,36 @@ CONTINUED: Final = 4  # goes on with the buffer before
 
 #: How many memfds there may be at a time, and how many descriptors are left to everybody else; what is
 #: beyond waits in plain memory until it is sent.
-_SPOOLED_AT_MOST: Final = 32
+_MEMFDS_AT_MOST: Final = 32
 _FILES_AT_MOST: Final = 200  # of one segment: no message takes more than 253 descriptors
 _LEFT_TO_OTHERS: Final = 64
-_spooled: set[int] = set()
+_open_memfds: set[int] = set()
 
 #: What is to be done when objects go, as far as `weakref.finalize` was told.
 _finalizers: Final[Mapping[Any, Any]] = getattr(finalize, "_registry", {})
 _room_for_references: Final = type.__dict__["__weakrefoffset__"].__get__
 
 
-# ── parcels ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── payloads ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Segment:
-    """A copy of what a parcel consists of, which nobody changes: several parcels may have the same.
+    """A copy of what a payload consists of, which nobody changes: several payloads may have the same.
 
     Args:
         pieces: Copied before this returns, unless they are bytes, and stay in plain memory.
-        spool: Whether to write them into memfds at once, if there is room.
+        memfds: Whether to write them into memfds at once, if there is room.
 
-    Thread safety: one thread at a time may have it spooled; anybody may ask what it holds meanwhile.
+    Thread safety: one thread at a time may have it written into memfds; anybody may ask what it holds meanwhile.
     """
 
     __slots__ = ("__weakref__", "files", "pieces")
 
-    def __init__(self, pieces: Sequence[Buffer], *, spool: bool) -> None:
+    def __init__(self, pieces: Sequence[Buffer], *, memfds: bool) -> None:
         self.files: Sequence[tuple[int, int]] = ()  # memfds, and how much is in each
-        if spool and len(_spooled) < _SPOOLED_AT_MOST:
+        if memfds and len(_open_memfds) < _MEMFDS_AT_MOST:
             try:
-                self.files = _spool(pieces, sparing=True)
+                self.files = _write_memfds(pieces, sparing=True)
                 self.pieces: list[Buffer] = []
                 return
             except OSError:  # no descriptor or no memory to be had: it waits in ours
@@ -104,14 +104,14 @@ class Segment:
         """How many bytes that is."""
         return sum(map(len, self.pieces)) + sum([size for _, size in self.files])
 
-    def spool(self) -> Sequence[tuple[int, int]]:
+    def to_memfds(self) -> Sequence[tuple[int, int]]:
         """Returns the descriptors of the memfds that hold everything, and how much is in each; they stay ours.
 
         Raises:
             OSError: There is no descriptor or no memory to be had.
         """
         if not self.files:
-            self.files = _spool(self.pieces, sparing=False)
+            self.files = _write_memfds(self.pieces, sparing=False)
             self.pieces = []
         return self.files
 
@@ -146,7 +146,7 @@ class _Files(list["tuple[int, int]"]):
 
     def __del__(self) -> None:
         for descriptor, _ in self:
-            _spooled.discard(descriptor)
+            _open_memfds.discard(descriptor)
             system.close(descriptor)
 
 
@@ -179,8 +179,8 @@ class Payload:
             for piece in segment.pieces:
                 yield piece, kind
 
-    def spool(self) -> tuple[bytes, list[int]]:
-        """Returns what is to be sent along with descriptors, and these, which stay the parcel's own.
+    def to_memfds(self) -> tuple[bytes, list[int]]:
+        """Returns what is to be sent along with descriptors, and these, which stay the payload's own.
 
         Raises:
             OSError: There is no descriptor or no memory to be had.
@@ -193,12 +193,12 @@ class Payload:
                 table.append(PART.pack(segment.size, BESIDE))
                 beside += segment.pieces
                 continue
-            for descriptor, size in segment.spool():
+            for descriptor, size in segment.to_memfds():
                 table.append(PART.pack(size, STREAM))
                 descriptors.append(descriptor)
         for segment, writable in self.buffers:
             kind = BUFFER if writable else READ_ONLY
-            for descriptor, size in segment.spool():
+            for descriptor, size in segment.to_memfds():
                 table.append(PART.pack(size, kind))
                 descriptors.append(descriptor)
                 kind = CONTINUED
@@ -214,7 +214,7 @@ class Payload:
         self.buffers = []
 
 
-def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> _Files:
+def _write_memfds(pieces: Sequence[Buffer], *, sparing: bool) -> _Files:
     """Writes `pieces` into memfds: one, unless files must not be so large.
 
     Args:
@@ -254,7 +254,7 @@ def _spool(pieces: Sequence[Buffer], *, sparing: bool) -> _Files:
         for descriptor, _ in files:
             system.close(descriptor)
         raise
-    _spooled.update([descriptor for descriptor, _ in files])
+    _open_memfds.update([descriptor for descriptor, _ in files])
     return _Files(files)
 
 
@@ -316,11 +316,11 @@ def private_memory(size: int) -> memoryview:
     return memoryview(memory)
 
 
-# ── taking parcels ───────────────────────────────────────────────────────────────────────────────────────────
+# ── taking payloads ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def open_parcel(label: memoryview, descriptors: Sequence[int]) -> Any:
-    """Decodes the object in a parcel that came as descriptors, which stay the caller's.
+def open_payload(label: memoryview, descriptors: Sequence[int]) -> Any:
+    """Decodes the object in a payload that came as descriptors, which stay the caller's.
 
     Args:
         label: What was sent along with them.
@@ -445,7 +445,7 @@ class _Stream:
 # ── encoding ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Kept:
+class RetainedCall:
     """The body of a call that may only name what its arguments hold, and these, to be kept until the call has ended."""
 
     __slots__ = ("body", "call")
@@ -500,8 +500,8 @@ class Encoder:
         pickler: The class to pickle with; the standard one if None. Its attribute `aside` is set to a list: a
             `PickleBuffer` that is entered there, with content to go in its place or None, may go beside the pickle,
             and then arrives as any buffer; all others arrive as bytes or bytearrays.
-        spool: Whether parcels are written into memfds, where there are such.
-        parcel: Makes a parcel of its stream and its buffers.
+        memfds: Whether payloads are written into memfds, where there are such.
+        payload: Makes a payload of its stream and its buffers.
         refusal: Makes what is raised for an object that can't be pickled, of that and of what pickling raised.
 
     Thread safety: may be called from several threads at once, and from a `__reduce__` that it has called.
@@ -511,15 +511,15 @@ class Encoder:
         self,
         reducers: Callable[[], Sequence[Reducers]] | None = None,
         pickler: Any = None,
-        spool: bool = True,
-        parcel: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Payload,
+        memfds: bool = True,
+        payload: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Payload,
         refusal: Callable[[Any, Exception], Exception] | None = None,
     ) -> None:
         self._refusal = refusal
         self._reducers = reducers
-        self._spool = spool and hasattr(os, "memfd_create")
+        self._memfds = memfds and hasattr(os, "memfd_create")
         self._pickler = pickler
-        self._parcel = parcel
+        self._payload = payload
         self._tables: Sequence[Reducers] | None = None
         # Picklers to be used again: making one costs more than a tiny call. Whoever takes one out owns it.
         self._idle: list[_Picklery] = []
@@ -532,7 +532,7 @@ class Encoder:
         return self._pickler is not None
 
     def __call__(self, obj: Any, is_call: bool = False) -> Any:
-        """Returns `obj` as a body, or as a parcel if it is large; or `Kept`, if it is a call to be kept.
+        """Returns `obj` as a body, or as a payload if it is large; or `RetainedCall`, if it is a call to be kept.
 
         Raises:
             BaseException: Whatever pickling raises.
@@ -558,7 +558,7 @@ class Encoder:
         if picklery.passing or _finalizers:
             naming = picklery.reducers.end_dump()
             if is_call and (naming or _are_watched(obj[1])):
-                return Kept(self._all_of(picklery), obj)
+                return RetainedCall(self._all_of(picklery), obj)
         if picklery.is_more:
             return self._all_of(picklery)
         body, picklery.small = picklery.small, b""
@@ -596,7 +596,7 @@ class Encoder:
             return b"".join(rest)
         if rest:
             stream.append(self._small_segment(rest))
-        return self._parcel(stream, buffers)
+        return self._payload(stream, buffers)
 
     def in_band(self, obj: Any) -> bytes:
         """Returns `obj` as one body, however large.
@@ -615,15 +615,15 @@ class Encoder:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # type: ignore[arg-type, return-value]
 
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Returns a call as a body or parcel for `CallReader`: function and arguments, and keywords if there are any.
+        """Returns a call as a body or payload for `CallReader`: function and arguments, and keywords if there are any.
 
-        A call of which something may go with its arguments, which it only names, is returned as `Kept`.
+        A call of which something may go with its arguments, which it only names, is returned as `RetainedCall`.
 
         Raises:
             BaseException: Whatever pickling raises.
         """
         if not kwargs and type(fn) in NAMED and self._pickler is None:
-            body = plain_call(fn, args, INLINE_LIMIT)
+            body = marshalled_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
         return self((fn, args, kwargs) if kwargs else (fn, args), True)
@@ -631,7 +631,7 @@ class Encoder:
     def _make_picklery(self, segment: Callable[[Buffer], Segment] | None) -> _Picklery:
         if self._tables is None:
             self._tables = () if self._reducers is None else self._reducers()
-        return _Picklery(self._pickler, self._tables, segment, self._spool)
+        return _Picklery(self._pickler, self._tables, segment, self._memfds)
 
     def _segment(self, content: Buffer) -> Segment:
         """Returns a segment with large content; the same as before, if that has not been sent yet."""
@@ -639,11 +639,11 @@ class Encoder:
         key = size, bytes(view[:64]), bytes(view[size // 2 :][:64]), bytes(view[-64:])
         segment = self._segments.get(key)
         if segment is None or not segment.holds(content):
-            segment = self._segments[key] = Segment([content], spool=self._spool)
+            segment = self._segments[key] = Segment([content], memfds=self._memfds)
         return segment
 
     def _small_segment(self, pieces: list[Buffer]) -> Segment:
-        return Segment(pieces, spool=self._spool and sum(map(len, pieces)) > _BESIDE)
+        return Segment(pieces, memfds=self._memfds and sum(map(len, pieces)) > _BESIDE)
 
 
 class _Picklery:

@@ -29,7 +29,7 @@ _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _MOST = 1 << 14
 
 
-def has_fast_path(workers: int = 64) -> bool:
+def supports_shared_queue(workers: int = 64) -> bool:
     """Returns whether there is what a `SharedQueuePool` of that size needs; COREFUTURES_PORTABLE=1 denies it."""
     if os.environ.get("COREFUTURES_PORTABLE") == "1" or sys.platform != "linux" or threads_are_replaced():
         return False

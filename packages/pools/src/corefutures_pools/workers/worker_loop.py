@@ -11,7 +11,7 @@ import pickle
 from collections import namedtuple
 
 from corefutures._blocking import ask_by, clock, system
-from corefutures_pools.workers.marshalled import CallReader, plain_result
+from corefutures_pools.workers.marshalled import CallReader, marshalled_result
 from corefutures_pools.workers.messages import (
     CALL_FINISHED,
     CALL_STARTED,
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.serialization import Encoder, Payload
 
     class WorkerPayloadChannel(Protocol):
-        """Carries parcels between a pool and one worker; the backend's own."""
+        """Carries payloads between a pool and one worker; the backend's own."""
 
         def receive(self, number: int) -> Any:
-            """Returns the decoded parcel of call `number`, which has been asked for with FETCH_PAYLOAD."""
+            """Returns the decoded payload of call `number`, which has been asked for with FETCH_PAYLOAD."""
             ...
 
-        def send(self, number: int, parcel: Payload) -> None:
+        def send(self, number: int, payload: Payload) -> None:
             """Sends the result of call `number`; the frame that announces it follows."""
             ...
 
@@ -78,7 +78,7 @@ class Reporter:
     def value(self, result: Any) -> tuple[int, bytes | Payload]:
         """Returns RESULT_MARSHAL or RESULT_PICKLE with the result, or ERROR with what encoding it raised."""
         try:
-            body = plain_result(result)
+            body = marshalled_result(result)
             if body is not None:
                 return RESULT_MARSHAL, body
             return RESULT_PICKLE, self._encode(result)
@@ -193,7 +193,7 @@ def serve_shared_queue(
         status_table: One unsigned 64-bit number for each worker: the call that it has claimed last. In its second
             quarter another: when it did. In its second half another: the call there that was asked to stop.
         worker_index: The index of this worker's number in the status table.
-        channel: Carries parcels.
+        channel: Carries payloads.
         encode: Encodes results.
         prepare: The initializer, ready to be called, or None.
         limit: How many calls to run at most, or None.

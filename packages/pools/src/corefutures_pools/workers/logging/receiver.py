@@ -63,7 +63,7 @@ class LogPipe:
         self._rest = b""
         self._garbled = False
 
-    def far_number(self) -> int:
+    def child_number(self) -> int:
         """Returns the number of the worker's end, for workers in this process."""
         return self.child_end if isinstance(self.child_end, int) else int(self.child_end.fileno())
 

@@ -39,7 +39,7 @@ from corefutures_pools.workers.messages import (
     MalformedFrame,
     check_head,
 )
-from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, ConnectionLost, receive_parcel, send_parcel
+from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, ConnectionLost, receive_payload, send_payload
 from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.time_limits import undisturbed
 from corefutures_pools.workers.transport import threads_are_replaced, waiting_is_replaced
@@ -84,7 +84,7 @@ class _Station:
         # it, but for writing a request: that can't block, since there is one for each call, read before the next.
         self.lock = threading.RLock()
         self.call: CallFuture[Any] | None = None
-        self.body: bytes | None = None  # of that call, unless it is a parcel: for who asks what runs
+        self.body: bytes | None = None  # of that call, unless it is a payload: for who asks what runs
         self.since = 0.0  # when it was sent, by `time.monotonic`
         self.delivered = False  # it has been sent in full: a request may follow
         self.asked = False  # that call has been asked to stop, or will be as soon as it is delivered
@@ -385,7 +385,7 @@ class PipePool(WorkerPool):
                 station.connection.send_bytes(CALL.pack(call._number, len(body)) + body)
             elif body is not None:
                 station.connection.send_bytes(CALL.pack(call._number, PAYLOAD_SIZE))
-                self._send_parcel(station, body)
+                self._send_payload(station, body)
         except OSError:
             raise _Gone from None
         with station.lock:
@@ -423,7 +423,7 @@ class PipePool(WorkerPool):
                 value: Any = None
                 error: BaseException | None = self._error_in(body)
             elif kind == RESULT_PAYLOAD:
-                value, error = self._decoded(self._receive_parcel, station)
+                value, error = self._decoded(self._receive_payload, station)
                 if type(error) is ConnectionLost:
                     raise _Gone from None
                 self._on_worker_exiting(station)
@@ -470,18 +470,18 @@ class PipePool(WorkerPool):
             raise MalformedFrame(f"{len(body)} bytes in place of {size}")
         return kind, number, body
 
-    def _send_parcel(self, station: _Station, parcel: Any) -> None:
-        """Sends the parcel that was announced; a backend may have a better way."""
-        send_parcel(station.connection, parcel)
+    def _send_payload(self, station: _Station, payload: Any) -> None:
+        """Sends the payload that was announced; a backend may have a better way."""
+        send_payload(station.connection, payload)
 
-    def _receive_parcel(self, station: _Station) -> Any:
-        """Returns the decoded parcel that was announced.
+    def _receive_payload(self, station: _Station) -> Any:
+        """Returns the decoded payload that was announced.
 
         Raises:
             ConnectionLost: It did not come in full.
             BaseException: Whatever decoding raises.
         """
-        return receive_parcel(station.connection)
+        return receive_payload(station.connection)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,7 +1,7 @@
-"""The worker's side of the portable way: one connection, one call at a time; and how parcels cross it.
+"""The worker's side of the portable way: one connection, one call at a time; and how payloads cross it.
 
-Runs in the worker; `send_parcel` and `receive_parcel` also in the caller's process. Touches `frames`, `payload`,
-`plain`, `worker`, `_stopping`. Guarantees: as `worker`; a parcel never has a name, so nothing can be left behind.
+Runs in the worker; `send_payload` and `receive_payload` also in the caller's process. Touches `frames`, `payload`,
+`plain`, `worker`, `_stopping`. Guarantees: as `worker`; a payload never has a name, so nothing can be left behind.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     else:
         from multiprocessing.connection import Connection
 
-#: The head of a call: its number, and PAYLOAD_SIZE if its parcel follows; an inline body follows at once.
+#: The head of a call: its number, and PAYLOAD_SIZE if its payload follows; an inline body follows at once.
 CALL: Final = Struct("=QI")
 #: In place of a body's size: call `number`, which was sent in full before, is asked to stop.
 REQUEST: Final = 0xFFFF_FFFE
@@ -72,13 +72,13 @@ def serve_pipe(
         limit: How many calls to run at most, or None.
         decode: Makes an object of an inline body.
         reporter: Encodes what came of calls.
-        fetch: Returns the decoded parcel that was announced; through the connection if None.
-        ship: Sends a parcel that was announced; through the connection if None.
+        fetch: Returns the decoded payload that was announced; through the connection if None.
+        ship: Sends a payload that was announced; through the connection if None.
     """
     report = reporter(encode)
     take = CallReader(decode)
-    fetch = fetch or receive_parcel
-    ship = ship or send_parcel
+    fetch = fetch or receive_payload
+    ship = ship or send_payload
     process, main, interruptible = system.getpid(), _thread.get_ident(), interrupts
     number = asked = 0  # the call that runs, and the last one that was asked to stop
     # Held by whoever reads: while a call runs, whoever asks whether it should stop; otherwise the loop below.
@@ -206,27 +206,27 @@ def send_frame(connection: Connection, kind: int, number: int, body: bytes = b""
         connection.send_bytes(body)
 
 
-def send_parcel(connection: Connection, parcel: Payload) -> None:
-    """Sends a parcel that is held in plain memory."""
-    parts = list(parcel.parts())
+def send_payload(connection: Connection, payload: Payload) -> None:
+    """Sends a payload that is held in plain memory."""
+    parts = list(payload.parts())
     connection.send_bytes(_COUNT.pack(len(parts)))
     for part, kind in parts:
         connection.send_bytes(PART.pack(len(part), kind))
         if len(part):
             connection.send_bytes(part)
-    parcel.close()
+    payload.close()
 
 
 class ConnectionLost(Exception):
-    """The other side has gone in the middle of a parcel."""
+    """The other side has gone in the middle of a payload."""
 
 
-def receive_parcel(connection: Connection) -> Any:
-    """Receives and decodes a parcel, each part into memory of its own.
+def receive_payload(connection: Connection) -> Any:
+    """Receives and decodes a payload, each part into memory of its own.
 
     Raises:
         ConnectionLost: It did not come in full, or there was no memory for it.
-        BaseException: Whatever decoding raises; the connection is at the end of the parcel then.
+        BaseException: Whatever decoding raises; the connection is at the end of the payload then.
     """
     stream: list[Any] = []
     buffers: list[Any] = []
@@ -236,7 +236,7 @@ def receive_parcel(connection: Connection) -> Any:
             size, kind = PART.unpack(connection.recv_bytes(PART.size))
             part = bytearray(size)
             if size and connection.recv_bytes_into(part) != size:
-                raise EOFError("part of a parcel")
+                raise EOFError("part of a payload")
             if kind == STREAM:
                 stream.append(part)
             else:

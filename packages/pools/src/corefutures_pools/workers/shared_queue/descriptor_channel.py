@@ -1,4 +1,4 @@
-"""Carries parcels between processes: descriptors over a socket, the bytes stay where they are.
+"""Carries payloads between processes: descriptors over a socket, the bytes stay where they are.
 
 Touches `payload` and `_socket`: tests that forbid sockets replace `socket.socket`. The worker's half is
 `WorkerDescriptorChannel`, the caller's `PoolDescriptorChannel`. Guarantees: a payload under way belongs to the
@@ -15,7 +15,7 @@ from struct import Struct
 
 from corefutures._blocking import system
 from corefutures_pools.descriptors import lifted
-from corefutures_pools.workers.serialization import open_parcel
+from corefutures_pools.workers.serialization import open_payload
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-#: What comes first in a message: the number of the call; nothing else comes if its parcel could not be sent.
+#: What comes first in a message: the number of the call; nothing else comes if its payload could not be sent.
 _NUMBER = Struct("=Q")
 #: Bytes; no message is larger.
 _MESSAGE = 1 << 16
@@ -34,8 +34,8 @@ _MESSAGE = 1 << 16
 _MOST = 253
 
 
-def _send(link: _socket.socket, number: int, parcel: Payload, flags: int) -> None:
-    label, descriptors = parcel.spool()
+def _send(link: _socket.socket, number: int, payload: Payload, flags: int) -> None:
+    label, descriptors = payload.to_memfds()
     if len(descriptors) > _MOST:
         raise OSError(errno.E2BIG, "too many memory files for one message: files must not be so large (ulimit -f)")
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
@@ -53,14 +53,14 @@ def _receive(link: _socket.socket, number: int, flags: int) -> Any:
             raise EOFError("the other side is gone")
         (about,) = _NUMBER.unpack_from(message)
         if about != number:
-            raise OSError(f"a parcel for call {about} came in place of the one for call {number}")
+            raise OSError(f"a payload for call {about} came in place of the one for call {number}")
         if len(message) == _NUMBER.size:
-            raise OSError("the parcel could not be sent")
+            raise OSError("the payload could not be sent")
         if received & _socket.MSG_CTRUNC:  # the kernel had no descriptor left to give
             raise OSError(errno.EMFILE, system.strerror(errno.EMFILE))
         for index, descriptor in enumerate(descriptors):
             descriptors[index] = lifted(descriptor)
-        return open_parcel(memoryview(message)[_NUMBER.size :], descriptors)
+        return open_payload(memoryview(message)[_NUMBER.size :], descriptors)
     finally:
         for descriptor in descriptors:
             system.close(descriptor)
@@ -81,11 +81,11 @@ class WorkerDescriptorChannel:
     def receive(self, number: int) -> Any:
         return _receive(self._link, number, 0)
 
-    def send(self, number: int, parcel: Payload) -> None:
+    def send(self, number: int, payload: Payload) -> None:
         try:
-            _send(self._link, number, parcel, 0)
+            _send(self._link, number, payload, 0)
         finally:
-            parcel.close()
+            payload.close()
 
     def close(self) -> None:
         """Closes the link."""
@@ -106,9 +106,9 @@ class PoolDescriptorChannel:
     def close_child_end(self) -> None:
         self._far.close()
 
-    def send(self, number: int, parcel: Payload) -> None:
-        _send(self._link, number, parcel, _socket.MSG_DONTWAIT)
-        parcel.close()
+    def send(self, number: int, payload: Payload) -> None:
+        _send(self._link, number, payload, _socket.MSG_DONTWAIT)
+        payload.close()
 
     def refuse(self, number: int) -> None:
         self._link.send(_NUMBER.pack(number), _socket.MSG_DONTWAIT)

@@ -79,11 +79,11 @@ _PERIOD: Final = 0.01
 class _Station:
     """One worker, and the caller's ends of what leads to it."""
 
-    def __init__(self, worker_index: int, frames: int, route: PayloadChannel) -> None:
+    def __init__(self, worker_index: int, frames: int, channel: PayloadChannel) -> None:
         self.worker_index = worker_index
         self.frames = frames
         self._frames = deque([frames])  # who takes it out closes it
-        self.route = route
+        self.channel = channel
         self.worker: WorkerHandle | None = None  # it may speak before whoever starts it has told us which it is
         self.sentinels: list[Any] = []
         self.heard: deque[bytes] = deque()  # what was read, and not taken in; for whoever has the chair
@@ -150,7 +150,7 @@ class SharedQueuePool(InlineWaitPool):
     """A pool over tickets; see `WorkerPool` for the arguments.
 
     Args:
-        make_channel: Makes what carries parcels to one worker and back.
+        make_channel: Makes what carries payloads to one worker and back.
     """
 
     def __init__(self, *, make_channel: Callable[[], PayloadChannel], **options: Any) -> None:
@@ -326,15 +326,15 @@ class SharedQueuePool(InlineWaitPool):
     def start_worker(self, launcher: WorkerLauncher) -> None:
         desk = self._desk
         assert desk is not None
-        route = self._make_channel()
+        channel = self._make_channel()
         try:
             frames, far_frames = map(lifted, system.pipe())
         except BaseException:
-            route.close_child_end()
-            route.close()
+            channel.close_child_end()
+            channel.close()
             raise
         system.set_blocking(frames, False)
-        station = _Station(self._free_indexes.pop(), frames, route)
+        station = _Station(self._free_indexes.pop(), frames, channel)
         desk.wipe(station.worker_index)
         self._workers.add(station)
         self._connections.add(station)
@@ -347,20 +347,20 @@ class SharedQueuePool(InlineWaitPool):
             desk.status_size,
             station.worker_index,
             self._parent_death_pipe,
-            route.child_end,
+            channel.child_end,
         )
         try:
             worker = launcher.launch(ends)
         except BaseException:
             system.close(far_frames)
-            route.close_child_end()
+            channel.close_child_end()
             self._remove_worker(station)
             raise
         # Watched from here on, and it may have ended already. It may also have claimed calls already: had it
         # ended, its pipe of frames would say so as soon as we close our copy of its end.
         station.worker = worker
         system.close(far_frames)
-        route.close_child_end()
+        channel.close_child_end()
         try:
             self._chair.register(frames)  # type: ignore[union-attr]
             for sentinel in worker.sentinels():
@@ -389,7 +389,7 @@ class SharedQueuePool(InlineWaitPool):
         self._troubled.discard(station)
         self._unwatch_sentinels(station)
         self._close_frames(station)
-        station.route.close()
+        station.channel.close()
 
     def _give_up_berth(self, station: _Station) -> None:
         """Has another worker take the place of one; does nothing the second time."""
@@ -720,7 +720,7 @@ class SharedQueuePool(InlineWaitPool):
             self._check(station, len(body), kind, number)
         if kind in (RESULT_PICKLE, ERROR, RESULT_PAYLOAD):
             if kind == RESULT_PAYLOAD:
-                value, error = self._decoded(station.route.receive, number)
+                value, error = self._decoded(station.channel.receive, number)
             else:
                 value, error = self._outcome(kind, body)
             if not self._desk.free(number):  # type: ignore[union-attr]
@@ -728,7 +728,7 @@ class SharedQueuePool(InlineWaitPool):
             self.finished += 1
             self.finish_call(number, value, error)
         elif kind == FETCH_PAYLOAD:
-            self._send_parcel(station, number)
+            self._send_payload(station, number)
         elif kind == PONG:
             station.present = max(station.present, number)
         elif kind in (CALL_STARTED, CALL_FINISHED):
@@ -753,14 +753,14 @@ class SharedQueuePool(InlineWaitPool):
         if kind == EXITING and self._held(station):
             raise MalformedFrame("the word of a worker that leaves, in the middle of a call")
 
-    def _send_parcel(self, station: _Station, number: int) -> None:
+    def _send_payload(self, station: _Station, number: int) -> None:
         future = self.calls.get(number)
-        parcel = None if future is None else future._body
+        payload = None if future is None else future._body
         try:
-            if parcel is None:  # the pool is broken
-                station.route.refuse(number)
+            if payload is None:  # the pool is broken
+                station.channel.refuse(number)
             else:
-                station.route.send(number, parcel)
+                station.channel.send(number, payload)
         except ConnectionError:  # the worker is dead, or can't be reached any more: so are its calls
             self._silence(station)
             return
@@ -769,7 +769,7 @@ class SharedQueuePool(InlineWaitPool):
                 self._desk.free(number)  # type: ignore[union-attr]
                 self.finish_call(number, None, exc)
             try:
-                station.route.refuse(number)
+                station.channel.refuse(number)
             except OSError:
                 pass  # it is dead, or will be: it can't go on without an answer
             return
@@ -973,7 +973,7 @@ class SharedQueuePool(InlineWaitPool):
         for station in list(self._connections):
             if (frames := station.take_frames()) >= 0:
                 system.close(frames)
-            station.route.close()
+            station.channel.close()
         self._connections.clear()
         self._workers.clear()
         desk = self._desk

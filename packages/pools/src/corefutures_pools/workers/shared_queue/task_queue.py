@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-#: Bytes: bodies that fit into a small cell lie in one, larger ones in a large cell, the largest are parcels.
+#: Bytes: bodies that fit into a small cell lie in one, larger ones in a large cell, the largest are payloads.
 _SMALL: Final = 512
 _LARGE: Final = INLINE_LIMIT
 #: Tickets that may be out besides one for each worker: what keeps workers busy while the pool's process has
@@ -138,11 +138,11 @@ class TaskQueue:
         self._large_start = large_start
         self._small_cells = [status_size + i * _SMALL for i in reversed(range(small))]
         self._large_cells = [large_start + i * _LARGE for i in reversed(range(large))]
-        self._parcels = [0] * large  # as cells of no size: their bodies lie elsewhere
+        self._payloads = [0] * large  # as cells of no size: their bodies lie elsewhere
         self._take_small = starmap(self._small_cells.pop, repeat(()))
         self._take_large = starmap(self._large_cells.pop, repeat(()))
-        self._take_parcel = starmap(self._parcels.pop, repeat(()))
-        self.out: dict[int, int] = {}  # the calls that have cells, and the offsets of these (0: a parcel)
+        self._take_payload = starmap(self._payloads.pop, repeat(()))
+        self.out: dict[int, int] = {}  # the calls that have cells, and the offsets of these (0: a payload)
 
     def _renew_lock(self) -> None:
         self._lock = threading.RLock()
@@ -224,7 +224,7 @@ class TaskQueue:
                 future._body = None
             else:
                 size = PAYLOAD_SIZE
-                for out[number] in self._take_parcel:
+                for out[number] in self._take_payload:
                     break
                 offset = 0
         except (IndexError, ValueError):  # there is none; or closed
@@ -286,7 +286,7 @@ class TaskQueue:
         offset = out.get(number)
         if offset is None:
             return False
-        cells = self._large_cells if offset >= self._large_start else self._small_cells if offset else self._parcels
+        cells = self._large_cells if offset >= self._large_start else self._small_cells if offset else self._payloads
         try:
             cells.extend(map(out.pop, (number,)))
         except KeyError:  # somebody else has

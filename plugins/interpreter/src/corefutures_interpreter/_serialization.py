@@ -1,6 +1,6 @@
 """How objects cross between interpreters: pickled, but for what the interpreters can share as it is.
 
-Used on both sides; touches the door, `pickle`, and `concurrent.interpreters` for parcels only. Guarantees: what was
+Used on both sides; touches the door, `pickle`, and `concurrent.interpreters` for payloads only. Guarantees: what was
 encoded is a snapshot, except for a memoryview, which shows the very memory that it showed before; what a worker sent is
 copied out of its memory when it is received, because that memory goes when its interpreter does.
 """
@@ -20,7 +20,7 @@ from types import BuiltinFunctionType, FunctionType
 
 from _interpreters import NotShareableError
 
-from corefutures_pools.workers.marshalled import plain_call
+from corefutures_pools.workers.marshalled import marshalled_call
 from corefutures_pools.workers.serialization import INLINE_LIMIT, Encoder as _Encoder, unpickle
 
 TYPE_CHECKING = False
@@ -191,7 +191,7 @@ class Encoder(_Encoder):
     """
 
     def __init__(self, serializer: str) -> None:
-        super().__init__(None, _PICKLERS[serializer](), spool=False, parcel=Payload, refusal=_refusal)
+        super().__init__(None, _PICKLERS[serializer](), memfds=False, payload=Payload, refusal=_refusal)
         self._plainly = serializer == "pickle"
 
     @property
@@ -206,7 +206,7 @@ class Encoder(_Encoder):
             NotShareableError: It can't cross; the cause says why.
         """
         if not kwargs and self._plainly and type(fn) in _NAMED and fn.__module__ not in MAINS:
-            body = plain_call(fn, args, INLINE_LIMIT)
+            body = marshalled_call(fn, args, INLINE_LIMIT)
             if body is not None:
                 return body
         return self((fn, args, kwargs) if kwargs else (fn, args), True)  # type: ignore[no-any-return]
@@ -256,7 +256,7 @@ def decode_result(body: Any) -> Any:
 
 
 def unload(manifest: tuple[Any, ...], *, keep: bool = False) -> Any:
-    """Returns the object in a parcel.
+    """Returns the object in a payload.
 
     Args:
         manifest: As it came out of the queue.

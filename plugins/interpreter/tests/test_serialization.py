@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import errands
 import pytest
 
-from corefutures_interpreter._crossing import Encoder
 from corefutures_interpreter._failures import FailureReporter, rebuild
+from corefutures_interpreter._serialization import Encoder
 
 BIG = 1 << 20
 
@@ -252,7 +252,7 @@ def test_calls_that_wait_share_what_is_equal(make):
     encode = Encoder("pickle")
     content = make(b"x" * 1_000_000)
     waiting = [encode.call(errands.echo, (content, number), {}) for number in range(40)]
-    content = {id(view.obj) for parcel in waiting for view in parcel.manifest()[1:] if view.nbytes >= 1_000_000}
+    content = {id(view.obj) for payload in waiting for view in payload.manifest()[1:] if view.nbytes >= 1_000_000}
     assert len(content) == 1
 
 

@@ -32,10 +32,10 @@ from corefutures_pools.workers.logging.receiver import current_levels
 from corefutures_pools.workers.transport import threads_are_replaced
 from corefutures_pools.workers.worker_loop import SharedQueueEnds
 from corefutures_process import _worker_process
+from corefutures_process._inherited_state import ProcessName, surroundings
 from corefutures_process._inner_threads import LimitedStart
-from corefutures_process._lines import open_line, travelling
-from corefutures_process._surroundings import ProcessName, surroundings
-from corefutures_process._trees import kill_tree, terminate_tree, wait_for_dying
+from corefutures_process._process_tree import kill_tree, terminate_tree, wait_for_dying
+from corefutures_process._stack_probes import open_line, travelling
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from corefutures_pools.inspection.stacks import Frame
     from corefutures_pools.workers.logging.receiver import LogReceiver
-    from corefutures_process._lines import Line
+    from corefutures_process._stack_probes import Line
 
 
 #: Seconds to wait for the fork server to tell how a process of its own has ended, which that has by then.
@@ -308,7 +308,7 @@ class _Initializer:
         return self._call()
 
     def __reduce__(self) -> Any:
-        return pickle.loads, (_worker_process.make_encoder(self._serializer, spool=False).in_band(self._call),)
+        return pickle.loads, (_worker_process.make_encoder(self._serializer, memfds=False).in_band(self._call),)
 
 
 class _TravellingEnds(SharedQueueEnds):

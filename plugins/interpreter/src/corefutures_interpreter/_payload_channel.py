@@ -1,7 +1,7 @@
-"""Hands parcels from one interpreter to the other: through queues of `concurrent.interpreters`, nothing is copied.
+"""Payloads between interpreters: through queues of `concurrent.interpreters`, without a copy.
 
-`QueuePair` on both sides; `ParcelRoute` on the caller's, `ParcelCourier` on the worker's, with a pipe as the bell
-that the worker waits at. Guarantees: what is under way belongs to the queues, and goes when they go.
+`QueuePair` is for both sides, `PoolQueueChannel` for the pool's, `WorkerQueueChannel` for the worker's, which waits at
+a pipe. Guarantees: a payload under way belongs to the queues, and is freed when they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 from concurrent import interpreters
 from struct import Struct
 
-from corefutures_interpreter._crossing import undecodable, unload
+from corefutures_interpreter._serialization import undecodable, unload
 from corefutures_pools.blocking import system
 from corefutures_pools.descriptors import lifted
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from corefutures_interpreter._crossing import Payload
+    from corefutures_interpreter._serialization import Payload
 
-#: Written to the bell: the call's number, and whether its parcel is in the queue.
+#: Written to the bell: the call's number, and whether its payload is in the queue.
 _LABEL = Struct("=Q?")
 
 
@@ -32,8 +32,8 @@ class QueuePair:
     """One side of the two queues between a pool and a worker.
 
     Args:
-        outward: The number of the queue to put parcels into; None to make both.
-        inward: The number of the queue to take parcels from.
+        outward: The number of the queue to put payloads into; None to make both.
+        inward: The number of the queue to take payloads from.
     """
 
     def __init__(self, outward: int | None = None, inward: int | None = None) -> None:
@@ -47,18 +47,18 @@ class QueuePair:
         """What the other side's counter is made of."""
         return self._inward.id, self._outward.id
 
-    def put(self, parcel: Payload) -> None:
-        """Hands a parcel over."""
-        self._outward.put_nowait(parcel.manifest())
-        parcel.close()
+    def put(self, payload: Payload) -> None:
+        """Hands a payload over."""
+        self._outward.put_nowait(payload.manifest())
+        payload.close()
 
     def take(self) -> Any:
-        """Returns the manifest of the parcel that was handed over longest ago."""
+        """Returns the manifest of the payload that was handed over longest ago."""
         return self._inward.get_nowait()
 
 
 def receive(counter: QueuePair) -> Any:
-    """Returns the decoded parcel of a worker, copied out of its memory.
+    """Returns the decoded payload of a worker, copied out of its memory.
 
     Raises:
         ImportError: Something in it could not be imported.
@@ -72,7 +72,7 @@ def receive(counter: QueuePair) -> Any:
         raise undecodable("result", exc) from exc
 
 
-class ParcelRoute:
+class PoolQueueChannel:
     """The caller's half; see `crew.PayloadChannel`."""
 
     def __init__(self) -> None:
@@ -86,8 +86,8 @@ class ParcelRoute:
     def close_child_end(self) -> None:
         system.close(self._far_bell)
 
-    def send(self, number: int, parcel: Payload) -> None:
-        self.counter.put(parcel)
+    def send(self, number: int, payload: Payload) -> None:
+        self.counter.put(payload)
         system.write(self._bell, _LABEL.pack(number, True))
 
     def refuse(self, number: int) -> None:
@@ -102,7 +102,7 @@ class ParcelRoute:
             system.close(bell)
 
 
-class ParcelCourier:
+class WorkerQueueChannel:
     """The worker's half; see `worker.WorkerPayloadChannel`.
 
     Args:
@@ -122,10 +122,10 @@ class ParcelCourier:
             raise EOFError("the pool is gone")
         about, sent = _LABEL.unpack(label)
         if about != number:
-            raise OSError(f"a parcel for call {about} came in place of the one for call {number}")
+            raise OSError(f"a payload for call {about} came in place of the one for call {number}")
         if not sent:
-            raise OSError("the parcel could not be sent")
+            raise OSError("the payload could not be sent")
         return self._decode(self._counter.take())
 
-    def send(self, number: int, parcel: Payload) -> None:
-        self._counter.put(parcel)
+    def send(self, number: int, payload: Payload) -> None:
+        self._counter.put(payload)

@@ -17,10 +17,10 @@ import os
 import threading
 from concurrent import interpreters
 
-from corefutures_interpreter._crossing import Encoder, decode_result
 from corefutures_interpreter._failures import FailureReporter, rebuild
-from corefutures_interpreter._handing import QueuePair
-from corefutures_interpreter._looking import stack_in
+from corefutures_interpreter._payload_channel import QueuePair
+from corefutures_interpreter._serialization import Encoder, decode_result
+from corefutures_interpreter._stack_probe import stack_in
 from corefutures_pools.blocking import system
 from corefutures_pools.cpu import thread_seconds
 from corefutures_pools.descriptors import lifted, standard_taken
@@ -272,7 +272,7 @@ class InterpreterWorker:
             return FailureReporter(Encoder("pickle")).error(exc)[1]
         path = tuple(map(str, sys.path))
         argv = tuple(map(str, sys.argv))
-        log = None if self._log is None else (self._log.far_number(), current_levels())
+        log = None if self._log is None else (self._log.child_number(), current_levels())
         init_error: bytes | None = interpreter.call(
             _enter, path, argv, self._closed, self._ends.crossing, body, serializer, main_module(), log
         )

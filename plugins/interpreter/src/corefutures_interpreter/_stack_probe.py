@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from corefutures_pools.inspection.stacks import Frame
 
 #: The last line that `faulthandler` writes: the outermost frame, or that it leaves the rest out.
-_END: Final = re.compile(r'_recruiting\.py", line \d+ in _enter\n|^  \.\.\.\n', re.MULTILINE)
+_END: Final = re.compile(r'_launcher\.py", line \d+ in _enter\n|^  \.\.\.\n', re.MULTILINE)
 
 #: Seconds after which a thread without an answer is asked again.
 _PATIENCE: Final = 0.02

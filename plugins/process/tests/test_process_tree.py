@@ -10,7 +10,7 @@ import process_errands as errands
 import pytest
 
 from corefutures import BrokenExecutor, WorkerLostError
-from corefutures_process import _trees
+from corefutures_process import _process_tree
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell what a process has started")
 
@@ -94,7 +94,7 @@ def test_others_calls_and_programs_are_spared(make_pool, one_method, journal, tm
 def test_an_interrupted_kill_leaves_nothing_stopped(make_pool, one_method, journal, monkeypatch):
     pool = make_pool(1, on_worker_loss="replace")
     future, _programs = started(pool, journal, "tree")
-    original, came = _trees.descendants, []
+    original, came = _process_tree.descendants, []
 
     def interrupt(pid):
         if came:  # the pool's own thread, which looks after whom it has lost
@@ -102,7 +102,7 @@ def test_an_interrupted_kill_leaves_nothing_stopped(make_pool, one_method, journ
         came.append(True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_trees, "descendants", interrupt)
+    monkeypatch.setattr(_process_tree, "descendants", interrupt)
     with pytest.raises(KeyboardInterrupt):
         pool.kill(future)
     monkeypatch.undo()
@@ -114,10 +114,10 @@ def test_where_the_kernel_lists_no_children(monkeypatch):
     """As on macOS: `ps` is asked."""
     program = errands.start_tree()
     try:
-        known = set(_trees.descendants(os.getpid()))
-        monkeypatch.setattr(_trees, "_children", lambda pid: None)
-        assert known & set(_trees.descendants(os.getpid())) >= {program.pid}
-        assert len(_trees.descendants(program.pid)) == 1
+        known = set(_process_tree.descendants(os.getpid()))
+        monkeypatch.setattr(_process_tree, "_children", lambda pid: None)
+        assert known & set(_process_tree.descendants(os.getpid())) >= {program.pid}
+        assert len(_process_tree.descendants(program.pid)) == 1
     finally:
-        _trees.kill_tree(program.pid, program.kill)
+        _process_tree.kill_tree(program.pid, program.kill)
         program.wait()

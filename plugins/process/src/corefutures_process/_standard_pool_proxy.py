@@ -11,7 +11,7 @@ from corefutures_pools.replaced_submit import StandIn
 from corefutures_process._executor import _StandardPool  # as it was: programs put our class in its place
 
 
-class ProcessStandIn(StandIn, _StandardPool):
+class StandardPoolProxy(StandIn, _StandardPool):
     """Stands in for one of our executors, for one call."""
 
     _shutdown_thread = False
