@@ -18,7 +18,7 @@ _HOMES = {
     "BackendDisabledError": "_exceptions",
     "BackendError": "_exceptions",
     "BackendNotFoundError": "_exceptions",
-    "BackendStatus": "registry._registry",
+    "BackendStatus": "registry._description",
     "BackendUnavailableError": "_exceptions",
     "BrokenExecutor": "_exceptions",
     "CancelledError": "_exceptions",
@@ -98,7 +98,7 @@ def _forwarded(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
-        from corefutures.registry._installing import how_to_install
+        from corefutures.registry._messages import how_to_install
 
         text = f"corefutures.{name} comes with the distribution {distribution}, which is not installed; "
         text += how_to_install(distribution)

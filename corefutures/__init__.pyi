@@ -37,8 +37,8 @@ from corefutures._wait import (
     as_completed as as_completed,
     wait as wait,
 )
+from corefutures.registry._description import BackendStatus as BackendStatus
 from corefutures.registry._registry import (
-    BackendStatus as BackendStatus,
     backends as backends,
     get_backend as get_backend,
     register_backend as register_backend,

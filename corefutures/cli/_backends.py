@@ -17,9 +17,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from corefutures.cli._arguments import CommandParser, UsageError, seconds
-from corefutures.registry._installing import how_to_install
+from corefutures.registry._description import BackendStatus
 from corefutures.registry._known import OWN_CLASSES, OWN_DISTRIBUTIONS
-from corefutures.registry._registry import BackendStatus, backends
+from corefutures.registry._messages import how_to_install
+from corefutures.registry._registry import backends
 
 _PROBE = (
     "import json, sys; sys.path[:] = json.load(sys.stdin); from corefutures.cli._probe import main; main(sys.argv[1])"

@@ -16,8 +16,10 @@ from tokenize import COMMENT, ENCODING, NEWLINE, NL, STRING, generate_tokens
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._error_text import describe_error
+from corefutures.registry._description import BackendStatus
 from corefutures.registry._known import OWN_COMMANDS
-from corefutures.registry._registry import BackendStatus, claimed_status, close_word, refusal
+from corefutures.registry._messages import closest, how_to_install, not_usable
+from corefutures.registry._registry import claimed_status
 
 if TYPE_CHECKING:
     from corefutures.registry._discovery import Scan
@@ -70,7 +72,7 @@ class Command:
             CommandError: If it is broken or claimed twice.
         """
         if self.status.state != "installed":
-            raise CommandError(refusal("command", self.status))
+            raise CommandError(not_usable("command", self.status))
         try:
             module = import_module(self.module)
         except KeyboardInterrupt:
@@ -87,7 +89,7 @@ class Command:
         Args:
             reason: What is wrong.
         """
-        return CommandError(refusal("command", replace(self.status, state="broken", reason=reason)))
+        return CommandError(not_usable("command", replace(self.status, state="broken", reason=reason)))
 
 
 def commands() -> dict[str, Command]:
@@ -132,11 +134,9 @@ def _commands(scan: Scan) -> dict[str, Command]:
 
 
 def _not_found(name: str, known: Mapping[str, Command], unreadable: tuple[str, ...]) -> Command:
-    from corefutures.registry._installing import how_to_install  # here for start-up time: only failures need it
-
     missing = {own: distribution for own, (distribution, _) in OWN_COMMANDS.items() if own not in known}
     sentence = f"there is no command {name!r}"
-    meant = name if name in missing else close_word(name, [*known, *missing])
+    meant = name if name in missing else closest(name, [*known, *missing])
     if meant != name and meant is not None:
         sentence += f"; did you mean {meant!r}?"
     if meant in missing:

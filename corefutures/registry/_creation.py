@@ -1,7 +1,7 @@
 """From a name to an executor: our local backends at once, all others through the registry.
 
 Imports the registry, and with it all that reads metadata, only for a name or an error that needs it: a first pool
-is to cost what the standard library's does.
+costs what the standard library's does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def create_executor(name: str, /, **options: Any) -> Executor:
 
     Thread safety: may be called from any thread. No lock is held while a plugin is imported.
     """
-    found: Any = _unquestioned(name)
+    found: Any = _checked_class(name)
     if found is None:
         from corefutures.registry._registry import REGISTRY  # here for start-up time only
 
@@ -49,14 +49,14 @@ def create_executor(name: str, /, **options: Any) -> Executor:
     try:
         return found(**options)  # type: ignore[no-any-return]
     except TypeError:
-        from corefutures.registry._registry import check_options  # here for start-up time only
+        from corefutures.registry._messages import check_options  # here for start-up time only
 
         check_options(name, found, options)
         raise
 
 
 def pool_class(name: str) -> type:
-    """The pool class that a backend brings, for the users' door, whose `__getattr__` alone calls this.
+    """Return the pool class that a backend brings, for the users' door, whose `__getattr__` alone calls this.
 
     Args:
         name: The backend's name.
@@ -68,7 +68,7 @@ def pool_class(name: str) -> type:
         BackendError: If the backend is not installed or cannot be used. If it can't run here, where the standard
             library has no such name either, this is also an ImportError or an AttributeError, as programs expect.
     """
-    found = _unquestioned(name)
+    found = _checked_class(name)
     if found is not None:
         return found
     from corefutures._exceptions import BackendUnavailableError  # here for start-up time only, as is the other one
@@ -83,14 +83,14 @@ def pool_class(name: str) -> type:
 
 
 def _also(error: BaseException, kind: type[BaseException]) -> BaseException:
-    """The same error, of another kind as well; pickled, it is as it was."""
+    """Return the same error, of another kind as well; a pickle keeps the error's own class alone."""
     names = {"__module__": type(error).__module__, "__reduce__": lambda self: (type(error), self.args)}
     made: BaseException = type(type(error).__name__, (type(error), kind), names)(*error.args)
     return made
 
 
-def _unquestioned(name: object) -> type | None:
-    """The class of one of our local backends, unless the registry has to decide: somebody registered the name, say."""
+def _checked_class(name: object) -> type | None:
+    """Return the class of one of our local backends; None where the registry decides: for a registered name, say."""
     if not isinstance(name, str):
         return None
     registry = sys.modules.get("corefutures.registry._registry")

@@ -1,7 +1,7 @@
-"""What a backend says about itself: `Backend`, `Capabilities`, and the number of the contract.
+"""`Backend` and `Capabilities`, the description that a backend gives of itself; the contract's number; `BackendStatus`.
 
-Imports nothing of corefutures. Every value is checked when it is made, so that a plugin's mistake
-is reported at the plugin's own line.
+Imports nothing of corefutures. Every value is checked when it is made, so that a plugin's mistake is reported at the
+plugin's own line.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 #: The version of the executor contract that this corefutures describes and certifies: (major, minor).
 CONTRACT: Final[tuple[int, int]] = (1, 0)
@@ -22,18 +22,18 @@ _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be a backend's name."""
+    """Return whether a text can be a backend's name."""
     return _NAME.match(text) is not None
 
 
 def is_target(text: str) -> bool:
-    """Whether a text has the form `package.module:attr`."""
+    """Return whether a text has the form `package.module:attr`."""
     return _TARGET.match(text) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """Statements of a backend about its executors.
+    """The statements of a backend about its executors.
 
     Args:
         same_process: Calls run in the process that submitted them.
@@ -139,3 +139,27 @@ def _check_contract(contract: object) -> None:
         raise TypeError(f"contract must be a pair of ints such as (1, 0), or None, not {contract!r}")
     if len(contract) != 2 or min(contract) < 0:
         raise ValueError(f"contract must be a pair of non-negative ints such as (1, 0), not {contract!r}")
+
+
+State: TypeAlias = Literal["installed", "available", "unavailable", "broken", "conflicting", "disabled"]
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """The state of one backend.
+
+    Args:
+        name: The backend's name.
+        state: `installed` (listed, not loaded yet), `available`, `unavailable` (cannot run here),
+            `broken` (its metadata, import or hook failed), `conflicting` (several distributions
+            claim the name) or `disabled` (by COREFUTURES_DISABLE).
+        distribution: The distribution that brings it; None for one that was registered by hand.
+        version: The distribution's version.
+        reason: Why it is not available, None if it is or may be.
+    """
+
+    name: str
+    state: State
+    distribution: str | None = None
+    version: str | None = None
+    reason: str | None = None

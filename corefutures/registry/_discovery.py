@@ -1,7 +1,7 @@
-"""Which backends and commands are installed, read from the metadata of distributions; our own are known without it.
+"""The installed backends and commands, read from the metadata of distributions; our own are known without it.
 
-The only user of importlib_metadata. Imports no plugin, keeps no state and takes no lock: each
-`scan` looks anew, and whatever is wrong with one distribution stays with that distribution.
+The only user of importlib_metadata. Imports no plugin, keeps no state and takes no lock: each `scan` reads anew, and
+whatever is wrong with one distribution affects that distribution alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\
 
 
 class _Distribution(Protocol):
-    """What is asked of a distribution; its type has another name in newer importlib_metadata."""
+    """The part of a distribution that is used here; its type has another name in newer importlib_metadata."""
 
     @property
     def metadata(self) -> Any: ...
@@ -51,7 +51,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Scan:
-    """What one look at the installed distributions found.
+    """The result of one scan of the installed distributions.
 
     Args:
         claims: Every claim, in the order of sys.path.
@@ -100,7 +100,7 @@ def scan(group: str = GROUP) -> Scan:
 
 
 def _without_metadata(group: str) -> Iterator[Claim]:
-    """What of ours can be imported though no metadata may name it: as in a bundle, or on a bare PYTHONPATH."""
+    """Yield claims of our distributions that can be imported without metadata: in a bundle, or on a bare PYTHONPATH."""
     packages = {name: distribution.replace("-", "_") for name, distribution in OWN_DISTRIBUTIONS.items()}
     own = {name: (OWN_DISTRIBUTIONS[name], f"{package}._plugin") for name, package in packages.items()}
     for name, (distribution, module) in (own if group == GROUP else OWN_COMMANDS).items():
@@ -122,7 +122,7 @@ def _distributions() -> Iterator[_Distribution]:
 
 
 def _identity(distribution: _Distribution) -> tuple[str, str | None, str | None]:
-    """The name, the version and, if the metadata lacks one of them, the defect."""
+    """Return the name, the version and, if the metadata lacks one of them, the defect."""
     try:
         name, version = map(distribution.metadata.get, ("Name", "Version"))
     except Exception as error:
@@ -134,7 +134,7 @@ def _identity(distribution: _Distribution) -> tuple[str, str | None, str | None]
 
 
 def _first_of_its_name(distribution: _Distribution, name: str, version: str | None) -> tuple[_Distribution, str | None]:
-    """The distribution that imports see: a first one without our group shadows this one too."""
+    """Return the distribution that imports see: a first one without our group shadows this one too."""
     try:
         first = importlib_metadata.distribution(name)
         return first, first.version
@@ -160,6 +160,6 @@ def _normalised(name: str) -> str:
 
 
 def _place(distribution: _Distribution) -> str:
-    """A name for a distribution that cannot tell its own: its metadata folder's."""
+    """Return a name for a distribution whose metadata has none: that of the metadata's folder."""
     folder = getattr(distribution, "_path", None)  # private, and good enough for a message
     return getattr(folder, "name", None) or "a distribution without a name"

@@ -17,7 +17,7 @@ _hookspec = pluggy.HookspecMarker(PROJECT)
 
 
 class HookSpecification:
-    """What a plugin may implement."""
+    """The hook that a plugin implements."""
 
     @staticmethod
     @_hookspec

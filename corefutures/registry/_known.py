@@ -1,7 +1,7 @@
-"""The three local backends of this project, found by import: no scan of all metadata, no plugin manager (R3).
+"""The first-party facts of the registry, and our three local backends found by import, without a scan of all metadata.
 
-Imports nothing of corefutures. Guarantees: a class is returned only if nothing speaks against it that the registry
-would refuse (R2): no other distribution claims the name, and the plugin is of this very version.
+Imports the seam alone. Guarantees: a class is returned only if the registry would find nothing against it (R2): no
+other distribution claims the name, and the plugin has the core's version.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: The entry-point group; its keys are backend names, its values plugin modules.
 GROUP: Final = "corefutures.backends"
 
-#: Names backends that are not to be used, separated by commas.
+#: The environment variable with the names of backends that are not to be used, separated by commas.
 DISABLE_VARIABLE: Final = "COREFUTURES_DISABLE"
 
 #: What to install for each backend of this project.
@@ -40,55 +40,97 @@ OWN_CLASSES: Final = {
     "interpreter": "InterpreterPoolExecutor",
 }
 
+#: Own backends that older Pythons can't run, whatever is installed.
+FIRST_PYTHON: Final = {"interpreter": (3, 14)}
+
+#: Which of our backends a refusal names for a capability that no installed backend has.
+OWN_CAPABILITIES: Final = {
+    "asks_running": "thread",
+    "counts_calls": "thread",
+    "kills_running": "process",
+    "runs_in_place": "thread",
+    "shares_memory": "thread",
+}
+
+#: Options that not all of our backends have, and which have them.
+OPTIONS_OF: Final = {
+    "address": ("dask",),
+    "check_versions": ("dask",),
+    "client": ("dask",),
+    "kill_on_cancel": ("process",),
+    "kill_tree": ("process",),
+    "max_tasks_per_child": ("process",),
+    "mp_context": ("process",),
+    "on_worker_loss": ("process",),
+    "priority": ("dask",),
+    "resources": ("dask",),
+    "retries": ("dask",),
+    "scheduler_file": ("dask",),
+    "security": ("dask",),
+    "serializer": ("process", "interpreter"),
+    "thread_name_prefix": ("thread", "interpreter"),
+}
+
+#: The names of backends elsewhere; in small letters, without "pool", "executor" and the plural.
+NICKNAMES: Final = {
+    **dict.fromkeys(("dask.distributed", "distributed", "localcluster"), "dask"),
+    **dict.fromkeys(("futures", "threading"), "thread"),
+    **dict.fromkeys(("mp", "multiprocess", "multiprocessing", "subprocess"), "process"),
+    "subinterpreter": "interpreter",
+}
+
 #: The commands of this project's other distributions: each one's distribution and module.
 OWN_COMMANDS: Final = {
     "compare": ("corefutures-tools", "corefutures_tools._commands.compare"),
+    "completion": ("corefutures-tools", "corefutures_tools._commands.completion"),
     "conformance": ("corefutures-conformance", "corefutures_conformance.command"),
     "map": ("corefutures-tools", "corefutures_tools._commands.map"),
     "new-backend": ("corefutures-tools", "corefutures_tools._commands.new_backend"),
     "trace": ("corefutures-monitor", "corefutures_monitor._trace_command"),
 }
 
-#: Those that were found; entries are only added, by any thread.
-found: Final[dict[str, type]] = {}
+# ── our local backends, by import ────────────────────────────────────────────────────────────────────────────
+
+#: Classes that were found, by the backend's name; entries are only added, by any thread.
+found_classes: Final[dict[str, type]] = {}
 
 
 def disabled_names() -> frozenset[str]:
-    """The names in COREFUTURES_DISABLE, as it is now."""
+    """Return the names in COREFUTURES_DISABLE, as it is now."""
     return frozenset(name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip())
 
 
 def own_class(name: str, version: str) -> type | None:
-    """The pool class of one of our local backends.
+    """Return the pool class of one of our local backends.
 
     Args:
         name: The backend's name.
-        version: That of the core; the plugin has to have the same.
+        version: The version of the core; the plugin must have the same.
 
     Returns:
-        The class; None for another backend, and where the registry has to look: it says what is wrong.
+        The class; None for another backend, and where the registry has to decide: it says what is wrong.
 
     Thread safety: may be called from any thread. No lock is held while the plugin is imported.
     """
     if name not in OWN_CLASSES or name in disabled_names():
         return None
-    pool_class: Any = found.get(name)
+    pool_class: Any = found_classes.get(name)
     if pool_class is None:
         package = OWN_DISTRIBUTIONS[name].replace("-", "_")
-        glance = not _prepares_main()
-        if glance and _may_be_refused(name, package, version):
+        checks = not _imports_main()
+        if checks and _may_be_refused(name, package, version):
             return None
         try:
             pool_class = getattr(import_module(package), OWN_CLASSES[name])
         except Exception:
             return None
-        if glance:
-            found[name] = pool_class
+        if checks:
+            found_classes[name] = pool_class
     return pool_class  # type: ignore[no-any-return]
 
 
 def lines_of_group(entry_points: str, group: str = GROUP) -> Iterator[str]:
-    """The lines of one of our groups, without comments.
+    """Yield the lines of one of our groups, without comments.
 
     Read line by line, not with `distribution.entry_points`, which one malformed line of any group makes raise.
     """
@@ -103,17 +145,17 @@ def lines_of_group(entry_points: str, group: str = GROUP) -> Iterator[str]:
             yield line
 
 
-def _prepares_main() -> bool:
-    """Whether this is a worker that runs the imports of the main module: where that was run first, they were allowed.
+def _imports_main() -> bool:
+    """Return whether this is a worker that imports the main module: the process that started it has checked the class.
 
-    As `multiprocessing` knows it, which lets no process be started meanwhile.
+    `multiprocessing` knows, because no process may be started during that import.
     """
     process = sys.modules.get("multiprocessing.process")
     return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
 def _may_be_refused(name: str, package: str, version: str) -> bool:
-    """Whether metadata has another claim to the name, or may have one where a glance doesn't show it."""
+    """Return whether metadata has another claim to the name, or may have one that is not in the folders of sys.path."""
     for finder in sys.meta_path:
         module = getattr(finder, "__module__", "")
         if hasattr(finder, "find_distributions") and module not in _KNOWN_FINDERS:
@@ -148,5 +190,5 @@ def _may_be_refused(name: str, package: str, version: str) -> bool:
     return False
 
 
-#: Finders that look at folders on sys.path, as the glance does.
+#: Finders that look at folders on sys.path, as `_may_be_refused` does.
 _KNOWN_FINDERS: Final = ("_frozen_importlib_external", "importlib_metadata")

@@ -15,6 +15,7 @@ import pytest
 import corefutures
 from corefutures import UnsupportedError
 from corefutures.registry import _registry
+from corefutures.registry._known import OPTIONS_OF
 
 NAN = float("nan")
 CASES: list[tuple[str, Callable[[], object], type[Exception], str]] = []
@@ -268,10 +269,10 @@ def test_the_table_of_options_is_right() -> None:
             pytest.skip("the interpreter backend needs Python 3.14")
         signatures[backend] = set(inspect.signature(_registry.REGISTRY.factory(backend)).parameters)
     local = [name for name in signatures if name != "dask"]
-    for option, owners in _registry.OPTIONS_OF.items():
+    for option, owners in OPTIONS_OF.items():
         assert {name for name in signatures if option in signatures[name]} == set(owners), option
     some = set.union(*signatures.values()) - set.intersection(*(signatures[name] for name in local))
-    assert some - {"cluster", "timeout"} == set(_registry.OPTIONS_OF)
+    assert some - {"cluster", "timeout"} == set(OPTIONS_OF)
 
 
 def _has(module: str) -> bool:

@@ -69,11 +69,11 @@ def test_it_is_disabled_later_too(monkeypatch):
 
 def test_one_of_another_version_is_left_to_the_registry():
     assert _own_backends.own_class("thread", corefutures.__version__) is corefutures.ThreadPoolExecutor
-    found, _own_backends.found["thread"] = _own_backends.found.pop("thread"), None
+    found, _own_backends.found_classes["thread"] = _own_backends.found_classes.pop("thread"), None
     try:
         assert _own_backends.own_class("thread", "0.0.7") is None
     finally:
-        _own_backends.found["thread"] = found
+        _own_backends.found_classes["thread"] = found
 
 
 def test_what_was_registered_by_hand_takes_its_place(monkeypatch):
