@@ -132,7 +132,7 @@ class Future(_standard.Future["_T"]):
     def __reduce__(self) -> Any:
         raise TypeError(
             f"{type(self).__name__} can't be pickled: wait for it where it was made, and pass its result on, or use"
-            " create_executor('thread'), whose calls may wait for others"
+            " threads, whose calls may wait for others"
         )
 
     if not TYPE_CHECKING:

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
         check_text as check_text,
         shown as shown,
     )
-    from corefutures.registry._description import CONTRACT as CONTRACT, Backend as Backend, Capabilities as Capabilities
+    from corefutures.registry._description import (
+        CONTRACT as CONTRACT,
+        Backend as Backend,
+        Capabilities as Capabilities,
+        is_target as is_target,
+    )
     from corefutures.registry._hook import hookimpl as hookimpl
+    from corefutures.registry._messages import how_to_install as how_to_install
+    from corefutures.registry._targets import load_target as load_target
 
 _HOMES = {
     "Backend": "corefutures.registry._description",
@@ -47,6 +54,9 @@ _HOMES = {
     "clock": "corefutures._blocking",
     "describe_error": "corefutures._error_text",
     "hookimpl": "corefutures.registry._hook",
+    "how_to_install": "corefutures.registry._messages",
+    "is_target": "corefutures.registry._description",
+    "load_target": "corefutures.registry._targets",
     "log_failure": "corefutures._foreign_code",
     "register_for_dump": "corefutures._instrumentation",
     "shown": "corefutures._options",

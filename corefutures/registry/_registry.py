@@ -207,6 +207,10 @@ class Registry:
         loaded = self._loaded.get(name)
         return self._scan is not _scan_installed or (loaded is not None and loaded.claim is None)
 
+    def loaded_names(self) -> list[str]:
+        """Return the names of the backends that are loaded or registered by hand."""
+        return list(self._loaded.copy())
+
     def _resolve(self, name: str) -> _Resolution:
         if not isinstance(name, str):
             raise TypeError(_messages.no_name(name))
@@ -411,7 +415,7 @@ def installed_backend_names() -> list[str]:
 
 
 def backend_with(capability: str) -> str | None:
-    """Return the name of an installed backend that declares a capability, our own first, local ones before remote ones.
+    """Return the name of an installed backend that declares a capability: a loaded one if there is, our own first.
 
     Args:
         capability: The name of an attribute of `Capabilities`.
@@ -419,16 +423,14 @@ def backend_with(capability: str) -> str | None:
     Returns:
         The name; where no installed backend has the capability, that of ours which does, if there is one.
     """
-    names = installed_backend_names()
-    order = [*OWN_DISTRIBUTIONS, *names]
-    remote = None
-    for name in sorted(names, key=order.index):
-        try:
-            capabilities = REGISTRY.get(name).capabilities
-        except BackendError:
-            continue
-        if getattr(capabilities, capability):
-            if not capabilities.remote:
+    order = list(OWN_DISTRIBUTIONS)
+    for list_names in (REGISTRY.loaded_names, installed_backend_names):
+        names = list_names()
+        for name in sorted(names, key=lambda name: order.index(name) if name in order else len(order)):
+            try:
+                declared = REGISTRY.get(name).capabilities
+            except BackendError:
+                continue
+            if getattr(declared, capability):
                 return name
-            remote = remote or name
-    return remote or OWN_CAPABILITIES.get(capability)
+    return OWN_CAPABILITIES.get(capability)

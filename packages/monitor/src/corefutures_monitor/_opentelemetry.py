@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures import Executor
-from corefutures._blocking import clock
-from corefutures._instrumentation import executor_info, instrumentation, name_of
-from corefutures._options import not_callable, shown
+from corefutures.backend import clock, shown
 from corefutures_monitor._span_context import InContext
 from corefutures_pools.adapter import adapt, check_adaptable
 from corefutures_pools.executor import ForwardingExecutor, OptionsView, PoolExecutor
+from corefutures_pools.instrumentation import executor_info, instrumentation, name_of
+from corefutures_pools.options import not_callable
 from corefutures_pools.workers.chunking import run_chunk
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
+    from corefutures._instrumentation import CallRecord as CallRecord
     from corefutures._results import ResultIterator as ResultIterator
     from corefutures_pools.adapter import adapt as adapt
     from corefutures_pools.admission import (
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         from corefutures_pools.workers.shared_queue.pool import SharedQueuePool as SharedQueuePool
 
 _HOMES = {
+    "CallRecord": "corefutures._instrumentation",
     "CallSnapshot": "corefutures_pools.inspection.snapshots",
     "ContextEncoder": "corefutures_pools.context",
     "ContextVariables": "corefutures_pools.context",

@@ -84,11 +84,13 @@ def check_carried(executor: object, context: ContextOption) -> ContextVariables 
     """
     checked = check_context(context)
     if isinstance(checked, str):
-        from corefutures._exceptions import UnsupportedError  # here for workers, which do without
+        from corefutures._exceptions import UnsupportedError  # here for workers, which do without both
+        from corefutures.registry._registry import backend_with
 
+        backend = backend_with("shares_memory")
         raise UnsupportedError(
             f"{type(executor).__name__} can't copy a whole context: name the variables that calls take along, as in"
-            " context=['package.module:variable'], or use create_executor('thread'), which can"
+            f" context=['package.module:variable'], or use create_executor({backend!r}), which can"
         )
     return checked
 

@@ -113,7 +113,7 @@ class PoolExecutor(Executor):
         Raises:
             UnsupportedError: Running calls can't be asked here.
         """
-        raise unsupported(self, "ask a call to stop", by="thread")
+        raise unsupported(self, "ask a call to stop", "asks_running")
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how.
@@ -121,7 +121,7 @@ class PoolExecutor(Executor):
         Raises:
             UnsupportedError: They are not counted here.
         """
-        raise unsupported(self, "count its calls")
+        raise unsupported(self, "count its calls", "counts_calls")
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
         """Returns which calls run where, since when and at which line, and which wait.
@@ -134,7 +134,7 @@ class PoolExecutor(Executor):
 
         Thread safety: may be called from any thread or signal handler, also while the pool hangs.
         """
-        raise unsupported(self, "be looked into", by="thread")
+        raise unsupported(self, "be looked into", "counts_calls")
 
 
 class ForwardingExecutor(PoolExecutor):
@@ -208,21 +208,27 @@ class OptionsView(ForwardingExecutor):
         )
 
 
-def unsupported(executor: object, what: str, by: str = "process") -> UnsupportedError:
-    """Returns the error that refuses what this executor can't do, and names a backend `by` which it can be done."""
-    from corefutures._exceptions import UnsupportedError  # here for start-up time only
+def unsupported(executor: object, what: str, capability: str = "kills_running") -> UnsupportedError:
+    """Return the refusal of what this executor can't do; it names an installed backend that declares the capability."""
+    from corefutures._exceptions import UnsupportedError  # here for start-up time only, as is the other one
+    from corefutures.registry._registry import backend_with
 
     kind = type(executor).__name__
     wrapped = getattr(executor, "_cf_adapted", None)
     if isinstance(wrapped, Executor):
         return UnsupportedError(f"{kind} can't {what}: ask the {type(wrapped).__name__} that it wraps")
-    return UnsupportedError(f"{kind} can't {what}; create_executor({by!r}) makes a pool that can")
+    backend = backend_with(capability)
+    remedy = "no backend can" if backend is None else f"create_executor({backend!r}) makes a pool that can"
+    return UnsupportedError(f"{kind} can't {what}; {remedy}")
 
 
 def unreachable(executor: object) -> TypeError:
-    """Returns the error of an executor that is to be pickled, which is to be reached from elsewhere."""
+    """Return the refusal of an executor that is to be pickled, so that a call elsewhere can submit to it."""
+    from corefutures.registry._registry import backend_with  # here for start-up time only
+
     kind = type(executor).__name__
-    others = "" if kind == "ThreadPoolExecutor" else ", or use create_executor('thread'), whose calls may submit others"
+    backend = None if kind == "ThreadPoolExecutor" else backend_with("shares_memory")
+    others = "" if backend is None else f", or use create_executor({backend!r}), whose calls may submit others"
     return TypeError(
         f"{kind} can't be pickled, so a call elsewhere can't reach its pool: have the call return what is to be called"
         f" next, which its caller submits{others}"

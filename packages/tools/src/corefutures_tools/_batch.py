@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from types import CoroutineType
 
-from corefutures._blocking import clock
-from corefutures._error_text import describe_error
+from corefutures.backend import clock, describe_error
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from typing import Final
 
-from corefutures._blocking import clock
+from corefutures.backend import clock
 
 #: Seconds over which the rate is taken.
 _WINDOW: Final = 30.0

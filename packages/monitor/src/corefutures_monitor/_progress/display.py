@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, TextIO
 
-from corefutures._blocking import start_thread
+from corefutures.backend import start_thread
 from corefutures_monitor._progress.renderers import renderer_for
 
 if TYPE_CHECKING:

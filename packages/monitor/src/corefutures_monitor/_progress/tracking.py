@@ -11,18 +11,17 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 from corefutures import Executor, add_observer, as_completed, remove_observer
-from corefutures._blocking import clock
-from corefutures._options import check_count, check_text, shown
-from corefutures._results import ResultIterator
+from corefutures.backend import check_count, check_text, clock, shown
 from corefutures_monitor._progress.counts import ProgressCounts
 from corefutures_monitor._progress.display import LiveDisplay
+from corefutures_pools import ResultIterator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
-    from corefutures._instrumentation import CallRecord
+    from corefutures_pools import CallRecord
 
 _T = TypeVar("_T")
 

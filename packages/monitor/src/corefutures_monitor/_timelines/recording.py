@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from corefutures import add_observer, remove_observer
-from corefutures._blocking import clock, system
-from corefutures._options import shown
+from corefutures.backend import clock, shown
+from corefutures_pools.blocking import system
 from corefutures_pools.descriptors import standard_taken
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from corefutures._instrumentation import CallRecord
+    from corefutures_pools import CallRecord
 
 #: Microseconds between two entries of the counts of a pool, at least.
 _COUNT_PAUSE: Final = 1000.0

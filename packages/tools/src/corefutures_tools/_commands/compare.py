@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from corefutures._error_text import describe_error
+from corefutures.backend import describe_error
 from corefutures.cli import CommandParser, UsageError, seconds
 from corefutures_tools._commands.functions import add_items, import_function
 from corefutures_tools._comparing.compare import compare_work

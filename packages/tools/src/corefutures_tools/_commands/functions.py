@@ -14,10 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from corefutures._error_text import describe_error
+from corefutures.backend import describe_error, is_target, load_target
 from corefutures.cli import UsageError, make_here_importable
-from corefutures.registry._description import is_target
-from corefutures.registry._registry import load_target, missing_module
 
 
 def add_items(parser: argparse.ArgumentParser, json_lines: str, *, formerly: str) -> None:
@@ -68,8 +66,8 @@ def import_function(text: str) -> Found:
     except (KeyboardInterrupt, UsageError):
         raise
     except BaseException as error:  # a script that ends in sys.exit() too
-        missing = missing_module(error, target.partition(":")[0])
-        if missing:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None  # perhaps one that the module imports
+        if missing and f"{target.partition(':')[0]}.".startswith(f"{missing}."):
             raise UsageError(f"there is no module {missing!r}, neither here nor installed") from error
         raise UsageError(f"importing {text!r} failed: {describe_error(error)}") from error
     if not callable(function):

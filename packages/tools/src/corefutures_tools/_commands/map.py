@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from corefutures import create_executor
-from corefutures._error_text import describe_error
+from corefutures.backend import describe_error
 from corefutures.cli import (
     INTERRUPTED,
     READER_LEFT,

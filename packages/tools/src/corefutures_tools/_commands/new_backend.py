@@ -16,12 +16,14 @@ from typing import Final
 
 from corefutures import __version__
 from corefutures.cli import CommandParser, UsageError
-from corefutures.registry._known import OWN_DISTRIBUTIONS
 
 #: What a name must be for the distribution, the package and the class to be called after it.
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PREFIX: Final = "corefutures-"
 _LONGEST: Final = 60
+
+#: The names of this project's backends.
+_TAKEN: Final = ("dask", "interpreter", "process", "thread")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,8 +63,8 @@ def parser() -> CommandParser:
 
 
 def _checked(name: str) -> str:
-    if name in OWN_DISTRIBUTIONS:
-        raise UsageError(f"the name {name!r} is taken by {OWN_DISTRIBUTIONS[name]}")
+    if name in _TAKEN:
+        raise UsageError(f"the name {name!r} is taken by {_PREFIX}{name}")
     if not _NAME.fullmatch(name):
         proper = re.sub(r"[-_.\s]+", "-", name).strip("-").lower()
         hint = f"; try {proper!r}" if _NAME.fullmatch(proper) else ""

@@ -16,16 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 from corefutures import BackendError, backends as installed, get_backend
-from corefutures._options import check_count, check_seconds, shown
-from corefutures.backend import Backend
-from corefutures.registry._installing import how_to_install
-from corefutures.registry._known import OWN_CLASSES, OWN_DISTRIBUTIONS
+from corefutures.backend import Backend, check_count, check_seconds, how_to_install, shown
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_tools._comparing.measured import LOOP, Trial
 from corefutures_tools._comparing.report import Comparison
 from corefutures_tools._comparing.trial import Plan, Work
 from corefutures_tools._comparing.trial_process import NO_END, run_trial
-from corefutures_tools._comparing.verdict import recommend
+from corefutures_tools._comparing.verdict import SIMPLEST_FIRST, recommend
 
 
 def compare(
@@ -168,8 +165,8 @@ def _chosen(names: Iterable[str] | None) -> Sequence[str | Backend]:
     if not wanted:
         if names is not None:
             raise ValueError("there is no backend to compare: backends is empty, and None is every installed one")
-        local = [OWN_DISTRIBUTIONS[name] for name in OWN_CLASSES]
-        raise ValueError(f"there is no backend to compare: none is installed; {how_to_install(*local)}")
+        local = how_to_install(*(f"corefutures-{name}" for name in SIMPLEST_FIRST))
+        raise ValueError(f"there is no backend to compare: none is installed; {local}")
     chosen: list[str | Backend] = []
     for name in wanted:
         if not isinstance(name, str):

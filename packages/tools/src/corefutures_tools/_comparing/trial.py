@@ -17,9 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from corefutures import create_executor, register_backend
-from corefutures._error_text import describe_error
-from corefutures.backend import Backend
-from corefutures.registry._registry import load_target
+from corefutures.backend import Backend, describe_error, load_target
 from corefutures_tools._comparing import probes
 
 #: How often the sample runs at most: the fastest round counts.
