@@ -6,6 +6,7 @@ import concurrent.futures
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -147,6 +148,47 @@ def test_the_reference_names_nothing_that_is_not_there() -> None:
             if importlib.util.find_spec(module) is None or not hasattr(importlib.import_module(module), name):
                 missing.append(f"{page.name}: {path}")
     assert missing == []
+
+
+def test_the_architecture_lists_each_distribution_with_its_folder() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| `([\w/]+)` \|", page, re.M))
+    expected = {("corefutures", "corefutures", "corefutures/")}
+    for project in [*ROOT.glob("packages/*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml")]:
+        name = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["name"]
+        expected.add((name, name.replace("-", "_"), project.parent.relative_to(ROOT).as_posix()))
+    assert rows == expected
+
+
+def test_the_tree_of_the_architecture_names_files_and_folders_that_exist() -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    tree = page.partition("## The tree")[2].partition("```text\n")[2].partition("```")[0]
+    missing, folders = [], [""]
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 4
+        names = [word for word in line.split() if re.fullmatch(r"\w+(/|\.py)", word)]
+        for name in names:
+            place = "".join([*folders[1 : depth + 1], name])
+            places = [place, re.sub(r"^packages/(\w+)/(.+)$", r"packages/\1/src/corefutures_\1/\2", place)]
+            if not any((ROOT / place).exists() for place in places):
+                missing.append(place)
+        folders = [*folders[: depth + 1], names[0]]
+    assert missing == []
+
+
+def test_the_picture_of_the_architecture_shows_the_layers_of_the_import_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (
+        contract
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract.get("containers") == ["corefutures"]
+    )
+    layers = [name for layer in contract["layers"] for name in re.findall(r"\w+", layer)]
+    picture = (DOCS / "architecture.svg").read_text(encoding="utf-8")
+    boxes = re.findall(r'class="part"/>\n<text[^>]*>(\w+)<', picture)
+    places = [layers.index(name if name in layers else f"_{name}") for name in boxes]
+    assert len(places) >= 7
+    assert places == sorted(places)
 
 
 def test_pictures_are_well_formed_and_fit_light_and_dark_pages() -> None:
