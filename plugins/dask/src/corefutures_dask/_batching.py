@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from corefutures_pools.options import check_count
+
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Sequence
@@ -44,11 +46,9 @@ class TaskOptions(NamedTuple):
         workers: Sequence[str | int] | None,
     ) -> TaskOptions:
         """Return these options with those that are given; raise TypeError or ValueError if one makes no sense."""
-        for name, value in (("retries", retries), ("priority", priority)):
-            if value is not None and not isinstance(value, int):
-                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-        if retries is not None and retries < 0:
-            raise ValueError("retries must not be negative")
+        check_count("retries", retries, least=0)
+        if priority is not None and not isinstance(priority, int):
+            raise TypeError(f"priority must be an int, not {type(priority).__name__}")
         if isinstance(workers, str):
             raise TypeError("workers must be a sequence of addresses, not one str")
         if not isinstance(resources or {}, Mapping):

@@ -30,6 +30,7 @@ from corefutures_dask._scheduler_plugin import remove_pool
 from corefutures_pools.blocking import clock
 from corefutures_pools.cpu import usable_processors
 from corefutures_pools.descriptors import standard_taken
+from corefutures_pools.options import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -103,11 +104,7 @@ class Connection(NamedTuple):
             _leave_workers_to_parent()
 
     def check_workers(self, wanted: Iterable[object]) -> None:
-        """Raise ValueError if the pool's own cluster lacks one of these workers: nobody else can add it.
-
-        Args:
-            wanted: Names, addresses or hosts, as Dask takes them.
-        """
+        """Raise ValueError if the pool's own cluster lacks one of these workers (names, addresses or hosts)."""
         if self.cluster is None:
             return
         known: set[object] = set()
@@ -140,17 +137,9 @@ class Choice(NamedTuple):
 
 
 def choose(
-    own_options: dict[str, Any],
-    others: Iterable[str],
-    *,
-    max_workers: int | None,
-    address: str | None,
-    scheduler_file: str | None,
-    client: Any,
-    security: Any,
-    timeout: float | None,
-    check_versions: bool,
-) -> Choice:
+    own_options: dict[str, Any], others: Iterable[str], *, max_workers: int | None, address: str | None,
+    scheduler_file: str | None, client: Any, security: Any, timeout: float | None, check_versions: bool,
+) -> Choice:  # fmt: skip
     """Check the options of an executor that name its cluster, and return the choice; raise TypeError or ValueError.
 
     `own_options` are for `LocalCluster`; one that does not exist may be a misspelled name of `others`.
@@ -207,11 +196,8 @@ def check_own_options(options: Mapping[str, Any], others: Iterable[str]) -> None
             meant = difflib.get_close_matches(name, {*known, *others}, n=1)
             hint = f": did you mean {meant[0]!r}?" if meant else ""
             raise TypeError(f"neither the pool nor Dask's LocalCluster has an option {name!r}{hint}")
-        if name in ("n_workers", "threads_per_worker") and value is not None:
-            if not isinstance(value, int):
-                raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-            if value <= 0:
-                raise ValueError(f"{name} must be greater than 0")
+        if name in ("n_workers", "threads_per_worker"):
+            check_count(name, value)
 
 
 def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:

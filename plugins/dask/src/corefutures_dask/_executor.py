@@ -24,7 +24,7 @@ from corefutures_pools.options import check_count, check_flag, check_seconds, ch
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from corefutures.backend import Future
     from corefutures_pools.results import ResultIterator
@@ -161,13 +161,8 @@ class DaskExecutor(PoolExecutor):
         return self._cf_submit_task(self._cf_task_options, None, fn, args, kwargs)
 
     def _cf_submit_task(
-        self,
-        task_options: TaskOptions,
-        label: str | None,
-        fn: Callable[..., _T],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Future[_T]:
+        self, options: TaskOptions, label: str | None, fn: Any, args: Any, kwargs: Any
+    ) -> DaskFuture[Any]:
         dispatcher = self._cf_dispatcher or self._cf_connect()
         if dispatcher.pending.refusal is not None:
             raise dispatcher.pending.refusal_error()
@@ -182,26 +177,19 @@ class DaskExecutor(PoolExecutor):
         function = fn.pickled if isinstance(fn, _wire.MapFunction) else None
         timed = _timed_as(fn)
         name = label or getattr(timed, "__name__", None) or "call"
-        future = dispatcher.submit(task_options, (body, function), name, id(timed))
+        future = dispatcher.submit(options, (body, function), name, id(timed))
         if label is not None:
             future.set_label(label)
         if instrumentation.enabled:
             instrumentation.track_call(self, fn, future, len(body))
         return future
 
-    def _cf_map(
-        self,
-        submit: Callable[..., Future[Any]],
-        fn: Callable[..., _T],
-        iterables: tuple[Iterable[Any], ...],
-        timeout: float | None,
-        chunksize: int | str,
-        buffersize: int | None,
-    ) -> ResultIterator[_T]:
+    def _cf_map(self, submit: Callable[..., Future[Any]], fn: Callable[..., _T], *rest: Any) -> ResultIterator[_T]:
+        iterables, timeout, chunksize, buffersize = rest
         if not callable(fn):
             raise not_callable("map", fn)
         if chunksize == 1:
-            return super()._cf_map(submit, _for_map(fn), iterables, timeout, chunksize, buffersize)
+            return super()._cf_map(submit, _for_map(fn), *rest)
         run_chunk: Callable[..., Any] | None = None
 
         def submit_chunk(run: Callable[..., Any], fn: Callable[..., _T], *columns: Any) -> Future[Any]:
@@ -210,16 +198,9 @@ class DaskExecutor(PoolExecutor):
             return submit(run_chunk, *columns)
 
         return chunked_map(
-            submit_chunk,
-            fn,
-            iterables,
-            timeout=timeout,
-            chunksize=chunksize,
-            buffersize=buffersize,
-            workers=self._max_workers,
-            pace=self._cf_cost_model,
-            remote_traceback=RemoteTraceback,
-        )
+            submit_chunk, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize,
+            workers=self._max_workers, pace=self._cf_cost_model, remote_traceback=RemoteTraceback,
+        )  # fmt: skip
 
     def options(
         self,

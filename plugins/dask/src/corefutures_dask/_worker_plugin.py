@@ -59,15 +59,10 @@ class CallFailed(Exception):
 
 
 class RunningBatch:
-    """Calls that came together and run one after the other; the first one has begun.
-
-    Args:
-        key: The key of Dask's task.
-        bodies: The pickled calls.
-    """
+    """Calls that came together and run one after the other; the first one has begun."""
 
     def __init__(self, key: str, bodies: list[bytes]) -> None:
-        self.key = key
+        self.key = key  # of Dask's task
         self.size = len(bodies)
         # The thread that runs the calls takes the next one from the left; the worker's loop takes calls that are given
         # back from the right. So each call goes one way only.
