@@ -40,7 +40,8 @@ class DaskFuture(PoolFuture[_T]):
     alone = False  # the call may have ended a worker, and gets a batch of its own
 
     def __init__(self, call: Call, number: int, task_name: str, cost_key: int) -> None:
-        super().__init__(_never_called, call, None)
+        super().__init__(_never_called, (), None)
+        self._call: Call | None = call
         self.number = number
         self.task_name = task_name
         self.cost_key = cost_key
@@ -56,7 +57,7 @@ class DaskFuture(PoolFuture[_T]):
         """
         while not self.cancel_queued():
             start_known = self._start_known
-            if self._state != "PENDING":
+            if not self._is_pending:
                 return self.cancelled()
             if start_known is not None:
                 self._cancel_on_return = True
@@ -68,27 +69,23 @@ class DaskFuture(PoolFuture[_T]):
     def running(self) -> bool:
         """Return True while the call runs and can't be cancelled."""
         start_known = self._start_known
-        if start_known is not None and self._state == "PENDING":
+        if start_known is not None and self._is_pending:
             _wait(start_known)
-        return self._state == "RUNNING"
+        return super().running()
+
+    @property
+    def _is_pending(self) -> bool:
+        return not super().running() and not self.done()  # in this order: a call that runs may end in between
 
     def cancel_queued(self) -> bool:
-        """Cancel the call if it is not in a batch; return whether this method did so."""
-        cancelled = self._try_cancel_queued()
-        if cancelled and self._cf_watched:
-            self._cf_notify()
-        return cancelled
+        """Cancel the call if it is not in a batch; return whether it is cancelled."""
+        return super().cancel()
 
     def cancel_returned(self) -> None:
         """Cancel the call, which its batch has given back; what a callback raises is logged."""
-        if self._try_cancel_queued():
+        if self._cf_try_cancel(notified=True):
+            self._cf_forget_call()
             self.notify()
-
-    def _try_cancel_queued(self) -> bool:
-        if not self._cf_try_cancel(notified=True):
-            return False
-        self._cf_forget_call()
-        return True
 
     def cancel_on_return(self) -> None:
         """Have the call cancelled when its batch gives it back."""
@@ -97,26 +94,17 @@ class DaskFuture(PoolFuture[_T]):
     @property
     def is_cancelled_on_return(self) -> bool:
         """Whether the call is to be cancelled now that its batch has given it back."""
-        return self._cancel_on_return and self._state == "PENDING"
+        return self._cancel_on_return and self._is_pending
 
     def leave(self, start_known: threading.Event) -> Call | None:
-        """Let the call leave in a batch.
-
-        Args:
-            start_known: The event of the batch, see `Batch`.
-
-        Returns:
-            The call; None if it has ended.
-        """
-        call: Any = self._cf_args  # whole, if the future is not done afterwards
-        if call is None or (self._state == "RUNNING" and not self.losses):
-            return None
+        """Let the call leave in a batch, whose event is `start_known`; return the call, or None if it has ended."""
+        call = self._call
         self._start_known = start_known  # first: `cancel` of a dispatched call waits for it
-        if not self._cf_try_dispatch():
+        if call is None or not self._cf_try_dispatch():
             self._start_known = None
             return None
-        self._cf_forget_call()
-        return call  # type: ignore[no-any-return]
+        self._call = None
+        return call
 
     def start(self) -> None:
         """Mark the call as running."""
@@ -125,16 +113,16 @@ class DaskFuture(PoolFuture[_T]):
 
     def give_back(self, call: Call) -> None:
         """Take the call back from a batch: it has not started, or its worker was lost."""
-        self._cf_args = call
+        self._call = call
         self._cf_dispatched = False  # from here on, `cancel` drops the call
         self._start_known = None
         if self.done():
-            self._cf_args = None  # the future has ended before that (F6)
+            self._call = None  # the future has ended before that (F6)
 
     def finish(self, result: _T | None, error: BaseException | None) -> bool:
         """Store the outcome of the call unless the future has ended; return whether `notify` must be called."""
         watched = self._cf_settle(result, error)
-        self._start_known = None  # only now: until then `cancel` must not take the call for one that is queued
+        self._start_known = None
         return watched
 
     def notify(self) -> None:
@@ -153,6 +141,10 @@ class DaskFuture(PoolFuture[_T]):
     def set_label(self, label: str) -> None:
         """Set the name that `repr` and messages show for the call."""
         self._cf_name = label
+
+    def _cf_forget_call(self) -> None:
+        self._call = None
+        super()._cf_forget_call()
 
 
 def _wait(start_known: threading.Event) -> bool:
