@@ -1,9 +1,9 @@
-"""The seam: locks, threads, clocks and system calls, and what a thread does before it blocks.
+"""Locks, threads, clocks and system calls, and what a thread does before it blocks.
 
-Touches nothing: every worker imports this. Core, toolkit and thread backend take all of these from here alone.
-Tools for tests replace clocks and system calls in `time` and `os`, and under their own names in every module that has
-imported them: so they are kept in two objects, into which nobody looks. Sleeping, `threading.Lock` and `Thread` are
-looked up at each use: libraries with green threads replace them so that all goes on.
+Touches nothing: every worker imports this module. The core, the toolkit and the backends take all of these from here.
+Tools for tests replace clocks and system calls in `time` and `os`, and in every module that has imported them by name:
+so both are kept in namespaces of our own. `threading.Lock`, `Thread` and `_thread.allocate_lock` are looked up at each
+use, because libraries with green threads replace them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ try:
 except ImportError:  # an interpreter without the C lock
     from threading import RLock
 
-__all__ = ["Lock", "cancel_requested", "clock", "original", "spin_until", "start_thread", "system"]
+__all__ = [
+    "Lock",
+    "Parker",
+    "cancel_requested",
+    "clock",
+    "current_workers",
+    "nested_loops",
+    "original",
+    "run_nested_loop",
+    "set_cancel_probe",
+    "spin_until",
+    "start_thread",
+    "system",
+]
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -26,8 +39,8 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 
 def original(name: str) -> Any:
-    """Return a new copy of a module that is written in C, as it was before anybody changed it."""
-    from importlib.util import find_spec, module_from_spec  # hardly any program needs it
+    """Return a new copy of a module that is written in C, as it was before any tool changed it."""
+    from importlib.util import find_spec, module_from_spec  # few programs need it
 
     specification = find_spec(name)
     assert specification is not None
@@ -45,9 +58,9 @@ if TYPE_CHECKING:
     from typing import Any, Final
 else:
     _Namespace = type(sys.implementation)
-    _patched = type(time.monotonic) is not type(len)  # the clocks stand still just now
+    _patched = type(time.monotonic) is not type(len)  # a tool for tests has replaced the clocks
     clock = _Namespace(**vars(original("time") if _patched else time))
-    # The module that `os` is made of; nobody else uses it.
+    # The module that `os` is made of: tools replace the names in `os`.
     system = _Namespace(**vars(__import__("nt" if sys.platform == "win32" else "posix")))
 
 
@@ -55,7 +68,7 @@ else:
 
 
 class Lock(RLock):  # type: ignore[misc]
-    """A lock that no signal handler and no finaliser finds taken by the thread that it interrupts (F8).
+    """A lock that no signal handler and no finaliser finds held by the thread that it interrupts (F8).
 
     It is for sections in which nothing is called:
 
@@ -63,20 +76,20 @@ class Lock(RLock):  # type: ignore[misc]
             self._state = FINISHED
             lock.release()
 
-    `taken` waits for the lock, takes it and is true. The argument, for CPython:
+    `taken` waits for the lock, acquires it and is true. The argument, for CPython:
 
-    1. handlers and finalisers run, and interrupts raise, at the beginning of a function, where a loop jumps back, and
-       after a call: not after an attribute was read, which is how this lock is taken;
-    2. a section of attributes, tests and displays, without a call, has no such point, and nothing in it raises;
-    3. after the call of `release` there is one, and the lock is free by then.
+    1. Handlers and finalisers run, and interrupts raise, at the beginning of a function, where a loop jumps back, and
+       after a call: not after an attribute was read, which is how this lock is acquired.
+    2. A section of attributes, tests and displays, without a call, has no such point, and nothing in it raises.
+    3. After the call of `release` there is such a point, and the lock is free by then.
 
     So an interrupt that raises leaves the lock free, and a thread that waits for the lock waits for code that runs,
-    never for a handler that may wait for anything. With `with`, or a call of `acquire`, a handler can come between
-    taking the lock and the section. While `taken` waits for another thread handlers do run; if one raises, the lock is
-    left to that thread.
+    never for a handler, which may itself wait for anything. With `with`, or a call of `acquire`, a handler can come
+    between the acquisition and the section. While `taken` waits for another thread, handlers do run; if one raises,
+    that thread keeps the lock.
 
-    It is reentrant: CPython 3.11 collects garbage also where a tuple or list is made, and a finaliser may come here.
-    So an item that is to be appended is made beforehand.
+    The lock is reentrant: CPython 3.11 collects garbage also where a tuple or list is made, and a finaliser may enter
+    the same section. So an item that a section appends is made before the section.
     """
 
     __slots__ = ()
@@ -84,11 +97,51 @@ class Lock(RLock):  # type: ignore[misc]
     taken = property(RLock.acquire)
 
 
+class Parker:
+    """Blocks one thread until another one, or a signal handler, unparks it.
+
+    Named after the parker of tokio and of Java's `LockSupport`. An `unpark` before `park` is kept: `park` then
+    returns at once. It is a lock that is held from the start; as the methods of a lock are C functions, `unpark`
+    allocates nothing and no signal handler runs within it.
+
+    Attributes:
+        unpark: Wakes the thread that parks, or will; raises RuntimeError if it has been called since the last park.
+
+    Thread safety: `park` and `try_park` are for the thread that blocks, `unpark` for any.
+    """
+
+    __slots__ = ("_lock", "unpark")
+
+    def __init__(self) -> None:
+        lock = _thread.allocate_lock()
+        lock.acquire()
+        self._lock = lock
+        self.unpark: Callable[[], None] = lock.release
+
+    def park(self, timeout: float | None = None) -> bool:
+        """Block until unparked; return False if `timeout` seconds have passed before that.
+
+        Args:
+            timeout: Seconds; None for no limit.
+        """
+        if timeout is None:
+            return self._lock.acquire()
+        return timeout > 0 and self._lock.acquire(True, min(timeout, _thread.TIMEOUT_MAX))
+
+    def try_park(self) -> bool:
+        """Consume an `unpark` without blocking; return False if there was none."""
+        return self._lock.acquire(False)
+
+    def is_unparked(self) -> bool:
+        """Return True if `park` would not block."""
+        return not self._lock.locked()
+
+
 def start_thread(thread: Thread) -> None:
-    """Start a thread that will work for others than the one that starts it: under an empty context.
+    """Start a thread that works for others than the thread that starts it: under an empty context.
 
     Tools that follow a request from thread to thread replace `Thread.start`, and so do builds of Python whose threads
-    inherit a context: either way a worker would for all its life belong to the request that it happened to start in.
+    inherit a context. Either way a worker would belong to the request in which it was started for all its life.
 
     Raises:
         RuntimeError: The system can't start a thread.
@@ -102,95 +155,102 @@ def start_thread(thread: Thread) -> None:
 
 if sys.platform == "win32":
 
-    def give_way() -> None:
+    def yield_processor() -> None:
         """Let other threads have the GIL and the processor for a moment."""
         time.sleep(0)
 
 else:
-    give_way = system.sched_yield
+    yield_processor = system.sched_yield
 
-LOOKS: Final = 20
-#: Seconds for all of them, after which others are using the processor …
-SLOW: Final = 0.0005
-#: … and this many waits go to sleep at once.
-SOUND_SLEEPS: Final = 1000
+#: How often `spin_until` checks its condition.
+SPINS: Final = 20
+#: If all checks together take more than these seconds, other programs are using the processor …
+SLOW_SPIN: Final = 0.0005
+#: … and this many calls don't spin.
+SKIPPED_SPINS: Final = 1000
 
-_sound_sleeps = 0
+_spins_to_skip = 0
 
 
 def spin_until(condition: Callable[[], object]) -> bool:
     """Return whether `condition()` becomes true within some microseconds.
 
-    Waking a sleeping thread costs more than a short call; a thread that yields and looks again is often spared the
-    sleep. Where processors are scarce, so that yielding costs milliseconds, it is left out.
+    Waking a blocked thread costs more than a short call; a thread that yields the processor and checks again need
+    often not block. Where processors are scarce, so that yielding costs milliseconds, spinning is skipped.
 
     Thread safety: may be called by any number of threads; they share a rough count only.
     """
-    global _sound_sleeps
-    if _sound_sleeps > 0:
-        _sound_sleeps -= 1
+    global _spins_to_skip
+    if _spins_to_skip > 0:
+        _spins_to_skip -= 1
         return False
     begun = clock.perf_counter()
     met = False
-    for _ in range(LOOKS):
-        give_way()
+    for _ in range(SPINS):
+        yield_processor()
         if condition():
             met = True
             break
-    if clock.perf_counter() - begun > SLOW:
-        _sound_sleeps = SOUND_SLEEPS
+    if clock.perf_counter() - begun > SLOW_SPIN:
+        _spins_to_skip = SKIPPED_SPINS
     return met
 
 
-#: Thread ident → the worker of a pool that this thread is: it helps in place of blocking, see
-#: `corefutures_pools.helping`.
+#: Thread ident → the worker of a pool that this thread is. Before it blocks it helps: it runs calls that the pool has
+#: not started, among them the one that is awaited (a "managed blocker" in Java's fork/join pool). The core calls two
+#: methods of it, `help_until` before the thread blocks and `end_blocking` after that, and reads `calls`, the futures of
+#: the calls that the thread runs: see `corefutures_pools.helping.WorkerThread`.
 current_workers: dict[int, Any] = {}
 
-#: Thread ident → the loop of a thread of ours, which goes on in place of blocking while foreign code there (a callback,
-#: a finaliser) waits: a nested event loop. Called with a test whether that wait is over, and its deadline by
-#: `time.monotonic`.
+#: Thread ident → the nested event loop of a thread that serves a pool. While foreign code in that thread (a callback,
+#: a finaliser) waits for a future, the loop goes on serving. It is called with a test whether the wait is over, and
+#: the deadline of the wait by `time.monotonic`, None for none.
 nested_loops: dict[int, Callable[[Callable[[], bool], float | None], None]] = {}
 
 
-def run_nested_loop(enough: Callable[[], bool], timeout: float | None) -> float | None:
-    """Run the nested loop of this thread, if it has one, until `enough()`: called by a thread that is about to block.
+def run_nested_loop(ended: Callable[[], bool], timeout: float | None) -> float | None:
+    """Run the nested loop of this thread, if it has one, until `ended()`: called before the thread blocks.
+
+    Args:
+        ended: Returns whether the thread need not block any more.
+        timeout: Seconds that the thread would block at most; None for no limit.
 
     Returns:
         The rest of `timeout`, seconds.
     """
-    server = nested_loops.get(_thread.get_ident())
-    if server is None:
+    loop = nested_loops.get(_thread.get_ident())
+    if loop is None:
         return timeout
     deadline = None if timeout is None else clock.monotonic() + timeout
-    server(enough, deadline)
+    loop(ended, deadline)
     return None if deadline is None else max(0.0, deadline - clock.monotonic())
 
 
-# ── a request to stop ────────────────────────────────────────────────────────────────────────────────────────
+# ── requests to cancel a running call ────────────────────────────────────────────────────────────────────────
 
-#: In a worker process or interpreter: returns whether its call was asked to stop; None elsewhere.
-_probe: Callable[[], bool] | None = None
+#: In a worker process or interpreter: returns whether its call was asked to stop. None elsewhere.
+_cancel_probe: Callable[[], bool] | None = None
 
 
-def ask_by(asked: Callable[[], bool]) -> None:
-    """Make this the worker of a pool, whose calls learn from `asked` that they should stop."""
-    global _probe
-    _probe = asked
-    current_workers.clear()  # forked, perhaps by a thread that ran a call of a pool: it runs none here
+def set_cancel_probe(probe: Callable[[], bool]) -> None:
+    """Make this process or interpreter a worker, whose calls learn from `probe` that they are asked to stop."""
+    global _cancel_probe
+    _cancel_probe = probe
+    current_workers.clear()  # this process may have been forked by a worker thread, which runs no call here
 
 
 def cancel_requested() -> bool:
     """Return whether the call that runs here was asked to stop: see `PoolExecutor.request_cancel`.
 
     For functions that run in an executor, which call it now and then. False outside of a call. In a pool of threads
-    it is asked in the call's own thread; in a worker process or interpreter any thread may ask for the call there.
+    it must be called by the thread of the call; in a worker process or interpreter any thread may call it.
 
     Thread safety: may be called from any thread, signal handler or finaliser.
     """
-    host = current_workers.get(_thread.get_ident())
-    if host is not None:
-        return bool(host.calls) and host.calls[-1]._cf_cancel_requested
-    return _probe is not None and _probe()
+    worker = current_workers.get(_thread.get_ident())
+    if worker is not None:
+        return bool(worker.calls) and worker.calls[-1]._cf_cancel_requested
+    return _cancel_probe is not None and _cancel_probe()
 
 
 def _after_fork_in_child() -> None:

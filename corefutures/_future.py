@@ -7,7 +7,6 @@ under a lock of ours; reading a finished future takes no lock at all.
 
 from __future__ import annotations
 
-import _thread
 import concurrent.futures as _standard
 import logging
 import os
@@ -15,9 +14,9 @@ import types
 import weakref
 from collections import deque
 from operator import call
-from threading import TIMEOUT_MAX, Condition
+from threading import Condition
 
-from corefutures._blocking import Lock, run_nested_loop, spin_until
+from corefutures._blocking import Lock, Parker, run_nested_loop, spin_until
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._foreign_code import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
@@ -414,15 +413,19 @@ class Future(_standard.Future["_T"]):
 
     def _cf_sleep_until_end(self, timeout: float | None) -> None:
         """Blocks until the future is done; raises TimeoutError if the time is up."""
-        turnstile = _thread.allocate_lock()
-        turnstile.acquire()
-        if self._cf_park(turnstile) and not self._cf_pass(turnstile, timeout):
+        parker, ended = Parker(), False
+        try:
+            ended = not self._cf_add_parked(parker.unpark) or parker.park(timeout)
+        finally:
+            if not ended:  # timed out or interrupted
+                self._cf_remove_parked(parker.unpark)
+        if not ended and self._state not in DONE:
             raise TimeoutError
 
-    def _cf_park(self, turnstile: Any) -> bool:
-        """Has `turnstile.release()` called when the future is done; returns False, and does nothing, if it is."""
+    def _cf_add_parked(self, unpark: Callable[[], object]) -> bool:
+        """Have `unpark()`, a C function, called when the future is done; return False, and do nothing, if it is."""
         fresh: list[Any] = []
-        added, waits = (turnstile.release,), False
+        added, waits = (unpark,), False
         if self._cf_lock.taken:
             if waits := self._state not in DONE:
                 self._cf_watched = True
@@ -432,27 +435,14 @@ class Future(_standard.Future["_T"]):
             self._cf_lock.release()
         return waits
 
-    def _cf_unpark(self, turnstile: Any) -> None:
-        """Takes back `_cf_park`; it is no error if the turnstile is not there any more."""
+    def _cf_remove_parked(self, unpark: Callable[[], object]) -> None:
+        """Undo `_cf_add_parked`; do nothing if the end has already taken `unpark`."""
         parked = self._cf_parked
         if parked is not None:
             try:
-                parked.remove(turnstile.release)
+                parked.remove(unpark)
             except ValueError:
                 pass
-
-    def _cf_pass(self, turnstile: Any, timeout: float | None) -> bool:
-        """Waits until the end releases `turnstile`; returns whether the future is done."""
-        passed = False
-        try:
-            if timeout is None:
-                passed = turnstile.acquire()
-            else:
-                passed = turnstile.acquire(True, min(timeout, TIMEOUT_MAX)) if timeout > 0 else False
-        finally:
-            if not passed:  # timed out or interrupted: leave nothing behind
-                self._cf_unpark(turnstile)
-        return passed or self._state in DONE
 
     def _cf_subscribe(self, waiter: Waiter) -> bool:
         """Has `waiter` told of the end; returns False, and tells nothing, if `wait` already counts it as done."""

@@ -10,10 +10,9 @@ import _thread
 import concurrent.futures as _standard
 import weakref
 from collections import deque
-from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from corefutures._blocking import clock, current_workers, run_nested_loop
+from corefutures._blocking import Parker, clock, current_workers, run_nested_loop
 from corefutures._foreign_code import for_each
 from corefutures._future import ENDED, Future
 from corefutures._options import check_seconds, shown
@@ -56,14 +55,13 @@ class Collector:
     method but `sleep` may be called by any thread, also by a signal handler that interrupts `sleep`.
     """
 
-    __slots__ = ("_turnstile", "_until_exception", "_wanted", "ended")
+    __slots__ = ("_parker", "_until_exception", "_wanted", "ended")
 
     def __init__(self, wanted: int, until_exception: bool = False) -> None:
         self.ended: deque[Any] = deque()
         self._wanted = wanted
         self._until_exception = until_exception
-        self._turnstile = _thread.allocate_lock()
-        self._turnstile.acquire()
+        self._parker = Parker()
 
     def add_result(self, future: Any) -> None:
         # The append comes before the count: of two futures that end at once, the later one sees both.
@@ -78,7 +76,7 @@ class Collector:
 
     add_cancelled = add_result
 
-    def sleep(self, pending: Iterable[Any], deadline: float | None, *, firm: bool = False) -> bool:
+    def sleep(self, pending: Iterable[Any], deadline: float | None, *, needs_all: bool = False) -> bool:
         """Sleeps until woken; returns False if `deadline` (of `time.monotonic`) came first.
 
         In a call of a pool, runs those of `pending` in place that have not started.
@@ -86,7 +84,7 @@ class Collector:
         Args:
             pending: What is waited for.
             deadline: When to give up; None for never.
-            firm: Whether all of `pending` are needed.
+            needs_all: Whether all of `pending` are needed.
 
         Raises:
             DeadlockError: One of them waits for the call that runs here.
@@ -94,24 +92,21 @@ class Collector:
         host = current_workers.get(_thread.get_ident())
         if host is None:
             timeout = None if deadline is None else deadline - clock.monotonic()
-            run_nested_loop(lambda: not self._turnstile.locked(), timeout)
+            run_nested_loop(self._parker.is_unparked, timeout)
             return self._park(deadline)
         timed = deadline is not None
         try:
-            host.help_until(pending, lambda: not self._turnstile.locked(), timed=timed, firm=firm and not timed)
+            host.help_until(pending, self._parker.is_unparked, timed=timed, needs_all=needs_all and not timed)
             return self._park(deadline)
         finally:
-            host.wake()
+            host.end_blocking()
 
     def _park(self, deadline: float | None) -> bool:
-        if deadline is None:
-            return self._turnstile.acquire()
-        remaining = deadline - clock.monotonic()
-        return self._turnstile.acquire(True, min(remaining, TIMEOUT_MAX)) if remaining > 0 else False
+        return self._parker.park(None if deadline is None else deadline - clock.monotonic())
 
     def _wake(self) -> None:
         try:
-            self._turnstile.release()
+            self._parker.unpark()
         except RuntimeError:  # awake already
             pass
 
@@ -283,7 +278,7 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
         for future in pending:
             subscribed.append(future)
             _subscribe(future, collector)
-        collector.sleep(pending, deadline, firm=return_when == ALL_COMPLETED)
+        collector.sleep(pending, deadline, needs_all=return_when == ALL_COMPLETED)
     finally:
         for_each(lambda future: _unsubscribe(future, collector), subscribed)
     done.update(collector.ended)

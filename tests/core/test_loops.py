@@ -108,8 +108,8 @@ def test_whoever_raises_the_others_are_told(announced: str) -> None:
             if announced == "waiters":
                 raise Stop
 
-    class Turnstile:
-        def release(self) -> None:
+    class Unparked:
+        def unpark(self) -> None:
             told.append("thread")
             if announced == "threads":
                 raise Stop
@@ -124,7 +124,7 @@ def test_whoever_raises_the_others_are_told(announced: str) -> None:
     for _ in range(3):
         assert future._cf_subscribe(Waiter())  # type: ignore[arg-type]
         future.add_done_callback(call_back)
-    future._cf_parked = [Turnstile().release for _ in range(3)]
+    future._cf_parked = [Unparked().unpark for _ in range(3)]
     with pytest.raises(Stop):
         future.set_result(1)
     assert told == ["waiter"] * 3 + ["thread"] * 3 + ["callback"] * 3

@@ -55,10 +55,10 @@ def frequent_switches() -> Iterator[None]:
 
 
 class Parking:
-    """Lets a test know that a thread has gone to sleep in `acquire` of one of our turnstiles.
+    """Lets a test know that a thread has parked.
 
-    The threads sleep in the kernel, where nothing can be asked: what can be seen is that they have entered
-    themselves where whoever wakes them looks.
+    Parked threads block in the kernel, where their state can't be read: a test sees that they have entered themselves
+    where the thread that unparks them looks.
     """
 
     @staticmethod

@@ -441,7 +441,7 @@ def test_shutdown_waits_until_no_call_is_left_and_only_then_is_passed_on(executo
     assert manual.shutdowns == []
     ending = threading.Thread(target=executor.shutdown, daemon=True)
     ending.start()
-    Parking.until(lambda: executor._turnstiles and len(executor._turnstiles) == 2)
+    Parking.until(lambda: executor._parked and len(executor._parked) == 2)
     assert (future.done(), manual.shutdowns) == (False, [])
     manual.run()
     ending.join(LIMIT)

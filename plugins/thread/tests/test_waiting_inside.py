@@ -186,12 +186,12 @@ def test_of_two_that_fall_asleep_together_one_sees_it() -> None:
     other = WorkerThread([object()], lambda _: False, ran.append, list)
 
     class FallsAsleepWithTheOther(WorkerThread):
-        def expect(self, awaited: tuple[Any, ...], *, firm: bool) -> None:
-            super().expect(awaited, firm=firm)
+        def begin_blocking(self, awaited: tuple[Any, ...], *, needs_all: bool) -> None:
+            super().begin_blocking(awaited, needs_all=needs_all)
             other.awaited = (object(),)
 
     host = FallsAsleepWithTheOther([object()], lambda _: True, ran.append, lambda: [host, other])
     host.runs_calls = other.runs_calls = True
-    host.help_until((awaited,), lambda: bool(ran), timed=True, firm=False)
+    host.help_until((awaited,), lambda: bool(ran), timed=True, needs_all=False)
     assert ran == [awaited]
     assert not host.awaited

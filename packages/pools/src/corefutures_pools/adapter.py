@@ -7,14 +7,13 @@ ends when the foreign one does.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import functools
 import inspect
 import threading
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
-from corefutures._blocking import Lock, clock, start_thread
+from corefutures._blocking import Lock, Parker, clock, start_thread
 from corefutures._exceptions import BrokenExecutor, CancelledError, drop_frame
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure
@@ -142,7 +141,7 @@ class AdaptedExecutor(PoolExecutor):
         self._lock = Lock()
         self._refusal: str | None = None  # why submit raises, once it does
         self._calls: dict[AdaptedFuture[Any], None] = {}  # those that have not ended, in the order submitted
-        self._turnstiles: list[Any] = []  # a locked lock for each thread that waits for the last call to end
+        self._parked: list[Parker] = []  # of the threads that wait for the last call to end
         self._watchers: list[threading.Thread] = []  # for futures that can't tell of their end; some have done it
         self._most_watchers = 16
         self._closes_later = False
@@ -262,27 +261,26 @@ class AdaptedExecutor(PoolExecutor):
 
     def _await_calls(self) -> None:
         """Returns when no call is left: the adapted executor is shut down with nothing that it could lose."""
-        turnstile = _thread.allocate_lock()
-        turnstile.acquire()
-        added, waits = (turnstile,), False
+        parker = Parker()
+        added, waits = (parker,), False
         if self._lock.taken:
             if self._calls:
                 waits = True
-                self._turnstiles += added
+                self._parked += added
             self._lock.release()
         if waits:
-            turnstile.acquire()
+            parker.park()
 
     def _strike(self, future: AdaptedFuture[Any]) -> None:
         """Takes a call off the list, and lets those pass who wait for the last one."""
-        turnstiles: list[Any] = []
+        parked: list[Parker] = []
         self._calls.pop(future, None)
         if self._lock.taken:
             if not self._calls:
-                turnstiles, self._turnstiles = self._turnstiles, turnstiles
+                parked, self._parked = self._parked, parked
             self._lock.release()
-        for turnstile in turnstiles:
-            turnstile.release()
+        for parker in parked:
+            parker.unpark()
 
     def _close(self) -> None:
         """Shuts the adapted executor down: one thread does it, the others wait for that."""
@@ -352,7 +350,7 @@ class AdaptedExecutor(PoolExecutor):
             refusal = self._refusal or _FORKED
         self._lock = Lock()
         self._refusal = refusal
-        self._turnstiles, self._watchers, self._closing = [], [], None
+        self._parked, self._watchers, self._closing = [], [], None
         calls, self._calls = list(self._calls), {}
         for future in calls:
             future._cf_renew_lock()

@@ -87,10 +87,10 @@ class PoolFuture(Future["_T"]):
             return
         timed, deadline = timeout is not None, clock.monotonic() + (timeout or 0)
         try:
-            host.help_until((self,), self.done, timed=timed, firm=not timed)
+            host.help_until((self,), self.done, timed=timed, needs_all=not timed)
             super()._cf_await_end(deadline - clock.monotonic() if timed else None)
         finally:
-            host.wake()
+            host.end_blocking()
 
     def _cf_forget_call(self) -> None:
         self._cf_fn = self._cf_args = self._cf_kwargs = None

@@ -47,8 +47,18 @@ class WorkerThread:
     """
 
     __slots__ = (
-        "_claim", "_crew", "_firm", "_run", "awaited", "calls", "cancelled", "failed", "finished", "runs_calls",
-        "taking", "woken",
+        "_claim",
+        "_crew",
+        "_needs_all",
+        "_run",
+        "awaited",
+        "busy_since",
+        "calls",
+        "cancelled",
+        "failed",
+        "finished",
+        "runs_calls",
+        "taking",
     )  # fmt: skip
 
     def __init__(
@@ -65,10 +75,10 @@ class WorkerThread:
         self.runs_calls = False  # true once its initializer has returned
         self.taking: Any = None  # the call that is on its way from the queue to `calls`, for a forked child (E11)
         self.awaited: tuple[Any, ...] = ()  # what the innermost call sleeps for
-        self._firm = False  # whether it needs all of that, without a time limit
+        self._needs_all = False  # whether it needs all of that, without a time limit
         self.finished = self.failed = self.cancelled = 0  # calls so far; for the statistics
         # When it began with a call after having had none, and how many had ended then.
-        self.woken = (clock.monotonic(), 0)
+        self.busy_since = (clock.monotonic(), 0)
 
     def help_one(self, awaited: Iterable[Any], *, timed: bool = False) -> bool:
         """Runs a call in place of sleeping; returns False if there is none to be run.
@@ -84,27 +94,27 @@ class WorkerThread:
         for future in awaited:
             for wanted in _leaves(future) if alone else (future,):
                 if self._take(wanted):
-                    self.wake()
+                    self.end_blocking()
                     del awaited, future
                     self._run(wanted)
                     return True
         return False
 
-    def help_until(self, awaited: Iterable[Any], ended: Callable[[], bool], *, timed: bool, firm: bool) -> None:
+    def help_until(self, awaited: Iterable[Any], ended: Callable[[], bool], *, timed: bool, needs_all: bool) -> None:
         """Runs calls in place of sleeping as long as there are any, and then notes for what this thread sleeps.
 
         Args:
             awaited: What it waits for.
             ended: Returns whether it need not sleep any more.
             timed: Whether it has a time limit.
-            firm: See `expect`.
+            needs_all: See `begin_blocking`.
 
         Raises:
-            DeadlockError: See `expect`.
+            DeadlockError: See `begin_blocking`.
         """
         while not ended():
             if not self.help_one(awaited, timed=timed):
-                self.expect(tuple(awaited), firm=firm)
+                self.begin_blocking(tuple(awaited), needs_all=needs_all)
                 # Of two threads that fall asleep together, and have each seen the other awake, one sees more now.
                 if not self.help_one(awaited, timed=timed):
                     return
@@ -119,34 +129,34 @@ class WorkerThread:
         finally:
             self.taking = None
 
-    def wake_up(self) -> None:
+    def mark_busy(self) -> None:
         """Notes that the next call begins now. For threads that have slept: they have the time to look at a clock."""
-        self.woken = (clock.monotonic(), self.finished + self.failed + self.cancelled)
+        self.busy_since = (clock.monotonic(), self.finished + self.failed + self.cancelled)
 
     def running_since(self) -> float | None:
         """Returns when its outermost call began, by `time.monotonic`; None if that is not known."""
-        since, ended = self.woken
+        since, ended = self.busy_since
         return since if self.finished + self.failed + self.cancelled == ended else None
 
-    def expect(self, awaited: tuple[Any, ...], *, firm: bool) -> None:
-        """Notes that the innermost call sleeps until some of `awaited` end, or, if that is `firm`, until all do.
+    def begin_blocking(self, awaited: tuple[Any, ...], *, needs_all: bool) -> None:
+        """Notes that the innermost call sleeps until some of `awaited` end, or, if that is `needs_all`, until all do.
 
         Raises:
             DeadlockError: It would sleep for ever: one of them belongs to a call that waits for this one.
         """
         cycle: list[tuple[Any, WorkerThread]] = []
         with _edges:
-            self.awaited, self._firm = awaited, firm
-            if firm and self.calls:
+            self.awaited, self._needs_all = awaited, needs_all
+            if needs_all and self.calls:
                 cycle = self._cycle(awaited)
         if cycle:
-            self.wake()
+            self.end_blocking()
             told = [_name_call(future, host) for future, host in cycle]
             raise DeadlockError("these calls wait for each other: " + " → ".join([*told, told[0]]))
 
-    def wake(self) -> None:
-        """Takes back `expect`."""
-        self.awaited, self._firm = (), False
+    def end_blocking(self) -> None:
+        """Takes back `begin_blocking`."""
+        self.awaited, self._needs_all = (), False
 
     def _cycle(self, awaited: tuple[Any, ...]) -> list[tuple[Any, WorkerThread]]:
         """Returns the chain of calls from one of `awaited` to one of this thread's own, if there is one."""
@@ -157,7 +167,7 @@ class WorkerThread:
             host = path[-1][1]
             if host is self:
                 return path
-            if host not in seen and host._firm:
+            if host not in seen and host._needs_all:
                 seen.add(host)
                 paths += [
                     [*path, (future, runner)] for future in host.awaited if (runner := _host_of(future)) is not None

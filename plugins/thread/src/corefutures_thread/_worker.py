@@ -9,10 +9,9 @@ from __future__ import annotations
 import _thread
 import logging
 import threading
-from functools import partial
 from sys import getrefcount
 
-from corefutures_pools.blocking import clock, current_workers, spin_until
+from corefutures_pools.blocking import Parker, clock, current_workers, spin_until
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.foreign_code import log_failure
 from corefutures_pools.future import FINISHED, PENDING, RUNNING
@@ -79,15 +78,13 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
     # error of ours (E8) can come when it is in neither. Raises IndexError if there is none.
     take = map(current.append, iter(calls.popleft, None)).__next__
     idle = crew.idle
-    turnstile = _thread.allocate_lock()
-    turnstile.acquire()
-    wake = turnstile.release
-    woken = partial(turnstile.acquire, False)
+    parker = Parker()
+    unpark = parker.unpark
     fn: Any = None
     args: Any = None
     kwargs: Any = None
     listed = False  # whether this worker has entered itself into `idle`
-    host.wake_up()
+    host.mark_busy()
     while True:
         if listed:
             closed = crew.closed  # before the last look for a call: see Crew
@@ -95,21 +92,21 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
                 take()
             except IndexError:
                 if not closed:
-                    if not spin_until(woken):  # whoever wakes it has taken it out of `idle`
-                        turnstile.acquire()
-                    host.wake_up()
+                    if not spin_until(parker.try_park):  # whoever unparks it has taken it out of `idle`
+                        parker.park()
+                    host.mark_busy()
                     listed = False
-                elif _leave(idle, turnstile, wake):
+                elif _leave(idle, parker):
                     return
                 else:
                     listed = False
                 continue
-            _leave(idle, turnstile, wake)
+            _leave(idle, parker)
         else:
             try:
                 take()
             except IndexError:
-                idle.append(wake)
+                idle.append(unpark)
                 listed = True
                 continue
 
@@ -150,7 +147,7 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
         # Whoever sees the result shall find this worker idle already, and not start another one for the next
         # call. That is true unless callbacks are still to be run: then it takes itself off the list again.
         if listed := not calls:
-            idle.append(wake)
+            idle.append(unpark)
         watched = False
         if lock.taken:
             if future._state == RUNNING:  # not abandoned meanwhile
@@ -166,7 +163,7 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
         if watched:
             if listed and future._cf_callbacks:
                 listed = False
-                if not _leave(idle, turnstile, wake):
+                if not _leave(idle, parker):
                     crew.staff()  # somebody counts on this worker
             future._cf_notify_in_worker()
         del future, lock, result, error
@@ -174,7 +171,7 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
         # other calls: those that come meanwhile are for others.
         if listed and getrefcount(current[0]) == _ALONE:
             listed = False
-            if not _leave(idle, turnstile, wake):
+            if not _leave(idle, parker):
                 crew.staff()
         current.clear()
 
@@ -210,11 +207,11 @@ def _run_in_place(host: WorkerThread, future: PoolFuture[Any]) -> None:
 call_frames.update((_run_calls.__code__, _run_in_place.__code__))
 
 
-def _leave(idle: Any, turnstile: Any, wake: Any) -> bool:
+def _leave(idle: Any, parker: Parker) -> bool:
     """Takes a worker out of `idle`; False if somebody else has, who has woken it or is about to."""
     try:
-        idle.remove(wake)
+        idle.remove(parker.unpark)
     except ValueError:
-        turnstile.acquire()
+        parker.park()
         return False
     return True

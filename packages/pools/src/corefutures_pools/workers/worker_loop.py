@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from collections import namedtuple
 
-from corefutures._blocking import ask_by, clock, system
+from corefutures._blocking import clock, set_cancel_probe, system
 from corefutures_pools.workers.marshalled import CallReader, marshalled_result
 from corefutures_pools.workers.messages import (
     CALL_FINISHED,
@@ -213,7 +213,7 @@ def serve_shared_queue(
             sent += write(frames, memoryview(frame)[sent:])
 
     since, asked = len(status_table) // 4 + worker_index, len(status_table) // 2 + worker_index
-    ask_by(lambda: 0 != status_table[asked] == status_table[worker_index])
+    set_cancel_probe(lambda: 0 != status_table[asked] == status_table[worker_index])
     interruptible = interrupts
     if prepare is not None:
         try:

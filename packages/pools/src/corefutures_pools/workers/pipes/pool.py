@@ -274,7 +274,7 @@ class PipePool(WorkerPool):
         station.amid = False
 
     def _serve_in_attendant(self, station: _Station, enough: Callable[[], bool], deadline: float | None) -> None:
-        """Goes on while a callback or finaliser that runs in the thread of a worker waits: see `hosting.nested_loops`.
+        """Goes on while a callback or finaliser that runs in the thread of a worker waits: see `nested_loops`.
 
         1. Unless that thread is in the middle of something with its worker, it looks for calls here.
         2. A frame of it below this one, in which it may be asleep, is told to look again afterwards.

@@ -11,7 +11,7 @@ import pickle
 import sys
 from struct import Struct
 
-from corefutures._blocking import ask_by, clock, original, system
+from corefutures._blocking import clock, original, set_cancel_probe, system
 from corefutures_pools.workers.marshalled import CallReader
 from corefutures_pools.workers.messages import (
     CALL_FINISHED,
@@ -114,7 +114,7 @@ def serve_pipe(
         else:
             send_frame(connection, kind, number, body)
 
-    ask_by(probe)
+    set_cancel_probe(probe)
     if prepare is not None:
         try:
             try:

@@ -99,7 +99,7 @@ class InlineWaitPool(WorkerPool):
             if chair.take(sitter):
                 seated = True
                 chair.mute(on=True)
-                future._cf_park(chair)
+                future._cf_add_parked(chair.release)
                 if future._cf_parked and len(future._cf_parked) > 1:
                     self._have_looked_after()
                 while chair.has(sitter, alone=True) and future._state == PENDING:
@@ -126,7 +126,7 @@ class InlineWaitPool(WorkerPool):
     def _stand_up(self, chair: Leadership, sitter: LeaderTerm) -> None:
         future = sitter.future
         if future is not None:
-            future._cf_unpark(chair)
+            future._cf_remove_parked(chair.release)
             if future._ended_for is sitter:
                 future._ended_for = None
         self._defer_callbacks(sitter)
@@ -187,7 +187,7 @@ class InlineWaitPool(WorkerPool):
                 _, again = self._outcome(kind, data[FRAME.size :])
                 if type(again) is not type(error) and not (issubclass(type(error), Exception) and again is not None):
                     raise error
-            future._cf_unpark(chair)  # nobody need ring for us
+            future._cf_remove_parked(chair.release)  # nobody need ring for us
             future._ended_for = sitter
             future._cf_settle(value, error)
             self._desk.free(number)  # type: ignore[union-attr]
