@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from racing import frequent_switches, together
+from races import frequent_switches, together
 
 from corefutures import Future
 from corefutures_pools.future import PoolFuture

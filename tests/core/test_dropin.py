@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from racing import LIMIT
+from races import LIMIT
 
 import corefutures
 

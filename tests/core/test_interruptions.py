@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Callable
 
 import pytest
-from interrupting import Interruption, everywhere
-from racing import LIMIT, elsewhere
+from races import LIMIT, elsewhere
+from signals import Interruption, everywhere
 
 from corefutures import CancelledError, Future, InvalidStateError, _future, _wait as _waiting, as_completed, wait
 from corefutures_pools.future import PoolFuture

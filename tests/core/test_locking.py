@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 import pytest
-from interrupting import Interruption, everywhere
+from signals import Interruption, everywhere
 
 import corefutures
 from corefutures import Future, _future

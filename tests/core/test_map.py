@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from racing import LIMIT, together
+from races import LIMIT, together
 
 from corefutures import CancelledError, Executor, Future
 

@@ -12,7 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
-from racing import LIMIT, Parking
+from races import LIMIT, Parking
 
 import corefutures
 from corefutures import Future

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from racing import LIMIT, elsewhere, together
+from races import LIMIT, elsewhere, together
 
 import corefutures
 from corefutures import CancelledError, Future, InvalidStateError

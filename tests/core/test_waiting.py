@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from interrupting import everywhere
-from racing import LIMIT, Parking, frequent_switches, together
+from races import LIMIT, Parking, frequent_switches, together
+from signals import everywhere
 
 from corefutures import (
     ALL_COMPLETED,

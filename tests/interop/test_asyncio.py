@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from racing import LIMIT
+from races import LIMIT
 
 from corefutures import Future, ThreadPoolExecutor
 

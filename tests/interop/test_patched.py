@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import run_script
+from subprocesses import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What is for the command line, comparisons and the kit: it looks at clocks as any program does.

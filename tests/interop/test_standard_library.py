@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from racing import LIMIT
+from races import LIMIT
 
 import corefutures
 from corefutures import Future, ThreadPoolExecutor, create_executor

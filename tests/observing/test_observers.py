@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import observing_errands
+import observed_calls
 import pytest
 
 import corefutures
@@ -373,7 +373,7 @@ def test_the_rest_is_heard_at_the_end_of_the_program() -> None:
 def test_a_call_that_its_submitter_runs_is_observed(backend: str, tmp_path: Path) -> None:
     executor = corefutures.create_executor(backend, max_workers=1, max_pending=1, when_full="caller_runs")
     with executor, observing(Diary()) as diary:
-        held = [executor.submit(observing_errands.come_and_stay, str(tmp_path), "there")]
+        held = [executor.submit(observed_calls.come_and_stay, str(tmp_path), "there")]
         while not (tmp_path / "there").exists():  # until then, it may be the call that waits
             assert not held[0].done()
         here = []

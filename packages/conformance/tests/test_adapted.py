@@ -11,7 +11,7 @@ from corefutures_conformance.certification import certify
 from corefutures_conformance.executor_tests import RULES
 from corefutures_conformance.target import Target
 
-SCAFFOLD = str(Path(__file__).parents[3] / "tests" / "scaffold")
+SUPPORT = str(Path(__file__).parents[3] / "tests" / "support")
 EVERYTHING = os.environ.get("COREFUTURES_KIT_EVERYTHING") == "1"
 #: Some of each chapter that is about what an adapter can add.
 CHAPTERS = {
@@ -28,9 +28,9 @@ LEFT_TO_THE_MAKER = {"submitting.max_workers_must_be_positive", "submitting.max_
 
 
 @pytest.fixture(autouse=True)
-def scaffold(monkeypatch: pytest.MonkeyPatch) -> None:
+def support(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the processes that the kit starts import `foreign`."""
-    monkeypatch.setenv("PYTHONPATH", SCAFFOLD, prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", SUPPORT, prepend=os.pathsep)
 
 
 @pytest.mark.timeout(400)

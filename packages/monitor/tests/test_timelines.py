@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Browser, browser
+from browser import Browser, browser
 
 import corefutures
 from corefutures._observers import flush

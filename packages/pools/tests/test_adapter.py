@@ -14,10 +14,10 @@ from concurrent import futures as standard
 from functools import partial
 
 import pytest
-from children import in_fork, run_script
 from foreign import BareExecutor, ManualExecutor, MuteFuture
-from interrupting import everywhere
-from racing import LIMIT, Parking, elsewhere, frequent_switches, together
+from races import LIMIT, Parking, elsewhere, frequent_switches, together
+from signals import everywhere
+from subprocesses import in_fork, run_script
 
 from corefutures import BrokenExecutor, CancelledError, Executor, Future, adapt, as_completed, wait
 from corefutures.backend import Capabilities

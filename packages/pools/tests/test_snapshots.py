@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import observing_errands
+import observed_calls
 import pytest
 
 import corefutures
@@ -65,7 +65,7 @@ def busy(
     with corefutures.create_executor(backend, max_workers=workers) as executor:
         try:
             names = [f"call-{number}" for number in range(workers)]
-            futures = [executor.submit(observing_errands.come_and_stay, str(folder), name) for name in names]
+            futures = [executor.submit(observed_calls.come_and_stay, str(folder), name) for name in names]
             wait_for(folder, *names)
             futures += [executor.submit(divmod, 7, number + 1) for number in range(waiting)]
             yield executor, futures
@@ -93,7 +93,7 @@ def test_it_tells_what_runs_where_and_what_waits(backend: str, tmp_path: Path) -
         assert (worker.pid is None) is (worker.thread is not None) is (backend != "process")
         if os.name != "nt" or backend != "interpreter":
             assert worker.stack[0].function == "come_and_stay"
-            assert worker.stack[0].file == observing_errands.__file__
+            assert worker.stack[0].file == observed_calls.__file__
             assert worker.remark is None
     page = str(snapshot)
     assert "2 of 2 workers, 2 running, 12 waiting" in page
@@ -116,7 +116,7 @@ def test_idle_and_ended_pools_are_told_as_well(backend: str) -> None:
 @pytest.mark.parametrize("backend", ISOLATED, indirect=True)
 def test_a_name_that_was_given_is_told_with_the_function(backend: str, tmp_path: Path) -> None:
     with corefutures.create_executor(backend, max_workers=1) as executor:
-        executor.options(name="the long one").submit(observing_errands.come_and_stay, str(tmp_path), "one")
+        executor.options(name="the long one").submit(observed_calls.come_and_stay, str(tmp_path), "one")
         wait_for(tmp_path, "one")
         executor.options(name="the short one").submit(abs, 1)
         executor.submit(len, bytearray(1_000_000))
@@ -139,7 +139,7 @@ def test_a_function_without_frames_of_its_own_is_named(backend: str) -> None:
 @pytest.mark.parametrize("backend", ISOLATED, indirect=True)
 def test_an_initializer_that_hangs_is_found(backend: str, tmp_path: Path) -> None:
     with corefutures.create_executor(
-        backend, max_workers=1, initializer=observing_errands.come_and_stay, initargs=(str(tmp_path), "first")
+        backend, max_workers=1, initializer=observed_calls.come_and_stay, initargs=(str(tmp_path), "first")
     ) as executor:
         future = executor.submit(abs, -1)
         wait_for(tmp_path, "first")
@@ -156,7 +156,7 @@ def test_an_initializer_that_hangs_is_found(backend: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("backend", BACKENDS[1:3], indirect=True)
 def test_a_worker_that_does_not_answer_is_shown_without_a_stack(backend: str, tmp_path: Path) -> None:
     with corefutures.create_executor(backend, max_workers=1) as executor:
-        future = executor.submit(observing_errands.come_and_stop, str(tmp_path), "stopped")
+        future = executor.submit(observed_calls.come_and_stop, str(tmp_path), "stopped")
         wait_for(tmp_path, "stopped")
         (worker,) = executor.snapshot(timeout=0.1).workers  # may come before it has stopped
         assert worker.pid is not None

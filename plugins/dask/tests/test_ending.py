@@ -17,9 +17,9 @@ from typing import Any
 import dask_calls
 import psutil
 import pytest
-from children import in_fork, run_script
 from dask_gates import Gate
 from distributed import Client
+from subprocesses import in_fork, run_script
 
 import corefutures as futures
 from corefutures_dask import BrokenDaskPool, DaskExecutor

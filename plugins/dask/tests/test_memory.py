@@ -8,9 +8,9 @@ from typing import Any
 
 import dask_calls
 import pytest
-from children import run_script
 from dask_gates import await_that
 from distributed import Client
+from subprocesses import run_script
 
 from corefutures_dask import DaskExecutor
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(__file__))  # workers import `errands` from there
+sys.path.insert(0, os.path.dirname(__file__))  # workers import `interpreter_calls` from there
 
 HERE = sys.version_info >= (3, 14)
 WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errands
+import interpreter_calls
 import pytest
 
 
 def test_a_call_returns_what_its_function_does(pool):
     assert pool.submit(pow, 2, 10).result(timeout=30) == 1024
-    assert pool.submit(errands.echo, "word").result(timeout=30) == "word"
+    assert pool.submit(interpreter_calls.echo, "word").result(timeout=30) == "word"
 
 
 def test_a_call_raises_what_its_function_does(pool):

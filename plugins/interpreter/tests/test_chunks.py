@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errands
+import interpreter_calls
 import pytest
 
 ITEMS = list(range(100))
@@ -40,7 +40,7 @@ def test_an_item_that_fails_leaves_the_others_their_results_and_tells_where(pool
 def test_functions_without_a_name_and_shared_memory_cross_in_chunks_too(pool):
     shared = bytearray(4)
     views = [memoryview(shared)[index : index + 1] for index in range(4)]
-    list(pool.map(errands.write_into, views, [0] * 4, range(1, 5), chunksize=2))
+    list(pool.map(interpreter_calls.write_into, views, [0] * 4, range(1, 5), chunksize=2))
     assert shared == bytes([1, 2, 3, 4])
     assert list(pool.map(lambda item: item + 1, ITEMS, chunksize=10)) == [number + 1 for number in ITEMS]
 

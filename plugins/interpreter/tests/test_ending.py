@@ -13,7 +13,7 @@ import threading
 from concurrent import interpreters
 from concurrent.futures.interpreter import BrokenInterpreterPool
 
-import errands
+import interpreter_calls
 import pytest
 
 
@@ -27,7 +27,7 @@ def gate():
 
 
 def test_shutdown_waits_for_calls_and_interpreters(pool, gate):
-    running = pool.submit(errands.wait_for, gate[0])
+    running = pool.submit(interpreter_calls.wait_for, gate[0])
     pool.shutdown(wait=False)
     assert not running.done()
     os.write(gate[1], b"x")
@@ -35,14 +35,14 @@ def test_shutdown_waits_for_calls_and_interpreters(pool, gate):
     assert running.result() == b"x"
     assert interpreters.list_all()[1:] == []
     with pytest.raises(RuntimeError, match="after shutdown"):
-        pool.submit(errands.echo)
+        pool.submit(interpreter_calls.echo)
 
 
 def test_shutdown_cancels_what_has_not_started(pool, gate):
-    running = pool.submit(errands.wait_for, gate[0])
+    running = pool.submit(interpreter_calls.wait_for, gate[0])
     while not running.running():
         assert not running.done()
-    waiting = [pool.submit(errands.echo, number) for number in range(50)]
+    waiting = [pool.submit(interpreter_calls.echo, number) for number in range(50)]
     assert not any(future.running() for future in waiting)
     pool.shutdown(wait=False, cancel_futures=True)
     assert all(future.cancelled() for future in waiting)
@@ -54,7 +54,7 @@ def test_a_dropped_pool_finishes_its_calls(make_pool):
     from corefutures_interpreter import InterpreterPoolExecutor
 
     executor = InterpreterPoolExecutor(2)
-    futures = [executor.submit(errands.echo, number) for number in range(20)]
+    futures = [executor.submit(interpreter_calls.echo, number) for number in range(20)]
     del executor
     gc.collect()
     assert [future.result() for future in futures] == list(range(20))
@@ -62,7 +62,7 @@ def test_a_dropped_pool_finishes_its_calls(make_pool):
 
 def test_shutdown_in_a_callback_does_not_wait(pool):
     ended = threading.Event()
-    future = pool.submit(errands.echo)
+    future = pool.submit(interpreter_calls.echo)
     future.add_done_callback(lambda _: (pool.shutdown(wait=True), ended.set()))
     assert ended.wait(30)
 
@@ -71,12 +71,12 @@ def submit_until_broken(executor, count):
     """Submits `count` calls, fewer if an initializer has failed by then."""
     futures = []
     with contextlib.suppress(BrokenInterpreterPool):
-        futures.extend(executor.submit(errands.echo) for _ in range(count))  # keeps those before an error
+        futures.extend(executor.submit(interpreter_calls.echo) for _ in range(count))  # keeps those before an error
     return futures
 
 
 def test_a_failing_initializer_breaks_the_pool(make_pool, caplog):
-    executor = make_pool(2, initializer=errands.fail, initargs=(ZeroDivisionError, "at the start"))
+    executor = make_pool(2, initializer=interpreter_calls.fail, initargs=(ZeroDivisionError, "at the start"))
     futures = submit_until_broken(executor, 4)
     errors = [future.exception() for future in futures]
     assert {type(error) for error in errors} == {BrokenInterpreterPool}
@@ -84,7 +84,7 @@ def test_a_failing_initializer_breaks_the_pool(make_pool, caplog):
     assert type(errors[0].__cause__) is ZeroDivisionError
     assert "ExecutionFailed: ZeroDivisionError: at the start" in caplog.text
     with pytest.raises(BrokenInterpreterPool, match="initializer"):
-        executor.submit(errands.echo)
+        executor.submit(interpreter_calls.echo)
 
 
 def test_an_initializer_that_fails_in_one_of_several_workers(make_pool, tmp_path):
@@ -104,7 +104,7 @@ def test_an_initializer_that_fails_in_one_of_several_workers(make_pool, tmp_path
 def test_an_initializer_that_cannot_cross_breaks_the_pool(make_pool, caplog):
     free = []
     executor = make_pool(1, initializer=lambda: free)
-    error = executor.submit(errands.echo).exception()
+    error = executor.submit(interpreter_calls.echo).exception()
     assert type(error) is BrokenInterpreterPool
     assert type(error.__cause__) is interpreters.NotShareableError
     assert "NotShareableError" in caplog.text
@@ -117,20 +117,20 @@ def test_no_interpreter_can_be_made(make_pool, monkeypatch):
     executor = make_pool(2)
     monkeypatch.setattr(interpreters, "create", create)
     with pytest.raises(interpreters.InterpreterError, match="out of memory"):
-        executor.submit(errands.echo)
+        executor.submit(interpreter_calls.echo)
     monkeypatch.undo()
-    assert make_pool(2).submit(errands.echo, 3).result() == 3
+    assert make_pool(2).submit(interpreter_calls.echo, 3).result() == 3
 
 
 def test_no_second_interpreter_can_be_made(make_pool, monkeypatch):
     executor = make_pool(2)
-    assert executor.submit(errands.echo, 1).result() == 1
+    assert executor.submit(interpreter_calls.echo, 1).result() == 1
 
     def create():
         raise interpreters.InterpreterError("out of memory")
 
     monkeypatch.setattr(interpreters, "create", create)
-    futures = [executor.submit(errands.echo, number) for number in range(20)]
+    futures = [executor.submit(interpreter_calls.echo, number) for number in range(20)]
     assert [future.result() for future in futures] == list(range(20))
     assert len(executor._threads) == 1
 
@@ -143,31 +143,31 @@ def test_no_thread_can_be_started(make_pool, monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", start)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        executor.submit(errands.echo)
+        executor.submit(interpreter_calls.echo)
 
 
 def test_a_thread_left_by_a_call_is_waited_for(pool, gate):
-    pool.submit(errands.leave_thread, gate[0]).result()
+    pool.submit(interpreter_calls.leave_thread, gate[0]).result()
     os.write(gate[1], b"x")
     pool.shutdown()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="children are ended with a POSIX signal")
 def test_a_child_left_by_a_call_keeps_nobody(pool):
-    number = pool.submit(errands.leave_child).result()
+    number = pool.submit(interpreter_calls.leave_child).result()
     pool.shutdown()
     os.kill(number, 9)
     os.waitpid(number, 0)
 
 
 def test_names_that_the_world_reads(make_pool):
-    executor = make_pool(2, "prefix", errands.touch, (1,))
+    executor = make_pool(2, "prefix", interpreter_calls.touch, (1,))
     assert executor._max_workers == 2
     assert executor._thread_name_prefix == "prefix"
-    assert executor._initializer is errands.touch
+    assert executor._initializer is interpreter_calls.touch
     assert executor._initargs == (1,)
     assert (executor._shutdown, executor._broken) == (False, False)
-    executor.submit(errands.echo).result()
+    executor.submit(interpreter_calls.echo).result()
     assert {thread.name for thread in executor._threads} == {"prefix_0"}
     executor.shutdown()
     assert executor._shutdown is True

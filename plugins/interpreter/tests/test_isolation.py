@@ -7,14 +7,14 @@ import subprocess
 import sys
 import textwrap
 
-import errands
+import interpreter_calls
 
 
 def test_each_worker_has_an_interpreter_of_its_own(make_pool):
     executor = make_pool(2)
     ends = [os.pipe() for _ in range(2)]
     try:
-        waiting = [executor.submit(errands.wait_for, reader) for reader, _ in ends]
+        waiting = [executor.submit(interpreter_calls.wait_for, reader) for reader, _ in ends]
         for _, writer in ends:
             os.write(writer, b"x")
         assert [future.result() for future in waiting] == [b"x", b"x"]
@@ -22,12 +22,12 @@ def test_each_worker_has_an_interpreter_of_its_own(make_pool):
         for end in ends:
             os.close(end[0])
             os.close(end[1])
-    assert executor.submit(errands.interpreter_number).result() != errands.interpreter_number()
+    assert executor.submit(interpreter_calls.interpreter_number).result() != interpreter_calls.interpreter_number()
 
 
 def test_modules_and_output_are_its_own(pool):
     output = sys.stdout
-    assert pool.submit(errands.redirect_output).result() == "StringIO"
+    assert pool.submit(interpreter_calls.redirect_output).result() == "StringIO"
     assert sys.stdout is output
     assert pool.submit(lambda: "graphlib" in __import__("sys").modules).result() is False
     pool.submit(__import__, "graphlib").exception()
@@ -35,9 +35,9 @@ def test_modules_and_output_are_its_own(pool):
 
 
 def test_state_lasts_from_call_to_call(pool):
-    pool.submit(errands.touch, 5).result()
-    assert pool.submit(errands.read_state).result() == 5
-    assert errands.state == "untouched"
+    pool.submit(interpreter_calls.touch, 5).result()
+    assert pool.submit(interpreter_calls.read_state).result() == 5
+    assert interpreter_calls.state == "untouched"
 
 
 def test_the_search_path_is_the_callers(pool, tmp_path, monkeypatch):
@@ -53,8 +53,8 @@ def test_two_interpreters_do_not_share_a_gil(make_pool):
     import _interpreters
 
     executor = make_pool(1)
-    executor.submit(errands.echo).result()
-    number = executor.submit(errands.interpreter_number).result()
+    executor.submit(interpreter_calls.echo).result()
+    number = executor.submit(interpreter_calls.interpreter_number).result()
     assert _interpreters.get_config(number).gil == "own"
 
 

@@ -11,7 +11,7 @@ from concurrent import interpreters
 from concurrent.interpreters import ExecutionFailed, NotShareableError
 from types import SimpleNamespace
 
-import errands
+import interpreter_calls
 import pytest
 
 from corefutures_interpreter._failures import FailureReporter, rebuild
@@ -40,9 +40,9 @@ def test_functions_that_need_nothing_cross_by_value(pool):
 
 
 def test_functions_of_modules_cross_by_name(pool):
-    assert pool.submit(errands.touch, "there").result() == "there"
-    assert pool.submit(errands.read_state).result() == "there"
-    assert errands.read_state() == "untouched"
+    assert pool.submit(interpreter_calls.touch, "there").result() == "there"
+    assert pool.submit(interpreter_calls.read_state).result() == "there"
+    assert interpreter_calls.read_state() == "untouched"
 
 
 @pytest.mark.parametrize("what", ["closure", "default", "global", "method"])
@@ -57,7 +57,7 @@ def test_functions_that_need_more_do_not(pool, what):
     error = pool.submit(functions[what]).exception()
     assert type(error) is NotShareableError
     assert error.__cause__ is not None
-    assert pool.submit(errands.echo, 1).result() == 1
+    assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
 def test_closures_cross_with_cloudpickle(make_pool):
@@ -66,7 +66,7 @@ def test_closures_cross_with_cloudpickle(make_pool):
     executor = make_pool(serializer="cloudpickle")
     assert executor.submit(lambda x: x + free, 2).result() == 42
     content = bytearray(8)
-    executor.submit(errands.write_into, memoryview(content), 3, 9).result()
+    executor.submit(interpreter_calls.write_into, memoryview(content), 3, 9).result()
     assert content[3] == 9
 
 
@@ -83,7 +83,7 @@ def test_scripts_are_refused(pool):
 @pytest.mark.parametrize("size", [3, BIG])
 def test_a_memoryview_shows_the_same_memory(pool, size):
     content = bytearray(size)
-    pool.submit(errands.write_into, memoryview(content), size - 1, 7).result()
+    pool.submit(interpreter_calls.write_into, memoryview(content), size - 1, 7).result()
     assert content[-1] == 7
 
 
@@ -110,15 +110,18 @@ def test_a_memoryview_that_comes_back_outlives_its_interpreter(make_pool, size):
     "kind", ["empty", "empty and fixed", "no rows", "ctypes", "other byte order", "no columns", "one number"]
 )
 def test_a_memoryview_of_any_format_and_shape_comes_back(pool, kind, size):
-    view, expected = pool.submit(errands.strange_view, kind, size).result(30), errands.strange_view(kind, size)
+    view, expected = (
+        pool.submit(interpreter_calls.strange_view, kind, size).result(30),
+        interpreter_calls.strange_view(kind, size),
+    )
     assert (view.format, view.shape, view.readonly) == (expected.format, expected.shape, expected.readonly)
     assert view.tobytes() == expected.tobytes()
 
 
 def test_a_memoryview_that_can_not_be_copied_fails_its_own_call(pool):
     with pytest.raises(NotShareableError, match="return its bytes"):
-        pool.submit(errands.strange_view, "structures", 3).result(30)
-    assert pool.submit(errands.echo, 1).result(30) == 1
+        pool.submit(interpreter_calls.strange_view, "structures", 3).result(30)
+    assert pool.submit(interpreter_calls.echo, 1).result(30) == 1
 
 
 @pytest.mark.parametrize("size", [10, 40_000, 70_000, BIG])
@@ -129,7 +132,7 @@ def test_payloads_of_all_sizes_come_back_as_they_were(pool, kind, size):
         "list": [b"x" * size, bytearray(size), "y" * size, 3], "ints": list(range(size // 10)),
     }  # fmt: skip
     value = values[kind]
-    future = pool.submit(errands.echo, value)
+    future = pool.submit(interpreter_calls.echo, value)
     if kind is bytearray:
         value[0] = 1  # a snapshot was taken
         assert future.result() == bytearray(size)
@@ -145,31 +148,31 @@ def test_queues_cross(pool):
 
 
 def test_what_cannot_be_pickled_fails_its_own_call(pool):
-    error = pool.submit(errands.echo, errands.Undumpable()).exception()
+    error = pool.submit(interpreter_calls.echo, interpreter_calls.Undumpable()).exception()
     assert type(error) is NotShareableError
     assert type(error.__cause__) is ValueError
-    assert pool.submit(errands.echo, 1).result() == 1
+    assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
 @pytest.mark.parametrize("size", [0, BIG])
 def test_what_cannot_be_unpickled_there_fails_its_own_call(pool, size):
-    error = pool.submit(errands.echo, [bytes(size), errands.Unloadable()]).exception()
+    error = pool.submit(interpreter_calls.echo, [bytes(size), interpreter_calls.Unloadable()]).exception()
     assert type(error) is NotShareableError
     assert "args not shareable" in str(error)
     assert "not to be unpickled" in str(error.__cause__)
-    assert pool.submit(errands.echo, 1).result() == 1
+    assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
 def test_a_result_that_cannot_cross_fails_its_own_call(pool):
-    for kind in (errands.Undumpable, errands.Unloadable):
-        error = pool.submit(errands.make, kind).exception()
+    for kind in (interpreter_calls.Undumpable, interpreter_calls.Unloadable):
+        error = pool.submit(interpreter_calls.make, kind).exception()
         assert type(error) is NotShareableError
         assert error.__cause__ is not None
-    assert pool.submit(errands.echo, 1).result() == 1
+    assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
 def test_an_exception_arrives_as_it_was_caused_by_its_summary(pool):
-    error = pool.submit(errands.fail, KeyError, "missing").exception()
+    error = pool.submit(interpreter_calls.fail, KeyError, "missing").exception()
     assert type(error) is KeyError
     assert error.args == ("missing",)
     cause = error.__cause__
@@ -182,18 +185,18 @@ def test_an_exception_arrives_as_it_was_caused_by_its_summary(pool):
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, BaseException])
 def test_exceptions_that_end_programs_end_their_call_only(pool, kind):
-    error = pool.submit(errands.fail, kind, 3).exception()
+    error = pool.submit(interpreter_calls.fail, kind, 3).exception()
     assert type(error) is kind
     assert error.args == (3,)
-    assert pool.submit(errands.echo, 1).result() == 1
+    assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
 def test_an_exception_that_cannot_be_kept_arrives_as_its_summary(pool):
-    error = pool.submit(errands.raise_local).exception()
+    error = pool.submit(interpreter_calls.raise_local).exception()
     assert type(error) is ExecutionFailed
     assert error.excinfo.type.__name__ == "Local"
     assert error.excinfo.msg == "made in the call"
-    error = pool.submit(errands.raise_stubborn).exception()
+    error = pool.submit(interpreter_calls.raise_stubborn).exception()
     assert type(error) is ExecutionFailed
     assert error.excinfo.type.__qualname__ == "Stubborn"
     assert error.excinfo.msg == "one two"
@@ -211,7 +214,7 @@ def test_an_extension_module_that_refuses_comes_with_advice(pool):
     error = pool.submit(__import__, "_tracemalloc").exception()
     assert type(error) is ImportError
     assert 'create_executor("process")' in error.__notes__[0]
-    assert pool.submit(errands.echo, 1).result() == 1
+    assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
 def test_numpy_loads_or_says_what_to_do(pool):
@@ -221,14 +224,14 @@ def test_numpy_loads_or_says_what_to_do(pool):
     assert type(error) in (ImportError, NotShareableError)
     if type(error) is ImportError:
         assert any('create_executor("process")' in note for note in error.__notes__)
-    assert pool.submit(errands.echo, 1).result() == 1
+    assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
 @pytest.mark.parametrize("size", [100, 40_000, 300_000, 3_000_000])
 def test_buffers_have_the_same_types_at_every_size(pool, size):
     expected = [("bytearray", size), ("bytes", size)] * 2
-    assert pool.submit(errands.types_of, errands.buffers(size)).result(30) == expected
-    assert errands.types_of(pool.submit(errands.buffers, size).result(30)) == expected
+    assert pool.submit(interpreter_calls.types_of, interpreter_calls.buffers(size)).result(30) == expected
+    assert interpreter_calls.types_of(pool.submit(interpreter_calls.buffers, size).result(30)) == expected
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "cloudpickle"])
@@ -238,7 +241,7 @@ def test_a_connection_is_refused_before_two_close_its_descriptor(make_pool, seri
     executor = make_pool(serializer=serializer)
     connection, far = multiprocessing.Pipe()
     with connection, far:
-        for future in executor.submit(errands.echo, far), executor.submit(errands.open_connection):
+        for future in executor.submit(interpreter_calls.echo, far), executor.submit(interpreter_calls.open_connection):
             with pytest.raises(NotShareableError, match="Connection"):
                 future.result(30)
         far.send_bytes(b"still ours")
@@ -251,15 +254,15 @@ def test_a_connection_is_refused_before_two_close_its_descriptor(make_pool, seri
 def test_calls_that_wait_share_what_is_equal(make):
     encode = Encoder("pickle")
     content = make(b"x" * 1_000_000)
-    waiting = [encode.call(errands.echo, (content, number), {}) for number in range(40)]
+    waiting = [encode.call(interpreter_calls.echo, (content, number), {}) for number in range(40)]
     content = {id(view.obj) for payload in waiting for view in payload.manifest()[1:] if view.nbytes >= 1_000_000}
     assert len(content) == 1
 
 
 def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):
     naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]  # the call below waits, and nobody else has its argument
-    file = errands.File()
-    kept, future = weakref.ref(file), pool.submit(errands.exists, file)
+    file = interpreter_calls.File()
+    kept, future = weakref.ref(file), pool.submit(interpreter_calls.exists, file)
     del file
     assert future.result(60)
     assert [nap.result(60) for nap in naps] == [None] * 8
@@ -271,9 +274,9 @@ def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):
 
 @pytest.mark.parametrize("kind", ["cause", "import", "cycle", "class", "unspeakable"])
 def test_an_exception_that_cannot_be_described_fails_its_own_call(pool, kind):
-    error = pool.submit(errands.raise_undescribable, kind).exception(30)
+    error = pool.submit(interpreter_calls.raise_undescribable, kind).exception(30)
     assert isinstance(error, Exception)
-    assert pool.submit(errands.echo, 1).result(30) == 1
+    assert pool.submit(interpreter_calls.echo, 1).result(30) == 1
 
 
 def test_the_last_resort_of_a_reporter_can_be_read(monkeypatch):

@@ -16,7 +16,7 @@ try:
 except ImportError:
     pass
 
-sys.path.insert(0, os.path.dirname(__file__))  # workers import `process_errands` from there
+sys.path.insert(0, os.path.dirname(__file__))  # workers import `process_calls` from there
 
 QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"]
 #: Where it matters how a worker was started; elsewhere, spawn comes with COREFUTURES_TEST_START_METHOD only.

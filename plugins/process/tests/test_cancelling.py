@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 
-import process_errands as errands
+import process_calls
 import pytest
 
 
 def test_running_is_true_for_what_runs_and_for_nothing_else(make_pool, gate, tmp_path):
     pool = make_pool(1)
     started = str(tmp_path / "started")
-    futures = [pool.submit(errands.start_and_pass, started, str(gate), n) for n in range(6)]
-    errands.until(lambda: errands.lines(started))
+    futures = [pool.submit(process_calls.start_and_pass, started, str(gate), n) for n in range(6)]
+    process_calls.until(lambda: process_calls.lines(started))
     assert [future.running() for future in futures] == [True] + [False] * 5
     gate.touch()
     assert [future.result(30) for future in futures] == list(range(6))
@@ -22,11 +22,11 @@ def test_running_is_true_for_what_runs_and_for_nothing_else(make_pool, gate, tmp
 def test_every_waiting_call_can_be_cancelled(make_pool, gate, tmp_path):
     pool = make_pool(2)
     started, journal = str(tmp_path / "started"), str(tmp_path / "journal")
-    for future in [pool.submit(errands.square, n) for n in range(500)]:  # warm, so that calls are sent ahead
+    for future in [pool.submit(process_calls.square, n) for n in range(500)]:  # warm, so that calls are sent ahead
         future.result(30)
-    busy = [pool.submit(errands.start_and_pass, started, str(gate), n) for n in range(2)]
-    errands.until(lambda: len(errands.lines(started)) == 2)
-    waiting = [pool.submit(errands.note_and_return, journal, n) for n in range(300)]
+    busy = [pool.submit(process_calls.start_and_pass, started, str(gate), n) for n in range(2)]
+    process_calls.until(lambda: len(process_calls.lines(started)) == 2)
+    waiting = [pool.submit(process_calls.note_and_return, journal, n) for n in range(300)]
     assert not any(future.cancel() for future in busy)
     cancelled = waiting[::2]
     assert all(future.cancel() for future in cancelled)
@@ -35,20 +35,20 @@ def test_every_waiting_call_can_be_cancelled(make_pool, gate, tmp_path):
     assert [future.result(30) for future in waiting[1::2]] == list(range(1, 300, 2))
     assert [future.result(30) for future in busy] == [0, 1]
     pool.shutdown()
-    assert sorted(map(int, errands.lines(journal))) == list(range(1, 300, 2))
+    assert sorted(map(int, process_calls.lines(journal))) == list(range(1, 300, 2))
 
 
 def test_calls_start_in_the_order_submitted(make_pool, gate, tmp_path):
     """Also with a second worker that has no time: what it might have been sent ahead must not be late."""
     pool = make_pool(2)
     started, journal = str(tmp_path / "started"), str(tmp_path / "journal")
-    for future in [pool.submit(errands.square, n) for n in range(500)]:
+    for future in [pool.submit(process_calls.square, n) for n in range(500)]:
         future.result(30)
-    long = pool.submit(errands.start_and_pass, started, str(gate))
-    errands.until(lambda: errands.lines(started))
-    for future in [pool.submit(errands.note_and_return, journal, n) for n in range(1000)]:
+    long = pool.submit(process_calls.start_and_pass, started, str(gate))
+    process_calls.until(lambda: process_calls.lines(started))
+    for future in [pool.submit(process_calls.note_and_return, journal, n) for n in range(1000)]:
         future.result(30)
-    assert errands.lines(journal) == [str(n) for n in range(1000)]
+    assert process_calls.lines(journal) == [str(n) for n in range(1000)]
     gate.touch()
     long.result(30)
 
@@ -58,10 +58,10 @@ def test_calls_start_in_the_order_submitted(make_pool, gate, tmp_path):
 def test_short_calls_never_wait_for_a_long_one(make_pool, gate, position, warm):
     pool = make_pool(2)
     if warm:
-        assert sum(pool.map(errands.echo, range(300))) == 44850
-    short = [pool.submit(errands.echo, n) for n in range(position)]
-    long = pool.submit(errands.pass_gate, str(gate))
-    short += [pool.submit(errands.echo, n) for n in range(position, 1000)]
+        assert sum(pool.map(process_calls.echo, range(300))) == 44850
+    short = [pool.submit(process_calls.echo, n) for n in range(position)]
+    long = pool.submit(process_calls.pass_gate, str(gate))
+    short += [pool.submit(process_calls.echo, n) for n in range(position, 1000)]
     assert [future.result(30) for future in short] == list(range(1000))
     assert not long.done()
     gate.touch()
@@ -70,9 +70,9 @@ def test_short_calls_never_wait_for_a_long_one(make_pool, gate, position, warm):
 
 def test_short_calls_never_wait_for_long_ones_in_chunks(make_pool, gate):
     pool = make_pool(3)
-    long = [pool.submit(errands.pass_gate, str(gate)) for _ in range(2)]
-    assert list(pool.map(errands.echo, range(1000), chunksize=7)) == list(range(1000))
-    assert list(pool.map(errands.echo, range(1000), chunksize="auto")) == list(range(1000))
+    long = [pool.submit(process_calls.pass_gate, str(gate)) for _ in range(2)]
+    assert list(pool.map(process_calls.echo, range(1000), chunksize=7)) == list(range(1000))
+    assert list(pool.map(process_calls.echo, range(1000), chunksize="auto")) == list(range(1000))
     gate.touch()
     for future in long:
         future.result(30)
@@ -81,12 +81,12 @@ def test_short_calls_never_wait_for_long_ones_in_chunks(make_pool, gate):
 def test_all_workers_run_at_once_and_never_more(make_pool, gate, tmp_path):
     pool = make_pool(4)
     started = str(tmp_path / "started")
-    futures = [pool.submit(errands.start_and_pass, started, str(gate), n) for n in range(12)]
-    errands.until(lambda: len(errands.lines(started)) == 4)
+    futures = [pool.submit(process_calls.start_and_pass, started, str(gate), n) for n in range(12)]
+    process_calls.until(lambda: len(process_calls.lines(started)) == 4)
     assert sum(future.running() for future in futures) == 4
     gate.touch()
     assert [future.result(30) for future in futures] == list(range(12))
-    assert len(set(errands.lines(started))) == 4
+    assert len(set(process_calls.lines(started))) == 4
 
 
 def test_cancelling_races_with_starting(make_pool, tmp_path):
@@ -109,12 +109,12 @@ def test_cancelling_races_with_starting(make_pool, tmp_path):
     for thread in cancellers:
         thread.start()
     for n in range(3000):
-        futures.append(pool.submit(errands.note_and_return, journal, n))  # noqa: PERF401 - read while it grows
+        futures.append(pool.submit(process_calls.note_and_return, journal, n))  # noqa: PERF401 - read while it grows
     done.set()
     for thread in cancellers:
         thread.join()
     pool.shutdown()
-    ran = list(map(int, errands.lines(journal)))
+    ran = list(map(int, process_calls.lines(journal)))
     assert len(ran) == len(set(ran))
     assert set(ran) == {n for n, future in enumerate(futures) if not future.cancelled()}
     for n, future in enumerate(futures):
@@ -125,9 +125,9 @@ def test_cancelling_races_with_starting(make_pool, tmp_path):
 
 def test_cancelling_wakes_and_calls_back_at_once(make_pool, gate):
     pool = make_pool(1)
-    first = pool.submit(errands.pass_gate, str(gate))
-    errands.until(first.running)
-    future = pool.submit(errands.square, 2)
+    first = pool.submit(process_calls.pass_gate, str(gate))
+    process_calls.until(first.running)
+    future = pool.submit(process_calls.square, 2)
     called = []
     future.add_done_callback(called.append)
     assert future.cancel()
@@ -139,15 +139,15 @@ def test_cancelling_wakes_and_calls_back_at_once(make_pool, gate):
 
 def test_cancelled_futures_free_their_arguments_and_their_place(make_pool, gate):
     pool = make_pool(1)
-    first = pool.submit(errands.pass_gate, str(gate))
-    errands.until(first.running)
+    first = pool.submit(process_calls.pass_gate, str(gate))
+    process_calls.until(first.running)
     for _ in range(20):  # many times what may be sent ahead
-        for future in [pool.submit(errands.echo, n) for n in range(500)]:
+        for future in [pool.submit(process_calls.echo, n) for n in range(500)]:
             assert future.cancel()
             assert future._body is None
     big = [pool.submit(len, bytearray(1_000_000)) for _ in range(5)]
     assert all(future.cancel() for future in big)
     gate.touch()
     first.result(30)
-    assert pool.submit(errands.square, 5).result(30) == 25
+    assert pool.submit(process_calls.square, 5).result(30) == 25
     assert not pool._cf_pool.calls

@@ -11,7 +11,7 @@ import time
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
-import process_errands as errands
+import process_calls
 import pytest
 
 from corefutures import WorkerLostError
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="th
 
 
 def work(journal: str, number: int, kind: str) -> int:
-    errands.mark(journal, str(number))
+    process_calls.mark(journal, str(number))
     if kind == "slow":
         time.sleep(0.002)
     elif kind == "large":
@@ -28,7 +28,7 @@ def work(journal: str, number: int, kind: str) -> int:
     elif kind == "hungry":
         return len(bytearray(4 << 30))
     elif kind == "crash":
-        errands.crash()
+        process_calls.crash()
     return number
 
 
@@ -72,7 +72,9 @@ class Tormentor(threading.Thread):
 
 def torment(make_pool, journal: str, calls: int, seed: int, pause: float = 0.05, **options) -> None:
     """Runs so many calls under torment, and checks what became of each."""
-    pool = make_pool(3, on_worker_loss="replace", initializer=errands.limited_memory, initargs=(2 << 30,), **options)
+    pool = make_pool(
+        3, on_worker_loss="replace", initializer=process_calls.limited_memory, initargs=(2 << 30,), **options
+    )
     chance = random.Random(seed)
     tormentor = Tormentor(pool, journal, seed, pause)
     tormentor.start()
@@ -109,7 +111,7 @@ def torment(make_pool, journal: str, calls: int, seed: int, pause: float = 0.05,
     finally:
         tormentor.stop()
     pool.shutdown()
-    ran = list(map(int, errands.lines(journal)))
+    ran = list(map(int, process_calls.lines(journal)))
     assert len(ran) == len(set(ran)), "a call ran twice"
     assert finished <= set(ran)
     assert not [n for n in ran if futures[n].cancelled()], "a cancelled call ran"
@@ -155,7 +157,7 @@ def test_pools_that_break_in_every_state(make_pool, method, way, tmp_path):
             assert error is None or isinstance(error, BrokenProcessPool)
         tormentor.stop()
         pool.shutdown()
-        ran = errands.lines(journal)
+        ran = process_calls.lines(journal)
         assert len(ran) == len(set(ran))
 
 
@@ -164,7 +166,7 @@ def test_pools_that_break_in_every_state(make_pool, method, way, tmp_path):
 def test_a_million_calls_in_bounded_memory(make_pool, one_method):
     pool = make_pool(2)
     count = 0
-    for result in pool.map(errands.echo, range(1_000_000), buffersize=1000):
+    for result in pool.map(process_calls.echo, range(1_000_000), buffersize=1000):
         assert result == count
         count += 1
     assert count == 1_000_000

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from racing import LIMIT, Parking, together
+from races import LIMIT, Parking, together
 
 import corefutures
 from corefutures import PoolFullError, ProcessPoolExecutor, UnsupportedError, WorkerLostError

@@ -11,9 +11,9 @@ import sys
 import threading
 import weakref
 
-import process_errands as errands
+import process_calls
 import pytest
-from children import in_fork, run_script
+from subprocesses import in_fork, run_script
 
 from corefutures import BrokenExecutor
 
@@ -23,14 +23,14 @@ from corefutures import BrokenExecutor
 def test_shutdown(make_pool, gate, tmp_path, wait, cancel):
     pool = make_pool(2)
     started = str(tmp_path / "started")
-    running = [pool.submit(errands.start_and_pass, started, str(gate), n) for n in range(2)]
-    errands.until(lambda: len(errands.lines(started)) == 2)
-    waiting = [pool.submit(errands.square, n) for n in range(50)]
+    running = [pool.submit(process_calls.start_and_pass, started, str(gate), n) for n in range(2)]
+    process_calls.until(lambda: len(process_calls.lines(started)) == 2)
+    waiting = [pool.submit(process_calls.square, n) for n in range(50)]
     opener = threading.Timer(0.05, gate.touch)
     opener.start()
     pool.shutdown(wait=wait, cancel_futures=cancel)
     with pytest.raises(RuntimeError, match="after shutdown"):
-        pool.submit(errands.square, 1)
+        pool.submit(process_calls.square, 1)
     assert [future.result(30) for future in running] == [0, 1]
     if cancel:
         assert all(future.cancelled() for future in waiting)
@@ -46,14 +46,14 @@ def test_shutdown_of_an_unused_pool(make_pool):
         pool = make_pool()
         pool.shutdown(wait=wait)
         with pytest.raises(RuntimeError, match="after shutdown"):
-            pool.submit(errands.square, 1)
+            pool.submit(process_calls.square, 1)
 
 
 def test_cancel_futures_does_not_shut_down_twice(make_pool, gate):
     pool = make_pool(1)
-    running = pool.submit(errands.pass_gate, str(gate))
-    errands.until(running.running)
-    waiting = pool.submit(errands.square, 1)
+    running = pool.submit(process_calls.pass_gate, str(gate))
+    process_calls.until(running.running)
+    waiting = pool.submit(process_calls.square, 1)
     pool.shutdown(wait=False)
     pool.shutdown(wait=False, cancel_futures=True)
     assert waiting.cancelled()
@@ -63,9 +63,9 @@ def test_cancel_futures_does_not_shut_down_twice(make_pool, gate):
 
 def test_last_waiting_call_cancelled_after_shutdown(make_pool, gate):
     pool = make_pool(1)
-    running = pool.submit(errands.pass_gate, str(gate))
-    errands.until(running.running)
-    waiting = [pool.submit(errands.square, n) for n in range(5)]
+    running = pool.submit(process_calls.pass_gate, str(gate))
+    process_calls.until(running.running)
+    waiting = [pool.submit(process_calls.square, n) for n in range(5)]
     pool.shutdown(wait=False)
     gate.touch()
     for future in waiting:
@@ -82,14 +82,14 @@ def test_submitting_and_shutting_down_race(make_pool):
         def submit(pool=pool, taken=taken):
             try:
                 while True:
-                    taken.append(pool.submit(errands.square, 2))
+                    taken.append(pool.submit(process_calls.square, 2))
             except RuntimeError:
                 pass
 
         threads = [threading.Thread(target=submit) for _ in range(3)]
         for thread in threads:
             thread.start()
-        errands.until(lambda taken=taken: len(taken) > 50)
+        process_calls.until(lambda taken=taken: len(taken) > 50)
         pool.shutdown(wait=False)
         for thread in threads:
             thread.join()
@@ -104,7 +104,7 @@ def test_shutdown_from_a_callback(make_pool):
         pool.shutdown(wait=True)
         ended.set()
 
-    pool.submit(errands.square, 2).add_done_callback(close)
+    pool.submit(process_calls.square, 2).add_done_callback(close)
     assert ended.wait(30)
     pool.shutdown()
 
@@ -115,7 +115,7 @@ def test_dropped_with_calls_pending(make_pool, method, way, monkeypatch):
     from corefutures_process import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(2, multiprocessing.get_context(method))
-    futures = [pool.submit(errands.square, n) for n in range(100)]
+    futures = [pool.submit(process_calls.square, n) for n in range(100)]
     reference = weakref.ref(pool)
     del pool
     gc.collect()
@@ -129,7 +129,7 @@ def test_dropped_while_idle(make_pool, method, way):
     from corefutures_process import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(2, multiprocessing.get_context(method))
-    assert pool.submit(errands.square, 2).result(30) == 4
+    assert pool.submit(process_calls.square, 2).result(30) == 4
     del pool
     gc.collect()
 
@@ -137,7 +137,7 @@ def test_dropped_while_idle(make_pool, method, way):
 HEAD = """if True:
     import multiprocessing, os, sys, time
     sys.path.insert(0, {here!r})
-    import process_errands as errands
+    import process_calls
     from corefutures_process import ProcessPoolExecutor
 """
 
@@ -153,7 +153,7 @@ def test_at_exit_calls_are_finished(method, way, make_pool):
     if __name__ == "__main__":
         pool = ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]))
         for n in range(20):
-            pool.submit(errands.square, n).add_done_callback(lambda f: os.write(1, b"%d " % f.result()))
+            pool.submit(process_calls.square, n).add_done_callback(lambda f: os.write(1, b"%d " % f.result()))
     """,
         method,
     )
@@ -167,10 +167,10 @@ def test_after_exit_nothing_is_taken(method, way, make_pool):
     import atexit
     if __name__ == "__main__":
         pool = ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]))
-        pool.submit(errands.square, 2).result()
+        pool.submit(process_calls.square, 2).result()
         def late():
             try:
-                pool.submit(errands.square, 2)
+                pool.submit(process_calls.square, 2)
             except RuntimeError as exc:
                 print(exc)
         atexit.register(late)
@@ -224,18 +224,18 @@ def test_workers_of_a_killed_process_end_in_mid_call(method, way, make_pool, tmp
     if __name__ == "__main__":
         pool = ProcessPoolExecutor(2, multiprocessing.get_context(sys.argv[1]))
         for _ in range(2):
-            pool.submit(errands.start_and_pass, sys.argv[2], sys.argv[2] + ".never")
+            pool.submit(process_calls.start_and_pass, sys.argv[2], sys.argv[2] + ".never")
         time.sleep(600)
     """
     )
     parent = subprocess.Popen([sys.executable, "-c", script, method, started])
     try:
-        errands.until(lambda: len(errands.lines(started)) == 2)
-        workers = [int(line) for line in errands.lines(started)]
+        process_calls.until(lambda: len(process_calls.lines(started)) == 2)
+        workers = [int(line) for line in process_calls.lines(started)]
     finally:
         parent.kill()
         parent.wait()
-    errands.until(lambda: not any(alive(pid) for pid in workers), "the workers' end")
+    process_calls.until(lambda: not any(alive(pid) for pid in workers), "the workers' end")
 
 
 def alive(pid: int) -> bool:
@@ -251,9 +251,9 @@ def test_forked_child(make_pool, gate, tmp_path):
     """E11: in the child, what was pending fails, nothing runs twice, and new calls work."""
     journal = str(tmp_path / "journal")
     pool = make_pool(2)
-    running = pool.submit(errands.start_and_pass, journal, str(gate))
-    errands.until(lambda: errands.lines(journal))
-    waiting = [pool.submit(errands.note_and_return, journal, f"call {n}") for n in range(5)]
+    running = pool.submit(process_calls.start_and_pass, journal, str(gate))
+    process_calls.until(lambda: process_calls.lines(journal))
+    waiting = [pool.submit(process_calls.note_and_return, journal, f"call {n}") for n in range(5)]
     called = []
     running.add_done_callback(called.append)
 
@@ -263,7 +263,7 @@ def test_forked_child(make_pool, gate, tmp_path):
                 raise AssertionError(f"{future} is pending in the child")
         assert isinstance(running.exception(0), BrokenExecutor)
         assert not called
-        assert pool.submit(errands.square, 3).result(20) == 9
+        assert pool.submit(process_calls.square, 3).result(20) == 9
         pool.shutdown()
 
     in_fork(check)
@@ -271,15 +271,15 @@ def test_forked_child(make_pool, gate, tmp_path):
     running.result(30)
     assert [future.result(30) for future in waiting] == [f"call {n}" for n in range(5)]
     pool.shutdown()
-    assert sorted(errands.lines(journal))[-5:] == [f"call {n}" for n in range(5)]
-    assert len(errands.lines(journal)) == 6
+    assert sorted(process_calls.lines(journal))[-5:] == [f"call {n}" for n in range(5)]
+    assert len(process_calls.lines(journal)) == 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform can't fork")
 def test_a_forked_child_does_not_keep_the_parents_pool_from_ending(make_pool, gate):
     pool = make_pool(2)
-    assert pool.submit(errands.square, 3).result(30) == 9
-    child = errands.fork_a_child(str(gate))
+    assert pool.submit(process_calls.square, 3).result(30) == 9
+    child = process_calls.fork_a_child(str(gate))
     pool.shutdown()
     gate.touch()
     os.waitpid(child, 0)
@@ -292,14 +292,14 @@ def test_submit_in_a_signal_handler(make_pool):
     futures = []
 
     def handle(*_):
-        futures.append(pool.submit(errands.square, 3))
-        futures.append(pool.submit(errands.square, 4))
+        futures.append(pool.submit(process_calls.square, 3))
+        futures.append(pool.submit(process_calls.square, 4))
         futures[-1].cancel()
 
     before = signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
     try:
-        mine = [pool.submit(errands.square, n) for n in range(5000)]
+        mine = [pool.submit(process_calls.square, n) for n in range(5000)]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -320,7 +320,7 @@ def test_shutdown_waits_for_calls_whose_worker_is_yet_to_be_started(make_pool, a
             ready.wait(20)
             with contextlib.suppress(RuntimeError):
                 for number in range(50):
-                    accepted.append(pool.submit(errands.square, number))
+                    accepted.append(pool.submit(process_calls.square, number))
 
         threads = [threading.Thread(target=submit) for _ in range(3)]
         for thread in threads:

@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 
-import inner_errands as errands
+import inner_calls
 import pytest
 
 import corefutures
@@ -20,13 +20,13 @@ LIMIT = 30.0
 
 def test_a_worker_has_the_limits_before_it_imports_anything(make_pool, method):
     before = dict(os.environ)
-    pool = make_pool(1, inner_threads=3, initializer=errands.note, initargs=("noted",))
-    now, at_import, noted = pool.submit(errands.limits).result(LIMIT)
+    pool = make_pool(1, inner_threads=3, initializer=inner_calls.note, initargs=("noted",))
+    now, at_import, noted = pool.submit(inner_calls.limits).result(LIMIT)
     assert now == ["3"] * len(VARIABLES)
     assert noted == "noted"
     if method == "spawn":  # the others may have what was imported here
         assert at_import == ["3"] * len(VARIABLES)
-    assert pool.submit(errands.name_of_process).result(LIMIT) == next(iter(pool._processes.values())).name
+    assert pool.submit(inner_calls.name_of_process).result(LIMIT) == next(iter(pool._processes.values())).name
     assert type(next(iter(pool._processes.values())).name) is str
     assert dict(os.environ) == before
 
@@ -35,7 +35,7 @@ def test_without_it_nothing_is_set(make_pool, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     pool = make_pool(1)
-    assert pool.submit(errands.limits).result(LIMIT)[0] == [None] * len(VARIABLES)
+    assert pool.submit(inner_calls.limits).result(LIMIT)[0] == [None] * len(VARIABLES)
 
 
 @pytest.mark.skipif(
@@ -44,7 +44,7 @@ def test_without_it_nothing_is_set(make_pool, monkeypatch):
 )
 def test_numpy_keeps_to_it(make_pool):
     pool = make_pool(1, inner_threads=1)
-    assert set(pool.submit(errands.blas_threads).result(LIMIT)) <= {1}
+    assert set(pool.submit(inner_calls.blas_threads).result(LIMIT)) <= {1}
 
 
 def test_the_name_sets_limits_where_it_arrives(monkeypatch):

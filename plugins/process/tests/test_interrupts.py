@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-import process_errands as errands
+import process_calls
 import pytest
 
 from corefutures import wait
@@ -65,7 +65,7 @@ def test_a_with_block_is_left(tmp_path, make_pool, method, way, how, who):
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        errands.until(lambda: len(list(started.iterdir())) >= 2 or program.poll() is not None)
+        process_calls.until(lambda: len(list(started.iterdir())) >= 2 or program.poll() is not None)
         (os.killpg if who == "group" else os.kill)(program.pid, signal.SIGINT)  # the first is what a terminal does
         out, err = program.communicate(timeout=30)
     finally:
@@ -114,32 +114,32 @@ def test_the_end_of_the_interpreter_is_left(tmp_path, make_pool, method, way):
 
 def test_programs_that_calls_start_heed_ctrl_c(make_pool):
     pool = make_pool(1)
-    number = pool.submit(errands.program_ended_by_interrupt).result(30)
+    number = pool.submit(process_calls.program_ended_by_interrupt).result(30)
     assert number == -signal.SIGINT
 
 
 def test_a_worker_between_calls_is_not_interrupted(make_pool):
     """Ctrl-C again and again, wherever the worker is: calls may be interrupted, and nothing else."""
     pool = make_pool(1)
-    worker = pool.submit(errands.pid).result(30)
+    worker = pool.submit(process_calls.pid).result(30)
     futures = []
     for _ in range(60):
-        futures += [pool.submit(errands.echo, n) for n in range(20)]
+        futures += [pool.submit(process_calls.echo, n) for n in range(20)]
         os.kill(worker, signal.SIGINT)
         assert not wait(futures, 30).not_done
     outcomes = {type(future.exception()) for future in futures}
     assert outcomes <= {type(None), KeyboardInterrupt}
-    assert pool.submit(errands.pid).result(30) == worker
+    assert pool.submit(process_calls.pid).result(30) == worker
 
 
 def test_a_call_that_is_interrupted_is_interrupted_once(make_pool, tmp_path):
     pool = make_pool(1)
     journal = str(tmp_path / "journal")
-    future = pool.submit(errands.clean_up_when_interrupted, journal)
-    errands.until(lambda: errands.lines(journal) == ["began"])
+    future = pool.submit(process_calls.clean_up_when_interrupted, journal)
+    process_calls.until(lambda: process_calls.lines(journal) == ["began"])
     pool._cf_pool.interrupt()
     assert future.result(30) == "cleaned up"
-    assert errands.lines(journal) == ["began", "interrupted", "cleaned up"]
+    assert process_calls.lines(journal) == ["began", "interrupted", "cleaned up"]
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path, make_pool, method):

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-import process_errands as errands
+import process_calls
 import pytest
 
 from corefutures import BrokenExecutor, WorkerLostError, wait
@@ -67,27 +67,27 @@ def test_a_call_harms_its_descriptors(make_pool, any_method, deed):
 def harm_descriptors(make_pool, deed, *, alone=True):
     pool = make_pool(2, on_worker_loss="replace")
     for _ in range(3):
-        guilty = pool.submit(getattr(errands, deed))
-        others = [pool.submit(errands.square, n) for n in range(30)]
+        guilty = pool.submit(getattr(process_calls, deed))
+        others = [pool.submit(process_calls.square, n) for n in range(30)]
         assert not wait([guilty, *others], 30).not_done
         for n, future in enumerate(others):
             if alone or future.exception() is None:
                 assert future.result() == n * n
             else:
                 assert isinstance(future.exception(), WorkerLostError)
-    assert all_but([pool.submit(errands.square, n) for n in range(20)])[-1] == 361
+    assert all_but([pool.submit(process_calls.square, n) for n in range(20)])[-1] == 361
     pool.shutdown()
 
 
 def test_a_worker_that_babbles_and_goes_on_is_killed_alone(make_pool, any_method, gate, tmp_path):
     pool = make_pool(2, on_worker_loss="replace")
     started = str(tmp_path / "started")
-    innocent = pool.submit(errands.start_and_pass, started, str(gate), "not harmed")
-    errands.until(lambda: errands.lines(started))
+    innocent = pool.submit(process_calls.start_and_pass, started, str(gate), "not harmed")
+    process_calls.until(lambda: process_calls.lines(started))
     with pytest.raises(WorkerLostError) as info:
-        pool.submit(errands.babble_and_wait, str(gate)).result(30)
+        pool.submit(process_calls.babble_and_wait, str(gate)).result(30)
     assert "what no worker writes" in "".join(info.value.__notes__)
-    assert all_but([pool.submit(errands.square, n) for n in range(20)])[-1] == 361
+    assert all_but([pool.submit(process_calls.square, n) for n in range(20)])[-1] == 361
     gate.touch()
     assert innocent.result(30) == "not harmed"
 
@@ -101,9 +101,9 @@ def test_without_pidfds(make_pool, any_method, monkeypatch):
 
 def test_an_initializer_that_fails_is_told_before_its_process_ends(make_pool, gate):
     """A thread that it has left would keep the process for as long as it likes."""
-    pool = make_pool(1, initializer=errands.leave_a_thread_and_fail, initargs=(str(gate),))
+    pool = make_pool(1, initializer=process_calls.leave_a_thread_and_fail, initargs=(str(gate),))
     try:
-        future = pool.submit(errands.square, 1)
+        future = pool.submit(process_calls.square, 1)
     except BrokenExecutor as exc:
         error = exc
     else:
@@ -117,14 +117,14 @@ def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, way):
     if way != "tickets":
         pytest.skip("workers ask for arguments on the fast path only")
     pool = make_pool(1, on_worker_loss="replace")
-    assert pool.submit(errands.square, 2).result(30) == 4
+    assert pool.submit(process_calls.square, 2).result(30) == 4
     (station,) = pool._cf_pool._connections
     os.kill(station.worker.pid, signal.SIGSTOP)
     future = pool.submit(len, bytes(1_000_000))
     station.channel._link.shutdown(socket.SHUT_WR)
     os.kill(station.worker.pid, signal.SIGCONT)
     assert isinstance(future.exception(30), WorkerLostError)
-    assert pool.submit(errands.square, 3).result(30) == 9
+    assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
 @pytest.fixture
@@ -155,20 +155,20 @@ def test_starts_that_fail_for_want_of_descriptors_lose_none(make_pool, any_metho
         for _ in range(free):
             os.close(taken.pop())
         try:
-            pool.submit(errands.square, 1).cancel()
+            pool.submit(process_calls.square, 1).cancel()
         except OSError:
             failures += 1
         finally:
             for descriptor in taken:
                 os.close(descriptor)
     assert failures
-    assert pool.submit(errands.square, 3).result(30) == 9
+    assert pool.submit(process_calls.square, 3).result(30) == 9
     pool.shutdown()
-    errands.until(lambda: count() <= before)
+    process_calls.until(lambda: count() <= before)
 
 
 def test_with_few_descriptors_fewer_workers_do_it(make_pool, any_method, few_descriptors):
     pool = make_pool(30)
-    futures = [pool.submit(errands.echo, n) for n in range(100)]
+    futures = [pool.submit(process_calls.echo, n) for n in range(100)]
     assert [future.result(30) for future in futures] == list(range(100))
     assert len(pool._processes) < 30

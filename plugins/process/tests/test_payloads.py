@@ -19,8 +19,8 @@ from functools import partial
 from multiprocessing import resource_sharer
 from multiprocessing.reduction import ForkingPickler
 
-import payload_errands
-import process_errands as errands
+import payload_calls
+import process_calls
 import pytest
 
 from corefutures_pools.workers import serialization
@@ -30,27 +30,27 @@ SIZES = {"just inline": 60_000, "just a payload": 70_000, "large": 3_000_000}
 
 
 def assert_usable(pool):
-    assert [future.result(30) for future in [pool.submit(errands.square, n) for n in range(10)]] == [
+    assert [future.result(30) for future in [pool.submit(process_calls.square, n) for n in range(10)]] == [
         n * n for n in range(10)
     ]
 
 
-@pytest.mark.parametrize("deed", [errands.complain, errands.loud_exit])
+@pytest.mark.parametrize("deed", [process_calls.complain, process_calls.loud_exit])
 @pytest.mark.parametrize("moment", ["pickling", "unpickling"])
 def test_arguments_that_fail(pool, moment, deed):
-    expected = {errands.complain: ArithmeticError, errands.loud_exit: SystemExit}[deed]
+    expected = {process_calls.complain: ArithmeticError, process_calls.loud_exit: SystemExit}[deed]
     for _ in range(3):
-        future = pool.submit(id, errands.Upon(moment, deed))
+        future = pool.submit(id, process_calls.Upon(moment, deed))
         assert isinstance(future.exception(30), expected)  # the call's: it is not raised here
     assert_usable(pool)
 
 
-@pytest.mark.parametrize("deed", [errands.complain, errands.loud_exit])
+@pytest.mark.parametrize("deed", [process_calls.complain, process_calls.loud_exit])
 @pytest.mark.parametrize("moment", ["pickling", "unpickling"])
 def test_results_that_fail(pool, moment, deed):
-    expected = {errands.complain: ArithmeticError, errands.loud_exit: SystemExit}[deed]
+    expected = {process_calls.complain: ArithmeticError, process_calls.loud_exit: SystemExit}[deed]
     for _ in range(3):
-        future = pool.submit(errands.give, moment, deed)
+        future = pool.submit(process_calls.give, moment, deed)
         assert isinstance(future.exception(30), expected)  # the call's: it is not raised here
     assert_usable(pool)
 
@@ -58,7 +58,7 @@ def test_results_that_fail(pool, moment, deed):
 def test_a_result_that_fails_another_way_each_time(pool):
     """Whoever unpickles it, and how often: the call fails, and nothing is raised where it is waited for."""
     for _ in range(6):
-        future = pool.submit(errands.give, "unpickling", errands.fail_another_way)
+        future = pool.submit(process_calls.give, "unpickling", process_calls.fail_another_way)
         assert isinstance(future.exception(30), (ValueError, KeyError))
     assert_usable(pool)
 
@@ -66,9 +66,9 @@ def test_a_result_that_fails_another_way_each_time(pool):
 def test_failures_among_calls_that_work(pool):
     futures = []
     for n in range(100):
-        futures.append(pool.submit(errands.square, n))
-        futures.append(pool.submit(id, errands.Upon("unpickling", errands.complain)))
-        futures.append(pool.submit(errands.give, "unpickling", errands.complain))
+        futures.append(pool.submit(process_calls.square, n))
+        futures.append(pool.submit(id, process_calls.Upon("unpickling", process_calls.complain)))
+        futures.append(pool.submit(process_calls.give, "unpickling", process_calls.complain))
     assert [future.result(30) for future in futures[::3]] == [n * n for n in range(100)]
     assert all(isinstance(future.exception(30), ArithmeticError) for future in futures[1::3] + futures[2::3])
 
@@ -78,12 +78,12 @@ def test_what_can_not_be_pickled_at_all(pool):
         with pytest.raises((pickle.PicklingError, AttributeError)):
             pool.submit(*call).result(30)
     with pytest.raises(TypeError, match="pickle"):
-        pool.submit(errands.give_a_lock).result(30)
+        pool.submit(process_calls.give_a_lock).result(30)
     assert_usable(pool)
 
 
 def test_exception_that_does_not_unpickle(pool):
-    error = pool.submit(errands.raise_particular).exception(30)
+    error = pool.submit(process_calls.raise_particular).exception(30)
     assert isinstance(error, TypeError)
     assert "1 and 2" in str(error.__cause__)
     assert "Particular" in str(error.__cause__)
@@ -91,7 +91,7 @@ def test_exception_that_does_not_unpickle(pool):
 
 
 def test_exception_that_does_not_pickle(pool):
-    error = pool.submit(errands.raise_private).exception(30)
+    error = pool.submit(process_calls.raise_private).exception(30)
     assert isinstance(error, TypeError)
     assert "this exception is private" in str(error)
     assert "secret" in str(error.__cause__)
@@ -103,31 +103,31 @@ def test_exception_that_does_not_pickle(pool):
 def test_large(pool, kind, size):
     if kind == "array":
         pytest.importorskip("numpy", reason="needs the package numpy")
-    payload = errands.fill(kind, size)
-    assert pool.submit(errands.same, payload, kind, size).result(30)
-    result = pool.submit(errands.fill, kind, size).result(30)
-    assert errands.same(result, kind, size)
+    payload = process_calls.fill(kind, size)
+    assert pool.submit(process_calls.same, payload, kind, size).result(30)
+    result = pool.submit(process_calls.fill, kind, size).result(30)
+    assert process_calls.same(result, kind, size)
     assert type(result) is type(payload)
 
 
 def test_large_arrays_are_snapshots_and_the_workers_own(pool):
     numpy = pytest.importorskip("numpy", reason="needs the package numpy")
     array = numpy.arange(100_000)
-    futures = [pool.submit(errands.echo, array) for _ in range(4)]
+    futures = [pool.submit(process_calls.echo, array) for _ in range(4)]
     array[:] = -1
     for future in futures:
         result = future.result(30)
         assert (result == numpy.arange(100_000)).all()
         result[0] = 7  # ours alone
     array = numpy.arange(100_000)
-    assert pool.submit(errands.change, array).result(30) == 99
+    assert pool.submit(process_calls.change, array).result(30) == 99
     assert array[0] == 0
 
 
 def test_many_buffers_in_one_payload(pool):
     numpy = pytest.importorskip("numpy", reason="needs the package numpy")
     arrays = [numpy.full(40_000, n) for n in range(300)]
-    back = pool.submit(errands.echo, arrays).result(30)
+    back = pool.submit(process_calls.echo, arrays).result(30)
     assert [int(array[0]) for array in back] == [int(array[-1]) for array in back] == list(range(300))
 
 
@@ -135,14 +135,14 @@ def test_read_only_buffers_stay_so(pool):
     numpy = pytest.importorskip("numpy", reason="needs the package numpy")
     array = numpy.arange(100_000)
     array.flags.writeable = False
-    assert not pool.submit(errands.echo, array).result(30).flags.writeable
+    assert not pool.submit(process_calls.echo, array).result(30).flags.writeable
 
 
 def test_more_large_calls_than_descriptors_are_to_be_had(make_pool, gate):
     resource = pytest.importorskip("resource", reason="needs limits on descriptors (Unix)")
     pool = make_pool(1)
-    first = pool.submit(errands.pass_gate, str(gate))
-    errands.until(first.running)
+    first = pool.submit(process_calls.pass_gate, str(gate))
+    process_calls.until(first.running)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
     try:
@@ -155,18 +155,20 @@ def test_more_large_calls_than_descriptors_are_to_be_had(make_pool, gate):
 
 def test_worker_without_memory(make_pool):
     pytest.importorskip("resource", reason="needs limits on memory (Unix)")
-    pool = make_pool(1, initializer=errands.limited_memory, initargs=(1 << 30,))
+    pool = make_pool(1, initializer=process_calls.limited_memory, initargs=(1 << 30,))
     with pytest.raises(MemoryError):
-        pool.submit(errands.eat, 2 << 30).result(30)
-    future = pool.submit(errands.fill, "bytearray", 600 << 20)  # which the portable way has no memory to send from
+        pool.submit(process_calls.eat, 2 << 30).result(30)
+    future = pool.submit(
+        process_calls.fill, "bytearray", 600 << 20
+    )  # which the portable way has no memory to send from
     assert isinstance(future.exception(30), (MemoryError, OSError, type(None)))
-    assert pool.submit(errands.square, 3).result(30) == 9
+    assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
 def test_nothing_has_a_name(pool, method):
     """Neither shared memory nor semaphores: so nothing can be left in /dev/shm, whoever is killed when."""
     pool.submit(len, bytearray(1_000_000)).result(30)
-    loaded = set(pool.submit(errands.modules).result(30))
+    loaded = set(pool.submit(process_calls.modules).result(30))
     if method == "fork":
         loaded -= set(sys.modules)  # it has all that we have
     assert "multiprocessing.shared_memory" not in loaded
@@ -225,8 +227,8 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @needs_fork
 def test_results_are_this_process_s_own_after_a_fork(pool, size):
     numpy = pytest.importorskip("numpy", reason="needs the package numpy")
-    array, as_bytes = pool.submit(payload_errands.array_and_bytearray, size).result(30)
-    payload_errands.in_forked_child(lambda: (array.fill(7), as_bytes.__setitem__(slice(None), b"c" * len(as_bytes))))
+    array, as_bytes = pool.submit(payload_calls.array_and_bytearray, size).result(30)
+    payload_calls.in_forked_child(lambda: (array.fill(7), as_bytes.__setitem__(slice(None), b"c" * len(as_bytes))))
     assert (array == numpy.arange(size)).all()
     assert as_bytes == bytes(8 * size)
 
@@ -235,7 +237,7 @@ def test_results_are_this_process_s_own_after_a_fork(pool, size):
 @needs_fork
 def test_arguments_are_a_worker_s_own_after_a_fork(pool, size):
     numpy = pytest.importorskip("numpy", reason="needs the package numpy")
-    assert pool.submit(payload_errands.change_in_forked_child, numpy.arange(size), bytearray(8 * size)).result(30)
+    assert pool.submit(payload_calls.change_in_forked_child, numpy.arange(size), bytearray(8 * size)).result(30)
 
 
 @needs_proc
@@ -243,11 +245,11 @@ def test_arguments_are_a_worker_s_own_after_a_fork(pool, size):
 def test_what_is_kept_holds_no_descriptor(make_pool, size):
     numpy = pytest.importorskip("numpy", reason="needs the package numpy")
     pool = make_pool(1)
-    there = pool.submit(payload_errands.keep, numpy.arange(size)).result(30)
+    there = pool.submit(payload_calls.keep, numpy.arange(size)).result(30)
     here = descriptors()
-    kept = [pool.submit(payload_errands.array_and_bytearray, size).result(30) for _ in range(12)]
+    kept = [pool.submit(payload_calls.array_and_bytearray, size).result(30) for _ in range(12)]
     for _ in range(12):
-        there_now = pool.submit(payload_errands.keep, numpy.arange(size)).result(30)
+        there_now = pool.submit(payload_calls.keep, numpy.arange(size)).result(30)
     assert descriptors() <= here + 2
     assert there_now <= there + 2
     assert len(kept) == 12
@@ -257,13 +259,11 @@ def test_what_is_kept_holds_no_descriptor(make_pool, size):
 def test_a_small_part_does_not_keep_the_rest(make_pool):
     pytest.importorskip("numpy", reason="needs the package numpy")
     pool = make_pool(1)
-    pool.submit(payload_errands.summary_and_full).result(30)
-    before = payload_errands.megabytes()
-    kept = [pool.submit(payload_errands.summary_and_full).result(30)[which] for which in (0, 1) * 4]
-    assert payload_errands.megabytes() - before < 120  # of 196 MB; what the allocator keeps counts as well
-    kept_there = [
-        pool.submit(payload_errands.keep_first, payload_errands.summary_and_full()).result(30) for _ in range(4)
-    ]
+    pool.submit(payload_calls.summary_and_full).result(30)
+    before = payload_calls.megabytes()
+    kept = [pool.submit(payload_calls.summary_and_full).result(30)[which] for which in (0, 1) * 4]
+    assert payload_calls.megabytes() - before < 120  # of 196 MB; what the allocator keeps counts as well
+    kept_there = [pool.submit(payload_calls.keep_first, payload_calls.summary_and_full()).result(30) for _ in range(4)]
     assert kept_there[-1] - kept_there[0] < 60  # of 73 MB
     del kept
 
@@ -271,10 +271,10 @@ def test_a_small_part_does_not_keep_the_rest(make_pool):
 @pytest.mark.parametrize("size", [100, 40_000, 300_000, 3_000_000])
 @pytest.mark.parametrize("kind", ["writable", "read-only", "array", "reduced", "nested"])
 def test_buffers_have_the_same_types_at_every_size(pool, kind, size):
-    thing, expected = payload_errands.buffer(kind, size)
-    assert pool.submit(payload_errands.types_of, thing).result(30) == expected
-    assert payload_errands.types_of(pool.submit(payload_errands.buffer, kind, size).result(30)[0]) == expected
-    assert payload_errands.types_of(pool.submit(errands.echo, thing).result(30)) == expected
+    thing, expected = payload_calls.buffer(kind, size)
+    assert pool.submit(payload_calls.types_of, thing).result(30) == expected
+    assert payload_calls.types_of(pool.submit(payload_calls.buffer, kind, size).result(30)[0]) == expected
+    assert payload_calls.types_of(pool.submit(process_calls.echo, thing).result(30)) == expected
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "cloudpickle"])
@@ -292,20 +292,20 @@ def test_a_pickler_that_has_grown_is_not_used_again(serializer):
 @pytest.mark.parametrize("serializer", ["pickle", "cloudpickle"])
 def test_reducers_are_a_plain_table_and_later_ones_count(serializer):
     encode = encoder(serializer)
-    encode(payload_errands.Registered(1))
+    encode(payload_calls.Registered(1))
     assert isinstance(encode._idle[0].pickler.dispatch_table, dict)  # no chain of tables
     for register, table in (
         (copyreg.pickle, copyreg.dispatch_table),
         (ForkingPickler.register, ForkingPickler._extra_reducers),
     ):
         for factor in 2, 3:  # one takes another's place
-            register(payload_errands.Registered, partial(payload_errands.reduce_registered, factor))
+            register(payload_calls.Registered, partial(payload_calls.reduce_registered, factor))
             try:
-                assert pickle.loads(encode(payload_errands.Registered(5))).number == 5 * factor
+                assert pickle.loads(encode(payload_calls.Registered(5))).number == 5 * factor
             finally:
                 if factor == 3:
-                    del table[payload_errands.Registered]
-    assert pickle.loads(encode(payload_errands.Registered(5))).number == 5
+                    del table[payload_calls.Registered]
+    assert pickle.loads(encode(payload_calls.Registered(5))).number == 5
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "cloudpickle"])
@@ -316,13 +316,13 @@ def test_what_multiprocessing_can_send(make_pool, serializer):
     ours, theirs = socket.socketpair()
     connection, far = multiprocessing.Pipe()
     with ours, theirs, connection, far:
-        assert pool.submit(payload_errands.greet, theirs).result(30) == "sent"
+        assert pool.submit(payload_calls.greet, theirs).result(30) == "sent"
         assert ours.recv(5) == b"hello"
-        assert pool.submit(payload_errands.greet, far).result(30) == "sent"
+        assert pool.submit(payload_calls.greet, far).result(30) == "sent"
         assert connection.recv_bytes() == b"hello"
-    returned = pool.submit(payload_errands.open_pair).result(30)
+    returned = pool.submit(payload_calls.open_pair).result(30)
     returned.send_bytes(b"back")
-    assert pool.submit(payload_errands.read_other_end).result(30) == b"back"
+    assert pool.submit(payload_calls.read_other_end).result(30) == b"back"
     returned.close()
     resource_sharer.stop(timeout=30)  # it serves what was sent from here
 
@@ -333,16 +333,16 @@ def test_an_initializer_goes_through_the_serializer(make_pool, method):
 
     def prepare(more, lock):
         with lock:
-            payload_errands.kept.append(number + more)
+            payload_calls.kept.append(number + more)
 
     pool = make_pool(1, initializer=prepare, initargs=(1, lock), serializer="cloudpickle")
-    assert pool.submit(payload_errands.last_kept).result(30) == 42
+    assert pool.submit(payload_calls.last_kept).result(30) == 42
 
 
 def test_large_errors_go_through_the_serializer(make_pool):
     pytest.importorskip("cloudpickle", reason="needs the package cloudpickle")
     pool = make_pool(1, serializer="cloudpickle")
-    error = pool.submit(payload_errands.raise_large, lambda: 7).exception(30)
+    error = pool.submit(payload_calls.raise_large, lambda: 7).exception(30)
     assert error.args[1]() == 7
 
 
@@ -351,13 +351,13 @@ def test_large_errors_go_through_the_serializer(make_pool):
 def test_calls_that_wait_share_what_is_equal(make, memfds):
     encode = make_encoder("pickle", memfds=memfds)
     content = make(b"x" * 1_000_000)
-    waiting = [encode.call(errands.echo, (content, number), {}) for number in range(40)]
+    waiting = [encode.call(process_calls.echo, (content, number), {}) for number in range(40)]
     held = [segment.pieces or segment.files for payload in waiting for segment in payload.stream]
     large = [part for parts in held for part in parts if not isinstance(part, bytes) or len(part) >= 1_000_000]
     assert len({part if isinstance(part, tuple) else id(part) for part in large}) == 1
     if make is bytearray:
         content[77_777] = 0
-        changed = encode.call(errands.echo, (content,), {})
+        changed = encode.call(process_calls.echo, (content,), {})
         assert not set(changed.stream) & set(waiting[0].stream)
     for payload in waiting:
         payload.close()
@@ -365,18 +365,18 @@ def test_calls_that_wait_share_what_is_equal(make, memfds):
     assert not [segment for segment in encode._segments.values() if segment.holds(b"x" * 1_000_000)]
 
 
-@pytest.mark.parametrize("call", [errands.raise_stubborn, errands.give_stubborn])
+@pytest.mark.parametrize("call", [process_calls.raise_stubborn, process_calls.give_stubborn])
 def test_an_exception_that_refuses_its_cause_and_notes_ends_its_own_call(pool, call):
     for wait in True, False:
-        futures = [pool.submit(call)] + [pool.submit(errands.square, 3) for _ in range(1 - wait)]
-        assert type(futures[0].exception(30)) is errands.Stubborn
-        assert pool.submit(errands.square, 3).result(30) == 9
+        futures = [pool.submit(call)] + [pool.submit(process_calls.square, 3) for _ in range(1 - wait)]
+        assert type(futures[0].exception(30)) is process_calls.Stubborn
+        assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
 @pytest.mark.parametrize("where", ["marshal", "pickle", "payload", "error"])
 def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch, where):
     pool = make_pool(1)
-    assert pool.submit(errands.square, 3).result(30) == 9
+    assert pool.submit(process_calls.square, 3).result(30) == 9
 
     def no_memory(*_, **__):
         raise MemoryError("no memory to read it")
@@ -395,14 +395,14 @@ def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch,
             inner._decode = no_memory
             patch.setattr("corefutures_pools.workers.serialization.pickle", types.SimpleNamespace(loads=no_memory))
         calls = {
-            "marshal": (errands.square, 3), "pickle": (errands.fill, "bytearray", 30_000),
-            "payload": (errands.fill, "bytearray", 100_000), "error": (errands.raise_particular,),
+            "marshal": (process_calls.square, 3), "pickle": (process_calls.fill, "bytearray", 30_000),
+            "payload": (process_calls.fill, "bytearray", 100_000), "error": (process_calls.raise_particular,),
         }  # fmt: skip
         futures = [pool.submit(*calls[where]) for _ in range(3)]
         errors = [future.exception(30) for future in futures]
     inner._decode = pickle.loads
     assert {type(error) for error in errors} <= {MemoryError, AttributeError}
-    assert pool.submit(errands.square, 3).result(30) == 9
+    assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
 def encoder(serializer):
@@ -431,17 +431,17 @@ def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):
     naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]  # the calls below wait, and nobody else has their arguments
     with multiprocessing.get_context("spawn").Manager() as manager:
         futures = [
-            pool.submit(payload_errands.add, manager.list(), 1),
-            pool.submit(payload_errands.add, item=1, target=manager.list()),
-            pool.submit(partial(payload_errands.add, manager.list()), 1),
-            pool.submit(payload_errands.exists, payload_errands.Holder(payload_errands.File(refers=True))),
-            pool.submit(payload_errands.exists, payload_errands.File()),
-            pool.submit(payload_errands.exists, payload_errands.Named()),
+            pool.submit(payload_calls.add, manager.list(), 1),
+            pool.submit(payload_calls.add, item=1, target=manager.list()),
+            pool.submit(partial(payload_calls.add, manager.list()), 1),
+            pool.submit(payload_calls.exists, payload_calls.Holder(payload_calls.File(refers=True))),
+            pool.submit(payload_calls.exists, payload_calls.File()),
+            pool.submit(payload_calls.exists, payload_calls.Named()),
         ]
         maps = [
-            pool.map(payload_errands.add, (manager.list() for _ in range(4)), range(4)),
-            pool.map(payload_errands.add, (manager.list() for _ in range(4)), range(4), chunksize=3),
-            pool.map(payload_errands.exists, (payload_errands.File() for _ in range(4)), chunksize=2),
+            pool.map(payload_calls.add, (manager.list() for _ in range(4)), range(4)),
+            pool.map(payload_calls.add, (manager.list() for _ in range(4)), range(4), chunksize=3),
+            pool.map(payload_calls.exists, (payload_calls.File() for _ in range(4)), chunksize=2),
         ]
         assert [future.result(60) for future in futures] == [1] * 6
         assert [list(results) for results in maps] == [[1] * 4] * 3
@@ -452,18 +452,18 @@ def test_arguments_are_let_go_when_the_call_has_ended_or_is_cancelled(pool):
     def gone(kept):
         return lambda: kept() is None
 
-    file = payload_errands.File()
-    kept, future = weakref.ref(file), pool.submit(payload_errands.exists, file)
+    file = payload_calls.File()
+    kept, future = weakref.ref(file), pool.submit(payload_calls.exists, file)
     del file
     assert future.result(60)
-    errands.until(gone(kept), "after the end")
+    process_calls.until(gone(kept), "after the end")
     naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]
-    file = payload_errands.File()
-    kept, future = weakref.ref(file), pool.submit(payload_errands.exists, file)
+    file = payload_calls.File()
+    kept, future = weakref.ref(file), pool.submit(payload_calls.exists, file)
     del file
     assert kept() is not None
     assert future.cancel()
-    errands.until(gone(kept), "after it was cancelled")
+    process_calls.until(gone(kept), "after it was cancelled")
     assert [nap.result(60) for nap in naps] == [None] * 8
     # Plain data is not kept: of that a pickle has all.
     assert type(make_encoder("pickle", memfds=False).call(id, ({"a": [Fraction(1)]},), {})) is bytes

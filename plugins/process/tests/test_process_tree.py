@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-import process_errands as errands
+import process_calls
 import pytest
 
 from corefutures import BrokenExecutor, WorkerLostError
@@ -25,16 +25,16 @@ def runs(pid: int) -> bool:
 
 def started(pool, journal, kind):
     """Submits a call that starts programs, and returns it and their numbers."""
-    future = pool.submit(errands.start_programs, journal, kind)
-    errands.until(lambda: "all" in errands.lines(journal) or future.done())
-    return future, [int(line) for line in errands.lines(journal) if line != "all"]
+    future = pool.submit(process_calls.start_programs, journal, kind)
+    process_calls.until(lambda: "all" in process_calls.lines(journal) or future.done())
+    return future, [int(line) for line in process_calls.lines(journal) if line != "all"]
 
 
 @pytest.fixture
 def journal(tmp_path):
     path = str(tmp_path / "programs")
     yield path
-    for line in errands.lines(path):
+    for line in process_calls.lines(path):
         if line.isdecimal() and runs(int(line)):
             os.kill(int(line), signal.SIGKILL)
 
@@ -53,7 +53,7 @@ def test_programs_end_with_the_call(make_pool, one_method, journal, kind, how):
     elif how == "kill_workers":
         pool.kill_workers()
     assert isinstance(future.exception(30), (WorkerLostError, TimeoutError, BrokenExecutor))
-    errands.until(lambda: not any(map(runs, programs)))
+    process_calls.until(lambda: not any(map(runs, programs)))
 
 
 def test_terminated_workers_take_their_programs_along(make_pool, one_method, journal):
@@ -61,7 +61,7 @@ def test_terminated_workers_take_their_programs_along(make_pool, one_method, jou
     future, programs = started(pool, journal, "tree")
     pool.terminate_workers()
     assert isinstance(future.exception(30), BrokenExecutor)
-    errands.until(lambda: not any(map(runs, programs)))
+    process_calls.until(lambda: not any(map(runs, programs)))
 
 
 def test_without_kill_tree_programs_go_on(make_pool, one_method, journal):
@@ -74,7 +74,7 @@ def test_without_kill_tree_programs_go_on(make_pool, one_method, journal):
 
 def test_a_worker_that_leaves_takes_nothing_along(make_pool, one_method, journal):
     pool = make_pool(1)
-    programs = pool.submit(errands.start_programs, journal, "left behind").result(30)
+    programs = pool.submit(process_calls.start_programs, journal, "left behind").result(30)
     pool.shutdown()
     assert all(map(runs, programs))
 
@@ -84,11 +84,11 @@ def test_others_calls_and_programs_are_spared(make_pool, one_method, journal, tm
     spared, programs = started(pool, str(tmp_path / "spared"), "program")
     victim, others = started(pool, journal, "program")
     assert pool.kill(victim)
-    errands.until(lambda: not any(map(runs, others)))
+    process_calls.until(lambda: not any(map(runs, others)))
     assert all(map(runs, programs))
     assert not spared.done()
     assert pool.kill(spared)
-    errands.until(lambda: not any(map(runs, programs)))
+    process_calls.until(lambda: not any(map(runs, programs)))
 
 
 def test_an_interrupted_kill_leaves_nothing_stopped(make_pool, one_method, journal, monkeypatch):
@@ -107,12 +107,12 @@ def test_an_interrupted_kill_leaves_nothing_stopped(make_pool, one_method, journ
         pool.kill(future)
     monkeypatch.undo()
     assert isinstance(future.exception(30), WorkerLostError)
-    assert pool.submit(errands.square, 3).result(30) == 9
+    assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
 def test_where_the_kernel_lists_no_children(monkeypatch):
     """As on macOS: `ps` is asked."""
-    program = errands.start_tree()
+    program = process_calls.start_tree()
     try:
         known = set(_process_tree.descendants(os.getpid()))
         monkeypatch.setattr(_process_tree, "_children", lambda pid: None)

@@ -9,12 +9,12 @@ import sys
 import threading
 from concurrent.futures.process import BrokenProcessPool
 
-import process_errands as errands
+import process_calls
 import pytest
 
 from corefutures import WorkerLostError
 
-WAYS_TO_GO = {"exit": errands.leave, "kill": errands.kill_self, "crash": errands.crash}
+WAYS_TO_GO = {"exit": process_calls.leave, "kill": process_calls.kill_self, "crash": process_calls.crash}
 CODES = {"exit": 7, "kill": -9, "crash": -11}
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that kill")
 
@@ -24,8 +24,8 @@ def doom(pool, moment, deed):
     if moment == "running":
         return pool.submit(deed)
     if moment == "unpickling its arguments":
-        return pool.submit(id, errands.Upon("unpickling", deed))
-    return pool.submit(errands.give, "pickling", deed)
+        return pool.submit(id, process_calls.Upon("unpickling", deed))
+    return pool.submit(process_calls.give, "pickling", deed)
 
 
 MOMENTS = ["unpickling its arguments", "running", "pickling its result"]
@@ -37,10 +37,10 @@ def test_break(make_pool, gate, tmp_path, moment, going):
     """At once, although another worker is busy; each future has an error of its own, with the cause."""
     pool = make_pool(2)
     started = str(tmp_path / "started")
-    busy = pool.submit(errands.start_and_pass, started, str(gate))
-    errands.until(lambda: errands.lines(started))
+    busy = pool.submit(process_calls.start_and_pass, started, str(gate))
+    process_calls.until(lambda: process_calls.lines(started))
     doomed = doom(pool, moment, WAYS_TO_GO[going])
-    waiting = [pool.submit(errands.square, 1) for _ in range(3)] if moment != "running" else []
+    waiting = [pool.submit(process_calls.square, 1) for _ in range(3)] if moment != "running" else []
     errors = []
     for future in [busy, doomed, *waiting]:
         try:
@@ -57,7 +57,7 @@ def test_break(make_pool, gate, tmp_path, moment, going):
         assert cause.exitcode == CODES[going]
         assert cause.pid
     with pytest.raises(BrokenProcessPool):
-        pool.submit(errands.square, 1)
+        pool.submit(process_calls.square, 1)
     assert pool._broken
     pool.shutdown()
     assert not pool._processes
@@ -67,10 +67,10 @@ def test_break(make_pool, gate, tmp_path, moment, going):
 @pytest.mark.parametrize("going", WAYS_TO_GO)
 def test_replace(make_pool, any_method, gate, moment, going):
     pool = make_pool(2, on_worker_loss="replace")
-    busy = pool.submit(errands.pass_gate, str(gate), "still there")
-    before = [pool.submit(errands.square, n) for n in range(20)]
+    busy = pool.submit(process_calls.pass_gate, str(gate), "still there")
+    before = [pool.submit(process_calls.square, n) for n in range(20)]
     doomed = doom(pool, moment, WAYS_TO_GO[going])
-    after = [pool.submit(errands.square, n) for n in range(20)]
+    after = [pool.submit(process_calls.square, n) for n in range(20)]
     with pytest.raises(WorkerLostError) as info:
         doomed.result(30)
     assert info.value.exitcode == CODES[going]
@@ -85,20 +85,20 @@ def test_replace(make_pool, any_method, gate, moment, going):
 def test_idle_worker_killed_from_outside(make_pool, any_method):
     pool = make_pool(2, on_worker_loss="replace")
     for _ in range(4):
-        victim = pool.submit(errands.pid).result(30)
+        victim = pool.submit(process_calls.pid).result(30)
         os.kill(victim, signal.SIGKILL)
-        errands.until(lambda victim=victim: victim not in pool._processes)
-        assert pool.submit(errands.square, 3).result(30) == 9
-        assert pool.submit(errands.pid).result(30) != victim
+        process_calls.until(lambda victim=victim: victim not in pool._processes)
+        assert pool.submit(process_calls.square, 3).result(30) == 9
+        assert pool.submit(process_calls.pid).result(30) != victim
 
 
 def test_idle_worker_killed_breaks_the_pool(make_pool):
     pool = make_pool(2)
-    victim = pool.submit(errands.pid).result(30)
+    victim = pool.submit(process_calls.pid).result(30)
     os.kill(victim, signal.SIGKILL)
-    errands.until(lambda: pool._broken)
+    process_calls.until(lambda: pool._broken)
     with pytest.raises(BrokenProcessPool) as info:
-        pool.submit(errands.square, 3)
+        pool.submit(process_calls.square, 3)
     assert info.value.__cause__.exitcode == -9
     assert "SIGKILL" in str(info.value)
 
@@ -109,9 +109,9 @@ def test_replacement_of_workers_killed_under_a_stream_of_tiny_calls(make_pool, a
     journal = str(tmp_path / "journal")
     futures = []
     for n in range(6000):
-        futures.append(pool.submit(errands.note_and_return, journal, n))
+        futures.append(pool.submit(process_calls.note_and_return, journal, n))
         if n % 700 == 350:
-            errands.until(lambda: any(f.done() for f in futures[-300:]) or all(f.done() for f in futures))
+            process_calls.until(lambda: any(f.done() for f in futures[-300:]) or all(f.done() for f in futures))
             for pid in list(pool._processes)[:1]:
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -124,14 +124,14 @@ def test_replacement_of_workers_killed_under_a_stream_of_tiny_calls(make_pool, a
         except WorkerLostError:
             lost += 1
     assert lost <= 9
-    ran = list(map(int, errands.lines(journal)))
+    ran = list(map(int, process_calls.lines(journal)))
     assert len(ran) == len(set(ran))
     assert len(ran) >= 6000 - lost
 
 
 def test_crash_loop_breaks_the_pool(make_pool, any_method):
     pool = make_pool(2, on_worker_loss="replace")
-    futures = [pool.submit(errands.leave) for _ in range(60)]
+    futures = [pool.submit(process_calls.leave) for _ in range(60)]
     errors = [future.exception(30) for future in futures]
     assert any(isinstance(error, BrokenProcessPool) for error in errors)
     broken = next(error for error in errors if isinstance(error, BrokenProcessPool))
@@ -143,41 +143,41 @@ def test_crash_loop_breaks_the_pool(make_pool, any_method):
 def test_many_losses_between_calls_that_end_are_no_crash_loop(make_pool, any_method):
     pool = make_pool(2, on_worker_loss="replace")
     for n in range(12):
-        assert pool.submit(errands.square, n).result(30) == n * n
+        assert pool.submit(process_calls.square, n).result(30) == n * n
         with pytest.raises(WorkerLostError):
-            pool.submit(errands.leave).result(30)
+            pool.submit(process_calls.leave).result(30)
     assert not pool._broken
 
 
 def test_failing_initializer(make_pool, caplog):
-    pool = make_pool(2, initializer=errands.fail_to_set_up)
+    pool = make_pool(2, initializer=process_calls.fail_to_set_up)
     try:
-        error = pool.submit(errands.square, 1).exception(30)
+        error = pool.submit(process_calls.square, 1).exception(30)
     except BrokenProcessPool as exc:
         error = exc
     assert isinstance(error, BrokenProcessPool)
     assert isinstance(error.__cause__, LookupError)
     assert "no set-up today" in str(error.__cause__)
-    errands.until(lambda: pool._broken)
+    process_calls.until(lambda: pool._broken)
     with pytest.raises(BrokenProcessPool):
-        pool.submit(errands.square, 1)
+        pool.submit(process_calls.square, 1)
 
 
 def test_what_a_failing_initializer_has_reported_is_there(make_pool, method):
     """The pool breaks, and stops all workers, when that one has ended: what it had queued is written."""
     queue = multiprocessing.get_context(method).Queue()
-    pool = make_pool(2, initializer=errands.report_and_fail, initargs=(queue,))
+    pool = make_pool(2, initializer=process_calls.report_and_fail, initargs=(queue,))
     with pytest.raises(BrokenProcessPool):
-        pool.submit(errands.square, 1).result(30)
+        pool.submit(process_calls.square, 1).result(30)
     assert queue.get(timeout=1) == "it fails"
     queue._reader.close()  # close() leaves that to a thread that never started here
     queue._writer.close()
 
 
 def test_initializer_that_exits(make_pool):
-    pool = make_pool(1, initializer=errands.leave)
+    pool = make_pool(1, initializer=process_calls.leave)
     with pytest.raises(BrokenProcessPool) as info:
-        pool.submit(errands.square, 1).result(30)
+        pool.submit(process_calls.square, 1).result(30)
     assert info.value.__cause__.exitcode == 7
 
 
@@ -185,15 +185,15 @@ def test_initializer_that_exits(make_pool):
 def test_force(make_pool, gate, tmp_path, how):
     pool = make_pool(2)
     started = str(tmp_path / "started")
-    running = [pool.submit(errands.start_and_pass, started, str(gate)) for _ in range(2)]
-    waiting = [pool.submit(errands.square, 1) for _ in range(20)]
-    errands.until(lambda: len(errands.lines(started)) == 2)
+    running = [pool.submit(process_calls.start_and_pass, started, str(gate)) for _ in range(2)]
+    waiting = [pool.submit(process_calls.square, 1) for _ in range(20)]
+    process_calls.until(lambda: len(process_calls.lines(started)) == 2)
     getattr(pool, how)()
     for future in running:
         assert isinstance(future.exception(30), BrokenProcessPool)
     assert all(future.cancelled() for future in waiting)
     with pytest.raises(RuntimeError):
-        pool.submit(errands.square, 1)
+        pool.submit(process_calls.square, 1)
     pool.shutdown()
     getattr(pool, how)()
 
@@ -203,7 +203,7 @@ def test_force_before_anything_started(make_pool, how):
     pool = make_pool(2)
     getattr(pool, how)()
     with pytest.raises(RuntimeError):
-        pool.submit(errands.square, 1)
+        pool.submit(process_calls.square, 1)
 
 
 @pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
@@ -214,9 +214,9 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
     futures = []
 
     def submit_and_force():
-        futures.append(pool.submit(errands.start_and_pass, started, str(gate)))
+        futures.append(pool.submit(process_calls.start_and_pass, started, str(gate)))
         if way == "tickets":  # the worker need not wait until we know that it has started
-            errands.until(lambda: errands.lines(started))
+            process_calls.until(lambda: process_calls.lines(started))
         getattr(pool, how)()
 
     def launch_meanwhile(ends):
@@ -227,7 +227,7 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
         return worker
 
     pool._cf_launcher.launch = launch_meanwhile
-    futures.append(pool.submit(errands.start_and_pass, started, str(gate)))
+    futures.append(pool.submit(process_calls.start_and_pass, started, str(gate)))
     for future in futures:
         assert future.cancelled() or isinstance(future.exception(30), BrokenProcessPool)
 
@@ -235,13 +235,13 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
 def test_stopped_worker_holds_up_its_own_call_only(make_pool, gate, tmp_path):
     pool = make_pool(2)
     started = str(tmp_path / "started")
-    held = pool.submit(errands.start_and_pass, started, str(gate), "went on")
-    errands.until(lambda: errands.lines(started))
-    pid = int(errands.lines(started)[0])
+    held = pool.submit(process_calls.start_and_pass, started, str(gate), "went on")
+    process_calls.until(lambda: process_calls.lines(started))
+    pid = int(process_calls.lines(started)[0])
     os.kill(pid, signal.SIGSTOP)
     try:
         gate.touch()
-        assert [future.result(30) for future in [pool.submit(errands.square, n) for n in range(500)]]
+        assert [future.result(30) for future in [pool.submit(process_calls.square, n) for n in range(500)]]
         assert not held.done()
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -251,15 +251,15 @@ def test_stopped_worker_holds_up_its_own_call_only(make_pool, gate, tmp_path):
 def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch):
     """E8: a defect in what serves the workers fails every call, with that error as the cause."""
     pool = make_pool(1)
-    assert pool.submit(errands.square, 2).result(30) == 4
-    running = pool.submit(errands.pass_gate, str(gate))
-    errands.until(running.running)
+    assert pool.submit(process_calls.square, 2).result(30) == 4
+    running = pool.submit(process_calls.pass_gate, str(gate))
+    process_calls.until(running.running)
 
     def stumble(*args, **options):
         raise AssertionError("a defect of ours")
 
     monkeypatch.setattr(type(pool._cf_pool), "_digest" if way == "tickets" else "_decoded", stumble)
-    waiting = pool.submit(errands.square, 3)
+    waiting = pool.submit(process_calls.square, 3)
     gate.touch()
     for future in (running, waiting):
         error = future.exception(30)
@@ -276,7 +276,7 @@ def test_callbacks_of_a_breaking_pool_may_shut_it_down(make_pool):
         pool.shutdown(wait=True)
         ended.set()
 
-    future = pool.submit(errands.leave)
+    future = pool.submit(process_calls.leave)
     future.add_done_callback(close)
     assert isinstance(future.exception(30), BrokenProcessPool)
     assert ended.wait(30)

@@ -12,7 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
-from racing import LIMIT, Parking, frequent_switches, together
+from races import LIMIT, Parking, frequent_switches, together
 
 from corefutures import CancelledError, Future, as_completed, wait
 from corefutures_thread import ThreadPoolExecutor

@@ -11,7 +11,7 @@ import threading
 from typing import Any
 
 import pytest
-from racing import LIMIT, Parking, frequent_switches, together
+from races import LIMIT, Parking, frequent_switches, together
 
 import corefutures
 from corefutures import PoolFullError, ThreadPoolExecutor, UnsupportedError, cancel_requested

@@ -7,8 +7,8 @@ import threading
 import weakref
 
 import pytest
-from children import run_script
-from racing import LIMIT, Parking, elsewhere, frequent_switches, together
+from races import LIMIT, Parking, elsewhere, frequent_switches, together
+from subprocesses import run_script
 
 from corefutures import Future, wait
 from corefutures_thread import ThreadPoolExecutor

@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from children import run_script
+from subprocesses import run_script
 
 CALLS_THAT_RUN = {
     "kept": "",

@@ -8,8 +8,8 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from interrupting import everywhere
-from racing import LIMIT, frequent_switches, together
+from races import LIMIT, frequent_switches, together
+from signals import everywhere
 
 from corefutures import BrokenExecutor, Future, wait
 from corefutures_thread import ThreadPoolExecutor, _crew, _worker

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from racing import LIMIT, Parking
+from races import LIMIT, Parking
 
 from corefutures_thread import ThreadPoolExecutor
 

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterator
 
 import pytest
-from children import in_fork
-from interrupting import everywhere
-from racing import LIMIT, frequent_switches
+from races import LIMIT, frequent_switches
+from signals import everywhere
+from subprocesses import in_fork
 
 from corefutures import BrokenExecutor, Future, _future, as_completed, wait
 from corefutures_thread import ThreadPoolExecutor, _worker

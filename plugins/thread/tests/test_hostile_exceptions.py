@@ -8,13 +8,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import hostile_errands as errands
+import hostile_calls
 import pytest
-from racing import LIMIT
+from races import LIMIT
 
 from corefutures import BrokenExecutor, ThreadPoolExecutor
 
-EACH = pytest.mark.parametrize("kind", range(len(errands.KINDS)), ids=[type.__repr__(k) for k in errands.KINDS])
+EACH = pytest.mark.parametrize(
+    "kind", range(len(hostile_calls.KINDS)), ids=[type.__repr__(k) for k in hostile_calls.KINDS]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +30,12 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @EACH
 def test_an_exception_that_can_not_be_looked_at(kind: int) -> None:
     with ThreadPoolExecutor(1) as pool:
-        futures: list[Any] = [pool.submit(errands.fail, kind) for _ in range(3)]
+        futures: list[Any] = [pool.submit(hostile_calls.fail, kind) for _ in range(3)]
         for future in futures:
-            assert type(future.exception(LIMIT)) is errands.KINDS[kind]
+            assert type(future.exception(LIMIT)) is hostile_calls.KINDS[kind]
             assert repr(future).endswith(">")
-        outer = pool.submit(lambda: type(pool.submit(errands.fail, kind).exception(LIMIT)))  # run in place
-        assert outer.result(LIMIT) is errands.KINDS[kind]
+        outer = pool.submit(lambda: type(pool.submit(hostile_calls.fail, kind).exception(LIMIT)))  # run in place
+        assert outer.result(LIMIT) is hostile_calls.KINDS[kind]
         assert pool.submit(abs, -1).result(LIMIT) == 1
 
 
@@ -42,15 +44,15 @@ def test_a_callback_that_raises_one(kind: int) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(abs, -1)
         for _ in range(2):
-            with contextlib.suppress(errands.OwnClassAndNoException):  # raised in a caller's own thread (F4)
-                future.add_done_callback(lambda _: errands.fail(kind))
+            with contextlib.suppress(hostile_calls.OwnClassAndNoException):  # raised in a caller's own thread (F4)
+                future.add_done_callback(lambda _: hostile_calls.fail(kind))
             assert future.result(LIMIT) == 1
         assert pool.submit(abs, -1).result(LIMIT) == 1
 
 
 class _Refuses(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        raise errands.Stop
+        raise hostile_calls.Stop
 
 
 def test_an_initializer_that_fails_where_logging_fails_too() -> None:
@@ -59,7 +61,7 @@ def test_an_initializer_that_fails_where_logging_fails_too() -> None:
     logger.addFilter(refuses)
     logging.disable(logging.NOTSET)
     try:
-        with ThreadPoolExecutor(1, initializer=errands.fail, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(1, initializer=hostile_calls.fail, initargs=(1,)) as pool:
             assert isinstance(pool.submit(abs, -1).exception(LIMIT), BrokenExecutor)
     finally:
         logger.removeFilter(refuses)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from interrupting import everywhere
-from racing import LIMIT, elsewhere
+from races import LIMIT, elsewhere
+from signals import everywhere
 
 from corefutures import CancelledError, Future, _executor, _future, wait
 from corefutures_thread import ThreadPoolExecutor, _crew, _pool

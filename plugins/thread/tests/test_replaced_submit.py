@@ -12,8 +12,8 @@ from types import FunctionType
 from typing import Any
 
 import pytest
-from children import run_script
-from racing import LIMIT
+from races import LIMIT
+from subprocesses import run_script
 
 from corefutures import CancelledError, Future
 from corefutures_thread import ThreadPoolExecutor, _pool

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from racing import LIMIT, frequent_switches
+from races import LIMIT, frequent_switches
 
 import corefutures
 from corefutures import DeadlockError, ThreadPoolExecutor

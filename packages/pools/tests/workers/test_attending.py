@@ -18,7 +18,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fast path needs Linux")
 
 if sys.platform == "linux":
-    from interrupting import everywhere
+    from signals import everywhere
 
     from corefutures_pools.workers.marshalled import marshalled_result
     from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK

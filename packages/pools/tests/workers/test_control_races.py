@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from racing import LIMIT, together
+from races import LIMIT, together
 
 import corefutures
 from corefutures import ProcessPoolExecutor, ThreadPoolExecutor, WorkerLostError

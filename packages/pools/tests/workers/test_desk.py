@@ -17,7 +17,7 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
-    from interrupting import Interruption
+    from signals import Interruption
 
     import corefutures_pools.workers.shared_queue.task_queue as module
     from corefutures_pools.workers.future import CallFuture

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from children import in_fork
-from racing import LIMIT, Parking, frequent_switches
+from races import LIMIT, Parking, frequent_switches
+from subprocesses import in_fork
 
 from corefutures import BrokenExecutor, wait
 from corefutures_pools.workers.future import CallFuture

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import observing_errands
+import observed_calls
 import pytest
 
 import corefutures
@@ -55,7 +55,7 @@ class Collected(logging.Handler):
 
 @pytest.fixture
 def collected() -> Iterator[Collected]:
-    logger, quiet = logging.getLogger("errands"), logging.getLogger("errands.quiet")
+    logger, quiet = logging.getLogger("calls"), logging.getLogger("calls.quiet")
     handler = Collected()
     logger.addHandler(handler)
     before = logger.level, logger.propagate, quiet.level
@@ -84,11 +84,11 @@ def pool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
 @pytest.mark.parametrize("pool", WAYS, indirect=True)
 def test_records_arrive_as_they_were_made(pool: Any, collected: Collected) -> None:
     with pool() as executor:
-        assert executor.submit(observing_errands.log_everything, 7).result(timeout=30) == 7
+        assert executor.submit(observed_calls.log_everything, 7).result(timeout=30) == 7
     info, warning, failure = collected.records
-    assert (info.name, info.levelname, info.msg, info.args) == ("errands.deep", "INFO", "number %d", (7,))
+    assert (info.name, info.levelname, info.msg, info.args) == ("calls.deep", "INFO", "number %d", (7,))
     assert (info.__dict__["where"], info.__dict__["number"]) == ("here", 7)
-    assert (info.funcName, Path(info.pathname).name) == ("log_everything", "observing_errands.py")
+    assert (info.funcName, Path(info.pathname).name) == ("log_everything", "observed_calls.py")
     assert warning.getMessage() == "spoken"
     assert failure.exc_info is None
     assert failure.exc_text is not None
@@ -101,10 +101,10 @@ def test_records_arrive_as_they_were_made(pool: Any, collected: Collected) -> No
 @pytest.mark.parametrize("pool", WAYS, indirect=True)
 def test_all_is_handled_when_the_pool_has_ended(pool: Any, collected: Collected) -> None:
     with pool() as executor:
-        futures = [executor.submit(observing_errands.log_many, f"errands.many.{number}", 300) for number in range(4)]
+        futures = [executor.submit(observed_calls.log_many, f"calls.many.{number}", 300) for number in range(4)]
         assert [future.result(timeout=30) for future in futures] == [300] * 4
     for number in range(4):
-        records = [record for record in collected.records if record.name == f"errands.many.{number}"]
+        records = [record for record in collected.records if record.name == f"calls.many.{number}"]
         assert [record.args[0] for record in records] == list(range(300))  # type: ignore[index]
         assert all(record.args[1] == "x" * (i * 37 % 3000) for i, record in enumerate(records))  # type: ignore[index]
     assert not any(thread.is_alive() for thread in collected.threads)
@@ -115,11 +115,11 @@ def test_all_is_handled_when_the_pool_has_ended(pool: Any, collected: Collected)
 def test_a_worker_killed_in_mid_record_loses_nothing_else(pool: Any, collected: Collected) -> None:
     with pool(on_worker_loss="replace") as executor:
         with pytest.raises((WorkerLostError, BrokenExecutor)):
-            executor.submit(observing_errands.log_and_die, "errands.last").result(timeout=30)
-        assert executor.submit(observing_errands.log_many, "errands.after", 5).result(timeout=30) == 5
+            executor.submit(observed_calls.log_and_die, "calls.last").result(timeout=30)
+        assert executor.submit(observed_calls.log_many, "calls.after", 5).result(timeout=30) == 5
     names = [record.name for record in collected.records]
-    assert names.count("errands.last") == 1
-    assert names.count("errands.after") == 5
+    assert names.count("calls.last") == 1
+    assert names.count("calls.after") == 5
 
 
 @pytest.mark.parametrize("pool", WAYS[:1] + WAYS[4:5], indirect=True)
@@ -132,14 +132,14 @@ def test_a_handler_may_end_the_pool(pool: Any, collected: Collected) -> None:
             ended.set()
 
     ending = Ending()
-    logging.getLogger("errands").addHandler(ending)
+    logging.getLogger("calls").addHandler(ending)
     try:
         executor = pool()
-        assert executor.submit(observing_errands.log_many, "errands.end", 1).result(timeout=30) == 1
+        assert executor.submit(observed_calls.log_many, "calls.end", 1).result(timeout=30) == 1
         assert ended.wait(30)
         executor.shutdown()
     finally:
-        logging.getLogger("errands").removeHandler(ending)
+        logging.getLogger("calls").removeHandler(ending)
 
 
 @pytest.mark.parametrize("pool", WAYS[1:3], indirect=True)
@@ -150,14 +150,14 @@ def test_nothing_is_left_open(pool: Any, collected: Collected) -> None:
         executor.submit(abs, 1).result(timeout=30)
     before = len(os.listdir("/proc/self/fd"))
     with pool() as executor:
-        executor.submit(observing_errands.log_many, "errands", 1).result(timeout=30)
+        executor.submit(observed_calls.log_many, "calls", 1).result(timeout=30)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 @with_processes
 def test_without_the_option_nothing_arrives(collected: Collected) -> None:
     with corefutures.create_executor("process", max_workers=1) as executor:
-        assert executor.submit(observing_errands.log_many, "errands", 1).result(timeout=30) == 1
+        assert executor.submit(observed_calls.log_many, "calls", 1).result(timeout=30) == 1
         assert executor._cf_pool._logs is None  # type: ignore[attr-defined]
     assert collected.records == []
 
@@ -178,14 +178,14 @@ def test_the_thread_that_reads_records_can_not_start_once(
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", fail)
             with pytest.raises((RuntimeError, BrokenExecutor)):
-                executor.submit(observing_errands.log_many, "errands.before", 1000).result(timeout=30)
+                executor.submit(observed_calls.log_many, "calls.before", 1000).result(timeout=30)
         try:  # a pool whose workers were forked is broken
-            assert executor.submit(observing_errands.log_many, "errands.after", 300).result(timeout=30) == 300
+            assert executor.submit(observed_calls.log_many, "calls.after", 300).result(timeout=30) == 300
         except BrokenExecutor:
             pass
         else:
             executor.shutdown()
-            assert [record.name for record in collected.records].count("errands.after") == 300
+            assert [record.name for record in collected.records].count("calls.after") == 300
     finally:
         executor.shutdown()
 
@@ -206,9 +206,9 @@ def test_records_are_read_though_waiting_for_them_fails(
 
     monkeypatch.setattr(connection, "wait", wait)
     with pool() as executor:
-        assert executor.submit(observing_errands.log_many, "errands.meanwhile", 300).result(timeout=30) == 300
+        assert executor.submit(observed_calls.log_many, "calls.meanwhile", 300).result(timeout=30) == 300
         assert failed.wait(30)
         failing = False
-        assert executor.submit(observing_errands.log_many, "errands.after", 300).result(timeout=30) == 300
+        assert executor.submit(observed_calls.log_many, "calls.after", 300).result(timeout=30) == 300
     names = [record.name for record in collected.records]
-    assert (names.count("errands.meanwhile"), names.count("errands.after")) == (300, 300)
+    assert (names.count("calls.meanwhile"), names.count("calls.after")) == (300, 300)

@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import hostile_errands as errands
+import hostile_calls
 import pytest
-from racing import LIMIT
+from races import LIMIT
 
 import corefutures
 
 Make = Callable[..., Any]
-EACH = pytest.mark.parametrize("kind", range(len(errands.KINDS)), ids=[type.__repr__(k) for k in errands.KINDS])
-STOPS = pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, errands.Stop])
+EACH = pytest.mark.parametrize(
+    "kind", range(len(hostile_calls.KINDS)), ids=[type.__repr__(k) for k in hostile_calls.KINDS]
+)
+STOPS = pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, hostile_calls.Stop])
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +51,10 @@ def check_goes_on(pool: Any) -> None:
 @EACH
 def test_an_exception_that_can_not_be_looked_at(make: Make, kind: int) -> None:
     pool = make(1)
-    alone = pool.submit(errands.fail, kind)
-    assert failed(alone) not in (type(None), errands.Stop)
+    alone = pool.submit(hostile_calls.fail, kind)
+    assert failed(alone) not in (type(None), hostile_calls.Stop)
     assert failed(alone) not in (MemoryError, corefutures.TimeoutError)
-    among = [pool.submit(errands.fail, kind) for _ in range(3)]
+    among = [pool.submit(hostile_calls.fail, kind) for _ in range(3)]
     assert {type.__repr__(failed(future)) for future in among} == {type.__repr__(failed(alone))}
     check_goes_on(pool)
 
@@ -60,14 +62,14 @@ def test_an_exception_that_can_not_be_looked_at(make: Make, kind: int) -> None:
 @EACH
 def test_a_result_that_raises_one_at_unpickling(make: Make, kind: int) -> None:
     pool = make(1)
-    futures = [pool.submit(errands.make, errands.FailsAtUnpickling, kind) for _ in range(3)]
-    futures += [pool.submit(errands.make, errands.LargeFailsAtUnpickling, kind) for _ in range(3)]
+    futures = [pool.submit(hostile_calls.make, hostile_calls.FailsAtUnpickling, kind) for _ in range(3)]
+    futures += [pool.submit(hostile_calls.make, hostile_calls.LargeFailsAtUnpickling, kind) for _ in range(3)]
     corefutures.wait(futures, timeout=LIMIT)
     for future in futures:
         assert repr(future).startswith("<")
-        assert failed(future) not in (type(None), errands.Stop, corefutures.TimeoutError)
-    alone = pool.submit(errands.make, errands.FailsAtUnpickling, kind)
-    assert failed(alone) not in (type(None), errands.Stop, corefutures.TimeoutError)
+        assert failed(future) not in (type(None), hostile_calls.Stop, corefutures.TimeoutError)
+    alone = pool.submit(hostile_calls.make, hostile_calls.FailsAtUnpickling, kind)
+    assert failed(alone) not in (type(None), hostile_calls.Stop, corefutures.TimeoutError)
     check_goes_on(pool)
 
 
@@ -75,8 +77,8 @@ def test_a_result_that_raises_one_at_unpickling(make: Make, kind: int) -> None:
 def test_a_result_or_argument_that_raises_one_at_pickling(make: Make, kind: int) -> None:
     pool = make(1)
     for future in (
-        pool.submit(errands.make, errands.FailsAtPickling, kind),
-        pool.submit(abs, errands.FailsAtPickling(kind)),
+        pool.submit(hostile_calls.make, hostile_calls.FailsAtPickling, kind),
+        pool.submit(abs, hostile_calls.FailsAtPickling(kind)),
     ):
         assert failed(future) not in (corefutures.TimeoutError, type(None))
     check_goes_on(pool)
@@ -86,7 +88,7 @@ def test_a_result_or_argument_that_raises_one_at_pickling(make: Make, kind: int)
 def test_a_map_goes_on_after_one(make: Make, kind: int) -> None:
     pool = make(1)
     for chunksize in (1, 2):
-        results = pool.map(errands.fail_at, range(6), [2] * 6, [kind] * 6, chunksize=chunksize, timeout=LIMIT)
+        results = pool.map(hostile_calls.fail_at, range(6), [2] * 6, [kind] * 6, chunksize=chunksize, timeout=LIMIT)
         seen: list[Any] = []
         while True:
             try:
@@ -97,7 +99,7 @@ def test_a_map_goes_on_after_one(make: Make, kind: int) -> None:
                 seen.append(type(exc))
         assert len(seen) == 6
         if chunksize == 1:  # or else the exception is pickled as a part of the results, and that may fail as well
-            assert errands.Stop not in seen
+            assert hostile_calls.Stop not in seen
         assert [*seen[:2], *seen[4:]] == [0, 1, 4, 5]
     check_goes_on(pool)
 
@@ -106,17 +108,17 @@ def test_a_map_goes_on_after_one(make: Make, kind: int) -> None:
 def test_a_callback_that_raises_one(make: Make, kind: int) -> None:
     pool = make(1)
     future = pool.submit(abs, -1)
-    future.add_done_callback(lambda _: errands.fail(kind))
+    future.add_done_callback(lambda _: hostile_calls.fail(kind))
     assert future.result(LIMIT) == 1
-    with contextlib.suppress(errands.OwnClassAndNoException):  # raised in a caller's own thread (F4)
-        future.add_done_callback(lambda _: errands.fail(kind))
+    with contextlib.suppress(hostile_calls.OwnClassAndNoException):  # raised in a caller's own thread (F4)
+        future.add_done_callback(lambda _: hostile_calls.fail(kind))
     check_goes_on(pool)
 
 
 @STOPS
 def test_an_unpicklable_result_that_can_not_be_shown(make: Make, error: type[BaseException]) -> None:
     pool = make(1)
-    futures = [pool.submit(errands.make, errands.Unspeakable, error) for _ in range(3)]
+    futures = [pool.submit(hostile_calls.make, hostile_calls.Unspeakable, error) for _ in range(3)]
     assert {failed(future) for future in futures}.isdisjoint((type(None), error, corefutures.TimeoutError))
     check_goes_on(pool)
 
@@ -124,7 +126,11 @@ def test_an_unpicklable_result_that_can_not_be_shown(make: Make, error: type[Bas
 @STOPS
 def test_an_unpicklable_argument_that_can_not_be_shown(make: Make, error: type[BaseException]) -> None:
     pool = make(1)
-    assert failed(pool.submit(abs, errands.Unspeakable(error))) not in (type(None), error, corefutures.TimeoutError)
+    assert failed(pool.submit(abs, hostile_calls.Unspeakable(error))) not in (
+        type(None),
+        error,
+        corefutures.TimeoutError,
+    )
     check_goes_on(pool)
 
 
@@ -176,10 +182,10 @@ def test_a_handler_that_raises_while_a_result_is_unpickled(make: Make) -> None:
 
     pool = make(1)
     assert pool.submit(abs, -1).result(LIMIT) == 1
-    errands.alarms.clear()
+    hostile_calls.alarms.clear()
     before = signal.signal(signal.SIGALRM, raise_it)  # type: ignore[attr-defined, unused-ignore]
     try:
-        future = pool.submit(errands.make, errands.AlarmsOnce, os.getpid())
+        future = pool.submit(hostile_calls.make, hostile_calls.AlarmsOnce, os.getpid())
         with contextlib.suppress(Exception):  # raised there, if it came there, and no part of the outcome
             future.result(LIMIT)
     finally:

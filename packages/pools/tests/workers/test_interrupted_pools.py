@@ -17,7 +17,7 @@ from multiprocessing.connection import Pipe
 from typing import Any
 
 import pytest
-from interrupting import everywhere
+from signals import everywhere
 
 from corefutures_pools.workers import future as future_module, pool as pool_module
 from corefutures_pools.workers.marshalled import marshalled_result

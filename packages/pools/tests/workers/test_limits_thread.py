@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import control_errands as errands
+import control_calls
 import pytest
-from interrupting import Interruption
+from signals import Interruption
 
 from corefutures_pools.workers import time_limits as killing
 from corefutures_pools.workers.future import CallFuture
@@ -40,10 +40,10 @@ def test_a_call_is_refused_whose_limit_nobody_would_keep(pool: Any, monkeypatch:
     before = pool.stats().submitted
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        pool.options(timeout=0.1).submit(errands.until_asked)
+        pool.options(timeout=0.1).submit(control_calls.until_asked)
     assert pool.stats().submitted == before
     monkeypatch.undo()
-    assert isinstance(pool.options(timeout=0.1).submit(errands.until_asked).exception(LIMIT), TimeoutError)
+    assert isinstance(pool.options(timeout=0.1).submit(control_calls.until_asked).exception(LIMIT), TimeoutError)
 
 
 def test_an_error_while_a_limit_is_kept_is_tried_again(
@@ -61,10 +61,10 @@ def test_an_error_while_a_limit_is_kept_is_tried_again(
 
     monkeypatch.setattr(kind, "kill_running", fail_once)
     limited = pool.options(timeout=0.1)
-    assert isinstance(limited.submit(errands.until_asked).exception(LIMIT), TimeoutError)
+    assert isinstance(limited.submit(control_calls.until_asked).exception(LIMIT), TimeoutError)
     assert failed
     assert "could not be kept yet" in caplog.text
-    assert isinstance(limited.submit(errands.until_asked).exception(LIMIT), TimeoutError)
+    assert isinstance(limited.submit(control_calls.until_asked).exception(LIMIT), TimeoutError)
 
 
 def test_a_handler_may_wait_for_others_with_limits_at_each_point(pool: Any) -> None:
@@ -98,7 +98,7 @@ def test_handlers_come_to_no_thread_that_kills(pool: Any, monkeypatch: pytest.Mo
         return result
 
     monkeypatch.setattr(kind, "kill_running", watched)
-    future = pool.submit(errands.until_asked)
+    future = pool.submit(control_calls.until_asked)
     while not future.running():
         time.sleep(0.01)
     assert pool.kill(future)
@@ -138,13 +138,15 @@ def test_who_relied_on_a_thread_that_could_not_start_is_not_forgotten(
 
     def fail(thread: threading.Thread) -> None:
         if "limits" in thread.name:
-            others.append(limited.submit(errands.until_asked))  # as another thread may: it finds that there is one
+            others.append(
+                limited.submit(control_calls.until_asked)
+            )  # as another thread may: it finds that there is one
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        limited.submit(errands.until_asked)
+        limited.submit(control_calls.until_asked)
     assert isinstance(others[0].exception(LIMIT), TimeoutError)
     monkeypatch.undo()
-    assert isinstance(limited.submit(errands.until_asked).exception(LIMIT), TimeoutError)
+    assert isinstance(limited.submit(control_calls.until_asked).exception(LIMIT), TimeoutError)

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import control_errands as errands
+import control_calls
 import pytest
-from children import run_script
-from racing import LIMIT, Parking
+from races import LIMIT, Parking
+from subprocesses import run_script
 
 import corefutures
 from corefutures import BrokenExecutor, CancelledError
@@ -30,7 +30,7 @@ def _stop(_: object) -> None:
 def _busy(make: Make, **options: Any) -> tuple[Any, Any, list[Any], list[Any]]:
     """Returns a pool, the call that it runs, calls that wait, some of them sent ahead, and a list of those told of."""
     pool = make(1, **options)
-    first = pool.submit(errands.until_asked)
+    first = pool.submit(control_calls.until_asked)
     Parking.until(first.running)
     told: list[Any] = []
     futures = [pool.submit(int) for _ in range(50)]

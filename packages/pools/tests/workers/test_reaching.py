@@ -8,9 +8,9 @@ import pickle
 import sys
 from typing import Any
 
-import control_errands as errands
+import control_calls
 import pytest
-from racing import LIMIT
+from races import LIMIT
 
 import corefutures
 
@@ -19,10 +19,10 @@ Make = Any
 
 def test_a_pool_does_not_travel_to_its_calls(make: Make) -> None:
     pool = make(1)
-    error = pool.submit(errands.submit_to, pool).exception(LIMIT)
+    error = pool.submit(control_calls.submit_to, pool).exception(LIMIT)
     assert "can't reach its pool" in str(error)
     assert "create_executor('thread')" in str(error)
-    error = pool.submit(errands.wait_for, pool.submit(abs, -1)).exception(LIMIT)
+    error = pool.submit(control_calls.wait_for, pool.submit(abs, -1)).exception(LIMIT)
     assert "can't be pickled: wait for it where it was made" in str(error)
     assert pool.submit(abs, -1).result(LIMIT) == 1
 
@@ -41,11 +41,11 @@ def test_no_pool_or_future_is_duplicated(duplicate: Any) -> None:
 def test_an_inherited_pool_refuses_what_its_own_worker_submits(portable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COREFUTURES_PORTABLE", portable)
     with corefutures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        errands.inherited.append(pool)
+        control_calls.inherited.append(pool)
         try:
-            error = pool.submit(errands.submit_to_inherited).exception(LIMIT)
+            error = pool.submit(control_calls.submit_to_inherited).exception(LIMIT)
         finally:
-            errands.inherited.clear()
+            control_calls.inherited.clear()
         assert isinstance(error, RuntimeError)
         assert "a call can't submit to the process pool that runs it" in str(error)
         assert pool.submit(abs, -1).result(LIMIT) == 1

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import control_errands as errands
+import control_calls
 import pytest
-from racing import LIMIT, Parking
+from races import LIMIT, Parking
 
 from corefutures import Executor, as_completed, wait
 
@@ -31,7 +31,7 @@ def _in_callback(pool: Any, use: Callable[[], Any], calls: int = 1) -> list[Any]
         finally:
             over.release()
 
-    gate = pool.submit(errands.until_asked)
+    gate = pool.submit(control_calls.until_asked)
     Parking.until(gate.running)
     futures = [pool.submit(abs, -number) for number in range(calls)]
     for future in futures:
@@ -85,7 +85,7 @@ def test_time_limits_of_callbacks_count_though_the_worker_is_busy(make: Make) ->
     running: list[Any] = []
 
     def use() -> None:
-        running.append(pool.submit(errands.until_asked))
+        running.append(pool.submit(control_calls.until_asked))
         with pytest.raises(TimeoutError):
             running[0].result(0.05)
         done, left = wait(running, 0.05)
@@ -133,9 +133,9 @@ def test_a_finaliser_of_a_result_waits_for_a_call(make: Make, monkeypatch: pytes
         finally:
             over.set()
 
-    monkeypatch.setattr(errands.Finalised, "finalise", staticmethod(finalise))
+    monkeypatch.setattr(control_calls.Finalised, "finalise", staticmethod(finalise))
     gate = pool.submit(time.sleep, 0)
-    pool.submit(errands.Finalised)
+    pool.submit(control_calls.Finalised)
     gate.result(LIMIT)
     assert over.wait(LIMIT)
     assert seen == [3]

@@ -38,11 +38,11 @@ class Unspeakable:
 
 
 def log_everything(number: int) -> int:
-    logger = logging.getLogger("errands.deep")
+    logger = logging.getLogger("calls.deep")
     logger.debug("below the level")
     logger.info("number %d", number, extra={"where": Unspeakable("here"), "number": number})
     logger.warning("%s", Unspeakable("spoken"))
-    logging.getLogger("errands.quiet").info("below its own level")
+    logging.getLogger("calls.quiet").info("below its own level")
     try:
         raise LookupError("not here")
     except LookupError:
