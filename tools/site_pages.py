@@ -1,7 +1,7 @@
-"""What `make docs` adds to docs/: CHANGELOG.md and CONTRACT.md as pages, and links out of docs/ that lead somewhere.
+"""A hook of mkdocs: CHANGELOG.md and CONTRACT.md become pages, and links to files of the repository are adapted.
 
-A hook of mkdocs. The pages in docs/ link to the repository's files as they lie there, so that they can be read without
-the site; here such a link becomes one to the page made of that file, or to the repository.
+The pages in docs/ link to the files by their paths, so that the links work without the site. On the site such a link
+leads to the page that is made of the file, or to the repository.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
 def on_config(config: Any) -> Any:
-    """Puts pages that the menu does not name at its end, so that none is forgotten."""
+    """Put pages that the menu does not name at its end."""
     named = set(_named(config.nav))
     docs = Path(config.docs_dir)
     pages = sorted(page.relative_to(docs).as_posix() for page in docs.glob("**/*.md"))
@@ -41,7 +41,7 @@ def _named(menu: Any) -> Iterator[str]:
 
 
 def on_files(files: Any, *, config: Any) -> Any:
-    """Adds the pages that are made of the repository's files."""
+    """Add the pages that are made of the repository's files."""
     generated = importlib.import_module("mkdocs.structure.files").File.generated  # types are checked without mkdocs
     for source, page in PAGES.items():
         files.append(generated(config, page, content=_as_page(source)))
@@ -49,13 +49,13 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
-    """Leads links out of docs/ to where the site has what they name."""
+    """Adapt the links of a page to the site."""
     folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
     return with_links(markdown, folder, config.repo_url)
 
 
 def with_links(markdown: str, folder: str, repository: str) -> str:
-    """The text with each link out of docs/ led elsewhere; what is in code blocks stays.
+    """Return the text with each link to a file outside docs/ adapted; code blocks stay as they are.
 
     Args:
         markdown: The text of a page.
@@ -81,6 +81,6 @@ def with_links(markdown: str, folder: str, repository: str) -> str:
 
 
 def _as_page(source: str) -> str:
-    """A file of the root with links as if it lay in docs/."""
+    """Return the text of a file of the root, with links as if the file lay in docs/."""
     text = (ROOT / source).read_text(encoding="utf-8")
     return LINK.sub(lambda link: posixpath.join("..", link["target"]) + (link["anchor"] or ""), text)

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from importlib import metadata
@@ -51,7 +52,7 @@ this page. After 10 overdue rules the kit gives up, and the remaining rules are 
 
 
 def certify(slug: str, subject: Subject, deadline: float, rules: str = "") -> dict[str, Any]:
-    """Run the kit on a subject, or some of its rules; what is kept of its report."""
+    """Run the kit, or some of its rules, on a subject; return the part of the report that is kept."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "report.json")
         command = [sys.executable, "-m", "corefutures", "conformance", subject.target, *subject.arguments]
@@ -67,7 +68,7 @@ def certify(slug: str, subject: Subject, deadline: float, rules: str = "") -> di
 
 
 def look_again(slug: str, subject: Subject, deadline: float) -> dict[str, Any]:
-    """Run once more, alone, what was overdue and nobody could reproduce: the machine may have been busy."""
+    """Run overdue rules without a reproduction once more, each alone: the machine may have been busy."""
     result: dict[str, Any] = json.loads((SURVEY / "results" / f"{slug}.json").read_text(encoding="utf-8"))
     shown = reproductions(SURVEY)
     doubtful = [rule for rule in result["broken"] if rule["outcome"] == "overdue" and (slug, rule["id"]) not in shown]
@@ -82,7 +83,7 @@ def look_again(slug: str, subject: Subject, deadline: float) -> dict[str, Any]:
 
 
 def installed(distribution: str) -> bool:
-    """Whether the environment has a distribution."""
+    """Return whether the environment has a distribution."""
     try:
         metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -91,7 +92,7 @@ def installed(distribution: str) -> bool:
 
 
 def kept(report: dict[str, Any], version: str) -> dict[str, Any]:
-    """What is kept of the kit's report."""
+    """Return the part of the kit's report that the survey keeps."""
     environment = report["environment"]
     return {
         "target": report["target"],
@@ -109,13 +110,13 @@ def kept(report: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def readable(message: str, most: int = 160) -> str:
-    """A message in one line, without what differs from run to run."""
+    """Return a message in one line, without the parts that differ from run to run."""
     text = re.sub(r"(?<![\w/])/[\w./-]+/", "…/", re.sub(r" at 0x[0-9a-f]+", "", " ".join(message.split())))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def reproductions(folder: Path) -> dict[tuple[str, str], str]:
-    """(Slug, rule) → the script that shows it: a function's docstring is `slug…: rule…`, each separated by blanks."""
+    """Return the script that reproduces a broken rule, by slug and rule: see the docstrings, `slug…: rule…`."""
     found: dict[tuple[str, str], str] = {}
     for path in sorted(folder.glob("reproductions/*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -137,7 +138,7 @@ def page(folder: Path) -> str:
 
 
 def overview(results: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """The lines of the table of everybody."""
+    """Yield the lines of the table of all subjects."""
     yield "| executor | version | verdict | MUST broken | SHOULD broken | rules kept |"
     yield "|---|---|---|---|---|---|"
     for slug, result in results.items():
@@ -153,11 +154,11 @@ def overview(results: dict[str, dict[str, Any]]) -> Iterator[str]:
         )
     pythons = ", ".join(sorted({result["python"] for result in results.values()}))
     yield ""
-    yield f"On {pythons}, Linux. “Known” is what fails for a reason that the kit knows of the standard library."
+    yield f"On {pythons}, Linux. “Known” counts failures that the kit expects, because of a known issue."
 
 
 def sections(results: dict[str, dict[str, Any]], shown: dict[tuple[str, str], str]) -> Iterator[str]:
-    """The lines on each executor.
+    """Yield the lines on each executor.
 
     Raises:
         ValueError: when a broken MUST has no reproduction.
@@ -168,38 +169,43 @@ def sections(results: dict[str, dict[str, Any]], shown: dict[tuple[str, str], st
         has = ", ".join(f"`{name}`" for name, value in result["capabilities"].items() if value) or "none"
         lines = [f"{result['version']}: **{result['verdict']}**.", f"Capabilities: {has}."]
         if subject.note:
-            lines.append(f"Made so: {subject.note}.")
-        yield " ".join(lines)
+            lines.append(f"How it was made: {subject.note}.")
+        yield wrapped(" ".join(lines))
         must = [rule for rule in result["broken"] if rule["level"] == "MUST" and rule["outcome"] in BAD]
         missing = [rule["id"] for rule in must if (slug, rule["id"]) not in shown]
         if missing:
             raise ValueError(f"{slug} breaks {missing}, and no script in survey/reproductions reproduces it")
         if must:
-            yield "\n| the rule that it breaks | what happened | by hand |\n|---|---|---|"
+            yield "\n| broken rule | what happened | reproduction |\n|---|---|---|"
             for rule in must:
                 script = f"[{shown[slug, rule['id']]}](reproductions/{shown[slug, rule['id']]})"
                 what = rule["message"].replace("|", "\\|").replace("<", "&lt;")
                 yield f"| {STATEMENTS.get(rule['id'], '')} `{rule['id']}` | {what} | {script} |"
         should = [rule["id"] for rule in result["broken"] if rule["level"] == "SHOULD" and rule["outcome"] in BAD]
         if should:
-            yield f"\nAdvice that it does not follow: {', '.join(f'`{rule}`' for rule in should)}."
+            yield "\n" + wrapped(f"Broken SHOULD: {', '.join(f'`{rule}`' for rule in should)}.")
         known = [rule["id"] for rule in result["broken"] if rule["outcome"] == "expected-failure"]
         if known:
-            yield f"\nKnown failures: {', '.join(f'`{rule}`' for rule in known)}."
+            yield "\n" + wrapped(f"Known failures: {', '.join(f'`{rule}`' for rule in known)}.")
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph in lines of at most 118 characters."""
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def main() -> int:
     """Certify and write, or compare."""
     parser = argparse.ArgumentParser(prog="python -m tools.survey", description=__doc__)
-    parser.add_argument("subjects", nargs="*", metavar="NAME", help=f"whom to certify: {', '.join(SUBJECTS)}")
+    parser.add_argument("subjects", nargs="*", metavar="NAME", help=f"the subjects to certify: {', '.join(SUBJECTS)}")
     parser.add_argument("--deadline", type=float, default=15.0, help="seconds for each rule")
     parser.add_argument(
-        "--again", action="store_true", help="only what was overdue and has no reproduction, each rule alone"
+        "--again", action="store_true", help="run only overdue rules without a reproduction, each rule alone"
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is not current")
     options = parser.parse_args()
     if unknown := set(options.subjects) - set(SUBJECTS):
-        parser.error(f"nobody is called {', '.join(sorted(unknown))}")
+        parser.error(f"no subject is called {', '.join(sorted(unknown))}")
     chosen = [SUBJECTS[slug] for slug in options.subjects]
     missing = sorted({name for subject in chosen for name in subject.requires if not installed(name)})
     if missing:

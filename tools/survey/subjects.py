@@ -57,28 +57,32 @@ SUBJECTS: dict[str, Subject] = {
     "process": Subject("corefutures process", "process", "corefutures-process"),
     "interpreter": Subject("corefutures interpreter", "interpreter", "corefutures-interpreter"),
     "dask": Subject(
-        "corefutures dask", "dask", "corefutures-dask", "each on its own cluster, of processes with one thread each"
+        "corefutures dask",
+        "dask",
+        "corefutures-dask",
+        "each executor on a cluster of its own, of processes with one thread each",
     ),
     "loky": Subject("loky.ProcessPoolExecutor", "loky:ProcessPoolExecutor", "loky"),
     "loky-reusable": Subject(
         "loky.get_reusable_executor",
         f"{HERE}:loky_reusable",
         "loky",
-        "one executor for each thread, resized when the next is asked for; here each is made anew (`reuse=False`), "
-        "since the rules shut each down: that ends the one of before",
+        "loky keeps one executor for each thread and resizes it on demand. Here each executor is new (`reuse=False`), "
+        "because each rule shuts its executor down; the previous one ends then",
     ),
     "joblib": Subject(
         "joblib's reusable executor",
         f"{HERE}:joblib_reusable",
         "joblib",
-        "one executor for the whole process, which takes what is submitted to the one of before; made as loky's",
+        "joblib keeps one executor for the whole process; calls submitted to the previous one go to it. "
+        "Made like loky's",
     ),
     "distributed": Subject(
         "Dask's ClientExecutor",
         f"{HERE}:dask_client_executor",
         "distributed",
-        "`Client.get_executor(pure=False)`, on a local cluster of worker processes with one thread each, which the "
-        "next executor gets when one was shut down",
+        "`Client.get_executor(pure=False)`, on a local cluster of worker processes with one thread each. After a "
+        "shutdown the next executor gets the same cluster",
         ("--capabilities", "remote=yes,survives_worker_loss=yes"),
     ),
     "mpi4py": Subject(
@@ -88,13 +92,13 @@ SUBJECTS: dict[str, Subject] = {
         "executorlib.SingleNodeExecutor",
         "executorlib:SingleNodeExecutor",
         "executorlib",
-        "a process for each call, half a second each: the deadline was 100 s for each rule",
+        "one process for each call, which takes half a second; the deadline of each rule was 100 s",
     ),
     "executorlib-block": Subject(
         "executorlib.SingleNodeExecutor, in blocks",
         f"{HERE}:executorlib_in_blocks",
         "executorlib",
-        "`block_allocation=True`: workers that stay, instead of a process for each call",
+        "`block_allocation=True`: workers stay, instead of one process for each call",
     ),
     "more-executors": Subject(
         "more_executors.Executors.thread_pool", f"{HERE}:more_executors_threads", "more-executors"
@@ -109,7 +113,7 @@ SUBJECTS: dict[str, Subject] = {
         "pebble.ProcessPool",
         f"{HERE}:PebbleProcesses",
         "pebble",
-        "its own interface is `schedule`, `close`, `stop` and `join`: an adapter of 20 lines gives it `submit` and "
+        "pebble's interface is `schedule`, `close`, `stop` and `join`; an adapter of 20 lines adds `submit` and "
         "`shutdown`",
     ),
     "pebble-thread": Subject("pebble.ThreadPool", f"{HERE}:PebbleThreads", "pebble", "through the same adapter"),

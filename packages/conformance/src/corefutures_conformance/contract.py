@@ -6,7 +6,9 @@ With `--check` the module writes nothing; its exit status says whether the file 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import textwrap
 from collections import Counter
 from itertools import groupby
 from pathlib import Path
@@ -53,7 +55,14 @@ def _line(rule: Rule) -> str:
         f"{'with' if value else 'without'} {name}" for name, value in rule.requirement.capabilities.items()
     )
     note = f" *({wanted})*" if wanted else ""
-    return f"- `{rule.id}`{note}: {rule.statement} ({_cited(rule.source)})\n"
+    return _wrapped(f"- `{rule.id}`{note}: {rule.statement} ({_cited(rule.source)})") + "\n"
+
+
+def _wrapped(item: str) -> str:
+    """Return an item of a list in lines of at most 118 characters; neither code nor the source is broken."""
+    text = re.sub(r"`[^`]+`|\([^()]*(\([^()]*\)[^()]*)*\)$", lambda code: code[0].replace(" ", "\0"), item)
+    lines = textwrap.fill(text, 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\0", " ")
 
 
 def _cited(source: str) -> str:
