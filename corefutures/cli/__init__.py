@@ -1,4 +1,4 @@
-"""The command line: find the command, run it, turn its errors into one sentence; what commands have in common.
+"""The command line: find the command, run it, turn its errors into one sentence; the parts that commands share.
 
 A command is a module, found by the entry-point group `corefutures.commands`, with `main(arguments) -> exit status`
 and, for completion, `parser()`. It is imported only when it is chosen.
@@ -25,7 +25,7 @@ from corefutures.cli._arguments import (
     make_here_importable as make_here_importable,
     seconds as seconds,
 )
-from corefutures.cli._finding import CommandError, commands, find
+from corefutures.cli._finding import CommandError, commands as commands, find_command as find_command
 
 __all__ = [
     "INTERRUPTED",
@@ -34,6 +34,8 @@ __all__ = [
     "UsageError",
     "add_backend_options",
     "backend_options",
+    "commands",
+    "find_command",
     "main",
     "make_here_importable",
     "reader_left",
@@ -46,7 +48,7 @@ INTERRUPTED: Final = 130
 #: Exit status of a command whose reader went away: 128 + SIGPIPE.
 READER_LEFT: Final = 141
 
-#: What goes wrong where output is written to: a full or broken disk, a limit, a descriptor that is closed.
+#: Errors of the place that output is written to: a full or broken disk, a limit, a closed descriptor.
 _WRITING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
@@ -80,7 +82,7 @@ def _status(arguments: Sequence[str]) -> int:
     try:
         if not arguments or arguments[0].startswith("-"):
             return _without_command(arguments)
-        command = find(arguments[0])
+        command = find_command(arguments[0])
         run = command.load().main
         chosen = command.name
         status: object = run(list(arguments[1:]))
@@ -107,7 +109,7 @@ def reader_left(error: OSError) -> bool:
 
 
 def _output_is_lost() -> bool:
-    """Return whether standard output's reader went away; what is still in its buffer is dropped then."""
+    """Return whether standard output's reader went away; then the rest of its buffer is dropped."""
     try:
         output = sys.stdout.fileno()
         if sys.platform != "win32":
@@ -122,7 +124,7 @@ def _output_is_lost() -> bool:
 
 
 def _drop_output() -> None:
-    """Has what is still in the buffer of standard output go nowhere."""
+    """Write the rest of standard output's buffer to the null device."""
     with open(os.devnull, "wb") as nothing, contextlib.suppress(AttributeError, OSError, ValueError):
         os.dup2(nothing.fileno(), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""What the arguments of commands have in common: the parser, the options of a backend.
+"""The arguments that commands share: the parser, the options of a backend.
 
 Guarantees that whatever is wrong with an argument becomes a `UsageError` of one sentence.
 """

@@ -1,7 +1,7 @@
 """List the installed backends and their states.
 
-Without `--check` from metadata alone. With it, each is loaded in a process of its own with a time
-limit, so that a plugin that hangs or crashes is a line of the table.
+Without `--check` from metadata alone. With it, each backend is loaded in a process of its own with a time limit, so
+that a plugin that hangs or crashes is a line of the table.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _check(status: BackendStatus, timeout: float) -> BackendStatus:
 
 
 def _kill(probe: subprocess.Popen[bytes]) -> None:
-    """End a probe and, where there are sessions, whatever it left running."""
+    """End a probe and, where there are sessions, the processes that it left running."""
     if sys.platform == "win32":
         probe.kill()
     else:

@@ -1,4 +1,4 @@
-"""Which commands there are: the core's own two, and those that installed distributions declare.
+"""The commands: the core's own one, `backends`, and those that installed distributions declare.
 
 Found like backends, from metadata alone. Guarantees: listing runs no code of a command, not even for its summary;
 a command that is broken, claimed twice or slow to import affects only itself; failures are not remembered.
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 #: The entry-point group; its keys are names of commands, its values modules.
 GROUP: Final = "corefutures.commands"
 
-#: The core's own; nobody else can claim their names.
-_BUILT_IN: Final = {"backends": "corefutures.cli._backends", "completion": "corefutures.cli._completion"}
+#: The core's own; nobody else can claim its name.
+_BUILT_IN: Final = {"backends": "corefutures.cli._backends"}
 
 
 class CommandError(Exception):
@@ -54,7 +54,7 @@ class Command:
 
     @property
     def summary(self) -> str:
-        """Its purpose in one line: the first of the module's docstring, which is read and not run; or what is wrong."""
+        """The first line of the module's docstring, which is read without running the module; or the defect."""
         if self.status.state != "installed":
             return f"({self.status.state}: {self.status.reason})"
         try:
@@ -84,11 +84,7 @@ class Command:
         return module
 
     def broken(self, reason: str) -> CommandError:
-        """Make the error for what turned out when the command was used.
-
-        Args:
-            reason: What is wrong.
-        """
+        """Return the error for a defect that was found when the command was used."""
         return CommandError(not_usable("command", replace(self.status, state="broken", reason=reason)))
 
 
@@ -97,7 +93,7 @@ def commands() -> dict[str, Command]:
     return _commands(_scan())
 
 
-def find(name: str) -> Command:
+def find_command(name: str) -> Command:
     """Find a command.
 
     Args:

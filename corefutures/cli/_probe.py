@@ -1,6 +1,6 @@
-"""What `corefutures backends --check` runs in a process of its own: load one backend and tell.
+"""The process of `corefutures backends --check`: it loads one backend and prints its status.
 
-The answer is the only thing on standard output; whatever a plugin prints goes elsewhere.
+The status alone is written to standard output; what a plugin prints goes to standard error.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from corefutures.cli import _finding
-from corefutures.cli._finding import CommandError, find
+from corefutures.cli._finding import CommandError, find_command
 
 GOOD = """
     # read without being run
@@ -163,13 +163,13 @@ def test_a_command_that_is_not_installed_names_its_distribution(monkeypatch, nam
     monkeypatch.setattr("corefutures.registry._discovery.find_spec", lambda package: None)
     monkeypatch.setattr("importlib_metadata.distributions", lambda: iter(()))
     with pytest.raises(CommandError) as caught:
-        find(name)
+        find_command(name)
     message = str(caught.value)
     assert f"there is no command {name!r}: it comes with {distribution}, which is not installed; install" in message
     assert "pip install " in message
-    assert message.endswith("(the commands are backends, completion)")
+    assert message.endswith("(the commands are backends)")
     with pytest.raises(CommandError, match=f"did you mean '{name}'. That one comes with {distribution}, which is not"):
-        find(f"{name}e")
+        find_command(f"{name}e")
 
 
 def test_a_command_says_which_one_may_be_meant(run, add):

@@ -1,4 +1,4 @@
-"""Choose a backend by trying: `compare`; and the commands `map`, `compare` and `new-backend`.
+"""Choose a backend by trying: `compare`; and the commands `map`, `compare`, `new-backend` and `completion`.
 
 Guarantees: importing this package imports nothing else: a worker that runs a batch of `map` loads `_batch` only.
 """

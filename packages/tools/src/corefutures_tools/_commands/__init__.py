@@ -1,1 +1,1 @@
-"""The commands `map`, `compare` and `new-backend`: a file for each, imported when it is chosen."""
+"""The commands `map`, `compare`, `new-backend` and `completion`: a file for each, imported when it is chosen."""

@@ -1,7 +1,7 @@
-"""Print the script that has a shell complete commands.
+"""Print the script with which a shell completes commands.
 
-The script asks this command again for each word: only the command that is being completed is loaded, so that a slow
-or broken one is felt there and nowhere else, and what is installed tomorrow is completed by the script of today.
+The script calls this command again for each word. Only the command that is being completed is loaded, so that a slow
+or broken one affects only itself; distributions that are installed later are completed too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from corefutures.cli._arguments import CommandParser
-from corefutures.cli._finding import commands, find
-from corefutures.registry._registry import installed_backend_names
+from corefutures import backends
+from corefutures.cli import CommandParser, commands, find_command
 
 _EPILOG: Final = """\
 Exit status: 0, or 2 bad usage.
@@ -58,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     if parsed.words is None:
         print(_SCRIPTS[parsed.shell], end="")
         return 0
-    with contextlib.redirect_stdout(sys.stderr):  # what a command prints when it is imported completes nothing
+    with contextlib.redirect_stdout(sys.stderr):  # a command may print when it is imported
         found = list(_candidates(parsed.words[1:], int(parsed.words[0])))
     for word, meaning in found:
         print(f"{word}\t{meaning}" if meaning and parsed.shell == "fish" else word)
@@ -79,23 +78,27 @@ def parser() -> CommandParser:
 
 
 def _candidates(line: Sequence[str], position: int) -> Iterator[tuple[str, str]]:
-    """Yield what the word at that position can become, each with its meaning."""
+    """Yield the words that the word at that position may become, each with its meaning."""
     word = line[position] if position < len(line) else ""
     if position == 1:
         choices = {name: command.summary for name, command in commands().items()}
         choices |= {"--help": "show the commands and exit", "--version": "print the version and exit"}
     else:
-        choices = _choices(find(line[1]).load().parser(), word, line[position - 1])
+        choices = _choices(find_command(line[1]).load().parser(), word, line[position - 1])
     for choice, meaning in choices.items():
         if choice.startswith(word):
             yield choice, meaning
+
+
+def _backend_names() -> list[str]:
+    return [name for name, status in backends().items() if status.state in ("installed", "available")]
 
 
 def _choices(parser: argparse.ArgumentParser, word: str, before: str) -> dict[str, str]:
     actions = [each for each in parser._actions if each.help != argparse.SUPPRESS]  # argparse has no other way
     for action in actions:
         if before in action.option_strings and action.nargs != 0:  # the word is its value
-            names = installed_backend_names() if "--backend" in action.option_strings else action.choices or ()
+            names = _backend_names() if "--backend" in action.option_strings else action.choices or ()
             return dict.fromkeys(map(str, names), "")
     if word.startswith("-"):
         return {name: (each.help or "").partition(";")[0] for each in actions for name in each.option_strings}
