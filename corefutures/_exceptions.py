@@ -114,25 +114,10 @@ def _ending(exitcode: int | None) -> str:
         return f"it was killed by signal {-exitcode}"
 
 
-def set_cause(error: BaseException, cause: BaseException | None) -> None:
-    """Sets an exception's cause, whatever its class has made of that attribute."""
-    BaseException.__dict__["__cause__"].__set__(error, cause)
-
-
 def add_note(error: BaseException, note: str) -> None:
-    """Adds a note to an exception, once, unless its class does not let us."""
+    """Add a note to an exception, once, unless its class prevents it."""
     try:
         if note not in getattr(error, "__notes__", ()):
             BaseException.add_note(error, note)
     except BaseException:
         pass
-
-
-def drop_frame(error: BaseException) -> None:
-    """Takes the first frame out of an exception's traceback, whatever its class has made of that attribute."""
-    traceback = _traceback_of(error)
-    if traceback is not None:
-        BaseException.with_traceback(error, traceback.tb_next)
-
-
-_traceback_of = BaseException.__dict__["__traceback__"].__get__

@@ -1,7 +1,7 @@
-"""Loops over what isn't ours to trust: code that may raise anything, collections that other threads change.
+"""Loops over foreign code, which may raise anything, and over collections that other threads change.
 
-Touches nothing. Guarantees: whatever one step raises, and whatever a signal handler raises in between, every item has
-its turn.
+Touches nothing. Guarantees: whatever one step raises, and whatever a signal handler raises in between, every item is
+handled.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def for_each(action: Callable[[_T], object], items: Iterable[_T]) -> None:
-    """Calls `action` with each item, also after one has raised.
+    """Call `action` with each item, also after a call has raised.
 
     Args:
-        action: What to call.
-        items: A collection, or an iterator over one: what raises is not to be the iteration itself.
+        action: The function to call.
+        items: A collection, or an iterator over one: the iteration itself must not raise.
 
     Raises:
         BaseException: The first of those that were raised, at the end.
@@ -46,11 +46,11 @@ def for_each(action: Callable[[_T], object], items: Iterable[_T]) -> None:
 
 
 def copied(items: Iterable[_T]) -> list[_T]:
-    """Returns what is in a collection that other threads change: only with a GIL is `list(items)` one step."""
+    """Return the items of a collection that other threads change: only with a GIL is `list(items)` atomic."""
     while True:
         try:
             return list(items)
-        except RuntimeError:  # it was changed meanwhile
+        except RuntimeError:  # another thread has changed the collection
             pass
 
 
@@ -78,30 +78,17 @@ class LiveObjects:
 
 
 def class_name(value: object) -> str:
-    """Returns the name of an object's class, whatever that says itself when it is asked."""
+    """Return the name of an object's class, without a call of the class's own code."""
     name: str = type.__dict__["__name__"].__get__(type(value))
     return name
 
 
-def raises_again(error: BaseException, action: Callable[..., object], *args: object) -> bool:
-    """Tells an error of foreign code that has just been called from a signal handler's: that is raised once.
-
-    Returns:
-        Whether `action(*args)`, in which `error` was raised, raises one of that class again.
-    """
-    try:
-        action(*args)
-    except BaseException as exc:
-        return type(exc) is type(error)
-    return False
-
-
 def log_failure(logger: Any, message: str, *args: object, level: int = 40, error: BaseException | None = None) -> None:
-    """Logs `error`, or the exception that is being handled, for threads that have to go on even if logging fails."""
+    """Log `error`, or the exception that is being handled, for threads that have to go on even if logging fails."""
     try:
         logger.log(level, message, *args, exc_info=sys.exception() if error is None else error)
-    except BaseException:  # of a handler or filter, or of an argument's repr
+    except BaseException:  # raised by a handler or filter, or by an argument's repr
         try:
             sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType] # one is being handled
-        except BaseException:  # nobody can be told
+        except BaseException:  # the failure can't be reported
             pass

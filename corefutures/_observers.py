@@ -45,38 +45,38 @@ class ObserverSpecification:
     @staticmethod
     @_hookspec
     def corefutures_executor_created(executor: Executor | None, name: str, time: float) -> None:
-        """An executor was made."""
+        """Observe that an executor was made."""
 
     @staticmethod
     @_hookspec
     def corefutures_executor_shut_down(executor: Executor | None, name: str, time: float) -> None:
-        """An executor was asked to shut down."""
+        """Observe that an executor was asked to shut down."""
 
     @staticmethod
     @_hookspec
     def corefutures_worker_started(executor: Executor | None, name: str, worker: str, time: float) -> None:
-        """A worker is ready to take calls."""
+        """Observe that a worker is ready to take calls."""
 
     @staticmethod
     @_hookspec
     def corefutures_worker_lost(
         executor: Executor | None, name: str, worker: str, error: BaseException, time: float
     ) -> None:
-        """A worker has ended unexpectedly; `error` says how."""
+        """Observe that a worker has ended unexpectedly; `error` says how."""
 
     @staticmethod
     @_hookspec
     def corefutures_call_submitted(
         call: CallRecord, executor: Executor | None, name: str, future: Future[Any] | None, time: float
     ) -> None:
-        """A call was submitted."""
+        """Observe that a call was submitted."""
 
     @staticmethod
     @_hookspec
     def corefutures_call_started(
         call: CallRecord, executor: Executor | None, name: str, future: Future[Any] | None, worker: str, time: float
     ) -> None:
-        """A worker started a call. Not emitted where the start can't be known."""
+        """Observe that a worker started a call. Not emitted where the start can't be known."""
 
     @staticmethod
     @_hookspec
@@ -88,14 +88,14 @@ class ObserverSpecification:
         worker: str | None,
         time: float,
     ) -> None:
-        """A call has ended without being cancelled: `call.outcome` says how."""
+        """Observe that a call has ended without being cancelled: `call.outcome` says how."""
 
     @staticmethod
     @_hookspec
     def corefutures_call_cancelled(
         call: CallRecord, executor: Executor | None, name: str, future: Future[Any] | None, time: float
     ) -> None:
-        """A call was cancelled."""
+        """Observe that a call was cancelled."""
 
 
 #: How each argument of a hook is made from an event.

@@ -1,6 +1,6 @@
 """Checks of arguments: each refusal is one sentence with the value, the reason and, where there is one, the remedy.
 
-Imports nothing. Whoever takes an argument calls these at once, so that what is wrong is raised where it was written.
+Imports nothing. A function checks its arguments at once, so that the error is raised where the argument was written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def shown(value: object) -> str:
-    """Returns how a message shows a value: its repr, if that can be had and is short enough."""
+    """Return how a message shows a value: its repr, if there is one that is short enough."""
     try:
         text = repr(value)
     except Exception:
@@ -21,10 +21,10 @@ def shown(value: object) -> str:
 
 
 def check_count(option: str, value: Any, *, optional: bool = True, least: int = 1) -> None:
-    """Checks a number of things.
+    """Check a count.
 
     Args:
-        option: What it is called.
+        option: The name of the option.
         value: The value.
         optional: Whether None is allowed.
         least: The smallest number that makes sense.
@@ -53,10 +53,10 @@ def check_count(option: str, value: Any, *, optional: bool = True, least: int = 
 def check_seconds(
     option: str, value: Any, *, optional: bool = True, least: float | None = None, positive: bool = False
 ) -> None:
-    """Checks a number of seconds.
+    """Check a number of seconds.
 
     Args:
-        option: What it is called.
+        option: The name of the option.
         value: The value.
         optional: Whether None is allowed, which sets no limit.
         least: The smallest number that makes sense; None for any.
@@ -88,26 +88,26 @@ def check_seconds(
 
 
 def check_flag(option: str, value: Any) -> None:
-    """Raises TypeError if `value` is neither True nor False, nor a number that stands for them."""
+    """Raise TypeError unless `value` is True, False, or a number that stands for one of them."""
     if type(value).__name__ not in ("bool", "bool_") and not (type(value) is int and value in (0, 1)):
         raise TypeError(f"{option} must be True or False, not {shown(value)}")
 
 
 def check_text(option: str, value: Any) -> None:
-    """Raises TypeError if `value` is no str."""
+    """Raise TypeError if `value` is no str."""
     if not isinstance(value, str):
         raise TypeError(f"{option} must be a str, not {shown(value)}")
 
 
 def check_choice(option: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raises ValueError if `value` is none of the `choices` for `option`."""
+    """Raise ValueError if `value` is none of the `choices` for `option`."""
     if not isinstance(value, str) or value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"{option} must be {', '.join(others)} or {last}, not {shown(value)}")
 
 
 def not_callable(verb: str, fn: object) -> TypeError:
-    """Returns the error of a function that takes a function, and got something else."""
+    """Return the error of a function that takes a function, and got something else."""
     return TypeError(
         f"{verb}() takes a callable, not {shown(fn)}: pass the function itself and its arguments after it, not what a"
         " call of it returned"

@@ -1,8 +1,8 @@
-"""What PyInstaller asks, by the entry point in group pyinstaller40: where our hook lies. Imported by nothing else."""
+"""The place of our hook for PyInstaller, found by the entry-point group pyinstaller40. Nobody else imports it."""
 
 from __future__ import annotations
 
 
 def hook_dirs() -> list[str]:
-    """Returns the folder of the hook."""
+    """Return the folder of the hook."""
     return list(__path__)

@@ -1,7 +1,7 @@
-"""What a bundle with corefutures needs besides what its imports show: nearly all of it is imported on first use.
+"""The modules of corefutures that PyInstaller can't find by imports: nearly all are imported on first use.
 
-Backends are found by metadata, so those that are installed come along, each with its own hook. The Dask backend, which
-brings all of Dask, does so only if the program imports `corefutures_dask`.
+Backends are found by metadata, so a bundle has those that are installed, each with its own hook. It has the Dask
+backend, which brings all of Dask, only if the program imports `corefutures_dask`.
 """
 
 from importlib.metadata import entry_points
@@ -9,6 +9,9 @@ from importlib.util import find_spec
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
 
+from corefutures.registry._known import OWN_CLASSES, OWN_DISTRIBUTIONS
+
+_HEAVY = OWN_DISTRIBUTIONS.keys() - OWN_CLASSES.keys()
 _LEFT_OUT = ("corefutures.__main__", "corefutures._bundling", "corefutures.cli")
 
 hiddenimports = collect_submodules("corefutures", lambda name: not name.startswith(_LEFT_OUT))
@@ -21,6 +24,6 @@ _FORWARDED = (
 )  # their names are in `corefutures`
 hiddenimports += [module for module in _FORWARDED if find_spec(module) is not None]
 for entry_point in entry_points(group="corefutures.backends"):
-    if entry_point.dist is not None and entry_point.name != "dask":
+    if entry_point.dist is not None and entry_point.name not in _HEAVY:
         hiddenimports.append(entry_point.module)
         datas += copy_metadata(entry_point.dist.name)

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
 from corefutures._blocking import Lock, Parker, clock, start_thread
-from corefutures._exceptions import BrokenExecutor, CancelledError, drop_frame
+from corefutures._exceptions import BrokenExecutor, CancelledError
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure
 from corefutures._future import DONE, LOGGER, PENDING, RUNNING, Future
@@ -22,6 +22,7 @@ from corefutures._instrumentation import instrumentation
 from corefutures._options import check_flag, not_callable, shown
 from corefutures.registry._description import Capabilities
 from corefutures_pools.cpu import usable_processors
+from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.executor import PoolExecutor
 from corefutures_pools.future import PoolFuture
 from corefutures_pools.lifecycle import Lifecycle

@@ -1,12 +1,31 @@
-"""Calls of code that isn't the pool's own: see `corefutures._foreign_code`.
+"""Calls of foreign code: the core's part, see `corefutures._foreign_code`, and errors of signal handlers told apart.
 
 Touches the core alone.
 """
+
+from __future__ import annotations
 
 from corefutures._foreign_code import (
     class_name as class_name,
     copied as copied,
     for_each as for_each,
     log_failure as log_failure,
-    raises_again as raises_again,
 )
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def raises_again(error: BaseException, action: Callable[..., object], *args: object) -> bool:
+    """Return whether an error of foreign code is its own: a signal handler's error is raised once.
+
+    Returns:
+        Whether `action(*args)`, in which `error` was raised, raises one of that class again.
+    """
+    try:
+        action(*args)
+    except BaseException as exc:
+        return type(exc) is type(error)
+    return False

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from corefutures._exceptions import drop_frame, set_cause
 from corefutures._results import ResultIterator
+from corefutures_pools.exceptions import drop_frame, set_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

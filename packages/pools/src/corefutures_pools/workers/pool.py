@@ -24,12 +24,13 @@ from corefutures._exceptions import (
     UnsupportedError,
     WorkerLostError,
     add_note,
-    set_cause,
 )
-from corefutures._foreign_code import class_name, for_each, raises_again
+from corefutures._foreign_code import class_name, for_each
 from corefutures._future import Future
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import standard_taken
+from corefutures_pools.exceptions import set_cause
+from corefutures_pools.foreign_code import raises_again
 from corefutures_pools.workers.future import CallFuture, check_call
 from corefutures_pools.workers.messages import CALL_STARTED, MOMENT, OBSERVED
 from corefutures_pools.workers.serialization import RetainedCall, split_error

@@ -1,4 +1,4 @@
-"""What PyInstaller asks, by the entry point in group pyinstaller40: where our hook lies. Imported by nothing else."""
+"""The place of our hook for PyInstaller, found by the entry-point group pyinstaller40. Nobody else imports it."""
 
 from __future__ import annotations
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def hook_dirs() -> list[str]:
-    """Returns the folder of the hook."""
+    """Return the folder of the hook."""
     return list(__path__)
