@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import email.parser
 import os
 import re
@@ -23,6 +24,9 @@ CORE = "corefutures"
 FOLDERS = {CORE: ROOT} | {f"{CORE}-{path.parent.name}": path.parent for path in ROOT.glob("p*/*/pyproject.toml")}
 PLUGINS = sorted(name for name, folder in FOLDERS.items() if folder.parent.name == "plugins")
 PACKAGES = sorted(FOLDERS.keys() - {CORE, *PLUGINS})
+POOLS = f"{CORE}-pools"
+#: Installed with the toolkit of pools; the other packages need the core alone.
+WITH_TOOLKIT = {*PLUGINS, POOLS, f"{CORE}-monitor", f"{CORE}-tools"}
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(300)]
 
@@ -100,6 +104,12 @@ def answer(python: Path, program: str) -> str:
     return run(python, "-I", "-W", "error", "-c", program, cwd=python.parent).strip()
 
 
+def ours(python: Path) -> set[str]:
+    """The distributions of this project in an environment."""
+    program = "from importlib.metadata import distributions as all; print(*{one.name for one in all()})"
+    return {name for name in answer(python, program).split() if name.startswith(CORE)}
+
+
 @pytest.mark.parametrize("distribution", sorted(FOLDERS))
 def test_a_wheel_holds_its_package_and_nothing_else(built: Path, distribution: str) -> None:
     names = names_in_wheel(built, distribution)
@@ -173,6 +183,8 @@ def test_a_package_alone_brings_the_core_and_offers_its_names(built: Path, tmp_p
     python = install_alone(built, tmp_path, distribution)
     program = f"import {package(distribution)} as it; print([getattr(it, name) for name in it.__all__] != [])"
     assert answer(python, program) == "True"
+    toolkit = {POOLS} if distribution in WITH_TOOLKIT else set()
+    assert ours(python) == {CORE, distribution, *toolkit}
     run(python, "-m", "pip", "check", cwd=tmp_path)
 
 
@@ -195,6 +207,51 @@ def test_the_core_alone_tells_which_distribution_is_missing(built: Path, tmp_pat
         "    else: raise AssertionError(name)"
     )
     answer(python, program)
+
+
+OWN_EXECUTOR = """
+import corefutures
+from corefutures.backend import Backend
+
+class Inline(corefutures.Executor):
+    def submit(self, fn, /, *args, **kwargs):
+        future = corefutures.Future()
+        future.set_running_or_notify_cancel()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+corefutures.register_backend(Backend("inline", Inline, summary="the calling thread"))
+with corefutures.create_executor("inline") as executor:
+    futures = [executor.submit(pow, 2, n) for n in range(3)]
+    assert sorted(future.result() for future in corefutures.as_completed(futures)) == [1, 2, 4]
+    assert corefutures.wait(futures).not_done == set()
+    assert list(executor.map(abs, [-1, 2])) == [1, 2]
+    assert isinstance(executor.submit(int, "x").exception(), ValueError)
+print(*(f"{name} {status.state}" for name, status in corefutures.backends().items()))
+"""
+
+
+def test_the_core_alone_runs_a_registered_executor(built: Path, tmp_path: Path) -> None:
+    python = install_alone(built, tmp_path, CORE)
+    assert ours(python) == {CORE}
+    assert answer(python, OWN_EXECUTOR) == "inline available"
+
+
+def test_the_core_is_small(built: Path) -> None:
+    """About 3,000 lines of code: without blank lines, comments and docstrings."""
+    lines = 0
+    with zipfile.ZipFile(wheel(built, CORE)) as archive:
+        for name in archive.namelist():
+            if name.endswith(".py"):
+                tree = ast.parse(archive.read(name))
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+                        node.body[0] = ast.Pass()
+                lines += len(ast.unparse(tree).splitlines())
+    assert lines < 3400
 
 
 WATCHED = """
@@ -235,6 +292,7 @@ def test_a_plugin_alone_brings_the_core_and_runs_calls_or_says_why_not(
         "except corefutures.BackendUnavailableError as error:\n"
         "    print('unavailable:', error)"
     )
+    assert ours(python) == {CORE, POOLS, distribution}  # no kit, no monitor, no tools
     printed = answer(python, program)
     assert printed == "1024" or (printed.startswith("unavailable:") and backend == "interpreter")
     assert run(python.with_name(f"{CORE}{python.suffix}"), "backends", "--check", cwd=tmp_path)
@@ -259,11 +317,7 @@ class TestIt(ExecutorTests):
 
 def test_the_kit_judges_where_nothing_else_of_ours_is_but_the_core(built: Path, tmp_path: Path) -> None:
     python = install_alone(built, tmp_path, f"{CORE}[conformance]")
-    program = (
-        "from importlib.metadata import distributions as all; print(*sorted({one.name for one in all()}), sep='\\n')"
-    )
-    ours = [name for name in answer(python, program).splitlines() if name.startswith(CORE)]
-    assert ours == [CORE, "corefutures-conformance"]
+    assert ours(python) == {CORE, f"{CORE}-conformance"}
     (tmp_path / "stranger.py").write_text(STRANGER)
     command = [python.with_name(f"{CORE}{python.suffix}"), "conformance", "-q", "-k", "passes"]
     said = run(*command, "concurrent.futures:ThreadPoolExecutor", cwd=tmp_path)
@@ -385,6 +439,7 @@ def test_from_a_folder_of_wheels(tmp_path: Path) -> None:
     everything = f"{CORE}[all,monitor,structured,tools]"
     run(python, "-m", "pip", "install", "--quiet", "--find-links", dist, everything, cwd=tmp_path)
     use(python, tmp_path, *LOCAL)
+    assert ours(python) == FOLDERS.keys() - {f"{CORE}-conformance", f"{CORE}-dask"}
     run(python, "-m", "pip", "check", cwd=tmp_path)
 
 
