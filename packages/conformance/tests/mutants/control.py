@@ -141,7 +141,7 @@ class WaitsForItself(Able):
     """Its own threads wait for a place like all others."""
 
     def _cf_has_run_here(self, future: Any, crew: Any) -> bool:
-        while crew.room is not None and crew.employs_current_thread() and crew.room._tokens.empty():
+        while crew.limiter is not None and crew.employs_current_thread() and crew.limiter._tokens.empty():
             time.sleep(0.001)
         return super()._cf_has_run_here(future, crew)
 

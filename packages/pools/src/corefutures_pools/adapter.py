@@ -13,7 +13,7 @@ import inspect
 import threading
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar
 
-from corefutures._blocking import Lock, Parker, clock, start_thread
+from corefutures._blocking import Lock, Parker, start_thread
 from corefutures._exceptions import BrokenExecutor, CancelledError
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure
@@ -25,6 +25,7 @@ from corefutures_pools.cpu import usable_processors
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.executor import PoolExecutor
 from corefutures_pools.future import PoolFuture
+from corefutures_pools.helping import run_call
 from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
@@ -542,19 +543,16 @@ class _Call:
         call = None if future is None else future._start()
         if call is None or executor is None:
             return None  # cancelled; an error might be logged, or the call repeated
-        fn, args, kwargs = call
-        observed = future._cf_observed  # type: ignore[union-attr]
-        if observed is not None:
-            observed.begin(threading.current_thread().name)
+        error = None
         before, _here.executors = _here.executors, (*_here.executors, executor)
-        del call, future, executor
         try:
-            return fn(*args, **kwargs)
+            result, error = run_call(future, *call)
+            if error is not None:
+                raise error
+            return result
         finally:
-            if observed is not None:
-                observed.finished = clock.perf_counter()
             _here.executors = before
-            del self, fn, args, kwargs, before, observed  # an error's traceback refers to this frame: no cycle (F6)
+            del self, call, future, executor, error  # an exception's traceback refers to this frame: no cycle (F6)
 
     def __reduce__(self) -> tuple[Any, ...]:
         future = self.future

@@ -1,4 +1,4 @@
-"""Bounded admission: room for calls that wait (C4).
+"""Bounded admission: the number of calls that wait is limited, and so are their submitters (C4).
 
 Touches the core's exceptions. Guarantees: an interrupted submitter loses no place.
 """
@@ -16,73 +16,75 @@ from corefutures_pools.options import WHEN_FULL
 
 
 class PendingLimiter:
-    """PendingLimiter for `max_pending` calls that wait to be started; submitters beyond that are held up.
+    """Admits calls while fewer than `limit` of them wait to be started; use one `Permit` for each call.
 
-    A token for each place, in a queue whose methods may be called from anywhere, also from finalisers and signal
-    handlers that interrupt them.
+    The free places are tokens in a queue whose methods may be called from anywhere, also from finalisers and signal
+    handlers that interrupt one of them.
 
-    One of the pool's own threads, which may be the one that would free a place, never waits for one: with "block" it
-    runs the call itself where it runs calls in any case, and is let in without a place where it only serves workers.
+    Args:
+        limit: How many calls hold a place at once.
+        when_full: What becomes of the submitters of more: "block", "raise" or "caller_runs".
     """
 
-    def __init__(self, places: int, when_full: str) -> None:
-        self._places = places
+    def __init__(self, limit: int, when_full: str) -> None:
+        self._limit = limit
         self._when_full = when_full
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        for _ in range(places):
+        for _ in range(limit):
             self._tokens.put(_PLACE)
 
     def close(self) -> None:
-        """Lets everybody in who is held up, and who comes later: the pool takes no calls any more."""
+        """Admit every submitter that waits or comes later: the pool refuses their calls itself."""
         self._tokens.put(_CLOSED)
 
 
 class Permit:
-    """The place of one call in a `PendingLimiter`: none, until it is taken, and once it was left.
+    """The right of one call to wait for its start: held from `acquire` to `release`.
 
-    A token moves between the room and the place in one operation, which an interrupt comes before or after: so
-    whoever is interrupted calls `leave`, and none is lost.
+    A token moves between the limiter and the permit in one operation, which an interrupt comes before or after. So no
+    token is lost if the submitter calls `release` when it is interrupted.
     """
 
-    __slots__ = ("_held", "_room")
+    __slots__ = ("_held", "_limiter")
 
-    def __init__(self, room: PendingLimiter) -> None:
-        self._room = room
+    def __init__(self, limiter: PendingLimiter) -> None:
+        self._limiter = limiter
         self._held: list[bool] = []
 
-    def take(self, own_thread: bool = False) -> bool:
-        """Takes the place, after waiting for it; returns whether it could be had, or need not.
+    def acquire(self, own_thread: bool = False, *, own_thread_runs: bool = True) -> bool:
+        """Wait for a place, and take it; return False if the submitter is to run the call in its own thread.
+
+        A thread of the pool never waits for a place, because it may be the thread that would free one.
 
         Args:
-            own_thread: Whether this is one of the pool's own threads, which is not held up.
+            own_thread: Whether the submitter is a thread of the pool.
+            own_thread_runs: Whether such a thread is to run the call where others would wait. If not, the call is
+                admitted without a place.
 
         Raises:
-            PoolFullError: There is no place, and `when_full` says so.
+            PoolFullError: There is no place, and `when_full` is "raise".
         """
-        room = self._room
+        limiter = self._limiter
         try:
-            self._held.extend(starmap(room._tokens.get_nowait, _NO_ARGUMENTS))
+            self._held.extend(starmap(limiter._tokens.get_nowait, _NO_ARGUMENTS))
         except queue.Empty:
-            if room._when_full == "raise":
-                raise PoolFullError(f"{room._places} calls are waiting already (max_pending)") from None
-            if room._when_full == "caller_runs" or own_thread:
+            if limiter._when_full == "raise":
+                raise PoolFullError(f"{limiter._limit} calls are waiting already (max_pending)") from None
+            if limiter._when_full == "caller_runs":
                 return False
-            self._held.extend(starmap(room._tokens.get, _NO_ARGUMENTS))
+            if own_thread:
+                return not own_thread_runs
+            self._held.extend(starmap(limiter._tokens.get, _NO_ARGUMENTS))
         if self._held[0] is _CLOSED:
-            self.leave()
+            self.release()
         return True
 
-    def leave(self) -> None:
-        """Gives the place back, if it is held."""
+    def release(self) -> None:
+        """Give the place back, if it is held."""
         try:
-            deque(map(self._room._tokens.put, starmap(self._held.pop, _NO_ARGUMENTS)), 0)
+            deque(map(self._limiter._tokens.put, starmap(self._held.pop, _NO_ARGUMENTS)), 0)
         except IndexError:
             pass
-
-    @property
-    def runs_caller(self) -> bool:
-        """Whether a call without a place is to be run by whoever submits it."""
-        return self._room._when_full == "caller_runs"
 
 
 _NO_ARGUMENTS: Final = ((),)
@@ -90,13 +92,13 @@ _PLACE: Final = True
 _CLOSED: Final = False
 
 
-def make_limiter(max_pending: int | None, when_full: str, besides: int = 0) -> PendingLimiter | None:
-    """Checks the two options of a pool and returns its `PendingLimiter`, None if there is no limit.
+def make_limiter(max_pending: int | None, when_full: str, extra: int = 0) -> PendingLimiter | None:
+    """Check the two options of a pool and return its `PendingLimiter`; None if there is no limit.
 
     Args:
         max_pending: How many calls may wait.
-        when_full: What becomes of submitters beyond that.
-        besides: How many more places there are, for calls that run.
+        when_full: What becomes of the submitters of more.
+        extra: How many more places there are, for calls that run.
 
     Raises:
         TypeError: `max_pending` is no int.
@@ -111,4 +113,4 @@ def make_limiter(max_pending: int | None, when_full: str, besides: int = 0) -> P
                 " max_pending, the number of calls that may wait"
             )
         return None
-    return PendingLimiter(max_pending + besides, when_full)
+    return PendingLimiter(max_pending + extra, when_full)

@@ -7,7 +7,7 @@ does not use it; what a pool can't do is refused with `UnsupportedError`.
 from __future__ import annotations
 
 from corefutures._executor import Executor
-from corefutures._options import check_seconds, check_text
+from corefutures._options import check_choice, check_seconds, check_text
 
 TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
 
@@ -220,6 +220,23 @@ def unsupported(executor: object, what: str, capability: str = "kills_running") 
     backend = backend_with(capability)
     remedy = "no backend can" if backend is None else f"create_executor({backend!r}) makes a pool that can"
     return UnsupportedError(f"{kind} can't {what}; {remedy}")
+
+
+def check_at_exit(executor: object, at_exit: Any, workers: str | None = None) -> None:
+    """Check a pool's option `at_exit`.
+
+    Args:
+        executor: The pool.
+        at_exit: The value.
+        workers: What the refusal calls the workers, where they can't be killed.
+
+    Raises:
+        ValueError: It is none of the three.
+        UnsupportedError: It is "kill", and the workers can't be killed.
+    """
+    check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
+    if at_exit == "kill" and workers is not None:
+        raise unsupported(executor, f"kill its {workers} at exit")
 
 
 def unreachable(executor: object) -> TypeError:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from corefutures._options import check_choice, check_count, check_flag, check_seconds, check_text, not_callable, shown
 
 __all__ = [
-    "WHEN_FULL", "check_choice", "check_count", "check_flag", "check_seconds", "check_start",
-    "check_text", "not_callable", "shown",
+    "WHEN_FULL", "check_choice", "check_count", "check_flag", "check_initializer", "check_max_workers",
+    "check_seconds", "check_text", "not_callable", "shown",
 ]  # fmt: skip
 
 TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
@@ -26,11 +26,23 @@ if TYPE_CHECKING:
 WHEN_FULL = ("block", "raise", "caller_runs")
 
 
-def check_start(initializer: Any, initargs: Any) -> tuple[Any, ...]:
-    """Checks a pool's options `initializer` and `initargs`.
+def check_max_workers(max_workers: Any) -> int:
+    """Check the option of a pool whose workers are threads of this process, and return the number; None is a default.
 
-    Returns:
-        `initargs` as a tuple.
+    Raises:
+        TypeError: It is no int.
+        ValueError: It is not positive.
+    """
+    check_count("max_workers", max_workers)
+    if max_workers is None:
+        from corefutures_pools.cpu import default_threads  # here for start-up time only
+
+        max_workers = default_threads()
+    return int(max_workers)
+
+
+def check_initializer(initializer: Any, initargs: Any) -> tuple[Any, ...]:
+    """Check a pool's options `initializer` and `initargs`, and return `initargs` as a tuple.
 
     Raises:
         TypeError: One of them is of the wrong type.

@@ -20,7 +20,7 @@ from corefutures_pools.blocking import system
 from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported
 from corefutures_pools.instrumentation import instrumentation
 from corefutures_pools.lifecycle import Lifecycle, renew_in_child
-from corefutures_pools.options import check_count, check_flag, check_seconds, check_start, not_callable
+from corefutures_pools.options import check_count, check_flag, check_initializer, check_seconds, not_callable
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class DaskExecutor(PoolExecutor):
         **cluster: Any,
     ) -> None:
         check_count("max_workers", max_workers)
-        initargs = check_start(initializer, initargs)
+        initargs = check_initializer(initializer, initargs)
         check_seconds("timeout", timeout, positive=True)
         check_flag("check_versions", check_versions)
         for name in ("n_jobs", "num_workers", "jobs", "pool_size"):

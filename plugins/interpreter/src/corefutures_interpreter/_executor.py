@@ -14,12 +14,11 @@ import concurrent.futures.interpreter as _standard
 import itertools
 from concurrent.futures.interpreter import BrokenInterpreterPool
 
-from corefutures_pools.executor import unsupported
+from corefutures_pools.executor import check_at_exit, unsupported
 from corefutures_pools.options import (
-    check_choice,
-    check_count,
     check_flag,
-    check_start,
+    check_initializer,
+    check_max_workers,
     check_text,
     not_callable,
     shown,
@@ -116,14 +115,10 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             self._cf_carried = check_carried(self, context)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
-        check_count("max_workers", max_workers)
-        if max_workers is None:
-            from corefutures_pools.cpu import default_threads  # here for start-up time only
-
-            max_workers = default_threads()
+        max_workers = check_max_workers(max_workers)
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
-        initargs = check_start(initializer, initargs)
+        initargs = check_initializer(initializer, initargs)
         check_flag("forward_logs", forward_logs)
         check_serializer(serializer, "corefutures-interpreter")
         if _worker_interpreter.importing_main:
@@ -131,9 +126,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
                 "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"
                 ' workers under `if __name__ == "__main__":`'
             )
-        check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
-        if at_exit == "kill":
-            raise unsupported(self, "kill its interpreters at exit")
+        check_at_exit(self, at_exit, "interpreters")
         self._cf_at_exit = at_exit
         self._cf_forwards_logs = bool(forward_logs)
         self._cf_limiter_options = (max_pending, when_full, max_workers)

@@ -14,7 +14,8 @@ import threading
 from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
-from corefutures_pools.options import check_choice, check_count, check_flag, check_start, not_callable, shown
+from corefutures_pools.executor import check_at_exit
+from corefutures_pools.options import check_choice, check_count, check_flag, check_initializer, not_callable, shown
 from corefutures_pools.replaced_submit import Seen, StandardSubmit
 from corefutures_pools.workers.executor import IsolatedExecutor, check_serializer
 
@@ -134,7 +135,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         check_flag("forward_logs", forward_logs)
         self._cf_forwards_logs = bool(forward_logs)
         self._max_workers: int = _checked_size(max_workers)
-        self._initargs = check_start(initializer, initargs)
+        self._initargs = check_initializer(initializer, initargs)
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
         _check_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
@@ -163,7 +164,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
                     )
         check_serializer(serializer, "corefutures-process")
         self._cf_serializer = serializer
-        check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
+        check_at_exit(self, at_exit)
         self._cf_at_exit = at_exit
         self._cf_kill_on_cancel = bool(kill_on_cancel)
         check_flag("kill_tree", kill_tree)

@@ -96,9 +96,26 @@ class Crew:
     """
 
     __slots__ = (
-        "__weakref__", "_ending", "_initargs", "_initializer", "_made", "_name_prefix", "_numbers", "_past", "_wake",
-        "broken_error", "calls", "closed", "current_workers", "idle", "max_workers", "owner", "refusal", "room",
-        "staffed", "threads",
+        "__weakref__",
+        "_ending",
+        "_initargs",
+        "_initializer",
+        "_made",
+        "_name_prefix",
+        "_numbers",
+        "_past",
+        "_wake",
+        "broken_error",
+        "calls",
+        "closed",
+        "current_workers",
+        "idle",
+        "limiter",
+        "max_workers",
+        "owner",
+        "refusal",
+        "staffed",
+        "threads",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +125,7 @@ class Crew:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         broken_error: type[Exception],
-        room: PendingLimiter | None = None,
+        limiter: PendingLimiter | None = None,
     ) -> None:
         self.max_workers = max_workers
         self._name_prefix = name_prefix
@@ -131,7 +148,7 @@ class Crew:
         self.staffed = False  # all workers that there may be have begun, and it is not closed
         self.refusal: Exception | None = None  # what submitters are told once it is closed
         self.owner: Callable[[], object] = lambda: None  # returns the pool as long as there is one, for observers
-        self.room = room
+        self.limiter = limiter
         self._made = clock.monotonic()
         # How many calls finished, failed or were cancelled elsewhere than in a worker that is still here.
         self._past: deque[tuple[int, int, int]] = deque()
@@ -210,8 +227,8 @@ class Crew:
         self.turn_away()
         while self.wake_one():
             pass
-        if self.room is not None:
-            self.room.close()
+        if self.limiter is not None:
+            self.limiter.close()
 
     def turn_away(self) -> None:
         """Has no more calls taken."""

@@ -13,15 +13,13 @@ import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from queue import LifoQueue, PriorityQueue, Queue
 
-from corefutures_pools.blocking import clock
-from corefutures_pools.executor import PoolExecutor, unreachable, unsupported
+from corefutures_pools.executor import PoolExecutor, check_at_exit, unreachable, unsupported
 from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.options import (
-    check_choice,
-    check_count,
     check_flag,
+    check_initializer,
+    check_max_workers,
     check_seconds,
-    check_start,
     check_text,
     not_callable,
     shown,
@@ -127,22 +125,16 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             return
         import corefutures_thread._pools  # noqa: F401 - here for start-up time only
 
-        check_count("max_workers", max_workers)
-        if max_workers is None:
-            from corefutures_pools.cpu import default_threads  # here for start-up time only
-
-            max_workers = default_threads()
+        max_workers = check_max_workers(max_workers)
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
-        initargs = check_start(initializer, initargs)
+        initargs = check_initializer(initializer, initargs)
         check_flag("forward_logs", forward_logs)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if context is not None:
             self._cf_take_context = _taker(context)
-        check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
-        if at_exit == "kill":
-            raise unsupported(self, "kill its threads at exit")
+        check_at_exit(self, at_exit, "threads")
         self._cf_copies_context = context is not None
         self._cf_limiter_options = (max_pending, when_full)
         self._cf_is_special = context is not None or max_pending is not None
@@ -280,36 +272,32 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         if self._cf_copies_context:
             assert future._cf_args is not None
             future._cf_fn, future._cf_args = self._cf_take_context().run, (future._cf_fn, *future._cf_args)
-        if crew.room is None:
+        if crew.limiter is None:
             return False
         from corefutures_pools.admission import Permit  # here for start-up time only
 
-        place = Permit(crew.room)
-        future._cf_on_departure = place.leave
-        if place.take(crew.employs_current_thread()):
+        permit = Permit(crew.limiter)
+        future._cf_on_departure = permit.release
+        if permit.acquire(crew.employs_current_thread()):
             return False
         if instrumentation.enabled:
             instrumentation.track_call(self, submitted, future)
         call = future._cf_begin()
         assert call is not None
-        fn, args, kwargs = call
-        observed = future._cf_observed
-        if observed is not None:
-            observed.begin(threading.current_thread().name)
+        from corefutures_pools.helping import run_call  # here for start-up time only
+
+        result, error = run_call(future, *call)
         try:
-            result = fn(*args, **(kwargs or {}))
-        except BaseException as exc:
-            if observed is not None:
-                observed.finished = clock.perf_counter()
-            crew.record(failed=1)
-            future.set_exception(exc)
-            if not isinstance(exc, Exception):  # meant for this thread
-                raise
-        else:
-            if observed is not None:
-                observed.finished = clock.perf_counter()
-            crew.record(finished=1)
-            future.set_result(result)
+            if error is None:
+                crew.record(finished=1)
+                future.set_result(result)
+            else:
+                crew.record(failed=1)
+                future.set_exception(error)
+                if not issubclass(type(error), Exception):  # meant for this thread
+                    raise error
+        finally:
+            del error  # an exception's traceback refers to this frame: no cycle
         return True
 
     def _cf_assemble(self) -> Crew:
@@ -377,7 +365,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
         from corefutures_pools.admission import make_limiter  # here for start-up time only
 
-        self._cf_crew.room = make_limiter(places, "block")
+        self._cf_crew.limiter = make_limiter(places, "block")
         self._cf_is_special = True
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -15,7 +15,7 @@ from corefutures_pools.blocking import Parker, clock, current_workers, spin_unti
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.foreign_code import log_failure
 from corefutures_pools.future import FINISHED, PENDING, RUNNING
-from corefutures_pools.helping import WorkerThread, call_frames
+from corefutures_pools.helping import WorkerThread, call_frames, run_call
 from corefutures_pools.instrumentation import instrumentation
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -180,23 +180,15 @@ def _run_in_place(host: WorkerThread, future: PoolFuture[Any]) -> None:
     """Runs a call, entered into `host.calls` already, while another one waits for it in this thread."""
     result = error = None
     call = future._cf_begin()
-    if call is not None:
-        fn, args, kwargs = call
-        del call
-        if future._cf_observed is not None:
-            future._cf_observed.begin(threading.current_thread().name)
-        try:
-            result = fn(*args, **kwargs) if kwargs else fn(*args)
-            host.finished += 1
-        except BaseException as exc:
-            drop_frame(exc)
-            error = exc
-            host.failed += 1
-        if future._cf_observed is not None:
-            future._cf_observed.finished = clock.perf_counter()
-        del fn, args, kwargs
-    else:
+    if call is None:
         host.cancelled += 1
+    else:
+        result, error = run_call(future, *call)
+        del call
+        if error is None:
+            host.finished += 1
+        else:
+            host.failed += 1
     try:
         if future._cf_settle(result, error):
             future._cf_notify_in_worker()
@@ -204,7 +196,7 @@ def _run_in_place(host: WorkerThread, future: PoolFuture[Any]) -> None:
         host.calls.pop()  # only now: a child that is forked before it fails what it finds there
 
 
-call_frames.update((_run_calls.__code__, _run_in_place.__code__))
+call_frames.add(_run_calls.__code__)
 
 
 def _leave(idle: Any, parker: Parker) -> bool:

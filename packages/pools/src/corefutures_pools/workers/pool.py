@@ -225,7 +225,7 @@ class WorkerPool(ABC):
             future._kept = kept
         try:
             if permit is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
-                future._cf_on_departure = permit.leave
+                future._cf_on_departure = permit.release
             self._numbered = number = next(self._numbers)
             if instrumentation.enabled and (owner := self.owner()) is not None:
                 instrumentation.track_call(owner, fn, future, len(body))
@@ -260,11 +260,11 @@ class WorkerPool(ABC):
         permit = Permit(self._limiter)
         try:
             own = self.owns_thread(threading.current_thread())
-            if not permit.take(own) and (permit.runs_caller or not own):
-                return self._run_here(fn, args, kwargs)
-            return self.submit(fn, args, kwargs, permit)
+            if permit.acquire(own, own_thread_runs=False):
+                return self.submit(fn, args, kwargs, permit)
+            return self._run_here(fn, args, kwargs)
         except BaseException:
-            permit.leave()
+            permit.release()
             raise
 
     def _try_to_encode(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -284,7 +284,7 @@ class WorkerPool(ABC):
         """Returns the future of a call that can't be serialised."""
         failed: CallFuture[Any] = CallFuture()
         if permit is not None:
-            failed._cf_on_departure = permit.leave
+            failed._cf_on_departure = permit.release
         if instrumentation.enabled and (owner := self.owner()) is not None:
             instrumentation.track_call(owner, fn, failed)
         self.count("unnumbered", "failed")
@@ -293,19 +293,14 @@ class WorkerPool(ABC):
 
     def _run_here(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
         """Runs a call in the thread that submits it, because nothing more may wait."""
+        from corefutures_pools.helping import run_call  # here for start-up time only
+
         future: CallFuture[Any] = CallFuture()
         if instrumentation.enabled and (owner := self.owner()) is not None:
             instrumentation.track_call(owner, fn, future)
-            future._cf_observed.begin(threading.current_thread().name)
+        result, error = run_call(future, fn, args, kwargs)
         try:
-            result, error = fn(*args, **kwargs), None
-            self.count("unnumbered")
-        except BaseException as exc:
-            result, error = None, exc
-            self.count("unnumbered", "failed")
-        if future._cf_observed is not None:
-            future._cf_observed.finished = clock.perf_counter()
-        try:
+            self.count("unnumbered", *(() if error is None else ("failed",)))
             future._cf_settle(result, error)
             if error is not None and not issubclass(type(error), Exception):  # meant for this thread
                 raise error
