@@ -195,6 +195,17 @@ def test_lines_of_prose_have_at_most_120_characters(page: Path) -> None:
     assert [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))] == []
 
 
+#: Words of earlier texts for which docs/glossary.md has the field's terms.
+FORMER_WORDS = re.compile(
+    r"\b(audience|berth|chair|courier|desk|mourn|parcel|recruiter|roll call|sitter|ticket|turnstile|whoever)s?\b", re.I
+)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRACT.md"], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pages_use_the_terms_of_the_glossary(page: Path) -> None:
+    assert FORMER_WORDS.findall(page.read_text(encoding="utf-8")) == []
+
+
 def anchors(page: Path) -> set[str]:
     """What a link to a part of the page may name: its headings, as GitHub and mkdocs write them, and `id="…"`."""
     prose = FENCE.sub("", page.read_text(encoding="utf-8"))
