@@ -15,7 +15,7 @@ import interpreter_calls
 import pytest
 
 from corefutures_interpreter._failures import FailureReporter, rebuild
-from corefutures_interpreter._serialization import Encoder
+from corefutures_interpreter._serialization import make_encoder
 
 BIG = 1 << 20
 
@@ -252,10 +252,10 @@ def test_a_connection_is_refused_before_two_close_its_descriptor(make_pool, seri
     "make", [bytes, bytearray, lambda content: array("B", content)], ids=["bytes", "bytearray", "array"]
 )
 def test_calls_that_wait_share_what_is_equal(make):
-    encode = Encoder("pickle")
+    encode = make_encoder("pickle")
     content = make(b"x" * 1_000_000)
     waiting = [encode.call(interpreter_calls.echo, (content, number), {}) for number in range(40)]
-    content = {id(view.obj) for payload in waiting for view in payload.manifest()[1:] if view.nbytes >= 1_000_000}
+    content = {id(view.obj) for payload in waiting for view in payload.to_views()[1:] if view.nbytes >= 1_000_000}
     assert len(content) == 1
 
 
@@ -280,7 +280,7 @@ def test_an_exception_that_cannot_be_described_fails_its_own_call(pool, kind):
 
 
 def test_the_last_resort_of_a_reporter_can_be_read(monkeypatch):
-    reporter = FailureReporter(Encoder("pickle"))
+    reporter = FailureReporter(make_encoder("pickle"))
 
     def no_memory(*_):
         raise MemoryError

@@ -23,7 +23,7 @@ import payload_calls
 import process_calls
 import pytest
 
-from corefutures_pools.workers import serialization
+from corefutures_pools.workers import payload as payloads
 from corefutures_process._worker_process import make_encoder
 
 SIZES = {"just inline": 60_000, "just a payload": 70_000, "large": 3_000_000}
@@ -393,7 +393,7 @@ def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch,
             patch.setattr(type(inner), "_rebuild", no_memory)
         else:
             inner._decode = no_memory
-            patch.setattr("corefutures_pools.workers.serialization.pickle", types.SimpleNamespace(loads=no_memory))
+            patch.setattr("corefutures_pools.workers.payload.pickle", types.SimpleNamespace(loads=no_memory))
         calls = {
             "marshal": (process_calls.square, 3), "pickle": (process_calls.fill, "bytearray", 30_000),
             "payload": (process_calls.fill, "bytearray", 100_000), "error": (process_calls.raise_particular,),
@@ -421,8 +421,8 @@ def test_a_process_that_may_have_no_more_mappings_gets_its_results(monkeypatch, 
     def refuse(*_, **__):
         raise OSError(errno.ENOMEM, "no more of them")
 
-    monkeypatch.setattr(serialization.mmap, "mmap", refuse)
-    array = serialization.open_payload(memoryview(label), descriptors)
+    monkeypatch.setattr(payloads.mmap, "mmap", refuse)
+    array = payloads.open_payload(memoryview(label), descriptors)
     array[0] = 7
     assert array[:3].tolist() == [7, 1, 2]
 

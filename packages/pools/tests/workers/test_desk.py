@@ -22,7 +22,7 @@ if sys.platform == "linux":
     import corefutures_pools.workers.shared_queue.task_queue as module
     from corefutures_pools.workers.future import CallFuture
     from corefutures_pools.workers.messages import PAYLOAD_SIZE, PING, STOP, TASK
-    from corefutures_pools.workers.serialization import Payload, Segment
+    from corefutures_pools.workers.payload import Payload, Segment
     from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
 
 

@@ -1,6 +1,6 @@
 """The interpreter backend of corefutures: `InterpreterPoolExecutor`, on Python 3.14 and newer.
 
-Resolved on first use: worker interpreters pass through this file and need nothing of the caller's side.
+The class is imported on first use: worker interpreters import this file, and nothing of the pool's side.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ except ModuleNotFoundError as error:
         name="corefutures",
     ) from None
 
-TYPE_CHECKING = False  # as the type checkers know it: `typing` takes longer to import than an interpreter to make
+TYPE_CHECKING = False  # type checkers take it as true; importing `typing` takes longer than creating an interpreter
 if TYPE_CHECKING and sys.version_info >= (3, 14):
     from corefutures_interpreter._executor import InterpreterPoolExecutor as InterpreterPoolExecutor
 

@@ -1,4 +1,4 @@
-"""Whether interpreters can run calls in this program. Touches the door; imported by the plugin module as well."""
+"""The reason why interpreters can't run calls in this program, if there is one; the plugin module imports it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FROZEN = (
 )
 
 
-#: Where the classes are that load modules in every interpreter.
+#: The modules whose loaders every interpreter has.
 _LOADERS = ("_frozen_importlib_external", "zipimport")
 
 
 def unavailable_reason() -> str | None:
-    """Returns why there can be no pool of interpreters here; None if there can."""
+    """Return the reason why a pool of interpreters can't run here; None if it can."""
     if sys.version_info >= (3, 14):
         try:
-            import _interpqueues  # noqa: F401 - whether this build
-            import _interpreters  # noqa: F401 - can have other interpreters
+            import _interpqueues  # noqa: F401 - some builds
+            import _interpreters  # noqa: F401 - lack these modules
         except ImportError:
             return "this build of Python has no concurrent.interpreters"
         if threads_are_replaced():
@@ -41,6 +41,6 @@ def unavailable_reason() -> str | None:
 
 
 def _is_found_by_all() -> bool:
-    """Returns whether every interpreter can import this package; a bundler's own importer is in the main one only."""
+    """Return whether every interpreter can import this package; a bundler's own importer is in the main one only."""
     spec = PathFinder.find_spec("corefutures_interpreter")
     return spec is not None and type(spec.loader).__module__ in _LOADERS

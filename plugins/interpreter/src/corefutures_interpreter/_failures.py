@@ -1,7 +1,7 @@
-"""What becomes of an exception on its way to another interpreter: the original, with a summary as its cause.
+"""Exceptions on their way to another interpreter: the original, with a summary as its cause.
 
-Used on both sides; `rebuild` in the caller's interpreter only. Guarantees: what can't be pickled, or unpickled,
-still arrives as its summary; an extension module that refuses to load here is answered with advice.
+Used on both sides; `rebuild` in the pool's interpreter only. Guarantees: an exception that can't be pickled or
+unpickled arrives as its summary; the error of an extension module that can't be loaded here gets a note with advice.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from corefutures_pools.workers.serialization import Encoder
 
-#: What extension modules say when they refuse to be loaded by a second interpreter.
-_REFUSALS = ("subinterpreter", "sub-interpreter", "more than once per process")
+#: Texts in the errors of extension modules that can't be loaded in a second interpreter.
+_REFUSAL_TEXTS = ("subinterpreter", "sub-interpreter", "more than once per process")
 
 _INSTEAD = 'The process backend can run this call: corefutures.create_executor("process").'
 _ADVICE = f"This module, or one that it needs, can't be loaded in an interpreter of its own. {_INSTEAD}"
 
-#: Extension modules that this interpreter could not load for that reason; entries are only added.
+#: The extension modules that this interpreter could not load for that reason; entries are only added.
 _refused: list[str] = []
 
 
 class FailureReporter(Reporter):
-    """Encodes what came of a call; exceptions so that `rebuild` can tell everything of them."""
+    """Encodes outcomes of calls; exceptions with the summary that `rebuild` needs."""
 
     def __init__(self, encode: Encoder) -> None:
         super().__init__(encode)
@@ -43,7 +43,7 @@ class FailureReporter(Reporter):
         self._no_memory = _packed(("MemoryError", "MemoryError", "builtins", "", ""), pickle.dumps(MemoryError()))
 
     def error(self, error: BaseException) -> tuple[int, bytes]:
-        """Returns ERROR with the exception, and its summary beside it."""
+        """Return ERROR, and a body with the exception and its summary."""
         try:
             try:
                 _advise(error)
@@ -52,7 +52,7 @@ class FailureReporter(Reporter):
                 summary = _undescribed(error, exc)
             try:
                 pickled = self._dumps(error)
-            except Exception:  # the summary has to do
+            except Exception:  # the summary is sent alone
                 pickled = None
             return ERROR, _packed(summary, pickled)
         except BaseException as exc:
@@ -67,17 +67,17 @@ def _packed(summary: tuple[str, str, str, str, str], pickled: bytes | None) -> b
 
 
 def _undescribed(error: BaseException, reason: BaseException) -> tuple[str, str, str, str, str]:
-    """Returns the summary of an exception that can't be described."""
+    """Return the summary of an exception whose description failed."""
     name = class_name(error)
     return name, name, "builtins", f"<it can't be described: {class_name(reason)}>", ""
 
 
-def remember_refusals() -> None:
-    """Has this interpreter remember which extension modules refuse to be loaded in it: some libraries go on without."""
+def record_refusals() -> None:
+    """Record which extension modules this interpreter can't load: some libraries suppress the error, and fail later."""
     import _imp
 
-    def remembering(load: Callable[..., Any]) -> Callable[..., Any]:
-        def loads(module: Any, *rest: Any) -> Any:  # a specification, or a module that was made of one
+    def recording(load: Callable[..., Any]) -> Callable[..., Any]:
+        def loads(module: Any, *rest: Any) -> Any:  # a specification, or the module that was made of one
             try:
                 return load(module, *rest)
             except ImportError as exc:
@@ -87,16 +87,16 @@ def remember_refusals() -> None:
 
         return loads
 
-    _imp.create_dynamic = remembering(_imp.create_dynamic)
-    _imp.exec_dynamic = remembering(_imp.exec_dynamic)
+    _imp.create_dynamic = recording(_imp.create_dynamic)
+    _imp.exec_dynamic = recording(_imp.exec_dynamic)
 
 
 def _is_refusal(error: BaseException) -> bool:
-    return isinstance(error, ImportError) and any(refusal in str(error) for refusal in _REFUSALS)
+    return isinstance(error, ImportError) and any(refusal in str(error) for refusal in _REFUSAL_TEXTS)
 
 
 def _advise(error: BaseException) -> None:
-    """Adds a note to what an extension module raised that does not load here, or what may have come of that."""
+    """Add a note to the error of an extension module that can't be loaded here, or to a likely consequence of it."""
     chain: BaseException | None = error
     seen = set()
     note = ""
@@ -114,7 +114,7 @@ def _advise(error: BaseException) -> None:
 
 
 def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
-    """Returns the names of an exception's class, its message, and its traceback as text."""
+    """Return the names of an exception's class, its message, and its traceback as text."""
     kind = type(error)
     try:
         message = str(str(error))
@@ -124,7 +124,7 @@ def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
 
 
 def failure_in_chunk(traceback: str) -> Exception:
-    """Returns the summary of an exception that an item of a chunk raised, of its traceback as text."""
+    """Return the summary of an exception that an item of a chunk raised, from its traceback as text."""
     from concurrent.interpreters import ExecutionFailed
     from types import SimpleNamespace
 
@@ -143,7 +143,7 @@ def _text(error: BaseException) -> str:
 
 
 def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
-    """Returns the exception that a worker reported, caused by its summary; or the summary, if it can't be had."""
+    """Return the exception that a worker reported, caused by its summary; or the summary if decoding it fails."""
     from concurrent.interpreters import ExecutionFailed
     from types import SimpleNamespace
 

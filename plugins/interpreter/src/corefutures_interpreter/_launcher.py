@@ -1,7 +1,7 @@
-"""How a worker interpreter starts and ends: each lives in a thread of ours, which makes and destroys it.
+"""`InterpreterLauncher` and `InterpreterWorker`: a thread for each worker, which creates and destroys its interpreter.
 
-Touches `concurrent.interpreters` and the ends that the pool gives. Guarantees: an interpreter that was made is
-destroyed, but not before the pool has taken everything out of its memory.
+Touches `concurrent.interpreters` and the worker's ends of the transport. Guarantees: an interpreter that was created is
+destroyed, after the pool has copied all results out of its memory.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from concurrent import interpreters
 
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._payload_channel import QueuePair
-from corefutures_interpreter._serialization import Encoder, decode_result
-from corefutures_interpreter._stack_probe import stack_in
+from corefutures_interpreter._serialization import decode_result, make_encoder
+from corefutures_interpreter._stack_probe import read_stack
 from corefutures_pools.blocking import system
 from corefutures_pools.cpu import thread_seconds
 from corefutures_pools.descriptors import lifted, standard_taken
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.logging.receiver import LogReceiver
 
 
-#: Descriptors that one more interpreter must leave to those that run, which import modules and open files.
-_SPARE: Final = 24
-#: By descriptor.
+#: Descriptors that a new interpreter must leave to those that run, which import modules and open files.
+_DESCRIPTORS_TO_SPARE: Final = 24
+#: The names of the standard streams, by descriptor.
 _STREAMS = "stdin", "stdout", "stderr"
 
 
 def _enter(path: tuple[str, ...], argv: tuple[str, ...], closed: tuple[str, ...], *rest: Any) -> Any:
-    """The worker thread's first call in its interpreter; it crosses as code, so everything is imported there."""
+    """Serve the pool: the only call in the interpreter. The function is sent as code, so it imports what it uses."""
     import sys
 
-    for name in closed:  # whatever had that descriptor just when the interpreter was made
+    for name in closed:  # another file may have had that descriptor when the interpreter was created
         setattr(sys, name, None)
         setattr(sys, f"__{name}__", None)
     sys.path[:] = path
@@ -62,20 +62,20 @@ def _enter(path: tuple[str, ...], argv: tuple[str, ...], closed: tuple[str, ...]
 
 
 def main_module() -> tuple[str | None, str | None]:
-    """Returns the name and the file of the main module, None for what can't be run again by it."""
+    """Return the name and the file of the main module; None for each by which it can't be run again."""
     main = sys.modules.get("__main__")
     name = getattr(getattr(main, "__spec__", None), "name", None)
     if name is not None:
-        # Such modules run unconditionally: other interpreters do without what they define.
+        # A `__main__.py` runs the program without a condition, so workers must not run it.
         return (None, None) if name == "__main__" or name.endswith(".__main__") else (name, None)
     path = getattr(main, "__file__", None)
-    if path is None or path.startswith("<"):  # a program from standard input has "<stdin>"
+    if path is None or path.startswith("<"):  # the file of a program from standard input is "<stdin>"
         return None, None
     return None, os.path.abspath(path)
 
 
 def _check_descriptors() -> None:
-    """Raises OSError if there are so few descriptors left that another interpreter would take those that run theirs."""
+    """Raise OSError if another interpreter would leave too few descriptors to those that run."""
     if sys.platform == "win32":
         return
     import resource
@@ -84,20 +84,20 @@ def _check_descriptors() -> None:
         most, used = resource.getrlimit(resource.RLIMIT_NOFILE)[0], len(system.listdir("/dev/fd"))
     except OSError:
         return
-    if most != resource.RLIM_INFINITY and used > most - _SPARE:
+    if most != resource.RLIM_INFINITY and used > most - _DESCRIPTORS_TO_SPARE:
         raise OSError(errno.EMFILE, f"{used} of {most} descriptors are open, too many for another interpreter")
 
 
 class InterpreterLauncher:
-    """Starts the workers of one executor, which alone refers to it.
+    """Starts the workers of one executor, which has the only reference to it.
 
     Args:
-        threads: The executor's set of them, which is kept up to date here.
-        prefix: Begins their names.
-        initializer: Run first in each interpreter.
-        initargs: Its arguments.
-        serializer: See `Encoder`.
-        logs: What reads their logs, or None.
+        threads: The executor's set of worker threads, which the workers keep up to date.
+        prefix: The beginning of the threads' names.
+        initializer: Called first in each interpreter, or None.
+        initargs: The arguments of the initializer.
+        serializer: The executor's option.
+        logs: The receiver of the workers' log records, or None.
     """
 
     def __init__(
@@ -117,10 +117,10 @@ class InterpreterLauncher:
         self._started = 0
 
     def launch(self, ends: Any) -> InterpreterWorker:
-        """Starts an interpreter that serves `ends`.
+        """Start a worker with its ends of the transport.
 
         Raises:
-            BaseException: No interpreter, thread or descriptor could be had.
+            BaseException: The process has no memory, thread or descriptor left for an interpreter.
         """
         if self._threads:
             _check_descriptors()
@@ -131,28 +131,30 @@ class InterpreterLauncher:
         return worker
 
 
-class _Making:
-    """How an interpreter is made in its own thread, for another that waits for it.
+class _InterpreterCreation:
+    """The creation of an interpreter in the worker's thread, for the thread that launches the worker.
 
-    Where it is made its start-up hooks run, and ask whether they run in the main thread: they must not be told so.
+    Start-up hooks of the interpreter run in the thread that creates it. They may ask whether that is the main thread,
+    which it must not be.
     """
 
     def __init__(self) -> None:
         self.failure: BaseException | None = None
         self._wanted = False
-        # Turnstiles: the first is released when an interpreter was made or not, the second when that was noticed.
-        self._made, self._noticed = threading.Lock(), threading.Lock()
-        self._made.acquire()
+        # Each lock is used as a signal: the worker's thread releases the first one when the creation has ended, the
+        # launching thread the second one when it has noticed.
+        self._ended, self._noticed = threading.Lock(), threading.Lock()
+        self._ended.acquire()
         self._noticed.acquire()
 
-    def make(self) -> Any:
-        """Returns the interpreter, None if there is none, or nobody wants it any more; in its thread."""
+    def run(self) -> Any:
+        """Return a new interpreter; None if its creation failed, or the launch was given up; in the worker's thread."""
         interpreter = None
         try:
             interpreter = interpreters.create()
         except BaseException as exc:
             self.failure = exc
-        self._made.release()
+        self._ended.release()
         self._noticed.acquire()
         if interpreter is not None and not self._wanted:
             interpreter.close()
@@ -160,13 +162,13 @@ class _Making:
         return interpreter
 
     def wait(self) -> None:
-        """Waits for it.
+        """Wait for the end of the creation; in the launching thread.
 
         Raises:
-            BaseException: It could not be made, or a signal handler has raised meanwhile.
+            BaseException: The creation failed, or a signal handler has raised.
         """
         try:
-            self._made.acquire()
+            self._ended.acquire()
             self._wanted = True
         finally:
             self._noticed.release()
@@ -178,18 +180,18 @@ class InterpreterWorker:
     """A worker interpreter and its thread; see `interface.WorkerHandle`.
 
     Args:
-        name: The thread's.
-        ends: The pool's, of which the worker gets descriptors of its own.
-        initializer: The call that comes first, or None.
-        serializer: See `Encoder`.
-        threads: Where the thread is entered while it lives.
-        logs: What reads its logs, or None.
+        name: The name of the thread.
+        ends: The pool's ends of the transport, which are duplicated for the worker.
+        initializer: The initializer and its arguments, or None.
+        serializer: The executor's option.
+        threads: The set that contains the thread while it lives.
+        logs: The receiver of the worker's log records, or None.
 
     Raises:
-        BaseException: No interpreter, thread or descriptor could be had.
+        BaseException: The process has no memory, thread or descriptor left for an interpreter.
     """
 
-    pid = None  # it has none of its own
+    pid = None  # an interpreter has no process of its own
 
     def __init__(
         self,
@@ -202,20 +204,20 @@ class InterpreterWorker:
     ) -> None:
         self.name = name
         self._logs = logs
-        self._log = None if logs is None else logs.open()
+        self._log_pipe = None if logs is None else logs.open()
         self._threads = threads
         self._thread: threading.Thread | None = None
         self._released = threading.Event()
-        self._over = False  # it says nothing any more
+        self._ended = False  # the worker sends nothing more
         self._closed = tuple(_STREAMS[number] for number in standard_taken.closed())
-        self._ends = _OwnTicketEnds(ends) if isinstance(ends, SharedQueueEnds) else _OwnPairEnds(ends)
-        self.counter = self._ends.counter
-        making = _Making()
+        self._ends = _SharedQueueEnds(ends) if isinstance(ends, SharedQueueEnds) else _PipeEnds(ends)
+        self.queues = self._ends.queues
+        creation = _InterpreterCreation()
         try:
             if logs is not None:
-                logs.attend()  # first: nobody would read what the worker writes, until it can't write any more
+                logs.attend()  # before the start: without a reader the worker's writes would block in the end
             self._thread = thread = threading.Thread(
-                target=self._live, args=(making, initializer, serializer), name=name, daemon=False
+                target=self._run, args=(creation, initializer, serializer), name=name, daemon=False
             )
             threads.add(thread)
             try:
@@ -223,37 +225,37 @@ class InterpreterWorker:
             except BaseException:
                 threads.discard(thread)
                 raise
-            making.wait()
+            creation.wait()
         except BaseException:
-            if making.failure is not None:  # it is about to end, and nothing is left of it
+            if creation.failure is not None:  # the thread is about to end
                 threads.discard(self._thread)
             self._ends.close()
             self._end_log()
             raise
 
     def _end_log(self) -> None:
-        if self._logs is not None and self._log is not None:
-            self._logs.end(self._log)
+        if self._logs is not None and self._log_pipe is not None:
+            self._logs.end(self._log_pipe)
 
-    def _live(self, making: _Making, initializer: tuple[Any, ...] | None, serializer: str) -> None:
-        """The thread of this worker."""
-        interpreter = making.make()
+    def _run(self, creation: _InterpreterCreation, initializer: tuple[Any, ...] | None, serializer: str) -> None:
+        """Create, serve and destroy the interpreter: the target of the worker's thread."""
+        interpreter = creation.run()
         if interpreter is None:
             self._threads.discard(threading.current_thread())
             return
         try:
             try:
-                init_error = self._inhabit(interpreter, initializer, serializer)
+                init_error = self._serve(interpreter, initializer, serializer)
                 if init_error is not None:
                     error = rebuild(init_error, decode_result)
                     log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL, error=error)
                     self._ends.send(INIT_FAILED, init_error)
-            except Exception as exc:  # the pool finds its worker lost, or not started
+            except Exception as exc:  # the pool treats it as a lost worker, or as a failed start
                 log_failure(LOGGER, "Exception in a worker interpreter:", level=logging.CRITICAL)
                 with contextlib.suppress(OSError):
-                    self._ends.send(FAILED, FailureReporter(Encoder("pickle")).error(exc)[1])
+                    self._ends.send(FAILED, FailureReporter(make_encoder("pickle")).error(exc)[1])
             finally:
-                self._over = True
+                self._ended = True
                 self._ends.close()
             self._released.wait()
             try:
@@ -264,108 +266,119 @@ class InterpreterWorker:
             self._end_log()
             self._threads.discard(threading.current_thread())
 
-    def _inhabit(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> bytes | None:
-        """Runs the interpreter until it is told to stop; returns the body of INIT_FAILED if the initializer failed."""
+    def _serve(self, interpreter: Any, initializer: tuple[Any, ...] | None, serializer: str) -> bytes | None:
+        """Run the interpreter until the pool stops it; return the body of INIT_FAILED if the initializer failed."""
         try:
             body = None if initializer is None else _encoded_inline(initializer, serializer)
         except Exception as exc:
-            return FailureReporter(Encoder("pickle")).error(exc)[1]
+            return FailureReporter(make_encoder("pickle")).error(exc)[1]
         path = tuple(map(str, sys.path))
         argv = tuple(map(str, sys.argv))
-        log = None if self._log is None else (self._log.child_number(), current_levels())
+        log = None if self._log_pipe is None else (self._log_pipe.child_number(), current_levels())
         init_error: bytes | None = interpreter.call(
-            _enter, path, argv, self._closed, self._ends.crossing, body, serializer, main_module(), log
+            _enter, path, argv, self._closed, self._ends.arguments, body, serializer, main_module(), log
         )
         return init_error
 
     def cpu_seconds(self) -> float | None:
+        """See `WorkerHandle.cpu_seconds`."""
         return None if self._thread is None else thread_seconds(self._thread.native_id)
 
     def sentinels(self) -> Iterable[Any]:
-        return ()  # its end is the end of its voice
+        """Return none: the end of the worker closes its pipe of frames."""
+        return ()
 
     def ended(self) -> bool:
-        return self._over
+        """See `WorkerHandle.ended`."""
+        return self._ended
 
     def mark_exiting(self) -> None:
-        """Does nothing: nobody else knows of it."""
+        """Do nothing: no table lists the worker."""
 
     def terminate(self) -> None:
-        """Does nothing: nobody can end an interpreter in mid-call."""
+        """Do nothing: an interpreter can't be ended during a call."""
 
     def kill(self) -> None:
-        """Does nothing, see `terminate`."""
+        """Do nothing, see `terminate`."""
 
     def interrupt(self) -> None:
-        """Does nothing, see `terminate`."""
+        """Do nothing, see `terminate`."""
 
     @property
     def thread(self) -> int | None:
+        """The ident of the worker's thread."""
         return None if self._thread is None else self._thread.ident
 
     def ask_for_stack(self) -> None:
-        """Does nothing: all is done by `read_stack`, for one worker at a time."""
+        """Do nothing: `read_stack` asks, for one worker at a time."""
 
     def read_stack(self, deadline: float) -> tuple[list[Frame], str | None]:
+        """See `WorkerHandle.read_stack`."""
         thread = self._thread
         if thread is None or thread.ident is None or self._released.is_set():
             return [], "it has ended"
-        return stack_in(thread.ident, deadline)
+        return read_stack(thread.ident, deadline)
 
     def reap(self) -> None:
-        """Lets the thread destroy the interpreter, of which nothing is needed any more."""
+        """Let the thread destroy the interpreter: the pool needs nothing of its memory any more."""
         self._released.set()
 
 
 def _encoded_inline(call: tuple[Any, ...], serializer: str) -> bytes:
-    """Returns an initializer's call as one body, however large."""
-    body = Encoder(serializer)(call)
+    """Return the call of an initializer as one body, however large."""
+    body = make_encoder(serializer)(call)
     return body if isinstance(body, bytes) else body.joined()
 
 
-class _OwnTicketEnds:
-    """A worker's own descriptors for `SharedQueueEnds`; the originals stay the pool's."""
+class _SharedQueueEnds:
+    """Duplicates of the descriptors in `SharedQueueEnds`, owned by the worker; the originals stay the pool's."""
 
-    counter = None
+    queues = None  # the payload channel has them
 
     def __init__(self, ends: SharedQueueEnds) -> None:
         self._own: list[int] = []
-        bell, queues = ends.payload_channel
+        header_pipe, queue_ids = ends.payload_channel
         try:
-            for descriptor in (ends.tasks, ends.frames, ends.memory, bell):
+            for descriptor in (ends.tasks, ends.frames, ends.memory, header_pipe):
                 self._own.append(lifted(system.dup(descriptor)))
         except BaseException:
             self.close()
             raise
-        tickets, self._frames, memory, bell = self._own
+        tasks, self._frames, memory, header_pipe = self._own
         sizes = ends.memory_size, ends.status_size
-        self.crossing = "tickets", tickets, self._frames, memory, *sizes, ends.worker_index, bell, queues
+        #: The arguments of `_worker_interpreter.serve`.
+        self.arguments = (
+            "shared queue", tasks, self._frames, memory, *sizes, ends.worker_index, header_pipe, queue_ids,
+        )  # fmt: skip
 
     def send(self, kind: int, body: bytes) -> None:
-        """Sends a frame in place of the interpreter."""
+        """Send a frame in place of the interpreter."""
         frame = memoryview(FRAME.pack(len(body), kind, 0) + body)
         while frame:
             frame = frame[system.write(self._frames, frame) :]
 
     def close(self) -> None:
+        """Close the descriptors."""
         while self._own:
-            with contextlib.suppress(OSError):  # a call has closed it
+            with contextlib.suppress(OSError):  # a call has closed the descriptor
                 system.close(self._own.pop())
 
 
-class _OwnPairEnds:
-    """A worker's own connection and queues; the interpreter makes a connection of the same handle."""
+class _PipeEnds:
+    """The worker's connection and queues; the interpreter makes a connection with the same handle."""
 
     def __init__(self, connection: Any) -> None:
-        self.counter = QueuePair()
-        # Taken away from the pool's object, which is about to be closed.
+        self.queues = QueuePair()
+        # The handle changes its owner: the pool is about to close its object.
         self._connection = type(connection)(connection._handle)
         connection._handle = None
-        self.crossing = "pair", self._connection.fileno(), self.counter.numbers
+        #: The arguments of `_worker_interpreter.serve`.
+        self.arguments = "pipe", self._connection.fileno(), self.queues.ids
 
     def send(self, kind: int, body: bytes) -> None:
-        """Sends a frame in place of the interpreter."""
+        """Send a frame in place of the interpreter."""
         send_frame(self._connection, kind, 0, body)
 
     def close(self) -> None:
+        """Close the connection."""
         self._connection.close()

@@ -13,7 +13,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 from concurrent import interpreters
 from struct import Struct
 
-from corefutures_interpreter._serialization import undecodable, unload
+from corefutures_interpreter._serialization import load, undecodable
 from corefutures_pools.blocking import system
 from corefutures_pools.descriptors import lifted
 
@@ -22,50 +22,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from corefutures_interpreter._serialization import Payload
+    from corefutures_interpreter._serialization import SharedPayload
 
-#: Written to the bell: the call's number, and whether its payload is in the queue.
-_LABEL = Struct("=Q?")
+#: Announces a payload in the pipe: the call's number, and whether the payload is in the queue or could not be sent.
+_HEADER = Struct("=Q?")
 
 
 class QueuePair:
     """One side of the two queues between a pool and a worker.
 
     Args:
-        outward: The number of the queue to put payloads into; None to make both.
-        inward: The number of the queue to take payloads from.
+        outgoing: The id of the queue to send payloads through; None to make both queues.
+        incoming: The id of the queue to receive payloads from.
     """
 
-    def __init__(self, outward: int | None = None, inward: int | None = None) -> None:
-        if outward is None or inward is None:
-            self._outward, self._inward = interpreters.create_queue(), interpreters.create_queue()
+    def __init__(self, outgoing: int | None = None, incoming: int | None = None) -> None:
+        if outgoing is None or incoming is None:
+            self._outgoing, self._incoming = interpreters.create_queue(), interpreters.create_queue()
         else:
-            self._outward, self._inward = interpreters.Queue(outward), interpreters.Queue(inward)
+            self._outgoing, self._incoming = interpreters.Queue(outgoing), interpreters.Queue(incoming)
 
     @property
-    def numbers(self) -> tuple[int, int]:
-        """What the other side's counter is made of."""
-        return self._inward.id, self._outward.id
+    def ids(self) -> tuple[int, int]:
+        """The arguments of the other side's `QueuePair`."""
+        return self._incoming.id, self._outgoing.id
 
-    def put(self, payload: Payload) -> None:
-        """Hands a payload over."""
-        self._outward.put_nowait(payload.manifest())
+    def send(self, payload: SharedPayload) -> None:
+        """Send a payload."""
+        self._outgoing.put_nowait(payload.to_views())
         payload.close()
 
-    def take(self) -> Any:
-        """Returns the manifest of the payload that was handed over longest ago."""
-        return self._inward.get_nowait()
+    def receive(self) -> Any:
+        """Return the views of the oldest payload that was sent and not yet received."""
+        return self._incoming.get_nowait()
 
 
-def receive(counter: QueuePair) -> Any:
-    """Returns the decoded payload of a worker, copied out of its memory.
+def receive(queues: QueuePair) -> Any:
+    """Return the decoded payload of a worker, copied out of the worker's memory.
 
     Raises:
-        ImportError: Something in it could not be imported.
-        NotShareableError: It could not be decoded for any other reason.
+        ImportError: A part of the payload could not be imported.
+        NotShareableError: The payload could not be decoded for any other reason.
     """
     try:
-        return unload(counter.take(), keep=True)
+        return load(queues.receive(), copy=True)
     except ImportError:
         raise
     except Exception as exc:
@@ -73,59 +73,67 @@ def receive(counter: QueuePair) -> Any:
 
 
 class PoolQueueChannel:
-    """The caller's half; see `crew.PayloadChannel`."""
+    """The pool's end; see `interface.PayloadChannel`."""
 
     def __init__(self) -> None:
-        self.counter = QueuePair()
-        self._far_bell, self._bell = map(lifted, system.pipe())
+        self.queues = QueuePair()
+        self._child_pipe, self._pipe = map(lifted, system.pipe())
 
     @property
     def child_end(self) -> tuple[int, tuple[int, int]]:
-        return self._far_bell, self.counter.numbers
+        """The descriptor of the worker's end of the pipe, and the ids of its queues."""
+        return self._child_pipe, self.queues.ids
 
     def close_child_end(self) -> None:
-        system.close(self._far_bell)
+        """See `PayloadChannel.close_child_end`."""
+        system.close(self._child_pipe)
 
-    def send(self, number: int, payload: Payload) -> None:
-        self.counter.put(payload)
-        system.write(self._bell, _LABEL.pack(number, True))
+    def send(self, number: int, payload: SharedPayload) -> None:
+        """See `PayloadChannel.send`."""
+        self.queues.send(payload)
+        system.write(self._pipe, _HEADER.pack(number, True))
 
     def refuse(self, number: int) -> None:
-        system.write(self._bell, _LABEL.pack(number, False))
+        """See `PayloadChannel.refuse`."""
+        system.write(self._pipe, _HEADER.pack(number, False))
 
     def receive(self, number: int) -> Any:
-        return receive(self.counter)
+        """See `PayloadChannel.receive`."""
+        return receive(self.queues)
 
     def close(self) -> None:
-        bell, self._bell = self._bell, -1
-        if bell >= 0:
-            system.close(bell)
+        """See `PayloadChannel.close`."""
+        pipe, self._pipe = self._pipe, -1
+        if pipe >= 0:
+            system.close(pipe)
 
 
 class WorkerQueueChannel:
-    """The worker's half; see `worker.WorkerPayloadChannel`.
+    """The worker's end; see `worker_loop.WorkerPayloadChannel`.
 
     Args:
-        bell: The descriptor of the end to wait at.
-        counter: This side's.
-        decode: Decodes what `QueuePair.take` returned.
+        pipe: The descriptor to read headers from.
+        queues: The worker's side of the queues.
+        decode: Decodes what `QueuePair.receive` returned.
     """
 
-    def __init__(self, bell: int, counter: QueuePair, decode: Callable[[Any], Any]) -> None:
-        self._bell = bell
-        self._counter = counter
+    def __init__(self, pipe: int, queues: QueuePair, decode: Callable[[Any], Any]) -> None:
+        self._pipe = pipe
+        self._queues = queues
         self._decode = decode
 
     def receive(self, number: int) -> Any:
-        label = system.read(self._bell, _LABEL.size)
-        if not label:
+        """See `WorkerPayloadChannel.receive`."""
+        header = system.read(self._pipe, _HEADER.size)
+        if not header:
             raise EOFError("the pool is gone")
-        about, sent = _LABEL.unpack(label)
+        about, sent = _HEADER.unpack(header)
         if about != number:
             raise OSError(f"a payload for call {about} came in place of the one for call {number}")
         if not sent:
             raise OSError("the payload could not be sent")
-        return self._decode(self._counter.take())
+        return self._decode(self._queues.receive())
 
-    def send(self, number: int, payload: Payload) -> None:
-        self._counter.put(payload)
+    def send(self, number: int, payload: SharedPayload) -> None:
+        """See `WorkerPayloadChannel.send`."""
+        self._queues.send(payload)

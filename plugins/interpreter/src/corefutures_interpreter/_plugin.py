@@ -1,4 +1,4 @@
-"""The plugin module of the interpreter backend: describes it, imports nothing of it but whether it can run here."""
+"""The plugin module of the interpreter backend: its description; imports nothing of the backend but `_availability`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The stack of a worker interpreter, also of one that is stuck: its thread gets a signal, and `faulthandler` writes it.
+"""The stack of a worker interpreter, also of a stuck one: its thread gets a signal, `faulthandler` writes the stack.
 
-Touches the door. Guarantees: nobody waits beyond the deadline; nothing is installed while nobody asks, so that workers
-pay for nothing and the program's own use of the signal is restored.
+Touches the toolkit. Guarantees: no caller waits beyond its deadline; the signal handler is installed during a request
+only, so that workers have no cost and the program's own handler is restored.
 """
 
 from __future__ import annotations
@@ -22,34 +22,35 @@ if TYPE_CHECKING:
 
     from corefutures_pools.inspection.stacks import Frame
 
-#: The last line that `faulthandler` writes: the outermost frame, or that it leaves the rest out.
+#: The last line that `faulthandler` writes: the outermost frame, or an ellipsis for the rest.
 _END: Final = re.compile(r'_launcher\.py", line \d+ in _enter\n|^  \.\.\.\n', re.MULTILINE)
 
-#: Seconds after which a thread without an answer is asked again.
-_PATIENCE: Final = 0.02
+#: Seconds after which the signal is sent again to a thread that has not answered.
+_RETRY_INTERVAL: Final = 0.02
 
-# Held by whoever asks. Waited for no longer than for a worker: a signal handler may interrupt its holder.
-_turn = threading.Lock()
+# Guards the pipe and the signal handler, for one request. Acquired with a timeout: a signal handler may interrupt the
+# holder and ask for a stack itself.
+_lock = threading.Lock()
 
-#: The pipe that stacks come through, made when the first is asked for. Never closed: a signal may come late.
+#: The pipe that stacks are written to, made for the first request. Never closed: a signal may be handled late.
 _pipe: tuple[int, int] | None = None
 
 
-def stack_in(thread: int, deadline: float) -> tuple[list[Frame], str | None]:
-    """Returns the stack of the interpreter that a thread is in, innermost last, or none and why there is none.
+def read_stack(thread: int, deadline: float) -> tuple[list[Frame], str | None]:
+    """Return the stack of the interpreter that a thread runs, innermost frame last, or no frames and the reason.
 
     Args:
         thread: The ident of a living thread.
-        deadline: When to stop waiting for it, by `time.monotonic`.
+        deadline: The end of the wait for the stack, by `time.monotonic`.
     """
     if sys.platform == "win32":
         return [], "the stacks of interpreters can't be had on Windows"
-    if not _turn.acquire(timeout=max(0.0, deadline - clock.monotonic())):
-        return [], "somebody else is asking"
+    if not _lock.acquire(timeout=max(0.0, deadline - clock.monotonic())):
+        return [], "another thread is asking"
     try:
         frames = _ask(thread, deadline)
     finally:
-        _turn.release()
+        _lock.release()
     return (frames, None) if frames else ([], "it does not answer")
 
 
@@ -57,7 +58,7 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
     global _pipe
     if sys.platform == "win32":
         raise OSError("no signals between threads")
-    import faulthandler  # here: worker interpreters, which import the caller's main module, can't load it
+    import faulthandler  # here because worker interpreters can't load it, and may import this module
 
     if _pipe is None:
         with standard_taken:
@@ -71,23 +72,23 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
     discard_stacks(outlet)
     faulthandler.register(signal.SIGURG, inlet, all_threads=False)
     try:
-        # A signal that comes while `faulthandler` writes the last line for another thread is dropped.
+        # `faulthandler` drops a signal that comes while it writes the last line for another thread.
         frames: list[Frame] = []
         while not frames and clock.monotonic() < deadline:
             signal.pthread_kill(thread, signal.SIGURG)
             from corefutures_pools.inspection.stacks import collect_stack  # here for start-up time only
 
-            frames = collect_stack(outlet, deadline, _END, clock.monotonic() + _PATIENCE)
+            frames = collect_stack(outlet, deadline, _END, clock.monotonic() + _RETRY_INTERVAL)
         return frames
-    except ProcessLookupError:  # it has just ended
+    except ProcessLookupError:  # the thread has just ended
         return []
     finally:
         faulthandler.unregister(signal.SIGURG)
 
 
 def _after_fork_in_child() -> None:
-    global _turn, _pipe
-    _turn = threading.Lock()
+    global _lock, _pipe
+    _lock = threading.Lock()
     if _pipe is not None:
         for end in _pipe:
             system.close(end)

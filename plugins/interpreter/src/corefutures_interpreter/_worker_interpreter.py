@@ -1,7 +1,7 @@
-"""What runs in a worker interpreter: takes its ends and serves, until it is told to stop.
+"""The code of a worker interpreter: opens its ends of the transport and runs the shared worker loop.
 
-Entered once, by the worker's thread. Touches the worker's side of the shared machinery and as little else as can be,
-because each interpreter imports it anew. Guarantees: as the shared loops do; it ends, whatever the initializer does.
+The worker's thread enters it once. Touches the worker's side of the shared machinery and imports little, because each
+interpreter imports it anew. Guarantees: those of the shared loops; the worker ends, whatever the initializer does.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures_interpreter._failures import FailureReporter, remember_refusals
-from corefutures_interpreter._serialization import MAINS, Encoder, undecodable, unload
+from corefutures_interpreter._failures import FailureReporter, record_refusals
+from corefutures_interpreter._serialization import MAIN_MODULES, load, make_encoder, undecodable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-#: True while this interpreter runs the caller's main module: no pool can be made then.
+    from corefutures_interpreter._payload_channel import WorkerQueueChannel
+
+#: True while this interpreter runs the program's main module, which must not make a pool then.
 importing_main = False
 
 
@@ -31,53 +33,51 @@ def serve(
     main: tuple[str | None, str | None],
     log: tuple[int, dict[str, int]] | None,
 ) -> bytes | None:
-    """Serves a pool until it ends.
+    """Serve a pool until it ends.
 
     Args:
-        ends: What `_launcher` made of the pool's.
-        initializer: The pickled call that comes first.
-        serializer: Results are serialised with it.
-        main: The name and the file of the caller's main module.
-        log: Where records are to be sent, and the levels of loggers; None leaves them to this interpreter.
+        ends: The worker's ends of the transport, as `_launcher` made them.
+        initializer: The pickled call of the initializer, or None.
+        serializer: The serializer for results.
+        main: The name and the file of the program's main module.
+        log: The descriptor to write log records to, and the levels of loggers; None leaves records to this interpreter.
 
     Returns:
-        What is to be said of the initializer if it failed, as the body of INIT_FAILED.
+        The body of INIT_FAILED if the initializer failed.
     """
     if log is not None:
         _forward_logs(*log)
-    remember_refusals()
+    record_refusals()
     decoder = _Decoder(*main)
-    encode = Encoder(serializer)
+    encode = make_encoder(serializer)
     if initializer is not None:
         try:
             function, arguments = decoder.body(initializer)
             function(*arguments)
         except BaseException as exc:
             return FailureReporter(encode).error(exc)[1]
-    way = ends[0]
     common = {"encode": encode, "prepare": None, "limit": None, "decode": decoder.body, "reporter": FailureReporter}
-    if way == "tickets":
-        _serve_tickets(*ends[1:], decoder=decoder, common=common)
-    else:
-        _serve_pair(*ends[1:], decoder=decoder, common=common)
+    transport, *rest = ends
+    serve_transport = _serve_shared_queue if transport == "shared queue" else _serve_pipe
+    serve_transport(*rest, decoder=decoder, common=common)
     return None
 
 
-def _serve_tickets(
+def _serve_shared_queue(
     tasks: int,
     frames: int,
     memory: int,
     memory_size: int,
     status_size: int,
     worker_index: int,
-    bell: int,
+    header_pipe: int,
     queues: tuple[int, int],
     *,
     decoder: _Decoder,
     common: dict[str, Any],
 ) -> None:
     if sys.platform != "linux":
-        raise OSError("only Linux has tickets")
+        raise OSError("only Linux has shared queues")
     import mmap
 
     from corefutures_pools.workers.worker_loop import serve_shared_queue
@@ -85,40 +85,40 @@ def _serve_tickets(
     serve_shared_queue(
         tasks=tasks,
         frames=frames,
-        # Each mapping would have a descriptor of its own.
+        # Without `trackfd` a mapping would duplicate the descriptor.
         arena=mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ, trackfd=False),
         status_table=memoryview(mmap.mmap(memory, status_size, trackfd=False)).cast("Q"),
         worker_index=worker_index,
-        channel=_LazyPayloadChannel(bell, queues, decoder.payload),
+        channel=_LazyPayloadChannel(header_pipe, queues, decoder.payload),
         **common,
     )
 
 
-def _serve_pair(handle: int, queues: tuple[int, int], *, decoder: _Decoder, common: dict[str, Any]) -> None:
+def _serve_pipe(handle: int, queue_ids: tuple[int, int], *, decoder: _Decoder, common: dict[str, Any]) -> None:
     from multiprocessing import connection as connections
 
     from corefutures_interpreter._payload_channel import QueuePair
     from corefutures_pools.workers.pipes.worker import serve_pipe
 
-    counter = QueuePair(*queues)
+    queues = QueuePair(*queue_ids)
     connection: Any
     if sys.platform == "win32":
         connection = connections.PipeConnection(handle)
     else:
         connection = connections.Connection(handle)
 
-    def fetch(_: Any) -> Any:
-        connection.recv_bytes()  # the bell
-        return decoder.payload(counter.take())
+    def receive(_: Any) -> Any:
+        connection.recv_bytes()  # empty: announces the payload
+        return decoder.payload(queues.receive())
 
-    def ship(_: Any, payload: Any) -> None:
-        counter.put(payload)
+    def send(_: Any, payload: Any) -> None:
+        queues.send(payload)
         connection.send_bytes(b"")
 
     try:
-        serve_pipe(connection=connection, fetch=fetch, ship=ship, **common)
+        serve_pipe(connection=connection, fetch=receive, ship=send, **common)
     finally:
-        connection._handle = None  # the worker's thread closes it
+        connection._handle = None  # released: the worker's thread closes it
 
 
 def _forward_logs(end: Any, levels: dict[str, int]) -> None:
@@ -132,69 +132,71 @@ def _forward_logs(end: Any, levels: dict[str, int]) -> None:
 
 
 class _LazyPayloadChannel:
-    """Stands in for the `WorkerQueueChannel`, which is made when the first payload comes: most workers see none."""
+    """A `WorkerQueueChannel` that is made for the first payload: most workers receive none."""
 
-    def __init__(self, bell: int, queues: tuple[int, int], decode: Callable[[Any], Any]) -> None:
-        self._rest = bell, queues, decode
+    def __init__(self, header_pipe: int, queue_ids: tuple[int, int], decode: Callable[[Any], Any]) -> None:
+        self._arguments = header_pipe, queue_ids, decode
         self._channel: Any = None
 
     def receive(self, number: int) -> Any:
+        """See `WorkerPayloadChannel.receive`."""
         return self._made().receive(number)
 
     def send(self, number: int, payload: Any) -> None:
+        """See `WorkerPayloadChannel.send`."""
         self._made().send(number, payload)
 
-    def _made(self) -> Any:
+    def _made(self) -> WorkerQueueChannel:
         if self._channel is None:
             from corefutures_interpreter._payload_channel import QueuePair, WorkerQueueChannel
 
-            bell, queues, decode = self._rest
-            self._channel = WorkerQueueChannel(bell, QueuePair(*queues), decode)
-        return self._channel
+            header_pipe, queue_ids, decode = self._arguments
+            self._channel = WorkerQueueChannel(header_pipe, QueuePair(*queue_ids), decode)
+        return self._channel  # type: ignore[no-any-return]
 
 
 class _Decoder:
-    """Decodes calls; brings in the caller's main module when one of them needs it.
+    """Decodes calls; imports the program's main module when one of them needs it.
 
     Args:
-        name: The name of that module if it was started by its name.
-        path: Its file, if it has one.
+        name: The name of the main module if it was started by its name.
+        path: The file of the main module if it has one.
     """
 
     def __init__(self, name: str | None, path: str | None) -> None:
         self._main = name, path
-        self._awaited = name is not None or path is not None
-        self._failure: BaseException | None = None  # why that module can't be imported here
+        self._can_import_main = name is not None or path is not None
+        self._failure: BaseException | None = None  # the reason why the main module can't be imported here
 
     def body(self, body: Any) -> Any:
-        """Decodes an inline body."""
+        """Decode an inline body."""
         return self._decode(pickle.loads, body)
 
-    def payload(self, manifest: tuple[Any, ...]) -> Any:
-        """Decodes a payload; its buffers stay in the caller's memory."""
-        return self._decode(unload, manifest)
+    def payload(self, views: tuple[Any, ...]) -> Any:
+        """Decode a payload; its buffers stay in the memory of the pool's interpreter."""
+        return self._decode(load, views)
 
-    def _decode(self, load: Callable[[Any], Any], body: Any) -> Any:
+    def _decode(self, decode: Callable[[Any], Any], body: Any) -> Any:
         try:
             try:
-                return load(body)
+                return decode(body)
             except (AttributeError, ModuleNotFoundError) as exc:
-                if not (self._awaited and any(main in str(exc) for main in MAINS)):
+                if not (self._can_import_main and any(main in str(exc) for main in MAIN_MODULES)):
                     raise
-            self._bring_in_main()
-            return load(body)
+            self._import_main()
+            return decode(body)
         except ImportError:
             raise
         except Exception as exc:
             raise undecodable("args", exc) from exc
 
-    def _bring_in_main(self) -> None:
-        """Runs the caller's main module here, under another name than `__main__`, as multiprocessing does."""
+    def _import_main(self) -> None:
+        """Run the program's main module here, under another name than `__main__`, as multiprocessing does."""
         import runpy
         from types import ModuleType
 
         global importing_main
-        if self._failure is not None:  # it is run once, and each call that needs it is told
+        if self._failure is not None:  # the module runs once; each call that needs it fails with the same error
             raise self._failure.with_traceback(None)
         name, path = self._main
         importing_main = True
@@ -208,7 +210,7 @@ class _Decoder:
             raise
         finally:
             importing_main = False
-        self._awaited = False
+        self._can_import_main = False
         module = ModuleType("__mp_main__")
         module.__dict__.update(content)
         sys.modules["__main__"] = sys.modules["__mp_main__"] = module

@@ -122,7 +122,9 @@ def make_encoder(serializer: str, *, memfds: bool) -> Encoder:
         dispatch_table = pickle.Pickler.dispatch_table  # each one's own, which the class of cloudpickle hides
 
     # What cloudpickle itself knows how to reduce, it reduces better.
-    return Encoder(lambda: [*_reducers(), cloudpickle.CloudPickler._dispatch_table], CloudPickler, memfds=memfds)
+    return Encoder(
+        lambda: [*_reducers(), cloudpickle.CloudPickler._dispatch_table], CloudPickler, by_value=True, memfds=memfds
+    )
 
 
 def _reducers() -> list[Mapping[type, Callable[[Any], Any]]]:

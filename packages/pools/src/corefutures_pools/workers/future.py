@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
+    from corefutures_pools.workers.payload import Payload
     from corefutures_pools.workers.pool import WorkerPool
-    from corefutures_pools.workers.serialization import Payload
 
     _T = TypeVar("_T")
 

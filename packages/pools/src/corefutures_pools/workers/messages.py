@@ -11,7 +11,8 @@ from struct import Struct
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from typing import Final
+    from collections.abc import Callable
+    from typing import Any, Final
 
 # A ticket is the right to run one call: its number, then where its body lies in the arena, and how long it is.
 # All workers read tickets from one pipe. The kernel gives each of them to one reader, in the order written:
@@ -31,7 +32,7 @@ FRAME: Final = Struct("=QBQ")
 READY: Final = 0  # the initializer has run; the worker takes calls from now on
 RESULT_PICKLE: Final = 1  # body: the pickled result
 RESULT_PAYLOAD: Final = 2  # the result came, or comes, as a payload
-ERROR: Final = 3  # body: see `payload.pack_error`
+ERROR: Final = 3  # body: see `pack_error`
 FETCH_PAYLOAD: Final = 4  # the worker has claimed the call and asks for its payload
 PONG: Final = 5  # the answer to a roll call
 EXITING: Final = 6  # the worker's last word: it holds no call and takes no more
@@ -83,3 +84,19 @@ def check_head(size: int, kind: int, number: int, *, ready: bool, calls: int) ->
 
 #: Or-ed to the kind of a result where one call at a time is sent: the worker takes no more.
 LAST: Final = 0x80
+
+_ERROR_TEXT_SIZE: Final = Struct("=I")
+
+
+def pack_error(error: BaseException, text: str, encode: Callable[[Any], bytes]) -> bytes:
+    """Return the body of an ERROR frame: the text of the traceback, which always decodes, then the exception."""
+    raw = text.encode("utf-8", "backslashreplace")
+    return _ERROR_TEXT_SIZE.pack(len(raw)) + raw + encode(error)
+
+
+def split_error(body: bytes | bytearray | memoryview) -> tuple[str, memoryview]:
+    """Return the text and the pickled exception of an ERROR frame."""
+    view = memoryview(body)
+    (size,) = _ERROR_TEXT_SIZE.unpack_from(view)
+    start = _ERROR_TEXT_SIZE.size
+    return str(view[start : start + size], "utf-8"), view[start + size :]

@@ -32,8 +32,8 @@ from corefutures_pools.descriptors import standard_taken
 from corefutures_pools.exceptions import set_cause
 from corefutures_pools.foreign_code import raises_again
 from corefutures_pools.workers.future import CallFuture, check_call
-from corefutures_pools.workers.messages import CALL_STARTED, MOMENT, OBSERVED
-from corefutures_pools.workers.serialization import RetainedCall, split_error
+from corefutures_pools.workers.messages import CALL_STARTED, MOMENT, OBSERVED, split_error
+from corefutures_pools.workers.serialization import RetainedCall
 from corefutures_pools.workers.time_limits import PAUSE, Limits, kill
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`

@@ -30,8 +30,8 @@ from corefutures_pools.workers.messages import (
     RESULT_PICKLE,
     STOP,
     TASK,
+    pack_error,
 )
-from corefutures_pools.workers.serialization import pack_error
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from mmap import mmap
     from typing import Any, Protocol
 
-    from corefutures_pools.workers.serialization import Encoder, Payload
+    from corefutures_pools.workers.payload import Payload
+    from corefutures_pools.workers.serialization import Encoder
 
     class WorkerPayloadChannel(Protocol):
         """Carries payloads between a pool and one worker; the backend's own."""

@@ -27,7 +27,7 @@ from corefutures_pools.workers.messages import (
     RESULT_PAYLOAD,
     STOP,
 )
-from corefutures_pools.workers.serialization import PART, READ_ONLY, STREAM, unpickle
+from corefutures_pools.workers.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures_pools.workers.worker_loop import Reporter, interrupts
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from corefutures_pools.workers.serialization import Encoder, Payload
+    from corefutures_pools.workers.payload import Payload
+    from corefutures_pools.workers.serialization import Encoder
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection

@@ -15,14 +15,14 @@ from struct import Struct
 
 from corefutures._blocking import system
 from corefutures_pools.descriptors import lifted
-from corefutures_pools.workers.serialization import open_payload
+from corefutures_pools.workers.payload import open_payload
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from corefutures_pools.workers.serialization import Payload
+    from corefutures_pools.workers.payload import Payload
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

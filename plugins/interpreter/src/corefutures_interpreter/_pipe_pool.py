@@ -1,6 +1,6 @@
-"""A pool of interpreters over connections: the portable way.
+"""`InterpreterPipePool`: a pool of interpreters over connections, for all platforms.
 
-Touches `_pools`, `_payload_channel` and the shared machinery.
+Touches `_pool`, `_payload_channel` and the shared machinery.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
-
 from corefutures_interpreter._payload_channel import receive
-from corefutures_interpreter._pools import InterpreterPool
+from corefutures_interpreter._pool import InterpreterPool
 from corefutures_pools.workers.pipes.pool import PipePool
 from corefutures_pools.workers.pipes.worker import ConnectionLost
 from corefutures_pools.workers.transport import connection_pair
@@ -23,18 +22,18 @@ if TYPE_CHECKING:
 
 
 class InterpreterPipePool(InterpreterPool, PipePool):
-    """See `PipePool`."""
+    """See `PipePool`; payloads travel through queues, each announced by an empty message."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(make_pair=connection_pair, **options)
 
     def _send_payload(self, station: Any, payload: Any) -> None:
-        station.worker.counter.put(payload)
-        station.connection.send_bytes(b"")  # the bell
+        station.worker.queues.send(payload)
+        station.connection.send_bytes(b"")
 
     def _receive_payload(self, station: Any) -> Any:
         try:
             station.connection.recv_bytes(0)
         except (EOFError, OSError) as exc:
             raise ConnectionLost from exc
-        return receive(station.worker.counter)
+        return receive(station.worker.queues)

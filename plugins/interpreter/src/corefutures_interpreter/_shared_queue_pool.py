@@ -1,6 +1,6 @@
-"""A pool of interpreters over tickets: the fast way, where there is one.
+"""`InterpreterSharedQueuePool`: a pool of interpreters that take tasks from one queue, on Linux.
 
-Touches `_pools`, `_payload_channel` and the shared machinery.
+Touches `_pool`, `_payload_channel` and the shared machinery.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import sys
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-
 from corefutures_interpreter._payload_channel import PoolQueueChannel
-from corefutures_interpreter._pools import InterpreterPool
+from corefutures_interpreter._pool import InterpreterPool
 from corefutures_pools.workers.messages import STOP
 from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
 
@@ -29,5 +28,6 @@ class InterpreterSharedQueuePool(InterpreterPool, SharedQueuePool):
         super().__init__(make_channel=PoolQueueChannel, **options)
 
     def end_workers(self, how: str) -> None:
+        """Send a STOP for each worker: nothing can end an interpreter during a call."""
         if self._desk is not None and how == "terminate":
             self._desk.send_all(STOP, len(self._connections))
