@@ -104,6 +104,7 @@ class Future(_standard.Future["_T"]):
     _cf_parked: list[Any] | None = None  # what wakes each thread that blocks in result() or exception()
     _cf_listeners: list[Any] | None = None  # behind `_waiters`
     _cf_to_notify: list[Any] | None = None  # those of them that wait for the end, once it has come
+    _cf_notices_cancel: bool = False  # the executor notices at once: cancelled is CANCELLED_AND_NOTIFIED (F5)
     _cf_dispatched: bool = False  # a worker may start the call at any time: see `_cf_try_dispatch`
     _cf_callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _cf_callbacks_forks: int = 0  # the process that `_cf_callbacks` belongs to
@@ -148,15 +149,18 @@ class Future(_standard.Future["_T"]):
         if self._state in DONE:
             return self.cancelled()
         try:
-            if not self._cf_try_cancel(notified=False):
-                return self.cancelled()
-            if self._cf_watched:
-                self._cf_notify_cancelled()
+            if self._cf_try_cancel(notified=self._cf_notices_cancel):
+                self._cf_complete_cancel()
         except BaseException:  # of a signal handler, or of a callback
             if self.cancelled():
-                self._cf_notify_cancelled()
+                self._cf_complete_cancel()
             raise
-        return True
+        return self.cancelled()
+
+    def _cf_complete_cancel(self) -> None:
+        """Take the steps after a cancellation; each may be repeated."""
+        if self._cf_watched:
+            self._cf_notify_cancelled()
 
     def cancelled(self) -> bool:
         """Returns True if the call was cancelled."""

@@ -15,7 +15,7 @@ from races import LIMIT, Parking, frequent_switches, together
 
 import corefutures
 from corefutures import PoolFullError, ThreadPoolExecutor, UnsupportedError, cancel_requested
-from corefutures_thread._crew import Crew
+from corefutures_thread import _inspection
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
@@ -268,20 +268,20 @@ def test_logs_of_threads_are_handled_here_in_any_case(caplog: pytest.LogCaptureF
 
 def test_threads_that_add_up_past_calls_at_once() -> None:
     with frequent_switches(), ThreadPoolExecutor(1) as pool:
-        crew = pool._cf_crew
+        ended = pool._cf_pool.ended
 
         def record() -> None:
             for _ in range(2000):
-                crew.record(cancelled=1)
+                ended.add(cancelled=1)
 
         together(record, record, record, record)
         assert pool.stats().cancelled == 8000
-        assert len(crew._past) <= 68
+        assert len(ended._records) <= 68
 
 
 def test_counting_ends_while_calls_keep_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two counts need not agree: free-threaded builds run calls while they are counted."""
-    count, numbers = Crew._count, itertools.count()
-    monkeypatch.setattr(Crew, "_count", lambda self: {**count(self), "finished": next(numbers)})
+    count, numbers = _inspection._count, itertools.count()
+    monkeypatch.setattr(_inspection, "_count", lambda pool: {**count(pool), "finished": next(numbers)})
     with ThreadPoolExecutor(1) as pool:
         assert pool.stats().finished > 1

@@ -270,7 +270,7 @@ def test_nothing_is_left() -> None:
         pool = ThreadPoolExecutor(2)
         futures = [pool.submit(int) for _ in range(5)]
         pool.shutdown()
-        return [weakref.ref(pool), weakref.ref(pool._cf_crew), *map(weakref.ref, futures)]
+        return [weakref.ref(pool), weakref.ref(pool._cf_pool), *map(weakref.ref, futures)]
 
     before = threading.active_count()
     left = [reference for _ in range(100) for reference in use()]

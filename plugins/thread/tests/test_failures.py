@@ -8,11 +8,11 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from races import LIMIT, frequent_switches, together
+from races import LIMIT, elsewhere, frequent_switches, together
 from signals import everywhere
 
 from corefutures import BrokenExecutor, Future, wait
-from corefutures_thread import ThreadPoolExecutor, _crew, _worker
+from corefutures_thread import ThreadPoolExecutor, _thread_pool, _worker
 
 
 @pytest.fixture(autouse=True)
@@ -237,7 +237,7 @@ def test_who_counted_on_a_thread_that_did_not_start_is_told(monkeypatch: pytest.
 
     start = threading.Thread.start
     stubborn = type("Stubborn", (threading.Thread,), {"start": hesitate})
-    monkeypatch.setattr(_crew, "threading", SimpleNamespace(Thread=stubborn))
+    monkeypatch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=stubborn))
     assert start is threading.Thread.start
     _, error = together(first, second)
     assert isinstance(error, RuntimeError)
@@ -254,7 +254,7 @@ def test_an_interrupted_start_is_no_lost_worker(monkeypatch: pytest.MonkeyPatch)
 
     pool = ThreadPoolExecutor(1)
     with monkeypatch.context() as patch:
-        patch.setattr(_crew, "threading", SimpleNamespace(Thread=Interrupted))
+        patch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=Interrupted))
         with pytest.raises(KeyboardInterrupt):
             pool.submit(int)
     assert pool.submit(int).result(LIMIT) == 0
@@ -262,3 +262,37 @@ def test_an_interrupted_start_is_no_lost_worker(monkeypatch: pytest.MonkeyPatch)
     threads = list(pool._threads)
     pool.shutdown()
     assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("interrupts", [1, 3])
+def test_an_interrupted_start_leaves_no_call_of_another_thread_waiting(
+    monkeypatch: pytest.MonkeyPatch, interrupts: int
+) -> None:
+    """E1, E2:
+
+    1. A's submit has entered the only worker, whose thread does not exist yet.
+    2. B's submit sees that worker, and leaves its call to it.
+    3. A is interrupted by Ctrl-C, once or again and again: B's call runs, A's does not.
+    """
+    ran: list[str] = []
+    left: list[Future[None]] = []
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            if not left:
+                left.append(elsewhere(lambda: pool.submit(ran.append, "B")))
+            starts.append(self)
+            if len(starts) <= interrupts:
+                raise KeyboardInterrupt
+            super().start()
+
+    starts: list[threading.Thread] = []
+    pool = ThreadPoolExecutor(1)
+    monkeypatch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=Interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        pool.submit(ran.append, "A")
+    assert left[0].result(LIMIT) is None
+    monkeypatch.undo()
+    assert pool.submit(len, ran).result(LIMIT) == 1
+    pool.shutdown()
+    assert ran == ["B"]

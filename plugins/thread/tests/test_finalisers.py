@@ -93,7 +93,7 @@ WAYS = [as_result, as_error, as_local_of_an_error, as_argument, as_function, as_
 def _all_idle(pool: ThreadPoolExecutor, workers: int) -> None:
     barrier = threading.Barrier(workers)
     list(pool.map(lambda _: barrier.wait(LIMIT), range(workers)))
-    Parking.until(lambda: len(pool._cf_crew.idle) == workers)
+    Parking.until(lambda: len(pool._cf_pool.idle) == workers)
 
 
 @pytest.mark.parametrize("leave", WAYS)

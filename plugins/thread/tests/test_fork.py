@@ -207,7 +207,7 @@ def test_a_fork_at_each_point_of_a_worker_s_way() -> None:
 
             def child() -> None:
                 assert list(as_completed(futures, LIMIT / 3))
-                assert pool._cf_crew.calls is not None
+                assert pool._cf_pool.queue is not None
                 assert pool.submit(int, "3").result(LIMIT / 3) == 3
 
             try:

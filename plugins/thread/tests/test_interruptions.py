@@ -16,7 +16,7 @@ from races import LIMIT, elsewhere
 from signals import everywhere
 
 from corefutures import CancelledError, Future, _executor, _future, wait
-from corefutures_thread import ThreadPoolExecutor, _crew, _pool
+from corefutures_thread import ThreadPoolExecutor, _executor as _thread_executor, _thread_pool
 
 
 class Subject:
@@ -94,7 +94,7 @@ def test_each_method_interrupts_each(interrupted: str, handler: str) -> None:
     # futures: they need it to end. That is so for a few instructions of result() and cancel(), here as in the
     # standard library, and no test of ours says otherwise.
     waits = handler in ("end", "map")
-    points = everywhere(scenario, _pool, _crew, *(() if waits else (_executor, _future)))
+    points = everywhere(scenario, _thread_executor, _thread_pool, *(() if waits else (_executor, _future)))
     assert points > 0 or (waits and interrupted == "cancel")
 
 
@@ -131,7 +131,7 @@ def test_a_finaliser_waits_for_the_pool_anywhere() -> None:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(int).result(LIMIT)
             waited: list[int] = []
-            while not pool._cf_crew.idle:
+            while not pool._cf_pool.idle:
                 time.sleep(0.0001)
             gc.collect(0)
             cycle: list[Any] = [Subject.__new__(Subject)]
@@ -215,7 +215,7 @@ def test_every_submit_that_is_interrupted_by_an_error_leaves_a_working_pool() ->
         pool.shutdown()
         assert not any(thread.is_alive() for thread in threads)
 
-    assert everywhere(scenario, _pool, _crew) > 5
+    assert everywhere(scenario, _thread_executor, _thread_pool) > 5
 
 
 def test_a_handler_that_raises_as_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from races import LIMIT
 from subprocesses import run_script
 
 from corefutures import CancelledError, Future
-from corefutures_thread import ThreadPoolExecutor, _pool
+from corefutures_thread import ThreadPoolExecutor, _executor
 
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("REQUEST", default="none")
 ORIGINAL = standard.ThreadPoolExecutor.submit
@@ -252,8 +252,8 @@ def test_workers_start_in_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_made_while_nothing_is_replaced(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_pool, "_stand_in", None)
-    assert _pool._submit.function is ORIGINAL
+    monkeypatch.setattr(_executor, "_stand_in", None)
+    assert _executor._submit.function is ORIGINAL
     assert pool.submit(int, "3").result(LIMIT) == 3
 
 

@@ -10,7 +10,7 @@ import pytest
 from races import LIMIT, frequent_switches
 
 import corefutures
-from corefutures import DeadlockError, ThreadPoolExecutor
+from corefutures import DeadlockError, ThreadPoolExecutor, wait
 from corefutures_pools.helping import WorkerThread
 
 
@@ -195,3 +195,21 @@ def test_of_two_that_fall_asleep_together_one_sees_it() -> None:
     host.help_until((awaited,), lambda: bool(ran), timed=True, needs_all=False)
     assert ran == [awaited]
     assert not host.awaited
+
+
+def test_a_call_may_wait_for_a_foreign_future() -> None:
+    """One that has the public methods only, and of which no worker knows anything."""
+
+    class Foreign:
+        def __init__(self) -> None:
+            self.callbacks: list[Any] = []
+
+        def add_done_callback(self, fn: Any) -> None:
+            self.callbacks.append(fn)
+
+        def done(self) -> bool:
+            return False
+
+    with ThreadPoolExecutor(1) as pool:
+        done, not_done = pool.submit(lambda: wait([Foreign()], 0.01)).result(LIMIT)  # type: ignore[list-item, misc]
+        assert (len(done), len(not_done)) == (0, 1)

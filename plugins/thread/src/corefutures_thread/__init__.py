@@ -11,6 +11,6 @@ except ModuleNotFoundError as error:
         name="corefutures",
     ) from None
 
-from corefutures_thread._pool import ThreadPoolExecutor
+from corefutures_thread._executor import ThreadPoolExecutor
 
 __all__ = ["ThreadPoolExecutor"]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from corefutures_pools.replaced_submit import StandIn
-from corefutures_thread._pool import _StandardPool  # as it was: programs put our class in its place
+from corefutures_thread._executor import StandardPool  # as it was: programs put our class in its place
 
 
-class ThreadStandIn(StandIn, _StandardPool):
+class ThreadStandIn(StandIn, StandardPool):
     """Stands in for one of our executors, for one call."""
 
     _shutdown = False

@@ -1,7 +1,7 @@
 """What runs in a worker thread.
 
-Imports almost nothing. Guarantees: no exception of a call ends a worker; a failure of its own is never silent
-(E8); between calls a worker keeps nothing alive of the last one (F6).
+Imports almost nothing. Guarantees: no exception of a call ends a worker; a failure of a worker's own code is never
+silent (E8); between calls a worker keeps nothing alive of the last call (F6).
 """
 
 from __future__ import annotations
@@ -14,94 +14,115 @@ from sys import getrefcount
 from corefutures_pools.blocking import Parker, clock, current_workers, spin_until
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.foreign_code import log_failure
-from corefutures_pools.future import FINISHED, PENDING, RUNNING
+from corefutures_pools.future import FINISHED, PENDING, RUNNING, begin, fail_or_notify, finish
 from corefutures_pools.helping import WorkerThread, call_frames, run_call
 from corefutures_pools.instrumentation import instrumentation
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Protocol
 
     from corefutures_pools.future import PoolFuture
-    from corefutures_thread._crew import Crew
+
+    class Pool(Protocol):
+        """What a worker uses of its pool: see `_thread_pool.ThreadPool`."""
+
+        queue: Any
+        idle: deque[Any]
+        workers: dict[int, WorkerThread]
+        closed: bool
+        executor: Callable[[], Any]
+
+        def claim(self, future: object) -> bool: ...
+
+        def ensure_worker(self) -> None: ...
+
+        def on_worker_started(self, thread: threading.Thread) -> None: ...
+
+        def on_worker_exit(self, ident: int) -> None: ...
+
+        def mark_broken(self, message: str, cause: BaseException) -> None: ...
+
+        def make_refusal(self) -> Exception: ...
+
 
 LOGGER = logging.getLogger("concurrent.futures")
 
 
-def _count_alone() -> int:
+def _count_single_reference() -> int:
     current = [object()]
     return getrefcount(current[0])
 
 
-#: What `getrefcount` says of a future that nobody refers to but the list of calls that its worker is busy with.
-_ALONE = _count_alone()
+#: What `getrefcount` returns for a future that only the list of calls of its worker refers to.
+_SINGLE_REFERENCE = _count_single_reference()
 
 
-def work(crew: Crew, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
-    """The life of a worker: initialises, then runs calls until the crew is closed."""
-    current: list[PoolFuture[Any]] = []  # the one that it is busy with, and those that this runs in place
-    host: WorkerThread = WorkerThread(
-        current, crew.claim, lambda call: _run_in_place(host, call), crew.current_workers.values
+def work(pool: Pool, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+    """Call the initializer, then run calls until the pool is closed: the target of a worker thread."""
+    current: list[PoolFuture[Any]] = []  # the call that the worker runs, and those that it runs while that one waits
+    worker: WorkerThread = WorkerThread(
+        current, pool.claim, lambda future: _run_claimed(worker, future), pool.workers.values
     )
-    crew.current_workers[_thread.get_ident()] = current_workers[_thread.get_ident()] = host
-    crew.enlist(threading.current_thread())
+    pool.workers[_thread.get_ident()] = current_workers[_thread.get_ident()] = worker
+    pool.on_worker_started(threading.current_thread())
     try:
         if initializer is not None:
             try:
                 initializer(*initargs)
             except BaseException as exc:
                 log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL)
-                crew.fail("A thread initializer failed, the thread pool is not usable anymore", exc)
+                pool.mark_broken("A thread initializer failed, the thread pool is not usable anymore", exc)
                 return
         del initializer, initargs
-        host.runs_calls = True
+        worker.runs_calls = True
         if instrumentation.enabled:
-            instrumentation.worker_started(crew.owner(), threading.current_thread().name)
-        _run_calls(crew, host)
+            instrumentation.worker_started(pool.executor(), threading.current_thread().name)
+        _run_calls(pool, worker)
     except BaseException as exc:
         log_failure(LOGGER, "Exception in worker", level=logging.CRITICAL)
-        instrumentation.worker_lost(crew.owner(), threading.current_thread().name, exc)
-        crew.fail("A worker thread died of an unexpected error", exc)
+        instrumentation.worker_lost(pool.executor(), threading.current_thread().name, exc)
+        pool.mark_broken("A worker thread died of an unexpected error", exc)
         for future in current:
-            if not future._cf_abandon(crew.refuse()):
-                future._cf_notify_in_worker()  # it had ended, but perhaps nobody was told
+            fail_or_notify(future, pool.make_refusal())
     finally:
-        crew.dismiss(_thread.get_ident())
+        pool.on_worker_exit(_thread.get_ident())
         current_workers.pop(_thread.get_ident(), None)
 
 
-def _run_calls(crew: Crew, host: WorkerThread) -> None:
-    calls, current = crew.calls, host.calls
-    # Takes the oldest call out of `calls` into `current`, in one step of the interpreter: no fork (E11), no
-    # error of ours (E8) can come when it is in neither. Raises IndexError if there is none.
-    take = map(current.append, iter(calls.popleft, None)).__next__
-    idle = crew.idle
+def _run_calls(pool: Pool, worker: WorkerThread) -> None:
+    """Run calls until the pool is closed and its queue is empty."""
+    queue, current, idle = pool.queue, worker.calls, pool.idle
+    # Takes the oldest call out of `queue` into `current`; raises IndexError if there is none. One step of the
+    # interpreter: no fork (E11) and no error of ours (E8) can come while the call is in neither.
+    take = map(current.append, iter(queue.popleft, None)).__next__
     parker = Parker()
     unpark = parker.unpark
     fn: Any = None
     args: Any = None
     kwargs: Any = None
     listed = False  # whether this worker has entered itself into `idle`
-    host.mark_busy()
+    worker.mark_busy()
     while True:
         if listed:
-            closed = crew.closed  # before the last look for a call: see Crew
+            closed = pool.closed  # before the last look for a call: see `ThreadPool`
             try:
                 take()
             except IndexError:
                 if not closed:
-                    if not spin_until(parker.try_park):  # whoever unparks it has taken it out of `idle`
+                    if not spin_until(parker.try_park):  # the thread that unparks it has taken it out of `idle`
                         parker.park()
-                    host.mark_busy()
+                    worker.mark_busy()
                     listed = False
-                elif _leave(idle, parker):
+                elif _leave_idle(idle, parker):
                     return
                 else:
                     listed = False
                 continue
-            _leave(idle, parker)
+            _leave_idle(idle, parker)
         else:
             try:
                 take()
@@ -110,8 +131,9 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
                 listed = True
                 continue
 
-        # What `PoolFuture._cf_begin` and `_cf_settle` do, written out: without the two calls a worker is a quarter
-        # faster, with and without the GIL.
+        # A copy of `begin` and, below, of `finish`, with the transitions of `Future`: the only other place that writes
+        # a future's state. Without the calls a worker is a quarter faster, with and without the GIL.
+        # `tests/test_inlined_transitions.py` compares the copy with the originals.
         future = current[0]
         lock = future._cf_lock
         begun = False
@@ -121,7 +143,7 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
                 fn, args, kwargs = future._cf_fn, future._cf_args, future._cf_kwargs
             lock.release()
         if not begun:  # cancelled
-            host.cancelled += 1
+            worker.cancelled += 1
             listed = False
             current.clear()
             del future, lock
@@ -135,22 +157,22 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
         result = error = None
         try:
             result = fn(*args, **kwargs) if kwargs else fn(*args)
-            host.finished += 1
+            worker.finished += 1
         except BaseException as exc:
-            drop_frame(exc)  # this one, which outlives the call (F6)
+            drop_frame(exc)  # this frame, which outlives the call (F6)
             error = exc
-            host.failed += 1
+            worker.failed += 1
         if observed is not None:
             observed.finished = clock.perf_counter()
         fn = args = kwargs = observed = None
 
-        # Whoever sees the result shall find this worker idle already, and not start another one for the next
-        # call. That is true unless callbacks are still to be run: then it takes itself off the list again.
-        if listed := not calls:
+        # A thread that sees the result and submits the next call must find this worker idle, or it would start another
+        # one. That is true unless callbacks are still to be run: then the worker takes itself off the list again.
+        if listed := not queue:
             idle.append(unpark)
         watched = False
         if lock.taken:
-            if future._state == RUNNING:  # not abandoned meanwhile
+            if future._state == RUNNING:  # it has not been failed meanwhile
                 if error is None:
                     future._result = result
                 else:
@@ -163,44 +185,44 @@ def _run_calls(crew: Crew, host: WorkerThread) -> None:
         if watched:
             if listed and future._cf_callbacks:
                 listed = False
-                if not _leave(idle, parker):
-                    crew.staff()  # somebody counts on this worker
+                if not _leave_idle(idle, parker):
+                    pool.ensure_worker()  # a submitter counts on this worker
             future._cf_notify_in_worker()
         del future, lock, result, error
-        # If nobody else has the future, the result goes with it, here and now. Its finaliser may take long, or wait for
-        # other calls: those that come meanwhile are for others.
-        if listed and getrefcount(current[0]) == _ALONE:
+        # If nothing else refers to the future, the result is collected below, in this thread. Its finaliser may take
+        # long or wait for other calls: calls that come meanwhile are for other workers.
+        if listed and getrefcount(current[0]) == _SINGLE_REFERENCE:
             listed = False
-            if not _leave(idle, parker):
-                crew.staff()
+            if not _leave_idle(idle, parker):
+                pool.ensure_worker()
         current.clear()
 
 
-def _run_in_place(host: WorkerThread, future: PoolFuture[Any]) -> None:
-    """Runs a call, entered into `host.calls` already, while another one waits for it in this thread."""
+def _run_claimed(worker: WorkerThread, future: PoolFuture[Any]) -> None:
+    """Run a call that is in `worker.calls` already, while another call waits for it in this thread."""
     result = error = None
-    call = future._cf_begin()
+    call = begin(future)
     if call is None:
-        host.cancelled += 1
+        worker.cancelled += 1
     else:
         result, error = run_call(future, *call)
-        del call
         if error is None:
-            host.finished += 1
+            worker.finished += 1
         else:
-            host.failed += 1
+            worker.failed += 1
+        del call
     try:
-        if future._cf_settle(result, error):
-            future._cf_notify_in_worker()
+        finish(future, result, error)
     finally:
-        host.calls.pop()  # only now: a child that is forked before it fails what it finds there
+        worker.calls.pop()  # only now: a child that is forked before fails the calls that it finds there
+        del result, error  # no cycle from an error's traceback to this frame (F6)
 
 
 call_frames.add(_run_calls.__code__)
 
 
-def _leave(idle: Any, parker: Parker) -> bool:
-    """Takes a worker out of `idle`; False if somebody else has, who has woken it or is about to."""
+def _leave_idle(idle: deque[Any], parker: Parker) -> bool:
+    """Take a worker out of `idle`; return False if another thread has done so, after waiting for its unpark."""
     try:
         idle.remove(parker.unpark)
     except ValueError:

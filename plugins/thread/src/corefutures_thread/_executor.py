@@ -1,6 +1,7 @@
-"""`ThreadPoolExecutor`: the manual's thread pool on a `Crew`; its end when dropped, and after a fork.
+"""`ThreadPoolExecutor`: the manual's thread pool, on a `ThreadPool`.
 
-Touches the door and `_crew`; what a pool needs, and not its class, is imported with the first one, by `_pools`.
+Touches the toolkit and `_thread_pool`, which is imported with the first executor. Guarantees: a dropped executor runs
+the calls that it has and ends its threads; in a forked child it gets new ones.
 """
 
 from __future__ import annotations
@@ -38,21 +39,29 @@ if TYPE_CHECKING:
     from corefutures_pools.instrumentation import instrumentation
     from corefutures_pools.options import AtExit, ContextOption, WhenFull
     from corefutures_pools.stats import Stats
-    from corefutures_thread._crew import Crew
+    from corefutures_thread._thread_pool import ThreadPool
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
 
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
-#: The living pools. At exit, the threads, which are no daemons, end once their calls are done.
-pools = Lifecycle(
-    close=lambda pool: pool._cf_close_at_exit(),
-    join=lambda pool: pool._cf_crew.join(),
-    after_fork=lambda pool: pool._cf_after_fork_in_child(),
+#: The living executors. At exit their threads, which are no daemons, end once their calls have ended.
+_executors = Lifecycle(
+    close=lambda executor: executor._cf_close_at_exit(),
+    join=lambda executor: executor._cf_pool.join(),
+    after_fork=lambda executor: executor._cf_after_fork_in_child(),
 )
 
-_StandardPool = _standard.ThreadPoolExecutor
+StandardPool = _standard.ThreadPoolExecutor
+
+
+def _import_pool() -> None:
+    """Import the modules that an executor needs and its class does not."""
+    global PoolFuture, ThreadPool, instrumentation
+    from corefutures_pools.future import PoolFuture
+    from corefutures_pools.instrumentation import instrumentation
+    from corefutures_thread._thread_pool import ThreadPool
 
 
 def _stand_in(executor: ThreadPoolExecutor) -> Any:
@@ -61,11 +70,11 @@ def _stand_in(executor: ThreadPoolExecutor) -> Any:
     return ThreadStandIn(executor)
 
 
-_submit = StandardSubmit(_StandardPool, "_work_queue", _stand_in)
+_submit = StandardSubmit(StandardPool, "_work_queue", _stand_in)
 
 
 class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
-    """Runs calls in a pool of threads.
+    """An executor that runs calls in a pool of threads.
 
     A subclass of the standard library's class by type only: no method is inherited.
 
@@ -75,16 +84,16 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called in each thread before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
-        context: "copy" has each call run in a copy of its submitter's context variables, a list of names such as
-            `["package.module:variable"]` in a context of only those; None leaves that to the running Python, as the
-            standard library does.
+        context: "copy" runs each call in a copy of its submitter's context variables, a list of names such as
+            `["package.module:variable"]` in a context of only those variables; None leaves that to the running Python,
+            as the standard library does.
         max_pending: How many calls may wait to be started; None for any number.
-        when_full: What `submit` does beyond that: "block" until there is room (a call of the pool itself runs the
-            new one instead), "raise" a `PoolFullError`, or "caller_runs" it in the submitter's thread.
-        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, or "cancel" those that wait
-            and ask those that run (see `cancel_requested`).
-        inner_threads: Nothing but None: the threads of BLAS and OpenMP can be limited for each process only.
-        forward_logs: Without effect, as in the other pools' True: what threads log is handled here in any case.
+        when_full: What `submit` does beyond that: "block" until fewer calls wait (a call of the pool itself runs the
+            new call instead), "raise" a `PoolFullError`, or "caller_runs" the call in the submitter's thread.
+        at_exit: What happens to the calls when the interpreter ends: "wait" for them, or "cancel" the calls that wait
+            and ask those that run to stop (see `cancel_requested`).
+        inner_threads: Only None: the threads of BLAS and OpenMP can be limited for a process only.
+        forward_logs: Without effect: the log records of threads are handled in this process in any case.
 
     Raises:
         ValueError: `max_workers` or `max_pending` is not positive, or an option is none of those named.
@@ -96,7 +105,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
     """
 
     BROKEN = BrokenThreadPool
-    _cf_starts_threads = False  # a subclass does: see `_own_threads`
+    _cf_starts_threads = False  # True in a subclass that starts its threads itself: see `_standard_threads`
 
     _counter = itertools.count().__next__
 
@@ -115,16 +124,15 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         forward_logs: bool = False,
     ) -> None:
         if self._cf_starts_threads:
-            from corefutures_thread._own_threads import begin  # few programs need it
+            from corefutures_thread._standard_threads import initialise  # few programs need it
 
-            begin(
+            initialise(
                 self, max_workers, thread_name_prefix, initializer, initargs,
                 context=context, inner_threads=inner_threads, max_pending=max_pending, when_full=when_full,
                 at_exit=at_exit, forward_logs=forward_logs,
             )  # fmt: skip
             return
-        import corefutures_thread._pools  # noqa: F401 - here for start-up time only
-
+        _import_pool()
         max_workers = check_max_workers(max_workers)
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
@@ -133,7 +141,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if context is not None:
-            self._cf_take_context = _taker(context)
+            self._cf_make_context = _context_maker(context)
         check_at_exit(self, at_exit, "threads")
         self._cf_copies_context = context is not None
         self._cf_limiter_options = (max_pending, when_full)
@@ -143,11 +151,11 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment, unused-ignore]
         self._initargs = initargs
-        self._cf_crew = self._cf_assemble()
-        if pools.exiting:
-            self._cf_crew.close(RuntimeError(AFTER_EXIT))
+        self._cf_pool = self._cf_make_pool()
+        if _executors.exiting:
+            self._cf_pool.close(RuntimeError(AFTER_EXIT))
         _submit.is_recoded()
-        pools.add(self)
+        _executors.add(self)
         from corefutures_pools.inspection.registration import register_pool  # here for start-up time only
 
         register_pool(self)
@@ -155,10 +163,10 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             instrumentation.executor_created(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Has `fn(*args, **kwargs)` run in one of the threads.
+        """Run `fn(*args, **kwargs)` in one of the threads.
 
         Args:
-            fn: What to call.
+            fn: The function to call.
             *args: Its positional arguments.
             **kwargs: Its keyword arguments, of any names.
 
@@ -170,43 +178,47 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             BrokenThreadPool: An initializer has failed.
             RuntimeError: The pool has been shut down, the interpreter ends, or no thread can be started.
         """
-        crew = self._cf_crew
-        if crew.idle or not crew.staffed:
-            if crew.closed:
-                raise crew.refuse()
+        pool = self._cf_pool
+        if pool.idle or not pool.fully_started:
+            if pool.closed:
+                raise pool.make_refusal()
             _submit.is_recoded()
         if not callable(fn):  # an annotation is no proof
             raise not_callable("submit", fn)
-        if _StandardPool.submit is not _submit.function:  # a tool has replaced it
+        if StandardPool.submit is not _submit.function:  # a tool has replaced it
             if type(fn) is not Seen:
                 return _submit.seen(self, ThreadPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
             fn = fn.function  # pyright: ignore[reportFunctionMemberAccess] # a Seen
-        future: PoolFuture[_T] = PoolFuture(fn, args, kwargs or None)
+        special = self._cf_is_special
+        future: PoolFuture[_T] = (
+            self._cf_future_for(fn, args, kwargs) if special else PoolFuture(fn, args, kwargs or None)
+        )
         try:
-            if self._cf_is_special and self._cf_has_run_here(future, crew):
+            if special and self._cf_has_run_here(future, fn, pool):
                 return future
             if instrumentation.enabled:
                 instrumentation.track_call(self, fn, future)
-            crew.calls.append(future)
-            if crew.idle or not crew.staffed:
-                crew.staff()
-                if crew.closed:
-                    self._cf_withdraw(future, crew)
-        except BaseException:  # also of a signal handler: nobody else has the future, nor will have; its place is free
+            pool.queue.append(future)
+            if pool.idle or not pool.fully_started:
+                pool.ensure_worker()
+                if pool.closed:
+                    self._cf_withdraw(future, pool)
+        except BaseException:  # also of a signal handler: no caller has the future, or will; its permit is released
             future.cancel()
+            pool.replace_interrupted_start()
             raise
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
-        """Takes no more calls and lets the threads end once those it has are done.
+        """Take no more calls, and let the threads end once all calls have ended.
 
         Args:
-            wait: Whether to return only when that has happened. One of the pool's own threads never waits.
+            wait: Whether to return only after that. A thread of the pool itself never waits.
             cancel_futures: Whether to cancel the calls that have not started.
             timeout: Seconds to wait at most; None waits without limit.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C, while it waited: calls that wait are cancelled, and those that run are asked to
+            KeyboardInterrupt: Ctrl-C during the wait: calls that wait are cancelled, and calls that run are asked to
                 stop.
             TimeoutError: Calls still ran after `timeout` seconds; the message names them. The pool stays shut down.
             TypeError: `timeout` is no number.
@@ -215,17 +227,17 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         check_flag("wait", wait)
         check_flag("cancel_futures", cancel_futures)
         check_seconds("timeout", timeout, least=0)
-        crew = self._cf_crew
+        pool = self._cf_pool
         if instrumentation.enabled:
             instrumentation.executor_shut_down(self)
         try:
-            crew.close(RuntimeError("cannot schedule new futures after shutdown"))
+            pool.close(RuntimeError("cannot schedule new futures after shutdown"))
             try:
                 if cancel_futures:
-                    crew.cancel_waiting()
+                    pool.cancel_pending()
             finally:
-                if wait and not crew.employs_current_thread():
-                    crew.join(timeout)
+                if wait and not pool.owns_current_thread():
+                    pool.join(timeout)
         except KeyboardInterrupt:
             if wait:
                 self._cf_interrupt()
@@ -233,15 +245,19 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
 
     def _cf_interrupt(self) -> None:
         super()._cf_interrupt()
-        self._cf_ask_all()
+        self._cf_ask_all_to_stop()
 
-    def _cf_ask_all(self) -> None:
-        for host in list(self._cf_crew.current_workers.values()):
-            for future in list(host.calls):
-                future._cf_cancel_requested = True
+    def _cf_ask_all_to_stop(self) -> None:
+        from corefutures_pools.future import ask_to_stop  # here for start-up time only
+
+        for worker in list(self._cf_pool.workers.values()):
+            for future in list(worker.calls):
+                ask_to_stop(future)
 
     def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: see `PoolExecutor.request_cancel`."""
+        """See `PoolExecutor.request_cancel`."""
+        from corefutures_pools.future import ask_to_stop  # here for start-up time only
+
         if not isinstance(future, PoolFuture):
             raise TypeError(
                 f"request_cancel() takes a future that submit() of a thread pool returned, not {shown(future)}"
@@ -249,59 +265,65 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         if future.done():
             return False
         if not future.cancel():
-            future._cf_cancel_requested = True
+            ask_to_stop(future)
         return not future.done() or future.cancelled()
 
     def __reduce__(self) -> Any:
         raise unreachable(self)
 
     def stats(self) -> Stats:
-        """Returns how many calls wait, run, and have ended how: see `Stats`."""
-        return self._cf_crew.stats()
+        """See `PoolExecutor.stats`."""
+        from corefutures_thread._inspection import make_stats  # here for start-up time only
+
+        return make_stats(self._cf_pool)
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where and which wait: see `PoolExecutor.snapshot`. Threads tell at once."""
+        """See `PoolExecutor.snapshot`: of threads it is made at once."""
         check_seconds("timeout", timeout)
         from corefutures_pools.instrumentation import executor_info  # here for start-up time only
+        from corefutures_thread._inspection import make_snapshot  # here for start-up time only
 
-        return self._cf_crew.snapshot(executor_info(self).name)
+        return make_snapshot(self._cf_pool, executor_info(self).name)
 
-    def _cf_has_run_here(self, future: PoolFuture[Any], crew: Crew) -> bool:
-        """Sees to the submitter's context and to `max_pending`; runs the call if that is the submitter's part."""
-        submitted = future._cf_fn
+    def _cf_future_for(self, fn: Callable[..., _T], args: Any, kwargs: Any) -> PoolFuture[_T]:
+        """Return the future of a call, which runs in its submitter's context if `context=` says so."""
         if self._cf_copies_context:
-            assert future._cf_args is not None
-            future._cf_fn, future._cf_args = self._cf_take_context().run, (future._cf_fn, *future._cf_args)
-        if crew.limiter is None:
+            return PoolFuture(self._cf_make_context().run, (fn, *args), kwargs or None)
+        return PoolFuture(fn, args, kwargs or None)
+
+    def _cf_has_run_here(self, future: PoolFuture[Any], fn: Callable[..., Any], pool: ThreadPool) -> bool:
+        """Wait until the call may be queued (`max_pending`), or run it if its submitter must; return whether it ran."""
+        if pool.limiter is None:
             return False
         from corefutures_pools.admission import Permit  # here for start-up time only
-
-        permit = Permit(crew.limiter)
-        future._cf_on_departure = permit.release
-        if permit.acquire(crew.employs_current_thread()):
-            return False
-        if instrumentation.enabled:
-            instrumentation.track_call(self, submitted, future)
-        call = future._cf_begin()
-        assert call is not None
+        from corefutures_pools.future import begin, on_departure  # here for start-up time only
         from corefutures_pools.helping import run_call  # here for start-up time only
 
+        permit = Permit(pool.limiter)
+        on_departure(future, permit.release)
+        if permit.acquire(pool.owns_current_thread()):
+            return False
+        if instrumentation.enabled:
+            instrumentation.track_call(self, fn, future)
+        call = begin(future)
+        assert call is not None
         result, error = run_call(future, *call)
+        del call
+        if error is None:
+            pool.ended.add(finished=1)
+            future.set_result(result)
+            return True
         try:
-            if error is None:
-                crew.record(finished=1)
-                future.set_result(result)
-            else:
-                crew.record(failed=1)
-                future.set_exception(error)
-                if not issubclass(type(error), Exception):  # meant for this thread
-                    raise error
+            pool.ended.add(failed=1)
+            future.set_exception(error)
+            if not isinstance(error, Exception):  # meant for this thread
+                raise error
         finally:
-            del error  # an exception's traceback refers to this frame: no cycle
+            del error  # no cycle from its traceback to this frame (F6)
         return True
 
-    def _cf_assemble(self) -> Crew:
-        crew = Crew(
+    def _cf_make_pool(self) -> ThreadPool:
+        pool = ThreadPool(
             self._max_workers,
             self._thread_name_prefix,
             self._initializer,
@@ -309,53 +331,53 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             self.BROKEN,
             self._cf_make_limiter(),
         )
-        crew.owner = weakref.ref(self)
-        # A pool that is dropped without a shutdown runs the calls it has, and ends.
-        weakref.finalize(self, crew.close, RuntimeError("the executor was dropped")).atexit = False
-        return crew
+        pool.executor = weakref.ref(self)
+        # An executor that is dropped without a shutdown runs the calls that it has, and ends.
+        weakref.finalize(self, pool.close, RuntimeError("the executor was dropped")).atexit = False
+        return pool
 
-    def _cf_withdraw(self, future: PoolFuture[Any], crew: Crew) -> None:
-        """Takes back a call that was submitted while the pool was closed, unless a worker has it."""
+    def _cf_withdraw(self, future: PoolFuture[Any], pool: ThreadPool) -> None:
+        """Take back a call that was submitted while the pool was closed, unless a worker has it."""
         try:
-            crew.calls.remove(future)
+            pool.queue.remove(future)
         except ValueError:
             return
-        future.cancel()  # for observers: nobody else has it
-        raise crew.refuse()
+        future.cancel()  # for observers: no caller has it
+        raise pool.make_refusal()
 
     def _cf_close_at_exit(self) -> None:
-        self._cf_crew.close(RuntimeError(AFTER_EXIT))
+        self._cf_pool.close(RuntimeError(AFTER_EXIT))
         if self._cf_at_exit == "cancel":
-            self._cf_ask_all()
-            self._cf_crew.cancel_waiting()
+            self._cf_ask_all_to_stop()
+            self._cf_pool.cancel_pending()
 
     def _cf_after_fork_in_child(self) -> None:
-        """Leave the calls to the parent, and give the pool new workers (E11)."""
-        crew = self._cf_crew
-        inherited = crew.waiting_calls()
-        for host in crew.current_workers.values():
-            inherited += host.calls
-            if host.taking is not None:
-                inherited.append(host.taking)
-        self._cf_crew = self._cf_assemble()
-        if crew.closed:
-            self._cf_crew.close(crew.refuse())
-        crew.turn_away()  # a worker that forked leaves once its call is done
-        for future in inherited:
-            future._cf_renew_lock()
-            error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
-            if not future._cf_abandon(error):
-                future._cf_notify_in_worker()  # it had ended, but perhaps nobody was told
+        """Leave the calls to the parent, and give the executor new workers (E11)."""
+        from corefutures_pools.future import fail_after_fork  # here for start-up time only
 
-    # The standard names of private parts that the world reads.
+        pool = self._cf_pool
+        inherited = pool.pending_calls()
+        for worker in pool.workers.values():
+            inherited += worker.calls
+            if worker.taking is not None:
+                inherited.append(worker.taking)
+        self._cf_pool = self._cf_make_pool()
+        if pool.closed:
+            self._cf_pool.close(pool.make_refusal())
+        pool.refuse_calls()  # a worker that forked leaves once its call has ended
+        for future in inherited:
+            error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
+            fail_after_fork(future, error)
+
+    # Private attributes of the standard class that programs read.
 
     @property
     def _threads(self) -> dict[threading.Thread, int]:  # type: ignore[override]
-        return self._cf_crew.threads
+        return self._cf_pool.threads
 
     @property
     def _work_queue(self) -> Any:
-        return self._cf_crew.calls
+        return self._cf_pool.queue
 
     @_work_queue.setter
     def _work_queue(self, queue: Any) -> None:
@@ -365,28 +387,27 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
         from corefutures_pools.admission import make_limiter  # here for start-up time only
 
-        self._cf_crew.limiter = make_limiter(places, "block")
+        self._cf_pool.limiter = make_limiter(places, "block")
         self._cf_is_special = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "_adjust_thread_count" in vars(cls):
-            from corefutures_thread._own_threads import let_start_threads  # few programs need it
+            from corefutures_thread._standard_threads import use_standard_threads  # few programs need it
 
-            let_start_threads(cls)
+            use_standard_threads(cls)
 
     @property
     def _shutdown(self) -> bool:  # type: ignore[override]
-        return self._cf_crew.closed and not self._broken
+        return self._cf_pool.closed and not self._broken
 
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
-        refusal = self._cf_crew.refusal
-        return str(refusal) if isinstance(refusal, self.BROKEN) else False
+        return str(self._cf_pool.refusal) if self._cf_pool.is_broken() else False
 
 
-def _taker(context: ContextOption) -> Callable[[], Any]:
-    """Returns what makes the context of a call where that is submitted, for `context=`."""
+def _context_maker(context: ContextOption) -> Callable[[], Any]:
+    """Return a function that makes the context of a call in its submitter's thread, for `context=`."""
     from contextvars import copy_context  # here for start-up time only
 
     from corefutures_pools.context import check_context  # here for start-up time only

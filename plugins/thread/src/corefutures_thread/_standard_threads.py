@@ -1,6 +1,6 @@
 """Subclasses that override the standard pool's private `_adjust_thread_count`, as many programs' daemon pools do.
 
-Touches the door and the standard library's pool; loaded once there is such a subclass. Guarantees: it works as on the
+Touches the standard library's pool; imported once there is such a subclass. Guarantees: the subclass works as on the
 standard class, whose queue and items its threads need; what only our own threads can do is refused.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from corefutures.backend import Executor
 from corefutures_pools.executor import unsupported
-from corefutures_thread._pool import _StandardPool  # as it was: programs put our class in its place
+from corefutures_thread._executor import StandardPool  # as it was: programs put our class in its place
 
 #: Attributes that the standard class keeps in the instance, and ours computes.
 _KEPT = ("_broken", "_shutdown", "_threads", "_work_queue")
@@ -24,7 +24,7 @@ _REFUSED = {
 }
 
 
-def let_start_threads(subclass: Any) -> None:
+def use_standard_threads(subclass: Any) -> None:
     """Have a subclass run calls as the standard class does, and warn of what that costs.
 
     Args:
@@ -37,7 +37,7 @@ def let_start_threads(subclass: Any) -> None:
         stacklevel=3,
     )
     taken: dict[str, Any] = dict.fromkeys(_KEPT)
-    taken |= {name: getattr(_StandardPool, name) for name in ("submit", "shutdown")}
+    taken |= {name: getattr(StandardPool, name) for name in ("submit", "shutdown")}
     taken |= {name: _refusal(what) for name, what in _REFUSED.items()}
     taken |= {"_cf_interrupt": lambda self: None, "_cf_starts_threads": True}
     for name, value in taken.items():
@@ -45,7 +45,7 @@ def let_start_threads(subclass: Any) -> None:
             setattr(subclass, name, value)
 
 
-def begin(executor: Any, *arguments: Any, **options: Any) -> None:
+def initialise(executor: Any, *arguments: Any, **options: Any) -> None:
     """Make such a pool: as the standard class does.
 
     Args:
@@ -59,7 +59,7 @@ def begin(executor: Any, *arguments: Any, **options: Any) -> None:
     for name, value in options.items():
         if value not in (None, "block", "wait", False):
             raise unsupported(executor, f"take {name}=, since it starts its threads itself")
-    _StandardPool.__init__(executor, *arguments)
+    StandardPool.__init__(executor, *arguments)
 
 
 def _refusal(what: str) -> Any:

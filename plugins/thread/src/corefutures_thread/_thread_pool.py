@@ -1,0 +1,306 @@
+"""`ThreadPool`: the queue, the worker threads and the state of one pool.
+
+Touches the toolkit and `_worker`. Guarantees: a call never waits while a worker is idle or could be started; no lock is
+held where a call is queued, a worker is unparked or the pool is closed, so a thread that is interrupted, forked or
+runs a finaliser there leaves nothing locked.
+"""
+
+from __future__ import annotations
+
+import _thread
+import concurrent.futures.thread as _standard
+import logging
+import threading
+import time
+from collections import deque
+from itertools import count
+from operator import call
+
+from corefutures_pools.blocking import clock, start_thread
+from corefutures_pools.foreign_code import copied, for_each, log_failure
+from corefutures_pools.future import PoolFuture, fail
+from corefutures_pools.helping import call_names
+from corefutures_thread._ended_calls import EndedCalls
+from corefutures_thread._work_queue import WorkQueue
+from corefutures_thread._worker import work
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from corefutures_pools.admission import PendingLimiter
+    from corefutures_pools.helping import WorkerThread
+
+LOGGER = logging.getLogger("concurrent.futures")
+
+
+class ThreadPool:
+    """The queue, the workers and the state of one pool. Workers refer to it, and never to its executor.
+
+    How a call and a worker find each other:
+
+    1. A submitter appends its call to `queue`, then takes a worker out of `idle` and unparks it.
+    2. A worker that finds no call enters itself into `idle`, then looks into `queue` again, then parks.
+
+    Whatever the interleaving, the submitter finds the worker or the worker finds the call. Closing works alike:
+
+    1. `close` sets `closed`, then unparks every worker in `idle`.
+    2. A worker leaves if, being in `idle`, it sees `closed` and after that finds no call.
+    3. A submitter reads `closed` once more after it has appended its call, and takes the call back if it can.
+
+    `fully_started` tells submitters that they need consider neither a further worker nor the end. A worker that starts
+    sets it to True (`on_worker_started`), and `close` to False. If both happen at once it may be True for a moment:
+    a call that is appended by then is run by that worker, or fails if the worker's initializer fails.
+
+    The thread that takes a worker out of `idle` unparks it. Assumption: append, pop and remove of a deque are atomic
+    and ordered, which CPython promises with and without the GIL.
+    """
+
+    __slots__ = (
+        "__weakref__", "_draining", "_initargs", "_initializer", "_name_prefix", "_numbers", "broken_type", "closed",
+        "created", "ended", "executor", "fully_started", "idle", "limiter", "max_workers", "queue", "refusal",
+        "threads", "unpark_idle", "workers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        max_workers: int,
+        name_prefix: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        broken_type: type[Exception],
+        limiter: PendingLimiter | None = None,
+    ) -> None:
+        self.max_workers = max_workers
+        self._name_prefix = name_prefix
+        self._initializer = initializer
+        self._initargs = initargs
+        self.broken_type = broken_type
+        self.queue = WorkQueue()
+        # Calls that were taken out of the queue to be ended, not run: a forked child ends them as well.
+        self._draining: list[deque[PoolFuture[Any]]] = []
+        self.idle: deque[Any] = deque()  # `unpark` of the parker of each idle worker
+        self._numbers = count()  # for the names of the threads
+        # Unparks the worker that went idle last; raises IndexError if none is idle. One step of the interpreter that
+        # allocates nothing (before 3.12, an allocation may collect garbage). A signal handler or finaliser that ran
+        # between taking the worker out and unparking it, and shut the pool down, would wait for a worker that stays
+        # parked.
+        self.unpark_idle: Callable[[], object] = map(call, iter(self.idle.pop, None)).__next__
+        self.threads: dict[threading.Thread, int] = {}  # worker → ident of the thread that started it
+        self.workers: dict[int, WorkerThread] = {}  # ident of a worker → the calls that it runs
+        self.closed = False
+        self.fully_started = False  # all workers that the pool may have run, and it is not closed
+        self.refusal: Exception | None = None  # what `submit` raises once the pool is closed
+        self.executor: Callable[[], object] = lambda: None  # returns the executor while it lives, for observers
+        self.limiter = limiter
+        self.created = clock.monotonic()
+        self.ended = EndedCalls()
+
+    # ── workers ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def ensure_worker(self) -> None:
+        """Unpark an idle worker for a call that has just been queued, or start a worker if the pool may have one more.
+
+        Raises:
+            RuntimeError: There is no worker, and the system can't start a thread.
+        """
+        try:
+            self.unpark_idle()
+            return
+        except IndexError:
+            pass
+        if len(self.threads) >= self.max_workers:
+            return
+        thread = threading.Thread(target=work, args=(self, self._initializer, self._initargs))
+        starter = _thread.get_ident()
+        try:
+            # Entered first, counted then: of threads that are entered at once, the first ones stay.
+            self.threads[thread] = starter
+            if list(self.threads).index(thread) >= self.max_workers:
+                del self.threads[thread]
+                return
+            thread.name = f"{self._name_prefix}_{next(self._numbers)}"
+            _standard._threads_queues[thread] = self.queue  # type: ignore[index]  # programs remove threads from there that the end of the program must not wait for
+            start_thread(thread)
+        except BaseException as exc:
+            # A thread that is alive was started, and this one was interrupted while it waited for that. But
+            # `threading` may take what a signal handler raises for a failed start; the thread, if it had got no
+            # further, ends as soon as it runs.
+            #
+            # 1. Here: remove the thread from `threads`, then look whether it is in `workers`.
+            # 2. The worker: enter itself into `workers`, then into `threads`, if it is not there (`on_worker_started`).
+            if isinstance(exc, Exception) or not thread.is_alive():
+                self.threads.pop(thread, None)
+                _standard._threads_queues.pop(thread, None)  # type: ignore[attr-defined]  # joined at exit
+                if thread.ident in self.workers:
+                    self.threads.setdefault(thread, starter)
+            if not isinstance(exc, Exception):
+                raise
+            if not self.threads:
+                self._fail_stranded(exc)
+                raise
+            log_failure(LOGGER, "could not start another worker thread", level=logging.WARNING)
+
+    def replace_interrupted_start(self) -> None:
+        """Start a worker if calls wait for one: after an interrupt of `ensure_worker`, once its own call is cancelled.
+
+        1. A is interrupted (Ctrl-C) in `ensure_worker`, having entered a thread that it has not started yet.
+        2. B queues a call, finds that the pool has all its threads, and leaves its call to that one.
+        3. A removes the thread: nothing would run B's call until the next submit.
+        """
+        if len(self.threads) < self.max_workers and not all(future.done() for future in self.pending_calls()):
+            try:
+                self.ensure_worker()
+            except RuntimeError:
+                raise
+            except BaseException:  # interrupted again
+                self.replace_interrupted_start()
+                raise
+
+    def on_worker_started(self, thread: threading.Thread) -> None:
+        """Enter a worker whose start was interrupted: called by each worker when it starts."""
+        self.threads.setdefault(thread, _thread.get_ident())
+        self.fully_started = len(self.workers) >= self.max_workers
+        if self.closed:
+            self.fully_started = False
+
+    def on_worker_exit(self, ident: int) -> None:
+        """Remove a worker that leaves, and keep its counts."""
+        worker = self.workers.pop(ident, None)
+        if worker is not None:
+            self.ended.add(worker.finished, worker.failed, worker.cancelled)
+
+    def owns_current_thread(self) -> bool:
+        """Return True if one of the workers calls this."""
+        return _thread.get_ident() in self.workers
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until all workers have left. Not for workers.
+
+        Raises:
+            TimeoutError: They have not left after `timeout` seconds; the message lists the calls that run.
+        """
+        deadline = None if timeout is None else clock.monotonic() + timeout
+        for thread, starter in list(self.threads.items()):
+            while thread in self.threads:  # until its start has failed
+                try:
+                    thread.join(
+                        None if deadline is None else min(max(0.0, deadline - clock.monotonic()), threading.TIMEOUT_MAX)
+                    )
+                    if deadline is not None and thread.is_alive():
+                        raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
+                    break
+                except RuntimeError:  # it is being started, by another thread …
+                    if starter == _thread.get_ident():  # … or by the frame that this one interrupted
+                        break
+                    time.sleep(0.001)
+
+    def _running_calls(self) -> str:
+        names = [name for worker in list(self.workers.values()) for name in call_names(worker)]
+        return ", ".join(names) or "nothing"
+
+    # ── calls ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim(self, future: object) -> bool:
+        """Take a call out of the queue for a worker that waits for it; return False if it is not there."""
+        while isinstance(future, PoolFuture) and not (future.running() or future.done()):
+            try:
+                self.queue.remove(future)
+                return True
+            except ValueError:
+                return False
+            except IndexError:  # the queue was changed meanwhile
+                continue
+        return False
+
+    def pending_calls(self) -> list[PoolFuture[Any]]:
+        """Return the calls that no worker has taken."""
+        return [future for calls in (self.queue, *self._draining) for future in copied(calls)]
+
+    def cancel_pending(self) -> None:
+        """Cancel all calls in the queue.
+
+        Raises:
+            BaseException: What a callback raises that is no `Exception`, once all are cancelled (F4).
+        """
+
+        def cancel(future: PoolFuture[Any]) -> None:
+            self.ended.add(cancelled=1)
+            future.cancel()
+
+        self._drain(cancel)
+
+    def _fail_pending(self, make_error: Callable[[], Exception]) -> None:
+        def fail_one(future: PoolFuture[Any]) -> None:
+            failed = fail(future, make_error())
+            self.ended.add(failed=failed, cancelled=not failed)
+
+        self._drain(fail_one)
+
+    def _drain(self, end: Callable[[PoolFuture[Any]], object]) -> None:
+        """Take all calls out of the queue, and end each of them by `end`."""
+        taken: deque[PoolFuture[Any]] = deque()
+        self._draining.append(taken)
+        take = map(taken.append, iter(self.queue.popleft, None)).__next__  # in one step: see `_run_calls`
+        try:
+            while True:
+                take()
+        except IndexError:
+            pass
+        finally:
+            try:
+                for_each(end, taken)
+            finally:
+                self._draining.remove(taken)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def close(self, refusal: Exception) -> None:
+        """Let the workers leave once all calls have ended; `submit` raises a copy of `refusal` from now on."""
+        if self.refusal is None:
+            self.refusal = refusal
+        self.refuse_calls()
+        try:
+            while True:
+                self.unpark_idle()
+        except IndexError:
+            pass
+        if self.limiter is not None:
+            self.limiter.close()
+
+    def refuse_calls(self) -> None:
+        """Take no more calls."""
+        self.closed = True
+        self.fully_started = False
+
+    def mark_broken(self, message: str, cause: BaseException) -> None:
+        """Break the pool: calls that wait, and those that are submitted later, fail with `cause` as the cause."""
+        broken = self.broken_type(message)
+        broken.__cause__ = cause
+        self.refusal = broken
+        self.close(broken)
+        self._fail_pending(self.make_refusal)
+
+    def is_broken(self) -> bool:
+        """Return True if a worker or its initializer has failed."""
+        return isinstance(self.refusal, self.broken_type)
+
+    def make_refusal(self) -> Exception:
+        """Return an exception for one submitter or future: each gets its own (E5)."""
+        refusal = self.refusal
+        assert refusal is not None
+        own = type(refusal)(*refusal.args)
+        own.__cause__ = refusal.__cause__
+        return own
+
+    def _fail_stranded(self, cause: Exception) -> None:
+        """Fail the calls of threads that counted on a worker that could not be started."""
+
+        def make_error() -> Exception:
+            stranded = RuntimeError(f"no worker thread could be started: {cause}")
+            stranded.__cause__ = cause
+            return stranded
+
+        self._fail_pending(make_error)
