@@ -137,7 +137,7 @@ def _without_command(arguments: Sequence[str]) -> int:
         prog="corefutures",
         usage="corefutures COMMAND ...",
         description="concurrent.futures with exchangeable backends, on the command line.",
-        epilog=f"commands:\n{listing}\n\n`corefutures COMMAND --help` tells more about one of them.",
+        epilog=f"commands:\n{listing}\n\n`corefutures COMMAND --help` says more about one of them.",
     )
     parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     if parser.parse_args(list(arguments[:1])).version:

@@ -18,7 +18,7 @@ class UsageError(Exception):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An argument parser that keeps line breaks of texts and tells an error in one line."""
+    """An argument parser that keeps line breaks of texts and prints an error in one line."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)

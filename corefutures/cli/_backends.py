@@ -96,7 +96,7 @@ def _check(status: BackendStatus, timeout: float) -> BackendStatus:
     """Load one backend in another process; `timeout` in seconds."""
     if status.state != "installed":
         return status
-    # Files, not pipes: a process that the plugin leaves behind could hold a pipe open for ever.
+    # Files, not pipes: a process that the plugin leaves behind could keep a pipe open.
     with tempfile.TemporaryFile() as paths, tempfile.TemporaryFile() as answer:
         paths.write(json.dumps(sys.path).encode())
         paths.seek(0)

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
-from io import StringIO
-from tokenize import COMMENT, ENCODING, NEWLINE, NL, STRING, generate_tokens
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures._error_text import describe_error
@@ -58,7 +56,7 @@ class Command:
         if self.status.state != "installed":
             return f"({self.status.state}: {self.status.reason})"
         try:
-            return _first_line(_source(self.module))
+            return _first_line(self.module)
         except Exception:  # no source here, or one that is no Python
             return ""
 
@@ -145,29 +143,18 @@ def _not_found(name: str, known: Mapping[str, Command], unreadable: tuple[str, .
     raise CommandError(sentence)
 
 
-def _source(module: str) -> str:
-    """Return the text of a module that is not imported, and neither are the packages around it."""
+def _first_line(module: str) -> str:
+    """Return the first line of a module's docstring; neither the module nor a package around it is imported."""
     name, *parts = module.split(".")
     path = None
     for part in parts:
         path = next(filter(None, (each.submodule_search_locations for each in _specifications(name, path))))
         name += f".{part}"
     loaders = (specification.loader for specification in _specifications(name, path))
-    source: str = next(loader.get_source(name) for loader in loaders if hasattr(loader, "get_source"))
-    return source
+    source = next(loader.get_source(name) for loader in loaders if hasattr(loader, "get_source"))
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].rstrip(" .")
 
 
 def _specifications(name: str, path: Any) -> Iterator[Any]:
-    """Yield what each finder says of a module; a package's is known by its parent's `path`."""
+    """Yield the specifications that finders have of a module; a package's is known by its parent's `path`."""
     return filter(None, (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec")))
-
-
-def _first_line(source: str) -> str:
-    """Return the first line of a module's docstring, without the full stop; empty if there is none."""
-    for token in generate_tokens(StringIO(source).readline):
-        if token.type == STRING:
-            text: str = ast.literal_eval(token.string)
-            return text.strip().partition("\n")[0].rstrip(" .")
-        if token.type not in (COMMENT, ENCODING, NEWLINE, NL):
-            break
-    return ""

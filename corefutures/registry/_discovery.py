@@ -138,7 +138,7 @@ def _first_of_its_name(distribution: _Distribution, name: str, version: str | No
     try:
         first = importlib_metadata.distribution(name)
         return first, first.version
-    except Exception:  # found under another name than it gives itself, say: then it stands for itself
+    except Exception:  # found under another name than its own, say: no other one can shadow it
         return distribution, version
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from corefutures.registry._description import BackendStatus
     from corefutures.registry._discovery import Claim
 
-#: Where pip is told of an index or a folder of one's own.
+#: The environment variables that give pip an index or a folder of one's own.
 _OWN_SOURCES: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS")
 
 

@@ -1,6 +1,6 @@
 """Targets: objects that are named by their place, `package.module:attr`.
 
-Imports the module that a target names. Guarantees: a target that is missing is told apart from one that is broken.
+Imports the module that a target names. Guarantees: a missing target and a broken one raise different errors.
 """
 
 from __future__ import annotations

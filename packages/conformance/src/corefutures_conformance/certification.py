@@ -162,7 +162,7 @@ def learn(runner: Runner, keys: Mapping[str, str], profile: Profile) -> None:
         else:
             profile.learn({name: False}, f"assumed: its probe ended as {record.outcome}: {record.message}")
     profile.complete()
-    runner.tell(profile.values)
+    runner.set_capabilities(profile.values)
 
 
 def run_rules(

@@ -22,7 +22,7 @@ def main(plan: dict[str, Any]) -> None:
     sys.path[:] = plan["path"]
     from corefutures_conformance.worker import calls
 
-    gate, journal = pickle.loads(bytes.fromhex(plan["parcel"]))
+    gate, journal = pickle.loads(bytes.fromhex(plan["gate_and_journal"]))
     manner = plan["manner"]
     if manner == "without streams":
         sys.stdin = sys.stdout = sys.stderr = None
@@ -81,7 +81,7 @@ def start(tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: 
         "module": kind.__module__,
         "class": kind.__qualname__,
         "manner": manner,
-        "parcel": pickle.dumps((gate, journal)).hex(),
+        "gate_and_journal": pickle.dumps((gate, journal)).hex(),
         "calls": calls,
     }
     with open(errors, "wb") as file:

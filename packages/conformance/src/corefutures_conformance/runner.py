@@ -90,7 +90,7 @@ class Runner:
         self.deadline = deadline
         self._inform()
 
-    def tell(self, capabilities: Mapping[str, bool]) -> None:
+    def set_capabilities(self, capabilities: Mapping[str, bool]) -> None:
         """Tell the rules what the target can do."""
         self._capabilities = dict(capabilities)
         self._inform()

@@ -43,16 +43,16 @@ def stacks(dump: str) -> str:
 
 def _stack(text: str) -> str:
     kept: list[str] = []
-    told = took = False
+    has_frames = dropped = False
     for line in text.splitlines():
         frame = _FRAME.match(line)
         if frame is not None and _is_ours(frame[1]):
-            took = True
+            dropped = True
             continue
-        told |= frame is not None and frame[1] not in _PLUMBING
+        has_frames |= frame is not None and frame[1] not in _PLUMBING
         if line and not line.startswith("Timeout ("):
             kept.append(line)
-    return "" if took and not told else "\n".join(kept)
+    return "" if dropped and not has_frames else "\n".join(kept)
 
 
 def _is_ours(file: str) -> bool:

@@ -1,7 +1,7 @@
 """`instrument`: a span of OpenTelemetry for each call, whose context travels with it.
 
-Touches `_adapting`, `_audience`, and `opentelemetry`, the extra of that name. Guarantees: a span is ended exactly once,
-however its call ends; no worker needs to be configured.
+Touches the adapter, the instrumentation, and `opentelemetry`, the extra of that name. Guarantees: a span is ended
+exactly once, however its call ends; no worker needs to be configured.
 """
 
 from __future__ import annotations
@@ -63,9 +63,8 @@ def instrument(executor: Any, /, *, tracer_provider: TracerProvider | None = Non
     if not isinstance(executor, PoolExecutor):
         check_adaptable("instrument", executor)
         executor = adapt(executor)
-    instrumentation.always_enabled = instrumentation.enabled = (
-        True  # who began with a call and when is asked of workers from now on
-    )
+    # From now on workers report which of them started a call, and when.
+    instrumentation.always_enabled = instrumentation.enabled = True
     return InstrumentedExecutor(executor, trace.get_tracer("corefutures", tracer_provider=tracer_provider))
 
 

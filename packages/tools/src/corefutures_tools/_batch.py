@@ -1,7 +1,7 @@
-"""What `corefutures map` has a worker do: call a function with each item of a batch, and turn results into lines.
+"""The worker's part of `corefutures map`: call a function with each item of a batch, and turn results into lines.
 
-Imports next to nothing: spawned workers import this module. Whatever a call raises is told as text and leaves the other
-items of its batch alone.
+Imports next to nothing: spawned workers import this module. An exception of a call becomes text and does not affect
+the other items of the batch.
 """
 
 from __future__ import annotations

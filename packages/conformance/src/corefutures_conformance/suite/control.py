@@ -356,12 +356,12 @@ class Control:
         waiting[1].cancel()
         wanted = {"submitted": 6, "waiting": 2, "running": 1, "finished": 1, "failed": 1, "cancelled": 1, "workers": 1}
 
-        def told() -> dict[str, object]:
+        def counts() -> dict[str, object]:
             stats = finishes(pool.stats, "stats()")
             return {name: getattr(stats, name) for name in wanted}
 
-        until(lambda: told()["running"] == 1, "stats() to tell of the call that runs", short_limit())
-        got = told()
+        until(lambda: counts()["running"] == 1, "stats() to tell of the call that runs", short_limit())
+        got = counts()
         gate.open()
         assert got == wanted, f"stats() told {got}, in place of {wanted}"
 

@@ -436,12 +436,12 @@ class ShuttingDown:
         """shutdown(cancel_futures=True) SHOULD cancel every call that waits, and run its callbacks, also when
         callbacks of some raise SystemExit. (promise F4)
         """
-        told: list[Future[Any]] = []
+        called_back: list[Future[Any]] = []
         running, waiting = occupied(executor, gate, journal)
         for number, future in enumerate(waiting):
             if number % 4 == 1:
                 future.add_done_callback(_leave_in_callback)
-            future.add_done_callback(told.append)
+            future.add_done_callback(called_back.append)
         with contextlib.suppress(SystemExit):  # it may come out of shutdown(), after all was done
             finishes(lambda: executor.shutdown(wait=False, cancel_futures=True), "shutdown(cancel_futures=True)")
         found = sum(future.cancelled() for future in waiting)
@@ -449,9 +449,9 @@ class ShuttingDown:
             f"a callback's SystemExit left {len(waiting) - found} calls that were not cancelled"
         )
         try:
-            until(lambda: len(told) == len(waiting), "", short_limit())
+            until(lambda: len(called_back) == len(waiting), "", short_limit())
         except Overdue:
-            missing = len(waiting) - len(told)
+            missing = len(waiting) - len(called_back)
             raise AssertionError(f"a callback's SystemExit left {missing} calls whose callbacks did not run") from None
         gate.open()
         result_of(running)

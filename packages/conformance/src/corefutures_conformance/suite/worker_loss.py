@@ -367,15 +367,15 @@ class WorkerLoss:
     def test_exit_code_is_told(self, executor: Executor) -> None:
         """The error of a lost worker's call SHOULD tell the exit code. (promise E5)"""
         error = error_of(executor.submit(calls.leave_process, 93), "the future of a call whose worker ended")
-        assert "93" in _told(error), f"the error does not tell the exit code 93: {brief(_told(error))}"
+        assert "93" in _chain_text(error), f"the error does not tell the exit code 93: {brief(_chain_text(error))}"
 
     @requires(same_process=False, remote=False)
     @only_where(os.name == "posix", "signals end processes on POSIX only")
     def test_signal_is_told(self, executor: Executor) -> None:
         """The error of a killed worker's call SHOULD tell the signal. (promise E5)"""
         error = error_of(executor.submit(calls.kill_process), "the future of a call whose worker was killed")
-        told = _told(error)
-        assert "SIGKILL" in told or "-9" in told or "137" in told, f"the error does not tell the signal: {brief(told)}"
+        text = _chain_text(error)
+        assert "SIGKILL" in text or "-9" in text or "137" in text, f"the error does not tell the signal: {brief(text)}"
 
     @requires(same_process=False, survives_worker_loss=False)
     def test_each_future_has_its_own_broken_error(self, executor: Executor, gate: Gate) -> None:
@@ -467,7 +467,7 @@ def _kill(pid: int) -> None:
     os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def _told(error: BaseException) -> str:
+def _chain_text(error: BaseException) -> str:
     """All that an error and those that caused it say."""
     said: list[str] = []
     cause: BaseException | None = error

@@ -1,4 +1,4 @@
-"""What a bundle with corefutures_monitor needs besides what its imports show."""
+"""The modules of corefutures_monitor that PyInstaller can't find by imports."""
 
 from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 

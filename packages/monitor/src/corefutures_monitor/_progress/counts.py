@@ -1,6 +1,6 @@
 """The numbers of one progress display, and how they read as text.
 
-Guarantees: whoever draws them needs no lock.
+Guarantees: the thread that draws them needs no lock.
 """
 
 from __future__ import annotations

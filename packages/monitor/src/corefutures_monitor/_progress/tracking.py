@@ -1,4 +1,4 @@
-"""`progress` and `track`: what counts calls as they go by.
+"""`progress` and `track`: counts of calls while they run.
 
 Touches the observers. Guarantees: standard output is left alone.
 """
@@ -139,7 +139,7 @@ class Progress:
         try:
             with contextlib.suppress(ValueError):  # a forked child has no observers
                 remove_observer(self)
-            for call in list(self._open.values()):  # whoever waits for a call learns of its end before observers do
+            for call in list(self._open.values()):  # a waiter may learn of a call's end before observers do
                 if call.record_end():
                     if call.outcome == "cancelled":
                         self.corefutures_call_cancelled(call)

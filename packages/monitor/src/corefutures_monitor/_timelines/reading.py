@@ -23,7 +23,7 @@ class Timeline:
     """The calls of a trace in columns, all of one length, in the order in which they were recorded.
 
     Attributes:
-        began: Seconds since 1970; None if the file doesn't tell.
+        began: Seconds since 1970; None if the file doesn't say.
         pools: The names of the executors.
         rows: For each worker the index of its pool, and its name. A row without a worker has an empty name.
         names: The names that calls have.
@@ -112,16 +112,16 @@ class _Reader:
         phase, pool = event["ph"], event.get("pid", 0)
         timeline = self.timeline
         if phase == "M":
-            told = event["args"]
+            details = event["args"]
             if event["name"] == BEGAN:
                 self.genuine = True
-                timeline.began = told.get("unix_time")
+                timeline.began = details.get("unix_time")
             elif event["name"] == "process_name":
                 self._pools[pool] = len(timeline.pools)
-                timeline.pools.append(told["name"])
+                timeline.pools.append(details["name"])
             elif event["name"] == "thread_name":
                 self._rows[pool, event["tid"]] = len(timeline.rows)
-                timeline.rows.append((self._pools[pool], told["name"]))
+                timeline.rows.append((self._pools[pool], details["name"]))
         elif phase == "X":
             self._add(event, event["args"], self._rows[pool, event["tid"]], event["ts"], event["dur"])
         elif phase == "b":
@@ -160,7 +160,7 @@ class _Reader:
             if free <= start:
                 lanes[position] = (row, end)
                 return row
-        if len(lanes) >= 64:  # more can't be told apart: drawn over each other
+        if len(lanes) >= 64:  # more rows can't be distinguished: drawn over each other
             row, _ = lanes[0]
             lanes.append(lanes.pop(0))
             return row

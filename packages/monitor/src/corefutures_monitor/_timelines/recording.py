@@ -1,6 +1,6 @@
 """`trace`: writes what executors do into a file in the Trace Event format, which Perfetto and chrome://tracing open.
 
-Touches `_observing`. Guarantees: what is kept in memory are the calls that have not ended; a file that was cut off is
+Touches the observers. Guarantees: what is kept in memory are the calls that have not ended; a file that was cut off is
 still readable, up to there.
 """
 
@@ -96,7 +96,7 @@ class Trace:
             remove_observer(self)
             now = clock.perf_counter()
             for call in list(self._open.values()):
-                call.record_end()  # whoever waits for a call learns of its end before observers do
+                call.record_end()  # a waiter may learn of a call's end before observers do
                 self._record(call, now)
             for pool in self._pools.values():
                 self._count(pool, now)

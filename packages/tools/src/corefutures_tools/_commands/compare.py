@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: If the arguments cannot be used.
     """
     parsed = parser().parse_intermixed_args(arguments)
-    _, target = import_function(parsed.function)  # what is wrong with it is told now
+    _, target = import_function(parsed.function)  # its errors are reported before any trial
     items = _items(parsed)
     work = Work(target, pickle.dumps(items), len(items))
     try:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
             backends=parsed.backends,
             seconds=parsed.seconds,
             timeout=parsed.timeout,
-            tell=_tell,
+            on_trial=_show_progress,
         )
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
@@ -129,7 +129,7 @@ def _lines() -> Iterator[str]:
         raise UsageError(f"standard input cannot be read: {describe_error(error)}") from error
 
 
-def _tell(backend: str) -> None:
+def _show_progress(backend: str) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
         print(f"\rtrying {backend} …".ljust(60), end="", file=sys.stderr, flush=True)
 

@@ -313,14 +313,14 @@ class _Results:
 
 
 class _Run:
-    """The way of all items through the executor.
+    """The run of all items through the executor, with credits as flow control.
 
-    Actors: the reading thread, which waits for room, reads lines and puts them on the queue; the executor, which
-    puts each batch there when it is done; the main thread, which does all the rest, and tells the reading thread of the
-    room for each result that was printed. The room bounds what is in memory.
+    Three actors: the reading thread waits for credit, reads lines and puts them on the queue. The executor puts each
+    batch on the queue when it is done. The main thread does the rest, and grants the reading thread a credit for each
+    printed result. The credits bound the number of items in memory.
 
-    So that a batch holds up nothing, an automatic one is as large as is worth its transport, and at most an equal share
-    of what waits; a call that takes longer than those before it sends the items behind it back.
+    An automatic batch is as large as is worth its transport, and at most an equal share of the waiting items, so that
+    it delays no others. When a call takes longer than those before it, the items behind it return to the queue.
     """
 
     def __init__(
@@ -343,7 +343,7 @@ class _Run:
         self._workers: int = getattr(executor, "_max_workers", None) or _WORKERS
         self._pace = 0.0  # seconds that an item takes; 0 while nothing is measured
         self._events: queue.SimpleQueue[list[str] | _Batch | _InputEnded] = queue.SimpleQueue()
-        self._room: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._credits: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._waiting: collections.deque[tuple[int, str]] = collections.deque()  # numbered items that are not sent
         self._sent = 0  # batches
         self._ready: dict[int, tuple[str, Outcome]] = {}  # outcomes by number, not printed
@@ -362,17 +362,19 @@ class _Run:
             return
         except (OSError, ValueError) as error:
             raise UsageError(f"standard input cannot be read: {describe_error(error)}") from error
-        room = max(WINDOW, 2 * (self._chunksize or 1) * self._workers)
-        self._take(first[:room])
-        self._room.put(room - len(first[:room]))
+        credit = max(WINDOW, 2 * (self._chunksize or 1) * self._workers)
+        self._queue(first[:credit])
+        self._credits.put(credit - len(first[:credit]))
         self._submit()
-        reading = threading.Thread(target=self._read, args=(first[room:],), name="corefutures-map-reader", daemon=True)
+        reading = threading.Thread(
+            target=self._read, args=(first[credit:],), name="corefutures-map-reader", daemon=True
+        )
         reading.start()
         more = True
         while (more and not self._broken) or self._unprinted:
             event = self._next_event()
             if isinstance(event, list):
-                self._take(event)
+                self._queue(event)
             elif isinstance(event, _Batch):
                 self._collect(event)
             else:
@@ -387,17 +389,17 @@ class _Run:
             self.reader_waits = more
 
     def _read(self, lines: list[str]) -> None:
-        room = 0
+        credit = 0
         try:
             while True:
                 while lines:
-                    while not room:
-                        room += self._room.get()
-                    part, lines = lines[:room], lines[room:]
-                    room -= len(part)
+                    while not credit:
+                        credit += self._credits.get()
+                    part, lines = lines[:credit], lines[credit:]
+                    credit -= len(part)
                     self._events.put(part)
-                while not room:  # nothing is read that has no place
-                    room += self._room.get()
+                while not credit:  # read only as much as may be in memory
+                    credit += self._credits.get()
                 block = next(self._blocks, None)
                 if block is None:
                     break
@@ -414,8 +416,8 @@ class _Run:
             except queue.Empty:
                 continue
 
-    def _take(self, lines: list[str]) -> None:
-        """Let items wait."""
+    def _queue(self, lines: list[str]) -> None:
+        """Append items to the queue."""
         if not self._broken:
             self._waiting.extend(enumerate(lines, self._count + 1))
             self._count += len(lines)
@@ -454,7 +456,7 @@ class _Run:
         return max(1, min(int(_WORTH / self._pace), share, _LARGEST))
 
     def _collect(self, batch: _Batch) -> None:
-        """Take over what became of a batch; what it has not begun waits again, before all others."""
+        """Store the outcomes of a batch; items that it has not begun wait again, before all others."""
         self._sent -= 1
         value, error = batch.outcome()
         batch.future = None  # its callback refers to the batch: not a cycle for the collector
@@ -485,7 +487,7 @@ class _Run:
                 self._next += 1
         if numbers:
             self._unprinted -= len(numbers)
-            self._room.put(len(numbers))
+            self._credits.put(len(numbers))
             self._results.add((number, *self._ready.pop(number)) for number in numbers)
 
 

@@ -1,4 +1,4 @@
-"""A line on a terminal's standard error that tells how far a command is, drawn over itself.
+"""A line on a terminal's standard error with the progress of a command, drawn over itself.
 
 With corefutures-monitor and rich it is the line that `corefutures.progress` draws; without, it needs nothing of the
 terminal but carriage return. Where there is no terminal, nothing is drawn.

@@ -84,7 +84,7 @@ def compare_work(
     backends: Iterable[str] | None,
     seconds: float,
     timeout: float,
-    tell: Callable[[str], object] = lambda _: None,
+    on_trial: Callable[[str], object] = lambda _: None,
 ) -> Comparison:
     """Compare work that is already in a form that trials can load.
 
@@ -95,7 +95,7 @@ def compare_work(
         backends: As of `compare`.
         seconds: As of `compare`.
         timeout: As of `compare`.
-        tell: Called with the name of each trial before it begins.
+        on_trial: Called with the name of each trial before it begins.
 
     Returns:
         The comparison.
@@ -111,7 +111,7 @@ def compare_work(
     chosen = _chosen(backends)
     if not work.count:
         raise ValueError("there are no items to call the function with")
-    tell(LOOP)
+    on_trial(LOOP)
     first = Plan(None, workers, None, least=workers, seconds=seconds, patience=timeout / 2)
     found = run_trial(work, first, timeout)
     calls = found.pop("calls", None) or min(work.count, 2 * workers)
@@ -121,7 +121,7 @@ def compare_work(
     if loop.seconds is not None:
         loop = replace(loop, speedup=1.0, error=None)
     plans = [replace(first, backend=backend, calls=calls, expected=expected) for backend in chosen]
-    trials = [_try_backend(work, plan, loop, timeout, tell) for plan in plans]
+    trials = [_try_backend(work, plan, loop, timeout, on_trial) for plan in plans]
     recommended, reason = recommend(loop, trials, calls, waiting)
     return Comparison(
         function=name,
@@ -137,11 +137,11 @@ def compare_work(
     )
 
 
-def _try_backend(work: Work, plan: Plan, loop: Trial, timeout: float, tell: Callable[[str], object]) -> Trial:
+def _try_backend(work: Work, plan: Plan, loop: Trial, timeout: float, on_trial: Callable[[str], object]) -> Trial:
     label = plan.backend.name if isinstance(plan.backend, Backend) else str(plan.backend)
     if loop.seconds is None and loop.error == NO_END.format(timeout):
         return Trial(label, error="not tried: not even one call on the loop came to its end")
-    tell(label)
+    on_trial(label)
     trial = Trial(label, **run_trial(work, plan, timeout))
     if trial.seconds is not None and loop.seconds is not None and trial.error is None:
         trial = replace(trial, speedup=loop.seconds / trial.seconds)
@@ -174,7 +174,7 @@ def _chosen(names: Iterable[str] | None) -> Sequence[str | Backend]:
         by_hand = name in statuses and statuses[name].distribution is None
         try:
             chosen.append(get_backend(name) if by_hand else name)
-        except BackendError:  # the trial tells it again
+        except BackendError:  # the trial reports it
             chosen.append(name)
     return chosen
 

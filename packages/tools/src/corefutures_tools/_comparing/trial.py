@@ -37,7 +37,7 @@ PROBES: Final = 200
 PROBE_BYTES: Final = 32 << 20
 PROBE_SECONDS: Final = 0.5
 
-#: How many characters of an error's text are told.
+#: The most characters of an error's text.
 LONGEST: Final = 200
 
 #: The outcome of a call: ("returned", value) or ("raised", type and text).
@@ -102,7 +102,7 @@ def run(channel: Connection, work: Work, plan: Plan) -> None:
     """Run a trial; the target of its process.
 
     Args:
-        channel: Where to tell what was found: dicts, the first one empty.
+        channel: Receives the findings: dicts, the first one empty.
         work: What to call, and with what.
         plan: How.
     """
@@ -175,7 +175,7 @@ def _run_loop(channel: Connection, function: Callable[[Any], Any], work: Work, p
 
 
 def _occupied() -> tuple[float, float]:
-    """Return the seconds in which this process computed, and, where Linux tells, in which it queued for a processor."""
+    """Return the seconds in which this process computed, and, on Linux, in which it queued for a processor."""
     queued = 0.0
     try:
         with open("/proc/thread-self/schedstat", encoding="ascii") as file:

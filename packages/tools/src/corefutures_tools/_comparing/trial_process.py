@@ -28,7 +28,7 @@ NO_END: Final = "no end within {:g} s"
 _PAUSE: Final = 0.05
 _SHARE: Final = 0.02
 
-#: Seconds that a process gets to be gone after it was killed, or has told all it has to tell.
+#: Seconds until a process must have ended after it was killed, or has sent its last message.
 _GRACE: Final = 5.0
 
 

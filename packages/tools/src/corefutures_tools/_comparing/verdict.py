@@ -1,6 +1,6 @@
 """The recommendation: from what was measured to one backend and one sentence.
 
-The decision is short on purpose: whoever reads the sentence can check it against the table.
+The decision is short on purpose: a reader can check the sentence against the table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIMPLEST_FIRST: Final = ("thread", "interpreter", "process")
 
 
 def recommend(loop: Trial, trials: Sequence[Trial], calls: int, waiting: float | None) -> tuple[str | None, str]:
-    """Chooses.
+    """Choose a backend.
 
     Args:
         loop: The trial of the plain loop.
