@@ -61,7 +61,8 @@ def test_it_is_installed_found_and_kept_to_some_rules(project: Path, tmp_path: P
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheels that an author needs, built from the working tree."""
     folder = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, ROOT / "packages" / "conformance", ROOT / "packages" / "tools"):
+    packages = (ROOT / "packages" / name for name in ("pools", "conformance", "tools"))
+    for source in (ROOT, *packages):
         run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=source)
     return folder
 
