@@ -157,17 +157,17 @@ def test_what_is_cancelled_while_the_pool_breaks_is_counted_as_cancelled(make: C
     assert counts.finished == 0
 
 
-def test_cancelling_in_any_order_writes_few_tickets(make: Callable[..., Any]) -> None:
+def test_cancelling_in_any_order_writes_few_tasks(make: Callable[..., Any]) -> None:
     pool = make("process", max_workers=1)
     busy = pool.submit(time.sleep, 1.0)
     while not busy.running():
         time.sleep(0.005)
     futures = [pool.submit(abs, 1) for _ in range(2000)]
-    desk = getattr(pool._cf_pool, "_desk", None)
+    queue = getattr(pool._cf_pool, "queue", None)
     written: list[int] = []
-    if desk is not None:
-        write = desk._write
-        desk._write = lambda tickets, numbers: (written.append(len(numbers)), write(tickets, numbers))[1]
+    if queue is not None:
+        write = queue._write
+        queue._write = lambda descriptors, numbers: (written.append(len(numbers)), write(descriptors, numbers))[1]
     assert all(future.cancel() for future in futures)
     assert sum(written) < 10 * len(futures)
     assert busy.result(LIMIT) is None

@@ -118,11 +118,11 @@ def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, way):
         pytest.skip("workers ask for arguments on the fast path only")
     pool = make_pool(1, on_worker_loss="replace")
     assert pool.submit(process_calls.square, 2).result(30) == 4
-    (station,) = pool._cf_pool._connections
-    os.kill(station.worker.pid, signal.SIGSTOP)
+    (connection,) = pool._cf_pool.connections
+    os.kill(connection.worker.pid, signal.SIGSTOP)
     future = pool.submit(len, bytes(1_000_000))
-    station.channel._link.shutdown(socket.SHUT_WR)
-    os.kill(station.worker.pid, signal.SIGCONT)
+    connection.channel._link.shutdown(socket.SHUT_WR)
+    os.kill(connection.worker.pid, signal.SIGCONT)
     assert isinstance(future.exception(30), WorkerLostError)
     assert pool.submit(process_calls.square, 3).result(30) == 9
 

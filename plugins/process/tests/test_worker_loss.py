@@ -258,7 +258,10 @@ def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch)
     def stumble(*args, **options):
         raise AssertionError("a defect of ours")
 
-    monkeypatch.setattr(type(pool._cf_pool), "_digest" if way == "tickets" else "_decoded", stumble)
+    monkeypatch.setattr(
+        *((type(pool._cf_pool.reader), "_parse_buffer") if way == "tickets" else (type(pool._cf_pool), "_decoded")),
+        stumble,
+    )
     waiting = pool.submit(process_calls.square, 3)
     gate.touch()
     for future in (running, waiting):

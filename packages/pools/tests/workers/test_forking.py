@@ -72,9 +72,9 @@ def _all_end(*futures: Any) -> Callable[[], None]:
         lambda pool, future: future._cf_lock,
         lambda pool, future: future._condition,
         lambda pool, future: pool._cf_pool.lock,
-        lambda pool, future: getattr(getattr(pool._cf_pool, "_desk", None), "_lock", pool._cf_pool.lock),
+        lambda pool, future: getattr(getattr(pool._cf_pool, "queue", None), "_lock", pool._cf_pool.lock),
     ],
-    ids=["of a future", "of a future's condition", "of the pool", "of who writes tickets"],
+    ids=["of a future", "of a future's condition", "of the pool", "of the task queue"],
 )
 def test_a_lock_that_another_thread_has_stops_no_child(make: Make, which: Callable[..., Any]) -> None:
     pool = make(1)

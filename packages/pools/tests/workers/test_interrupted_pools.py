@@ -28,10 +28,17 @@ from corefutures_pools.workers.serialization import Encoder
 
 if sys.platform == "linux":
     from corefutures_pools.workers.shared_queue import (
-        inline_wait as attending,
-        leader as chair,
-        pool as tickets,
-        task_queue as desk,
+        arena,
+        connection,
+        connection_table,
+        event_loop,
+        frame_reader,
+        inline_wait,
+        leader,
+        pool as shared_queue_pool,
+        status_table,
+        task_queue,
+        watchdog,
     )
     from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
 
@@ -177,8 +184,13 @@ class Subject:
         self.pool: Any
         if way == "tickets":
             self.launcher = WorkerLauncher(worker or TicketWorker)
-            self.pool = tickets.SharedQueuePool(make_channel=PoolDescriptorChannel, launcher=self.launcher, **options)
-            self.modules: Any = (pool_module, desk, tickets, attending, chair, future_module)
+            self.pool = shared_queue_pool.SharedQueuePool(
+                make_channel=PoolDescriptorChannel, launcher=self.launcher, **options
+            )
+            self.modules: Any = (
+                pool_module, future_module, arena, connection, connection_table, event_loop, frame_reader, inline_wait,
+                leader, shared_queue_pool, status_table, task_queue, watchdog,
+            )  # fmt: skip
         else:
             self.launcher = WorkerLauncher(worker or PairWorker)
             self.pool = pairs.PipePool(make_pair=Pipe, launcher=self.launcher, **options)
@@ -354,18 +366,18 @@ def test_a_worker_that_was_told_to_stop_does_so_whoever_is_interrupted(handler: 
         begin = threading.Event()
         subject = Subject("tickets", partial(LateWorker, begin))
         pool, future = subject.pool, subject.submit()
-        desk = pool._desk
-        withdraw_all = desk.withdraw_all
+        queue = pool.queue
+        revoke_all = queue.revoke_all
 
-        def end_and_withdraw_all() -> None:
+        def end_and_revoke_all() -> None:
             future.cancel()
             until = time.monotonic() + 20
-            while not begin.is_set() and (STOP not in desk._words or desk.returned):
+            while not begin.is_set() and (STOP not in queue._control or queue.read_back):
                 assert time.monotonic() < until
                 time.sleep(0.0005)
-            withdraw_all()
+            revoke_all()
 
-        desk.withdraw_all = end_and_withdraw_all
+        queue.revoke_all = end_and_revoke_all
 
         def handle() -> None:
             if not is_in_finaliser():

@@ -1,10 +1,11 @@
-"""`SharedQueuePool` beside workers that the test itself plays: losses between a claim and the board (E5)."""
+"""`SharedQueuePool` beside workers that the test itself plays: losses between claim and entry (E5)."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import select
+import socket
 import struct
 import subprocess
 import sys
@@ -39,9 +40,12 @@ if sys.platform == "linux":
     )
     from corefutures_pools.workers.pool import REPLACE
     from corefutures_pools.workers.serialization import Encoder
-    from corefutures_pools.workers.shared_queue import pool as tickets
+    from corefutures_pools.workers.shared_queue import call_killer
+    from corefutures_pools.workers.shared_queue.call_killer import CallKiller
     from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
+    from corefutures_pools.workers.shared_queue.frame_reader import FrameReader
     from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
+    from corefutures_pools.workers.worker_loop import Reporter
 
 
 class PlayedWorker:
@@ -52,11 +56,11 @@ class PlayedWorker:
         self.process = subprocess.Popen(["sleep", "600"])  # the pool may want to stop it
         self.pid = self.process.pid
         self._frames = os.dup(ends.frames)
-        self._tickets = os.dup(ends.tasks)
+        self._tasks = os.dup(ends.tasks)
         self._status_table = mmap.mmap(ends.memory, ends.status_size)
         self._index = ends.worker_index
         self._sentinel, alive = os.pipe()
-        self._ends: tuple[int, ...] = (self._frames, self._tickets, alive)
+        self._ends: tuple[int, ...] = (self._frames, self._tasks, alive)
         self._dying = threading.Lock()
         self.say(READY)
 
@@ -64,7 +68,7 @@ class PlayedWorker:
         os.write(self._frames, FRAME.pack(len(body), kind, number) + body)
 
     def claim(self) -> int:
-        return int(TASK.unpack(os.read(self._tickets, TASK.size))[0])
+        return int(TASK.unpack(os.read(self._tasks, TASK.size))[0])
 
     def show(self, number: int) -> None:
         struct.pack_into("@Q", self._status_table, 8 * self._index, number)
@@ -73,7 +77,7 @@ class PlayedWorker:
         self.say(RESULT_PICKLE, number, pickle.dumps(value))
 
     def die(self) -> None:
-        with self._dying:  # the pool kills what it can't hear any more
+        with self._dying:  # the pool kills what it can't reach any more
             ends, self._ends = self._ends, ()
         for end in ends:
             os.close(end)
@@ -145,7 +149,7 @@ def until(condition: Any) -> None:
         time.sleep(0.001)
 
 
-def test_lost_after_the_board(pool, stage):
+def test_lost_after_the_entry(pool, stage):
     first, second = pool.submit(abs, (1,), {}), pool.submit(abs, (2,), {})
     one, two = stage.workers
     number = one.claim()
@@ -160,7 +164,7 @@ def test_lost_after_the_board(pool, stage):
     assert second.result(30) == 2
 
 
-def test_lost_between_claim_and_board_beside_one_that_is_busy(pool, stage):
+def test_lost_between_claim_and_entry_beside_one_that_is_busy(pool, stage):
     """The other one shows what it runs: so the missing call is the lost one's."""
     first, second = pool.submit(abs, (1,), {}), pool.submit(abs, (2,), {})
     one, two = stage.workers
@@ -174,8 +178,8 @@ def test_lost_between_claim_and_board_beside_one_that_is_busy(pool, stage):
     assert second.result(30) == "fine"
 
 
-def test_lost_between_claim_and_board_beside_one_that_may_have_it(pool, stage):
-    """Nobody shows the call: the roll is called, and only then it is lost."""
+def test_lost_between_claim_and_entry_beside_one_that_may_have_it(pool, stage):
+    """Nobody shows the call: every other worker is asked, and only then it is lost."""
     warm = [pool.submit(abs, (n,), {}) for n in (1, 2)]
     one, two = stage.workers
     for worker in (one, two):
@@ -194,7 +198,7 @@ def test_lost_between_claim_and_board_beside_one_that_may_have_it(pool, stage):
 
 
 def test_the_other_one_had_it(pool, stage):
-    """The suspect was slow to show what it had claimed: nothing is lost."""
+    """The candidate was slow to enter what it had claimed: nothing is lost."""
     warm = [pool.submit(abs, (n,), {}) for n in (1, 2)]
     one, two = stage.workers
     for worker in (one, two):
@@ -205,14 +209,14 @@ def test_the_other_one_had_it(pool, stage):
     future = pool.submit(abs, (3,), {})
     assert two.claim() == 3
     one.die()
-    until(lambda: pool._doubts)
+    until(lambda: pool.claims.unresolved)
     two.show(3)
     two.answer(3, "mine")
     assert future.result(30) == "mine"
     word = two.claim()
     assert word & PING
     two.say(PONG, word)
-    until(lambda: not pool._doubts)
+    until(lambda: not pool.claims.unresolved)
 
 
 def test_idle_worker_lost_with_nothing_missing(pool, stage):
@@ -223,7 +227,7 @@ def test_idle_worker_lost_with_nothing_missing(pool, stage):
     assert future.result(30) == "done"
     one.die()
     until(lambda: not pool._workers)
-    assert not pool._doubts
+    assert not pool.claims.unresolved
     again = pool.submit(abs, (2,), {})
     until(lambda: len(stage.workers) == 2)  # our thread may be the one that starts it
     two = stage.workers[1]
@@ -264,14 +268,14 @@ def test_stop(pool, stage):
 
 
 #: What libraries write to descriptors that are not theirs, or what a torn frame looks like to who reads on.
-NONSENSE = {
+MALFORMED = {
     "text": b"a library's word\n" * 20,
     "exactly one header of text": b"0123456789abcdef\n",
     "an unknown kind": FRAME.pack(0, 99, 0),
     "ready once more": FRAME.pack(0, READY, 0),
     "leaves in a call": FRAME.pack(0, EXITING, 0),
     "an initializer that failed": FRAME.pack(0, INIT_FAILED, 0),
-    "a roll call that there was not": FRAME.pack(0, PONG, PING | 77),
+    "a PING that there was not": FRAME.pack(0, PONG, PING | 77),
     "a call that there was not": FRAME.pack(3, RESULT_PICKLE, 1 << 20) + b"abc",
     "no call": FRAME.pack(0, RESULT_MARSHAL, 0),
     "huge": FRAME.pack(1 << 60, RESULT_PICKLE, 1) + b"abc",
@@ -284,16 +288,16 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("nonsense", NONSENSE.values(), ids=NONSENSE)
-def test_a_worker_that_talks_nonsense_is_killed_alone(pool, stage, nonsense):
+@pytest.mark.parametrize("malformed", MALFORMED.values(), ids=MALFORMED)
+def test_a_worker_that_sends_malformed_frames_is_killed_alone(pool, stage, malformed):
     first, second = pool.submit(abs, (1,), {}), pool.submit(abs, (2,), {})
     one, two = stage.workers
     assert (one.claim(), two.claim()) == (1, 2)
     one.show(1)
     two.show(2)
-    os.write(one._frames, nonsense)
+    os.write(one._frames, malformed)
     error = first.exception(30)
-    if nonsense is not NONSENSE["a result in two parts that don't fit"]:  # its call has ended: by what came
+    if malformed is not MALFORMED["a result in two parts that don't fit"]:  # its call has ended: by what came
         assert isinstance(error, WorkerLostError)
         assert "what no worker writes" in error.__notes__[0]
     two.answer(2, "fine")
@@ -315,21 +319,21 @@ def test_a_call_is_killed_only_on_complete_evidence(pool, stage, monkeypatch):
     two.show(1)
     assert one.claim() == 2
     one.show(2)
-    read, go_on, digest = threading.Event(), threading.Event(), SharedQueuePool._digest
+    read, go_on, parse = threading.Event(), threading.Event(), FrameReader._parse_buffer
 
-    def slow(self, station):
+    def slow(self, connection):
         read.set()
         assert go_on.wait(30)
-        return digest(self, station)
+        return parse(self, connection)
 
-    monkeypatch.setattr(SharedQueuePool, "_digest", slow)
+    monkeypatch.setattr(FrameReader, "_parse_buffer", slow)
     one.answer(2, "in time")
     assert read.wait(30)
     assert one.claim() == 3
     killed = []
     killing = threading.Thread(target=lambda: killed.append(pool.kill(second)))
     killing.start()
-    until(lambda: pool._questions)
+    until(lambda: pool.killer.questions)
     go_on.set()
     killing.join(30)
     assert killed == [False]
@@ -354,9 +358,9 @@ def test_an_interrupted_kill_leaves_no_worker_stopped(pool, stage, monkeypatch, 
         raise Interrupt
 
     if point == "stop":
-        monkeypatch.setattr(tickets.system, "open", interrupt)
+        monkeypatch.setattr(call_killer.system, "open", interrupt)
     else:
-        monkeypatch.setattr(SharedQueuePool, "_is_in", interrupt)
+        monkeypatch.setattr(CallKiller, "_runs", interrupt)
     with pytest.raises(Interrupt):
         pool.kill(future)
     monkeypatch.undo()
@@ -370,7 +374,7 @@ def state(pid: int) -> str:
         return stat.read().rpartition(")")[2].split()[0]
 
 
-def test_a_worker_whose_voice_has_gone_is_not_believed_dead(pool, stage):
+def test_a_worker_whose_result_pipe_has_ended_is_not_believed_dead(pool, stage):
     """It closed its pipe, and lives: it is killed, and only once it has ended, what it held is given up."""
     future = pool.submit(abs, (1,), {})
     (one,) = stage.workers
@@ -382,9 +386,22 @@ def test_a_worker_whose_voice_has_gone_is_not_believed_dead(pool, stage):
     assert isinstance(future.exception(30), WorkerLostError)
 
 
+def test_arguments_that_can_not_be_sent_are_a_loss(pool, stage):
+    """The worker finds its channel closed before the pool does: the error that it reports is not the call's."""
+    future = pool.submit(len, (bytes(1_000_000),), {})
+    (one,) = stage.workers
+    one.show(one.claim())
+    (connection,) = pool.connections
+    connection.channel._link.shutdown(socket.SHUT_RDWR)
+    error = Reporter(Encoder()).error(EOFError("the pool is gone"))[1]
+    os.write(one._frames, FRAME.pack(0, FETCH_PAYLOAD, 1) + FRAME.pack(len(error), ERROR, 1) + error)
+    assert isinstance(future.exception(30), WorkerLostError)
+    until(lambda: one._ends == ())
+
+
 @pytest.mark.parametrize("moment", ["unread", "claimed", "shown"])
-def test_a_board_that_was_overwritten(pool, stage, moment):
-    """A lost worker shows what it never claimed: the missing call is found by the roll, and the other goes on."""
+def test_a_status_table_that_was_overwritten(pool, stage, moment):
+    """A lost worker shows what it never claimed: the missing call is found by PING, and the other goes on."""
     first, second = pool.submit(abs, (1,), {}), pool.submit(abs, (2,), {})
     one, two = stage.workers
     assert one.claim() == 1
@@ -398,7 +415,7 @@ def test_a_board_that_was_overwritten(pool, stage, moment):
     if moment == "claimed":  # nothing speaks against what was shown
         assert isinstance(second.exception(30), WorkerLostError)
     while not first.done() or (moment == "unread" and not second.done()):
-        word = two.claim() if select.select([two._tickets], [], [], 0.01)[0] else 0
+        word = two.claim() if select.select([two._tasks], [], [], 0.01)[0] else 0
         if word & PING:
             two.say(PONG, word)
         elif word:

@@ -29,5 +29,5 @@ class InterpreterSharedQueuePool(InterpreterPool, SharedQueuePool):
 
     def end_workers(self, how: str) -> None:
         """Send a STOP for each worker: nothing can end an interpreter during a call."""
-        if self._desk is not None and how == "terminate":
-            self._desk.send_all(STOP, len(self._connections))
+        if self.queue is not None and how == "terminate":
+            self.queue.send_control(STOP, len(self.connections))

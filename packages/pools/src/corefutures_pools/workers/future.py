@@ -127,15 +127,15 @@ class CallFuture(Future["_T"]):
             return False
         if exception is not None and pool is not None:
             pool.count("failed")  # before it can be seen
-        thread, sitter = _thread.get_ident(), self._ended_for
-        if sitter is not None and sitter.thread != thread:
-            sitter = None
-        if not self._cf_try_finish(result, exception, None if sitter is None else sitter.ended):
+        thread, term = _thread.get_ident(), self._ended_for
+        if term is not None and term.thread != thread:
+            term = None
+        if not self._cf_try_finish(result, exception, None if term is None else term.settled):
             return False
         self._body = self._pool = None
         if self._cf_on_departure is not None:
             self._depart()
-        if sitter is None and (self._cf_watched or self._kept is not None):
+        if term is None and (self._cf_watched or self._kept is not None):
             if pool is not None and thread in pool.deferring:
                 pool.deferred.append(self)
             else:

@@ -1,13 +1,12 @@
-"""`Leadership`: who reads what the workers of a pool say: its collector, or for a while the one thread that waits.
+"""`Leadership`: which thread reads the workers' result pipes: the result thread, or for a while one that waits.
 
 Touches epoll (Linux). Guarantees: one reader at a time; a reader that a signal handler or finaliser interrupts can be
-relieved at any point, by that or by another thread, so that the handler may wait for calls, and for threads that wait
-for calls (F8).
+made to step down at any point, by that or by another thread, so that the handler may wait for calls, and for threads
+that wait for calls (F8).
 """
 
 from __future__ import annotations
 
-import os
 import select
 import sys
 import threading
@@ -15,70 +14,82 @@ from collections import deque
 from contextlib import ExitStack
 from itertools import islice
 
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
+
 from corefutures._blocking import system
 from corefutures_pools.descriptors import lifted
+from corefutures_pools.wakeup import WakeupEvent
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from corefutures_pools.workers.future import CallFuture
 
-assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-
-def new_poll() -> select.epoll:
-    """Returns a new epoll, not on one of the standard descriptors."""
+def new_epoll() -> select.epoll:
+    """Return a new epoll, not on one of the standard descriptors."""
     with select.epoll() as poll:
         return select.epoll.fromfd(lifted(system.dup(poll.fileno())))
 
 
 class LeaderTerm:
-    """One turn of one thread in the chair.
+    """One term of one thread as leader, from `acquire` to `retire`.
 
     Args:
-        size: How much to read, once. None for the collector, which works in its turn also while it runs foreign code,
-            and so is not to be relieved.
+        size: How many bytes to read, once. None for the result thread: it keeps leadership also while it runs foreign
+            code, and so is not made to step down.
         future: Of the call that a thread waits for.
     """
 
-    __slots__ = ("ended", "future", "has_read", "source", "thread", "to_read")
+    __slots__ = ("future", "has_read", "inbox", "read_permit", "settled", "thread")
 
     def __init__(self, size: int | None = None, future: CallFuture[Any] | None = None) -> None:
         self.thread = threading.get_ident()
-        # Who takes the size out of this may read, or has seen to it that nobody will: to take it, to read and to store
-        # what was read is one operation, which no signal handler comes between.
-        self.to_read = [] if size is None else [size]
-        self.source: deque[bytes] | None = None  # where that is stored
+        # The thread that takes the size out of this may read, or has made sure that no thread will. Taking it, reading
+        # and storing what was read is one operation, which no signal handler comes into.
+        self.read_permit = [] if size is None else [size]
+        self.inbox: deque[bytes] | None = None  # where what is read is stored
         self.has_read = False  # that operation is over
         self.future = future
-        self.ended: list[object] = []  # not empty: that call was, and nobody was told yet
+        self.settled: list[object] = []  # not empty: that future is settled, and its callbacks were not run yet
 
     @property
     def reads(self) -> Iterator[int]:
         """Yields the size, and takes it, if it is there; IndexError if not."""
-        return islice(iter(self.to_read.pop, None), 1)
+        return islice(iter(self.read_permit.pop, None), 1)
 
-    def stop_reading(self) -> bool:
-        """Sees to it that this turn reads no more, from any thread; False if it is reading at this moment."""
+    def forbid_reading(self) -> bool:
+        """Make sure, from any thread, that this term reads no more; False if it is reading at this moment."""
         try:
-            self.to_read.pop()
+            self.read_permit.pop()
         except IndexError:
-            return self.has_read or bool(self.source)
+            return self.has_read or bool(self.inbox)
         return True
 
 
 class Leadership:
-    """Decides who reads from the descriptors registered here.
+    """Decides which thread reads from the descriptors that are registered here: Leader/Followers (Schmidt, POSA2).
 
     Waking two threads for each result, one that reads it and one that waits for it, takes several times as long as
-    the call. So a thread that waits for the only call there is takes the chair and reads itself. The collector stays
-    asleep meanwhile: it sleeps on `outer`, in which all of this is one entry that is switched off and on.
+    a tiny call. So a thread that waits for the only call there is becomes the leader, and reads the result itself. What
+    differs from the pattern: such a leader settles its own call only, and leaves everything else to the result thread;
+    there is no promotion: followers wait for their own futures, and the result thread is the leader by default.
+
+        outer epoll: the result thread sleeps here
+          ├─ sentinels of the workers
+          ├─ wake-up event of the pool
+          └─ inner epoll: the leader sleeps here; its entry is disarmed while another thread leads
+               ├─ result pipes of the workers
+               └─ wake-up event of the leader
+
+    States of a term: *candidate* (in `_queue`, not first), *leading* (first in `_queue`), *released* (not in `_queue`,
+    and still in `waiting` as long as another thread may have to revoke it), *retired*.
 
     Args:
-        outer: What the collector sleeps on.
+        outer: What the result thread sleeps on.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -86,148 +97,142 @@ class Leadership:
     def __init__(self, outer: select.epoll) -> None:
         self._outer = outer
         with ExitStack() as opened:  # closed again unless all of it can be had
-            self._inner = opened.enter_context(new_poll())
-            self.number = self._inner.fileno()
-            self._bell = lifted(system.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
-            opened.callback(system.close, self._bell)
-            self._inner.register(self._bell, select.EPOLLIN)
-            outer.register(self.number, select.EPOLLIN)
+            self._inner = opened.enter_context(new_epoll())
+            self.descriptor = self._inner.fileno()
+            #: Wakes the leader. A future that is waited for inline is given this in place of a lock.
+            self.wakeup = WakeupEvent()
+            opened.callback(self.wakeup.close)
+            self._wakeup_descriptor = self.wakeup.waitable
+            self._inner.register(self._wakeup_descriptor, select.EPOLLIN)
+            outer.register(self.descriptor, select.EPOLLIN)
             opened.pop_all()
-        # Its first entry has the chair. A queue rather than a lock: each step is one operation that can't be
+        # The first entry is the leader. A queue rather than a lock: each step is one operation that can't be
         # interrupted, and removing oneself twice does no harm.
         self._queue: deque[LeaderTerm] = deque()
-        # Of threads that wait, and have the chair or want it: they may be asleep in `listen`, and the bell is theirs.
-        self.listeners: list[LeaderTerm] = []
-        self._over = False
-        self._closing = deque([self._bell])  # who takes it out closes everything
+        #: Terms of threads that wait inline, leading or candidates: they may be asleep in `poll`.
+        self.waiting: list[LeaderTerm] = []
+        self._closing = False
+        self._closers = deque([self._inner.close])  # the thread that takes it out closes everything
 
     def register(self, descriptor: int) -> None:
-        """Has readers told when there is something to read."""
+        """Wake the leader when there is something to read."""
         self._inner.register(descriptor, select.EPOLLIN)
 
     def unregister(self, descriptor: int) -> None:
-        """Takes that back."""
+        """Undo `register`."""
         self._inner.unregister(descriptor)
 
-    def take(self, sitter: LeaderTerm) -> bool:
-        """Sits down if the chair is free. To be called within what ends with `leave`, whatever it returned."""
-        if sitter.future is not None:
-            self.listeners.append(sitter)
-        self._queue.append(sitter)
-        return self.has(sitter)
+    def acquire(self, term: LeaderTerm) -> bool:
+        """Become the leader if there is none. `release` and `retire` must follow, whatever this returned."""
+        if term.future is not None:
+            self.waiting.append(term)
+        self._queue.append(term)
+        return self.is_leader(term)
 
-    def has(self, sitter: LeaderTerm, *, alone: bool = False) -> bool:
-        """Returns whether `sitter` has the chair (still); `alone`: and nobody else wants it."""
+    def is_leader(self, term: LeaderTerm, *, alone: bool = False) -> bool:
+        """Return whether `term` leads (still); `alone`: and there is no other candidate."""
         try:
-            return self._queue[0] is sitter and not (alone and len(self._queue) > 1)
+            return self._queue[0] is term and not (alone and len(self._queue) > 1)
         except IndexError:
             return False
 
-    def wants(self, sitter: LeaderTerm) -> bool:
-        """Returns whether `sitter` has the chair, or has come to take it."""
-        return bool(self._queue) and sitter in self._queue.copy()
+    def is_queued(self, term: LeaderTerm) -> bool:
+        """Return whether `term` leads, or is a candidate."""
+        return bool(self._queue) and term in self._queue.copy()
 
-    def leave(self, sitter: LeaderTerm) -> None:
-        """Stands up; does nothing if `sitter` has no turn any more. A thread that waits has to `go` after that."""
+    def release(self, term: LeaderTerm) -> None:
+        """Stop leading; do nothing if `term` doesn't any more. The term of a thread that waits ends with `retire`."""
         try:
-            self._queue.remove(sitter)
-            while sitter in self._queue:  # the collector may have come to it twice, see `SharedQueuePool._turn`
-                self._queue.remove(sitter)
+            self._queue.remove(term)
+            while term in self._queue:  # the result thread may have come to it twice, see `EventLoop.turn`
+                self._queue.remove(term)
         except ValueError:
             pass
 
-    def go(self, sitter: LeaderTerm) -> None:
-        """Gives up the bell, once all that has been read is in other hands: until then we may have to be relieved."""
+    def retire(self, term: LeaderTerm) -> None:
+        """End a term, once all that it has read is in other hands: until then it may have to be revoked."""
         try:
-            self.listeners.remove(sitter)
+            self.waiting.remove(term)
         except ValueError:
             pass
-        sitter.future = None  # a turn may be remembered for longer, and would keep what the call returned
-        if self._over and not self.listeners:
+        term.future = None  # a term may be remembered for longer, and would keep what the call returned
+        if self._closing and not self.waiting:
             self._close_now()
 
-    def unseat(self, sitter: LeaderTerm) -> None:
-        """Ends a turn for good; only of a sitter that will read no more."""
-        self.leave(sitter)
-        self.mute(on=False)
-        self.ring()
+    def revoke(self, term: LeaderTerm) -> None:
+        """Take leadership from another thread; only after `LeaderTerm.forbid_reading`."""
+        self.release(term)
+        self.rearm()
+        self.wakeup.set()
 
-    def mute(self, *, on: bool) -> None:
-        """Has the collector sleep on when there is something to read, or not any more."""
+    def disarm(self) -> None:
+        """Let the result thread sleep on when there is something to read."""
+        self._modify(0)
+
+    def rearm(self) -> None:
+        """Wake the result thread again when there is something to read."""
+        self._modify(select.EPOLLIN)
+
+    def _modify(self, events: int) -> None:
         try:
-            self._outer.modify(self.number, 0 if on else select.EPOLLIN)
+            self._outer.modify(self.descriptor, events)
         except (ValueError, OSError):  # closed
             pass
 
-    def sitters(self) -> list[LeaderTerm]:
-        """Returns the turns of threads that wait, of which one may have the chair."""
-        return self.listeners.copy()
-
     def step_down_current_thread(self) -> list[LeaderTerm]:
-        """Ends the turn of this very thread, which we then interrupt as a signal handler or finaliser.
+        """End the leadership of this very thread, which was interrupted by a signal handler or finaliser.
 
         Returns:
-            Those who were relieved: they may have read what nobody knows of.
+            The terms concerned: they may have read what no other thread knows of.
         """
-        thread, relieved = threading.get_ident(), []
-        for sitter in self.sitters():  # also one that only wants the chair: it would get it, and not know
-            if sitter.thread == thread:
-                sitter.to_read.clear()
-                self.mute(on=False)
+        thread, released = threading.get_ident(), []
+        for term in self.waiting.copy():  # also a candidate: it would become the leader, and not know
+            if term.thread == thread:
+                term.read_permit.clear()
+                self.rearm()
                 try:
-                    self._queue.remove(sitter)  # but it may go on listening when we return
+                    self._queue.remove(term)  # but it may go on polling when the handler returns
                 except ValueError:
                     pass
-                relieved.append(sitter)
-        return relieved
+                released.append(term)
+        return released
 
-    def listen(self, sitter: LeaderTerm, timeout: float | None) -> Iterable[int]:
-        """Returns the descriptors from which there is something to read, after waiting for one of them or `ring`."""
+    def poll(self, term: LeaderTerm, timeout: float | None) -> list[int]:
+        """Return the descriptors from which there is something to read, after waiting for one, or for `wakeup`."""
         found = [descriptor for descriptor, _ in self._inner.poll(timeout)]
         if not found:
             return found
-        if self._bell in found:
-            found.remove(self._bell)
-            # Another listener may be one that we interrupted, just before it went to sleep: it may have rung for that.
-            if not self.listeners or self.listeners == [sitter]:
-                try:
-                    system.eventfd_read(self._bell)
-                except BlockingIOError:
-                    pass
+        if self._wakeup_descriptor in found:
+            found.remove(self._wakeup_descriptor)
+            # The event may be meant for another term, of a thread that was interrupted just before it went to sleep.
+            if not self.waiting or self.waiting == [term]:
+                self.wakeup.clear()
         return found
 
-    def has_news(self) -> bool:
-        """Returns whether there is something to read."""
-        return any(descriptor != self._bell for descriptor, _ in self._inner.poll(0))
-
-    def ring(self) -> None:
-        """Has whoever listens look around."""
-        try:
-            system.eventfd_write(self._bell, 1)
-        except (OSError, ValueError):  # so often that it is full, or closed: there is nobody any more
-            pass
-
-    release = ring  # as the lock that a waiting thread is woken by: it may listen instead
+    def has_input(self) -> bool:
+        """Return whether there is something to read."""
+        return any(descriptor != self._wakeup_descriptor for descriptor, _ in self._inner.poll(0))
 
     def close(self, *, in_child: bool = False) -> None:
-        """Closes everything, once nobody listens any more; for when every call has ended.
+        """Close everything, once no thread polls any more; for when every call has ended.
 
-        Whoever was woken by the bell may not have run since: if that is closed now, the kernel finds nothing to wake up
-        for, and puts the thread back to sleep for ever. So whoever goes last closes.
+        1. `epoll_wait` checks readiness again after it was woken.
+        2. If the wake-up event was closed before the woken thread has run, that would sleep again for ever.
+        3. So the thread that retires last closes.
 
         Args:
             in_child: Whether this is a forked child, in which no other thread is left.
         """
-        self._over = True
-        self.ring()
-        if in_child or not self.listeners:
+        self._closing = True
+        self.wakeup.set()
+        if in_child or not self.waiting:
             self._close_now()
 
     def _close_now(self) -> None:
         try:
-            bell = self._closing.pop()
+            close = self._closers.pop()
         except IndexError:
             return
-        self._inner.close()
-        self._bell = -1
-        system.close(bell)
+        close()
+        self._wakeup_descriptor = -1
+        self.wakeup.close()

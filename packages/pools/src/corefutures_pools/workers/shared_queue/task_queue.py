@@ -1,8 +1,8 @@
-"""`TaskQueue`: where tickets for calls are written, and taken back, and where the calls' bodies lie.
+"""`TaskQueue`: the pipe that carries task descriptors to all workers of one pool, and how a task is revoked from it.
 
-Touches `frames` and the kernel (Linux). Guarantees: a ticket is read by one worker or taken back here, never both;
-tickets are written in the order of the calls; nothing here waits for a worker; a thread that is interrupted at any
-point here, for however long, keeps nothing that the others need (F8).
+Touches `messages`, `Arena` and the kernel (Linux). Guarantees: a task descriptor is read by one worker or revoked here,
+never both; descriptors are written in the order of the calls; nothing here waits for a worker; a thread that is
+interrupted at any point here, for however long, keeps nothing that the others need (F8).
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from itertools import chain, filterfalse, islice, repeat, starmap, takewhile, te
 from operator import attrgetter, itemgetter
 from struct import Struct
 
+assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
+
 from corefutures._blocking import system
 from corefutures_pools.descriptors import lifted
 from corefutures_pools.workers.messages import PAYLOAD_SIZE, TASK
-from corefutures_pools.workers.serialization import INLINE_LIMIT
+from corefutures_pools.workers.shared_queue.arena import Arena
+from corefutures_pools.workers.shared_queue.status_table import StatusTable
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -33,56 +36,59 @@ if TYPE_CHECKING:
 
     from corefutures_pools.workers.future import CallFuture
 
-assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
-
-#: Bytes: bodies that fit into a small cell lie in one, larger ones in a large cell, the largest are payloads.
-_SMALL: Final = 512
-_LARGE: Final = INLINE_LIMIT
-#: Tickets that may be out besides one for each worker: what keeps workers busy while the pool's process has
-#: no time for them. They cost nothing in fairness, since any worker takes the next one, and any can be taken back.
+#: Tasks that may be in the pipe besides one for each worker: they keep workers busy while the pool's process has no
+#: processor. They cost nothing in fairness: any worker claims the next one, and any of them can be revoked.
 _AHEAD: Final = 1024
 _LARGE_AHEAD: Final = 16
 #: Bytes: an atomic write to a pipe is at most so large.
 _ATOMIC: Final = 4096
-#: Tickets that are written together at most.
-_TOGETHER: Final = _ATOMIC // TASK.size
+#: Descriptors that are written together at most.
+_BATCH: Final = _ATOMIC // TASK.size
 #: Bytes: all that a pipe holds, as a rule.
 _READ_SIZE: Final = 1 << 16
 
-#: The two ways in which a drained pipe is read: the numbers of the tickets, and the tickets whole.
+#: The two ways in which a drained pipe is parsed: the numbers of the tasks, and the descriptors whole.
 _NUMBERS: Final = Struct(f"=Q{TASK.size - 8}x")
 _WHOLE: Final = Struct(f"={TASK.size}s")
 
 _NO_ARGUMENTS: Final = ((),)
-_is_prepared: Final = attrgetter("_cf_dispatched")
-_TICKET: Final = itemgetter(0)
+_is_encoded: Final = attrgetter("_cf_dispatched")
+_DESCRIPTOR: Final = itemgetter(0)
 _NUMBER: Final = itemgetter(1)
 
 
 class TaskQueue:
-    """The arena, the board and the pipe of tickets of one pool.
+    """The pipe of task descriptors of one pool, and the arena in which the serialised calls lie.
+
+        backlog ──encode──▶ encoded ──flush──▶ pipe ──a worker reads──▶ claimed
+                               │        ▲       │
+                               │        │     drain
+                               │        └── read_back
+                             revoke             │
+                               └──▶ revoked ◀───┘
+
+    States of a task, each a place where its descriptor is. A move from one place to the next is one operation of the
+    interpreter, which no signal handler, finaliser or other thread comes into. So a thread that comes meanwhile finds
+    every task in a place, and goes on with it:
+
+    1. *queued*: in the backlog. Its descriptor is in `encoded`, or there was no slot for it, and it is in `_unencoded`.
+       While there may be a task without a slot, later tasks take no slot either: the result thread encodes them.
+    2. *posted*: in the pipe. `flush` moves descriptors there.
+    3. *read back*: the pool has drained the pipe, and `flush` writes the descriptor again, before all others.
+    4. *claimed*: a worker has read the descriptor; the arena's `slots` alone know of the task here.
+    5. *revoked*, from `encoded` or `read_back`: the call is to be cancelled, its descriptor is never written any more.
+
+    A control descriptor, STOP or PING, belongs to no call: it is in the pipe or in `read_back`, and is never revoked.
+    It goes to `read_back` as many times as it was written, however many of them were read.
+
+    The pipe is never full: a descriptor needs a slot, and there are no more slots than descriptors go into the pipe.
+
+    Steps that a signal handler must not come into are one call in C: iterators that do the work are made beforehand,
+    and then exhausted by `deque`, `islice` or `extend`.
 
     Args:
         workers: How many workers there may be at a time.
         backlog: The calls that are to be sent, in order; taken out here, added at the right elsewhere.
-
-    Where a call is, from `prepare` on. A move from one place to the next is one operation of the interpreter, which
-    no signal handler, no finaliser and no other thread comes into; so whoever comes meanwhile finds every call in a
-    place, and goes on with it himself:
-
-    1. `ready`: its ticket is made, and it is in the backlog, or about to be put there;
-    2. in the pipe, moved there by whoever posts (`_write`);
-    3. a worker has read the ticket: the call is the worker's, and `out` alone knows of it here. Or
-    4. `returned`: somebody has read it back (`_drained`), and whoever posts moves it into the pipe again, first;
-    5. `withdrawn`, from 1 or 4: it is to be cancelled, and no ticket of it can be written any more.
-
-    A call for which there is no cell stays in the backlog unprepared, and no call behind it is sent. The collector
-    prepares it, alone.
-
-    A word for the workers, STOP or a roll call, belongs to no call: it is in the pipe or in `returned`, and never
-    `withdrawn`. It goes to `returned` as many times as it was written, however many of them were read.
-
-    The pipe is never full: a ticket needs a cell, and there are no more cells than go into it.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser that interrupts another of
     them, if it doesn't say otherwise.
@@ -90,118 +96,90 @@ class TaskQueue:
 
     def __init__(self, workers: int, backlog: deque[CallFuture[Any]]) -> None:
         with ExitStack() as opened:  # closed again unless all of it can be had
-            self.tickets, inlet = map(lifted, system.pipe())  # the workers' end; ours
-            opened.callback(system.close, self.tickets)
+            self.reader, inlet = map(lifted, system.pipe())  # the workers' end; the pool's
+            opened.callback(system.close, self.reader)
             self._inlet = opened.enter_context(FileIO(inlet, "wb"))
             system.set_blocking(inlet, False)
-            # A description of our own of the workers' end: O_NONBLOCK belongs to the description.
+            # A file description of our own of the workers' end: O_NONBLOCK belongs to the description.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            outlet = FileIO(lifted(system.open(f"/proc/self/fd/{self.tickets}", flags)), "rb")
+            outlet = FileIO(lifted(system.open(f"/proc/self/fd/{self.reader}", flags)), "rb")
             self._outlet = opened.enter_context(outlet)
-            self._lay_out(workers, _room_in(inlet, _AHEAD + 6 * workers + 2 * _LARGE_AHEAD))
-            # Sparse: memory is taken as cells are used. It has no name: nothing can be left behind.
-            self.memory = lifted(system.memfd_create("corefutures", os.MFD_CLOEXEC))
-            opened.callback(system.close, self.memory)
-            system.ftruncate(self.memory, self.size)
-            # A mapping has a descriptor of its own, unless it is told to do without.
-            untracked: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-            self._map = opened.enter_context(mmap.mmap(self.memory, self.size, **untracked))
+            capacity = _pipe_capacity(inlet, _AHEAD + 6 * workers + 2 * _LARGE_AHEAD)
+            large = min(_LARGE_AHEAD + 2 * workers, capacity // 8)
+            small = max(1, min(_AHEAD + workers, capacity - 2 * large - workers))
+            self.arena = Arena(StatusTable.size_for(workers, mmap.PAGESIZE), small, large)
             opened.pop_all()
         self._open = True
-        # For each worker the number of a call; in the second quarter, when the worker claimed that; in the second half
-        # a number again: the worker that runs that call is asked to stop.
-        board = memoryview(self._map)[: self.status_size].cast("Q")
-        self._since = board[len(board) // 4 :]
-        self._status_table, self._asked = board[:workers], board[len(board) // 2 :]
         self._backlog = backlog
-        # The calls that found no cell. While there may be any, those that come later don't take one before them.
-        self._unprepared: deque[CallFuture[Any]] = deque()
-        self._scarce = False
-        self.ready: dict[int, bytes] = {}  # number → ticket, as in the next one
-        self.returned: dict[int, bytes] = {}
-        self.withdrawn: dict[int, int] = {}  # number → the thread that cancels it
-        self._words: dict[int, bytes] = {}  # STOP and roll calls that were written: the tickets for all who are meant
-        # Taken and given back within one operation, in which all that is written or drained passes the pipe: who waits
-        # for it waits for no more than that, and tickets are written in the order in which they were chosen. Reentrant,
-        # because CPython 3.11 may run a finaliser wherever an object is made.
+        self._unencoded: deque[CallFuture[Any]] = deque()
+        self._full = False  # there may be unencoded tasks
+        self.encoded: dict[int, bytes] = {}  # number → descriptor, as in the next one
+        self.read_back: dict[int, bytes] = {}
+        self.revoked: dict[int, int] = {}  # number → the thread that cancels the call
+        self._control: dict[int, bytes] = {}  # STOP and PINGs that were written: the descriptors for all workers meant
         self._renew_lock()
 
-    def _lay_out(self, workers: int, room: int) -> None:
-        """Divides the memory, for no more tickets than there is room for."""
-        status_size = -(-32 * workers // mmap.PAGESIZE) * mmap.PAGESIZE
-        large, small = _LARGE_AHEAD + 2 * workers, _AHEAD + workers
-        large = min(large, room // 8)
-        small = max(1, min(small, room - 2 * large - workers))
-        large_start = status_size + -(-small * _SMALL // _LARGE) * _LARGE
-        self.status_size = status_size
-        self.size = large_start + large * _LARGE
-        self._large_start = large_start
-        self._small_cells = [status_size + i * _SMALL for i in reversed(range(small))]
-        self._large_cells = [large_start + i * _LARGE for i in reversed(range(large))]
-        self._payloads = [0] * large  # as cells of no size: their bodies lie elsewhere
-        self._take_small = starmap(self._small_cells.pop, repeat(()))
-        self._take_large = starmap(self._large_cells.pop, repeat(()))
-        self._take_payload = starmap(self._payloads.pop, repeat(()))
-        self.out: dict[int, int] = {}  # the calls that have cells, and the offsets of these (0: a payload)
-
     def _renew_lock(self) -> None:
+        # Guards the order in the pipe. Acquired and released within one operation, in which all that is written or
+        # drained passes the pipe: a thread that waits for it waits for no more than that. Reentrant, because CPython
+        # 3.11 may run a finaliser wherever an object is made.
         self._lock = threading.RLock()
-        self._begin = starmap(self._lock.acquire, repeat(()))
-        self._end = starmap(self._lock.release, repeat(()))
+        self._acquire = starmap(self._lock.acquire, repeat(()))
+        self._release = starmap(self._lock.release, repeat(()))
 
-    # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── posting ──────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def waiting(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is anything to be done here."""
-        return bool(self._backlog or self.returned or self.withdrawn or self._unprepared)
+        return bool(self._backlog or self.read_back or self.revoked or self._unencoded)
 
     @property
     def sent(self) -> int:
-        """How many calls have tickets in the pipe, or at workers."""
-        return len(self.out) - len(self.ready) - len(self.returned)
+        """How many tasks are in the pipe, or at workers."""
+        return len(self.arena.slots) - len(self.encoded) - len(self.read_back)
 
-    def prepare(self, future: CallFuture[Any]) -> None:
-        """Makes the ticket of a call that nobody else knows of yet, or leaves that to the collector.
+    def encode(self, future: CallFuture[Any]) -> None:
+        """Make the descriptor of a call that nobody else knows of yet, or leave that to the result thread.
 
-        1. A submitter without a cell enters its call into `_unprepared`, then sets `_scarce`.
-        2. The collector clears `_scarce`, then goes through `_unprepared`, and sets it again if that is not empty then.
+        1. A submitter without a slot enters its call into `_unencoded`, then sets `_full`.
+        2. The result thread clears `_full`, then goes through `_unencoded`, and sets it again if that is not empty.
 
-        So there is no unprepared call without `_scarce`, and the cells of calls that end go to the oldest ones.
+        So there is no unencoded task without `_full`, and the slots of calls that end go to the oldest tasks.
         """
-        if self._scarce or not self._make_ticket(future):
-            self.postpone(future)
+        if self._full or not self._encode(future):
+            self.defer_encoding(future)
             return
         future._cf_dispatched = True
 
-    def postpone(self, future: CallFuture[Any]) -> None:
-        """Leaves it to the collector to make the ticket of a call; it is no error to do so twice."""
+    def defer_encoding(self, future: CallFuture[Any]) -> None:
+        """Leave it to the result thread to encode a call; it is no error to do so twice."""
         future._postponed = True
-        self._unprepared.append(future)
-        self._scarce = True
+        self._unencoded.append(future)
+        self._full = True
 
-    def prepare_waiting(self) -> list[CallFuture[Any]]:
-        """Makes the tickets that were left to the collector, as far as there are cells. For the collector.
+    def encode_deferred(self) -> list[CallFuture[Any]]:
+        """Encode the tasks that were left to the result thread, as far as there are slots. For the result thread.
 
         Returns:
             Those of the calls that were cancelled.
 
         A cancellation comes either before `_cf_try_dispatch`: the call is not sent, so only its state changes, and we
-        find out here. Or it comes after that, and finds the ticket in `ready`.
+        find out here. Or it comes after that, and finds the descriptor in `encoded`.
         """
         cancelled: list[CallFuture[Any]] = []
-        self._scarce = False
-        while self._unprepared:
-            future = self._unprepared[0]
+        self._full = False
+        while self._unencoded:
+            future = self._unencoded[0]
             number = future._number
             if not (future._cf_dispatched or future.done()):
-                if not self._make_ticket(future):
-                    self._scarce = True
+                if not self._encode(future):
+                    self._full = True
                     break
                 if not future._cf_try_dispatch():
-                    self.ready.pop(number, None)
-                    self.free(number)
-            self._unprepared.popleft()
+                    self.encoded.pop(number, None)
+                    self.arena.free(number)
+            self._unencoded.popleft()
             if not future._cf_dispatched:  # it would be in the way
                 cancelled.append(future)
                 try:
@@ -210,239 +188,178 @@ class TaskQueue:
                     pass
         return cancelled
 
-    def _make_ticket(self, future: CallFuture[Any]) -> bool:
-        """Makes a ticket; returns False if there is no cell, or nothing here any more."""
-        number, body, out = future._number, future._body, self.out
+    def _encode(self, future: CallFuture[Any]) -> bool:
+        """Make a descriptor; return False if no slot is free, or the queue is closed."""
+        number, body = future._number, future._body
         try:
             if type(body) is bytes:
                 size = len(body)
-                # Nothing is called between taking a cell and entering it, after which a signal handler may raise.
-                for out[number] in self._take_small if size <= _SMALL else self._take_large:
-                    break
-                offset = out[number]
-                self._map[offset : offset + size] = body
+                offset = self.arena.store(number, body)
                 future._body = None
             else:
-                size = PAYLOAD_SIZE
-                for out[number] in self._take_payload:
-                    break
-                offset = 0
-        except (IndexError, ValueError):  # there is none; or closed
+                size, offset = PAYLOAD_SIZE, 0
+                self.arena.reserve(number)
+        except (IndexError, ValueError):  # no slot is free; or closed
             return False
-        self.ready[number] = TASK.pack(number, offset, size)
+        self.encoded[number] = TASK.pack(number, offset, size)
         return True
 
-    def post(self) -> None:
-        """Writes tickets, those that were taken back first.
+    def flush(self) -> None:
+        """Write descriptors to the pipe, those that were read back first.
 
-        Whoever adds a call to the backlog posts afterwards, or knows that the collector will. So nobody need look again
-        here.
+        A thread that adds a call to the backlog flushes afterwards, or knows that the result thread will. So nobody
+        need look again here: what a thread was interrupted in, the handler's own `flush` goes on with.
         """
         while self._open:
             backlog = self._backlog
             try:
-                if self.returned:
-                    self._write(self.returned, sorted(self.returned)[:_TOGETHER])
+                if self.read_back:
+                    self._write(self.read_back, sorted(self.read_back)[:_BATCH])
                     continue
-                futures = list(takewhile(_is_prepared, islice(backlog, _TOGETHER)))
+                futures = list(takewhile(_is_encoded, islice(backlog, _BATCH)))
             except RuntimeError:  # another thread has added or removed a call meanwhile, without the GIL
                 continue
             if not futures:
                 return
-            if self.ready:  # or else another thread writes them just now
-                self._write(self.ready, [future._number for future in futures])
-            for future in futures:  # hints only: what counts is `ready`
+            if self.encoded:  # or else another thread writes them just now
+                self._write(self.encoded, [future._number for future in futures])
+            for future in futures:  # hints only: what counts is `encoded`
                 try:
                     backlog.remove(future)
-                except ValueError:  # somebody else has
+                except ValueError:  # another thread has removed it
                     pass
-            if len(futures) < _TOGETHER:
+            if len(futures) < _BATCH:
                 return
 
-    def _write(self, tickets: dict[int, bytes], numbers: list[int]) -> None:
-        """Moves those of the tickets that are still there into the pipe."""
-        taken = map(tickets.pop, numbers, repeat(b""))
-        step = zip(self._begin, map(self._inlet.write, map(b"".join, (taken,))), self._end, strict=False)
+    def _write(self, descriptors: dict[int, bytes], numbers: list[int]) -> None:
+        """Move those of the descriptors that are still there into the pipe."""
+        taken = map(descriptors.pop, numbers, repeat(b""))
+        step = zip(self._acquire, map(self._inlet.write, map(b"".join, (taken,))), self._release, strict=False)
         try:
             ((_, written, _),) = islice(step, 1)
         except BaseException:
-            self._give_back_lock()
+            self._release_after_failure()
             if self._open:
                 raise
-            return  # there is nobody any more who could read them
+            return  # no worker could read them any more
         if written is None:
-            raise BlockingIOError("the pipe of tickets is full")
+            raise BlockingIOError("the pipe of tasks is full")
 
-    def _give_back_lock(self) -> None:
-        """Does what was left out of an operation that failed."""
+    def _release_after_failure(self) -> None:
+        """Release the lock after an operation that failed."""
         try:
             self._lock.release()
-        except RuntimeError:  # it failed before
+        except RuntimeError:  # it failed before it had the lock
             pass
 
-    def free(self, number: int) -> bool:
-        """Gives back the cell of a call that has ended, or will not be sent; returns whether it had one."""
-        out = self.out
-        offset = out.get(number)
-        if offset is None:
-            return False
-        cells = self._large_cells if offset >= self._large_start else self._small_cells if offset else self._payloads
-        try:
-            cells.extend(map(out.pop, (number,)))
-        except KeyError:  # somebody else has
-            return False
-        return True
+    def send_control(self, word: int, times: int) -> None:
+        """Write STOP, or a PING, for so many workers. For the result thread."""
+        self._control[word] = self.read_back[word] = TASK.pack(word, 0, 0) * times
+        self._write(self.read_back, [word])
 
-    def send_all(self, word: int, times: int) -> None:
-        """Writes STOP, or a roll call, for so many workers. For the collector."""
-        self._words[word] = self.returned[word] = TASK.pack(word, 0, 0) * times
-        self._write(self.returned, [word])
-
-    def call_roll(self, word: int, workers: int) -> None:
-        """Writes a roll call for so many workers, unless it is still there to be read. For the collector."""
+    def ping(self, word: int, workers: int) -> None:
+        """Write a PING for so many workers, unless it is still there to be read. For the result thread."""
         self.drain()
-        if word not in self.returned:
-            self.send_all(word, workers)
-        self.post()
+        if word not in self.read_back:
+            self.send_control(word, workers)
+        self.flush()
 
-    # ── taking back ──────────────────────────────────────────────────────────────────────────────────────
+    # ── revoking ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def withdraw(self, number: int, few: int = _TOGETHER) -> bool:
-        """Moves a call to `withdrawn` if no worker has its ticket; returns whether it is there.
+    def revoke(self, number: int, rewrite: int = _BATCH) -> bool:
+        """Move a task to `revoked` if no worker has claimed it; return whether it is there.
 
         Args:
             number: The call's.
-            few: How many of the tickets that have to be read back for that are in the pipe again when it is done; the
-                rest is in `returned`.
+            rewrite: How many of the descriptors that have to be read back for that are in the pipe again when it is
+                done; the rest is in `read_back`.
         """
-        self._in_one((self._withdrawn(self.ready, (number,)), self._withdrawn(self.returned, (number,))))
-        if number not in self.withdrawn and number in self.out:
-            self._in_one((self._drained(), self._withdrawn(self.returned, (number,)), self._rewritten(few)))
-        return number in self.withdrawn
+        self._atomically((self._revoke_step(self.encoded, (number,)), self._revoke_step(self.read_back, (number,))))
+        if number not in self.revoked and number in self.arena.slots:
+            revoke = self._revoke_step(self.read_back, (number,))
+            self._atomically((self._drain_step(), revoke, self._rewrite_step(rewrite)))
+        return number in self.revoked
 
-    def withdraw_all(self) -> None:
-        """Moves all calls to `withdrawn` that no worker has the ticket of."""
-        calls = [
-            filterfalse(self._words.__contains__, chain.from_iterable(map(list, (tickets,))))  # as they are by then
-            for tickets in (self.ready, self.returned)
+    def revoke_all(self) -> None:
+        """Move all tasks to `revoked` that no worker has claimed."""
+        tasks = [
+            filterfalse(self._control.__contains__, chain.from_iterable(map(list, (descriptors,))))  # as they are then
+            for descriptors in (self.encoded, self.read_back)
         ]
-        steps = self._withdrawn(self.ready, calls[0]), self._withdrawn(self.returned, calls[1])
-        self._in_one((self._drained(), *steps, self._rewritten(_TOGETHER)))
+        revoke = self._revoke_step(self.encoded, tasks[0]), self._revoke_step(self.read_back, tasks[1])
+        self._atomically((self._drain_step(), *revoke, self._rewrite_step(_BATCH)))
 
     def claimed(self) -> set[int]:
-        """Returns the calls whose tickets workers have read. For the collector."""
+        """Return the calls whose descriptors workers have read. For the result thread."""
         self.drain()
-        return {*self.out.copy()}.difference(self.ready.copy(), self.returned.copy(), self.withdrawn.copy())
+        return {*self.arena.slots.copy()}.difference(self.encoded.copy(), self.read_back.copy(), self.revoked.copy())
 
     def drain(self) -> None:
-        """Moves every ticket that nobody has read to `returned`."""
-        self._in_one((self._drained(),))
+        """Move every descriptor that no worker has read to `read_back`."""
+        self._atomically((self._drain_step(),))
 
-    def _in_one(self, steps: Iterable[Iterator[Any]]) -> None:
-        """Takes steps as one operation, which has the pipe to itself: nobody writes or drains between them."""
+    def _atomically(self, steps: Iterable[Iterator[Any]]) -> None:
+        """Take steps as one operation, which has the pipe to itself: nobody writes or drains between them."""
         if not self._open:
             return
-        begin, end = starmap(self._lock.acquire, _NO_ARGUMENTS), starmap(self._lock.release, _NO_ARGUMENTS)
+        acquire, release = starmap(self._lock.acquire, _NO_ARGUMENTS), starmap(self._lock.release, _NO_ARGUMENTS)
         try:
-            deque(chain(begin, chain.from_iterable(steps), end), 0)
+            deque(chain(acquire, chain.from_iterable(steps), release), 0)
         except BaseException:
-            self._give_back_lock()
+            self._release_after_failure()
             if self._open:
                 raise
 
-    # Steps: each is an iterator, and what it does is done when that is advanced.
+    # Steps: each is an iterator, which does its work when it is advanced.
 
-    def _drained(self) -> Iterator[Any]:
-        """Moves every ticket in the pipe to `returned`."""
+    def _drain_step(self) -> Iterator[Any]:
+        """Move every descriptor in the pipe to `read_back`."""
         first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
         numbers, same = tee(chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first))))
         single = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
-        tickets: Iterator[Any] = map(self._words.get, same, single)  # of a word, all that were written
-        return map(self.returned.update, (zip(numbers, tickets, strict=False),))
+        descriptors: Iterator[Any] = map(self._control.get, same, single)  # of a control word, all that were written
+        return map(self.read_back.update, (zip(numbers, descriptors, strict=False),))
 
-    def _withdrawn(self, tickets: dict[int, bytes], numbers: Iterable[int]) -> Iterator[Any]:
-        """Moves those of the calls to `withdrawn` whose tickets are in `tickets`."""
+    def _revoke_step(self, descriptors: dict[int, bytes], numbers: Iterable[int]) -> Iterator[Any]:
+        """Move those of the tasks to `revoked` whose descriptors are in `descriptors`."""
         numbers, same = tee(numbers)
-        taken = filter(_TICKET, zip(map(tickets.pop, numbers, repeat(b"")), same, strict=False))
-        return map(self.withdrawn.update, (zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False),))
+        taken = filter(_DESCRIPTOR, zip(map(descriptors.pop, numbers, repeat(b"")), same, strict=False))
+        return map(self.revoked.update, (zip(map(_NUMBER, taken), repeat(threading.get_ident()), strict=False),))
 
-    def _rewritten(self, most: int) -> Iterator[Any]:
-        """Moves so many tickets of `returned` into the pipe, the first ones first."""
-        numbers = chain.from_iterable(map(sorted, (self.returned,)))
-        tickets = map(self.returned.pop, islice(numbers, min(most, _TOGETHER)), repeat(b""))
-        return map(self._inlet.write, map(b"".join, (tickets,)))
-
-    # ── the board ────────────────────────────────────────────────────────────────────────────────────────
-
-    def shown(self, worker_index: int) -> int:
-        """Returns the number of the call that the worker at `worker_index` has claimed last."""
-        return self._status_table[worker_index]
-
-    def shown_since(self, worker_index: int) -> tuple[int, float]:
-        """Returns that number and when the call was claimed, by `time.monotonic`; 0 if all is over."""
-        try:
-            while True:
-                number, since = self._status_table[worker_index], self._since[worker_index]
-                if self._status_table[worker_index] == number:
-                    return number, since / 1e9
-        except ValueError:  # closed
-            return 0, 0.0
-
-    def body(self, number: int) -> bytes | None:
-        """Returns the beginning of the body of a call that was sent; None if it is not here."""
-        offset = self.out.get(number, 0)
-        try:
-            body = self._map[offset : offset + (_SMALL if offset < self._large_start else _LARGE)]
-        except ValueError:  # closed
-            return None
-        return body if offset and self.out.get(number) == offset else None
-
-    def wipe(self, worker_index: int) -> None:
-        """Makes the entry ready for another worker."""
-        self._status_table[worker_index] = self._asked[worker_index] = 0
-
-    def ask(self, number: int) -> bool:
-        """Asks the worker that shows that number to stop its call; returns whether there is one."""
-        try:
-            self._asked[self._status_table.tolist().index(number)] = number
-        except ValueError:  # nobody does, or closed
-            return False
-        return True
-
-    def on_board(self, number: int) -> bool:
-        """Returns whether some worker shows that number."""
-        try:
-            return number in self._status_table.tolist()
-        except ValueError:  # closed
-            return False
+    def _rewrite_step(self, most: int) -> Iterator[Any]:
+        """Move so many descriptors of `read_back` into the pipe, those of the lowest numbers first."""
+        numbers = chain.from_iterable(map(sorted, (self.read_back,)))
+        descriptors = map(self.read_back.pop, islice(numbers, min(most, _BATCH)), repeat(b""))
+        return map(self._inlet.write, map(b"".join, (descriptors,)))
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def close_ours(self) -> None:
-        """Closes the caller's ends; a worker that was just forked goes on with the others."""
+    def discard(self, number: int) -> None:
+        """Drop a task that will not be sent, and give back its slot."""
+        self.encoded.pop(number, None)
+        self.arena.free(number)
+
+    def close_pool_end(self) -> None:
+        """Close the pool's ends; a worker that was just forked goes on with the others."""
         self._open = False
         with self._lock:
             self._inlet.close()
             self._outlet.close()
 
-    def disown(self) -> None:
-        """In a forked child: as `close_ours`, whoever was writing in the parent."""
+    def after_fork_in_child(self) -> None:
+        """Close the pool's ends in a forked child, whatever thread was writing in the parent."""
         self._renew_lock()
-        self.close_ours()
+        self.close_pool_end()
 
     def close(self) -> None:
-        """Closes everything."""
-        self.close_ours()
-        system.close(self.tickets)
-        system.close(self.memory)
-        self._status_table.release()
-        self._asked.release()
-        self._since.release()
-        self._map.close()
+        """Close everything."""
+        self.close_pool_end()
+        system.close(self.reader)
+        self.arena.close()
 
 
-def _room_in(inlet: int, wanted: int) -> int:
-    """Sees to it that a pipe holds so many tickets, if it can be; returns how many it holds in any case.
+def _pipe_capacity(inlet: int, wanted: int) -> int:
+    """Enlarge a pipe for so many descriptors, if that can be done; return how many it holds in any case.
 
     A pipe is made of pages. A write that doesn't fit into the rest of a page begins another, and a page that was read
     in part is not free yet: so each page but one is good for a little more than half of what goes into it.

@@ -1,4 +1,4 @@
-"""F8 for a thread that waits for the only call there is, and reads the wire itself: interrupted at every point."""
+"""F8 for a thread that waits for the only call there is, and reads the result itself: interrupted at every point."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if sys.platform == "linux":
     from corefutures_pools.workers.marshalled import marshalled_result
     from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
     from corefutures_pools.workers.serialization import Encoder
-    from corefutures_pools.workers.shared_queue import inline_wait as attending, leader as chair, pool as tickets
+    from corefutures_pools.workers.shared_queue import inline_wait, leader, pool as pools, watchdog
     from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
 
 
@@ -37,7 +37,7 @@ class NumberedWorker:
     def __init__(self, ends: Any, may_answer: threading.Event) -> None:
         self._may_answer = may_answer
         self.name, self.pid = "numbered", None
-        self._frames, self._tickets = os.dup(ends.frames), os.dup(ends.tasks)
+        self._frames, self._tasks = os.dup(ends.frames), os.dup(ends.tasks)
         self._sentinel, self._alive = os.pipe()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -45,8 +45,8 @@ class NumberedWorker:
     def _serve(self) -> None:
         try:
             self._say(READY, 0)
-            while ticket := os.read(self._tickets, TASK.size):
-                number = TASK.unpack(ticket)[0]
+            while task := os.read(self._tasks, TASK.size):
+                number = TASK.unpack(task)[0]
                 if number == STOP:
                     self._say(EXITING, 0)
                     return
@@ -55,7 +55,7 @@ class NumberedWorker:
                 assert self._may_answer.wait(30)
                 self._say(RESULT_MARSHAL, number, body)
         finally:
-            for end in (self._frames, self._tickets, self._alive):
+            for end in (self._frames, self._tasks, self._alive):
                 os.close(end)
 
     def _say(self, kind: int, number: int, body: bytes = b"") -> None:
@@ -96,7 +96,7 @@ def launcher():
 
 
 def make(launcher: WorkerLauncher) -> Any:
-    pool = tickets.SharedQueuePool(
+    pool = pools.SharedQueuePool(
         make_channel=PoolDescriptorChannel, size=1, launcher=launcher, encode=Encoder(), decode=pickle.loads,
         broken=BrokenExecutor, remote_traceback=Exception,
     )  # fmt: skip
@@ -113,7 +113,7 @@ def pool(launcher):
 
 
 def check(pool: Any) -> None:
-    """The collector hears again, whoever sat in the chair."""
+    """The result thread reads again, whichever thread was the leader."""
     told = threading.Event()
     future = pool.submit(abs, (1,), {})
     future.add_done_callback(lambda _: told.set())
@@ -123,11 +123,11 @@ def check(pool: Any) -> None:
 
 
 def answer_who_waits(pool: Any, future: Any, may_answer: threading.Event, *others: threading.Event) -> None:
-    """Lets the worker answer once somebody has the chair, or one of `others` is set.
+    """Lets the worker answer once there is a leader, or one of `others` is set.
 
-    Whoever finds the collector still in the chair waits for `future` as for any other.
+    A thread that finds the result thread leading waits for `future` as for any other.
     """
-    while not (pool._chair._queue or future._cf_parked or any(other.is_set() for other in others)):
+    while not (pool.leadership._queue or future._cf_parked or any(other.is_set() for other in others)):
         pass
     may_answer.set()
 
@@ -156,7 +156,7 @@ def interruptions(pool: Any, may_answer: threading.Event, handler: Any) -> int:
         assert future.result(30) == future._number
         check(pool)
 
-    return everywhere(scenario, attending, chair)
+    return everywhere(scenario, inline_wait, leader, watchdog)
 
 
 def test_a_handler_waits_for_a_call(pool, launcher):
@@ -169,7 +169,7 @@ def test_a_handler_waits_for_a_call(pool, launcher):
 
 @pytest.mark.parametrize("of_whom", ["its own call", "the interrupted call", "the interrupted call, from a callback"])
 def test_a_handler_waits_for_a_thread_that_waits_for(of_whom, pool, launcher, monkeypatch):
-    monkeypatch.setattr(attending, "_LATE", 0.002)
+    monkeypatch.setattr(watchdog, "STALL_TIMEOUT", 0.002)
     interrupted: list[Any] = []
 
     def wait_in_another_thread() -> None:
@@ -230,7 +230,7 @@ def test_a_handler_shuts_down(launcher):
         answering.join()
         pool.close(wait=True)
 
-    assert everywhere(scenario, attending, chair) > 30
+    assert everywhere(scenario, inline_wait, leader, watchdog) > 30
 
 
 def test_after_a_handler_raised_other_threads_have_the_pool(launcher):
@@ -264,7 +264,7 @@ def test_after_a_handler_raised_other_threads_have_the_pool(launcher):
         other.join(30)
         assert outcomes == [2]
 
-    assert everywhere(scenario, attending, chair) > 30
+    assert everywhere(scenario, inline_wait, leader, watchdog) > 30
 
 
 def test_a_handler_waits_for_what_was_read_together(pool, launcher):
@@ -294,7 +294,7 @@ def test_a_handler_waits_for_what_was_read_together(pool, launcher):
         submitting.join()
         check(pool)
 
-    assert everywhere(scenario, attending, chair) > 30
+    assert everywhere(scenario, inline_wait, leader, watchdog) > 30
 
 
 def test_callbacks_do_not_run_in_a_thread_that_waits(pool, launcher):
@@ -325,8 +325,8 @@ def test_callbacks_do_not_run_in_a_thread_that_waits(pool, launcher):
         assert threads == [pool.thread]
 
 
-def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, launcher):
-    bells = []
+def test_the_result_thread_leads_while_a_callback_submits(pool, launcher):
+    wakers = []
     told = threading.Event()
 
     def callback(_: object) -> None:
@@ -336,7 +336,7 @@ def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, launcher):
         waiting.start()
         while not future._cf_parked:
             pass
-        bells.extend(future._cf_parked)
+        wakers.extend(future._cf_parked)
         launcher.may_answer.set()
         told.set()
 
@@ -344,21 +344,21 @@ def test_the_collector_keeps_the_chair_while_a_callback_submits(pool, launcher):
     pool.submit(abs, (1,), {}).add_done_callback(callback)
     launcher.may_answer.set()
     assert told.wait(30)
-    assert len(bells) == 1
-    assert bells[0] is not pool._chair
+    assert len(wakers) == 1
+    assert wakers[0] != pool.leadership.wakeup.set
     check(pool)
 
 
-def test_a_turn_that_was_looked_after_does_not_keep_its_call(pool, launcher, monkeypatch):
-    monkeypatch.setattr(attending, "_LATE", 1000)  # the collector won't forget the turn by itself
+def test_a_term_that_was_checked_does_not_keep_its_call(pool, launcher, monkeypatch):
+    monkeypatch.setattr(watchdog, "STALL_TIMEOUT", 1000)  # the watchdog won't forget the term by itself
     launcher.may_answer.clear()
     future = pool.submit(abs, (1,), {})
     over = threading.Event()
 
     def come_and_answer(future: Any = future) -> None:
-        while not (pool._looked_after or future._cf_parked or over.is_set()):
-            if pool._chair.listeners:
-                pool._have_looked_after()
+        while not (pool.watchdog.suspects or future._cf_parked or over.is_set()):
+            if pool.leadership.waiting:
+                pool.watchdog.request()
         del future
         launcher.may_answer.set()
 
@@ -384,25 +384,25 @@ def one_processor():
     os.sched_setaffinity(0, all_of_them)
 
 
-def test_who_listens_is_woken_though_all_is_closed_at_once(one_processor):
+def test_a_thread_that_polls_is_woken_though_all_is_closed_at_once(one_processor):
     for _ in range(300):
         with select.epoll() as outer:
-            closing = chair.Leadership(outer)
-            about_to_listen = threading.Event()
+            closing = leader.Leadership(outer)
+            about_to_poll = threading.Event()
 
-            def listen(closing: Any = closing, about_to_listen: threading.Event = about_to_listen) -> None:
-                sitter = chair.LeaderTerm(1, object())  # type: ignore[arg-type]
-                closing.take(sitter)
-                about_to_listen.set()
-                closing.listen(sitter, None)
-                closing.go(sitter)
+            def poll(closing: Any = closing, about_to_poll: threading.Event = about_to_poll) -> None:
+                term = leader.LeaderTerm(1, object())  # type: ignore[arg-type]
+                closing.acquire(term)
+                about_to_poll.set()
+                closing.poll(term, None)
+                closing.retire(term)
 
-            listening = threading.Thread(target=listen, daemon=True)
-            listening.start()
-            assert about_to_listen.wait(30)
+            polling = threading.Thread(target=poll, daemon=True)
+            polling.start()
+            assert about_to_poll.wait(30)
             time.sleep(0.0002)
             closing.close()
-            listening.join(30)
-            assert not listening.is_alive()
+            polling.join(30)
+            assert not polling.is_alive()
             assert closing._inner.closed
-            assert closing._bell == -1
+            assert closing._wakeup_descriptor == -1
