@@ -18,7 +18,7 @@ from corefutures import Future, _future
 from corefutures._blocking import Lock
 from corefutures.backend import Backend
 from corefutures.registry import _registry
-from corefutures_pools import adapter as _adapting
+from corefutures_pools.adapter import executor as adapter
 from corefutures_pools.future import PoolFuture
 
 #: What has a function called, or the interpreter look for signals: 3.11's BINARY_OP of lists and tuples calls nothing.
@@ -114,7 +114,11 @@ def test_an_interrupt_leaves_a_future_s_lock_free(make: Callable[[], Future[int]
 def test_an_interrupt_leaves_the_registry_and_adapters_free() -> None:
     subjects: list[tuple[Any, Any, Callable[[Any], object]]] = [
         (_registry, _registry.Registry, lambda registry: registry.register(Backend("own", "own:own"), replace=True)),
-        (_adapting, lambda: corefutures.adapt(corefutures.create_executor("thread")), lambda pool: pool.shutdown()),
+        (
+            adapter,
+            lambda: corefutures.adapt(corefutures.create_executor("thread")),
+            lambda pool: pool.shutdown(),
+        ),
     ]
     for module, make, action in subjects:
 

@@ -21,7 +21,7 @@ from subprocesses import in_fork, run_script
 
 from corefutures import BrokenExecutor, CancelledError, Executor, Future, adapt, as_completed, wait
 from corefutures.backend import Capabilities
-from corefutures_pools import adapter as _adapting
+from corefutures_pools.adapter import call as adapter_call, executor as adapter_executor, future as adapter_future
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -650,7 +650,7 @@ def test_submit_may_be_interrupted_by_anything():
         assert future is None or future.done()
         elsewhere(executor.shutdown)
 
-    assert everywhere(scenario, _adapting) > 5
+    assert everywhere(scenario, adapter_executor, adapter_future, adapter_call) > 5
 
 
 def test_cancel_may_be_interrupted_by_anything():
@@ -669,7 +669,7 @@ def test_cancel_may_be_interrupted_by_anything():
             assert called == [future]
             elsewhere(executor.shutdown)
 
-        assert everywhere(scenario, _adapting) > 5
+        assert everywhere(scenario, adapter_executor, adapter_future, adapter_call) > 5
 
 
 # ── other people's executors ─────────────────────────────────────────────────────────────────────────────
@@ -712,7 +712,7 @@ def test_no_thread_can_be_started_to_wait_for_a_call(bare, monkeypatch):
     start = threading.Thread.start
 
     def fail(thread: threading.Thread) -> None:
-        if thread.name == "corefutures-watching":
+        if thread.name == "corefutures-waiting":
             raise RuntimeError("can't start new thread")
         start(thread)
 

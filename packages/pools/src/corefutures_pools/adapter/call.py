@@ -1,0 +1,84 @@
+"""`AdaptedCall`: the callable that a foreign executor gets; and the executors that a thread is inside of.
+
+Touches the future of the call. Guarantees: a call that has been cancelled does nothing, wherever it is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from corefutures_pools.helping import run_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _ReentryGuard(threading.local):
+    """The executors that the current thread is inside of: in `submit`, in a call or in a callback.
+
+    The thread can't wait for any of them. No context manager: a signal handler could raise in its `__exit__`.
+    """
+
+    executors: tuple[object, ...] = ()
+
+
+entered = _ReentryGuard()
+
+
+class CallSource(Protocol):
+    """The future of a call, as the call sees it."""
+
+    _cf_fn: Callable[..., Any] | None
+
+    @property
+    def executor(self) -> object | None:
+        """The adapted executor, None once the future has ended."""
+
+    def start(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+        """Mark the call as running and return it; None if it has been cancelled."""
+
+    def reduce(self) -> tuple[Any, ...] | None:
+        """Return how to pickle the call; None if it has been cancelled."""
+
+
+class AdaptedCall:
+    """The callable, without arguments, that the foreign executor gets.
+
+    Where it is called in this process, it marks its future as running. Where it is pickled, the bare call travels.
+    """
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: CallSource) -> None:
+        self.future: CallSource | None = future  # None once it has ended
+
+    @property
+    def __name__(self) -> str:
+        """The function's name, which listings and keys of the foreign executor may show."""
+        future = self.future
+        fn = None if future is None else future._cf_fn
+        return str(getattr(fn, "__name__", type(fn).__name__))
+
+    def __call__(self) -> Any:
+        future = self.future
+        executor = None if future is None else future.executor
+        call = None if future is None else future.start()
+        if call is None or executor is None:
+            return None  # cancelled; an error might be logged, or the call repeated
+        error = None
+        before, entered.executors = entered.executors, (*entered.executors, executor)
+        try:
+            result, error = run_call(future, *call)
+            if error is not None:
+                raise error
+            return result
+        finally:
+            entered.executors = before
+            del self, call, future, executor, error  # an exception's traceback refers to this frame: no cycle (F6)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        future = self.future
+        copy = None if future is None else future.reduce()
+        return copy or (functools.partial, (bool,))
