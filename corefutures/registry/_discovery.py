@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import importlib_metadata
 
+from corefutures._error_text import describe_error
 from corefutures.registry._known import GROUP, OWN_COMMANDS, OWN_DISTRIBUTIONS, lines_of_group
 
 _PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\s*\Z")
@@ -93,7 +94,7 @@ def scan(group: str = GROUP) -> Scan:
                 distribution, version = _first_of_its_name(distribution, name, version)
             claims += _claims(distribution, group, name, version, defect)
         except Exception as error:  # whatever it is, it concerns this distribution alone
-            unreadable.append(f"{_place(distribution)} ({type(error).__name__}: {error})")
+            unreadable.append(f"{_place(distribution)} ({describe_error(error)})")
     claimed = {claim.name for claim in claims}
     claims += (claim for claim in _without_metadata(group) if claim.name not in claimed)
     return Scan(tuple(claims), tuple(unreadable))
@@ -126,7 +127,7 @@ def _identity(distribution: _Distribution) -> tuple[str, str | None, str | None]
     try:
         name, version = map(distribution.metadata.get, ("Name", "Version"))
     except Exception as error:
-        return _place(distribution), None, f"its metadata cannot be read ({type(error).__name__}: {error})"
+        return _place(distribution), None, f"its metadata cannot be read ({describe_error(error)})"
     if not name or not version:
         missing = "version" if name else "name"
         return name or _place(distribution), version or None, f"its metadata has no {missing}"

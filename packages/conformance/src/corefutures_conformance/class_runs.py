@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from corefutures.backend import describe_error
 from corefutures_conformance.capabilities import Profile, declared_by
 from corefutures_conformance.certification import MOST_OVERDUE, learn, try_call
 from corefutures_conformance.executor_tests import RULES, ExecutorTests
@@ -149,5 +150,5 @@ def _report(
 def _trouble(item: pytest.Item, error: Exception, call: pytest.CallInfo[None]) -> pytest.TestReport:
     report = pytest.TestReport.from_item_and_call(item, call)
     report.outcome = "failed"
-    report.longrepr = f"{type(error).__name__}: {error}"
+    report.longrepr = describe_error(error)
     return report

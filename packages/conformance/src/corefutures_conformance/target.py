@@ -97,7 +97,9 @@ class Target:
         try:
             found = pkgutil.resolve_name(self.name)
         except Exception as error:  # an import may raise anything
-            raise TargetError(f"cannot load the target {self.name!r}: {type(error).__name__}: {error}") from error
+            from corefutures.backend import describe_error
+
+            raise TargetError(f"cannot load the target {self.name!r}: {describe_error(error)}") from error
         if not callable(found):
             raise TargetError(f"the target {self.name!r} is a {type(found).__name__}, which is not callable")
         return found  # type: ignore[no-any-return]

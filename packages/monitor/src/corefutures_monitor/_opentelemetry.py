@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from corefutures import Executor
-from corefutures.backend import clock, shown
+from corefutures.backend import clock, describe_error, shown
 from corefutures_monitor._span_context import InContext
 from corefutures_pools.adapter import adapt, check_adaptable
 from corefutures_pools.executor import ForwardingExecutor, OptionsView, PoolExecutor
@@ -124,7 +124,7 @@ def _fail(span: Span, error: BaseException) -> None:
     from opentelemetry.trace import Status, StatusCode
 
     span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    span.set_status(Status(StatusCode.ERROR, describe_error(error)))
 
 
 def _at(moment: float) -> int:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import corefutures
-from corefutures.backend import add_note, clock
+from corefutures.backend import add_note, clock, describe_error
 from corefutures_structured._deadline import call_name
 from corefutures_structured._timer import Alarm, timer
 
@@ -244,7 +244,7 @@ class RetryingExecutor(corefutures.Executor):
             self._attempt(call)
         except BaseException as exc:  # the executor has been shut down, or is broken
             try:
-                add_note(last, f"not tried again: {type(exc).__name__}: {exc}")
+                add_note(last, f"not tried again: {describe_error(exc)}")
             finally:
                 self._end(future, None, last)
             if not isinstance(exc, Exception):

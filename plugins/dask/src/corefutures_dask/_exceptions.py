@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from corefutures import BrokenExecutor, WorkerLostError
+from corefutures.backend import describe_error
 
 if TYPE_CHECKING:
     from distributed.scheduler import KilledWorker
@@ -45,7 +46,7 @@ def arguments_lost(runs: int, error: Exception) -> WorkerLostError:
 
 def task_refused(error: Exception) -> RuntimeError:
     """Return the error of a call that Dask could not run at all."""
-    return _caused(RuntimeError(f"Dask could not run the call: {type(error).__name__}: {error}"), error)
+    return _caused(RuntimeError(f"Dask could not run the call: {describe_error(error)}"), error)
 
 
 def broken_pool(message: str, cause: BaseException | None) -> BrokenDaskPool:

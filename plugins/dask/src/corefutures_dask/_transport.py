@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import dask.config
 
+from corefutures.backend import describe_error
 from corefutures_dask import _scheduler_plugin, _worker_plugin
 from corefutures_dask._scheduler_plugin import PoolSchedulerPlugin
 from corefutures_dask._worker_plugin import BatchHeader, PoolWorkerPlugin
@@ -114,7 +115,7 @@ class Transport:
                 if self.is_lost:
                     raise NotStored("the scheduler was lost") from exc
             except (OSError, KeyError) as exc:  # the connection broke, or the scheduler has removed the worker
-                raise NotStored(f"{type(exc).__name__}: {exc}") from exc
+                raise NotStored(describe_error(exc)) from exc
 
     def _release(self) -> None:
         spent, self._spent = self._spent, []

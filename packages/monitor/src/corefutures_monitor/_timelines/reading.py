@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from corefutures.backend import describe_error
 from corefutures_monitor._timelines.recording import BEGAN
 
 #: How a call may have ended, for `Timeline.outcome`.
@@ -70,7 +71,7 @@ def read_trace(path: str | os.PathLike[str]) -> Timeline:
         for event in _events(text):
             reader.take(event)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"it is no trace of corefutures: {type(error).__name__}: {error}") from error
+        raise ValueError(f"it is no trace of corefutures: {describe_error(error)}") from error
     if not reader.genuine:
         raise ValueError("it is no trace of corefutures: nothing in it says when it began")
     return reader.timeline

@@ -12,6 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from corefutures._blocking import clock, system
+from corefutures._error_text import describe_error
 from corefutures._exceptions import UnsupportedError
 from corefutures._instrumentation import executors
 from corefutures._options import check_count, check_seconds, shown
@@ -191,7 +192,7 @@ def _page(executor: Any, timeout: float) -> str:
     except UnsupportedError:
         return f"{type(executor).__name__}: can't be looked into"
     except Exception as exc:  # the others are shown in any case
-        return f"{type(executor).__name__}: could not be looked into ({type(exc).__name__}: {exc})"
+        return f"{type(executor).__name__}: could not be looked into ({describe_error(exc)})"
 
 
 def _check_file(file: object) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from corefutures import BackendError, backends as installed, get_backend
-from corefutures.backend import Backend, check_count, check_seconds, how_to_install, shown
+from corefutures.backend import Backend, check_count, check_seconds, describe_error, how_to_install, shown
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_tools._comparing.measured import LOOP, Trial
 from corefutures_tools._comparing.report import Comparison
@@ -189,7 +189,7 @@ def _work_of(fn: Callable[[Any], Any], items: list[Any]) -> Work:
             return work
         reason = "it belongs to an interactive session"
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = describe_error(error)
     if not hasattr(os, "fork"):
         raise TypeError(
             f"compare() needs a function and items that can be pickled, where processes can't be forked ({reason}); "
