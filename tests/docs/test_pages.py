@@ -1,9 +1,9 @@
-"""Runs what the pages show: README.md, the plugins' and docs/, each code block in a process of its own.
+"""Run the programs and commands on the pages: README.md, those of the distributions, docs/. One process for each block.
 
-A `python` block is run, or is a file of its page if it has a `title="name.py"`; a `toml` block with entry
-points makes the page's files an installed distribution; a `text` block right after a block is what it prints;
-of a `console` block each `$ ` line is run and what follows it compared. What differs from run to run is shown as it was
-once; a comment `<!-- in general: … -->` after the block, in which `...` stands for anything, is what must fit both.
+A `python` block is run, or becomes a file of its page if it has a `title="name.py"`. A `toml` block with entry points
+makes the page's files an installed distribution. A `text` block right after another block is the expected output. In a
+`console` block each `$ ` line is run, and the lines after it are the expected output. Output that differs from run to run
+is matched by a comment `<!-- in general: … -->` after the block, in which `...` stands for anything.
 """
 
 from __future__ import annotations
