@@ -1,9 +1,9 @@
 """Run the programs and commands on the pages: README.md, those of the distributions, docs/. One process for each block.
 
 A `python` block is run, or becomes a file of its page if it has a `title="name.py"`. A `toml` block with entry points
-makes the page's files an installed distribution. A `text` block right after another block is the expected output. In a
-`console` block each `$ ` line is run, and the lines after it are the expected output. Output that differs from run to run
-is matched by a comment `<!-- in general: … -->` after the block, in which `...` stands for anything.
+makes the page's files an installed distribution. A `text` block right after another block is the expected output. In
+a `console` block each `$ ` line is run, and the lines after it are the expected output. Output that differs from run
+to run is matched by a comment `<!-- in general: … -->` after the block, in which `...` stands for anything.
 """
 
 from __future__ import annotations
