@@ -28,13 +28,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call set-up,GROUPS): the environment, with these dependency groups in it
 set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
 
-.PHONY: help demo test tools cpython defects check api docs dist wheels bench chaos certify format clean
+.PHONY: help demo test tools cpython defects explore check api docs dist wheels bench chaos certify format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
 	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), tools (gevent, PyInstaller and others that pools meet), defects (mutants:'
 	@echo 'executors with one defect each, which prove the conformance kit), dist (wheels and sdists of all, to install from), wheels (each one'
-	@echo 'alone in a clean environment), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
+	@echo 'alone in a clean environment), explore (every hand-off under every schedule), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
 demo:
 	$(call set-up,)
@@ -58,6 +58,10 @@ defects:
 	@COREFUTURES_KIT_SHARE=1/2 $(RUN) -m pytest packages/conformance/tests/test_mutants.py $(ARGS) >$(VENV)/defects-1.log 2>&1 & half=$$!; \
 	COREFUTURES_KIT_SHARE=2/2 $(RUN) -m pytest packages/conformance/tests/test_mutants.py $(ARGS); second=$$?; \
 	wait $$half; first=$$?; tail -n 40 $(VENV)/defects-1.log; exit $$((first + second))
+
+explore:
+	$(call set-up,$(GROUPS_FOR_TESTS))
+	$(RUN) tests/explore/exploring.py $(ARGS)
 
 check:
 	$(call set-up,test check)

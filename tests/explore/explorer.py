@@ -1,0 +1,465 @@
+"""Runs small programs of threads under every schedule with a bounded number of preemptions (CHESS, Musuvathi 2008).
+
+One thread runs at a time. Before each instruction of our code that can touch shared objects, and before each operation
+of a lock, queue or clock, the explorer decides which thread goes on. `world` has the primitives that stand in the seam.
+Guarantees: a schedule is a list of decisions, and running it again does the same; a deadlock is a failure, not a hang.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ast
+import dis
+import gc
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from types import CodeType, FrameType
+from typing import Any
+
+#: Instructions that read or write a container, or an attribute by way of something else.
+_CONTAINERS = (
+    "STORE_SUBSCR", "BINARY_SUBSCR", "BINARY_OP", "DELETE_SUBSCR", "FOR_ITER", "CONTAINS_OP", "STORE_GLOBAL",
+    "DELETE_GLOBAL", "LIST_EXTEND", "UNPACK", "DELETE_ATTR", "STORE_ATTR",
+)  # fmt: skip
+#: Methods and built-in functions, written in C, that read or change a container that threads may share.
+_METHODS = frozenset({
+    "append", "appendleft", "pop", "popleft", "popitem", "remove", "extend", "clear", "get", "setdefault", "add",
+    "discard", "update", "index", "insert", "copy", "items", "keys", "values", "count", "put", "get_nowait",
+})  # fmt: skip
+_FUNCTIONS = frozenset({
+    "len", "list", "tuple", "set", "dict", "sorted", "any", "all", "zip", "map", "next", "min", "max", "sum", "iter",
+    "reversed", "enumerate",
+})  # fmt: skip
+#: Instructions after which CPython runs signal handlers and finalisers: calls, loops, the beginning of a function.
+_AFTER = ("CALL", "JUMP_BACKWARD", "RESUME")
+
+
+class Places:
+    """Where in a program's code threads are switched, and where handlers run.
+
+    A switch matters only before an instruction that touches an object which another thread may touch. Left out are
+    attributes that nobody writes after construction, local variables, and calls of our own functions: their bodies have
+    switches of their own.
+
+    Args:
+        files: The sources of the files that are explored, by name.
+    """
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self._callees: dict[str, dict[tuple[int | None, ...], ast.expr]] = {}
+        self._written: set[str] = set()
+        for name, source in files.items():
+            tree = ast.parse(source)
+            self._callees[name] = {
+                (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset): node.func
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call)
+            }
+            for function in ast.walk(tree):
+                if isinstance(function, ast.FunctionDef | ast.Module) and getattr(function, "name", "") != "__init__":
+                    self._written |= {
+                        node.attr
+                        for statement in function.body
+                        if not isinstance(statement, ast.ClassDef | ast.FunctionDef)
+                        for node in ast.walk(statement)
+                        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+                    }
+        self.of = cache(self._of)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Has `Run.instruction` called before each instruction of the files, where Python can do so for all threads."""
+        if sys.version_info < (3, 12):
+            yield
+            return
+        monitoring = sys.monitoring
+        tool = monitoring.DEBUGGER_ID
+        monitoring.use_tool_id(tool, "explorer")
+        monitoring.register_callback(tool, monitoring.events.INSTRUCTION, _on_instruction)
+        things = [getattr(thing, "__code__", None) for thing in gc.get_objects()]
+        functions = [code for code in things if isinstance(code, CodeType)]
+        # By identity: copies of a module have code objects that are equal.
+        codes = {id(inner): inner for code in functions for inner in _with_inner(code)}
+        own = [code for code in codes.values() if self.explored(code.co_filename)]
+        for code in own:
+            monitoring.set_local_events(tool, code, monitoring.events.INSTRUCTION)
+        try:
+            yield
+        finally:
+            for code in own:
+                monitoring.set_local_events(tool, code, 0)
+            monitoring.free_tool_id(tool)
+
+    def explored(self, filename: str) -> bool:
+        """Whether threads may be switched in a file."""
+        return filename in self._callees
+
+    def _of(self, code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
+        """Returns the offsets of the instructions of a function before which threads switch, and handlers may run."""
+        switches, handlers, previous = set(), set(), ""
+        for instruction in dis.get_instructions(code):
+            name = instruction.opname
+            if name.startswith(("LOAD_ATTR", "LOAD_METHOD")):
+                matters = instruction.argval in self._written
+            elif name.startswith("CALL") and not name.startswith("CALL_INTRINSIC"):
+                matters = self._is_foreign(code, instruction)
+            else:
+                matters = name.startswith(_CONTAINERS)
+            if matters:
+                switches.add(instruction.offset)
+            if previous.startswith(_AFTER):
+                handlers.add(instruction.offset)
+            previous = name
+        return frozenset(switches), frozenset(handlers)
+
+    def _is_foreign(self, code: CodeType, instruction: dis.Instruction) -> bool:
+        """Whether a call is one of C code that reads or changes what threads share."""
+        where = instruction.positions
+        callee = None if where is None else self._callees[code.co_filename].get(tuple(where))
+        if isinstance(callee, ast.Attribute):
+            return callee.attr in _METHODS
+        if isinstance(callee, ast.Name):
+            return callee.id in _FUNCTIONS or callee.id in (*code.co_varnames, *code.co_freevars, *code.co_cellvars)
+        return False
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_inner(constant)
+
+
+def _on_instruction(code: CodeType, offset: int) -> None:
+    run = Run.current
+    if run is not None:
+        run.instruction(code, offset)
+
+
+class Abandoned(BaseException):
+    """Ends the threads of a schedule that is over."""
+
+
+@dataclass
+class Decision:
+    """A place where something else could have come next."""
+
+    costs: list[int]  # of each option, in preemptions
+    chosen: int
+
+
+@dataclass
+class Actor:
+    """A thread of the program."""
+
+    name: str
+    run: Callable[[], object]
+    number: int = 0
+    gate: Any = field(default_factory=_thread.allocate_lock)
+    blocked: Callable[[], bool] | None = None  # returns whether it may go on; None: it can run
+    deadline: float | None = None  # when a wait with a time limit ends, by the virtual clock
+    timed_out: bool = False
+    ended: bool = False
+    handlers: list[Callable[[], object]] = field(default_factory=list)  # each interrupts it at most once
+    error: BaseException | None = None
+    ident: int = 0  # of the thread of the system
+    own: bool = True  # the program's, not started by one of its threads
+    thread: Any = None  # what `threading` knows of it
+
+    def __post_init__(self) -> None:
+        self.gate.acquire()
+
+
+class Failure(Exception):
+    """A schedule under which the program did something wrong."""
+
+
+class Run:
+    """One execution under one schedule.
+
+    Args:
+        prefix: The decisions to make first; after them, the first option is taken each time.
+        places: Where threads are switched.
+        most_steps: More switching points than this count as a livelock.
+    """
+
+    current: Run | None = None
+
+    def __init__(self, prefix: list[int], places: Places, *, most_steps: int = 20_000) -> None:
+        self.actors: list[Actor] = []
+        self.prefix = prefix
+        self.decisions: list[Decision] = []
+        self.now = 1000.0
+        self.running: Actor | None = None
+        self.failure: Failure | None = None
+        self.over = False
+        self._places = places
+        self._steps = 0
+        self._most_steps = most_steps
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+        self._in_handler = False
+        #: Whether threads that the program has not spawned itself (a pool's workers) may be left waiting at the end.
+        self.idle_threads_may_wait = False
+
+    # ── the program's threads ────────────────────────────────────────────────────────────────────────────────
+
+    def spawn(self, name: str, run: Callable[[], object], *handlers: Callable[[], object]) -> Actor:
+        """Adds a thread; it runs once it is chosen."""
+        actor = Actor(name, run, number=len(self.actors), handlers=list(handlers), own=self.running is None)
+        self.actors.append(actor)
+        _thread.start_new_thread(self._live, (actor,))
+        return actor
+
+    def _live(self, actor: Actor) -> None:
+        actor.gate.acquire()
+        try:
+            if not self.over:
+                actor.ident = _thread.get_ident()
+                if sys.version_info < (3, 12):
+                    sys.settrace(self._trace)
+                actor.run()
+        except Abandoned:
+            pass
+        except BaseException as error:
+            actor.error = error
+            if not self.over:
+                text = "".join(traceback.format_exception(error))
+                self._fail(f"{actor.name} raised {type(error).__name__}: {error}\n{text}")
+        finally:
+            sys.settrace(None)
+            actor.ended = True
+            if not self.over:
+                self._hand_on(actor)
+
+    def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event != "call" or not self._places.explored(frame.f_code.co_filename):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self._trace_inside
+
+    def _trace_inside(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode":
+            self.instruction(frame.f_code, frame.f_lasti)
+        return self._trace_inside
+
+    def instruction(self, code: CodeType, offset: int) -> None:
+        """A thread of the program is about to run an instruction of a file that is explored."""
+        switches, handlers = self._places.of(code)
+        actor = self.running
+        if actor is None or actor.ident != _thread.get_ident():
+            return
+        if offset in handlers and actor.handlers and not self._in_handler:
+            self.point(interrupts=True)
+        elif offset in switches:
+            self.point()
+
+    # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def point(self, *, interrupts: bool = False) -> None:
+        """Lets another thread run before the running one goes on, or a handler of its own, if the schedule says so."""
+        if self.over:
+            raise Abandoned
+        me = self.running
+        assert me is not None
+        self._steps += 1
+        if self._steps > self._most_steps:  # a thread that polls without sleeping
+            self._fail("the program does not come to an end")
+            raise Abandoned
+        others = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
+        options: list[Actor | None] = [me, *others]
+        costs = [0] + [1] * len(others)
+        if interrupts and me.handlers:
+            options.append(None)
+            costs.append(1)
+        chosen = options[self._decide(costs)]
+        if chosen is None:
+            handler = me.handlers.pop(0)
+            self._in_handler = True
+            try:
+                handler()
+            finally:
+                self._in_handler = False
+        elif chosen is not me:
+            self._switch(me, chosen)
+
+    def wait(self, ready: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Blocks the running thread until `ready()` or for `timeout` virtual seconds; returns whether it was ready."""
+        me = self.running
+        assert me is not None
+        self.point()
+        if ready():
+            return True
+        if timeout is not None and timeout <= 0:
+            return False
+        me.blocked, me.timed_out = ready, False
+        me.deadline = None if timeout is None else self.now + timeout
+        try:
+            self._hand_on(me)
+            me.gate.acquire()
+            if self.over:
+                raise Abandoned
+            return not me.timed_out
+        finally:
+            me.blocked = me.deadline = None
+
+    def _can_run(self, actor: Actor) -> bool:
+        return not actor.ended and (actor.blocked is None or actor.blocked())
+
+    def _decide(self, costs: list[int]) -> int:
+        if len(costs) == 1:
+            return 0
+        index = len(self.decisions)
+        chosen = self.prefix[index] if index < len(self.prefix) else 0
+        if chosen >= len(costs):
+            raise RuntimeError("the program does not do the same when it is run again")
+        self.decisions.append(Decision(costs, chosen))
+        return chosen
+
+    def _switch(self, me: Actor, other: Actor) -> None:
+        self.running = other
+        other.gate.release()
+        me.gate.acquire()
+        if self.over:
+            raise Abandoned
+
+    def _hand_on(self, me: Actor) -> None:
+        """The running thread has ended or blocks: another one goes on; who that is costs no preemption."""
+        candidates = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
+        # A wait with a time limit may also end by that: time passes as soon as nothing else can happen.
+        if not candidates:
+            timed = [actor for actor in self.actors if not actor.ended and actor.deadline is not None]
+            if timed:
+                first = min(timed, key=lambda actor: actor.deadline or 0.0)
+                self.now = max(self.now, first.deadline or 0.0)
+                first.timed_out = True
+                candidates = [first]
+        if not candidates:
+            own = [actor for actor in self.actors if actor.own or not self.idle_threads_may_wait]
+            if all(actor.ended for actor in own):
+                self.over = True
+                self._done.release()
+            else:
+                stuck = [actor.name for actor in own if not actor.ended]
+                self._fail(f"deadlock: {', '.join(stuck)} wait for ever")
+            return
+        chosen = candidates[self._decide([0] * len(candidates))]
+        self.running = chosen
+        chosen.gate.release()
+
+    def _fail(self, message: str) -> None:
+        if self.failure is None:
+            self.failure = Failure(message)
+        if not self.over:
+            self.over = True
+            self._done.release()
+
+    # ── from outside ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def go(self) -> None:
+        """Runs the program to its end."""
+        Run.current = self
+        try:
+            chosen = self.actors[self._decide([0] * len(self.actors))]
+            self.running = chosen
+            chosen.gate.release()
+            if not self._done.acquire(timeout=20):
+                self.failure = Failure(f"a thread left the explorer: {[a.name for a in self.actors if not a.ended]}")
+                self.over = True
+        finally:
+            Run.current = None
+            for actor in self.actors:  # those that wait for ever
+                if not actor.ended:
+                    actor.gate.release()
+
+
+@dataclass
+class Report:
+    """What an exploration has found.
+
+    Attributes:
+        schedules: How many were run.
+        complete: Whether those were all, with that many preemptions.
+        failure: What went wrong; None if nothing did.
+        schedule: The decisions that lead there, for `replay`.
+    """
+
+    schedules: int
+    complete: bool
+    failure: Failure | None = None
+    schedule: list[int] = field(default_factory=list)
+
+
+Program = Callable[[Run], "Callable[[], object] | None"]
+
+
+def run_once(program: Program, prefix: list[int], places: Places) -> Run:
+    """Runs a program under one schedule; its own check comes at the end."""
+    run = Run(prefix, places)
+    check = program(run)
+    run.go()
+    if run.failure is None and check is not None:
+        try:
+            check()
+        except Exception as error:
+            run.failure = Failure("".join(traceback.format_exception(error)))
+    return run
+
+
+def explore(
+    program: Program,
+    places: Places,
+    *,
+    preemptions: int = 2,
+    most: int = 1_000_000,
+    first: Iterable[list[int]] = (),
+) -> Report:
+    """Runs a program under every schedule with at most so many preemptions, depth first.
+
+    Args:
+        program: Is given the run, spawns threads, and returns the check of the end.
+        places: Where threads are switched.
+        preemptions: How often at most a thread that could go on has to wait, or is interrupted.
+        most: How many schedules at most.
+        first: Schedules that failed in earlier runs, tried before all others.
+    """
+    with places.watched():
+        return _explore(program, places, preemptions, most, first)
+
+
+def _explore(program: Program, places: Places, preemptions: int, most: int, first: Iterable[list[int]]) -> Report:
+    schedules = 0
+    for known in first:
+        schedules += 1
+        run = run_once(program, known, places)
+        if run.failure is not None:
+            return Report(schedules, False, run.failure, known)
+    prefix: list[int] | None = []
+    while prefix is not None:
+        if schedules >= most:
+            return Report(schedules, False)
+        schedules += 1
+        run = run_once(program, prefix, places)
+        taken = [decision.chosen for decision in run.decisions]
+        if run.failure is not None:
+            return Report(schedules, False, run.failure, taken)
+        prefix = _next(run.decisions, preemptions)
+    return Report(schedules, True)
+
+
+def _next(decisions: list[Decision], preemptions: int) -> list[int] | None:
+    """The next schedule after one, depth first; None after the last."""
+    spent = [0]
+    for decision in decisions:
+        spent.append(spent[-1] + decision.costs[decision.chosen])
+    for index in range(len(decisions) - 1, -1, -1):
+        decision = decisions[index]
+        for option in range(decision.chosen + 1, len(decision.costs)):
+            if spent[index] + decision.costs[option] <= preemptions:
+                return [earlier.chosen for earlier in decisions[:index]] + [option]
+    return None

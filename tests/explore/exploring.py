@@ -1,0 +1,88 @@
+"""Explores models: `python tests/explore/exploring.py [NAME…]` runs all of them, `make explore` on every Python.
+
+A schedule that failed is stored in schedules/NAME.json and tried first in every later run.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+
+from explorer import Report, explore
+from models import MODELS, Fault, Model
+from world import World
+
+SCHEDULES = Path(__file__).with_name("schedules")
+
+
+def explore_model(
+    model: Model, *, preemptions: int | None = None, most: int = 1_000_000, fault: Fault | None = None
+) -> Report:
+    """Runs a model under every schedule.
+
+    Args:
+        model: The model.
+        preemptions: How many at most; what the model says if None.
+        most: How many schedules at most.
+        fault: An old fault to put back first.
+    """
+    edits = [] if fault is None else [(fault.module, fault.right, fault.wrong)]
+    world = World(*model.modules, edits=edits)
+    known = []
+    if fault is None and (stored := SCHEDULES / f"{model.name}.json").exists():
+        known = [schedule["decisions"] for schedule in json.loads(stored.read_text(encoding="utf-8"))]
+
+    with world.installed():
+        return explore(
+            lambda run: model.program(run, world), world.places(*model.files),
+            preemptions=model.preemptions if preemptions is None else preemptions, most=most, first=known,
+        )  # fmt: skip
+
+
+def store(model: Model, report: Report) -> Path:
+    """Keeps a schedule that failed, for later runs."""
+    stored = SCHEDULES / f"{model.name}.json"
+    SCHEDULES.mkdir(exist_ok=True)
+    schedules = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
+    python = ".".join(map(str, sys.version_info[:3]))
+    if report.schedule not in [schedule["decisions"] for schedule in schedules]:
+        schedules.append({"python": python, "decisions": report.schedule})
+        stored.write_text(json.dumps(schedules, indent=1) + "\n", encoding="utf-8")
+    return stored
+
+
+def main(names: list[str]) -> int:
+    """Explores the models of these names, all if there are none; returns the exit status."""
+    unknown = sorted(set(names) - set(MODELS))
+    if unknown:
+        print(f"there is no model {', '.join(unknown)}; there are: {', '.join(MODELS)}", file=sys.stderr)
+        return 2
+    failed = total = 0
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        for name, report, seconds in pool.imap_unordered(_explored, names or MODELS):
+            total += report.schedules
+            print(
+                f"{name}: {report.schedules} schedules, {MODELS[name].preemptions} preemptions, {seconds:.1f} s",
+                flush=True,
+            )
+            if report.failure is not None:
+                failed += 1
+                stored = store(MODELS[name], report)
+                print(
+                    f"FAILED: {report.failure}\nreplay: make explore ARGS={name} ({stored.name} comes first)",
+                    flush=True,
+                )
+    print(f"{total} schedules, {failed} models failed")
+    return 1 if failed else 0
+
+
+def _explored(name: str) -> tuple[str, Report, float]:
+    begun = time.perf_counter()
+    return name, explore_model(MODELS[name]), time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""Every hand-off under every schedule with one preemption or none; `make explore` goes on to two and three."""
+
+from __future__ import annotations
+
+import pytest
+from explorer import Run, run_once
+from exploring import explore_model
+from models import MODELS, Fault, Model
+from world import World
+
+#: The most schedules in which an old fault has to be found.
+ENOUGH = 1_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_schedule_breaks_the_hand_off(name: str) -> None:
+    report = explore_model(MODELS[name], preemptions=MODELS[name].quick)
+    assert report.failure is None, f"{report.failure}\nschedule: {report.schedule}"
+    assert report.complete
+    assert report.schedules > 1
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [(model, fault) for model in MODELS.values() for fault in model.faults],
+    ids=lambda value: value.name.replace(" ", "-"),
+)
+def test_an_old_fault_is_found(model: Model, fault: Fault) -> None:
+    report = explore_model(model, preemptions=fault.preemptions, most=ENOUGH, fault=fault)
+    assert report.failure is not None, f"not found in {report.schedules} schedules"
+
+
+def test_a_schedule_that_failed_fails_again_whenever_it_is_replayed() -> None:
+    world = World("corefutures._future")
+    places = world.places("_future.py")
+
+    def program(run: Run) -> None:
+        first, second = world.blocking._thread.allocate_lock(), world.blocking._thread.allocate_lock()
+        run.spawn("one", lambda: (first.acquire(), second.acquire()))
+        run.spawn("another", lambda: (second.acquire(), first.acquire()))
+
+    from explorer import explore
+
+    report = explore(program, places)
+    assert "deadlock: " in str(report.failure)
+    for _ in range(100):
+        assert str(run_once(program, report.schedule, places).failure) == str(report.failure)
