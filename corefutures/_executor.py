@@ -1,6 +1,6 @@
 """`Executor`: submit is abstract; map, shutdown and `with` are built on it (promises E6, E9 of the design).
 
-Touches `_results`, which `map` needs, once it does: importing a pool's class is to cost what the standard one's does.
+Touches `_results`, once `map` is called. Guarantees: to import a pool's class costs what the standard class costs.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 class Executor(_standard.Executor):
-    """The interface of everything that runs calls elsewhere.
+    """The interface of all objects that run calls elsewhere.
 
-    A backend overrides `submit` and `shutdown`. A subclass of the standard library's `Executor` by type only:
-    no method is inherited.
+    A backend overrides `submit` and `shutdown`; it may override `_cf_map`, by which `map` and the views of an executor
+    submit, and `_cf_interrupt`. A subclass of the standard library's `Executor` by type only: no method is inherited.
     """
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Has `fn(*args, **kwargs)` run.
+        """Have `fn(*args, **kwargs)` run.
 
         Args:
-            fn: What to call.
+            fn: The function to call.
             *args: Its positional arguments.
             **kwargs: Its keyword arguments, of any names.
 
@@ -58,21 +58,21 @@ class Executor(_standard.Executor):
         chunksize: int | Literal["auto"] = 1,
         buffersize: int | None = None,
     ) -> ResultIterator[_T]:
-        """Calls `fn` with the items of the iterables, like the built-in `map`, but concurrently.
+        """Call `fn` with the items of the iterables, like the built-in `map`, but concurrently.
 
         Args:
             fn: Called with one item of each iterable.
-            *iterables: Collected at once without `buffersize`, as results are taken with it.
-            timeout: Seconds, from this call on, in which each result is to be had; None sets no limit.
-            chunksize: How many items travel to a worker as one call, where calls travel; "auto" for as many as pays,
-                as measured. Where they don't, as in threads, each item is a call.
-            buffersize: How many calls may be under way or waiting to be taken; None sets no limit.
+            *iterables: Collected at once without `buffersize`; with it, collected as results are taken.
+            timeout: Seconds from this call on, in which all results must be there; None for no limit.
+            chunksize: How many items travel to a worker as one call; "auto" measures how many pay. If calls don't
+                travel, as in threads, each item is a call.
+            buffersize: How many calls may be ahead of the results taken; None for no limit.
 
         Returns:
-            A `ResultIterator`. It yields the results in the order of the input. Where a call raised, it
-            raises the same at that place, and goes on with the next. It cancels the calls that have not
-            started when it is closed, timed out, or dropped between two results; dropped before the first
-            one it lets them run.
+            A `ResultIterator`. It yields the results in the order of the input. In the place of a call that raised, it
+            raises the same exception, and the next step goes on with the next call. It cancels the calls that have not
+            started when it is closed, has timed out, or is dropped between two results; if it is dropped before the
+            first one, they run.
 
         Raises:
             TypeError: `fn` is not callable, an argument is not iterable, `buffersize` is no int or `timeout`
@@ -94,7 +94,7 @@ class Executor(_standard.Executor):
         buffersize: int | None,
         /,
     ) -> ResultIterator[_T]:
-        """`map` by way of `submit`: this executor's, or that of a view of it."""
+        """Do what `map` does by way of `submit`: this executor's, or that of a view of it."""
         from corefutures._results import (  # here for start-up time only
             ResultIterator,
             check_buffersize,
@@ -107,19 +107,19 @@ class Executor(_standard.Executor):
         check_chunksize(chunksize)
         check_buffersize(buffersize)
         deadline = None if timeout is None else clock.monotonic() + timeout
-        # Without iterables there is no item; `map` would take that for no end of them.
+        # Without iterables there is no item; the built-in `map` would call `fn` without end.
         submissions = map(submit, repeat(fn), *iterables) if iterables else iter(())
         return ResultIterator(submissions, deadline, buffersize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more calls and frees what the executor holds once those it has are done.
+        """Take no more calls, and free the executor's resources once all calls have ended.
 
         Args:
-            wait: Whether to return only when that has happened.
+            wait: Whether to return only after that.
             cancel_futures: Whether to cancel the calls that have not started.
 
-        Thread safety: may be called from any thread, more than once, also from a call or a callback, where it
-        does not wait.
+        Thread safety: may be called from any thread, more than once; also from a call or a callback, where it does not
+        wait.
         """
 
     def __enter__(self) -> Self:
@@ -131,15 +131,15 @@ class Executor(_standard.Executor):
         exc_val: BaseException | None,
         exc_tb: TracebackType | None,
     ) -> None:
-        """Shuts down and waits; left by KeyboardInterrupt, calls that wait are cancelled and those that run stopped."""
+        """Shut down and wait; on KeyboardInterrupt, cancel the calls that wait and stop those that run."""
         if exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             self._cf_interrupt()
         try:
             self.shutdown(wait=True)
-        except KeyboardInterrupt:  # while it waited
+        except KeyboardInterrupt:  # during the wait
             self._cf_interrupt()
             raise
 
     def _cf_interrupt(self) -> None:
-        """Ctrl-C has left the `with` block: cancels what waits, and stops what runs, as far as that can be done."""
+        """After Ctrl-C in the `with` block: cancel the calls that wait, and stop those that run if that is possible."""
         self.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,8 @@
-"""`Future`: its states, its waiters, its callbacks (promises F1-F8 of the design).
+"""`Future`: the state machine, the subscriptions and the callbacks (promises F1 to F8).
 
-Touches the standard library's type, for `isinstance`, and `_blocking`. Guarantees: the outcome is stored before
-the final state can be seen; whoever subscribes before the end is told exactly once; no foreign code runs
-under a lock of ours; reading a finished future takes no lock at all.
+Touches the standard library's type, for `isinstance`, and `_blocking`. Guarantees: the outcome is stored before the
+final state can be read; a waiter that subscribes before the end is notified exactly once; no foreign code runs under a
+lock of ours; reading a finished future takes no lock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
     class Waiter(Protocol):
-        """What may be put into `Future._waiters`: the standard library's waiters and ours."""
+        """An entry of `Future._waiters`: the standard library's waiters and ours."""
 
         def add_result(self, future: Any, /) -> None: ...
 
@@ -39,11 +39,22 @@ if TYPE_CHECKING:
         def add_cancelled(self, future: Any, /) -> None: ...
 
 
-# F1. A future moves only along these arrows:
+# F1. A future moves only along these arrows. Each arrow is one method of `Future`, and no other code writes `_state`:
 #
-#     PENDING ──set_running──> RUNNING ──set_result / set_exception──> FINISHED
-#        ├────cancel()───> CANCELLED ──noticed by the executor──> CANCELLED_AND_NOTIFIED
-#        └────set_result / set_exception──> FINISHED
+#     PENDING ──try_start──> RUNNING ──try_finish──> FINISHED
+#        ├──────────────────try_finish───────────────^
+#        ├──try_cancel(notified=False)──> CANCELLED ──try_acknowledge──> CANCELLED_AND_NOTIFIED
+#        └──try_cancel(notified=True)─────────────────────────────────────^
+#
+# A transition runs under the future's lock and
+#
+# 1. checks the state, and returns False if there is no arrow from it;
+# 2. stores the outcome, then the state (F2): a thread that reads FINISHED without the lock finds the outcome;
+# 3. notes in `_cf_to_notify` the waiters of that moment, if the new state is one of `ENDED`.
+#
+# Notification follows without the lock, because it runs foreign code (F3): waiters, then parked threads, then
+# callbacks. The thread that made the transition notifies. If it is interrupted, it notifies again; the lists are taken
+# out of the future first, so no waiter and no callback is called twice (F4).
 #
 # The strings are the standard library's: its `wait` reads them from our futures.
 PENDING: Final = "PENDING"
@@ -52,9 +63,9 @@ CANCELLED: Final = "CANCELLED"
 CANCELLED_AND_NOTIFIED: Final = "CANCELLED_AND_NOTIFIED"
 FINISHED: Final = "FINISHED"
 
-#: Done for whoever holds the future.
+#: Done, as `done()` says.
 DONE: Final = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED})
-#: Done for `wait` and `as_completed` as well: the executor has noticed (F5).
+#: Done for `wait` and `as_completed` as well: the executor has noticed a cancellation (F5).
 ENDED: Final = frozenset({CANCELLED_AND_NOTIFIED, FINISHED})
 
 _DESCRIPTIONS: Final = {
@@ -68,54 +79,62 @@ _DESCRIPTIONS: Final = {
 #: The standard library's logger, so that existing logging configurations keep working.
 LOGGER = logging.getLogger("concurrent.futures")
 
-#: How many forks lie between the first process and this one: callbacks belong to the process that added them (F4).
+#: How many forks lie between the first process and this one: a callback belongs to the process that added it (F4).
 _forks = 0
 
 
-def _count_fork() -> None:
+def _after_fork_in_child() -> None:
     global _forks
     _forks += 1
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Future(_standard.Future["_T"]):
     """The outcome of a call that runs elsewhere.
 
-    Made by `Executor.submit`; to be made by hand only in executors and tests. A subclass of the standard
-    library's `Future` by type only: no method is inherited.
+    Made by `Executor.submit`; made directly only by executors and tests. A subclass of the standard library's `Future`
+    by type only: no method is inherited.
+
+    For authors of futures, these methods are protected: a subclass and its pool may call them, and override those
+    marked with an asterisk. Their prefix keeps other subclasses free of clashes.
+
+    - `_cf_try_start`, `_cf_try_dispatch`, `_cf_try_cancel`, `_cf_try_acknowledge`, `_cf_try_finish`: the transitions;
+    - `_cf_notify`, `_cf_notify_cancelled`, `_cf_notify_waiters`: the notification after them;
+    - `_cf_complete_cancel`*, `_cf_await_end`*, `_cf_subscribe`*, `_cf_unsubscribe`;
+    - `_cf_add_parked`, `_cf_remove_parked`, `_cf_sleep_until_end`, `_cf_renew_lock`.
 
     Thread safety: every method may be called from any thread, and from a signal handler or a finaliser that
     interrupts another of them.
     """
 
-    # Guards every change of state and every subscription of this future. Innermost: no other lock is taken
-    # and no foreign code runs while it is held. Nor does a signal handler or finaliser (F8): nothing is called in a
-    # guarded block, see `Lock`. What may allocate or call is done before the block or after it.
+    # Guards every change of the state and every subscription of this future. Innermost: no other lock is taken and
+    # nothing is called while it is held, so no signal handler, no finaliser and no other foreign code runs (F3, F8):
+    # see `Lock`. An item that a section needs is made before the section.
     _cf_lock: Lock
 
-    # Defaults live in the class: a future that nobody waits for costs no more than its lock.
+    # The defaults are attributes of the class: a future that no thread waits for costs no more than its lock.
     _state: str = PENDING
     _result: _T | None = None
     _exception: BaseException | None = None
-    _cf_watched: bool = False  # somebody may have to be told of the end
-    _cf_parked: list[Any] | None = None  # what wakes each thread that blocks in result() or exception()
+    _cf_watched: bool = False  # there may be waiters, parked threads or callbacks to notify
+    _cf_parked: list[Any] | None = None  # `Parker.unpark` of each thread that blocks in result() or exception()
     _cf_listeners: list[Any] | None = None  # behind `_waiters`
-    _cf_to_notify: list[Any] | None = None  # those of them that wait for the end, once it has come
-    _cf_notices_cancel: bool = False  # the executor notices at once: cancelled is CANCELLED_AND_NOTIFIED (F5)
+    _cf_to_notify: list[Any] | None = None  # the waiters that a transition has noted
+    _cf_notices_cancel: bool = False  # the executor notices at once: `cancel` makes CANCELLED_AND_NOTIFIED (F5)
     _cf_dispatched: bool = False  # a worker may start the call at any time: see `_cf_try_dispatch`
     _cf_callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
-    _cf_callbacks_forks: int = 0  # the process that `_cf_callbacks` belongs to
+    _cf_callbacks_forks: int = 0  # `_forks` of the process that `_cf_callbacks` belongs to
     _cf_own_condition: Condition | None = None  # behind `_condition`
-    _cf_observed: Any = None  # what observers know of the call: see `_audience`
-    _cf_name: str | None = None  # given with `Executor.options`
+    _cf_observed: Any = None  # the `CallRecord` for observers: see `_instrumentation`
+    _cf_name: str | None = None  # given with `PoolExecutor.options`
     _cf_seen: float | None = None  # when a snapshot first found the call running
     _cf_cancel_requested: bool = False  # the call was asked to stop
 
     def __init__(self) -> None:
-        """Makes a pending future."""
+        """Make a pending future."""
         self._cf_lock = Lock()
 
     def __repr__(self) -> str:
@@ -138,10 +157,10 @@ class Future(_standard.Future["_T"]):
     if not TYPE_CHECKING:
         __class_getitem__ = classmethod(types.GenericAlias)
 
-    # ── for whoever waits for the outcome ────────────────────────────────────────────────────────────────
+    # ── for callers ──────────────────────────────────────────────────────────────────────────────────────
 
     def cancel(self) -> bool:
-        """Cancels the call unless it runs or has ended.
+        """Cancel the call unless it runs or has ended.
 
         Returns:
             True if the call is cancelled now, False if it runs or has finished.
@@ -163,22 +182,22 @@ class Future(_standard.Future["_T"]):
             self._cf_notify_cancelled()
 
     def cancelled(self) -> bool:
-        """Returns True if the call was cancelled."""
+        """Return True if the call was cancelled."""
         return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
 
     def running(self) -> bool:
-        """Returns True while the call runs and can't be cancelled."""
+        """Return True while the call runs and can't be cancelled."""
         return self._state == RUNNING
 
     def done(self) -> bool:
-        """Returns True if the call was cancelled or has finished."""
+        """Return True if the call was cancelled or has finished."""
         return self._state in DONE
 
     def result(self, timeout: float | None = None) -> _T:
-        """Returns what the call returned, after waiting for it.
+        """Wait for the call, and return the value that it returned.
 
         Args:
-            timeout: Seconds to wait at most; None waits without limit.
+            timeout: Seconds to wait at most; None for no limit.
 
         Returns:
             The value that the call returned.
@@ -187,7 +206,7 @@ class Future(_standard.Future["_T"]):
             CancelledError: The call was cancelled.
             TimeoutError: The call has not ended after `timeout` seconds.
             TypeError: `timeout` is no number.
-            BaseException: Whatever the call raised.
+            BaseException: The exception that the call raised.
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
@@ -201,10 +220,10 @@ class Future(_standard.Future["_T"]):
         return self._result  # type: ignore[return-value]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Returns what the call raised, or None if it returned, after waiting for it.
+        """Wait for the call, and return the exception that it raised; None if it returned.
 
         Args:
-            timeout: Seconds to wait at most; None waits without limit.
+            timeout: Seconds to wait at most; None for no limit.
 
         Returns:
             The exception that the call raised, None if it raised none.
@@ -221,11 +240,11 @@ class Future(_standard.Future["_T"]):
         return self._exception
 
     def add_done_callback(self, fn: Callable[[Self], object]) -> None:
-        """Has `fn(future)` called when the future ends, or now if it has.
+        """Have `fn(future)` called when the future ends, or now if it has ended.
 
-        Callbacks run in the order added, each exactly once, in the thread that ends the future, and only in
-        the process that added them. An `Exception` that one of them raises is logged. Any other
-        `BaseException` is raised to whoever ends the future, after the other callbacks ran (a worker logs it).
+        Callbacks run in the order added, each exactly once, in the thread that ends the future, and only in the
+        process that added them. An `Exception` that a callback raises is logged. Any other `BaseException` is raised
+        in the thread that ends the future, after the other callbacks have run (a worker logs it).
 
         Args:
             fn: Called with this future as its only argument.
@@ -251,7 +270,7 @@ class Future(_standard.Future["_T"]):
     # ── for executors and tests ──────────────────────────────────────────────────────────────────────────
 
     def set_running_or_notify_cancel(self) -> bool:
-        """Marks the future as running, or tells the waiters that it was cancelled.
+        """Mark the future as running, or notify the waiters that it was cancelled.
 
         For executors, once for each future, before the call starts.
 
@@ -259,7 +278,7 @@ class Future(_standard.Future["_T"]):
             True if the call is to be run, False if it was cancelled.
 
         Raises:
-            RuntimeError: The future is in neither of the states in which that makes sense.
+            RuntimeError: The future is neither pending nor cancelled without notification.
         """
         if self._cf_try_start():
             return True
@@ -271,10 +290,10 @@ class Future(_standard.Future["_T"]):
         raise RuntimeError(f"Future in unexpected state: {state}")
 
     def set_result(self, result: _T) -> None:
-        """Ends the future with a value. For executors and tests.
+        """End the future with a value. For executors and tests.
 
         Args:
-            result: What `result()` returns from now on.
+            result: The value that `result()` returns from now on.
 
         Raises:
             InvalidStateError: The future has already ended.
@@ -282,13 +301,13 @@ class Future(_standard.Future["_T"]):
         self._cf_finish(result, None)
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """Ends the future with an exception. For executors and tests.
+        """End the future with an exception. For executors and tests.
 
         Args:
-            exception: What `result()` raises from now on.
+            exception: The exception that `result()` raises from now on.
 
         Raises:
-            TypeError: It is no exception.
+            TypeError: `exception` is no exception.
             InvalidStateError: The future has already ended.
         """
         if exception is not None and not isinstance(exception, BaseException) and not _is_exception_class(exception):
@@ -309,21 +328,16 @@ class Future(_standard.Future["_T"]):
             raise InvalidStateError(f"{self._state}: {self!r}")
 
     def _get_snapshot(self) -> tuple[bool, bool, _T | None, BaseException | None]:
-        """Returns (done, cancelled, result, exception) as of one moment; asyncio reads it from 3.15 on."""
+        """Return (done, cancelled, result, exception) of one moment; asyncio reads it from Python 3.15 on."""
         state = self._state
         if state == FINISHED:
             return True, False, self._result, self._exception
         return state in DONE, state in DONE, None, None
 
-    # ── the transitions ──────────────────────────────────────────────────────────────────────────────────
-    #
-    # Nobody else writes `_state`. Each changes the state under the lock, and only along an arrow of F1; stores an
-    # outcome before the state (F2); and notes, where a state of `ENDED` is reached, which waiters are to be notified.
-    # The notification is a step of its own, without the lock: whoever has made a transition that ends the future owes
-    # `_cf_notify` then, if `_cf_watched` is true by that time.
+    # ── the transitions: see the diagram above ───────────────────────────────────────────────────────────
 
     def _cf_try_start(self) -> bool:
-        """PENDING → RUNNING; return whether this call did it."""
+        """Move from PENDING to RUNNING; return False if the future is not pending."""
         started = False
         if self._cf_lock.taken:
             if started := self._state == PENDING:
@@ -334,7 +348,7 @@ class Future(_standard.Future["_T"]):
     def _cf_try_dispatch(self) -> bool:
         """Note that a worker may start the call at any time from now on; return False if the future is done.
 
-        The state stays. `_cf_try_cancel` needs `recalled` from now on.
+        The state stays the same, and `cancel` no longer succeeds by itself: the pool must recall the call first.
         """
         dispatched = False
         if self._cf_lock.taken:
@@ -344,12 +358,12 @@ class Future(_standard.Future["_T"]):
         return dispatched
 
     def _cf_try_cancel(self, *, notified: bool, recalled: bool = False) -> bool:
-        """PENDING → CANCELLED or CANCELLED_AND_NOTIFIED; return whether this call did it.
+        """Move from PENDING to CANCELLED or CANCELLED_AND_NOTIFIED; return False if the future did not move.
 
         Args:
-            notified: Whether the executor has noticed the cancellation: the caller owes `_cf_notify` then, and
-                `_cf_notify_cancelled` otherwise.
-            recalled: Whether the call, if it was dispatched, has been taken back: no worker can start it any more.
+            notified: Whether the executor has noticed the cancellation. The caller then calls `_cf_notify`, otherwise
+                `_cf_notify_cancelled`.
+            recalled: Whether the call, if it was dispatched, has been recalled: no worker can start it any more.
         """
         cancelled = False
         if self._cf_lock.taken:
@@ -361,7 +375,10 @@ class Future(_standard.Future["_T"]):
         return cancelled
 
     def _cf_try_acknowledge(self) -> bool:
-        """CANCELLED → CANCELLED_AND_NOTIFIED; return whether this call did it. It owes `_cf_notify_waiters`."""
+        """Move from CANCELLED to CANCELLED_AND_NOTIFIED; return False if the future did not move.
+
+        The caller then calls `_cf_notify_waiters`.
+        """
         acknowledged = False
         if self._cf_lock.taken:
             if acknowledged := self._state == CANCELLED:
@@ -374,12 +391,15 @@ class Future(_standard.Future["_T"]):
     def _cf_try_finish(
         self, result: _T | None, exception: BaseException | None, finished_calls: list[Any] | None = None
     ) -> bool:
-        """PENDING or RUNNING → FINISHED; return whether this call did it. It owes `_cf_notify`.
+        """Move from PENDING or RUNNING to FINISHED; return False if the future is done.
+
+        The caller then calls `_cf_notify`.
 
         Args:
-            result: What the call returned.
-            exception: What it raised.
-            finished_calls: A list to which the future is appended in the same step, if it is this one.
+            result: The value that the call returned.
+            exception: The exception that it raised.
+            finished_calls: A list that gets the future in the same step, for a thread that may be interrupted before it
+                notifies.
         """
         finished = False
         if self._cf_lock.taken:
@@ -396,19 +416,21 @@ class Future(_standard.Future["_T"]):
 
     # ── subscriptions ────────────────────────────────────────────────────────────────────────────────────
     #
-    # F5, no lost wake-up: a subscription is entered under `_cf_lock` together with a look at the state, and the
-    # state is changed under `_cf_lock`. So either the subscriber sees the end, or the end sees the subscriber.
-    # The announcement itself happens after the lock is given back: by then nobody can subscribe any more.
+    # F5, no lost wake-up:
     #
-    # Who is to be told is noted in the block that brings a state of `ENDED`: the standard library's `wait` puts its
-    # waiter on the list of finished futures as well, and miscounts if one of these tells it.
+    # 1. A subscriber reads the state and enters itself in one section under `_cf_lock`.
+    # 2. A transition changes the state in one section under `_cf_lock`.
+    # 3. If 1 comes first, the notification after 2 finds the subscriber; otherwise the subscriber reads the new state.
+    #
+    # Waiters are noted in the section of 2: the standard library's `wait` puts its waiter on the list of a future that
+    # has ended as well, and miscounts if that waiter is notified.
 
     def _cf_await_end(self, timeout: float | None) -> None:
-        """Blocks until the future is done.
+        """Block until the future is done.
 
         Raises:
-            CancelledError: It was cancelled.
-            TimeoutError: The time is up.
+            CancelledError: The call was cancelled.
+            TimeoutError: The future is not done after `timeout` seconds.
         """
         if (timeout is not None and timeout <= 0) or not spin_until(self.done):
             self._cf_sleep_until_end(run_nested_loop(self.done, timeout))
@@ -416,7 +438,7 @@ class Future(_standard.Future["_T"]):
             raise CancelledError
 
     def _cf_sleep_until_end(self, timeout: float | None) -> None:
-        """Blocks until the future is done; raises TimeoutError if the time is up."""
+        """Block until the future is done; raise TimeoutError after `timeout` seconds. Don't spin, don't help."""
         parker, ended = Parker(), False
         try:
             ended = not self._cf_add_parked(parker.unpark) or parker.park(timeout)
@@ -449,7 +471,7 @@ class Future(_standard.Future["_T"]):
                 pass
 
     def _cf_subscribe(self, waiter: Waiter) -> bool:
-        """Has `waiter` told of the end; returns False, and tells nothing, if `wait` already counts it as done."""
+        """Have `waiter` notified of the end; return False, and do nothing, if the state is one of `ENDED`."""
         listeners, added, waits = self._waiters, (waiter,), False
         if self._cf_lock.taken:
             if waits := self._state not in ENDED:
@@ -458,7 +480,7 @@ class Future(_standard.Future["_T"]):
         return waits
 
     def _cf_unsubscribe(self, waiter: Waiter) -> None:
-        """Takes back `_cf_subscribe`; it is no error if the waiter is not there any more."""
+        """Undo `_cf_subscribe`; do nothing if the notification has begun."""
         listeners = self._cf_listeners
         if listeners is not None:
             try:
@@ -466,37 +488,32 @@ class Future(_standard.Future["_T"]):
             except ValueError:
                 pass
 
-    def _cf_notify(self) -> None:
-        """Tells everybody that the future has ended, waiters first.
+    # ── notification ─────────────────────────────────────────────────────────────────────────────────────
 
-        Called by whoever ended it, and again where nobody knows how far that came: who was told is not told again.
-        """
+    def _cf_notify(self) -> None:
+        """Notify waiters, parked threads and callbacks; may be repeated after an interrupt."""
         try:
             self._cf_notify_waiters()
         finally:
             self._cf_notify_cancelled()
 
     def _cf_notify_cancelled(self) -> None:
-        """The same for a bare future's `cancel`: the waiters are told when the executor notices."""
+        """Notify parked threads and callbacks: `wait` and `as_completed` count a bare cancelled future as pending."""
         try:
             self._cf_wake_parked()
         finally:
             self._invoke_callbacks()
 
     def _cf_notify_waiters(self) -> None:
-        listeners: list[Any] | None = None
-        if self._cf_to_notify is not None and self._cf_lock.taken:  # of two that notify, one gets the list
-            listeners, self._cf_to_notify = self._cf_to_notify, None
-            self._cf_lock.release()
-        if listeners is None:
-            return
-        left = iter(listeners)
+        """Notify the waiters that a transition has noted."""
+        listeners: list[Any] = []
         try:
-            for waiter in left:
-                self._cf_notify_waiter(waiter)
-        except BaseException:
-            for_each(self._cf_notify_waiter, left)
-            raise
+            if self._cf_to_notify is not None and self._cf_lock.taken:  # of two threads that notify, one gets the list
+                listeners, self._cf_to_notify = self._cf_to_notify or listeners, None
+                self._cf_lock.release()
+        finally:
+            if listeners:
+                for_each(self._cf_notify_waiter, listeners)
 
     def _cf_notify_waiter(self, waiter: Waiter) -> None:
         if self._state == CANCELLED_AND_NOTIFIED:
@@ -510,14 +527,14 @@ class Future(_standard.Future["_T"]):
         try:
             self._cf_release_parked()
         finally:
-            if self._cf_own_condition is not None:  # somebody from outside may wait on it
+            if self._cf_own_condition is not None:  # the standard library may wait on it
                 with self._cf_own_condition:
                     self._cf_own_condition.notify_all()
 
     def _cf_release_parked(self) -> None:
-        # Each is taken out and released in one operation, in which nothing is allocated (before 3.12, that may collect
-        # garbage): no handler or finaliser comes between, and who gives up waiting takes its turnstile out of a list
-        # that nobody walks. Nobody parks any more: the future is done.
+        # Each `unpark` is taken out of the list and called in one step of the interpreter, which allocates nothing
+        # (before 3.12, an allocation may collect garbage): no handler or finaliser runs between the two, and no loop is
+        # disturbed by a thread that times out and removes its own. No thread is added any more: the future is done.
         parked = self._cf_parked
         if parked:
             try:
@@ -525,17 +542,19 @@ class Future(_standard.Future["_T"]):
             except IndexError:
                 pass
             finally:
-                if parked:  # a release has raised
+                if parked:  # an `unpark` has raised
                     self._cf_release_parked()
         self._cf_parked = None
 
     def _invoke_callbacks(self) -> None:
-        callbacks: list[Callable[[Any], object]] | None = None
-        if self._cf_callbacks is not None and self._cf_lock.taken:  # of two that notify, one gets the list
-            callbacks, self._cf_callbacks = self._cf_callbacks, None
-            self._cf_lock.release()
-        if callbacks is not None and self._cf_callbacks_forks == _forks:
-            for_each(self._cf_invoke, callbacks)
+        callbacks: list[Any] = []
+        try:
+            if self._cf_callbacks is not None and self._cf_lock.taken:
+                callbacks, self._cf_callbacks = self._cf_callbacks or callbacks, None
+                self._cf_lock.release()
+        finally:
+            if callbacks and self._cf_callbacks_forks == _forks:
+                for_each(self._cf_invoke, callbacks)
 
     def _cf_invoke(self, callback: Callable[[Any], object]) -> None:
         try:
@@ -544,12 +563,14 @@ class Future(_standard.Future["_T"]):
             log_failure(LOGGER, "exception calling callback for %r", self)
 
     def _cf_renew_lock(self) -> None:
-        """In a forked child, where the thread that held the lock may not exist: replaces it (E11)."""
+        """Replace the lock: in a forked child, where the thread that held it does not exist (E11)."""
         self._cf_lock = Lock()
         self._cf_own_condition = None
 
-    # The standard names of the standard library's private parts, made on demand: `concurrent.futures.wait`
-    # and `as_completed` use them on any Future. Whoever asks for one of them counts as a watcher.
+    # ── private names of the standard library ────────────────────────────────────────────────────────────
+    #
+    # `concurrent.futures.wait` and `as_completed` use them on every future. They are made on demand; a future that has
+    # been asked for one of them is watched.
 
     @property
     def _condition(self) -> Condition:  # type: ignore[override]
@@ -589,11 +610,11 @@ class Future(_standard.Future["_T"]):
 
 
 class _OwnCondition(Condition):
-    """`Future._condition`: who ends a future by hand and notifies wakes the threads in `result` as well."""
+    """`Future._condition`: code that ends a future by hand and notifies wakes the threads in `result` as well."""
 
     def __init__(self, future: Future[Any]) -> None:
         super().__init__(future._cf_lock)
-        self._future = weakref.ref(future)  # no cycle: a future goes with its last reference
+        self._future = weakref.ref(future)  # no cycle: a future is freed with its last reference
 
     def notify(self, n: int = 1) -> None:
         super().notify(n)

@@ -1,7 +1,7 @@
-"""The results of `map`: `ResultIterator`, and the checks of what `map` is given (promise E9 of the design).
+"""`ResultIterator`, the results of `map`, and the checks of the arguments of `map` (promise E9).
 
-Touches nothing of the executors. Guarantees: it behaves on every Python as in 3.16, and leaves nothing running that
-it could cancel, whichever way it ends.
+Touches futures by their public methods. Guarantees: the iterator behaves on every Python as in 3.16, and leaves no call
+pending that it could cancel, whichever way it ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 
 def check_buffersize(buffersize: int | None) -> None:
-    """Raises what the standard library raises for a `buffersize` that makes no sense."""
+    """Raise TypeError or ValueError if `buffersize` is neither None nor a positive int."""
     if buffersize is None:
         return
     if isinstance(buffersize, bool) or not isinstance(buffersize, int):
@@ -34,7 +34,7 @@ def check_buffersize(buffersize: int | None) -> None:
 
 
 def check_iterables(iterables: tuple[Any, ...]) -> None:
-    """Raises TypeError if one of what `map` is to take its items from is not iterable."""
+    """Raise TypeError if an argument of `map` after the function is not iterable."""
     for one in iterables:
         if not hasattr(type(one), "__iter__") and not hasattr(type(one), "__getitem__"):
             raise TypeError(
@@ -43,7 +43,7 @@ def check_iterables(iterables: tuple[Any, ...]) -> None:
 
 
 def check_chunksize(chunksize: int | str) -> None:
-    """Raises TypeError or ValueError if `chunksize` is neither a positive int nor "auto"."""
+    """Raise TypeError or ValueError if `chunksize` is neither a positive int nor "auto"."""
     if isinstance(chunksize, str):
         if chunksize != "auto":
             raise ValueError(f"chunksize must be a number of items or 'auto', not {shown(chunksize)}")
@@ -65,11 +65,11 @@ class ResultIterator(Generic[_T]):
     """
 
     def __init__(self, submissions: Iterator[Future[_T]], deadline: float | None, buffersize: int | None) -> None:
-        # None once they are exhausted. While it lasts it keeps the executor alive: calls are still to come.
+        # None once exhausted. Until then it keeps the executor alive: calls are still to be submitted.
         self._submissions: Iterator[Future[_T]] | None = submissions
         self._deadline = deadline
         self._futures: deque[Future[_T]] = deque()
-        self._error: BaseException | None = None  # of the input: raised where its item would have come
+        self._error: BaseException | None = None  # an error of the input: raised in the place of its item
         self._begun = False
         try:
             if buffersize is None:
@@ -105,7 +105,7 @@ class ResultIterator(Generic[_T]):
             try:
                 return future.result(self._deadline - clock.monotonic())
             except TimeoutError:
-                if future.done():  # the call itself raised it, or has ended a moment ago
+                if future.done():  # the call itself raised it, or has just ended
                     return future.result()
                 try:
                     future.cancel()
@@ -113,7 +113,7 @@ class ResultIterator(Generic[_T]):
                     self.close()
                 raise
         except BaseException as exc:
-            # Of an interrupt while waiting: its result would be lost in any case, and the rest is not waited for.
+            # After an interrupt of the wait the result is lost in any case, and the caller waits for no other one.
             try:
                 if not future.done() and not isinstance(exc, Exception):
                     self.close()
@@ -123,25 +123,25 @@ class ResultIterator(Generic[_T]):
         finally:
             if self._submissions is not None:
                 self._refill()
-            # Whoever leaves a loop by what is raised here drops us, and so cancels the rest: before the `with` block
-            # around the loop ends, though the traceback has our frame.
+            # If the exception leaves the caller's loop, the loop drops this iterator, which cancels the rest before the
+            # `with` block around the loop ends. The traceback refers to this frame, so the frame must not refer to it.
             del future, self
 
     def close(self) -> None:
-        """Ends the iteration: cancels the calls that have not started; nothing more is yielded."""
+        """End the iteration, and cancel the calls that have not started."""
         self._submissions = None
         self._error = None
         futures, self._futures = self._futures, deque()
         for_each(lambda future: future.cancel(), reversed(futures))
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Nobody wants the results that are left. But who never asked for one may have called `map` for what
-        # the calls do: they run. At the end of the interpreter there is nothing left to cancel them with.
+        # The results that are left are not needed. But a caller that never took a result may have called `map` for the
+        # effects of the calls: these run. At the end of the interpreter there is nothing left to cancel calls with.
         if self.__dict__.get("_begun") and not is_finalizing():
             self.close()
 
     def _refill(self) -> None:
-        """Submits the call that may follow the result just taken."""
+        """Submit the call that may follow the result just taken."""
         submissions = self._submissions
         if submissions is None:
             return
@@ -149,6 +149,6 @@ class ResultIterator(Generic[_T]):
             self._futures.append(next(submissions))
         except StopIteration:
             self._submissions = None
-        except Exception as exc:  # nothing is lost: the results before it come first
+        except Exception as exc:  # raised after the results that come before it
             self._submissions = None
             self._error = exc

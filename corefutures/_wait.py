@@ -1,7 +1,7 @@
 """`wait` and `as_completed`, over our futures, the standard library's and foreign ones in any mixture.
 
-Touches `_future` and `_hosting`. Guarantees: each future is reported once; nothing is left subscribed afterwards; a
-future that was handed out is not kept alive; what is said of time limits counts from the call.
+Touches `_future` and `_blocking`. Guarantees: each future is reported once; no subscription is left behind; a future
+that was handed out is not kept alive; a time limit counts from the call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from corefutures._future import Waiter
 
     class _Awaitable(Protocol):
-        """What a future must have to be waited for; the standard library's and ours have it."""
+        """The methods that `wait` needs of a future; the standard library's and ours have them."""
 
         def add_done_callback(self, fn: Callable[[Any], object], /) -> object: ...
 
@@ -42,17 +42,21 @@ ALL_COMPLETED: Final = "ALL_COMPLETED"
 
 
 class DoneAndNotDoneFutures(NamedTuple, Generic[_F]):
-    """What `wait` returns: two disjoint sets of futures."""
+    """The result of `wait`: two disjoint sets of futures."""
 
     done: set[_F]
     not_done: set[_F]
 
 
 class Collector:
-    """The waiter of one `wait` or `as_completed`: collects the futures that end, wakes the one thread.
+    """The waiter of one `wait` or `as_completed`: collects the futures that end, and unparks the one thread.
 
-    Wakes it once `wanted` futures have ended, or at the first exception if `until_exception` says so. Every
-    method but `sleep` may be called by any thread, also by a signal handler that interrupts `sleep`.
+    Args:
+        wanted: How many futures must have ended before the thread is unparked.
+        until_exception: Whether the first exception unparks it as well.
+
+    Thread safety: `block` is for that thread; the other methods may be called by any thread, also by a signal handler
+    that interrupts `block`.
     """
 
     __slots__ = ("_parker", "_until_exception", "_wanted", "ended")
@@ -64,42 +68,44 @@ class Collector:
         self._parker = Parker()
 
     def add_result(self, future: Any) -> None:
+        """Collect a future that has ended."""
         # The append comes before the count: of two futures that end at once, the later one sees both.
         self.ended.append(future)
         if len(self.ended) >= self._wanted:
             self._wake()
 
     def add_exception(self, future: Any) -> None:
+        """Collect a future that has ended with an exception."""
         self.ended.append(future)
         if self._until_exception or len(self.ended) >= self._wanted:
             self._wake()
 
     add_cancelled = add_result
 
-    def sleep(self, pending: Iterable[Any], deadline: float | None, *, needs_all: bool = False) -> bool:
-        """Sleeps until woken; returns False if `deadline` (of `time.monotonic`) came first.
+    def block(self, pending: Iterable[Any], deadline: float | None, *, needs_all: bool = False) -> bool:
+        """Block until unparked; return False if `deadline` came first.
 
-        In a call of a pool, runs those of `pending` in place that have not started.
+        In a worker thread of a pool, run those calls of `pending` that have not started, instead of blocking.
 
         Args:
-            pending: What is waited for.
-            deadline: When to give up; None for never.
+            pending: The awaited futures.
+            deadline: When to give up, by `time.monotonic`; None for never.
             needs_all: Whether all of `pending` are needed.
 
         Raises:
             DeadlockError: One of them waits for the call that runs here.
         """
-        host = current_workers.get(_thread.get_ident())
-        if host is None:
+        worker = current_workers.get(_thread.get_ident())
+        if worker is None:
             timeout = None if deadline is None else deadline - clock.monotonic()
             run_nested_loop(self._parker.is_unparked, timeout)
             return self._park(deadline)
         timed = deadline is not None
         try:
-            host.help_until(pending, self._parker.is_unparked, timed=timed, needs_all=needs_all and not timed)
+            worker.help_until(pending, self._parker.is_unparked, timed=timed, needs_all=needs_all and not timed)
             return self._park(deadline)
         finally:
-            host.end_blocking()
+            worker.end_blocking()
 
     def _park(self, deadline: float | None) -> bool:
         return self._parker.park(None if deadline is None else deadline - clock.monotonic())
@@ -107,16 +113,15 @@ class Collector:
     def _wake(self) -> None:
         try:
             self._parker.unpark()
-        except RuntimeError:  # awake already
+        except RuntimeError:  # unparked already
             pass
 
 
 class _Relay:
-    """Stands between a foreign future and the collectors that want to hear of its end.
+    """The callback of a foreign future, which notifies the waiters that have subscribed.
 
-    A foreign future has no way to take a callback back, so it gets this one callback for its whole life.
-    Whoever takes a collector out of the list, the callback or the collector's owner, is the only one who does:
-    that makes each notification happen once.
+    A foreign future has no method to remove a callback, so it gets this one callback for its whole life. A waiter is
+    taken out of the list by the callback or by its owner, in one atomic operation: so it is notified once at most.
     """
 
     __slots__ = ("_waiters",)
@@ -136,11 +141,13 @@ class _Relay:
                 waiter.add_exception(future)
 
     def subscribe(self, future: Any, waiter: Waiter) -> bool:
+        """Have `waiter` notified of the end; return False if the future is done."""
         self._waiters.append(waiter)
         # Either the callback comes after the append and finds the waiter, or `done` is already true here.
         return not (future.done() and self.unsubscribe(waiter))
 
     def unsubscribe(self, waiter: Waiter) -> bool:
+        """Undo `subscribe`; return False if the notification has begun."""
         try:
             self._waiters.remove(waiter)
         except ValueError:
@@ -148,7 +155,7 @@ class _Relay:
         return True
 
 
-#: id of a foreign future → (what keeps the entry true, its relay). An entry goes with its future.
+#: id of a foreign future → (a weak reference to it, its relay). The entry is removed with the future.
 _relays: dict[int, tuple[Any, _Relay]] = {}
 
 
@@ -160,7 +167,7 @@ def _relay_of(future: Any) -> _Relay:
     relay = _Relay()
     try:
         anchor: Any = weakref.ref(future, lambda _: _relays.pop(key, None))
-    except TypeError:  # no weak references: the entry keeps the future until it has ended
+    except TypeError:  # it allows no weak references: the entry refers to it until it has ended
         anchor = future
     if (entered := _relays.setdefault(key, (anchor, relay))[1]) is not relay:
         return entered  # another thread was first
@@ -171,7 +178,7 @@ def _relay_of(future: Any) -> _Relay:
 
 
 def _report(future: Any, waiter: Waiter) -> None:
-    """Tells `waiter` of a future that has ended, by public methods alone."""
+    """Notify `waiter` of a future that has ended, by public methods alone."""
     if future.cancelled():
         waiter.add_cancelled(future)
     elif future.exception() is not None:
@@ -199,7 +206,7 @@ def _has_ended(future: Any) -> bool:
 
 
 def _checked(verb: str, fs: Any) -> Any:
-    """Returns what futures are given as, if that can be iterated over."""
+    """Return `fs` if it can be iterated over; raise TypeError otherwise."""
     if hasattr(type(fs), "__iter__") or hasattr(type(fs), "__getitem__"):
         return fs
     remedy = f": write {verb}([future])" if hasattr(fs, "add_done_callback") else ""
@@ -211,7 +218,7 @@ def _has_failed(future: Any) -> bool:
 
 
 def _subscribe(future: Any, waiter: Waiter) -> None:
-    """Has `waiter` told of the end of `future`, exactly once; at once if it has ended."""
+    """Have `waiter` notified of the end of `future`, exactly once; at once if it has ended."""
     if isinstance(future, Future):
         subscribed = future._cf_subscribe(waiter)
     elif _has_standard_parts(future):
@@ -236,19 +243,19 @@ def _unsubscribe(future: Any, waiter: Waiter) -> None:
 
 
 def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> DoneAndNotDoneFutures[_F]:
-    """Waits for futures, of any executors, until enough of them have ended.
+    """Wait for futures, of any executors, until enough of them have ended.
 
     Args:
-        fs: The futures; one that is given twice counts once. The standard library's and foreign futures,
-            which have the public methods only, may be among them.
-        timeout: Seconds to wait at most; None waits without limit.
+        fs: The futures; a future that is given twice counts once. Futures of the standard library and
+            foreign ones, which have the public methods only, may be among them.
+        timeout: Seconds to wait at most; None for no limit.
         return_when: FIRST_COMPLETED, FIRST_EXCEPTION or ALL_COMPLETED.
 
     Returns:
         The set of the futures that have ended, and the set of the others.
 
     Raises:
-        TypeError: One of `fs` is no future, or `timeout` is no number.
+        TypeError: An item of `fs` is no future, or `timeout` is no number.
         ValueError: `return_when` is none of the three.
 
     Thread safety: may be called from any thread; any number of threads may wait for the same future.
@@ -278,7 +285,7 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
         for future in pending:
             subscribed.append(future)
             _subscribe(future, collector)
-        collector.sleep(pending, deadline, needs_all=return_when == ALL_COMPLETED)
+        collector.block(pending, deadline, needs_all=return_when == ALL_COMPLETED)
     finally:
         for_each(lambda future: _unsubscribe(future, collector), subscribed)
     done.update(collector.ended)
@@ -286,21 +293,21 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
 
 
 def as_completed(fs: Iterable[_F], timeout: float | None = None) -> Generator[_F, None, None]:
-    """Returns an iterator over futures, of any executors, as they end.
+    """Return an iterator over futures, of any executors, in the order in which they end.
 
     Those that have ended already come first, in the order given.
 
     Args:
-        fs: The futures; one that is given twice comes once. The standard library's and foreign futures,
-            which have the public methods only, may be among them.
-        timeout: Seconds, from this call on, in which all are to be had; None waits without limit.
+        fs: The futures; a future that is given twice comes once. Futures of the standard library and
+            foreign ones, which have the public methods only, may be among them.
+        timeout: Seconds from this call on, in which all must end; None for no limit.
 
     Returns:
-        An iterator that raises `TimeoutError` when the next future can't be had in time. It keeps no future
-        alive that it has handed out.
+        An iterator that raises `TimeoutError` if the next future does not end in time. It keeps no future alive that
+        it has handed out.
 
     Raises:
-        TypeError: One of `fs` is no future, or `timeout` is no number.
+        TypeError: An item of `fs` is no future, or `timeout` is no number.
 
     Thread safety: the call may be made in any thread; the iterator is for one thread at a time.
     """
@@ -313,7 +320,7 @@ def as_completed(fs: Iterable[_F], timeout: float | None = None) -> Generator[_F
         del futures[future]
     ended.reverse()
     completed = _yield_completed(ended, futures, total, deadline)
-    next(completed)  # subscribes, and arms the `finally` that takes the subscriptions back
+    next(completed)  # subscribes, and enters the `try` whose `finally` removes the subscriptions
     return completed
 
 
@@ -333,7 +340,7 @@ def _yield_completed(
             try:
                 future = collector.ended.popleft()
             except IndexError:
-                if not collector.sleep(pending, deadline) and not collector.ended:
+                if not collector.block(pending, deadline) and not collector.ended:
                     raise TimeoutError(f"{len(pending)} (of {total}) futures unfinished") from None
                 continue
             del pending[future]

@@ -1,6 +1,6 @@
-"""What a tool's replacement of the standard `ThreadPoolExecutor.submit` works on; loaded once there is one.
+"""`ThreadStandIn`: the object that a tool's replacement of the standard `ThreadPoolExecutor.submit` gets as `self`.
 
-Touches the door and the standard library's pool.
+Touches the standard library's pool; imported once there is such a replacement.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from corefutures_thread._executor import StandardPool  # as it was: programs put
 
 
 class ThreadStandIn(StandIn, StandardPool):
-    """Stands in for one of our executors, for one call."""
+    """Replaces one of our executors, for one call."""
 
     _shutdown = False
 
@@ -21,7 +21,7 @@ class ThreadStandIn(StandIn, StandardPool):
         return self
 
     def put(self, item: Any) -> None:
-        """Takes the call: as of the queue."""
+        """Take the call, as the queue."""
         self.submitted = item.future, getattr(item, "task", None) or (item.fn, item.args, item.kwargs)
 
     def _adjust_thread_count(self) -> None:
