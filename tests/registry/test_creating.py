@@ -83,7 +83,9 @@ class TestTarget:
         def scan():
             raise AssertionError("looked at the installed distributions")
 
-        Registry(scan).create(STANDARD, {}).shutdown()
+        with Registry(scan).create(STANDARD, {"max_workers": 2}) as executor:
+            assert type(executor) is concurrent.futures.ThreadPoolExecutor
+            assert executor._max_workers == 2
 
     @pytest.mark.parametrize("target", ["a:", ":b", "a:b:c", "a b:c", "a..b:c", "a:1", ":", "a:b-c"])
     def test_malformed(self, registry, target):

@@ -12,7 +12,7 @@ import time
 import traceback
 
 import corefutures
-from corefutures_pools.descriptors import standard_taken
+from corefutures_pools.descriptors import standard_reserved
 
 
 def work(number: int, padding: bytes) -> tuple[int, int, list[str]]:
@@ -49,7 +49,7 @@ GIVEN = os.environ.get("GIVEN", "").split()
 
 def main(report: str, backend: str, *how: str) -> None:
     if how:
-        type(standard_taken)._take = lambda *_: None
+        type(standard_reserved)._take = lambda *_: None
     errors = low_ones()
     with corefutures.create_executor(backend, max_workers=2, forward_logs=True) as executor:
         futures = [executor.submit(work, n, b"x" * size) for n in range(100) for size in (10, 1_000, 100_000, 400_000)]

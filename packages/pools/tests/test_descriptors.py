@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corefutures_pools.descriptors import lifted, standard_taken
+from corefutures_pools.descriptors import above_standard, standard_reserved
 
 PROGRAM = Path(__file__).with_name("closed_streams.py")
 
@@ -47,7 +47,7 @@ def run_program(tmp_path, closed, way, backend, *how):
 RUN = """
 import os, sys
 sys.path[:0] = {path!r}
-from corefutures_pools.descriptors import lifted, standard_taken
+from corefutures_pools.descriptors import above_standard, standard_reserved
 os.close(0); os.close(2)
 {body}
 """
@@ -63,32 +63,32 @@ def run_without_streams(body: str) -> str:
 def test_a_low_one_is_lifted():
     body = """
 low = os.open(os.devnull, os.O_RDONLY)
-high = lifted(low)
-assert low == 0 and high > 2 and lifted(high) == high and not os.get_inheritable(high)
-print(standard_taken.closed())
+high = above_standard(low)
+assert low == 0 and high > 2 and above_standard(high) == high and not os.get_inheritable(high)
+print(standard_reserved.closed())
 """
     assert run_without_streams(body) == "[0, 2]\n"
 
 
 def test_what_is_taken_is_given_back():
     body = """
-with standard_taken:
-    with standard_taken:
+with standard_reserved:
+    with standard_reserved:
         pass
     inner = os.open(os.devnull, os.O_RDONLY)
-    assert inner > 2 and standard_taken.closed() == [0, 2]
+    assert inner > 2 and standard_reserved.closed() == [0, 2]
     os.dup2(inner, 2)  # the program's own, from now on
     child = os.fork()
     if not child:
-        os._exit(standard_taken.closed() != [0])
+        os._exit(standard_reserved.closed() != [0])
     assert os.waitpid(child, 0)[1] == 0
-print(standard_taken.closed(), os.open(os.devnull, os.O_RDONLY))
+print(standard_reserved.closed(), os.open(os.devnull, os.O_RDONLY))
 """
     assert run_without_streams(body) == "[0] 0\n"
 
 
 def test_others_are_left_as_they_are():
     before = os.listdir("/proc/self/fd")
-    with standard_taken:
+    with standard_reserved:
         assert os.listdir("/proc/self/fd") == before
-    assert lifted(3) == 3
+    assert above_standard(3) == 3

@@ -349,9 +349,22 @@ def test_a_signal_from_outside_dumps(asked: str, tmp_path: Path) -> None:
     assert ", in hang\n" in told
 
 
-def test_a_variable_that_names_no_signal_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COREFUTURES_DUMP_SIGNAL", "NONE_SUCH")
+@pytest.mark.parametrize(
+    ("name", "installed"),
+    [
+        pytest.param("USR1", ["SIGUSR1"], marks=pytest.mark.skipif(os.name != "posix", reason="there is no SIGUSR1")),
+        ("NONE_SUCH", []),
+        ("_DFL", []),  # an attribute of the module `signal`, and no signal
+    ],
+)
+def test_a_variable_installs_a_handler_for_the_signal_that_it_names_and_none_else(
+    monkeypatch: pytest.MonkeyPatch, name: str, installed: list[str]
+) -> None:
+    handled: list[str] = []
+    monkeypatch.setattr(signal, "signal", lambda number, _: handled.append(signal.Signals(number).name))
+    monkeypatch.setenv("COREFUTURES_DUMP_SIGNAL", name)
     corefutures.create_executor("thread", max_workers=1).shutdown()
+    assert handled == installed
 
 
 @with_processes

@@ -1,7 +1,7 @@
-"""Keeps what we open off the descriptors 0, 1 and 2, which a program may have closed.
+"""Keeps what pools open off the descriptors 0, 1 and 2, which a program may have closed.
 
-Touches the kernel only; used on both sides. Guarantees: what is opened within `standard_taken`, or passed through
-`lifted`, has a number of 3 or more, so that what anybody prints never ends up in it.
+Touches the kernel only; used on both sides. Guarantees: what is opened within `standard_reserved`, or passed through
+`above_standard`, has a number of 3 or more, so that no output of the program is written to it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _STANDARD: Final = (0, 1, 2)
 
 
 class Descriptor:
-    """A descriptor that is closed once nobody refers to it: whoever uses it can't find another one under its number.
+    """A descriptor that is closed when its last user is gone: no user finds another file under its number.
 
     Args:
-        number: It, opened.
+        number: The open descriptor.
     """
 
     __slots__ = ("number",)
@@ -34,7 +34,7 @@ class Descriptor:
         self.number = number
 
     def close(self, close: Callable[[int], None] = system.close) -> None:
-        """Closes it now: for who knows that nobody else uses it."""
+        """Close it now; the caller knows that nobody else uses it."""
         number, self.number = self.number, -1
         if number >= 0:
             close(number)
@@ -42,8 +42,8 @@ class Descriptor:
     __del__ = close
 
 
-def lifted(descriptor: int) -> int:
-    """Returns the descriptor if it is 3 or more, otherwise another one for the same, and closes it."""
+def above_standard(descriptor: int) -> int:
+    """Return the descriptor if it is 3 or more; otherwise close it and return another one for the same file."""
     if descriptor > _STANDARD[-1] or sys.platform == "win32":  # there, the standard handles are no descriptors
         return descriptor
     import fcntl  # hardly any program needs it
@@ -54,11 +54,11 @@ def lifted(descriptor: int) -> int:
         system.close(descriptor)
 
 
-def take_standard_for_good() -> None:
-    """Opens the null device as each of the standard descriptors that is closed: for processes that are ours."""
+def open_standard() -> None:
+    """Open the null device as each of the standard descriptors that is closed: for processes that are ours."""
     for number in _closed():
         opened = system.open(os.devnull, os.O_RDWR)
-        if opened != number:  # another thread was first
+        if opened != number:  # another thread has opened that number
             system.close(opened)
 
 
@@ -72,55 +72,55 @@ def _closed() -> list[int]:
     return closed
 
 
-class _Taken:
-    """Has the standard descriptors that are closed taken while any thread is within."""
+class _StandardReserved:
+    """Keeps the closed standard descriptors open while any thread is in the block."""
 
     def __init__(self) -> None:
-        self._renewed = False  # whether it is in forked children
+        self._renewed_in_children = False
         self._reset()
 
     def _reset(self) -> None:
         # Guards what follows. Reentrant, because a signal handler or finaliser may interrupt its holder; nothing
         # that blocks or is foreign runs under it.
         self._lock = _thread.RLock()
-        self._within = 0
-        self._ours: list[tuple[int, tuple[int, int]]] = []  # descriptors, and what they are
+        self._users = 0
+        self._opened: list[tuple[int, tuple[int, int]]] = []  # descriptors, and the identities of their files
 
     def __enter__(self) -> None:
-        if not self._renewed:
+        if not self._renewed_in_children:
             from corefutures_pools.lifecycle import renew_in_child  # here: workers do without it
 
-            self._renewed = True
+            self._renewed_in_children = True
             renew_in_child(self._after_fork_in_child)
         with self._lock:
-            if not self._within:
+            if not self._users:
                 try:
                     for number in _closed():
-                        self._take(number)
+                        self._open(number)
                 except BaseException:
-                    self._give_back()
+                    self._close()
                     raise
-            self._within += 1
+            self._users += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._within = max(0, self._within - 1)
-            if not self._within:
-                self._give_back()
+            self._users = max(0, self._users - 1)
+            if not self._users:
+                self._close()
 
-    def _take(self, number: int) -> None:
-        # By the end of a pipe that leads nowhere: nobody else has the same, so that what the program puts there
-        # meanwhile is not closed in its place.
+    def _open(self, number: int) -> None:
+        # Opens the end of a pipe without another end. No other descriptor has the same identity, so that `_close` does
+        # not close a file that the program opens under the number meanwhile.
         outlet, inlet = system.pipe()
         system.close(inlet)
         if outlet == number:
-            self._ours.append((number, _identity(number)))
-        else:  # another thread was first
+            self._opened.append((number, _identity(number)))
+        else:  # another thread has opened that number
             system.close(outlet)
 
-    def _give_back(self) -> None:
-        while self._ours:
-            number, identity = self._ours.pop()
+    def _close(self) -> None:
+        while self._opened:
+            number, identity = self._opened.pop()
             try:
                 if _identity(number) == identity:
                     system.close(number)
@@ -128,18 +128,19 @@ class _Taken:
                 pass
 
     def closed(self) -> list[int]:
-        """Returns which standard descriptors the program has closed.
+        """Return the standard descriptors that the program has closed.
 
-        One that was closed when it began has no stream, though a file that another thread reads may be there just now.
+        One that was closed when the program began has no stream, though it may have a file now that another thread
+        reads.
         """
         streams = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
         with self._lock:
-            ours = {number for number, _ in self._ours}
-        return sorted({*_closed(), *ours, *(number for number in _STANDARD if streams[number] is None)})
+            opened = {number for number, _ in self._opened}
+        return sorted({*_closed(), *opened, *(number for number in _STANDARD if streams[number] is None)})
 
     def _after_fork_in_child(self) -> None:
-        """Close what is open here; no thread of this process is within."""
-        self._give_back()
+        """Close what is open here; no thread of this process is in the block."""
+        self._close()
         self._reset()
 
 
@@ -148,4 +149,4 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-standard_taken: Final = _Taken()
+standard_reserved: Final = _StandardReserved()

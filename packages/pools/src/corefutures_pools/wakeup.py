@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from corefutures._blocking import system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -38,13 +38,13 @@ class WakeupEvent:
         self._connections: Any = None
         self._is_set = False
         if sys.platform == "linux":
-            self._reader = self._writer = lifted(system.eventfd(0, system.EFD_NONBLOCK | system.EFD_CLOEXEC))
+            self._reader = self._writer = above_standard(system.eventfd(0, system.EFD_NONBLOCK | system.EFD_CLOEXEC))
         elif sys.platform == "win32":  # waits for connections, not for descriptors
             from multiprocessing.connection import Pipe
 
             self._connections = Pipe(duplex=False)
         else:
-            self._reader, self._writer = map(lifted, system.pipe())
+            self._reader, self._writer = map(above_standard, system.pipe())
             for end in (self._reader, self._writer):
                 system.set_blocking(end, False)
 

@@ -29,7 +29,7 @@ from corefutures import BackendUnavailableError
 from corefutures_dask._scheduler_plugin import remove_pool
 from corefutures_pools.blocking import clock
 from corefutures_pools.cpu import usable_processors
-from corefutures_pools.descriptors import standard_taken
+from corefutures_pools.descriptors import standard_reserved
 from corefutures_pools.options import check_count
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def own_cluster(workers: int | None, options: Mapping[str, Any]) -> Connection:
     if "n_workers" not in settings:
         threads = settings["threads_per_worker"] or 1
         settings["n_workers"] = -(-(workers or usable_processors()) // threads)
-    with standard_taken:
+    with standard_reserved:
         cluster = OwnCluster(asynchronous=False, **settings)
     try:
         check_security(options.get("security"), cluster.scheduler_address, "require_encryption=True makes it one")
@@ -310,7 +310,7 @@ def unprepared_workers(error: BaseException) -> BackendUnavailableError:
 
 def _connect(**options: Any) -> Any:
     # Dask's client keeps its last 1,000 messages for debugging, and with them the arguments of finished calls.
-    with dask.config.set({"distributed.admin.low-level-log-length": _MESSAGES_KEPT}), standard_taken:
+    with dask.config.set({"distributed.admin.low-level-log-length": _MESSAGES_KEPT}), standard_reserved:
         return Client(set_as_default=False, asynchronous=False, **options)
 
 

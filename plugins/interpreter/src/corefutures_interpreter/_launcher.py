@@ -23,7 +23,7 @@ from corefutures_interpreter._serialization import decode_result, make_encoder
 from corefutures_interpreter._stack_probe import read_stack
 from corefutures_pools.blocking import system
 from corefutures_pools.cpu import thread_seconds
-from corefutures_pools.descriptors import lifted, standard_taken
+from corefutures_pools.descriptors import above_standard, standard_reserved
 from corefutures_pools.foreign_code import log_failure
 from corefutures_pools.future import LOGGER
 from corefutures_pools.workers.logging.receiver import current_levels
@@ -209,7 +209,7 @@ class InterpreterWorker:
         self._thread: threading.Thread | None = None
         self._released = threading.Event()
         self._ended = False  # the worker sends nothing more
-        self._closed = tuple(_STREAMS[number] for number in standard_taken.closed())
+        self._closed = tuple(_STREAMS[number] for number in standard_reserved.closed())
         self._ends = _SharedQueueEnds(ends) if isinstance(ends, SharedQueueEnds) else _PipeEnds(ends)
         self.queues = self._ends.queues
         creation = _InterpreterCreation()
@@ -340,7 +340,7 @@ class _SharedQueueEnds:
         header_pipe, queue_ids = ends.payload_channel
         try:
             for descriptor in (ends.tasks, ends.frames, ends.memory, header_pipe):
-                self._own.append(lifted(system.dup(descriptor)))
+                self._own.append(above_standard(system.dup(descriptor)))
         except BaseException:
             self.close()
             raise

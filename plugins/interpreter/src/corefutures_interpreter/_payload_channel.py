@@ -15,7 +15,7 @@ from struct import Struct
 
 from corefutures_interpreter._serialization import load, undecodable
 from corefutures_pools.blocking import system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class PoolQueueChannel:
 
     def __init__(self) -> None:
         self.queues = QueuePair()
-        self._child_pipe, self._pipe = map(lifted, system.pipe())
+        self._child_pipe, self._pipe = map(above_standard, system.pipe())
 
     @property
     def child_end(self) -> tuple[int, tuple[int, int]]:

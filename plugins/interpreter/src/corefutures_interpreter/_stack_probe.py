@@ -12,7 +12,7 @@ import sys
 import threading
 
 from corefutures_pools.blocking import clock, system
-from corefutures_pools.descriptors import lifted, standard_taken
+from corefutures_pools.descriptors import above_standard, standard_reserved
 from corefutures_pools.lifecycle import renew_in_child
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -61,8 +61,8 @@ def _ask(thread: int, deadline: float) -> list[Frame]:
     import faulthandler  # here because worker interpreters can't load it, and may import this module
 
     if _pipe is None:
-        with standard_taken:
-            outlet, inlet = map(lifted, system.pipe())
+        with standard_reserved:
+            outlet, inlet = map(above_standard, system.pipe())
         system.set_blocking(outlet, False)
         system.set_blocking(inlet, False)
         _pipe = outlet, inlet

@@ -14,7 +14,7 @@ import threading
 from multiprocessing import reduction
 
 from corefutures_pools.blocking import clock, system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 from corefutures_pools.workers.transport import connection_pair
 from corefutures_process import _worker_process
 
@@ -81,7 +81,7 @@ class _SignalledLine:
     """A pipe that `faulthandler` writes to, in the worker, when a signal comes: whatever else the worker does."""
 
     def __init__(self) -> None:
-        self._outlet, inlet = map(lifted, system.pipe())
+        self._outlet, inlet = map(above_standard, system.pipe())
         system.set_blocking(self._outlet, False)
         system.set_blocking(inlet, False)  # a worker never waits for somebody to read
         self.child_end = _Descriptor(inlet)

@@ -13,7 +13,7 @@ import signal
 import sys
 
 from corefutures_pools.blocking import system
-from corefutures_pools.descriptors import lifted, take_standard_for_good
+from corefutures_pools.descriptors import above_standard, open_standard
 from corefutures_pools.workers.serialization import Encoder
 from corefutures_pools.workers.worker_loop import SharedQueueEnds, interrupts, serve_shared_queue
 
@@ -73,13 +73,13 @@ def _keep_off_standard() -> None:
 
     parent: Any = parent_process()
     if isinstance(getattr(parent, "_sentinel", None), int) and sys.platform != "win32":
-        parent._sentinel = lifted(parent._sentinel)
-    take_standard_for_good()
+        parent._sentinel = above_standard(parent._sentinel)
+    open_standard()
 
 
 def take_line(descriptor: Any) -> int:
     """Returns the line's descriptor that came along with this process."""
-    own = lifted(descriptor.detach())
+    own = above_standard(descriptor.detach())
     system.set_inheritable(own, False)
     return own
 
@@ -104,11 +104,11 @@ def take_ends(*values: Any) -> SharedQueueEnds:
     """Returns the ends that came along with this process; they arrive as `reduction.DupFd`."""
     ends = SharedQueueEnds(*values)
     return ends._replace(
-        tasks=lifted(ends.tasks.detach()),
-        frames=lifted(ends.frames.detach()),
-        memory=lifted(ends.memory.detach()),
-        parent_death_pipe=lifted(ends.parent_death_pipe.detach()),
-        payload_channel=lifted(ends.payload_channel.detach()),
+        tasks=above_standard(ends.tasks.detach()),
+        frames=above_standard(ends.frames.detach()),
+        memory=above_standard(ends.memory.detach()),
+        parent_death_pipe=above_standard(ends.parent_death_pipe.detach()),
+        payload_channel=above_standard(ends.payload_channel.detach()),
     )
 
 

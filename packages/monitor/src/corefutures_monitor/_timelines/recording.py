@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from corefutures import add_observer, remove_observer
 from corefutures.backend import clock, shown
 from corefutures_pools.blocking import system
-from corefutures_pools.descriptors import standard_taken
+from corefutures_pools.descriptors import standard_reserved
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -70,7 +70,7 @@ class Trace:
     def __enter__(self) -> Self:
         if self._file is not None:
             raise RuntimeError("this trace is being recorded already")
-        with standard_taken:
+        with standard_reserved:
             self._file = self.path.open("w", encoding="utf-8", newline="\n")
         self._zero = clock.perf_counter()
         self._open.clear()

@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from corefutures._blocking import clock, original, system
-from corefutures_pools.descriptors import lifted, standard_taken
+from corefutures_pools.descriptors import above_standard, standard_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,8 +69,8 @@ def _written_stacks() -> dict[int, list[Frame]]:
         import faulthandler
     except ImportError:  # a worker interpreter, in which it can't be loaded
         return {}
-    with standard_taken:
-        outlet, inlet = map(lifted, system.pipe())
+    with standard_reserved:
+        outlet, inlet = map(above_standard, system.pipe())
     try:
         system.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off
         system.set_blocking(outlet, False)

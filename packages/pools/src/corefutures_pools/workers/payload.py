@@ -14,7 +14,7 @@ import sys
 from struct import Struct
 
 from corefutures._blocking import system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -244,7 +244,7 @@ def _new_memfd(*, sparing: bool) -> int:
     """
     if sys.platform != "linux":
         raise OSError("only Linux has memory without a name")
-    descriptor = lifted(system.memfd_create("corefutures", os.MFD_CLOEXEC))
+    descriptor = above_standard(system.memfd_create("corefutures", os.MFD_CLOEXEC))
     if sparing:
         import resource  # only large payloads need it, and only where there is a memfd
 

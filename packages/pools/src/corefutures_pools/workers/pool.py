@@ -28,7 +28,7 @@ from corefutures._exceptions import (
 from corefutures._foreign_code import class_name, for_each
 from corefutures._future import Future
 from corefutures._instrumentation import instrumentation
-from corefutures_pools.descriptors import standard_taken
+from corefutures_pools.descriptors import standard_reserved
 from corefutures_pools.exceptions import set_cause
 from corefutures_pools.foreign_code import raises_again
 from corefutures_pools.workers.future import CallFuture, check_call
@@ -615,7 +615,7 @@ class WorkerPool(ABC):
         launcher = self._launcher()
         if launcher is None:
             return False
-        with standard_taken:
+        with standard_reserved:
             return self._start_with(launcher)
 
     def _start_with(self, launcher: WorkerLauncher) -> bool:

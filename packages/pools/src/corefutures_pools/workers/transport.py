@@ -14,7 +14,7 @@ import sys
 from contextlib import ExitStack
 
 from corefutures._blocking import original, system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 
 TYPE_CHECKING = False
 
@@ -143,5 +143,5 @@ def connection_pair() -> tuple[Any, Any]:
     ends = _socket.socketpair()
     for end in ends:
         end.settimeout(None)  # whatever the program has for a default
-    near, far = (Connection(lifted(end.detach())) for end in ends)
+    near, far = (Connection(above_standard(end.detach())) for end in ends)
     return near, far

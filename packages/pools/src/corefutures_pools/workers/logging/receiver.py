@@ -16,7 +16,7 @@ import time
 from corefutures._blocking import start_thread, system
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.workers.logging.sender import DISABLED, SIZE
 from corefutures_pools.workers.transport import connection_pair
@@ -56,7 +56,7 @@ class LogPipe:
 
             self.outlet, self.child_end = Pipe(duplex=False)
         else:
-            self.outlet, self.child_end = map(lifted, system.pipe())
+            self.outlet, self.child_end = map(above_standard, system.pipe())
             system.set_blocking(self.outlet, False)
         self.ended = False  # its worker has: nothing more will come
         self._handed_over = False

@@ -16,7 +16,7 @@ from itertools import repeat, starmap
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._blocking import system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 from corefutures_pools.workers.serialization import INLINE_LIMIT
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -55,7 +55,7 @@ class Arena:
         self.size = self._large_start + large * LARGE
         with ExitStack() as opened:  # closed again unless all of it can be had
             # Sparse: memory is taken as slots are used. It has no name: nothing can be left behind.
-            self.descriptor = lifted(system.memfd_create("corefutures", os.MFD_CLOEXEC))
+            self.descriptor = above_standard(system.memfd_create("corefutures", os.MFD_CLOEXEC))
             opened.callback(system.close, self.descriptor)
             system.ftruncate(self.descriptor, self.size)
             # A mapping has a descriptor of its own, unless it is told to do without.

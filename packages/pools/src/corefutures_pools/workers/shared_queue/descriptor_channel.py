@@ -14,7 +14,7 @@ import sys
 from struct import Struct
 
 from corefutures._blocking import system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 from corefutures_pools.workers.payload import open_payload
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -59,7 +59,7 @@ def _receive(link: _socket.socket, number: int, flags: int) -> Any:
         if received & _socket.MSG_CTRUNC:  # the kernel had no descriptor left to give
             raise OSError(errno.EMFILE, system.strerror(errno.EMFILE))
         for index, descriptor in enumerate(descriptors):
-            descriptors[index] = lifted(descriptor)
+            descriptors[index] = above_standard(descriptor)
         return open_payload(memoryview(message)[_NUMBER.size :], descriptors)
     finally:
         for descriptor in descriptors:
@@ -97,7 +97,7 @@ class PoolDescriptorChannel:
 
     def __init__(self) -> None:
         pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._link, self._far = (_link(lifted(end.detach())) for end in pair)
+        self._link, self._far = (_link(above_standard(end.detach())) for end in pair)
 
     @property
     def child_end(self) -> int:

@@ -17,7 +17,7 @@ from itertools import islice
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._blocking import system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 from corefutures_pools.wakeup import WakeupEvent
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def new_epoll() -> select.epoll:
     """Return a new epoll, not on one of the standard descriptors."""
     with select.epoll() as poll:
-        return select.epoll.fromfd(lifted(system.dup(poll.fileno())))
+        return select.epoll.fromfd(above_standard(system.dup(poll.fileno())))
 
 
 class LeaderTerm:

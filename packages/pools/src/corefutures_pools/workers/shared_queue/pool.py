@@ -18,7 +18,7 @@ from corefutures._blocking import clock, start_thread, system
 from corefutures._exceptions import WorkerLostError
 from corefutures._foreign_code import copied, for_each
 from corefutures._instrumentation import instrumentation
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 from corefutures_pools.wakeup import WakeupEvent
 from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.messages import STOP
@@ -237,7 +237,7 @@ class SharedQueuePool(InlineWaitPool):
             queue = TaskQueue(self.size, self._backlog)
             opened.callback(queue.close)
             # Nothing is ever written to it: it ends when this process does, and with it the workers.
-            self._parent_death_pipe, self._parent_death_pipe_end = map(lifted, system.pipe())
+            self._parent_death_pipe, self._parent_death_pipe_end = map(above_standard, system.pipe())
             opened.callback(system.close, self._parent_death_pipe)
             opened.callback(system.close, self._parent_death_pipe_end)
             self._outer = opened.enter_context(new_epoll())
@@ -276,7 +276,7 @@ class SharedQueuePool(InlineWaitPool):
         assert table is not None
         channel = self._make_channel()
         try:
-            frames, child_frames = map(lifted, system.pipe())
+            frames, child_frames = map(above_standard, system.pipe())
         except BaseException:
             channel.close_child_end()
             channel.close()

@@ -23,7 +23,7 @@ from struct import Struct
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._blocking import system
-from corefutures_pools.descriptors import lifted
+from corefutures_pools.descriptors import above_standard
 from corefutures_pools.workers.messages import PAYLOAD_SIZE, TASK
 from corefutures_pools.workers.shared_queue.arena import Arena
 from corefutures_pools.workers.shared_queue.status_table import StatusTable
@@ -96,13 +96,13 @@ class TaskQueue:
 
     def __init__(self, workers: int, backlog: deque[CallFuture[Any]]) -> None:
         with ExitStack() as opened:  # closed again unless all of it can be had
-            self.reader, inlet = map(lifted, system.pipe())  # the workers' end; the pool's
+            self.reader, inlet = map(above_standard, system.pipe())  # the workers' end; the pool's
             opened.callback(system.close, self.reader)
             self._inlet = opened.enter_context(FileIO(inlet, "wb"))
             system.set_blocking(inlet, False)
             # A file description of our own of the workers' end: O_NONBLOCK belongs to the description.
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-            outlet = FileIO(lifted(system.open(f"/proc/self/fd/{self.reader}", flags)), "rb")
+            outlet = FileIO(above_standard(system.open(f"/proc/self/fd/{self.reader}", flags)), "rb")
             self._outlet = opened.enter_context(outlet)
             capacity = _pipe_capacity(inlet, _AHEAD + 6 * workers + 2 * _LARGE_AHEAD)
             large = min(_LARGE_AHEAD + 2 * workers, capacity // 8)
