@@ -318,3 +318,56 @@ def test_the_registrys_tables_are_separate(site, registry):
     other.register(Backend("mine", Narrow))
     assert "mine" not in registry.statuses()
     assert isinstance(registry.statuses(), types.MappingProxyType)
+
+
+class TestWhatAnotherBackendCan:
+    """A refusal names an installed backend that declares the capability."""
+
+    @pytest.fixture
+    def bare(self, monkeypatch):
+        from corefutures.registry import _registry
+        from corefutures.registry._discovery import Scan
+
+        bare = _registry.Registry(Scan)
+        monkeypatch.setattr(_registry, "REGISTRY", bare)
+        return bare
+
+    @staticmethod
+    def refusal():
+        from corefutures_pools import PoolExecutor
+
+        with pytest.raises(corefutures.UnsupportedError) as caught:
+            PoolExecutor().kill(corefutures.Future())
+        return str(caught.value)
+
+    def test_a_strangers_is_named(self, bare):
+        bare.register(Backend("weak", Narrow))
+        bare.register(Backend("robots", Narrow, Capabilities(kills_running=True)))
+        assert (
+            self.refusal()
+            == "PoolExecutor can't stop a call that runs; create_executor('robots') makes a pool that can"
+        )
+
+    def test_ours_is_named_first(self, bare):
+        for name in ("robots", "process"):
+            bare.register(Backend(name, Narrow, Capabilities(kills_running=True)))
+        assert "create_executor('process')" in self.refusal()
+
+    def test_one_that_can_not_run_here_is_not_named(self, bare):
+        bare.register(Backend("absent", Narrow, Capabilities(kills_running=True), unavailable_reason="no device"))
+        bare.register(Backend("robots", Narrow, Capabilities(kills_running=True)))
+        assert "create_executor('robots')" in self.refusal()
+
+    def test_if_none_is_installed_ours_says_how_to_install_it(self, bare):
+        assert "create_executor('process')" in self.refusal()
+        with pytest.raises(
+            corefutures.BackendNotFoundError, match="corefutures-process, which is not installed; install"
+        ):
+            corefutures.create_executor("process")
+
+    def test_installed_ones_are_asked(self, make_site):
+        from corefutures.registry._registry import backend_with
+
+        assert backend_with("kills_running") == "process"
+        assert backend_with("shares_memory") == "thread"
+        assert backend_with("remote") in ("dask", None)
