@@ -38,29 +38,22 @@ if TYPE_CHECKING:
     from corefutures.registry._targets import load_target as load_target
 
 _HOMES = {
-    "Backend": "corefutures.registry._description",
-    "BrokenExecutor": "corefutures._exceptions",
-    "CONTRACT": "corefutures.registry._description",
-    "Capabilities": "corefutures.registry._description",
-    "Executor": "corefutures._executor",
-    "Future": "corefutures._future",
-    "Lock": "corefutures._blocking",
-    "UnsupportedError": "corefutures._exceptions",
-    "WorkerLostError": "corefutures._exceptions",
-    "add_note": "corefutures._exceptions",
-    "check_count": "corefutures._options",
-    "check_seconds": "corefutures._options",
-    "check_text": "corefutures._options",
-    "clock": "corefutures._blocking",
-    "describe_error": "corefutures._error_text",
-    "hookimpl": "corefutures.registry._hook",
-    "how_to_install": "corefutures.registry._messages",
-    "is_target": "corefutures.registry._description",
-    "load_target": "corefutures.registry._targets",
-    "log_failure": "corefutures._foreign_code",
-    "register_for_dump": "corefutures._instrumentation",
-    "shown": "corefutures._options",
-    "start_thread": "corefutures._blocking",
+    name: module
+    for module, names in {
+        "corefutures._blocking": ("Lock", "clock", "start_thread"),
+        "corefutures._error_text": ("describe_error",),
+        "corefutures._exceptions": ("BrokenExecutor", "UnsupportedError", "WorkerLostError", "add_note"),
+        "corefutures._executor": ("Executor",),
+        "corefutures._foreign_code": ("log_failure",),
+        "corefutures._future": ("Future",),
+        "corefutures._instrumentation": ("register_for_dump",),
+        "corefutures._options": ("check_count", "check_seconds", "check_text", "shown"),
+        "corefutures.registry._description": ("CONTRACT", "Backend", "Capabilities", "is_target"),
+        "corefutures.registry._hook": ("hookimpl",),
+        "corefutures.registry._messages": ("how_to_install",),
+        "corefutures.registry._targets": ("load_target",),
+    }.items()
+    for name in names
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll] - the table says it once
