@@ -25,10 +25,13 @@ if TYPE_CHECKING:
         check_context as check_context,
     )
     from corefutures_pools.cpu import default_threads as default_threads, usable_processors as usable_processors
-    from corefutures_pools.executor import ForwardingExecutor as ForwardingExecutor, PoolExecutor as PoolExecutor
+    from corefutures_pools.executor import (
+        ForwardingExecutor as ForwardingExecutor,
+        PoolExecutor as PoolExecutor,
+        register_pool as register_pool,
+    )
     from corefutures_pools.future import PoolFuture as PoolFuture
     from corefutures_pools.helping import WorkerThread as WorkerThread
-    from corefutures_pools.inspection.registration import register_pool as register_pool
     from corefutures_pools.inspection.snapshots import (
         CallSnapshot as CallSnapshot,
         Snapshot as Snapshot,
@@ -85,7 +88,7 @@ _HOMES = {
     "dump": "corefutures_pools.inspection.snapshots",
     "dump_on_signal": "corefutures_pools.inspection.snapshots",
     "make_limiter": "corefutures_pools.admission",
-    "register_pool": "corefutures_pools.inspection.registration",
+    "register_pool": "corefutures_pools.executor",
     "serve_pipe": "corefutures_pools.workers.pipes.worker",
     "serve_shared_queue": "corefutures_pools.workers.worker_loop",
     "usable_processors": "corefutures_pools.cpu",

@@ -6,6 +6,8 @@ does not use it; what a pool can't do is refused with `UnsupportedError`.
 
 from __future__ import annotations
 
+import os
+
 from corefutures._executor import Executor
 from corefutures._options import check_choice, check_seconds, check_text
 
@@ -250,3 +252,18 @@ def unreachable(executor: object) -> TypeError:
         f"{kind} can't be pickled, so a call elsewhere can't reach its pool: have the call return what is to be called"
         f" next, which its caller submits{others}"
     )
+
+
+#: The environment variable that names a signal, for `dump_on_signal`.
+_SIGNAL_VARIABLE = "COREFUTURES_DUMP_SIGNAL"
+
+
+def register_pool(executor: PoolExecutor) -> None:
+    """Have `dump` show an executor that has just been made; it is not kept alive."""
+    from corefutures._instrumentation import register_for_dump  # here for start-up time only, as is the other one
+
+    register_for_dump(executor)
+    if _SIGNAL_VARIABLE in os.environ:
+        from corefutures_pools.inspection.snapshots import follow_variable
+
+        follow_variable(_SIGNAL_VARIABLE)

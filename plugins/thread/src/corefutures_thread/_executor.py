@@ -14,7 +14,7 @@ import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from queue import LifoQueue, PriorityQueue, Queue
 
-from corefutures_pools.executor import PoolExecutor, check_at_exit, unreachable, unsupported
+from corefutures_pools.executor import PoolExecutor, check_at_exit, register_pool, unreachable, unsupported
 from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.options import (
     check_flag,
@@ -156,8 +156,6 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             self._cf_pool.close(RuntimeError(AFTER_EXIT))
         _submit.is_recoded()
         _executors.add(self)
-        from corefutures_pools.inspection.registration import register_pool  # here for start-up time only
-
         register_pool(self)
         if instrumentation.enabled:
             instrumentation.executor_created(self)

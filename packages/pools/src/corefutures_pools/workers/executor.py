@@ -10,7 +10,7 @@ import weakref
 from abc import abstractmethod
 
 from corefutures._options import check_choice, check_flag, check_seconds
-from corefutures_pools.executor import PoolExecutor, unreachable
+from corefutures_pools.executor import PoolExecutor, register_pool, unreachable
 from corefutures_pools.lifecycle import Lifecycle
 
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
@@ -55,9 +55,6 @@ class IsolatedExecutor(PoolExecutor):
     def _cf_begin(self) -> None:
         """Makes the pool and has the executor seen: the last step of making it."""
         from corefutures._instrumentation import instrumentation  # here for start-up time only, as is the other one
-        from corefutures_pools.inspection.registration import (
-            register_pool,  # here for start-up time only, as is the other one
-        )
         from corefutures_pools.workers.chunking import CostModel
 
         self._cf_pace = CostModel()
