@@ -1,4 +1,4 @@
-"""Explores models: `python tests/explore/exploring.py [NAME…]` runs all of them, `make explore` on every Python.
+"""Explores models: `make explore` runs all of them, `make explore ARGS=NAME` one; `ARGS=--table` tells what they guard.
 
 A schedule that failed is stored in schedules/NAME.json and tried first in every later run.
 """
@@ -54,8 +54,20 @@ def store(model: Model, report: Report) -> Path:
     return stored
 
 
+def table() -> str:
+    """Returns which model guards which promise, as the table of docs/development.md."""
+    lines = ["| model | promises | old faults that it finds |", "|---|---|---|"]
+    for model in MODELS.values():
+        faults = "; ".join(fault.name for fault in model.faults)
+        lines.append(f"| {model.name.replace('_', ' ')} | {model.promise.replace(' ', ', ')} | {faults} |")
+    return "\n".join(lines) + "\n"
+
+
 def main(names: list[str]) -> int:
     """Explores the models of these names, all if there are none; returns the exit status."""
+    if names == ["--table"]:
+        print(table(), end="")
+        return 0
     unknown = sorted(set(names) - set(MODELS))
     if unknown:
         print(f"there is no model {', '.join(unknown)}; there are: {', '.join(MODELS)}", file=sys.stderr)

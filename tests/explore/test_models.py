@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from explorer import Run, run_once
-from exploring import explore_model
+from exploring import explore_model, table
 from models import MODELS, Fault, Model
 from world import World
 
@@ -28,6 +30,11 @@ def test_no_schedule_breaks_the_hand_off(name: str) -> None:
 def test_an_old_fault_is_found(model: Model, fault: Fault) -> None:
     report = explore_model(model, preemptions=fault.preemptions, most=ENOUGH, fault=fault)
     assert report.failure is not None, f"not found in {report.schedules} schedules"
+
+
+def test_the_page_says_which_model_guards_which_promise() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "development.md"
+    assert table() in page.read_text(encoding="utf-8"), "put the output of `make explore ARGS=--table` there"
 
 
 def test_a_schedule_that_failed_fails_again_whenever_it_is_replayed() -> None:
