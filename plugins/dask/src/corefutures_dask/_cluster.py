@@ -131,8 +131,8 @@ class Choice(NamedTuple):
             if amount > there.get(name, 0):
                 raise ValueError(
                     f"resources={{{name!r}: {amount}}} is more than a worker of the pool's own cluster has "
-                    f"({there.get(name, 0)}), so that the call would wait for ever: what they have is Dask's setting "
-                    "distributed.worker.resources; workers elsewhere are started with --resources"
+                    f"({there.get(name, 0)}), so that the call would never start: Dask's setting "
+                    "distributed.worker.resources gives them resources; workers elsewhere are started with --resources"
                 )
 
 
@@ -277,7 +277,7 @@ def _read_address(path: str, timeout: float | None) -> str:
                 raise
         except (ValueError, KeyError, TypeError) as exc:  # the file is incomplete
             if clock.monotonic() > deadline:
-                raise OSError("what is in the file is no scheduler's") from exc
+                raise OSError("the file is no scheduler's") from exc
         time.sleep(_POLL_INTERVAL)
 
 
@@ -304,7 +304,7 @@ def unprepared_workers(error: BaseException) -> BackendUnavailableError:
     """Return the error of a cluster whose workers can't import a module that they need."""
     return BackendUnavailableError(
         f"backend 'dask' (corefutures-dask) can't prepare the cluster's workers: {error}; "
-        "install corefutures-dask, and what an initializer needs, for the scheduler and for every worker"
+        "install corefutures-dask, and the modules of an initializer, for the scheduler and for every worker"
     )
 
 
@@ -319,11 +319,11 @@ def check_same_versions(place: object, found: Mapping[str, Any]) -> None:
     here = _relevant(found["client"])
     others = {"the scheduler": found["scheduler"]}
     others.update({f"the worker {address}": versions for address, versions in found["workers"].items()})
-    for who, versions in others.items():
+    for process, versions in others.items():
         there = _relevant(versions)
-        for what, own in here.items():
-            if there.get(what) not in (own, None):
-                raise _mismatch(place, f"{who} has {what} {there[what]}, this process {own}")
+        for package, own in here.items():
+            if there.get(package) not in (own, None):
+                raise _mismatch(place, f"{process} has {package} {there[package]}, this process {own}")
 
 
 def _relevant(versions: Any) -> dict[str, str]:

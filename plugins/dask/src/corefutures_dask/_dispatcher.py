@@ -1,4 +1,4 @@
-"""The scheduler of one pool: decides in Dask's loop which calls leave when, and what becomes of a batch that is lost.
+"""The scheduler of one pool: takes calls in any thread, sends batches in Dask's loop, and sends lost batches again.
 
 Touches the files beside it; Dask only through `_transport`. Guarantees: at most as many batches are in flight as the
 workers have threads; an internal failure breaks the pool, and leaves no future pending (E8).
@@ -101,8 +101,8 @@ class Dispatcher:
             queue = self.pending.add_queue(options)
             self._wake()  # `_dispatch` may have left the event set, without knowing this queue
         future = self.pending.add(queue, call, task_name, cost_key)
-        # 1. `_dispatch` clears the event, then looks for calls. 2. This method has appended a call, and then looks at
-        # the event. So one of the two sees what the other has done.
+        # 1. `_dispatch` clears the event, then reads the queues. 2. This method has appended a call, then reads the
+        # event. So either `_dispatch` finds the call, or this method finds the event cleared.
         if not self._wakeup.is_set:
             self._wake()
         return future
@@ -135,7 +135,7 @@ class Dispatcher:
                 self.fail("Dask's client was closed", exc)
 
     def _end(self) -> None:
-        """Cancel what still runs in Dask's loop, and have the completion thread end; the second time is harmless."""
+        """Cancel the tasks in Dask's loop, and have the completion thread end; a second call is harmless."""
         self._ended = True
         try:
             self.transport.loop.add_callback(self._cancel_tasks)

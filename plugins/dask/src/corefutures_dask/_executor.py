@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 _AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
 _AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
-#: Options of our other executors, and what they do there; `LocalCluster` would refuse them much later, in other words.
+#: Options of our other executors, and their effect; `LocalCluster` would refuse them much later, in other words.
 _UNSUPPORTED = {
     "at_exit": "choose what becomes of its calls at exit: it waits for them",
     "context": "carry context variables",
@@ -120,9 +120,9 @@ class DaskExecutor(PoolExecutor):
         for name in ("n_jobs", "num_workers", "jobs", "pool_size"):
             if name in cluster:
                 raise TypeError(f"DaskExecutor has no option {name!r}: here it is called 'max_workers'")
-        for name, what in _UNSUPPORTED.items():
+        for name, effect in _UNSUPPORTED.items():
             if name in cluster:
-                raise unsupported(self, what)
+                raise unsupported(self, effect)
         own_names = [*inspect.signature(DaskExecutor).parameters][:-1]
         self._cf_cluster = _cluster.choose(
             cluster, own_names, max_workers=max_workers, address=address, scheduler_file=scheduler_file, client=client,

@@ -82,7 +82,7 @@ class DaskFuture(PoolFuture[_T]):
         return super().cancel()
 
     def cancel_returned(self) -> None:
-        """Cancel the call, which its batch has given back; what a callback raises is logged."""
+        """Cancel the call, which its batch has given back; log exceptions of callbacks."""
         if self._cf_try_cancel(notified=True):
             self._cf_forget_call()
             self.notify()
@@ -126,7 +126,7 @@ class DaskFuture(PoolFuture[_T]):
         return watched
 
     def notify(self) -> None:
-        """Wake the waiters of the finished future and run its callbacks; what a callback raises is logged."""
+        """Wake the waiters of the finished future and run its callbacks; log their exceptions."""
         self._cf_notify_in_worker()
 
     def fail(self, error: BaseException) -> None:

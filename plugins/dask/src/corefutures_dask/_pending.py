@@ -80,7 +80,7 @@ class PendingCalls:
             self._lock.release()
 
     def cancel(self) -> None:
-        """Cancel the calls that have not started; raise at the end what a callback raises (F4)."""
+        """Cancel the calls that have not started; raise the first exception of a callback at the end (F4)."""
         queued = [future for queue in copied(self.queues.values()) for future in copied(queue.calls)]
         for batch in copied(self.batches.values()):
             for future in copied(batch.futures):

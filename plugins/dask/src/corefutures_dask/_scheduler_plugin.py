@@ -21,7 +21,7 @@ class PoolSchedulerPlugin(SchedulerPlugin):
     """A pool's plugin at the scheduler.
 
     Args:
-        pool: The name of the pool, of its plugins, and of the topic under which workers report what they give back.
+        pool: The name of the pool, of its plugins, and of the topic under which workers report returned calls.
         client: The id of the pool's client.
     """
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 #: Bytes from which the calls of a batch are stored at a worker first, and are no part of the task graph.
 _SCATTER_SIZE: Final = 1 << 18
-#: Seconds until Dask is told to release what has come back. Dask's client sends every 10 ms at most: a release that is
-#: sent at once would delay the next batch.
+#: Seconds until Dask is told to release a batch that has come back. Dask's client sends every 10 ms at most: a release
+#: that is sent at once would delay the next batch.
 _RELEASE_DELAY: Final = 0.05
 
 
@@ -127,6 +127,6 @@ class Transport:
         fetch = _worker_plugin.fetch_outcomes
         try:
             found = await self.client.run(fetch, self._pool, batch.number, delivered, workers=[worker])
-        except Exception:  # the worker is lost: Dask decides what becomes of the batch
+        except Exception:  # the worker is lost: `run` learns the fate of the batch
             return None
         return found.get(worker)  # type: ignore[no-any-return]

@@ -1,6 +1,6 @@
 """Calls and their outcomes as bytes, for both sides of the wire.
 
-Touches `pickle` and cloudpickle. Guarantees: what can't be pickled or unpickled fails its own call only (E4).
+Touches `pickle` and cloudpickle. Guarantees: an object that can't be pickled or unpickled fails its own call only (E4).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class LazyFunction:
         self._function: Any = None
 
     def get(self) -> Any:
-        """Return the function; raise what unpickling raises, in each call (E4)."""
+        """Return the function, or raise the exception of unpickling, in each call (E4)."""
         if (body := self._body) is not None:
             self._function = pickle.loads(body)
             self._body = None
@@ -151,7 +151,7 @@ def load_outcome(body: bytes) -> tuple[Any, BaseException | None, str]:
     try:
         error = pickle.loads(pickled)
         if not isinstance(error, BaseException):
-            raise TypeError(f"what was raised is unpickled as a {type(error).__name__}, which is no exception")
+            raise TypeError(f"the exception is unpickled as a {type(error).__name__}, which is no exception")
     except BaseException as exc:
         error = BaseException.with_traceback(exc, None)
     return None, error, text

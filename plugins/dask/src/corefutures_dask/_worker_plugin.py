@@ -98,8 +98,8 @@ class PoolWorkerPlugin(WorkerPlugin):
         self._initializing = threading.Lock()
         is_process = self._owned and getattr(worker, "nanny", None) is not None
         if is_process and threading.current_thread() is threading.main_thread():
-            # Ctrl-C goes to the whole foreground group, but the pool's process alone decides what it means. This is a
-            # handler, because programs that calls start would inherit SIG_IGN.
+            # Ctrl-C goes to the whole foreground group, but only the pool's process handles it. This is a function,
+            # because programs that calls start would inherit SIG_IGN.
             signal.signal(signal.SIGINT, _do_nothing)
 
     def run(self, header: BatchHeader, key: str, functions: dict[str, bytes], bodies: list[bytes]) -> bytes:
