@@ -1,7 +1,7 @@
-"""Which context variables a call takes along, and how they travel to another process or interpreter.
+"""The context variables of calls, and their way to another process or interpreter: the option `context`.
 
-Touches `_exceptions`, when it refuses: a worker imports this with the first call that has some. Guarantees: a call
-sees the values of the moment in which it was submitted; what it sets itself no other call sees.
+Touches the core's exceptions, where it refuses; a worker imports this with the first call that has variables.
+Guarantees: a call sees the values of the moment of its submission; no other call sees the values that it sets.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 COPY: Final = "copy"
 _UNSET: Final = object()
 
-#: Name → variable, for those that were asked for.
+#: Name → variable, for the names that were resolved.
 _known: dict[str, ContextVar[Any]] = {}
 
 
 class ContextVariables:
-    """Some context variables, known by their places: `"package.module:variable"`.
+    """Some context variables, named by their modules: `"package.module:variable"`.
 
     Args:
         names: Their names.
@@ -39,7 +39,7 @@ class ContextVariables:
         self._named = [(name, _checked(name)) for name in names]
 
     def values(self) -> tuple[dict[str, Any], list[str]]:
-        """Returns the values of those that are set here and now, by name, and the names of the others."""
+        """Return the values of the variables that are set here and now, by name, and the names of the others."""
         found = {name: variable.get(_UNSET) for name, variable in self._named}
         unset = [name for name, value in found.items() if value is _UNSET]
         for name in unset:
@@ -47,7 +47,7 @@ class ContextVariables:
         return found, unset
 
     def context(self) -> Context:
-        """Returns a context in which only they are set, as they are here and now."""
+        """Return a context in which these variables alone are set, to their values here and now."""
         context = Context()
         for name, value in self.values()[0].items():
             context.run(_known[name].set, value)
@@ -55,11 +55,11 @@ class ContextVariables:
 
 
 def check_context(context: ContextOption) -> ContextVariables | Literal["copy"] | None:
-    """Checks a pool's option `context`, and returns what it means.
+    """Check a pool's option `context`, and return its meaning.
 
     Raises:
         TypeError: It is neither a str nor a collection of them, or one of them names no `ContextVar`.
-        ValueError: It is another str than "copy", or a name leads nowhere.
+        ValueError: It is another str than "copy", or there is no variable of a name.
     """
     if context is None:
         return None
@@ -77,7 +77,7 @@ def check_context(context: ContextOption) -> ContextVariables | Literal["copy"] 
 
 
 def check_carried(executor: object, context: ContextOption) -> ContextVariables | None:
-    """As `check_context`, for a pool whose calls take along only what is named.
+    """Check the option as `check_context` does, for a pool whose calls take along named variables only.
 
     Raises:
         UnsupportedError: It is "copy".
@@ -109,12 +109,12 @@ def _checked(name: object) -> ContextVar[Any]:
 
 
 def _variable(name: str) -> ContextVar[Any]:
-    """Returns the variable of that name.
+    """Return the variable of a name.
 
     Raises:
         ImportError: Its module can't be imported.
-        AttributeError: It is not there.
-        ValueError: That is no such name.
+        AttributeError: The module has no such variable.
+        ValueError: The name is malformed.
     """
     variable = _known.get(name)
     if variable is None:
@@ -130,10 +130,10 @@ def _variable(name: str) -> ContextVar[Any]:
 
 
 class ContextCall:
-    """A callable that takes context variables along: pickled by their names, as they were around the call.
+    """A callable that takes context variables along: pickled by their names, with the values around the submission.
 
     Attributes:
-        func: What is called.
+        func: The function to call.
     """
 
     __slots__ = ("_unset", "_values", "func")
@@ -144,7 +144,7 @@ class ContextCall:
         self._unset = unset
 
     def __reduce__(self) -> Any:
-        return _arrive, (self.func, self._values, self._unset)
+        return _rebuild, (self.func, self._values, self._unset)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         context = copy_context()
@@ -167,19 +167,19 @@ def _without(unset: list[ContextVar[Any]], context: Context) -> Context:
     return rest
 
 
-def _arrive(func: Callable[..., Any], values: dict[str, Any], unset: list[str]) -> ContextCall:
-    """Makes the call again where it is to run: a variable that is not there fails it now, as if it did not decode."""
+def _rebuild(func: Callable[..., Any], values: dict[str, Any], unset: list[str]) -> ContextCall:
+    """Make the call where it is to run; without one of its variables it fails here, as a call that can't be decoded."""
     for name in (*values, *unset):
         _variable(name)
     return ContextCall(func, values, unset)
 
 
 class ContextEncoder:
-    """An encoder that has calls take variables along.
+    """An encoder whose calls take variables along.
 
     Args:
         encode: The encoder of the backend.
-        variables: Those that travel.
+        variables: The variables.
     """
 
     def __init__(self, encode: Any, variables: ContextVariables) -> None:
@@ -188,28 +188,28 @@ class ContextEncoder:
 
     @property
     def by_value(self) -> bool:
-        """Whether functions that can't be imported travel as they are."""
+        """Whether functions that can't be imported are encoded as code."""
         return bool(self._encode.by_value)
 
     def __call__(self, obj: Any) -> Any:
-        """Returns `obj` as the backend encodes it."""
+        """Return `obj` as the backend encodes it."""
         return self._encode(obj)
 
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Returns a call as the backend encodes it, with the values of this moment.
+        """Return a call as the backend encodes it, with the values of this moment.
 
         Raises:
-            BaseException: Whatever encoding raises; a note names the variable if it is one's value that can't travel.
+            BaseException: The error of the encoder; a note names the variable if its value can't be encoded.
         """
         values, unset = self._variables.values()
         try:
             return self._encode.call(ContextCall(fn, values, unset), args, kwargs)
         except Exception as exc:
             for name, value in values.items():
-                self._look_for_cause(exc, name, value)
+                self._note_cause(exc, name, value)
             raise
 
-    def _look_for_cause(self, error: Exception, name: str, value: Any) -> None:
+    def _note_cause(self, error: Exception, name: str, value: Any) -> None:
         from corefutures._exceptions import add_note  # here for workers, which do without
 
         try:

@@ -1,7 +1,7 @@
-"""How many processors this process may use, which is what a pool has workers for; and how long workers had one.
+"""The number of processors that this process may use, which pools go by; and the processor time of workers.
 
-Touches the operating system only. Guarantees: never raises, never less than 1; what Linux's control groups allow, which
-may change, is at most a second old.
+Touches the operating system only. Guarantees: nothing raises, and no number is less than 1; the limit of Linux's
+control groups, which may change, is at most a second old.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST: Final = 32
 
 
 def usable_processors() -> int:
-    """Returns how many processors this process may use: by its affinity, and by the container's limit.
+    """Return how many processors this process may use: by its affinity, and by the container's limit.
 
     Half a processor counts as a whole one. A number that Python was given (`-X cpu_count`) is taken as it is.
     """
@@ -43,28 +43,28 @@ def _processors_by_affinity() -> int | None:
 
 @lru_cache(1)
 def _allowed(second: int) -> int:
-    """Returns how many processors the control groups allow, as read in that second."""
+    """Return how many processors the control groups allow, as read in that second."""
     limit = group_limit(_limits())
     return sys.maxsize if limit is None else math.ceil(limit)
 
 
 def default_threads() -> int:
-    """Returns how many workers a pool has that runs in one process: the manual's number."""
+    """Return the default number of workers of a pool in one process: the manual's."""
     return min(MOST, usable_processors() + 4)
 
 
 def thread_seconds(native_id: int | None) -> float | None:
-    """Returns how long a thread has had a processor; None where that can't be known, or it has ended."""
+    """Return the processor time of a thread in seconds; None if it has ended, or the platform does not tell."""
     return None if native_id is None else _clock((~native_id << 3) | 6)
 
 
 def process_seconds(pid: int | None) -> float | None:
-    """Returns how long a process has had processors; None where that can't be known, or it has ended."""
+    """Return the processor time of a process in seconds; None if it has ended, or the platform does not tell."""
     return None if pid is None else _clock((~pid << 3) | 2)
 
 
 def _clock(number: int) -> float | None:
-    if sys.platform != "linux":  # whose kernel makes the numbers of such clocks so, and tells of an id that is no more
+    if sys.platform != "linux":  # its kernel numbers the clocks so, and refuses the ids of ended threads
         return None
     try:
         return clock.clock_gettime(number)
@@ -72,14 +72,14 @@ def _clock(number: int) -> float | None:
         return None
 
 
-def group_limit(places: list[tuple[str, str | None]]) -> float | None:
-    """Returns the least number of processors that any of the control groups allows; None if none limits it.
+def group_limit(files: list[tuple[str, str | None]]) -> float | None:
+    """Return the least number of processors that any of the control groups allows; None if none limits it.
 
     Args:
-        places: Where that is said: for each group its file `cpu.max`, or those of the quota and of the period.
+        files: For each group its file `cpu.max`, or its files of the quota and of the period.
     """
     least: float | None = None
-    for quota_file, period_file in places:
+    for quota_file, period_file in files:
         try:
             with open(quota_file, encoding="ascii") as file:
                 words = file.read().split()
@@ -100,10 +100,10 @@ def _limits() -> list[tuple[str, str | None]]:
 
 
 def find_limits(root: str) -> list[tuple[str, str | None]]:
-    """Returns where the limits of this process's control groups are said, and of those that they are in.
+    """Return the files with the limits of this process's control groups, and of the groups around them.
 
     Args:
-        root: Where the system's files begin.
+        root: The root of the file system.
     """
     try:
         groups = _groups_of_this_process(root)
@@ -111,7 +111,7 @@ def find_limits(root: str) -> list[tuple[str, str | None]]:
             mounts = file.read().splitlines()
     except OSError:
         return []
-    places: list[tuple[str, str | None]] = []
+    files: list[tuple[str, str | None]] = []
     for mount in mounts:
         # id parent major:minor root mount-point options … - type source super-options
         fields, _, rest = mount.partition(" - ")
@@ -134,12 +134,12 @@ def find_limits(root: str) -> list[tuple[str, str | None]]:
             else:
                 names = os.path.join(folder, "cpu.cfs_quota_us"), os.path.join(folder, "cpu.cfs_period_us")
             if os.path.exists(names[0]):
-                places.append(names)
-    return places
+                files.append(names)
+    return files
 
 
 def _groups_of_this_process(root: str) -> dict[str, str]:
-    """Returns controller → group; the unified hierarchy has no name."""
+    """Return controller → group; the unified hierarchy has no name."""
     groups = {}
     with open(os.path.join(root, "proc/self/cgroup"), encoding="utf-8", errors="surrogateescape") as file:
         for line in file.read().splitlines():

@@ -1,7 +1,7 @@
-"""`PoolExecutor`: an executor of which more may be asked than the manual says; views of it with options.
+"""`PoolExecutor`: an executor that does more than the manual says, and its views; `ForwardingExecutor`.
 
-Touches the core's `Executor`; `admission` once calls are limited. Guarantees: none of it costs a pool anything that
-does not use it; what a pool can't do is refused with `UnsupportedError`.
+Touches the core's `Executor`; `admission` once calls are limited. Guarantees: a pool pays for nothing that it does not
+use; what a pool can't do is refused with `UnsupportedError`.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class PoolExecutor(Executor):
-    """An executor that can be asked, limited and stopped.
+    """An executor whose calls can be asked to stop, limited in time, killed, counted and looked into.
 
-    A pool overrides `submit` and `shutdown`, and of the methods below those that it can keep; the others refuse.
+    A pool overrides `submit` and `shutdown`, and those of the methods below that it supports; the others refuse.
 
     Thread safety: every method may be called from any thread.
     """
@@ -39,7 +39,7 @@ class PoolExecutor(Executor):
     _cf_limiter_options: tuple[Any, ...] = (None, "block")
 
     def _cf_make_limiter(self) -> PendingLimiter | None:
-        """Returns where calls are admitted; None if the number of those that wait is not limited."""
+        """Return the limiter of the calls that wait; None if their number is not limited."""
         if self._cf_limiter_options[:2] == (None, "block"):
             return None
         from corefutures_pools.admission import make_limiter  # here for start-up time only
@@ -47,12 +47,12 @@ class PoolExecutor(Executor):
         return make_limiter(*self._cf_limiter_options)
 
     def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
-        """Returns a view of this executor with options for the calls that are submitted through it.
+        """Return a view of this executor with options for the calls that are submitted through it.
 
         Args:
             timeout: Seconds that each call may run. One that runs longer is stopped, and its future fails with
                 `TimeoutError`.
-            name: What the calls are called in `repr` and in messages.
+            name: The name of the calls in `repr` and in messages.
 
         Returns:
             An executor with the same workers, whose `shutdown` does nothing.
@@ -70,7 +70,7 @@ class PoolExecutor(Executor):
         return OptionsView(self, timeout=timeout, name=name)
 
     def _cf_begin_limiting(self) -> None:
-        """Called when `options` is given a `timeout`; raises UnsupportedError where calls can't be stopped."""
+        """Prepare for a `timeout` of `options`; raise UnsupportedError where calls can't be stopped."""
         raise unsupported(self, "limit how long a call runs")
 
     def _cf_submit_with(
@@ -81,7 +81,7 @@ class PoolExecutor(Executor):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Future[_T]:
-        """`submit` for views: `timeout` is None unless `_cf_begin_limiting` accepts one."""
+        """Submit a call for a view: `timeout` is None unless `_cf_begin_limiting` accepts one."""
         future = self.submit(fn, *args, **kwargs)
         future._cf_name = name
         if (observed := getattr(future, "_cf_observed", None)) is not None:
@@ -89,10 +89,10 @@ class PoolExecutor(Executor):
         return future
 
     def kill(self, future: Future[Any]) -> bool:
-        """Stops a call, even if it runs.
+        """Stop a call, even if it runs.
 
         Args:
-            future: What `submit` returned. If the call waits it is cancelled; if it runs, the future fails with
+            future: The call's. If the call waits it is cancelled; if it runs, the future fails with
                 `WorkerLostError`.
 
         Returns:
@@ -104,10 +104,10 @@ class PoolExecutor(Executor):
         raise unsupported(self, "stop a call that runs")
 
     def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: in it, `corefutures.cancel_requested()` is true from now on.
+        """Ask a call to stop: in it, `corefutures.cancel_requested()` is true from now on.
 
         Args:
-            future: What `submit` returned. If the call waits it is cancelled.
+            future: The call's. If the call waits it is cancelled.
 
         Returns:
             Whether the call was cancelled or asked; False if it had ended.
@@ -118,7 +118,7 @@ class PoolExecutor(Executor):
         raise unsupported(self, "ask a call to stop", "asks_running")
 
     def stats(self) -> Stats:
-        """Returns how many calls wait, run, and have ended how.
+        """Return the numbers of calls that wait, run, and have ended, by their outcomes.
 
         Raises:
             UnsupportedError: They are not counted here.
@@ -126,10 +126,10 @@ class PoolExecutor(Executor):
         raise unsupported(self, "count its calls", "counts_calls")
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where, since when and at which line, and which wait.
+        """Return which calls run where, since when and at which line, and which wait.
 
         Args:
-            timeout: Seconds to wait at most for workers to tell their stacks; those that have not are shown without.
+            timeout: Seconds to wait at most for the stacks of workers; a late worker is shown without its stack.
 
         Raises:
             UnsupportedError: Nothing is known of the workers here.
@@ -140,7 +140,7 @@ class PoolExecutor(Executor):
 
 
 class ForwardingExecutor(PoolExecutor):
-    """An executor that hands everything on to another one; a subclass overrides the methods in which it differs.
+    """An executor that forwards every call to another one; a subclass overrides the methods in which it differs.
 
     Args:
         executor: The executor that runs the calls.

@@ -1,7 +1,7 @@
-"""What tools put in place of the standard library's `submit`, done to the calls of our pools as well.
+"""Tools replace the standard library's `submit`; here their replacements are applied to our pools' calls as well.
 
-Touches the standard library's pools, on a stand-in. Guarantees: the tool does with a call what it would do there, what
-comes of it is run and returned by ours; one comparison while nothing was replaced.
+Touches the standard library's pools, through a stand-in. Guarantees: the tool changes a call as it would there, and our
+pool runs the changed call; the cost is one comparison while no tool has replaced anything.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from typing import Any
 
-#: What the functions of tools may call their own arguments: keyword arguments of that name are kept from them.
+#: Names of the arguments of tools' functions: keyword arguments of these names do not reach such a function.
 _TAKEN_NAMES = frozenset({"self", "fn", "func", "instance"})
 
 
 class Seen:
-    """A function as a tool has left it, on its way to our `submit`, which unwraps it unless the tool has just gone."""
+    """A function that a tool has changed, on its way to our `submit`, which unwraps it.
+
+    It is called only if the tool has been removed meanwhile, so that `submit` did not unwrap it.
+    """
 
     __slots__ = ("function",)
 
@@ -32,31 +35,31 @@ class Seen:
         self.function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the function."""
+        """Call the function."""
         return self.function(*args, **kwargs)
 
 
 class StandardSubmit:
     """The `submit` of one of the standard library's pools.
 
-    OpenTelemetry, Sentry, Datadog and others replace it, or its code, so that a call runs under what was current where
-    it was submitted. So whoever has a `submit` of their own compares:
+    OpenTelemetry, Sentry, Datadog and others replace it, or its code, so that a call runs in the context of its
+    submission. So a pool with a `submit` of its own compares:
 
         if Pool.submit is not plain.function:
             if type(fn) is not Seen:
                 return plain.seen(self, OurPool.submit, fn, args, kwargs)
             fn = fn.function
 
-    Reading a function's code (`is_recoded`) takes as long as a tenth of all the rest: that is done when a pool is made,
-    and where a worker has nothing to do. What is found is remembered, until a call finds the function as it was.
+    Reading a function's code (`is_recoded`) takes a tenth of the time of `submit`: a pool does it when it is made, and
+    when a worker is idle. A replacement is remembered until a call finds the original function again.
 
     Args:
         pool: The class.
-        mark: A name that the code of its `submit` uses, and that of no replacement.
+        mark: A name that the code of its `submit` uses, and the code of no replacement.
         stand_in: Returns a `StandIn` for an executor.
 
     Attributes:
-        function: It, as it is where nobody has replaced it; None while it is not known like that.
+        function: The original `submit`; None while it is replaced.
     """
 
     __slots__ = ("_code", "_mark", "_pool", "_stand_in", "function")
@@ -70,7 +73,7 @@ class StandardSubmit:
         self._is_plain()
 
     def is_recoded(self) -> bool:
-        """Returns whether its code has been replaced, and not the function."""
+        """Return whether the function's code has been replaced, and not the function."""
         function = self.function
         if function is None or function.__code__ is self._code:
             return False
@@ -78,7 +81,7 @@ class StandardSubmit:
         return True
 
     def _is_plain(self) -> bool:
-        """Looks at it; tools may have been here before us, and may go."""
+        """Return whether `submit` is the original now: tools may have come before us, and may be removed."""
         function = self._pool.submit
         plain = (
             type(function) is FunctionType
@@ -97,34 +100,34 @@ class StandardSubmit:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Submits a call as the replacement has it done.
+        """Submit a call as the replacement changes it.
 
         Args:
-            executor: Ours.
-            submit: Its `submit`, of the class, which gets a `Seen`.
-            fn: What to call.
+            executor: Our executor.
+            submit: The `submit` of its class, which gets a `Seen`.
+            fn: The function to call.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
 
         Returns:
-            Our future, or what the replacement returned in place of the standard one.
+            Our future, or the object that the replacement returned in place of the standard future.
         """
         from corefutures._instrumentation import name_of  # here for start-up time only
-        from corefutures_pools import helping as _hosting  # here for start-up time only
+        from corefutures_pools.helping import wrapper_frames  # here for start-up time only
 
-        if self._is_plain():  # again, or only now
+        if self._is_plain():  # the tool has been removed
             return submit(executor, fn, *args, **kwargs)
         shown = fn
         if not _TAKEN_NAMES.isdisjoint(kwargs):
             fn, kwargs = partial(fn, **kwargs), {}
         stand_in = self._stand_in(executor)
         returned = stand_in.submit(fn, *args, **kwargs)
-        if stand_in.submitted is None:  # it has done something else
+        if stand_in.submitted is None:  # the replacement has submitted nothing
             return returned
         standard, (fn, args, kwargs) = stand_in.submitted
         code = getattr(fn, "__code__", None)
         if fn is not shown and code is not None:
-            _hosting.wrapper_frames.add(code)
+            wrapper_frames.add(code)
         future = submit(executor, Seen(fn), *args, **kwargs)
         if (observed := getattr(future, "_cf_observed", None)) is not None:
             observed.function = name_of(shown)
@@ -132,7 +135,7 @@ class StandardSubmit:
 
 
 def _joined(future: Any, standard: Any, returned: Any, stand_in: Any) -> Any:
-    """Returns what `submit` is to return, once the standard future has handed over all that hangs on it."""
+    """Move the callbacks of the standard future to ours, and return the result of `submit`."""
     callbacks, standard._done_callbacks = standard._done_callbacks, []
     for callback in callbacks:
         future.add_done_callback(callback)
@@ -140,14 +143,14 @@ def _joined(future: Any, standard: Any, returned: Any, stand_in: Any) -> Any:
     stand_in.submitted = None
     follower = weakref.ref(standard)
     del standard, returned
-    if (kept := follower()) is not None:  # by the tool, or in what it has returned
+    if (kept := follower()) is not None:  # by the tool, or by the object that it has returned
         future.add_done_callback(partial(_follow, kept))
         kept.add_done_callback(partial(_cancel_too, weakref.ref(future)))
     return result
 
 
 def _follow(standard: Any, future: Any) -> None:
-    """Ends a standard future as ours has ended."""
+    """End a standard future as ours has ended."""
     if future.cancelled():
         standard.cancel()
         standard.set_running_or_notify_cancel()
@@ -165,9 +168,9 @@ def _cancel_too(reference: Any, standard: Any) -> None:
 
 
 class StandIn:
-    """What a replaced `submit` works on: takes the call that it gives to the standard one; else is the executor.
+    """The `self` of a replaced `submit`: keeps the call that the standard `submit` gets; otherwise it is the executor.
 
-    A subclass has what the standard `submit` of its pool touches.
+    A subclass has the attributes that the standard `submit` of its pool uses.
     """
 
     _broken = False

@@ -9,21 +9,20 @@ from typing import NamedTuple
 
 
 class Stats(NamedTuple):
-    """What became of the calls of a pool; exact whenever nothing moves. `submitted` is the sum of the five after it.
+    """The counts of a pool; exact while no call starts or ends. `submitted` is the sum of the five after it.
 
     Attributes:
-        submitted: Calls that were taken.
-        waiting: Those that have not started.
-        running: Those that run.
-        finished: Those that returned.
-        failed: Those that raised, or were lost with a worker or the pool.
-        cancelled: Those that were cancelled.
-        workers: Workers that live.
-        lost_workers: Workers that ended unasked.
+        submitted: Calls that the pool has taken.
+        waiting: Calls that have not started.
+        running: Calls that run.
+        finished: Calls that returned.
+        failed: Calls that raised, or were lost with a worker or the pool.
+        cancelled: Calls that were cancelled.
+        workers: Workers that are alive.
+        lost_workers: Workers that ended without being asked to.
         uptime: Seconds since the pool was made.
-        cpu_time: Seconds that the workers which live have had a processor, all together: what they do between calls and
-            before the first one included. None where the platform doesn't tell: it is asked for now, and costs calls
-            nothing.
+        cpu_time: Processor time of the living workers, in seconds, also between calls and before the first one. None
+            where the platform does not tell. It is read now, at no cost for calls.
     """
 
     submitted: int
@@ -39,6 +38,6 @@ class Stats(NamedTuple):
 
 
 def total(seconds: list[float | None]) -> float | None:
-    """Returns the sum of what is known; None if nothing is, of several."""
+    """Return the sum of the known times; None if there are times and none of them is known."""
     known = [part for part in seconds if part is not None]
     return None if seconds and not known else sum(known)

@@ -20,11 +20,11 @@ class Adaptable(Protocol):
 
     @property
     def submit(self) -> Callable[..., Any]:
-        """Runs a function elsewhere, and returns its future."""
+        """Run a function elsewhere, and return its future."""
 
     @property
     def shutdown(self) -> Callable[..., Any]:
-        """Ends the executor, perhaps with arguments `wait` and `cancel_futures`."""
+        """End the executor, perhaps with arguments `wait` and `cancel_futures`."""
 
 
 def check_adaptable(taker: str, executor: object) -> None:

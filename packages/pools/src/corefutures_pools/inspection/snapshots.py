@@ -1,7 +1,7 @@
-"""What a pool is busy with: `Snapshot`, and `dump`, which prints one of every living executor.
+"""Snapshots of pools: `Snapshot`, and `dump`, which prints one of every living executor.
 
-Touches `_exceptions`, `_stacks` and the registry of living executors here. Guarantees: looking waits for no lock that a
-call, a worker or an interrupted thread may hold, and for no worker longer than it was told to.
+Touches the core's table of living executors, and `stacks`. Guarantees: a snapshot waits for no lock that a call, a
+worker or an interrupted thread may hold, and for no worker beyond its time limit.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class CallSnapshot(NamedTuple):
     """A call that runs.
 
     Attributes:
-        name: The name that it was given, or else its function's.
-        seconds: How long it has run; None if that is not known.
-        at_least: Whether it may have run for longer than that.
+        name: Its name (`options(name=…)`), or else its function's.
+        seconds: The time that it has run; None if that is not known.
+        at_least: Whether it may have run for longer than `seconds`.
     """
 
     name: str
@@ -47,17 +47,17 @@ class CallSnapshot(NamedTuple):
 
 
 class WorkerSnapshot(NamedTuple):
-    """A worker and what it does.
+    """A worker and its calls.
 
     Attributes:
         name: The worker's name.
-        pid: Its process, None if that is this one.
+        pid: The id of its process; None in this process.
         thread: The ident of its thread, None if it is a process.
         state: "starting" (also while its initializer runs), "idle", or "running".
-        calls: What it runs; more than one if a call waits for others that it runs in place meanwhile, innermost last.
-        stack: Its stack, innermost last, as `Frame`s of `file`, `line` and `function`: of its calls if there are any.
-            Empty if it can't be had.
-        remark: Why the stack can't be had; None if it could.
+        calls: The calls that it runs, innermost last; more than one if a call waits for others, which run in its place.
+        stack: Its stack, innermost last, as `Frame`s of `file`, `line` and `function`: from its outermost call on, if
+            it runs any. Empty if it is not known.
+        remark: The reason why the stack is not known; None if it is.
     """
 
     name: str
@@ -80,16 +80,16 @@ class WorkerSnapshot(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What an executor is busy with; `str` makes a page of it.
+    """The state of an executor, its workers and its calls; `str` makes a page of it.
 
     Attributes:
-        name: What the executor is called.
-        state: "open", "shutting down" or "shut down", or why it is broken.
-        max_workers: How many workers there may be.
-        workers: Those that there are.
-        running: How many calls run.
-        waiting: How many calls wait for a worker.
-        first_waiting: The names of the first of them, ten at most.
+        name: The executor's name.
+        state: "open", "shutting down" or "shut down", or the reason why it is broken.
+        max_workers: The largest number of workers.
+        workers: The workers that there are.
+        running: The number of calls that run.
+        waiting: The number of calls that wait for a worker.
+        first_waiting: The names of the first calls that wait, ten at most.
     """
 
     name: str
@@ -110,11 +110,11 @@ class Snapshot(NamedTuple):
 
 
 def since_when(future: Any, since: float | None) -> tuple[float | None, bool]:
-    """Returns for how long a call has run, and whether it may be longer.
+    """Return for how long a call has run, and whether it may be longer.
 
     Args:
-        future: The call's. It remembers when it was first found running.
-        since: When it began, by `time.monotonic`; None if that is not known.
+        future: The call's future. It remembers when it was first found running.
+        since: The start of the call, by `time.monotonic`; None if that is not known.
     """
     now = clock.monotonic()
     if since is not None:
@@ -127,12 +127,11 @@ def since_when(future: Any, since: float | None) -> tuple[float | None, bool]:
 
 
 def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
-    """Prints what every living executor is busy with: which calls run where, since when and at which line, what waits.
+    """Print a snapshot of every living executor: which calls run where, since when and at which line, and which wait.
 
     Args:
-        file: Where to; standard error if None.
-        timeout: Seconds to wait for each executor's workers to tell their stacks; without an answer they are shown
-            without.
+        file: The file to write to; standard error if None.
+        timeout: Seconds to wait for the stacks of each executor's workers; a late worker is shown without its stack.
 
     Thread safety: may be called from any thread or signal handler, also while a pool hangs.
     """
@@ -144,13 +143,13 @@ def dump(file: TextIO | None = None, *, timeout: float = 1.0) -> None:
 
 
 def dump_on_signal(signum: int | None = None, file: TextIO | None = None) -> None:
-    """Has `dump` called whenever this process gets a signal: `kill -USR1 …` asks a program why it hangs.
+    """Have `dump` called whenever this process gets a signal: `kill -USR1 …` asks a program why it hangs.
 
     The environment variable COREFUTURES_DUMP_SIGNAL (`USR1`) does the same for a program that is not to be changed.
 
     Args:
         signum: The signal; SIGUSR1 if None.
-        file: Where to; standard error if None.
+        file: The file to write to; standard error if None.
 
     Raises:
         TypeError: `signum` is no number, or `file` no text file.
@@ -175,7 +174,7 @@ def dump_on_signal(signum: int | None = None, file: TextIO | None = None) -> Non
 
 
 def follow_variable(variable: str) -> None:
-    """Calls `dump_on_signal` with the signal that an environment variable names, unless the program handles it."""
+    """Call `dump_on_signal` with the signal that an environment variable names, unless the program handles that."""
     import signal
 
     if threading.current_thread() is not threading.main_thread():
@@ -191,7 +190,7 @@ def _page(executor: Any, timeout: float) -> str:
         return str(executor.snapshot(timeout=timeout))
     except UnsupportedError:
         return f"{type(executor).__name__}: can't be looked into"
-    except Exception as exc:  # the others are shown in any case
+    except Exception as exc:  # the other executors are shown in any case
         return f"{type(executor).__name__}: could not be looked into ({describe_error(exc)})"
 
 
@@ -223,5 +222,5 @@ def _stack_lines(stack: Iterable[Frame]) -> list[str]:
 
 
 def first_names(futures: Iterable[Any], name: Callable[[Any], str]) -> tuple[str, ...]:
-    """Returns the names of the first of the calls that wait."""
+    """Return the names of the first calls that wait."""
     return tuple(future._cf_name or name(future) for future, _ in zip(futures, range(NAMED), strict=False))

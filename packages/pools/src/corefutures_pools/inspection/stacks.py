@@ -1,7 +1,7 @@
 """Stacks of threads: those of this interpreter, and those that `faulthandler` writes elsewhere.
 
-Touches nothing of corefutures. Guarantees: looking takes no lock, so that a signal handler may do it, and never reads
-the frames of another interpreter, whose threads don't wait for our GIL.
+Touches the interpreter's frames and `faulthandler`. Guarantees: no lock is taken, so that a signal handler may look;
+the frames of another interpreter, whose threads don't wait for our GIL, are never read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from corefutures_pools.descriptors import above_standard, standard_reserved
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: With a pipe of this size, what a program with hundreds of threads has to say is not cut off.
+#: A pipe of this size holds the stacks of hundreds of threads.
 _PIPE_SIZE: Final = 1 << 20
 _F_SETPIPE_SZ: Final = 1031  # Linux's number
 
@@ -32,8 +32,8 @@ class Frame(NamedTuple):
     """One line of a stack.
 
     Attributes:
-        file: Where the code is.
-        line: The line that runs.
+        file: The file of the code.
+        line: The number of the line that runs.
         function: The function's name.
     """
 
@@ -43,12 +43,12 @@ class Frame(NamedTuple):
 
 
 def own_stacks() -> dict[int, list[Frame]]:
-    """Returns the stack of every thread of this interpreter, innermost last, by the thread's ident.
+    """Return the stack of every thread of this interpreter, innermost last, by the thread's ident.
 
     Thread safety: may be called from any thread or signal handler.
     """
-    # `sys._current_frames` goes through the threads of all interpreters, and makes objects of their frames while they
-    # run, each with a GIL of its own. `faulthandler` keeps to one interpreter, and has less to tell.
+    # `sys._current_frames` makes objects of the frames of all interpreters' threads, which run meanwhile, each with a
+    # GIL of its own. `faulthandler` keeps to one interpreter; its lines have less information.
     if "_interpreters" in sys.modules or "_xxsubinterpreters" in sys.modules:
         return _written_stacks()
     stacks: dict[int, list[Frame]] = {}
@@ -60,7 +60,7 @@ def own_stacks() -> dict[int, list[Frame]]:
             frames.append(Frame(code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname))
             frame = frame.f_back  # type: ignore[assignment]
         stacks[ident] = frames[::-1]
-        del innermost, frame  # our own refers to itself by these
+        del innermost, frame  # no cycle: this frame is among them
     return stacks
 
 
@@ -72,14 +72,14 @@ def _written_stacks() -> dict[int, list[Frame]]:
     with standard_reserved:
         outlet, inlet = map(above_standard, system.pipe())
     try:
-        system.set_blocking(inlet, False)  # nobody reads while it is written: what does not fit is cut off
+        system.set_blocking(inlet, False)  # it is read afterwards: what does not fit is lost
         system.set_blocking(outlet, False)
         if sys.platform == "linux":
             import fcntl
 
             try:
                 fcntl.fcntl(inlet, _F_SETPIPE_SZ, _PIPE_SIZE)
-            except OSError:  # not so much for everybody
+            except OSError:  # the user's limit is lower
                 pass
         faulthandler.dump_traceback(inlet, all_threads=True)
         text = b""
@@ -91,36 +91,36 @@ def _written_stacks() -> dict[int, list[Frame]]:
     finally:
         system.close(outlet)
         system.close(inlet)
-    told: dict[int, list[str]] = {}
+    written: dict[int, list[str]] = {}
     lines: list[str] = []
     for line in text.decode("ascii", "replace").splitlines():
         if (match := _THREAD.match(line)) is not None:
-            lines = told[int(match[1], 16)] = []
+            lines = written[int(match[1], 16)] = []
         else:
             lines.append(line)
-    return {ident: read_frames(lines) for ident, lines in told.items()}
+    return {ident: read_frames(lines) for ident, lines in written.items()}
 
 
 def read_frames(lines: Iterable[str]) -> list[Frame]:
-    """Returns the frames in what `faulthandler` wrote, innermost last; skips what is none."""
+    """Return the frames in lines that `faulthandler` wrote, innermost last; other lines are skipped."""
     matches = [match for line in lines if (match := _FRAME.match(line)) is not None]
     return [Frame(match[1], int(match[2]), match[3]) for match in reversed(matches)]
 
 
 def write_frames(frames: Iterable[Frame]) -> str:
-    """Returns what `read_frames` reads."""
+    """Return the frames as lines for `read_frames`."""
     return "".join(f'  File "{file}", line {line} in {function}\n' for file, line, function in reversed(list(frames)))
 
 
 def from_call_on(frames: list[Frame], entrances: Iterable[tuple[str, str]]) -> list[Frame]:
-    """Returns the frames of what was called by the outermost function of ours that calls what users submit.
+    """Return the frames of the outermost call: those after the first function of ours that runs calls.
 
     Args:
         frames: A worker's stack, innermost last.
-        entrances: The file's base name and the name of each such function.
+        entrances: The file's base name and the name of each function that runs calls.
 
     Returns:
-        All frames if there is no such function among them, none if it has called nothing.
+        All frames if no such function is among them; none if it is the last one.
     """
     known = set(entrances)
     for index, frame in enumerate(frames):
@@ -130,20 +130,20 @@ def from_call_on(frames: list[Frame], entrances: Iterable[tuple[str, str]]) -> l
 
 
 def discard_stacks(descriptor: int) -> None:
-    """Throws away what is left of an earlier answer; `descriptor` is the non-blocking end of a pipe."""
+    """Read away the rest of an earlier answer; `descriptor` is the non-blocking end of a pipe."""
     with contextlib.suppress(BlockingIOError):
         while system.read(descriptor, 1 << 16):
             pass
 
 
 def collect_stack(descriptor: int, deadline: float, end: re.Pattern[str], begin: float = inf) -> list[Frame]:
-    """Returns the stack that `faulthandler` writes into a pipe, innermost last.
+    """Return the stack that `faulthandler` writes into a pipe, innermost last.
 
     Args:
         descriptor: The pipe's non-blocking end.
-        deadline: When to stop waiting for it, by `time.monotonic`.
-        end: Matches the last line of interest: how much follows is not known.
-        begin: When to stop waiting if nothing has come by then.
+        deadline: The time, by `time.monotonic`, at which to stop waiting.
+        end: Matches the last line of interest: the number of lines after it is not known.
+        begin: The time at which to stop waiting if nothing has come.
     """
     if sys.platform == "win32":
         raise OSError("pipes can't be waited for here")
