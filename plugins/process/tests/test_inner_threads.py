@@ -12,7 +12,7 @@ import pytest
 
 import corefutures
 from corefutures import ProcessPoolExecutor, ThreadPoolExecutor, UnsupportedError
-from corefutures_process._inherited_state import ProcessName, surroundings
+from corefutures_process._inherited_state import StatefulName, inherited_state
 from corefutures_process._inner_threads import VARIABLES
 
 LIMIT = 30.0
@@ -50,7 +50,7 @@ def test_numpy_keeps_to_it(make_pool):
 def test_the_name_sets_limits_where_it_arrives(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    name = ProcessName("it's", surroundings(2))
+    name = StatefulName("it's", inherited_state(2))
     assert name == "it's"
     data = pickle.dumps(name)
     expected = {**os.environ, **dict.fromkeys(VARIABLES, "2")}

@@ -109,7 +109,7 @@ def test_a_worker_without_proc_ends_with_its_pool():
     program = """
 import os, sys
 sys.path[:0] = {path!r}
-from corefutures_process._worker_process import _watch
+from corefutures_process._worker_process import _watch_parent
 outlet, inlet = os.pipe()
 if os.fork():
     os.close(outlet)
@@ -117,7 +117,7 @@ if os.fork():
     sys.stdin.read()
     os._exit(0)
 os.close(inlet)
-_watch(outlet)
+_watch_parent(outlet)
 import time
 time.sleep(50)
 print("late")

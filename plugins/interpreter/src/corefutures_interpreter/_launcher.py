@@ -204,7 +204,7 @@ class InterpreterWorker:
     ) -> None:
         self.name = name
         self._logs = logs
-        self._log_pipe = None if logs is None else logs.open()
+        self._log_pipe = None if logs is None else logs.open_pipe()
         self._threads = threads
         self._thread: threading.Thread | None = None
         self._released = threading.Event()
@@ -215,7 +215,7 @@ class InterpreterWorker:
         creation = _InterpreterCreation()
         try:
             if logs is not None:
-                logs.attend()  # before the start: without a reader the worker's writes would block in the end
+                logs.worker_started()  # before the start: without a reader the worker's writes would block in the end
             self._thread = thread = threading.Thread(
                 target=self._run, args=(creation, initializer, serializer), name=name, daemon=False
             )
@@ -235,7 +235,7 @@ class InterpreterWorker:
 
     def _end_log(self) -> None:
         if self._logs is not None and self._log_pipe is not None:
-            self._logs.end(self._log_pipe)
+            self._logs.worker_ended(self._log_pipe)
 
     def _run(self, creation: _InterpreterCreation, initializer: tuple[Any, ...] | None, serializer: str) -> None:
         """Create, serve and destroy the interpreter: the target of the worker's thread."""

@@ -1,6 +1,6 @@
 """The process backend of corefutures: `ProcessPoolExecutor`.
 
-Resolved on first use: worker processes pass through this file and need nothing of the caller's side.
+The class is imported on first use: worker processes import this file, and nothing of the pool's side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`ProcessPoolExecutor`: the manual's process pool, on the machinery that isolated workers share.
 
-Touches the door and that machinery, `multiprocessing` and `_launcher`. Guarantees: what the manual says of its
+Touches that machinery, `multiprocessing` and the modules of this package. Guarantees: the manual's rules for the
 arguments, checked at the call; the keyword-only additions change nothing unless they are used.
 """
 
@@ -39,7 +39,7 @@ _MOST_ON_WINDOWS = 61
 
 _TERMINATE, _KILL = "terminate", "kill"
 
-#: What is said of a pool whose workers are not started by the default method, for the sake of an option.
+#: The hint of a pool whose workers are not started by the default method, for the sake of an option.
 _CHOSEN = "Its workers are started by {!r} and not by 'fork', the default here, with which {} can't be had."
 
 _OWN_WORKER = (
@@ -51,13 +51,13 @@ _OWN_WORKER = (
 _StandardPool = _standard.ProcessPoolExecutor
 
 
-def _stand_in(executor: ProcessPoolExecutor) -> Any:
-    from corefutures_process._standard_pool_proxy import StandardPoolProxy  # here for start-up time only
+def _make_proxy(executor: ProcessPoolExecutor) -> Any:
+    from corefutures_process._standard_pool_proxy import StandardPoolProxy
 
     return StandardPoolProxy(executor)
 
 
-_submit = StandardSubmit(_StandardPool, "_work_ids", _stand_in)
+_submit = StandardSubmit(_StandardPool, "_work_ids", _make_proxy)
 
 
 class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
@@ -66,37 +66,37 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     A subclass of the standard library's class by type only: no method is inherited.
 
     Args:
-        max_workers: How many processes at most; None for as many as this process may use processors, by its affinity
-            and its container's limit.
-        mp_context: The multiprocessing context that the processes come from, or the name of a start method; None for
-            the default one, or, where that is fork and an option or a time limit can't be had with it, forkserver.
+        max_workers: The maximum number of processes; None for the number of processors that this process may use, by
+            its affinity and its container's limit.
+        mp_context: The multiprocessing context that makes the processes, or the name of a start method; None for the
+            default one, or for forkserver where the default is fork and an option or a time limit needs another one.
         initializer: Called in each process before its first call. If it fails, the pool is broken.
         initargs: The arguments for `initializer`.
-        max_tasks_per_child: How many calls a process runs before a fresh one takes its place; None for no limit.
-            Without `mp_context`, the start method is then spawn. Not to be had with fork.
-        on_worker_loss: What the loss of a process means. "break": every call fails with `BrokenProcessPool`, as in
+        max_tasks_per_child: The number of calls after which a new process replaces the old one; None for no limit.
+            Without `mp_context`, the start method is then spawn. Not available with fork.
+        on_worker_loss: The effect of the loss of a process. "break": every call fails with `BrokenProcessPool`, as in
             the manual. "replace": only the call that it was running fails, with `WorkerLostError`, and a new process
-            takes its place; unless several in a row are lost before they finish a call. Not to be had with fork.
+            replaces it; unless several in a row are lost before they finish a call. Not available with fork.
         serializer: "pickle", or "cloudpickle" (to be installed) for lambdas, closures, and functions from an
             interactive session.
-        max_pending: How many calls may wait to be started, besides those that run; None for any number.
-        when_full: What `submit` does beyond that: "block" until there is room, "raise" a `PoolFullError`, or
-            "caller_runs" it in the submitter's thread.
-        at_exit: What becomes of the calls when the interpreter ends: "wait" for them, "cancel" those that wait and
-            ask those that run (see `cancel_requested`), or "kill" the processes.
-        context: The names of context variables that calls take along, such as `["package.module:variable"]`: a call
-            sees the values that they had where it was submitted. They are pickled with it.
-        inner_threads: How many threads BLAS and OpenMP may start in each process; None leaves that to them. Libraries
-            that a process has when it starts, as with fork, are limited if threadpoolctl is installed.
-        forward_logs: Whether what the processes log is handled here, by the logging configuration of this process. The
-            levels are those that loggers have here when a process starts.
-        kill_tree: Whether a process that is killed or terminated, for its call or with the pool, takes along the
-            programs that it has started, and what these have started in turn, but for daemons. Does nothing on Windows.
+        max_pending: The maximum number of calls that wait to be started, besides those that run; None for no limit.
+        when_full: The fate of a call beyond that limit: "block" `submit` until another call starts, "raise" a
+            `PoolFullError`, or "caller_runs" the call in the submitter's thread.
+        at_exit: The fate of the calls when the interpreter ends: "wait" for them, "cancel" those that wait and ask
+            those that run to stop (see `cancel_requested`), or "kill" the processes.
+        context: The names of context variables whose values are sent with each call, such as
+            `["package.module:variable"]`: a call sees the values where it was submitted. They are pickled with it.
+        inner_threads: The number of threads that BLAS and OpenMP may start in each process; None for their defaults.
+            Libraries that a process has when it starts, as with fork, are limited if threadpoolctl is installed.
+        forward_logs: Whether log records of the processes are handled here, by the logging configuration of this
+            process. The levels are those that loggers have here when a process starts.
+        kill_tree: Whether killing or terminating a process, for its call or with the pool, also ends the programs that
+            it has started, and their programs, except daemons. Has no effect on Windows.
         kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with
-            `WorkerLostError`. Not to be had with fork.
+            `WorkerLostError`. Not available with fork.
 
     Raises:
-        ValueError: An argument has a value that makes no sense, or that doesn't go with another.
+        ValueError: An argument has an invalid value, or two arguments are incompatible.
         TypeError: An argument is of the wrong type.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
@@ -123,84 +123,67 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         inner_threads: int | None = None,
         forward_logs: bool = False,
     ) -> None:
-        from corefutures_process._inner_threads import check_inner_threads  # here for start-up time only
+        # Imports in functions are here for start-up time only.
+        from corefutures_pools.workers.pool import BREAK, REPLACE
+        from corefutures_process._inner_threads import check_inner_threads
 
-        self._cf_carried = None
-        if context is not None:
-            from corefutures_pools.context import check_carried  # here for start-up time only
-
-            self._cf_carried = check_carried(self, context)
-        check_inner_threads(inner_threads)
-        self._cf_inner_threads = inner_threads
-        check_flag("forward_logs", forward_logs)
-        self._cf_forwards_logs = bool(forward_logs)
         self._max_workers: int = _checked_size(max_workers)
         self._initargs = check_initializer(initializer, initargs)
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
         _check_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
-        from corefutures_pools.workers.pool import BREAK, REPLACE  # here for start-up time only
-
         check_choice("on_worker_loss", on_worker_loss, (BREAK, REPLACE))
-        self._cf_on_worker_loss = on_worker_loss
-        check_flag("kill_on_cancel", kill_on_cancel)
-        replaces = {
+        check_serializer(serializer, "corefutures-process")
+        check_at_exit(self, at_exit)
+        check_inner_threads(inner_threads)
+        for name, flag in [
+            ("forward_logs", forward_logs), ("kill_on_cancel", kill_on_cancel), ("kill_tree", kill_tree),
+        ]:  # fmt: skip
+            check_flag(name, flag)
+        self._cf_carried = None
+        if context is not None:
+            from corefutures_pools.context import check_carried
+
+            self._cf_carried = check_carried(self, context)
+        replacing = {
             "max_tasks_per_child": max_tasks_per_child is not None,
             "on_worker_loss='replace'": on_worker_loss == REPLACE,
-            "kill_on_cancel=True": bool(kill_on_cancel),
+            "kill_on_cancel=True": kill_on_cancel,
         }
-        self._cf_may_choose = mp_context is None
-        self._mp_context: BaseContext = _context(mp_context, max_tasks_per_child is not None)
-        self._cf_hint = ""
-        if mp_context is None and self._cf_forks and any(replaces.values()):
-            self._cf_choose(next(option for option, given in replaces.items() if given))
-        if self._cf_forks:
-            for option, given in replaces.items():
-                if given:
-                    raise ValueError(
-                        f"{option} is incompatible with the 'fork' multiprocessing start method: a process with threads"
-                        " can't be forked safely to replace a worker; supply a different mp_context, 'forkserver' or"
-                        " 'spawn', or none."
-                    )
-        check_serializer(serializer, "corefutures-process")
+        self._cf_set_context(mp_context, [option for option, given in replacing.items() if given])
         self._cf_serializer = serializer
-        check_at_exit(self, at_exit)
-        self._cf_at_exit = at_exit
-        self._cf_kill_on_cancel = bool(kill_on_cancel)
-        check_flag("kill_tree", kill_tree)
-        self._cf_kill_tree = bool(kill_tree)
+        self._cf_forwards_logs = forward_logs
+        self._cf_launcher_options: dict[str, Any] = {"inner_threads": inner_threads, "kill_tree": kill_tree}
+        self._cf_pool_options = {"on_loss": on_worker_loss, "at_exit": at_exit, "kill_on_cancel": bool(kill_on_cancel)}
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._cf_begin()
 
     def _cf_make_pool(self) -> WorkerPool:
-        from corefutures_process._launcher import ProcessLauncher  # here for start-up time only, as is the other one
+        from corefutures_pools.workers.transport import supports_shared_queue
+        from corefutures_process._launcher import ProcessLauncher
         from corefutures_process._worker_process import make_encoder
 
-        prestart = self._cf_forks
         logs = None
         if self._cf_forwards_logs:
-            from corefutures_pools.workers.logging.receiver import LogReceiver  # here for start-up time only
+            from corefutures_pools.workers.logging.receiver import LogReceiver
 
-            logs = LogReceiver(self._max_workers if prestart else 1, "process pool")
+            logs = LogReceiver(self._max_workers if self._cf_forks else 1, "process pool")
         self._cf_launcher = ProcessLauncher(
             self._mp_context,
             self._processes,
             self._initializer,
             self._initargs,
             self._max_tasks_per_child,
-            self._cf_serializer,
-            self._cf_inner_threads,
-            logs,
-            self._cf_kill_tree,
-            self._cf_hint,
+            serializer=self._cf_serializer,
+            logs=logs,
+            hint=self._cf_hint,
+            **self._cf_launcher_options,
         )
-        from corefutures_pools.workers.transport import supports_shared_queue  # here for start-up time only
-
-        fast = supports_shared_queue(self._max_workers)
-        encode: Any = make_encoder(self._cf_serializer, memfds=fast)
+        shares_queue = supports_shared_queue(self._max_workers)
+        encode: Any = make_encoder(self._cf_serializer, memfds=shares_queue)
         if self._cf_carried is not None:
-            from corefutures_pools.context import ContextEncoder  # here for start-up time only
+            from corefutures_pools.context import ContextEncoder
 
             encode = ContextEncoder(encode, self._cf_carried)
         options: dict[str, Any] = {
@@ -210,24 +193,20 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "decode": pickle.loads,
             "broken": BrokenProcessPool,
             "remote_traceback": _standard._RemoteTraceback,
-            "on_loss": self._cf_on_worker_loss,
-            "at_exit": self._cf_at_exit,
-            "kill_on_cancel": self._cf_kill_on_cancel,
             "limiter": self._cf_make_limiter(),
-            "prestart": prestart,
+            "prestart": self._cf_forks,
             "logs": logs,
             "name": "process pool",
             "hint": self._cf_hint,
+            **self._cf_pool_options,
         }
-        if sys.platform == "linux" and fast:
-            from corefutures_pools.workers.shared_queue.descriptor_channel import (
-                PoolDescriptorChannel,  # here for start-up time only
-            )
-            from corefutures_pools.workers.shared_queue.pool import SharedQueuePool  # here for start-up time only
+        if sys.platform == "linux" and shares_queue:
+            from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
+            from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
 
             return SharedQueuePool(make_channel=PoolDescriptorChannel, **options)
-        from corefutures_pools.workers.pipes.pool import PipePool  # here for start-up time only
-        from corefutures_pools.workers.transport import connection_pair  # here for start-up time only
+        from corefutures_pools.workers.pipes.pool import PipePool
+        from corefutures_pools.workers.transport import connection_pair
 
         return PipePool(make_pair=connection_pair, **options)
 
@@ -235,13 +214,37 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
     def _cf_forks(self) -> bool:
         return self._mp_context.get_start_method(allow_none=False) == "fork"
 
-    def _cf_choose(self, wish: str) -> None:
-        """Has the workers started otherwise than by fork, the default, which nobody has asked for, and says so."""
+    def _cf_set_context(self, given: object, replacing: list[str]) -> None:
+        """Set the context that processes come from.
+
+        Args:
+            given: The option `mp_context`.
+            replacing: The given options that need to replace workers, which fork can't.
+
+        Raises:
+            TypeError: `given` is neither a context nor the name of a start method.
+            ValueError: `given` is no start method of this platform, or it is fork and an option needs another one.
+        """
+        self._cf_hint = ""
+        self._cf_may_choose = given is None
+        self._mp_context: BaseContext = _context(given, self._max_tasks_per_child is not None)
+        if not (replacing and self._cf_forks):
+            return
+        if given is not None:
+            raise ValueError(
+                f"{replacing[0]} is incompatible with the 'fork' multiprocessing start method: a process with threads"
+                " can't be forked safely to replace a worker; supply a different mp_context, 'forkserver' or"
+                " 'spawn', or none."
+            )
+        self._cf_choose_method(replacing[0])
+
+    def _cf_choose_method(self, wish: str) -> None:
+        """Set another start method than the default, fork, for the sake of `wish`, and log it."""
         methods = multiprocessing.get_all_start_methods()
         method = "forkserver" if "forkserver" in methods else "spawn"
         self._mp_context = multiprocessing.get_context(method)
         self._cf_hint = _CHOSEN.format(method, wish)
-        from corefutures_pools.future import LOGGER  # here for start-up time only
+        from corefutures_pools.future import LOGGER
 
         LOGGER.info("A process pool was made. %s", self._cf_hint)
 
@@ -249,26 +252,26 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         if not self._cf_forks:
             return
         if not self._cf_may_choose or self._cf_pool.stats().submitted:
-            from corefutures import UnsupportedError  # here for start-up time only
-            from corefutures_pools.workers.pool import NEEDS_ANOTHER_START  # here for start-up time only
+            from corefutures import UnsupportedError
+            from corefutures_pools.workers.pool import NEEDS_ANOTHER_START
 
             raise UnsupportedError(NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
-        # No call was submitted yet, and nobody asked for fork: the workers come from elsewhere.
-        self._cf_choose("a time limit")
+        # No call was submitted yet, and the program has not asked for fork: another pool takes this one's place.
+        self._cf_choose_method("a time limit")
         self._cf_renew_pool()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
-        """Has `fn(*args, **kwargs)` run in one of the processes.
+        """Schedule `fn(*args, **kwargs)` to run in one of the processes.
 
         The call is serialised at once: later changes to the arguments are not seen. A call that can't be serialised
-        fails its own future. Until a worker takes it, a call keeps its serialised arguments in memory; only content of
-        256 KiB or more (bytes, NumPy arrays) that is equal to that of another waiting call is kept once. Of other
-        large arguments in many calls limit what waits (`max_pending`, or `buffersize` of `map`), or have the workers
-        make or load them once (`initializer`).
+        fails its own future. Until a worker takes it, a call keeps its serialised arguments in memory. Content of
+        256 KiB or more (bytes, NumPy arrays) is kept once for all waiting calls with equal content. If many calls have
+        other large arguments, limit the number of waiting calls (`max_pending`, or `buffersize` of `map`), or have the
+        workers make or load them once (`initializer`).
 
-        The arguments themselves are let go at once if they hold nothing but data. Until the call has ended they are
-        kept, as by the standard library, if one has a finaliser or a way of its own of being pickled, from which it may
-        be that its pickle only names something: a manager's proxy, shared memory, a temporary folder.
+        The arguments themselves are released at once if they hold nothing but data. They are kept until the call has
+        ended, as by the standard library, if one of them has a finalizer or custom pickling, so that its pickle may
+        only refer to a resource: a manager's proxy, shared memory, a temporary folder.
 
         Args:
             fn: What to call.
@@ -288,22 +291,22 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             raise not_callable("submit", fn)
         pool = self._cf_pool
         if _StandardPool.submit is not _submit.function or (not pool.calls and _submit.is_recoded()):
-            pool.check_open()  # a tool has replaced it
+            pool.check_open()  # a tool has replaced the method
             if type(fn) is not Seen:
                 return _submit.seen(self, ProcessPoolExecutor.submit, fn, args, kwargs)  # type: ignore[no-any-return]
             fn = fn.function  # pyright: ignore[reportFunctionMemberAccess] # a Seen
         return pool.submit(fn, args, kwargs)
 
     def kill(self, future: Future[Any]) -> bool:
-        """Stops a call, even if it runs: kills the process that runs it, and no other call; see `PoolExecutor.kill`."""
+        """Stop a call, even if it runs, by killing its process, and no other call; see `PoolExecutor.kill`."""
         return self._cf_pool.kill(self._cf_pool.own(future))
 
     def terminate_workers(self) -> None:
-        """Shuts down, cancels what waits, and terminates every process at once; calls that run fail."""
+        """Shut down, cancel waiting calls, and terminate every process at once; running calls fail."""
         self._force_shutdown(operation=_TERMINATE)
 
     def kill_workers(self) -> None:
-        """Shuts down, cancels what waits, and kills every process at once; calls that run fail."""
+        """Shut down, cancel waiting calls, and kill every process at once; running calls fail."""
         self._force_shutdown(operation=_KILL)
 
     def _force_shutdown(self, operation: str) -> None:
@@ -311,7 +314,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             raise ValueError(f"operation must be {_TERMINATE!r} or {_KILL!r}, not {operation!r}")
         self._cf_pool.stop_workers(operation)
 
-    # The standard names of what the world looks at, where we have the thing.
+    # Private attributes of the standard library's class that tools read.
 
     @property
     def _broken(self) -> bool | str:  # type: ignore[override]
@@ -342,7 +345,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._cf_pool.forced = value
 
     def _cf_after_fork_in_child(self) -> None:
-        # Not in a worker: calls that submit calls would make processes without end.
+        # In a worker the pool is broken: calls that submit calls would start processes without end.
         is_worker = self._cf_launcher.starter == threading.get_ident()
         self._processes = {}
         super()._cf_after_fork_in_child()
@@ -353,7 +356,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 def _checked_size(max_workers: int | None) -> int:
     check_count("max_workers", max_workers)
     if max_workers is None:
-        from corefutures_pools.cpu import usable_processors  # here for start-up time only
+        from corefutures_pools.cpu import usable_processors
 
         count = usable_processors()
         return min(count, _MOST_ON_WINDOWS) if sys.platform == "win32" else count
@@ -372,15 +375,15 @@ def _check_tasks(number: int | None) -> None:
 
 
 def _context(given: object, spawns: bool) -> BaseContext:
-    """Returns where processes come from.
+    """Return the multiprocessing context.
 
     Args:
         given: The option `mp_context`.
-        spawns: Whether it is spawn where nothing is given, as the manual says of `max_tasks_per_child`.
+        spawns: Whether the default start method is spawn, as the manual says of `max_tasks_per_child`.
 
     Raises:
         TypeError: `given` is neither a context nor the name of a start method.
-        ValueError: There is no such start method here.
+        ValueError: `given` is no start method of this platform.
     """
     methods = multiprocessing.get_all_start_methods()
     if isinstance(given, str):

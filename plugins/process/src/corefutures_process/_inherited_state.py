@@ -1,7 +1,7 @@
-"""What a worker process is given of its program before anything else: environment, umask, processors.
+"""The state of the program that a worker process inherits: environment, umask, processor affinity.
 
-Used by the caller's side. A fork server hands on what it had when it was started, which may be long ago; spawn and fork
-need nothing of this but the limits of inner threads. Guarantees: it is in place before the worker imports anything.
+Used by the pool's side. Workers of a fork server inherit its state, which may be old; with spawn and fork only the
+limits of inner threads are sent. Guarantees: the state is set before the worker imports anything of the program.
 """
 
 from __future__ import annotations
@@ -18,56 +18,56 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_ARRIVAL: Final = marshal.dumps(
+_SET_STATE: Final = marshal.dumps(
     compile(
         """
 import os, time
 known = os.environ
 for key in [key for key in known if key not in environment]:
     del known[key]
-moved = known.get("TZ") != environment.get("TZ")
+zone_changed = known.get("TZ") != environment.get("TZ")
 for key, value in environment.items():
     if known.get(key) != value:
         known[key] = value
-if moved and hasattr(time, "tzset"):
+if zone_changed and hasattr(time, "tzset"):
     time.tzset()
 os.umask(umask)
 try:
     if processors and os.sched_getaffinity(0) != processors:
         os.sched_setaffinity(0, processors)
-except (AttributeError, OSError):  # another system, or they are gone
+except (AttributeError, OSError):  # another platform, or the processors are gone
     pass
 """,
-        "<surroundings>",
+        "<inherited state>",
         "exec",
         dont_inherit=True,
     )
 )
 
 
-class ProcessName(str):
-    """A process's name that changes its process when it arrives there: nothing of a process arrives earlier.
+class StatefulName(str):
+    """The name of a process, which sets the state of the process when it is unpickled: before all other arguments.
 
-    The main module is imported next, and the initializer's after that. The module search path has not arrived yet, so
-    this comes as what every Python has.
+    The process imports the main module next, and then the module of the initializer. The module search path is not set
+    yet, so the pickle refers to builtins alone.
     """
 
     __slots__ = ("__dict__",)
-    _surroundings: dict[str, Any]
+    _state: dict[str, Any]
 
-    def __new__(cls, name: str, surroundings: dict[str, Any]) -> ProcessName:
-        """Returns `name`, with what it brings along."""
+    def __new__(cls, name: str, state: dict[str, Any]) -> StatefulName:
+        """Return `name` with the state to set."""
         made = super().__new__(cls, name)
-        made._surroundings = surroundings
+        made._state = state
         return made
 
     def __reduce__(self) -> Any:
-        told = {**self._surroundings, "code": _ARRIVAL, "name": str(self)}
-        return eval, ("(exec(__import__('marshal').loads(code)), name)[1]", told)
+        names = {**self._state, "code": _SET_STATE, "name": str(self)}
+        return eval, ("(exec(__import__('marshal').loads(code)), name)[1]", names)
 
 
-def surroundings(threads: int | None) -> dict[str, Any]:
-    """Returns what a worker that is started now is to find, with limits for inner threads."""
+def inherited_state(threads: int | None) -> dict[str, Any]:
+    """Return the state for a worker that is started now, with limits for inner threads."""
     limits = {} if threads is None else dict.fromkeys(VARIABLES, str(threads))
     processors: set[int] | None = None
     if sys.platform == "linux":
@@ -76,7 +76,7 @@ def surroundings(threads: int | None) -> dict[str, Any]:
 
 
 def _umask() -> int:
-    """Returns this process's umask without changing it, where the system tells."""
+    """Return this process's umask, without changing it if /proc has it."""
     try:
         with open("/proc/self/status", "rb") as file:
             for line in file:
@@ -84,6 +84,6 @@ def _umask() -> int:
                     return int(line.split()[1], 8)
     except OSError:
         pass
-    mask = system.umask(0o077)  # another thread may make a file meanwhile: rather too private than too open
+    mask = system.umask(0o077)  # strict, because another thread may create a file meanwhile
     system.umask(mask)
     return mask

@@ -1,7 +1,7 @@
-"""Limits how many threads BLAS and OpenMP start in a worker process, each of which would take one per processor.
+"""The limit of threads that BLAS and OpenMP start in a worker process; each library would start one per processor.
 
-Used on both sides. Guarantees: the limit holds before the worker imports anything of the program's; libraries that it
-has by then (those of a forked process or fork server) are limited by threadpoolctl where that is installed.
+Used on both sides. Guarantees: the limit holds before the worker imports anything of the program; libraries that are
+loaded already (in a forked process or a fork server) are limited by threadpoolctl where it is installed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-#: What the libraries read when they are loaded.
+#: The environment variables that the libraries read when they are loaded.
 VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -26,18 +26,18 @@ VARIABLES: Final = (
 
 
 def check_inner_threads(threads: object) -> None:
-    """Raises TypeError or ValueError if this is neither None nor a number of threads."""
-    from corefutures_pools.options import check_count  # here for workers, which do without
+    """Raise TypeError or ValueError unless this is None or a number of threads."""
+    from corefutures_pools.options import check_count  # here for workers, which don't need it
 
     check_count("inner_threads", threads)
 
 
-class LimitedStart:
-    """An initializer that limits what is there already, then runs another one.
+class LimitedInitializer:
+    """An initializer that limits the libraries that are loaded, and calls the pool's initializer.
 
     Args:
-        threads: How many.
-        initializer: The other one, or None.
+        threads: The number of threads.
+        initializer: The pool's initializer, or None.
     """
 
     def __init__(self, threads: int, initializer: Callable[..., object] | None) -> None:
@@ -49,7 +49,7 @@ class LimitedStart:
         self._limit()
         if self._initializer is not None:
             self._initializer(*args)
-            self._limit()  # what it has loaded under a name of its own
+            self._limit()  # it may have loaded a library that ignores the variables
 
     def _limit(self) -> None:
         try:

@@ -1,95 +1,68 @@
-"""How a worker process starts, ends, and is noticed: `ProcessLauncher` and `ProcessWorker`.
+"""`ProcessLauncher`: starts worker processes by any start method of multiprocessing.
 
-Touches `multiprocessing`. Guarantees: a worker inherits its own ends and no sibling's; its end is seen even if
-a process that it left behind holds its pipes.
+Touches `multiprocessing`. Guarantees: a worker inherits its own ends of the transport and no other worker's; a failed
+start leaves no descriptor behind, and its error names the cause and the remedy.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import multiprocessing.process
-import os
 import pickle
-import signal
 import sys
 import threading
-import time
 from functools import partial
 from multiprocessing import reduction
-from multiprocessing.connection import wait
 from multiprocessing.context import get_spawning_popen
-from multiprocessing.process import BaseProcess
 
 from corefutures import UnsupportedError
-from corefutures_pools.blocking import clock, system
-from corefutures_pools.cpu import process_seconds
-from corefutures_pools.descriptors import Descriptor
+from corefutures_pools.blocking import system
 from corefutures_pools.exceptions import add_note
-from corefutures_pools.lifecycle import renew_in_child
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels
 from corefutures_pools.workers.transport import threads_are_replaced
 from corefutures_pools.workers.worker_loop import SharedQueueEnds
-from corefutures_process import _worker_process
-from corefutures_process._inherited_state import ProcessName, surroundings
-from corefutures_process._inner_threads import LimitedStart
-from corefutures_process._process_tree import kill_tree, terminate_tree, wait_for_dying
-from corefutures_process._stack_probes import open_line, travelling
+from corefutures_process import _fork_server, _worker_process
+from corefutures_process._inherited_state import StatefulName, inherited_state
+from corefutures_process._inner_threads import LimitedInitializer
+from corefutures_process._stack_probes import as_argument, make_probe
+from corefutures_process._worker_handle import ProcessWorker
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.context import BaseContext
+    from multiprocessing.process import BaseProcess
     from typing import Any, Final
 
-    from corefutures_pools.inspection.stacks import Frame
     from corefutures_pools.workers.logging.receiver import LogReceiver
-    from corefutures_process._stack_probes import Line
 
-
-#: Seconds to wait for the fork server to tell how a process of its own has ended, which that has by then.
-_PATIENCE: Final = 5.0
-#: Descriptors that starting a process takes, at most.
-_NEEDED: Final = 10
-#: What is said if a worker can't be started, perhaps because of what is sent to it.
-_SENT_INITIALIZER: Final = (
+#: The number of descriptors that starting a process takes at most.
+_DESCRIPTORS_NEEDED: Final = 10
+#: The note on an error that may be due to an initializer that can't be pickled.
+_INITIALIZER_NOTE: Final = (
     "raised as a worker process was started by {!r}, which has to be sent the initializer and its arguments: {}have it"
     " make what can't be pickled itself."
 )
-_NAMED_INITIALIZER: Final = (
+_INITIALIZER_REMEDY: Final = (
     "define it at the top level of a module, or make the pool with serializer='cloudpickle'; and "
 )
-#: Seconds for importing what the fork server was told to import, in order to see what fails.
-_PROBE_LIMIT: Final = 20.0
-_BEGUN: Final = "corefutures imports "
-_PROBE: Final = f"""
-import sys
-sys.path[:] = {{!r}}
-for name in {{!r}}:
-    print({_BEGUN!r} + name, file=sys.stderr, flush=True)
-    try:
-        __import__(name)
-    except ImportError:
-        pass
-"""
 
 
 class ProcessLauncher:
-    """Starts the workers of one executor, which alone refers to it.
+    """Starts the workers of one executor, which has the only reference to it.
 
     Args:
-        context: Where processes come from.
-        processes: The executor's table of them, by pid, which is kept up to date here.
-        initializer: Run first in each worker.
-        initargs: Its arguments.
-        limit: How many calls each worker runs at most, or None.
-        serializer: See `make_encoder`.
-        inner_threads: How many threads BLAS and OpenMP may start in each, or None.
-        logs: What reads their logs, or None.
-        kill_tree: Whether what a worker has started is stopped with it.
-        hint: What is said of the start method where starting a worker fails.
+        context: The multiprocessing context that makes the processes.
+        processes: The executor's table of processes by pid, which is kept up to date here.
+        initializer: Called first in each worker, or None.
+        initargs: The arguments of the initializer.
+        limit: The maximum number of calls that each worker runs, or None.
+        serializer: The executor's option.
+        inner_threads: The number of threads that BLAS and OpenMP may start in each worker, or None.
+        logs: The receiver of the workers' log records, or None.
+        kill_tree: Whether the programs that a worker has started are stopped with it.
+        hint: A sentence on the start method, for errors of failed starts.
     """
 
     def __init__(
@@ -99,6 +72,7 @@ class ProcessLauncher:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         limit: int | None,
+        *,
         serializer: str,
         inner_threads: int | None = None,
         logs: LogReceiver | None = None,
@@ -111,105 +85,112 @@ class ProcessLauncher:
         self._processes = processes
         self._inner_threads = inner_threads
         self._logs = logs
-        self.starter = 0  # the thread that starts a worker just now; a forked one knows by it what it is
+        #: The ident of the thread that is starting a worker, by which a forked child knows that it is that worker.
+        self.starter = 0
         if inner_threads is not None:
-            initializer = LimitedStart(inner_threads, initializer)
+            initializer = LimitedInitializer(inner_threads, initializer)
         if initializer is not None and serializer != "pickle":
-            initializer, initargs = _Initializer(partial(initializer, *initargs), serializer), ()
-        self._rest = (initializer, initargs, limit, serializer)
+            initializer, initargs = _SerializedInitializer(partial(initializer, *initargs), serializer), ()
+        self._initializer = initializer
+        self._arguments = (initializer, initargs, limit, serializer)
+
+    @property
+    def _method(self) -> str:
+        return self._context.get_start_method(allow_none=False)
 
     def launch(self, ends: Any) -> ProcessWorker:
-        """Starts a process that serves `ends`.
+        """Start a worker with its ends of the transport.
 
         Raises:
-            RuntimeError: Whoever was to become the worker, or to fork it, ended instead.
-            UnsupportedError: It would have to be forked, and this process has other interpreters.
+            RuntimeError: The process, or the fork server, ended before it had become a worker.
+            UnsupportedError: The process can't be forked or reached in this program.
             BaseException: Whatever starting a process raises.
         """
-        if self._context.get_start_method() == "fork":
+        if self._method == "fork":
             check_fork("a process pool with the start method 'fork'")
         if isinstance(ends, SharedQueueEnds):
-            ends = _TravellingEnds(*ends)
-        line = open_line()
+            ends = _SendableEnds(*ends)
+        logs, on_end, log = self._logs, None, None
+        with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
+            probe = make_probe()
+            always.callback(probe.close_child_end)
+            on_failure.callback(probe.close)
+            if logs is not None:
+                pipe = logs.open_pipe()
+                on_end = partial(logs.worker_ended, pipe)
+                always.callback(pipe.close_child_end)
+                on_failure.callback(on_end)
+                log = as_argument(pipe.child_end), current_levels()
+            process = self._start((ends, *self._arguments, probe.child_end, log))
+            self._processes[process.pid] = process  # type: ignore[index]
+            if logs is not None:
+                on_failure.callback(self._undo_start, process)
+                logs.worker_started()  # on failure no thread reads the worker's pipe, and its writes would block
+            on_failure.pop_all()
+        return ProcessWorker(process, self._processes, probe, self._method, on_end, kill_tree=self._kill_tree)
+
+    def _undo_start(self, process: BaseProcess) -> None:
+        process.kill()
+        process.join()
+        self._processes.pop(process.pid, None)  # type: ignore[arg-type]
+
+    def _start(self, arguments: tuple[Any, ...]) -> BaseProcess:
+        """Start a process that serves the pool, with another fork server if the old one has ended."""
+        self.starter = threading.get_ident()
         try:
-            log = None if self._logs is None else self._logs.open()
-        except BaseException:
-            line.close_child_end()
-            line.close()
-            raise
-        log_end = None if log is None else (travelling(log.child_end), current_levels())
-        arguments = (ends, *self._rest, line.child_end, log_end)
-        try:
-            self.starter = threading.get_ident()
             if sys.platform != "win32":
                 _check_descriptors()
             try:
-                process = self._start(arguments)
+                return self._start_once(arguments)
             except (ConnectionError, EOFError):
-                if self._context.get_start_method() != "forkserver" or not _fork_server_ended():
+                if self._method != "forkserver" or not _fork_server.has_ended():
                     raise
-                process = self._start(arguments)  # multiprocessing starts another server
+                return self._start_once(arguments)
         except BaseException as exc:
-            line.close()
-            if self._logs is not None and log is not None:
-                self._logs.end(log)
-            method = self._context.get_start_method()
-            if isinstance(exc, BlockingIOError) and threads_are_replaced():
-                raise UnsupportedError(
-                    f"a worker process can't be started with {method!r} here: the socket of its server does not"
-                    " wait, because a library such as gevent has replaced sockets; pass"
-                    " mp_context=multiprocessing.get_context('spawn'), or 'fork'"
-                ) from exc
-            if not isinstance(exc, (ConnectionError, EOFError)):
-                if self._rest[0] is not None and isinstance(exc, (pickle.PicklingError, AttributeError, TypeError)):
-                    remedy = "" if isinstance(self._rest[0], _Initializer) else _NAMED_INITIALIZER
-                    add_note(exc, f"{_SENT_INITIALIZER.format(method, remedy)} {self._hint}".rstrip())
-                raise
-            from corefutures_pools.workers.pool import WorkerPool  # here for start-up time only
-
-            why = (_preloaded() if method == "forkserver" else "") or WorkerPool.NOT_READY_HINT
-            raise RuntimeError(
-                f"a worker process could not be started with {method!r}: what was to become one ended before that."
-                f" {why} {self._hint}".rstrip()
-            ) from exc
+            self._explain_failure(exc)
+            raise
         finally:
             self.starter = 0
-            line.close_child_end()
-            if log is not None:
-                log.close_child_end()
-        self._processes[process.pid] = process  # type: ignore[index]
-        if self._logs is not None and log is not None:
-            try:
-                self._logs.attend()
-            except BaseException:  # nobody would read what it writes, until it can't write any more
-                process.kill()
-                process.join()
-                self._processes.pop(process.pid, None)  # type: ignore[arg-type]
-                line.close()
-                self._logs.end(log)
-                raise
-        on_end = None if self._logs is None or log is None else partial(self._logs.end, log)
-        method = self._context.get_start_method()
-        return ProcessWorker(process, self._processes, line, method, on_end, kill_tree=self._kill_tree)
 
-    def _start(self, arguments: tuple[Any, ...]) -> BaseProcess:
+    def _start_once(self, arguments: tuple[Any, ...]) -> BaseProcess:
         process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
             target=_worker_process.serve, args=arguments
         )
-        name, method = process.name, self._context.get_start_method()
+        name, method = process.name, self._method
         if method == "forkserver" or (self._inner_threads is not None and method != "fork"):
-            process.name = ProcessName(name, surroundings(self._inner_threads))
-        with _MainWithoutFile():
+            process.name = StatefulName(name, inherited_state(self._inner_threads))
+        with _UnnamedMainFile():
             process.start()
         process.name = name
         return process
 
+    def _explain_failure(self, exc: BaseException) -> None:
+        """Raise another error if it tells the cause of a failed start; otherwise add a note to this one."""
+        method = self._method
+        if isinstance(exc, BlockingIOError) and threads_are_replaced():
+            raise UnsupportedError(
+                f"a worker process can't be started with {method!r} here: the socket of its server does not"
+                " wait, because a library such as gevent has replaced sockets; pass"
+                " mp_context=multiprocessing.get_context('spawn'), or 'fork'"
+            ) from exc
+        if isinstance(exc, (ConnectionError, EOFError)):
+            from corefutures_pools.workers.pool import WorkerPool  # here for start-up time only
 
-class _MainWithoutFile:
-    """Hides the name of the main module's file, as long as a process is being started, if that is no name of a file.
+            why = (_fork_server.describe_preload() if method == "forkserver" else "") or WorkerPool.NOT_READY_HINT
+            raise RuntimeError(
+                f"a worker process could not be started with {method!r}: what was to become one ended before that."
+                f" {why} {self._hint}".rstrip()
+            ) from exc
+        if self._initializer is not None and isinstance(exc, (pickle.PicklingError, AttributeError, TypeError)):
+            remedy = "" if isinstance(self._initializer, _SerializedInitializer) else _INITIALIZER_REMEDY
+            add_note(exc, f"{_INITIALIZER_NOTE.format(method, remedy)} {self._hint}".rstrip())
 
-    multiprocessing would have each worker run a file called "<stdin>". Without that name a worker does without the main
-    module, as it does for `python -c`.
+
+class _UnnamedMainFile:
+    """Hides `__main__.__file__` while a process is being started if it is no name of a file.
+
+    multiprocessing would have each worker run a file called "<stdin>". Without the name, a worker does not run the main
+    module, as for `python -c`.
     """
 
     def __enter__(self) -> None:
@@ -226,93 +207,35 @@ class _MainWithoutFile:
 
 
 def _check_descriptors() -> None:
-    """Raises OSError unless there are as many descriptors left as starting a process takes.
+    """Raise OSError unless enough descriptors are left to start a process.
 
-    If they end half-way, multiprocessing loses those that it has, and the process one that it can't do without.
+    multiprocessing leaks descriptors if it runs out of them halfway, and the new process lacks one that it needs.
     """
     taken: list[int] = []
     try:
-        while len(taken) < _NEEDED:
+        while len(taken) < _DESCRIPTORS_NEEDED:
             taken += system.pipe()
     finally:
         while taken:
             system.close(taken.pop())
 
 
-def _preloaded() -> str:
-    """Returns what is said of modules that the fork server was told to import first, which ends it if one fails."""
-    from multiprocessing import forkserver
-
-    named = getattr(forkserver._forkserver, "_preload_modules", ())
-    modules = [name for name in named if name != "__main__"]
-    if not modules:
-        return ""
-    first = f"The fork server imports {', '.join(modules)} first (set_forkserver_preload), and ends if that fails"
-    try:
-        failed = _first_failure(modules)
-    except Exception:  # there are no processes left, say
-        failed = None
-    if failed is not None:
-        return f"{first}: {failed}."
-    return "" if "__main__" in named else f"{first}; what it says of that is on standard error."
-
-
-def _first_failure(modules: list[str]) -> str | None:
-    """Returns which of the modules ends a process that imports them as the fork server does, and how; None if none."""
-    import re
-    import subprocess
-    from multiprocessing import spawn, util
-
-    flags: list[str] = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    started = subprocess.run(
-        [spawn.get_executable(), *flags, "-c", _PROBE.format(sys.path, modules)],
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_LIMIT, check=False, encoding="utf-8",
-        errors="backslashreplace",
-    )  # fmt: skip
-    begun = re.findall(_BEGUN + r"(\S+)", started.stderr)
-    if started.returncode == 0 or not begun:
-        return None
-    said = started.stderr.rpartition(_BEGUN + begun[-1])[2].split("\n")
-    last = next((line for line in reversed(said) if line and not line[0].isspace()), f"exit code {started.returncode}")
-    return f"{begun[-1]} fails ({last})"
-
-
-def _fork_server_ended() -> bool:
-    """Returns whether the fork server has ended, or is just about to: somebody killed it, or wrote to its pipe."""
-    from multiprocessing import forkserver
-
-    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    deadline = clock.monotonic() + 0.2
-    if sys.platform == "win32":
-        return False
-    while pid is not None and hasattr(os, "waitid"):
-        try:
-            if system.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                return True
-        except OSError:  # somebody has waited for it
-            return True
-        if clock.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
-class _Initializer:
-    """An initializer that travels by the pool's own serializer, as calls do."""
+class _SerializedInitializer:
+    """An initializer that is sent by the pool's serializer, as calls are."""
 
     def __init__(self, call: Callable[[], object], serializer: str) -> None:
         self._call = call
         self._serializer = serializer
 
-    def __call__(self) -> object:  # in a worker that was forked
+    def __call__(self) -> object:  # in a forked worker
         return self._call()
 
     def __reduce__(self) -> Any:
         return pickle.loads, (_worker_process.make_encoder(self._serializer, memfds=False).in_band(self._call),)
 
 
-class _TravellingEnds(SharedQueueEnds):
-    """Ends whose descriptors go along with the process that is being started."""
+class _SendableEnds(SharedQueueEnds):
+    """Ends of the transport whose descriptors are sent to the process that is being started."""
 
     __slots__ = ()
 
@@ -326,197 +249,4 @@ class _TravellingEnds(SharedQueueEnds):
             parent_death_pipe=reduction.DupFd(self.parent_death_pipe),
             payload_channel=reduction.DupFd(self.payload_channel),
         )
-        return _worker_process.take_ends, tuple(passed)
-
-
-class _Pidfd(Descriptor):
-    """Speaks of a process, not of its number."""
-
-    __slots__ = ()
-
-    def send(self, signum: int) -> None:
-        if sys.platform != "win32":
-            signal.pidfd_send_signal(self.number, signum)
-
-
-class ProcessWorker:
-    """A worker process; see `interface.WorkerHandle`."""
-
-    thread = None  # it is a process
-
-    def __init__(
-        self,
-        process: BaseProcess,
-        processes: dict[int, BaseProcess],
-        line: Line,
-        method: str,
-        on_end: Callable[[], None] | None = None,
-        *,
-        kill_tree: bool = False,
-    ) -> None:
-        self._process: BaseProcess | None = process
-        self._kill_tree = kill_tree
-        self._killed = False
-        self._is_child = method != "forkserver"
-        self._processes = processes
-        self._line = line
-        self._on_end = on_end
-        self.name = process.name
-        self.pid = process.pid
-        # A pidfd speaks of the process itself. Elsewhere than on Windows, its sentinel is a pipe: silent as long as
-        # something that the worker left behind holds the other end, and loud when a call writes to that or closes it,
-        # or the fork server ends. So where there is no pidfd, who seems to have ended is killed, and then asked for.
-        self._pidfd: _Pidfd | None = None
-        if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal") and process.pid is not None:
-            try:
-                self._pidfd = _Pidfd(system.pidfd_open(process.pid))
-            except OSError as exc:
-                if exc.errno in (errno.EMFILE, errno.ENFILE):
-                    self.kill()
-                    self.reap()
-                    raise
-
-    def cpu_seconds(self) -> float | None:
-        return process_seconds(self.pid)
-
-    def sentinels(self) -> list[int]:
-        process = self._process
-        if process is None:
-            return []
-        pidfd = self._pidfd
-        return [process.sentinel if pidfd is None else pidfd.number]
-
-    def ended(self) -> bool:
-        process, pid = self._process, self.pid
-        if process is None or pid is None:
-            return True
-        if self._pidfd is not None:
-            return self._wait(0)
-        if sys.platform != "win32":
-            self.kill()
-        if self._is_child:
-            return not process.is_alive()
-        try:
-            system.kill(pid, 0)  # it is there until the fork server, or whoever has inherited it, has reaped it
-        except OSError:
-            return True
-        return False
-
-    def _wait(self, timeout: int | None) -> bool:
-        """Returns whether the process has ended, after waiting for that so many milliseconds."""
-        pidfd = self._pidfd
-        if sys.platform == "win32" or pidfd is None:  # it has been reaped meanwhile
-            return True
-        return bool(wait([pidfd.number], None if timeout is None else timeout / 1000))
-
-    def mark_exiting(self) -> None:
-        self._strike_off(self._process)
-
-    def _strike_off(self, process: BaseProcess | None) -> None:
-        if self.pid is not None and process is not None and self._processes.get(self.pid) is process:
-            del self._processes[self.pid]
-
-    def terminate(self) -> None:
-        self._signal("terminate")
-
-    def kill(self) -> None:
-        self._killed = True
-        self._signal("kill")
-
-    def interrupt(self) -> None:
-        if sys.platform != "win32" and self._process is not None and self.pid is not None:
-            with contextlib.suppress(OSError):  # it has ended
-                if (pidfd := self._pidfd) is not None:
-                    pidfd.send(signal.SIGINT)
-                else:
-                    system.kill(self.pid, signal.SIGINT)
-
-    def _signal(self, how: str) -> None:
-        if self._kill_tree and self.pid is not None and self._lives():
-            if how == "terminate":
-                terminate_tree(self.pid, partial(self._signal_alone, how))
-            elif sys.platform == "win32":
-                self._signal_alone(how)
-            elif self._own(how) is not None:
-                kill_tree(self.pid, partial(self._signal_alone, how))
-            elif (pidfd := self._pidfd) is not None:
-                kill_tree(self.pid, partial(signal.pidfd_send_signal, pidfd.number, signal.SIGKILL))
-            else:
-                kill_tree(self.pid, partial(system.kill, self.pid, signal.SIGKILL))
-        else:
-            self._signal_alone(how)
-
-    def _lives(self) -> bool:
-        """Returns whether the process may live still; if not, its number may be another's by now."""
-        return self._process is not None and not (self._pidfd is not None and self._wait(0))
-
-    def _own(self, how: str) -> Callable[[], object] | None:
-        """Returns the process's own method, if its context has a class of processes with another one than Python's."""
-        method: Callable[[], object] | None = getattr(self._process, how, None)
-        return None if getattr(method, "__func__", method) is getattr(BaseProcess, how) else method
-
-    def _signal_alone(self, how: str) -> None:
-        process = self._process
-        if process is not None:
-            with contextlib.suppress(OSError, ValueError):  # it has ended
-                pidfd = self._pidfd
-                if (own := self._own(how)) is not None:
-                    own()
-                    if how == "terminate":
-                        return
-                if sys.platform != "win32" and pidfd is not None:  # the fork server may have reaped it: not by its pid
-                    pidfd.send(signal.SIGKILL if how == "kill" else signal.SIGTERM)
-                else:
-                    getattr(BaseProcess, how)(process)
-
-    def ask_for_stack(self) -> None:
-        if self.pid is not None:
-            self._line.ask(self.pid)
-
-    def read_stack(self, deadline: float) -> tuple[list[Frame], str | None]:
-        return self._line.answer(deadline)
-
-    def reap(self) -> int | None:
-        process, self._process = self._process, None  # it holds descriptors, and a traceback may hold us
-        if process is None:
-            return None
-        self._line.close()
-        if self._pidfd is not None:
-            self._wait(None)  # one that leaves takes its time
-        ended = self._killed or self._pidfd is not None
-        if self._is_child and self._pidfd is not None:
-            self._collect_status(process)
-        process.join(_PATIENCE if ended and not self._is_child else None)
-        if ended:  # or multiprocessing would wait at exit for what a fork server never tells
-            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
-        wait_for_dying()
-        if self._on_end is not None:
-            self._on_end()
-        self._strike_off(process)
-        self._pidfd = None
-        return process.exitcode
-
-    def _collect_status(self, process: BaseProcess) -> None:
-        """Ask the kernel how it ended: gevent's `os.waitpid` waits for a loop that nobody may run."""
-        popen: Any = process._popen  # type: ignore[attr-defined]
-        if sys.platform != "win32" and self.pid is not None and popen.returncode is None:
-            with contextlib.suppress(ChildProcessError):  # somebody else has asked
-                pid, status = system.waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    popen.returncode = system.waitstatus_to_exitcode(status)
-
-
-def _after_fork_in_child() -> None:
-    """Leave the fork server to the parent; start another when one is needed (E11)."""
-    module = sys.modules.get("multiprocessing.forkserver")
-    server = getattr(module, "_forkserver", None)
-    if getattr(server, "_forkserver_pid", None) is None:
-        return
-    alive, server._forkserver_alive_fd = server._forkserver_alive_fd, None  # type: ignore[union-attr]
-    server._forkserver_pid = server._forkserver_address = None  # type: ignore[union-attr]
-    server._lock = threading.Lock()  # type: ignore[union-attr]
-    if alive is not None:
-        system.close(alive)
-
-
-renew_in_child(_after_fork_in_child)
+        return _worker_process.receive_ends, tuple(passed)

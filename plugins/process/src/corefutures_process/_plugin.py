@@ -1,4 +1,4 @@
-"""The plugin module of the process backend: describes it, imports nothing of it."""
+"""The plugin module of the process backend: its description; imports nothing of the backend."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The programs that a worker process has started, and those that these have started: stopped with it.
+"""The process tree of a worker: the programs that it has started, and their programs, which are stopped with it.
 
-Touches `/proc`, or `ps` where there is none. Guarantees: only what descends from the worker is signalled; what has no
-parent any more, as a daemon, is not found; not knowing costs nothing but that they go on.
+Touches `/proc`, or `ps` where /proc is missing. Guarantees: only descendants of the worker get a signal. A daemon,
+which has no parent any more, is not found and goes on.
 """
 
 from __future__ import annotations
@@ -20,29 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Final
 
-#: Looks for what was started meanwhile, at most; one finds nothing more, as a rule.
+#: The maximum number of searches for new descendants; the second finds none, as a rule.
 _ROUNDS: Final = 10
-#: Seconds to wait until they are gone, at most.
-_PATIENCE: Final = 1.0
+#: Seconds to wait for the end of the killed processes.
+_END_TIMEOUT: Final = 1.0
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PR_GET_CHILD_SUBREAPER: Final = 37
-#: What multiprocessing starts to clean up after a process, once that has ended.
+#: The helper process of multiprocessing that cleans up after a process has ended.
 _TRACKER: Final = b"multiprocessing.resource_tracker"
 
-
-#: Those that were killed, and perhaps are there still: ours to wait for if we have become their parent.
+#: Killed processes that may not have ended: this process has to reap those whose parent it has become.
 _dying: list[int] = []
 
 
 def kill_tree(pid: int, kill: Callable[[], object]) -> None:
-    """Kills process `pid`, by `kill`, which is one call in C, and all that it has started.
+    """Kill process `pid` and its descendants; `kill` kills the process itself, by one call in C.
 
-    A process group for each worker would be simpler, and would take Ctrl-C, Ctrl-Z and reading from the terminal away
-    from calls. So they are looked for:
+    A process group for each worker would be simpler, but calls could not get Ctrl-C or Ctrl-Z or read from the terminal
+    then. So the descendants are searched for:
 
-    1. the process is stopped: it starts nothing any more, and nothing of it is waited for, so that no number is reused;
-    2. so is each that was found, until no new one is;
-    3. then all of them are killed, and waited for: not every init does so soon.
+    1. The process is stopped: it starts no program any more, and reaps none, so no pid is reused.
+    2. Each descendant that is found is stopped too, until a search finds no new one.
+    3. All of them are killed and reaped, because not every init process reaps orphans soon.
     """
     if sys.platform == "win32":
         kill()
@@ -59,29 +58,29 @@ def kill_tree(pid: int, kill: Callable[[], object]) -> None:
                     stack.enter_context(_adopting())
                 found += new
                 _send(new, signal.SIGSTOP)
-        finally:  # by one call in C: a signal handler that raises can only come before it, or when nothing is stopped
+        finally:  # one call in C: a signal handler that raises runs before it, or when no process is stopped any more
             try:
                 kill()
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 pass
             found = _send(found, signal.SIGKILL)
             _dying.extend(found)
-        deadline = clock.monotonic() + _PATIENCE
+        deadline = clock.monotonic() + _END_TIMEOUT
         while any(number in found for number in wait_for_dying()) and clock.monotonic() < deadline:
             time.sleep(0.001)
 
 
 def wait_for_dying() -> list[int]:
-    """Waits for those that were killed and have ended; returns those that have not."""
+    """Reap the killed processes that have ended; return the others."""
     for number in _dying.copy():
         if _has_gone(number):
-            with contextlib.suppress(ValueError):  # another thread has seen it
+            with contextlib.suppress(ValueError):  # another thread has removed it
                 _dying.remove(number)
     return _dying.copy()
 
 
 def _has_gone(pid: int) -> bool:
-    """Returns whether a process is there no more; waits for it if that is up to us."""
+    """Return whether a process has ended; reap it if it is a child of this process."""
     if sys.platform == "win32":
         return True
     with contextlib.suppress(ChildProcessError):
@@ -97,7 +96,7 @@ def _has_gone(pid: int) -> bool:
 
 @contextlib.contextmanager
 def _adopting() -> Iterator[None]:
-    """Makes this process the one that orphans of its descendants get for a parent, where it can be."""
+    """Make this process the parent of its orphaned descendants (a child subreaper), where the platform can."""
     prctl = None
     before = 1
     if sys.platform == "linux":
@@ -119,24 +118,24 @@ def _adopting() -> Iterator[None]:
 
 
 def terminate_tree(pid: int, terminate: Callable[[], object]) -> None:
-    """Sends SIGTERM to process `pid`, by `terminate`, and then to all that it has started."""
+    """Send SIGTERM to process `pid`, by `terminate`, and then to its descendants."""
     found = descendants(pid) if sys.platform != "win32" else []
     terminate()
     _send(found, signal.SIGTERM)
 
 
 def _send(pids: list[int], number: int) -> list[int]:
-    """Sends a signal to processes; returns those that got it."""
+    """Send a signal to processes; return those that got it."""
     reached = []
     for pid in pids:
-        with contextlib.suppress(OSError):  # it has ended, or has other privileges
+        with contextlib.suppress(OSError):  # the process has ended, or has other privileges
             system.kill(pid, number)
             reached.append(pid)
     return reached
 
 
 def descendants(pid: int) -> list[int]:
-    """Returns the processes that descend from `pid`, as far as that can be known."""
+    """Return the descendants of process `pid`, as far as they can be known."""
     found: list[int] = []
     table: dict[int, list[int]] | None = None
     waiting = [pid]
@@ -153,27 +152,27 @@ def descendants(pid: int) -> list[int]:
 
 
 def _children(pid: int) -> list[int] | None:
-    """Returns the children of a process; None if the kernel lists none."""
+    """Return the children of a process; None if the kernel does not list them."""
     own = system.getpid()
     if not system.access(f"/proc/{own}/task/{own}/children", os.F_OK):
         return None
     children: list[int] = []
-    with contextlib.suppress(OSError):  # it has ended
+    with contextlib.suppress(OSError):  # the process has ended
         for thread in system.listdir(f"/proc/{pid}/task"):
             children += map(int, (_content(f"/proc/{pid}/task/{thread}/children") or b"").split())
     return children
 
 
 def _table() -> dict[int, list[int]]:
-    """Returns the children of every process, by its number."""
-    import subprocess  # hardly any program needs it
+    """Return the children of every process, by pid."""
+    import subprocess  # few programs need it
 
     table: dict[int, list[int]] = {}
     try:
         lines = subprocess.run(
             ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, timeout=5, check=False
         ).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):  # then they go on
+    except (OSError, subprocess.SubprocessError):  # the descendants are not found
         return table
     for line in lines:
         child, parent = map(int, line.split())

@@ -1,7 +1,7 @@
-"""How the pool's process asks a worker for its stack, also one that is stuck: by a signal, or through a connection.
+"""Stack probes: how the pool's process reads the stack of a worker, also of a stuck one: by a signal or a connection.
 
-Touches the door and `multiprocessing`. Guarantees: nobody waits for a worker beyond the deadline; an earlier answer
-that came late is not taken for a new one.
+Touches the toolkit and `multiprocessing`. Guarantees: no caller waits beyond its deadline; a late answer to an earlier
+request is not taken for a new one.
 """
 
 from __future__ import annotations
@@ -25,95 +25,97 @@ if TYPE_CHECKING:
 
     from corefutures_pools.inspection.stacks import Frame
 
-    class Line(Protocol):
-        """The caller's end of what a worker tells its stack through."""
+    class StackProbe(Protocol):
+        """The pool's end of the channel through which a worker sends its stack."""
 
         @property
         def child_end(self) -> Any:
-            """The worker's end, to be sent to it while it starts; closed here by `close_child_end` once it has it."""
+            """The worker's end, an argument of the process that is being started."""
             ...
 
         def close_child_end(self) -> None:
-            """Closes our copy of the worker's end."""
+            """Close this process's copy of the worker's end."""
             ...
 
-        def ask(self, pid: int) -> None:
-            """Asks for the stack; never blocks."""
+        def request(self, pid: int) -> None:
+            """Request the stack; never blocks."""
             ...
 
-        def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
-            """Returns the stack, innermost last, or none and why there is none."""
+        def read(self, deadline: float) -> tuple[list[Frame], str | None]:
+            """Return the stack, innermost frame last, or no frames and the reason."""
             ...
 
         def close(self) -> None:
-            """Closes the caller's end."""
+            """Close the pool's end."""
             ...
 
 
 _SILENT: Final = "it does not answer: stopped, stuck in C code that holds the GIL, or not far enough in starting"
 
-#: The outermost line of interest, or that `faulthandler` leaves the rest out.
+#: The last line of interest: the outermost frame of the call, or `faulthandler`'s ellipsis for the rest.
 _END: Final = re.compile(r'_worker_process\.py", line \d+ in serve\n|^  \.\.\.\n', re.MULTILINE)
 
 
-def open_line() -> Line:
-    """Returns a line to a worker that is about to be started."""
+def make_probe() -> StackProbe:
+    """Return a probe for a worker that is about to be started."""
     if sys.platform == "win32" or os.environ.get("COREFUTURES_PORTABLE") == "1":
-        return _AskedLine()
-    return _SignalledLine()
+        return PollingStackProbe()
+    return SignalStackProbe()
 
 
 class _Descriptor(int):
-    """A descriptor that goes along with the process that is being started."""
+    """A descriptor as an argument of the process that is being started."""
 
     def __reduce__(self) -> Any:
         if sys.platform == "win32":
-            raise TypeError("descriptors don't travel here")
-        return _worker_process.take_line, (reduction.DupFd(int(self)),)
+            raise TypeError("descriptors can't be sent on Windows")
+        return _worker_process.receive_descriptor, (reduction.DupFd(int(self)),)
 
 
-def travelling(end: Any) -> Any:
-    """Returns an end that can be sent to a process that is being started: a descriptor or a connection."""
+def as_argument(end: Any) -> Any:
+    """Return a descriptor or connection as an argument of the process that is being started."""
     return _Descriptor(end) if isinstance(end, int) else end
 
 
-class _SignalledLine:
-    """A pipe that `faulthandler` writes to, in the worker, when a signal comes: whatever else the worker does."""
+class SignalStackProbe:
+    """A pipe that `faulthandler` writes to, in the worker, on a signal: also while the worker is stuck in C code."""
 
     def __init__(self) -> None:
         self._outlet, inlet = map(above_standard, system.pipe())
         system.set_blocking(self._outlet, False)
-        system.set_blocking(inlet, False)  # a worker never waits for somebody to read
+        system.set_blocking(inlet, False)  # writing never blocks the worker
         self.child_end = _Descriptor(inlet)
-        # Held by whoever asks and reads, who must not read another's answer. Only waited for as long as for the worker:
-        # a signal handler may interrupt its holder, and dump while that can't go on.
-        self._turn = threading.Lock()
-        self._asked: list[int] = []  # one entry while somebody has the turn, and the answer is not yet read
+        # Held from a request to its answer: no thread may read another's answer. Acquired with a timeout: a signal
+        # handler may interrupt the holder, which can't go on meanwhile, and request a stack itself.
+        self._lock = threading.Lock()
+        self._unread: list[int] = []  # one entry from a request until a thread begins to read the answer
 
     def close_child_end(self) -> None:
+        """See `StackProbe.close_child_end`."""
         system.close(self.child_end)
 
-    def ask(self, pid: int) -> None:
-        """Does what can be done at once; `answer` does it if somebody else is at it."""
+    def request(self, pid: int) -> None:
+        """Request the stack, unless another request is under way: then `read` does it."""
         self._pid = pid
-        if self._turn.acquire(blocking=False):
-            self._asked.append(pid)
+        if self._lock.acquire(blocking=False):
+            self._unread.append(pid)
             self._signal()
 
     def _signal(self) -> None:
         if sys.platform != "win32":
-            with contextlib.suppress(OSError):  # it has ended, or we have
+            with contextlib.suppress(OSError):  # the worker has ended, or the probe is closed
                 from corefutures_pools.inspection.stacks import discard_stacks  # here for start-up time only
 
                 discard_stacks(self._outlet)
                 system.kill(self._pid, _worker_process.STACK_SIGNAL)
 
-    def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
+    def read(self, deadline: float) -> tuple[list[Frame], str | None]:
+        """See `StackProbe.read`."""
         try:
-            self._asked.pop()  # ours, or that of somebody who then asks once more
+            self._unread.pop()  # this thread's request, or that of a thread which then requests once more
         except IndexError:
-            if not self._turn.acquire(timeout=max(0.0, deadline - clock.monotonic())):
-                return [], "somebody else is asking it"
+            if not self._lock.acquire(timeout=max(0.0, deadline - clock.monotonic())):
+                return [], "another thread is asking it"
             self._signal()
         try:
             from corefutures_pools.inspection.stacks import collect_stack  # here for start-up time only
@@ -122,55 +124,59 @@ class _SignalledLine:
         except OSError:
             frames = []
         finally:
-            self._turn.release()
+            self._lock.release()
         return (frames, None) if frames else ([], _SILENT)
 
     def close(self) -> None:
+        """See `StackProbe.close`."""
         outlet, self._outlet = self._outlet, -1
         if outlet >= 0:
             system.close(outlet)
 
 
-class _AskedLine:
-    """A connection to a thread of the worker, which needs its GIL to answer: the portable way."""
+class PollingStackProbe:
+    """A connection to a thread of the worker, which needs the GIL to answer: for all platforms."""
 
     def __init__(self) -> None:
         self._connection, self.child_end = connection_pair()
-        self._turn = threading.Lock()  # as in `_SignalledLine`
-        self._owes = False  # the worker was asked, and has not answered
+        self._lock = threading.Lock()  # as in `SignalStackProbe`
+        self._is_pending = False  # the worker has not answered a request
 
     def close_child_end(self) -> None:
+        """See `StackProbe.close_child_end`."""
         self.child_end.close()
 
-    def ask(self, pid: int) -> None:
-        """Asks, unless an answer is owed: there is never more than one question, so that writing it can't block."""
-        if self._turn.acquire(blocking=False):
+    def request(self, pid: int) -> None:
+        """Request the stack, unless a request is pending: with one request at a time, writing it can't block."""
+        if self._lock.acquire(blocking=False):
             try:
-                if self._owes and self._connection.poll(0):  # it came too late for who asked
+                if self._is_pending and self._connection.poll(0):  # too late for the thread that requested it
                     self._connection.recv_bytes()
-                    self._owes = False
-                if not self._owes:
-                    self._owes = True
+                    self._is_pending = False
+                if not self._is_pending:
+                    self._is_pending = True
                     self._connection.send_bytes(b"")
             except (OSError, EOFError):
                 pass
             finally:
-                self._turn.release()
+                self._lock.release()
 
-    def answer(self, deadline: float) -> tuple[list[Frame], str | None]:
-        if not self._turn.acquire(timeout=max(0.0, deadline - clock.monotonic())):
-            return [], "somebody else is asking it"
+    def read(self, deadline: float) -> tuple[list[Frame], str | None]:
+        """See `StackProbe.read`."""
+        if not self._lock.acquire(timeout=max(0.0, deadline - clock.monotonic())):
+            return [], "another thread is asking it"
         try:
             if self._connection.poll(max(0.0, deadline - clock.monotonic())):
-                self._owes = False
+                self._is_pending = False
                 from corefutures_pools.inspection.stacks import read_frames  # here for start-up time only
 
                 return read_frames(self._connection.recv_bytes().decode().splitlines()), None
         except (OSError, EOFError):
             pass
         finally:
-            self._turn.release()
+            self._lock.release()
         return [], _SILENT
 
     def close(self) -> None:
+        """See `StackProbe.close`."""
         self._connection.close()

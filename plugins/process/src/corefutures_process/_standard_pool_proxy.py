@@ -1,6 +1,6 @@
-"""What a tool's replacement of the standard `ProcessPoolExecutor.submit` works on; loaded once there is one.
+"""`StandardPoolProxy`: the object that a tool's replacement of `ProcessPoolExecutor.submit` gets as `self`.
 
-Touches the door and the standard library's pool.
+Touches the toolkit and the standard library's pool. Imported only once a tool has replaced that method.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from corefutures_pools.replaced_submit import StandIn
-from corefutures_process._executor import _StandardPool  # as it was: programs put our class in its place
+from corefutures_process._executor import _StandardPool  # the original: programs assign our class to its name
 
 
 class StandardPoolProxy(StandIn, _StandardPool):
-    """Stands in for one of our executors, for one call."""
+    """Records what the replaced method submits, for one call; see `StandIn`."""
 
     _shutdown_thread = False
     _queue_count = 0
@@ -29,10 +29,10 @@ class StandardPoolProxy(StandIn, _StandardPool):
         self.submitted = item.future, (item.fn, item.args, item.kwargs)
 
     def put(self, number: int) -> None:
-        """Does nothing: as of the queue of numbers."""
+        """Do nothing: the queue of call numbers calls it."""
 
     def wakeup(self) -> None:
-        """Does nothing: as of what wakes the pool's thread."""
+        """Do nothing: the wake-up object of the pool's thread calls it."""
 
     def _adjust_process_count(self) -> None:
         pass

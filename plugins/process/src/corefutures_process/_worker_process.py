@@ -1,7 +1,7 @@
-"""What runs in a worker process: takes its ends, sees to its own end, and serves.
+"""The code of a worker process: opens its ends of the transport and runs the shared worker loop.
 
-Runs in the worker: touches the worker's side of the shared machinery and as little else as can be. Guarantees:
-the process ends when the pool's process does, also in mid-call; what a call forks off holds none of our ends.
+Touches the worker's side of the shared machinery and imports little. Guarantees: the process ends when the pool's
+process does, also during a call; a process that a call forks holds no end of the transport.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-#: What asks a worker for its stack. Who does not expect it ignores it, and hardly any program uses it.
+#: The signal that requests a worker's stack: ignored by default, and used by few programs.
 STACK_SIGNAL = getattr(signal, "SIGURG", 0)
 
-_F_SETSIG = 10  # Linux's number; the module `fcntl` has no name for it on every Python
+_F_SETSIG = 10  # of Linux; not in the module `fcntl` of every Python
 
 
 def serve(
@@ -35,26 +35,26 @@ def serve(
     initargs: tuple[Any, ...],
     limit: int | None,
     serializer: str,
-    line: Any,
+    probe: Any,
     log: tuple[Any, dict[str, int]] | None,
 ) -> None:
-    """Serves a pool until it ends or `limit` calls were run; the target of the worker's `Process`.
+    """Serve a pool until it ends or `limit` calls were run; the target of the worker's `Process`.
 
     Args:
-        ends: The pool's `SharedQueueEnds`, or the `Connection` of a pair.
-        initializer: Called first, with `initargs`.
-        initargs: Its arguments.
-        limit: How many calls to run at most, or None.
-        serializer: "pickle" or "cloudpickle"; results are serialised with it.
-        line: Where this process's stack is to be written when the pool's process asks for it: a descriptor, or a
-            connection that it asks through.
-        log: Where records are to be sent, and the levels of loggers; None leaves them to this process.
+        ends: The `SharedQueueEnds`, or the `Connection` to the pool.
+        initializer: Called first, with `initargs`, or None.
+        initargs: The arguments of the initializer.
+        limit: The maximum number of calls to run, or None.
+        serializer: The serializer for results: "pickle" or "cloudpickle".
+        probe: The worker's end of the stack probe: a descriptor to write stacks to, or a connection that receives
+            requests.
+        log: The end to send log records to, and the levels of loggers; None leaves records to this process.
     """
-    _keep_off_standard()
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a job in the background
+    _avoid_standard_descriptors()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # background jobs ignore it
         signal.signal(signal.SIGINT, interrupts.handle)
-    if isinstance(line, int):
-        _write_stack_on_signal(line)
+    if isinstance(probe, int):
+        _write_stack_on_signal(probe)
     if log is not None:
         from corefutures_pools.workers.logging.sender import forward_logs  # few workers need it
 
@@ -62,13 +62,13 @@ def serve(
     prepare = None if initializer is None else lambda: initializer(*initargs)
     encode = make_encoder(serializer, memfds=isinstance(ends, tuple))
     if isinstance(ends, tuple):
-        _serve_tickets(ends, encode, prepare, limit)  # type: ignore[arg-type]
+        _serve_shared_queue(ends, encode, prepare, limit)  # type: ignore[arg-type]
     else:
-        _serve_pair(ends, encode, prepare, limit, line)
+        _serve_pipe(ends, encode, prepare, limit, probe)
 
 
-def _keep_off_standard() -> None:
-    """Sees to it that nothing is, or will be, a standard descriptor here that the program has closed."""
+def _avoid_standard_descriptors() -> None:
+    """Keep the numbers of standard descriptors that the program has closed from all other files."""
     from multiprocessing import parent_process
 
     parent: Any = parent_process()
@@ -77,31 +77,31 @@ def _keep_off_standard() -> None:
     open_standard()
 
 
-def take_line(descriptor: Any) -> int:
-    """Returns the line's descriptor that came along with this process."""
+def receive_descriptor(descriptor: Any) -> int:
+    """Return a descriptor that was sent to this process as it was started."""
     own = above_standard(descriptor.detach())
     system.set_inheritable(own, False)
     return own
 
 
-def _write_stack_on_signal(line: int) -> None:
-    """Has the stack of this thread written to `line` when STACK_SIGNAL comes, whatever it is stuck in."""
+def _write_stack_on_signal(descriptor: int) -> None:
+    """Write the stack of this thread to `descriptor` on STACK_SIGNAL, also while it is stuck in C code."""
     import faulthandler
 
     if sys.platform == "win32" or signal.getsignal(STACK_SIGNAL) is not signal.SIG_DFL:
-        return  # it is the program's own
-    faulthandler.register(STACK_SIGNAL, line, all_threads=False)  # others run, and their frames change meanwhile
+        return  # the program uses the signal
+    faulthandler.register(STACK_SIGNAL, descriptor, all_threads=False)  # the frames of other threads change meanwhile
 
-    def let_go() -> None:
+    def release_in_child() -> None:
         faulthandler.unregister(STACK_SIGNAL)
         with contextlib.suppress(OSError):
-            system.close(line)
+            system.close(descriptor)
 
-    os.register_at_fork(after_in_child=let_go)
+    os.register_at_fork(after_in_child=release_in_child)
 
 
-def take_ends(*values: Any) -> SharedQueueEnds:
-    """Returns the ends that came along with this process; they arrive as `reduction.DupFd`."""
+def receive_ends(*values: Any) -> SharedQueueEnds:
+    """Return the ends that were sent to this process as it was started, as `reduction.DupFd`."""
     ends = SharedQueueEnds(*values)
     return ends._replace(
         tasks=above_standard(ends.tasks.detach()),
@@ -113,15 +113,15 @@ def take_ends(*values: Any) -> SharedQueueEnds:
 
 
 def make_encoder(serializer: str, *, memfds: bool) -> Encoder:
-    """Returns what encodes calls and results: with the reducers that multiprocessing adds, as between its processes."""
+    """Return the encoder of calls and results, with the reducers that multiprocessing adds for its processes."""
     if serializer == "pickle":
         return Encoder(_reducers, memfds=memfds)
     import cloudpickle  # type: ignore[import-untyped]
 
     class CloudPickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-        dispatch_table = pickle.Pickler.dispatch_table  # each one's own, which the class of cloudpickle hides
+        dispatch_table = pickle.Pickler.dispatch_table  # for each instance; hidden by cloudpickle's class attribute
 
-    # What cloudpickle itself knows how to reduce, it reduces better.
+    # cloudpickle's own reducers take precedence over the others.
     return Encoder(
         lambda: [*_reducers(), cloudpickle.CloudPickler._dispatch_table], CloudPickler, by_value=True, memfds=memfds
     )
@@ -134,17 +134,17 @@ def _reducers() -> list[Mapping[type, Callable[[Any], Any]]]:
     return [copyreg.dispatch_table, ForkingPickler._extra_reducers]  # type: ignore[attr-defined]
 
 
-def _serve_tickets(
+def _serve_shared_queue(
     ends: SharedQueueEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
 ) -> None:
     if sys.platform != "linux":
-        raise OSError("only Linux has tickets")
+        raise OSError("only Linux has shared queues")
     import mmap
 
     try:
-        _end_with(ends.parent_death_pipe)
-    except OSError:  # no /proc, not allowed to open what somebody else has made, or no such signals here
-        _watch(ends.parent_death_pipe)
+        _die_with_parent(ends.parent_death_pipe)
+    except OSError:  # no /proc, no permission to open the pipe of another user, or no such signals here
+        _watch_parent(ends.parent_death_pipe)
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     status_table = memoryview(mmap.mmap(ends.memory, ends.status_size)).cast("Q")
     from corefutures_pools.workers.shared_queue.descriptor_channel import (
@@ -154,7 +154,7 @@ def _serve_tickets(
     channel = WorkerDescriptorChannel(ends.payload_channel)
     forked: list[bool] = []
 
-    def let_go() -> None:
+    def release_in_child() -> None:
         forked.append(True)
         for descriptor in (ends.tasks, ends.frames, ends.parent_death_pipe, ends.memory, ends.payload_channel):
             try:
@@ -162,7 +162,7 @@ def _serve_tickets(
             except OSError:
                 pass
 
-    os.register_at_fork(after_in_child=let_go)
+    os.register_at_fork(after_in_child=release_in_child)
     try:
         serve_shared_queue(
             tasks=ends.tasks,
@@ -180,10 +180,10 @@ def _serve_tickets(
         channel.close()
 
 
-def _watch(parent_death_pipe: int) -> None:
-    """As `_end_with`, by a thread, which needs the GIL for it."""
+def _watch_parent(parent_death_pipe: int) -> None:
+    """Do as `_die_with_parent`, by a thread, which needs the GIL."""
     if sys.platform != "linux":
-        raise OSError("only Linux has lifelines")
+        raise OSError("only Linux has shared queues")
     import select
     import threading
 
@@ -196,8 +196,8 @@ def _watch(parent_death_pipe: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _serve_pair(
-    connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None, line: Any
+def _serve_pipe(
+    connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None, probe: Any
 ) -> None:
     import threading
     from multiprocessing import parent_process
@@ -208,49 +208,48 @@ def _serve_pair(
     parent = parent_process()
     assert parent is not None
 
-    def attend(number: int, worker: int) -> None:
-        """Ends this process when its parent has gone, whose sentinel may be held by a sibling that was forked.
+    def attend(parent_pid: int, worker: int) -> None:
+        """End this process with its parent; until then answer requests for the worker's stack, if they are messages.
 
-        Until then it tells the parent the worker's stack when it asks for it, if it does so through a connection.
+        The parent's pid is checked, because a forked sibling may hold the parent's sentinel.
         """
-        watched = [parent.sentinel] if isinstance(line, int) else [parent.sentinel, line]
-        while system.getppid() == number:
+        watched = [parent.sentinel] if isinstance(probe, int) else [parent.sentinel, probe]
+        while system.getppid() == parent_pid:
             ready = wait_natively(watched, 0.5)
             if parent.sentinel in ready:
                 break
-            if not isinstance(line, int) and line in ready:
+            if not isinstance(probe, int) and probe in ready:
                 try:
-                    line.recv_bytes()
-                    line.send_bytes(_stack_of(worker))
-                except (EOFError, OSError):  # it does not ask any more
+                    probe.recv_bytes()
+                    probe.send_bytes(_stack_of(worker))
+                except (EOFError, OSError):  # the pool has closed the probe
                     watched = watched[:1]
         system._exit(1)
 
-    number, worker = system.getppid(), threading.get_ident()
-    start_native_thread(lambda: attend(number, worker), "attendant")
+    parent_pid, worker = system.getppid(), threading.get_ident()
+    start_native_thread(lambda: attend(parent_pid, worker), "attendant")
     serve_pipe(connection=worker_end(connection), encode=encode, prepare=prepare, limit=limit)
 
 
 def _stack_of(thread: int) -> bytes:
-    from corefutures_pools.inspection.stacks import own_stacks, write_frames  # hardly any worker needs it
+    from corefutures_pools.inspection.stacks import own_stacks, write_frames  # few workers need it
 
     return write_frames(own_stacks().get(thread, [])).encode()
 
 
-def _end_with(parent_death_pipe: int) -> None:
-    """Has the kernel kill this process when the other end of that pipe goes: no thread, no polling, no GIL."""
-    assert sys.platform == "linux"  # as all of the fast path
+def _die_with_parent(parent_death_pipe: int) -> None:
+    """Have the kernel kill this process when the other end of that pipe is closed: no thread, no polling, no GIL."""
     if sys.platform != "linux":
         raise OSError("only Linux sends a signal when a pipe ends")
     import fcntl
     import select
 
-    # A description of our own: the owner and the signal belong to the description.
+    # A new open file description, because it has the owner and the signal.
     own = system.open(f"/proc/self/fd/{parent_death_pipe}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.fcntl(own, fcntl.F_SETOWN, system.getpid())
     fcntl.fcntl(own, _F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     poll = select.poll()
     poll.register(own, 0)
-    if poll.poll(0):  # it went before we had asked
+    if poll.poll(0):  # the pipe was closed before
         sys.exit(1)

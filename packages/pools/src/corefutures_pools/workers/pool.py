@@ -642,7 +642,7 @@ class WorkerPool(ABC):
             self.mark_broken(f"a thread that serves the {self.name} could not be started", failure)
             self.end_workers("kill")
             self.release_resources()
-        elif self._logs is not None and self._logs.is_deaf():
+        elif self._logs is not None and self._logs.lacks_reader():
             self.mark_broken(
                 f"the thread that reads what the workers of the {self.name} log could not be started", failure
             )
@@ -885,7 +885,7 @@ class WorkerPool(ABC):
         """As `join`; what the workers logged has been handled as well then."""
         self.join()
         if self._logs is not None and not self.owns_thread(threading.current_thread()):
-            self._logs.finish()
+            self._logs.join()
 
     def owns_thread(self, thread: threading.Thread) -> bool:
         return thread is self.thread

@@ -1,7 +1,7 @@
-"""The pool's side of forwarded logs: a pipe from each worker, and the thread that reads them.
+"""The pool's side of forwarded logs: a pipe from each worker, and the thread that reads all pipes.
 
-Touches `logwork` and multiprocessing's connections. Guarantees: a worker that is killed in mid-write loses that record
-and disturbs nobody; what a worker wrote before it ended is handled before `finish` returns.
+Touches `sender` and multiprocessing's connections. Guarantees: a worker that is killed during a write loses that record
+and disturbs no other worker; the records of workers that have ended are handled before `join` returns.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Final
 
-#: Bytes: no record is so large, so something has come between.
-_LARGEST: Final = 1 << 28
-#: Seconds between two looks for records while waiting for them fails.
-_PAUSE: Final = 0.05
+#: Bytes: no record is larger, so a pipe with a larger size is corrupt.
+_SIZE_LIMIT: Final = 1 << 28
+#: Seconds between two reads of all pipes while waiting for them fails.
+_POLL_INTERVAL: Final = 0.05
 
 _receivers = Lifecycle(after_fork=lambda receiver: receiver.after_fork_in_child())
 
 
 def current_levels() -> dict[str, int]:
-    """Returns the levels that loggers have here, for workers: see `logwork.forward_logs`."""
+    """Return the levels of this process's loggers, for workers: see `sender.forward_logs`."""
     root = logging.getLogger()
     levels = {"": root.level, DISABLED: root.manager.disable}
     for name, logger in list(root.manager.loggerDict.items()):
@@ -46,43 +46,43 @@ def current_levels() -> dict[str, int]:
 
 
 class LogPipe:
-    """The pipe from one worker."""
+    """The pipe for the log records of one worker."""
 
     def __init__(self) -> None:
         self.child_end: Any
         self.outlet: Any
-        if sys.platform == "win32":  # only these can be waited for
+        if sys.platform == "win32":  # the platform waits for connections, not for descriptors
             from multiprocessing import Pipe
 
             self.outlet, self.child_end = Pipe(duplex=False)
         else:
             self.outlet, self.child_end = map(above_standard, system.pipe())
             system.set_blocking(self.outlet, False)
-        self.ended = False  # its worker has: nothing more will come
-        self._handed_over = False
-        self._rest = b""
-        self._garbled = False
+        self.ended = False  # the worker has ended: no record will follow
+        self._child_end_closed = False
+        self._rest = b""  # the beginning of a record
+        self._is_corrupt = False
 
     def child_number(self) -> int:
-        """Returns the number of the worker's end, for workers in this process."""
+        """Return the descriptor or handle of the worker's end, for workers in this process."""
         return self.child_end if isinstance(self.child_end, int) else int(self.child_end.fileno())
 
     def close_child_end(self) -> None:
-        """Closes our copy of the worker's end."""
-        if not self._handed_over:
-            self._handed_over = True
+        """Close this process's copy of the worker's end."""
+        if not self._child_end_closed:
+            self._child_end_closed = True
             _close(self.child_end)
 
     def close(self) -> None:
-        """Closes both ends."""
+        """Close both ends."""
         self.close_child_end()
         _close(self.outlet)
 
     def read(self) -> Iterator[bytes]:
-        """Yields the records that have come; none of a pipe that makes no sense any more.
+        """Yield the records in the pipe; none once the pipe is corrupt.
 
         Raises:
-            EOFError: No more can come.
+            EOFError: No record will follow.
         """
         if sys.platform == "win32":
             while self.outlet.poll(0):
@@ -98,7 +98,7 @@ class LogPipe:
                 return
             if not data:
                 raise EOFError
-            if not self._garbled:
+            if not self._is_corrupt:
                 self._rest += data
                 yield from self._records()
 
@@ -106,8 +106,8 @@ class LogPipe:
         data, position = self._rest, 0
         while len(data) - position >= SIZE.size:
             (size,) = SIZE.unpack_from(data, position)
-            if size > _LARGEST:
-                self._garbled = True
+            if size > _SIZE_LIMIT:
+                self._is_corrupt = True
                 break
             stop = position + SIZE.size + size
             if stop > len(data):
@@ -118,11 +118,11 @@ class LogPipe:
 
 
 class LogReceiver:
-    """Reads what the workers of one pool log, and has it handled here as if it had been logged here.
+    """Receives the log records of one pool's workers, and handles them as if they had been logged in this process.
 
     Args:
-        start_at: How many workers there are before its thread starts: with fork, all of them.
-        name: How the thread is called.
+        start_at: The number of workers after which the thread starts: with fork, all of them.
+        name: The name of the pool, for the name of the thread.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -130,65 +130,62 @@ class LogReceiver:
     def __init__(self, start_at: int, name: str) -> None:
         self._start_at = start_at
         self._name = name
-        # Guards the rest. No other lock is taken and no foreign code runs under it. Reentrant, because a signal handler
-        # may interrupt its holder.
+        # Guards the attributes below. No other lock is taken and no foreign code runs under it. Reentrant, because a
+        # signal handler may interrupt its holder.
         self._lock = threading.RLock()
         self._opened = 0
-        self._lines: list[LogPipe] = []
-        self._bell: _Bell | None = None  # there while there are lines
-        self._reading = False  # there is a thread that reads
-        self._thread: threading.Thread | None = None  # it, or the last one, which may be about to end
+        self._pipes: list[LogPipe] = []
+        self._bell: _Bell | None = None  # exists while there are pipes
+        self._is_reading = False  # a thread reads
+        self._thread: threading.Thread | None = None  # the thread that reads, or that did last, and may be about to end
         _receivers.add(self)
 
-    def open(self) -> LogPipe:
-        """Returns a line for a worker that is about to be started."""
-        line = LogPipe()
+    def open_pipe(self) -> LogPipe:
+        """Return a pipe for a worker that is about to be started."""
+        pipe = LogPipe()
         with self._lock:
             self._bell = self._bell or _Bell()
-            self._lines.append(line)
+            self._pipes.append(pipe)
             self._opened += 1
-        return line
+        return pipe
 
-    def attend(self) -> None:
-        """Starts reading, if it is time to: a worker has been started.
+    def worker_started(self) -> None:
+        """Start the thread once enough workers were started.
 
         Raises:
-            RuntimeError: The thread can't be started: nobody reads what that worker writes.
+            RuntimeError: The thread can't be started, so no thread reads the pipes.
         """
         with self._lock:
-            if not self._reading and self._lines and self._opened >= self._start_at:
+            if not self._is_reading and self._pipes and self._opened >= self._start_at:
                 thread = threading.Thread(target=self._read, name=f"{self._name} log", daemon=False)
-                self._reading = True
+                self._is_reading = True
                 try:
                     start_thread(thread)
                 except BaseException:
-                    self._reading = False
+                    self._is_reading = False
                     raise
                 self._thread = thread
             if self._bell is not None:
                 self._bell.ring()
 
-    def is_deaf(self) -> bool:
-        """Returns whether there are workers of which nobody reads what they write, until they can't write any more."""
+    def lacks_reader(self) -> bool:
+        """Return whether workers are running whose pipes no thread reads: their writes will block."""
         with self._lock:
-            due = not self._reading and self._opened >= self._start_at
-            return due and any(not line.ended for line in self._lines)
+            due = not self._is_reading and self._opened >= self._start_at
+            return due and any(not pipe.ended for pipe in self._pipes)
 
-    def end(self, line: LogPipe) -> None:
-        """A worker has ended: what it wrote is still read."""
-        line.ended = True
-        line.close_child_end()
+    def worker_ended(self, pipe: LogPipe) -> None:
+        """Have the rest of a pipe read, whose worker has ended."""
+        pipe.ended = True
+        pipe.close_child_end()
         self._start_at = 0
         try:
-            self.attend()
-        except RuntimeError:  # whoever comes next starts the thread
-            log_failure(LOGGER, "what a worker has logged is not read yet")
+            self.worker_started()
+        except RuntimeError:  # a later call starts the thread
+            log_failure(LOGGER, "the log records of a worker are not read yet")
 
-    def finish(self) -> None:
-        """Waits until all is handled that workers wrote who have ended, and for the end of the thread that reads.
-
-        Does nothing in that thread.
-        """
+    def join(self) -> None:
+        """Wait until the records of all workers are handled, and for the end of the thread; not in that thread."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -197,7 +194,7 @@ class LogReceiver:
         try:
             self._read_all()
         except BaseException:
-            self._reading = False  # whoever comes next starts another thread
+            self._is_reading = False  # a later call starts another thread
             raise
 
     def _read_all(self) -> None:
@@ -208,44 +205,44 @@ class LogReceiver:
             with self._lock:
                 bell = self._bell
                 assert bell is not None
-                with contextlib.suppress(OSError):  # as when it is waited for: see below
+                with contextlib.suppress(OSError):  # `wait` fails for the same reason, see below
                     bell.hush()
-                if not self._lines:
+                if not self._pipes:
                     bell.close()
                     self._bell = None
-                    self._reading = False
+                    self._is_reading = False
                     return
-                lines = {line.outlet: line for line in self._lines}
-            over = [line for line in lines.values() if line.ended]  # before what they wrote is read
+                pipes = {pipe.outlet: pipe for pipe in self._pipes}
+            ended = [pipe for pipe in pipes.values() if pipe.ended]  # looked up before the pipes are read to their ends
             try:
-                spoken = [] if over else wait([bell.outlet, *lines])
+                ready = [] if ended else wait([bell.outlet, *pipes])
                 failing = False
-            except Exception:  # for want of memory or descriptors; or a line is closed, which shows when it is read
+            except Exception:  # no memory or descriptors; or a pipe is closed, which its read will show
                 if not failing:
-                    log_failure(LOGGER, "waiting for what workers log has failed; they are asked now and then")
-                failing, spoken = True, [*lines]
-                time.sleep(_PAUSE)
-            for line in over.copy() or [lines[end] for end in spoken if end in lines]:
+                    log_failure(LOGGER, "waiting for the log records of workers has failed; their pipes are polled")
+                failing, ready = True, [*pipes]
+                time.sleep(_POLL_INTERVAL)
+            for pipe in ended.copy() or [pipes[end] for end in ready if end in pipes]:
                 try:
-                    for record in line.read():
+                    for record in pipe.read():
                         _handle(record)
                 except (EOFError, OSError):
-                    over.append(line)
+                    ended.append(pipe)
                 except Exception:
                     log_failure(LOGGER, "a record that a worker logged could not be read")
-            for line in set(over):
+            for pipe in set(ended):
                 with self._lock:
-                    if line in self._lines:
-                        self._lines.remove(line)
-                        line.close()
+                    if pipe in self._pipes:
+                        self._pipes.remove(pipe)
+                        pipe.close()
 
     def after_fork_in_child(self) -> None:
         """Leave the workers and their pipes to the parent."""
         self._lock = threading.RLock()
-        self._reading, self._thread = False, None
-        for line in self._lines:
-            _close(line.outlet)  # not the other end: this may be the very worker that is to have it
-        self._lines = []
+        self._is_reading, self._thread = False, None
+        for pipe in self._pipes:
+            _close(pipe.outlet)  # not the other end: this process may be the worker that owns it
+        self._pipes = []
         if self._bell is not None:
             self._bell.close()
             self._bell = None
@@ -279,7 +276,7 @@ def _handle(data: bytes) -> None:
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)
-    except BaseException:  # of a handler: the thread reads for all workers
+    except BaseException:  # a handler has failed; the thread goes on, for the other workers
         log_failure(LOGGER, "a record that a worker logged could not be handled")
 
 

@@ -1,7 +1,7 @@
 """The worker's side of forwarded logs: one handler that sends every record to the pool's process.
 
-Runs in the worker, when asked for; touches `logging`. Guarantees: what arrives is plain data, so that nothing is
-unpickled in the pool's process; a record has been written when the logging call returns.
+Runs in workers whose logs are forwarded; touches `logging`. Guarantees: records are marshalled, so the pool's process
+unpickles nothing; a record has been written when the logging call returns.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-#: Comes before each record where a pipe has no messages: its size.
+#: The header of a record in a pipe without messages: its size.
 SIZE: Final = Struct("=I")
 
-#: In the table of levels: what `logging.disable` was called with.
+#: The key in the table of levels for the level that `logging.disable` has set.
 DISABLED: Final = "\0"
 
 
 def forward_logs(end: Any, levels: dict[str, int]) -> None:
-    """Has the records of all loggers sent to the pool's process, and handled nowhere else.
+    """Send the records of all loggers to the pool's process instead of handling them here.
 
     Args:
-        end: A descriptor of a pipe, or a connection.
-        levels: Those that loggers have there, by name ("": the root): what is below them is not even made.
+        end: The descriptor of a pipe, or a connection.
+        levels: The levels of the loggers there, by name ("" for the root): no record below them is made.
     """
     root = logging.getLogger()
     for logger in [root, *root.manager.loggerDict.values()]:
-        if isinstance(logger, logging.Logger):  # forked, or configured by the main module
+        if isinstance(logger, logging.Logger):  # inherited by fork, or configured by the main module
             logger.handlers.clear()
             logger.propagate = True
     logging.disable(levels.pop(DISABLED, logging.NOTSET))
@@ -53,7 +53,7 @@ def _writer(descriptor: int) -> Callable[[bytes], None]:
 
 
 class _Forwarder(logging.Handler):
-    """Sends records; in what a call forks off it does nothing."""
+    """Sends records; does nothing in a process that a call has forked."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -61,32 +61,32 @@ class _Forwarder(logging.Handler):
         self._process = system.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Sends a record."""
+        """Send a record."""
         if system.getpid() != self._process:
             return
         try:
             self._send(pack_record(record))
-        except OSError:  # the pool has gone
+        except OSError:  # the pool's process has ended
             pass
         except Exception:
             self.handleError(record)
 
 
 def pack_record(record: logging.LogRecord) -> bytes:
-    """Returns a record as plain data: with its traceback as text, and its message complete if its parts are no such."""
-    told = dict(vars(record))
-    error = told.pop("exc_info")
-    if error and not told["exc_text"]:
-        told["exc_text"] = logging.Formatter().formatException(error)
-    if not _is_plain((told["msg"], told["args"])):
-        told["msg"], told["args"] = record.getMessage(), None
+    """Return a marshalled record, with its traceback as text, and its message formatted if `marshal` refuses it."""
+    fields = dict(vars(record))
+    error = fields.pop("exc_info")
+    if error and not fields["exc_text"]:
+        fields["exc_text"] = logging.Formatter().formatException(error)
+    if not _can_marshal((fields["msg"], fields["args"])):
+        fields["msg"], fields["args"] = record.getMessage(), None
     try:
-        return marshal.dumps(told)
+        return marshal.dumps(fields)
     except ValueError:
-        return marshal.dumps({name: value if _is_plain(value) else repr(value) for name, value in told.items()})
+        return marshal.dumps({name: value if _can_marshal(value) else repr(value) for name, value in fields.items()})
 
 
-def _is_plain(value: Any) -> bool:
+def _can_marshal(value: Any) -> bool:
     try:
         marshal.dumps(value)
     except ValueError:
