@@ -53,16 +53,16 @@ class StatefulName(str):
     """
 
     __slots__ = ("__dict__",)
-    _state: dict[str, Any]
+    _inherited: dict[str, Any]
 
     def __new__(cls, name: str, state: dict[str, Any]) -> StatefulName:
         """Return `name` with the state to set."""
         made = super().__new__(cls, name)
-        made._state = state
+        made._inherited = state
         return made
 
     def __reduce__(self) -> Any:
-        names = {**self._state, "code": _SET_STATE, "name": str(self)}
+        names = {**self._inherited, "code": _SET_STATE, "name": str(self)}
         return eval, ("(exec(__import__('marshal').loads(code)), name)[1]", names)
 
 
