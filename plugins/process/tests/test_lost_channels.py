@@ -121,7 +121,7 @@ def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, way):
     (connection,) = pool._cf_pool.connections
     os.kill(connection.worker.pid, signal.SIGSTOP)
     future = pool.submit(len, bytes(1_000_000))
-    connection.channel._link.shutdown(socket.SHUT_WR)
+    connection.channel._socket.shutdown(socket.SHUT_WR)
     os.kill(connection.worker.pid, signal.SIGCONT)
     assert isinstance(future.exception(30), WorkerLostError)
     assert pool.submit(process_calls.square, 3).result(30) == 9

@@ -392,7 +392,7 @@ def test_arguments_that_can_not_be_sent_are_a_loss(pool, stage):
     (one,) = stage.workers
     one.show(one.claim())
     (connection,) = pool.connections
-    connection.channel._link.shutdown(socket.SHUT_RDWR)
+    connection.channel._socket.shutdown(socket.SHUT_RDWR)
     error = Reporter(Encoder()).error(EOFError("the pool is gone"))[1]
     os.write(one._frames, FRAME.pack(0, FETCH_PAYLOAD, 1) + FRAME.pack(len(error), ERROR, 1) + error)
     assert isinstance(future.exception(30), WorkerLostError)

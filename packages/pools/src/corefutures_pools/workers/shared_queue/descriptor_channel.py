@@ -1,8 +1,7 @@
-"""Carries payloads between processes: descriptors over a socket, the bytes stay where they are.
+"""The payload channel of processes: memory files, whose descriptors are passed over a socket; nothing is copied.
 
-Touches `payload` and `_socket`: tests that forbid sockets replace `socket.socket`. The worker's half is
-`WorkerDescriptorChannel`, the caller's `PoolDescriptorChannel`. Guarantees: a payload under way belongs to the
-kernel, and goes when the two processes go.
+Touches payloads and `_socket`: tests that forbid sockets replace `socket.socket`. Guarantees: a payload that was sent
+and not received belongs to the kernel, which frees it when the two processes end.
 """
 
 from __future__ import annotations
@@ -26,34 +25,34 @@ if TYPE_CHECKING:
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-#: What comes first in a message: the number of the call; nothing else comes if its payload could not be sent.
+#: The beginning of a message: the number of the call. A message without more says that the payload could not be sent.
 _NUMBER = Struct("=Q")
-#: Bytes; no message is larger.
+#: Bytes of the largest message.
 _MESSAGE = 1 << 16
-#: The kernel takes no more descriptors with one message.
-_MOST = 253
+#: Descriptors that the kernel takes with one message.
+_MAX_DESCRIPTORS = 253
 
 
-def _send(link: _socket.socket, number: int, payload: Payload, flags: int) -> None:
-    label, descriptors = payload.to_memfds()
-    if len(descriptors) > _MOST:
+def _send(socket: _socket.socket, number: int, payload: Payload, flags: int) -> None:
+    header, descriptors = payload.to_memfds()
+    if len(descriptors) > _MAX_DESCRIPTORS:
         raise OSError(errno.E2BIG, "too many memory files for one message: files must not be so large (ulimit -f)")
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    link.sendmsg([_NUMBER.pack(number), label], rights, flags)
+    socket.sendmsg([_NUMBER.pack(number), header], rights, flags)
 
 
-def _receive(link: _socket.socket, number: int, flags: int) -> Any:
-    size = _socket.CMSG_SPACE(4 * _MOST)
-    message, ancillary, received, _ = link.recvmsg(_MESSAGE, size, flags | _socket.MSG_CMSG_CLOEXEC)
+def _receive(socket: _socket.socket, number: int, flags: int) -> Any:
+    size = _socket.CMSG_SPACE(4 * _MAX_DESCRIPTORS)
+    message, ancillary, received, _ = socket.recvmsg(_MESSAGE, size, flags | _socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for _, _, content in ancillary:
         descriptors.frombytes(content[: len(content) // 4 * 4])
     try:
         if not message:
-            raise EOFError("the other side is gone")
+            raise EOFError("the other end of the payload channel is closed")
         (about,) = _NUMBER.unpack_from(message)
         if about != number:
-            raise OSError(f"a payload for call {about} came in place of the one for call {number}")
+            raise OSError(f"the payload of call {about} came in place of that of call {number}")
         if len(message) == _NUMBER.size:
             raise OSError("the payload could not be sent")
         if received & _socket.MSG_CTRUNC:  # the kernel had no descriptor left to give
@@ -66,55 +65,63 @@ def _receive(link: _socket.socket, number: int, flags: int) -> Any:
             system.close(descriptor)
 
 
-def _link(descriptor: int) -> _socket.socket:
-    link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, fileno=descriptor)
-    link.settimeout(None)  # whatever the program has for a default
-    return link
+def _socket_of(descriptor: int) -> _socket.socket:
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, fileno=descriptor)
+    socket.settimeout(None)  # whatever the program has for a default
+    return socket
 
 
 class WorkerDescriptorChannel:
-    """The worker's half; see `worker.WorkerPayloadChannel`."""
+    """The worker's end; see `worker_loop.WorkerPayloadChannel`."""
 
     def __init__(self, descriptor: int) -> None:
-        self._link = _link(descriptor)
+        self._socket = _socket_of(descriptor)
 
     def receive(self, number: int) -> Any:
-        return _receive(self._link, number, 0)
+        """See `WorkerPayloadChannel.receive`."""
+        return _receive(self._socket, number, 0)
 
     def send(self, number: int, payload: Payload) -> None:
+        """See `WorkerPayloadChannel.send`."""
         try:
-            _send(self._link, number, payload, 0)
+            _send(self._socket, number, payload, 0)
         finally:
             payload.close()
 
     def close(self) -> None:
-        """Closes the link."""
-        self._link.close()
+        """Close it."""
+        self._socket.close()
 
 
 class PoolDescriptorChannel:
-    """The caller's half; see `crew.PayloadChannel`."""
+    """The pool's end; see `interface.PayloadChannel`."""
 
     def __init__(self) -> None:
         pair = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._link, self._far = (_link(above_standard(end.detach())) for end in pair)
+        self._socket, self._child_socket = (_socket_of(above_standard(end.detach())) for end in pair)
 
     @property
     def child_end(self) -> int:
-        return self._far.fileno()
+        """See `PayloadChannel.child_end`."""
+        return self._child_socket.fileno()
 
     def close_child_end(self) -> None:
-        self._far.close()
+        """See `PayloadChannel.close_child_end`."""
+        self._child_socket.close()
 
     def send(self, number: int, payload: Payload) -> None:
-        _send(self._link, number, payload, _socket.MSG_DONTWAIT)
+        """See `PayloadChannel.send`."""
+        _send(self._socket, number, payload, _socket.MSG_DONTWAIT)
         payload.close()
 
     def refuse(self, number: int) -> None:
-        self._link.send(_NUMBER.pack(number), _socket.MSG_DONTWAIT)
+        """See `PayloadChannel.refuse`."""
+        self._socket.send(_NUMBER.pack(number), _socket.MSG_DONTWAIT)
 
     def receive(self, number: int) -> Any:
-        return _receive(self._link, number, _socket.MSG_DONTWAIT)
+        """See `PayloadChannel.receive`."""
+        return _receive(self._socket, number, _socket.MSG_DONTWAIT)
 
     def close(self) -> None:
-        self._link.close()
+        """See `PayloadChannel.close`."""
+        self._socket.close()
