@@ -197,6 +197,8 @@ class Run:
         self.running: Actor | None = None
         self.failure: Failure | None = None
         self.over = False
+        #: Called once the schedule and its check are over.
+        self.closers: list[Callable[[], object]] = []
         self._places = places
         self._steps = 0
         self._most_steps = most_steps
@@ -408,6 +410,8 @@ def run_once(program: Program, prefix: list[int], places: Places) -> Run:
             check()
         except Exception as error:
             run.failure = Failure("".join(traceback.format_exception(error)))
+    for close in run.closers:
+        close()
     return run
 
 

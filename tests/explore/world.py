@@ -398,6 +398,18 @@ class World:
         return Places(files)
 
     @staticmethod
+    def wait_until(ready: Any, timeout: float) -> bool:
+        """Blocks the running thread until `ready()` is true, which may have effects then, or nothing else happens."""
+        met: list[bool] = []
+
+        def look() -> bool:
+            if not met and ready():
+                met.append(True)
+            return bool(met)
+
+        return run().wait(look, timeout)
+
+    @staticmethod
     def now() -> float:
         """The virtual clock."""
         return Run.current.now if Run.current is not None else 1000.0
