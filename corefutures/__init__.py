@@ -57,16 +57,14 @@ def __getattr__(name: str) -> object:
         return [*_HOMES, *_installed_names()]
     else:
         if not name.startswith("_"):
+            from importlib import import_module
+
             from corefutures.registry._known import OWN_CLASSES
 
             for backend, class_name in OWN_CLASSES.items():
-                if name == class_name:
-                    from corefutures.registry._creation import pool_class
-
-                    return pool_class(backend)  # not kept: what is installed or registered may change (R4)
+                if name == class_name:  # not kept: what is installed or registered may change (R4)
+                    return import_module("corefutures.registry._creation").pool_class(backend)
                 if name == backend:  # the submodule of `concurrent.futures` with its exceptions
-                    from importlib import import_module
-
                     return import_module(f"corefutures.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
