@@ -1,4 +1,4 @@
-"""Calls of foreign code: the core's part, see `corefutures._foreign_code`, and errors of signal handlers told apart.
+"""Calls of foreign code: the core's part, see `corefutures._foreign_code`, and the errors that it raises.
 
 Touches the core alone.
 """
@@ -29,3 +29,10 @@ def raises_again(error: BaseException, action: Callable[..., object], *args: obj
     except BaseException as exc:
         return type(exc) is type(error)
     return False
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return the traceback of an error as text."""
+    import traceback  # only calls that fail need it
+
+    return "".join(traceback.format_exception(error))

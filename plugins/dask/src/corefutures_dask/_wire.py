@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from corefutures_pools.foreign_code import class_name
-from corefutures_pools.workers.worker_loop import describe
+from corefutures_pools.foreign_code import class_name, traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,12 +128,14 @@ def run_call(body: bytes) -> bytes:
 def dump_error(error: BaseException) -> bytes:
     """Return the outcome of a call that raised `error`."""
     try:
-        text = describe(error)
+        text = traceback_text(error)
         BaseException.with_traceback(error, None)
         try:
             return ERROR + pickle.dumps((text, dumps(error)))
         except Exception as exc:  # the exception itself can't be pickled
-            return ERROR + pickle.dumps((f"{text}\n{describe(exc)}", dumps(BaseException.with_traceback(exc, None))))
+            return ERROR + pickle.dumps(
+                (f"{text}\n{traceback_text(exc)}", dumps(BaseException.with_traceback(exc, None)))
+            )
     except BaseException as exc:
         plain = RuntimeError(f"a {class_name(error)} that can't be reported ({class_name(exc)})")
         return ERROR + pickle.dumps(("", pickle.dumps(plain)))

@@ -13,9 +13,9 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 import pickle
 
 from corefutures_pools.exceptions import add_note
-from corefutures_pools.foreign_code import class_name
+from corefutures_pools.foreign_code import class_name, traceback_text
 from corefutures_pools.workers.messages import ERROR
-from corefutures_pools.workers.worker_loop import Reporter, describe
+from corefutures_pools.workers.worker_loop import Reporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
         message = str(str(error))
     except BaseException as exc:
         message = f"<its message can't be had: {class_name(exc)}>"
-    return str(kind.__name__), str(kind.__qualname__), str(kind.__module__), message, describe(error)
+    return str(kind.__name__), str(kind.__qualname__), str(kind.__module__), message, traceback_text(error)
 
 
 def failure_in_chunk(traceback: str) -> Exception:

@@ -52,9 +52,9 @@ _StandardPool = _standard.ProcessPoolExecutor
 
 
 def _make_proxy(executor: ProcessPoolExecutor) -> Any:
-    from corefutures_process._standard_pool_proxy import StandardPoolProxy
+    from corefutures_process._standard_pool_proxy import proxy_class
 
-    return StandardPoolProxy(executor)
+    return proxy_class(_StandardPool)(executor)
 
 
 _submit = StandardSubmit(_StandardPool, "_work_ids", _make_proxy)

@@ -5,37 +5,43 @@ Touches the toolkit and the standard library's pool. Imported only once a tool h
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from corefutures_pools.replaced_submit import StandIn
-from corefutures_process._executor import _StandardPool  # the original: programs assign our class to its name
 
 
-class StandardPoolProxy(StandIn, _StandardPool):
-    """Records what the replaced method submits, for one call; see `StandIn`."""
+@cache
+def proxy_class(standard_pool: Any) -> Any:
+    """Return the class, a subclass of the original standard pool: programs assign our class to its name."""
 
-    _shutdown_thread = False
-    _queue_count = 0
-    _safe_to_dynamically_spawn_children = False
+    class StandardPoolProxy(StandIn, standard_pool):  # type: ignore[misc]
+        """Records what the replaced method submits, for one call; see `StandIn`."""
 
-    @property
-    def _pending_work_items(self) -> Any:  # type: ignore[override]
-        return self
+        _shutdown_thread = False
+        _queue_count = 0
+        _safe_to_dynamically_spawn_children = False
 
-    _work_ids: Any = _pending_work_items
-    _executor_manager_thread_wakeup: Any = _pending_work_items
+        @property
+        def _pending_work_items(self) -> Any:
+            return self
 
-    def __setitem__(self, number: int, item: Any) -> None:
-        self.submitted = item.future, (item.fn, item.args, item.kwargs)
+        _work_ids: Any = _pending_work_items
+        _executor_manager_thread_wakeup: Any = _pending_work_items
 
-    def put(self, number: int) -> None:
-        """Do nothing: the queue of call numbers calls it."""
+        def __setitem__(self, number: int, item: Any) -> None:
+            self.submitted = item.future, (item.fn, item.args, item.kwargs)
 
-    def wakeup(self) -> None:
-        """Do nothing: the wake-up object of the pool's thread calls it."""
+        def put(self, number: int) -> None:
+            """Do nothing: the queue of call numbers calls it."""
 
-    def _adjust_process_count(self) -> None:
-        pass
+        def wakeup(self) -> None:
+            """Do nothing: the wake-up object of the pool's thread calls it."""
 
-    def _start_executor_manager_thread(self) -> None:
-        pass
+        def _adjust_process_count(self) -> None:
+            pass
+
+        def _start_executor_manager_thread(self) -> None:
+            pass
+
+    return StandardPoolProxy

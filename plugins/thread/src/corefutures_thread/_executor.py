@@ -65,9 +65,9 @@ def _import_pool() -> None:
 
 
 def _stand_in(executor: ThreadPoolExecutor) -> Any:
-    from corefutures_thread._stand_in import ThreadStandIn  # here for start-up time only
+    from corefutures_thread._stand_in import stand_in_class  # here for start-up time only
 
-    return ThreadStandIn(executor)
+    return stand_in_class(StandardPool)(executor)
 
 
 _submit = StandardSubmit(StandardPool, "_work_queue", _stand_in)
@@ -127,7 +127,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             from corefutures_thread._standard_threads import initialise  # few programs need it
 
             initialise(
-                self, max_workers, thread_name_prefix, initializer, initargs,
+                StandardPool, self, max_workers, thread_name_prefix, initializer, initargs,
                 context=context, inner_threads=inner_threads, max_pending=max_pending, when_full=when_full,
                 at_exit=at_exit, forward_logs=forward_logs,
             )  # fmt: skip
@@ -393,7 +393,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         if "_adjust_thread_count" in vars(cls):
             from corefutures_thread._standard_threads import use_standard_threads  # few programs need it
 
-            use_standard_threads(cls)
+            use_standard_threads(cls, StandardPool)
 
     @property
     def _shutdown(self) -> bool:  # type: ignore[override]

@@ -11,7 +11,6 @@ from typing import Any
 
 from corefutures.backend import Executor
 from corefutures_pools.executor import unsupported
-from corefutures_thread._executor import StandardPool  # as it was: programs put our class in its place
 
 #: Attributes that the standard class keeps in the instance, and ours computes.
 _KEPT = ("_broken", "_shutdown", "_threads", "_work_queue")
@@ -24,11 +23,12 @@ _REFUSED = {
 }
 
 
-def use_standard_threads(subclass: Any) -> None:
+def use_standard_threads(subclass: Any, standard_pool: Any) -> None:
     """Have a subclass run calls as the standard class does, and warn of what that costs.
 
     Args:
         subclass: A subclass of our pool with an `_adjust_thread_count` of its own.
+        standard_pool: The standard class as it was: programs put ours in its place.
     """
     warnings.warn(
         f"{subclass.__name__}._adjust_thread_count() starts threads that run calls as in the standard library, at its"
@@ -37,7 +37,7 @@ def use_standard_threads(subclass: Any) -> None:
         stacklevel=3,
     )
     taken: dict[str, Any] = dict.fromkeys(_KEPT)
-    taken |= {name: getattr(StandardPool, name) for name in ("submit", "shutdown")}
+    taken |= {name: getattr(standard_pool, name) for name in ("submit", "shutdown")}
     taken |= {name: _refusal(what) for name, what in _REFUSED.items()}
     taken |= {"_cf_interrupt": lambda self: None, "_cf_starts_threads": True}
     for name, value in taken.items():
@@ -45,10 +45,11 @@ def use_standard_threads(subclass: Any) -> None:
             setattr(subclass, name, value)
 
 
-def initialise(executor: Any, *arguments: Any, **options: Any) -> None:
+def initialise(standard_pool: Any, executor: Any, *arguments: Any, **options: Any) -> None:
     """Make such a pool: as the standard class does.
 
     Args:
+        standard_pool: As in `use_standard_threads`.
         executor: The pool.
         *arguments: What the standard class takes.
         **options: Options of ours, and their values.
@@ -59,7 +60,7 @@ def initialise(executor: Any, *arguments: Any, **options: Any) -> None:
     for name, value in options.items():
         if value not in (None, "block", "wait", False):
             raise unsupported(executor, f"take {name}=, since it starts its threads itself")
-    StandardPool.__init__(executor, *arguments)
+    standard_pool.__init__(executor, *arguments)
 
 
 def _refusal(what: str) -> Any:

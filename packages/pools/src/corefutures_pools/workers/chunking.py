@@ -57,10 +57,10 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
                 append(result)
             break
         except BaseException as exc:  # of one call: the map goes on with the next
-            from corefutures_pools.workers.worker_loop import describe
+            from corefutures_pools.foreign_code import traceback_text
 
             try:
-                errors[len(results)] = describe(exc)
+                errors[len(results)] = traceback_text(exc)
             except KeyboardInterrupt:
                 raise
             except BaseException:

@@ -95,10 +95,12 @@ class Reporter:
     def error(self, error: BaseException) -> tuple[int, bytes]:
         """Returns ERROR with the exception, or with what pickling it raised; its traceback goes along as text."""
         try:
+            from corefutures_pools.foreign_code import traceback_text  # only calls that fail need it
+
             try:
-                return ERROR, pack_error(error, describe(error), self._dumps)
+                return ERROR, pack_error(error, traceback_text(error), self._dumps)
             except Exception as exc:  # the exception itself can't be pickled
-                text = describe(exc)
+                text = traceback_text(exc)
                 exc.__cause__ = exc.__context__ = None  # that exception: some reducers take these along
                 return ERROR, pack_error(exc, text, self._dumps)
         except BaseException as exc:
@@ -155,13 +157,6 @@ class _Interrupts:
 
 
 interrupts = _Interrupts()
-
-
-def describe(error: BaseException) -> str:
-    """Returns the traceback of `error` as text."""
-    import traceback  # only calls that fail need it
-
-    return "".join(traceback.format_exception(error))
 
 
 def serve_shared_queue(
