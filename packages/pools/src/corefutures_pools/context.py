@@ -147,6 +147,7 @@ class ContextCall:
         return _rebuild, (self.func, self._values, self._unset)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function with the variables."""
         context = copy_context()
         unset = [variable for name in self._unset if (variable := _variable(name)) in context]
         if unset:  # by an initializer, or where this process was forked

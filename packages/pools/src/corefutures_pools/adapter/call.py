@@ -62,6 +62,7 @@ class AdaptedCall:
         return str(getattr(fn, "__name__", type(fn).__name__))
 
     def __call__(self) -> Any:
+        """Run the call in this thread, unless it has been cancelled."""
         future = self.future
         executor = None if future is None else future.executor
         call = None if future is None else future.start()
