@@ -67,7 +67,7 @@ def stop(future: object) -> None:
     raise Stop
 
 
-def test_an_exception_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_of_a_callback_is_logged_and_the_other_callbacks_run(caplog: pytest.LogCaptureFixture) -> None:
     """F4"""
     future: Future[int] = Future()
     calls: list[object] = []
@@ -182,7 +182,7 @@ def test_a_callback_may_add_callbacks() -> None:
 
 
 @pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
-def test_adding_while_ending_loses_and_doubles_nothing(end: object) -> None:
+def test_a_callback_added_while_the_future_ends_runs_once(end: object) -> None:
     """F4, F5, F7: add_done_callback against the end, some hundreds of times."""
     with frequent_switches():
         for _ in range(300):
@@ -197,7 +197,7 @@ def test_adding_while_ending_loses_and_doubles_nothing(end: object) -> None:
             assert sorted(calls) == list(range(20))
 
 
-def test_each_thread_finds_its_callbacks_in_its_order() -> None:
+def test_callbacks_of_several_threads_run_in_the_order_of_each_thread() -> None:
     """F4: those added before the end run in the order added, also when several threads add."""
     future: Future[int] = Future()
     calls: list[tuple[int, int]] = []

@@ -51,20 +51,20 @@ def test_an_adapted_executor_cancels_all_and_ends() -> None:
     while not first.running():
         pass
     futures = [pool.submit(int) for _ in range(5)]
-    told: list[object] = []
+    notified: list[object] = []
     for future in futures:
         future.add_done_callback(_stop)
-        future.add_done_callback(told.append)
+        future.add_done_callback(notified.append)
     futures[-1].add_done_callback(lambda _: gate.set_result(1))
     with pytest.raises(Stop):
         pool.shutdown(cancel_futures=True)
-    assert told == futures
+    assert notified == futures
     assert first.result(0) == 1
     with pytest.raises(RuntimeError):
         inner.submit(int)
 
 
-def test_a_wait_that_is_left_leaves_nothing_behind() -> None:
+def test_an_interrupted_wait_leaves_no_subscription() -> None:
     """A foreign future that can't be taken leave of doesn't keep the waiter with the others."""
 
     class Foreign(standard.Future[int]):

@@ -107,7 +107,7 @@ def test_no_method_of_the_standard_classes_is_used(monkeypatch: pytest.MonkeyPat
     assert used == []
 
 
-def test_poison_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_use_of_the_standard_classes_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[str] = []
     poisoned(monkeypatch, standard.Future, "done", used)
     with pytest.raises(AssertionError, match=r"Future\.done"):

@@ -53,7 +53,9 @@ def submit_and_leave(
 
 
 @pytest.mark.parametrize("chunksize", [1, 2])
-def test_a_loop_that_a_call_leaves(executor: corefutures.Executor, chunksize: int) -> None:
+def test_an_error_of_a_call_that_leaves_the_loop_cancels_the_rest(
+    executor: corefutures.Executor, chunksize: int
+) -> None:
     results: list[int] = []
 
     def loop() -> None:
@@ -66,7 +68,7 @@ def test_a_loop_that_a_call_leaves(executor: corefutures.Executor, chunksize: in
     assert executor.stats().cancelled * chunksize > 380
 
 
-def test_a_loop_that_its_body_leaves(executor: corefutures.Executor) -> None:
+def test_an_error_of_the_body_that_leaves_the_loop_cancels_the_rest(executor: corefutures.Executor) -> None:
     def loop() -> None:
         with executor:
             for _ in executor.map(meet, [0] + [2] * 400):
@@ -104,7 +106,7 @@ def test_a_call_that_runs_is_asked_to_stop(executor: corefutures.Executor) -> No
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pthread_kill")
 @pytest.mark.parametrize("explicit", [False, True])
-def test_an_interrupt_while_the_end_is_waited_for(executor: corefutures.Executor, explicit: bool) -> None:
+def test_an_interrupt_during_the_shutdown_cancels_pending_calls(executor: corefutures.Executor, explicit: bool) -> None:
     futures = [executor.submit(work_until_asked)] + [executor.submit(meet, 2) for _ in range(400)]
     main, over = threading.main_thread().ident, threading.Event()
 
@@ -146,6 +148,6 @@ def work_until_asked() -> str:
     return "asked"
 
 
-def test_other_errors_let_what_waits_run(executor: corefutures.Executor) -> None:
+def test_pending_calls_run_after_other_errors(executor: corefutures.Executor) -> None:
     futures = submit_and_leave(executor, meet, [(0,)] * 20, LookupError())
     assert [future.result() for future in futures] == [0] * 20

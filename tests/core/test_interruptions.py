@@ -168,13 +168,13 @@ BLOCKING = [read_result, read_error, wait_all, iterate]
 
 @pytest.mark.parametrize("block", BLOCKING)
 def test_an_end_that_interrupts_a_waiter_is_not_missed(block: Callable[[Future[int]], int]) -> None:
-    """F5, F8: the handler ends the future at any point on the way into sleep; a lost wake-up would hang."""
+    """F5, F8: the handler ends the future at any point before the thread blocks; a lost wake-up would hang."""
     unguarded = 0
 
     def scenario(interrupt: Callable[..., Interruption]) -> None:
         nonlocal unguarded
         future: Future[int] = Future()
-        # The points after the sleep are reached because somebody else ends the future.
+        # The points after the thread has blocked are reached because another thread ends the future.
         other = threading.Timer(0.02, lambda: future.done() or set_if_pending(future))
         other.daemon = True
         other.start()
@@ -251,8 +251,8 @@ def test_real_signals_interrupt_real_calls() -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
 @pytest.mark.parametrize("block", BLOCKING)
-def test_a_signal_handler_ends_what_its_thread_waits_for(block: Callable[[Future[int]], int]) -> None:
-    """F8: the thread sleeps in the kernel; the handler that ends the future runs on top of it."""
+def test_a_signal_handler_ends_the_future_that_its_thread_waits_for(block: Callable[[Future[int]], int]) -> None:
+    """F8: the thread blocks in the kernel; the handler that ends the future runs in the same thread."""
     for _ in range(50):
         future: Future[int] = Future()
         before = signal.signal(signal.SIGALRM, lambda *_, future=future: set_if_pending(future))

@@ -66,7 +66,7 @@ def files() -> Iterator[Path]:
             yield from Path(folder).rglob("*.py")
 
 
-def test_nothing_is_called_while_the_lock_is_taken() -> None:
+def test_no_code_is_called_while_the_lock_is_held() -> None:
     sections = 0
     for file in files():
         for code in codes_of(file):
@@ -139,7 +139,7 @@ def test_an_interrupt_leaves_the_registry_and_adapters_free() -> None:
         assert everywhere(scenario, module) > 0
 
 
-def test_who_waits_for_the_lock_has_it_in_the_end() -> None:
+def test_a_thread_that_waits_for_the_lock_acquires_it_in_the_end() -> None:
     lock = Lock()
     counts = [0]
 

@@ -25,7 +25,7 @@ class Stop(BaseException):
         return False
 
 
-def test_each_has_its_turn_and_the_first_error_is_raised() -> None:
+def test_every_item_is_handled_and_the_first_error_is_raised() -> None:
     seen: list[int] = []
 
     def act(number: int) -> None:
@@ -39,13 +39,13 @@ def test_each_has_its_turn_and_the_first_error_is_raised() -> None:
     assert raised.value.args == (1,)
 
 
-def test_nothing_is_raised_where_nothing_was() -> None:
+def test_a_loop_without_errors_raises_nothing() -> None:
     seen: list[int] = []
     for_each(seen.append, iter([1, 2]))
     assert seen == [1, 2]
 
 
-def test_what_is_raised_leaves_no_cycle() -> None:
+def test_the_raised_error_leaves_no_cycle() -> None:
     class Held:
         pass
 
@@ -85,7 +85,7 @@ class _Broken(logging.Filter):
         raise Stop("a filter")
 
 
-def test_a_thread_goes_on_though_its_failure_can_t_be_logged(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_thread_continues_if_its_failure_can_not_be_logged(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("broken")
     broken = _Broken()
     logger.addFilter(broken)
@@ -99,27 +99,27 @@ def test_a_thread_goes_on_though_its_failure_can_t_be_logged(capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("announced", ["callbacks", "waiters", "threads"])
-def test_whoever_raises_the_others_are_told(announced: str) -> None:
+def test_an_error_of_one_subscriber_does_not_keep_others_from_being_notified(announced: str) -> None:
     """F4, F5: of callbacks, of waiters in `wait`, of threads in `result`; and each sort although another raises."""
 
     class Waiter:
         def add_result(self, future: object) -> None:
-            told.append("waiter")
+            notified.append("waiter")
             if announced == "waiters":
                 raise Stop
 
     class Unparked:
         def unpark(self) -> None:
-            told.append("thread")
+            notified.append("thread")
             if announced == "threads":
                 raise Stop
 
     def call_back(_: object) -> None:
-        told.append("callback")
+        notified.append("callback")
         if announced == "callbacks":
             raise Stop
 
-    told: list[str] = []
+    notified: list[str] = []
     future: Future[int] = Future()
     for _ in range(3):
         assert future._cf_subscribe(Waiter())  # type: ignore[arg-type]
@@ -127,17 +127,17 @@ def test_whoever_raises_the_others_are_told(announced: str) -> None:
     future._cf_parked = [Unparked().unpark for _ in range(3)]
     with pytest.raises(Stop):
         future.set_result(1)
-    assert told == ["waiter"] * 3 + ["thread"] * 3 + ["callback"] * 3
+    assert notified == ["waiter"] * 3 + ["thread"] * 3 + ["callback"] * 3
     future._cf_notify()
-    assert len(told) == 9, "told twice"
+    assert len(notified) == 9, "notified twice"
 
 
-def test_callbacks_go_on_though_the_log_fails(caplog: pytest.LogCaptureFixture) -> None:
+def test_callbacks_run_after_one_whose_failure_can_not_be_logged(caplog: pytest.LogCaptureFixture) -> None:
     """F4"""
     future: PoolFuture[int] = PoolFuture(int, (), None)
-    told: list[object] = []
+    notified: list[object] = []
     future.add_done_callback(lambda _: [][0])
-    future.add_done_callback(told.append)
+    future.add_done_callback(notified.append)
     logger = logging.getLogger("concurrent.futures")
     broken = _Broken()
     logger.addFilter(broken)
@@ -145,10 +145,10 @@ def test_callbacks_go_on_though_the_log_fails(caplog: pytest.LogCaptureFixture) 
         future._cf_abandon(OSError())
     finally:
         logger.removeFilter(broken)
-    assert told == [future]
+    assert notified == [future]
 
 
-def test_the_living_are_listed_while_others_come_and_go() -> None:
+def test_live_objects_are_listed_while_others_are_added_and_collected() -> None:
     class Thing:
         pass
 
@@ -164,7 +164,7 @@ def test_the_living_are_listed_while_others_come_and_go() -> None:
     assert living.all() == kept
 
 
-def test_threads_of_ours_start_under_an_empty_context(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_threads_start_under_an_empty_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """As tools see it that follow a request from thread to thread: they replace `Thread.start`."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
     seen: list[str] = []

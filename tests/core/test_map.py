@@ -146,7 +146,7 @@ def test_without_a_buffer_an_error_of_the_input_is_raised_at_once() -> None:
 
 @pytest.mark.parametrize("end", ["close", "drop", "timeout", "interrupt"])
 @pytest.mark.parametrize("buffersize", [None, 5])
-def test_what_is_left_is_cancelled(end: str, buffersize: int | None) -> None:
+def test_a_closed_iterator_cancels_the_pending_calls(end: str, buffersize: int | None) -> None:
     """E9: by close(), when the iterator is dropped half-way, when the time is up, when a wait is interrupted."""
     executor = Patient()
     results = executor.map(call, range(10), buffersize=buffersize, timeout=0 if end == "timeout" else None)
@@ -174,7 +174,7 @@ def test_what_is_left_is_cancelled(end: str, buffersize: int | None) -> None:
 
 
 @pytest.mark.parametrize("buffersize", [None, 5])
-def test_what_nobody_asked_for_runs(buffersize: int | None) -> None:
+def test_calls_of_an_untouched_iterator_run(buffersize: int | None) -> None:
     """An iterator that is dropped before its first result: `map` was called for what the calls do."""
     executor = Patient()
     executor.map(call, range(10), buffersize=buffersize)
@@ -183,7 +183,7 @@ def test_what_nobody_asked_for_runs(buffersize: int | None) -> None:
 
 
 @pytest.mark.parametrize("timeout", [None, 60, 0])
-def test_a_timeout_of_a_call_is_told_from_its_own(timeout: float | None) -> None:
+def test_a_timeout_of_a_call_is_no_timeout_of_the_iterator(timeout: float | None) -> None:
     """E9: a TimeoutError that a call raised comes at its place, and the iteration goes on."""
 
     def late(item: int) -> int:
@@ -216,7 +216,7 @@ def test_a_result_that_comes_as_the_time_is_up_is_not_lost() -> None:
     assert list(results) == ["late", "late"]
 
 
-def test_a_cancelled_call_is_an_error_at_its_place() -> None:
+def test_a_cancelled_call_raises_in_its_place() -> None:
     executor = Patient()
     results = executor.map(call, range(3))
     executor.futures[1].cancel()
@@ -283,7 +283,7 @@ def test_an_executor_without_submit_says_so() -> None:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def test_waiting_results_wake() -> None:
+def test_a_thread_that_waits_for_a_result_wakes() -> None:
     executor = Patient()
     results = executor.map(call, range(2), timeout=LIMIT)
 

@@ -32,7 +32,7 @@ class Wrong(Exception):
 
 
 @pytest.mark.parametrize("method", ["result", "exception"])
-def test_an_error_that_was_raised_goes_with_its_future(method: str) -> None:
+def test_a_raised_error_is_freed_with_its_future(method: str) -> None:
     future: Future[int] = Future()
     future.set_exception(Wrong())
     for _ in range(3):
@@ -61,7 +61,7 @@ def test_a_future_needs_no_collector() -> None:
         assert reference() is None
 
 
-def test_callbacks_go_with_the_end() -> None:
+def test_a_finished_future_keeps_no_callback() -> None:
     future: Future[int] = Future()
     thing = Thing()
     reference = weakref.ref(thing)
@@ -71,7 +71,7 @@ def test_callbacks_go_with_the_end() -> None:
     assert reference() is None
 
 
-def test_a_time_limit_leaves_nothing_in_the_future() -> None:
+def test_a_wait_that_timed_out_leaves_no_parked_thread() -> None:
     future: Future[int] = Future()
     for _ in range(100):
         with pytest.raises(TimeoutError):
@@ -91,7 +91,7 @@ def test_a_time_limit_leaves_nothing_in_the_future() -> None:
 
 
 @pytest.mark.parametrize("end", ["cancel", "abandon"])
-def test_the_call_goes_with_its_end(end: str) -> None:
+def test_a_finished_future_keeps_no_call(end: str) -> None:
     things = [Thing() for _ in range(3)]
     references = [weakref.ref(thing) for thing in things]
     future: PoolFuture[None] = PoolFuture(things[0], (things[1],), {"key": things[2]})

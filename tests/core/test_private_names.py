@@ -1,4 +1,4 @@
-"""The standard names of private parts work for whoever pokes at them; all other private names are out of the way."""
+"""Private names of the standard library work for programs that use them; all others of ours have a prefix."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def private_names(kind: type, *instances: object) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", [Future, PoolFuture, corefutures.Executor, IsolatedExecutor])
-def test_private_names_of_base_classes_are_such_as_nobody_else_picks(kind: type) -> None:
+def test_private_names_of_base_classes_have_our_prefix(kind: type) -> None:
     future: standard.Future[int] = standard.Future()
     known = {*dir(standard.Future), *vars(future), *STANDARD}
     assert {name for name in private_names(kind) - known if not name.startswith(PREFIX)} == set()
@@ -44,7 +44,7 @@ POOLS = ["ThreadPoolExecutor", "ProcessPoolExecutor"] + ["InterpreterPoolExecuto
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_private_names_of_pools_are_such_as_nobody_else_picks(name: str) -> None:
+def test_private_names_of_pools_have_our_prefix(name: str) -> None:
     kinds: list[Any] = [getattr(standard, name), getattr(corefutures, name)]
     theirs, ours = [kind(1) for kind in kinds]
     known = {*dir(kinds[0]), *vars(theirs), *STANDARD}
@@ -113,7 +113,7 @@ def test_a_pool_may_have_attributes_and_methods_of_its_own(name: str) -> None:
 
 @pytest.mark.parametrize("parked_first", [True, False])
 @pytest.mark.parametrize("wake", ["notify", "notify_all"])
-def test_ending_a_future_by_hand_wakes_who_waits(wake: str, parked_first: bool) -> None:
+def test_a_future_that_is_ended_by_hand_wakes_waiting_threads(wake: str, parked_first: bool) -> None:
     future: Future[int] = Future()
     if not parked_first:
         assert future._condition
@@ -132,7 +132,7 @@ def test_ending_a_future_by_hand_wakes_who_waits(wake: str, parked_first: bool) 
     assert outcome == [error]
 
 
-def test_notifying_without_ending_wakes_nobody() -> None:
+def test_a_notification_without_an_end_wakes_no_thread() -> None:
     future: Future[int] = Future()
     outcome: list[object] = []
     waiter = threading.Thread(target=lambda: outcome.append(future.result(LIMIT)), daemon=True)
@@ -148,7 +148,7 @@ def test_notifying_without_ending_wakes_nobody() -> None:
     assert outcome == [3]
 
 
-def test_recipes_that_poke_at_a_pool_of_threads_work_or_name_the_option() -> None:
+def test_recipes_that_use_private_names_of_a_thread_pool_work_or_name_the_option() -> None:
 
     gate = threading.Event()
 
@@ -204,13 +204,13 @@ def test_a_subclass_may_start_the_threads_itself() -> None:
         kind(2, max_pending=5)
 
 
-def test_what_waits_in_a_pool_of_processes_can_be_counted() -> None:
+def test_pending_calls_of_a_process_pool_can_be_counted() -> None:
     with corefutures.ProcessPoolExecutor(1) as pool:
         futures = [pool.submit(abs, number) for number in range(3)]
         assert {item.future for item in pool._pending_work_items.values()} <= set(futures)
         assert [future.result(LIMIT) for future in futures] == [0, 1, 2]
 
 
-def test_an_adapted_executor_tells_how_many_workers_it_has() -> None:
+def test_an_adapted_executor_has_max_workers() -> None:
     with standard.ThreadPoolExecutor(3) as executor:
         assert corefutures.adapt(executor)._max_workers == 3  # type: ignore[attr-defined]

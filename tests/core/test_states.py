@@ -148,7 +148,7 @@ TestArrows = Arrows.TestCase
         ("FAILED", "state=finished raised OSError>"),
     ],
 )
-def test_repr_tells_the_state(state: str, text: str) -> None:
+def test_repr_shows_the_state(state: str, text: str) -> None:
     future = in_state(state)
     assert repr(future) == f"<Future at {id(future):#x} {text}"
 
@@ -174,20 +174,20 @@ def test_an_unexpected_start_is_logged(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("timeout", ["1", {}, [1]], ids=repr)
-def test_a_time_limit_must_be_a_number(timeout: object) -> None:
+def test_a_timeout_must_be_a_number(timeout: object) -> None:
     for method in (Future().result, Future().exception):
         with pytest.raises(TypeError):
             method(timeout)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 0.0, -1e300, float("-inf")])
-def test_a_time_limit_of_nothing_does_not_wait(timeout: float) -> None:
+def test_a_timeout_of_zero_or_less_does_not_wait(timeout: float) -> None:
     with pytest.raises(TimeoutError):
         Future().result(timeout)
 
 
 @pytest.mark.parametrize("timeout", [1e300, float("inf"), threading.TIMEOUT_MAX * 2])
-def test_a_time_limit_beyond_what_the_system_knows_is_none(timeout: float) -> None:
+def test_a_timeout_beyond_the_limit_of_the_system_is_no_limit(timeout: float) -> None:
     future: Future[int] = Future()
 
     def end() -> None:
@@ -198,7 +198,7 @@ def test_a_time_limit_beyond_what_the_system_knows_is_none(timeout: float) -> No
     assert together(lambda: future.result(timeout), end)[0] == 1
 
 
-def test_the_outcome_is_there_when_the_state_is() -> None:
+def test_the_outcome_is_stored_before_the_final_state() -> None:
     """F2, F7: who sees the final state sees the outcome, without any lock."""
     for number in range(1, 400):
         future: Future[int] = Future()
@@ -213,8 +213,8 @@ def test_the_outcome_is_there_when_the_state_is() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["bare", "pool"])
-def test_one_of_many_enders_wins(kind: object) -> None:
-    """F1: of cancel, set_result and set_exception at the same moment one wins, and the others are told."""
+def test_of_concurrent_transitions_one_succeeds(kind: object) -> None:
+    """F1: of cancel, set_result and set_exception at the same moment one wins, and the other callers are told so."""
     for _ in range(200):
         future: Future[object] = kind()  # type: ignore[operator]
         outcomes: list[object] = []
@@ -237,7 +237,7 @@ def test_one_of_many_enders_wins(kind: object) -> None:
         assert future.cancelled() or future.exception(LIMIT) is (ERROR if won[2] else None)
 
 
-def test_the_core_names_nothing_it_has_not() -> None:
+def test_every_name_of_the_core_is_in_dir() -> None:
     assert set(corefutures.__all__) <= set(dir(corefutures))
     assert elsewhere(lambda: Future().cancel()) is True
 
@@ -269,7 +269,7 @@ def test_only_the_transitions_of_future_write_its_state() -> None:
     assert found == INLINED
 
 
-def test_giving_up_while_the_future_ends_disturbs_no_other_waiter() -> None:
+def test_a_timeout_while_the_future_ends_disturbs_no_other_waiter() -> None:
     """F5, F7: of two waiters one times out at the moment of the end; the other one wakes all the same."""
     for number in range(300):
         future: Future[int] = Future()

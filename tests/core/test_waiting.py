@@ -71,7 +71,7 @@ def mixture(number: int = 6) -> list[Any]:
     return [makers[index % len(makers)]() for index in range(number)]
 
 
-def test_wait_tells_the_ended_from_the_others() -> None:
+def test_wait_separates_ended_futures_from_the_others() -> None:
     futures = mixture(12)
     for future in futures[:3]:
         future.set_result(1)
@@ -88,7 +88,7 @@ def test_wait_tells_the_ended_from_the_others() -> None:
 
 
 @kinds
-def test_wait_returns_with_the_last(kind: Callable[[], Any]) -> None:
+def test_wait_returns_when_the_last_future_ends(kind: Callable[[], Any]) -> None:
     futures = [kind() for _ in range(3)]
 
     def end() -> None:
@@ -100,7 +100,7 @@ def test_wait_returns_with_the_last(kind: Callable[[], Any]) -> None:
 
 
 @kinds
-def test_wait_returns_with_the_first(kind: Callable[[], Any]) -> None:
+def test_wait_returns_when_the_first_future_ends(kind: Callable[[], Any]) -> None:
     never, soon = kind(), kind()
     done, not_done = together(lambda: wait([never, soon], return_when=FIRST_COMPLETED), lambda: soon.set_result(1))[0]
     assert (done, not_done) == ({soon}, {never})
@@ -108,7 +108,7 @@ def test_wait_returns_with_the_first(kind: Callable[[], Any]) -> None:
 
 
 @kinds
-def test_wait_returns_with_the_first_exception(kind: Callable[[], Any]) -> None:
+def test_wait_returns_at_the_first_exception(kind: Callable[[], Any]) -> None:
     never, success, cancelled, failure = kind(), kind(), kind(), kind()
 
     def end() -> None:
@@ -136,7 +136,7 @@ def test_a_cancelled_future_counts_once_its_executor_has_noticed() -> None:
         assert list(as_completed([future])) == [future]
 
 
-def test_as_completed_gives_the_ended_first_and_each_once() -> None:
+def test_as_completed_yields_ended_futures_first_and_each_once() -> None:
     futures = mixture(9)
     for future in futures[4:7]:
         future.set_result(1)
@@ -204,7 +204,7 @@ def test_nothing_is_left_subscribed(kind: Callable[[], Any]) -> None:
 
 @kinds
 def test_as_completed_keeps_nothing_alive(kind: Callable[[], Any]) -> None:
-    """F6: a future that was handed out belongs to whoever took it."""
+    """F6: the iterator does not refer to a future that it has handed out."""
     futures = [kind() for _ in range(6)]
     for future in futures[:3]:
         future.set_result(1)
@@ -256,7 +256,7 @@ def list_in_time(fs: list[Any], timeout: float) -> None:
         pass
 
 
-def test_relays_go_with_their_futures() -> None:
+def test_relays_are_freed_with_their_futures() -> None:
     gc.collect()
     before = len(_waiting._relays)
     futures = [Foreign() for _ in range(100)]
@@ -413,7 +413,7 @@ def test_the_standard_library_may_subscribe_while_a_future_ends(end: Callable[[A
 
     1. A ends one of two futures, and stops at any point of that.
     2. B waits for both: where the first one has ended for it already, it wants to hear of the second only.
-    3. A goes on. Being told of the first, B would take it for the second, and wake.
+    3. A goes on. Notified of the first, B would take it for the second, and wake.
     """
 
     def scenario(interrupt: Any) -> None:

@@ -26,7 +26,7 @@ def echo(*args: object, **kwargs: object) -> tuple[object, object]:
 
 def test_every_argument_reaches_the_call_under_its_own_name() -> None:
     """The manual: submit(fn, /, *args, **kwargs) takes keywords of any names."""
-    names = ["self", "fn", "future", "args", "kwargs", "call", "crew", "timeout", "executor"]
+    names = ["self", "fn", "future", "args", "kwargs", "call", "pool", "timeout", "executor"]
     with ThreadPoolExecutor(2) as pool:
         assert pool.submit(echo, 1, 2, **dict.fromkeys(names, 3)).result(LIMIT) == (
             (1, 2),
@@ -36,7 +36,7 @@ def test_every_argument_reaches_the_call_under_its_own_name() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError])
-def test_whatever_a_call_raises_reaches_the_caller(error: type[BaseException]) -> None:
+def test_every_kind_of_exception_of_a_call_reaches_the_caller(error: type[BaseException]) -> None:
     """E1, E7: a BaseException ends the future, not the worker; the traceback leads into the call."""
 
     def deep(depth: int) -> None:
@@ -112,7 +112,7 @@ def test_calls_that_need_each_other_run_at_once(rounds: int) -> None:
 
 
 def test_an_idle_worker_is_taken_before_a_new_one_starts() -> None:
-    """The manual; and whoever has seen a result finds its worker idle."""
+    """The manual; and a thread that has seen a result finds its worker idle."""
     with ThreadPoolExecutor(8) as pool:
         for _ in range(200):
             pool.submit(int).result(LIMIT)
@@ -240,7 +240,7 @@ def test_many_threads_submit_many_calls() -> None:
     assert {thread.name.rpartition("_")[2] for thread in pool._threads} == {"0", "1", "2"}
 
 
-def test_a_call_may_submit_to_its_own_pool_and_wait_for_what_is_done() -> None:
+def test_a_call_may_submit_to_its_own_pool_and_wait_for_a_finished_future() -> None:
     with ThreadPoolExecutor(2) as pool:
         inner = pool.submit(lambda: pool.submit(echo, 1)).result(LIMIT)
         assert inner.result(LIMIT) == ((1,), {})
@@ -396,7 +396,7 @@ def test_the_names_of_the_threads() -> None:
         assert all(thread.name.startswith("ThreadPoolExecutor-") for thread in other._threads)
 
 
-def test_a_long_queue_is_worked_off() -> None:
+def test_all_calls_of_a_long_queue_run() -> None:
     """E1, E10: submit takes what comes, without waiting for a worker."""
     gate = threading.Event()
     with ThreadPoolExecutor(1) as pool:

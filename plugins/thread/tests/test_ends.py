@@ -51,7 +51,7 @@ def test_shutdown_without_waiting_returns_at_once_and_loses_no_call() -> None:
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_shutdown_cancels_what_has_not_started(waits: bool) -> None:
+def test_shutdown_cancels_pending_calls(waits: bool) -> None:
     gate, started = threading.Event(), threading.Event()
 
     def run() -> int:
@@ -263,7 +263,7 @@ def test_a_lazy_map_keeps_its_pool() -> None:
     assert list(results) == list(range(100))
 
 
-def test_nothing_is_left() -> None:
+def test_no_thread_and_no_object_is_left() -> None:
     """No thread, and no object of ours, after a hundred pools."""
 
     def use() -> list[weakref.ref[object]]:
@@ -290,7 +290,7 @@ def test_a_worker_of_one_pool_may_end_another() -> None:
 
 
 class Stop(BaseException):
-    """No Exception: callbacks may raise it to whoever ends their future."""
+    """No Exception: a callback may raise it in the thread that ends its future."""
 
 
 def _stop(_: object) -> None:
@@ -304,14 +304,14 @@ def test_a_shutdown_cancels_and_waits_though_a_callback_raises() -> None:
     first = pool.submit(lambda: (running.set(), gate.wait(LIMIT)))
     running.wait(LIMIT)
     futures = [pool.submit(int) for _ in range(10)]
-    told: list[object] = []
+    notified: list[object] = []
     for future in futures:
-        future.add_done_callback(told.append)
+        future.add_done_callback(notified.append)
         future.add_done_callback(_stop)
     futures[-1].add_done_callback(lambda _: gate.set())
     with pytest.raises(Stop):
         pool.shutdown(cancel_futures=True)
-    assert told == futures
+    assert notified == futures
     assert first.done()
     assert not any(thread.is_alive() for thread in pool._threads)
 
@@ -333,7 +333,7 @@ def test_at_exit_every_pool_ends_though_a_callback_raises() -> None:
             pool.submit(time.sleep, 0.2)
             waiting = [pool.submit(print, "ran") for _ in range(3)]
             for future in waiting:
-                future.add_done_callback(lambda _: print("told"))
+                future.add_done_callback(lambda _: print("notified"))
                 future.add_done_callback(stop)
         """)
-    assert ended.out.split() == ["told"] * 9
+    assert ended.out.split() == ["notified"] * 9

@@ -106,7 +106,7 @@ def test_an_exit_inside_a_call_ends_nothing() -> None:
     assert ended == (0, "SystemExit(3)\n0\n", "")
 
 
-def test_what_a_call_logs_at_the_very_end_is_no_error() -> None:
+def test_a_log_record_of_a_call_at_the_very_end_is_no_error() -> None:
     ended = run_script(
         """
         import sys, threading

@@ -164,7 +164,7 @@ def test_a_worker_that_dies_anywhere_takes_no_future_with_it() -> None:
 
 @pytest.mark.skipif(not hasattr(ctypes, "pythonapi"), reason="needs CPython's API to raise in another thread")
 def test_an_exception_from_outside_ends_the_pool_in_order() -> None:
-    """E8: what some programs do to kill a thread while it sleeps idle."""
+    """E8: some programs kill an idle thread so."""
     with ThreadPoolExecutor(1) as pool:
         ident = pool.submit(threading.get_ident).result(LIMIT)
         worker = next(iter(pool._threads))
@@ -186,8 +186,8 @@ def refuse_to_start(thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_a_pool_without_any_thread_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """E1: the caller is told, nothing stays pending, and the pool works once threads can be started again."""
+def test_a_pool_that_can_not_start_its_first_thread_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E1: the caller gets the error, no call stays pending, and the pool works once threads can be started again."""
     with ThreadPoolExecutor(2) as pool:
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse_to_start)
@@ -197,7 +197,9 @@ def test_a_pool_without_any_thread_refuses(monkeypatch: pytest.MonkeyPatch) -> N
         assert pool.submit(int).result(LIMIT) == 0
 
 
-def test_a_pool_that_has_a_thread_goes_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pool_that_has_a_thread_works_without_a_second_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = threading.Event()
     with ThreadPoolExecutor(2) as pool:
         busy = pool.submit(gate.wait, LIMIT)
@@ -209,7 +211,7 @@ def test_a_pool_that_has_a_thread_goes_on(monkeypatch: pytest.MonkeyPatch, caplo
         assert busy.result(LIMIT) is True
 
 
-def test_who_counted_on_a_thread_that_did_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_counted_on_a_thread_that_did_not_start_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """E1:
 
     1. A's submit is about to start the only worker.

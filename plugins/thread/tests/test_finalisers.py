@@ -152,8 +152,8 @@ def test_a_finaliser_may_wait_for_calls_of_the_pool(leave: Callable[..., Any], w
         assert pool.submit(int).result(LIMIT) == 0
 
 
-def test_a_worker_whose_result_somebody_holds_is_idle_at_once() -> None:
-    """Whoever sees a result finds its worker idle: one call after the other needs one thread."""
+def test_a_worker_whose_future_is_referenced_is_idle_at_once() -> None:
+    """A thread that sees a result finds its worker idle: one call after the other needs one thread."""
     with ThreadPoolExecutor(8) as pool:
         for _ in range(200):
             pool.submit(partial(list, "ab")).result(LIMIT)

@@ -180,7 +180,7 @@ def test_forks_at_random_moments_leave_no_future_pending() -> None:
             submitting.join(LIMIT)
 
 
-def test_a_fork_at_each_point_of_a_worker_s_way() -> None:
+def test_a_fork_at_each_point_of_the_worker_loop() -> None:
     """E11, deterministic: the worker itself stops at each point of its loop while another thread forks."""
     if sys.version_info[:2] == (3, 12):
         pytest.skip("CPython 3.12's tracing by instructions misses functions that run already")
@@ -220,7 +220,7 @@ def test_a_fork_at_each_point_of_a_worker_s_way() -> None:
     assert everywhere(scenario, _worker) > 10
 
 
-def test_a_handler_that_forks_while_the_result_is_on_its_way() -> None:
+def test_a_handler_that_forks_while_the_result_is_being_stored() -> None:
     """E11: the interrupted thread goes on waiting in the child, too, where nobody will tell it of what has ended."""
     if sys.version_info[:2] == (3, 12):
         pytest.skip("CPython 3.12's tracing by instructions misses functions that run already")

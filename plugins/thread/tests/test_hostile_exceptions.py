@@ -28,19 +28,21 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @EACH
-def test_an_exception_that_can_not_be_looked_at(kind: int) -> None:
+def test_an_exception_whose_attributes_can_not_be_read(kind: int) -> None:
     with ThreadPoolExecutor(1) as pool:
         futures: list[Any] = [pool.submit(hostile_calls.fail, kind) for _ in range(3)]
         for future in futures:
             assert type(future.exception(LIMIT)) is hostile_calls.KINDS[kind]
             assert repr(future).endswith(">")
-        outer = pool.submit(lambda: type(pool.submit(hostile_calls.fail, kind).exception(LIMIT)))  # run in place
+        outer = pool.submit(
+            lambda: type(pool.submit(hostile_calls.fail, kind).exception(LIMIT))
+        )  # run by the same thread
         assert outer.result(LIMIT) is hostile_calls.KINDS[kind]
         assert pool.submit(abs, -1).result(LIMIT) == 1
 
 
 @EACH
-def test_a_callback_that_raises_one(kind: int) -> None:
+def test_a_callback_that_raises_a_hostile_exception(kind: int) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(abs, -1)
         for _ in range(2):

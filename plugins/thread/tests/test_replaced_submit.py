@@ -64,7 +64,7 @@ def requests_seen(pool: ThreadPoolExecutor) -> list[str]:
 CARRIED, LEFT = ["one", "one", "two", "two", "none"], ["none"] * 5
 
 
-def test_a_function_that_replaces_it(pool: ThreadPoolExecutor, replace: Any) -> None:
+def test_a_function_that_replaces_submit_is_called(pool: ThreadPoolExecutor, replace: Any) -> None:
     assert requests_seen(pool) == LEFT
     replace(carry(ORIGINAL))
     assert requests_seen(pool) == CARRIED
@@ -74,8 +74,8 @@ def test_a_function_that_replaces_it(pool: ThreadPoolExecutor, replace: Any) -> 
     assert requests_seen(pool) == LEFT
 
 
-def test_code_that_replaces_its_own(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As some tools do it, so that whoever has the function already gets it, too."""
+def test_code_that_replaces_the_code_of_submit_runs(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some tools do it, so that code that refers to the function already gets the replacement."""
 
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         return _carried_submit(self, fn, *args, **kwargs)  # type: ignore[name-defined] # noqa: F821
@@ -92,7 +92,7 @@ def test_code_that_replaces_its_own(pool: ThreadPoolExecutor, monkeypatch: pytes
     assert requests_seen(pool) == LEFT
 
 
-def test_code_is_found_by_a_pool_that_runs(pool: ThreadPoolExecutor) -> None:
+def test_a_running_pool_finds_replaced_code(pool: ThreadPoolExecutor) -> None:
     """At once where a worker is idle, which it is before its call's result can be had."""
     original: Any = ORIGINAL
     code = original.__code__
@@ -105,7 +105,7 @@ def test_code_is_found_by_a_pool_that_runs(pool: ThreadPoolExecutor) -> None:
     assert pool.submit(int).result(LIMIT) == 0
 
 
-def test_it_may_have_been_replaced_before_we_are_imported() -> None:
+def test_submit_may_have_been_replaced_before_the_import() -> None:
     ended = run_script("""
         import concurrent.futures as standard
 
@@ -133,12 +133,12 @@ def test_it_may_have_been_replaced_before_we_are_imported() -> None:
     assert (ended.out, ended.err) == ("well\n", "")
 
 
-def test_the_future_is_ours_with_what_hangs_on_the_standard_one(pool: ThreadPoolExecutor, replace: Any) -> None:
-    told: list[Any] = []
+def test_the_future_is_ours_and_has_the_callbacks_of_the_standard_one(pool: ThreadPoolExecutor, replace: Any) -> None:
+    notified: list[Any] = []
 
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         future = ORIGINAL(self, fn, *args, **kwargs)
-        future.add_done_callback(told.append)
+        future.add_done_callback(notified.append)
         return future
 
     replace(submit)
@@ -146,7 +146,7 @@ def test_the_future_is_ours_with_what_hangs_on_the_standard_one(pool: ThreadPool
     assert isinstance(future, Future)
     assert future.result(LIMIT) == 3
     pool.submit(int).result(LIMIT)
-    assert told[0] is future
+    assert notified[0] is future
     assert "named" in repr(future)
     assert not pool.request_cancel(future)
 
@@ -179,7 +179,7 @@ def test_a_standard_future_that_is_kept_ends_like_ours(pool: ThreadPoolExecutor,
             kept[0].result(0)
 
 
-def test_what_it_returns_instead_is_returned(pool: ThreadPoolExecutor, replace: Any) -> None:
+def test_the_return_value_of_the_replacement_is_returned(pool: ThreadPoolExecutor, replace: Any) -> None:
     class Wrapped:
         def __init__(self, future: Any) -> None:
             self.future = future
@@ -192,7 +192,7 @@ def test_what_it_returns_instead_is_returned(pool: ThreadPoolExecutor, replace: 
     assert pool.submit(int, "3") == 3
 
 
-def test_it_sees_the_pool(replace: Any) -> None:
+def test_the_replacement_reads_the_pool(replace: Any) -> None:
     class Mine(ThreadPoolExecutor):
         mine = "an attribute"
 
@@ -210,7 +210,7 @@ def test_it_sees_the_pool(replace: Any) -> None:
     assert seen[1][3:] == (sorted, ([1],), {"reverse": True})
 
 
-def test_what_it_raises_is_raised(pool: ThreadPoolExecutor, replace: Any) -> None:
+def test_an_exception_of_the_replacement_is_raised(pool: ThreadPoolExecutor, replace: Any) -> None:
     def submit(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         raise OSError("refused")
 
@@ -222,7 +222,7 @@ def test_what_it_raises_is_raised(pool: ThreadPoolExecutor, replace: Any) -> Non
         pool.submit(int)
 
 
-def test_options_hold_for_what_it_makes_of_a_call(replace: Any) -> None:
+def test_options_apply_to_the_call_of_the_replacement(replace: Any) -> None:
     replace(carry(ORIGINAL))
     with ThreadPoolExecutor(1, context="copy", max_pending=2, when_full="caller_runs") as pool:
         gate = threading.Event()
@@ -234,7 +234,7 @@ def test_options_hold_for_what_it_makes_of_a_call(replace: Any) -> None:
         assert [future.result(LIMIT) for future in futures] == [True, *["one"] * 10]
 
 
-def test_workers_start_in_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_start_under_no_request_context(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tools also replace `Thread.start`: a worker is not to belong for ever to the request that it started in."""
     start = threading.Thread.start
     seen: list[str] = []
@@ -251,13 +251,13 @@ def test_workers_start_in_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == ["none"]
 
 
-def test_nothing_is_made_while_nothing_is_replaced(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_stand_in_is_made_without_a_replacement(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_executor, "_stand_in", None)
     assert _executor._submit.function is ORIGINAL
     assert pool.submit(int, "3").result(LIMIT) == 3
 
 
-def test_our_class_is_in_the_place_of_the_standard_one(
+def test_our_class_may_replace_the_standard_class(
     replace: Callable[[Any], None], pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drop-in by assignment, beside a tool that has replaced the standard function before."""

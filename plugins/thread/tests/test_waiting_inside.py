@@ -1,4 +1,4 @@
-"""Calls that wait for calls of their own pool: run in place; a cycle is an error, not a deadlock."""
+"""Calls that wait for calls of their own pool: their worker helps; a cycle is an error, not a deadlock."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_message_draws_the_cycle() -> None:
             futures[0].result(LIMIT)
 
 
-def test_a_cycle_through_wait_and_a_call_in_place() -> None:
+def test_a_cycle_through_wait_and_a_helping_worker_is_an_error() -> None:
     ready = threading.Event()
     futures: list[corefutures.Future[object]] = []
 
@@ -108,7 +108,7 @@ def test_a_cycle_through_wait_and_a_call_in_place() -> None:
 
         def outer() -> object:
             ready.wait(LIMIT)
-            return pool.submit(inner).result()  # runs in place
+            return pool.submit(inner).result()  # runs in the same thread
 
         def inner() -> object:
             corefutures.wait(futures)
@@ -143,7 +143,7 @@ def test_a_time_limit_is_kept_while_another_worker_is_busy() -> None:
         assert pool.submit(impatient).result(LIMIT) == "in time"
 
 
-def test_a_call_run_in_place_fails_cancels_and_reports_like_any_other() -> None:
+def test_a_call_run_by_a_helping_worker_behaves_like_any_other() -> None:
     seen: list[object] = []
     with ThreadPoolExecutor(1) as pool:
 
@@ -161,7 +161,7 @@ def test_a_call_run_in_place_fails_cancels_and_reports_like_any_other() -> None:
         pool.submit(outer).result(LIMIT)
 
 
-def test_waiting_for_calls_of_other_pools_is_left_to_them() -> None:
+def test_a_worker_helps_no_other_pool() -> None:
     with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as other:
         idents = pool.submit(lambda: (threading.get_ident(), other.submit(threading.get_ident).result(LIMIT))).result(
             LIMIT
@@ -180,21 +180,21 @@ def test_nested_calls_race_with_workers_and_submitters() -> None:
                 assert [future.result(LIMIT) for future in futures] == [27] * 20
 
 
-def test_of_two_that_fall_asleep_together_one_sees_it() -> None:
-    """Each has a time limit and a call to wait for that it leaves to the other, which it has seen awake."""
+def test_of_two_workers_that_block_together_one_helps() -> None:
+    """Each has a time limit, and leaves the call that it waits for to the other one, which it has seen running."""
     awaited, ran = object(), list[object]()
     other = WorkerThread([object()], lambda _: False, ran.append, list)
 
-    class FallsAsleepWithTheOther(WorkerThread):
+    class BlocksWithTheOther(WorkerThread):
         def begin_blocking(self, awaited: tuple[Any, ...], *, needs_all: bool) -> None:
             super().begin_blocking(awaited, needs_all=needs_all)
             other.awaited = (object(),)
 
-    host = FallsAsleepWithTheOther([object()], lambda _: True, ran.append, lambda: [host, other])
-    host.runs_calls = other.runs_calls = True
-    host.help_until((awaited,), lambda: bool(ran), timed=True, needs_all=False)
+    worker = BlocksWithTheOther([object()], lambda _: True, ran.append, lambda: [worker, other])
+    worker.runs_calls = other.runs_calls = True
+    worker.help_until((awaited,), lambda: bool(ran), timed=True, needs_all=False)
     assert ran == [awaited]
-    assert not host.awaited
+    assert not worker.awaited
 
 
 def test_a_call_may_wait_for_a_foreign_future() -> None:
