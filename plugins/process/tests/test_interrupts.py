@@ -83,7 +83,7 @@ import multiprocessing, sys, threading, time, traceback
 import corefutures
 
 def tell():  # an interrupt that comes before Python has called us is Python's
-    while not any(frame.name == "_finish_at_exit" for frame in traceback.extract_stack(sys._current_frames()[main])):
+    while not any(frame.name == "finish" for frame in traceback.extract_stack(sys._current_frames()[main])):
         time.sleep(0.01)
     print("started", flush=True)
 
@@ -137,7 +137,7 @@ def test_a_call_that_is_interrupted_is_interrupted_once(make_pool, tmp_path):
     journal = str(tmp_path / "journal")
     future = pool.submit(process_calls.clean_up_when_interrupted, journal)
     process_calls.until(lambda: process_calls.lines(journal) == ["began"])
-    pool._cf_pool.interrupt()
+    pool._cf_pool.control.interrupt()
     assert future.result(30) == "cleaned up"
     assert process_calls.lines(journal) == ["began", "interrupted", "cleaned up"]
 

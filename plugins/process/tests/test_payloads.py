@@ -384,15 +384,13 @@ def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch,
     inner = pool._cf_pool
     with monkeypatch.context() as patch:
         if where == "marshal":
-            for module in {type(inner).__mro__[n].__module__ for n in range(3)}:
-                if hasattr(sys.modules[module], "loads"):
-                    patch.setattr(sys.modules[module], "loads", no_memory)
-                if hasattr(sys.modules[module], "marshal"):
-                    patch.setattr(sys.modules[module].marshal, "loads", no_memory)
+            for module in ("result_decoding", "shared_queue.frame_reader"):
+                if (imported := sys.modules.get(f"corefutures_pools.workers.{module}")) is not None:
+                    patch.setattr(imported, "loads", no_memory)
         elif where == "error":
-            patch.setattr(type(inner), "_rebuild", no_memory)
+            patch.setattr(type(inner.decoder), "rebuild", no_memory)
         else:
-            inner._decode = no_memory
+            inner.decoder.decode = no_memory
             patch.setattr("corefutures_pools.workers.payload.pickle", types.SimpleNamespace(loads=no_memory))
         calls = {
             "marshal": (process_calls.square, 3), "pickle": (process_calls.fill, "bytearray", 30_000),
@@ -400,7 +398,7 @@ def test_a_call_whose_end_can_not_be_read_ends_with_that(make_pool, monkeypatch,
         }  # fmt: skip
         futures = [pool.submit(*calls[where]) for _ in range(3)]
         errors = [future.exception(30) for future in futures]
-    inner._decode = pickle.loads
+    inner.decoder.decode = pickle.loads
     assert {type(error) for error in errors} <= {MemoryError, AttributeError}
     assert pool.submit(process_calls.square, 3).result(30) == 9
 

@@ -259,7 +259,7 @@ def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch)
         raise AssertionError("a defect of ours")
 
     monkeypatch.setattr(
-        *((type(pool._cf_pool.reader), "_parse_buffer") if way == "tickets" else (type(pool._cf_pool), "_decoded")),
+        *((type(pool._cf_pool.reader), "_parse_buffer") if way == "tickets" else (type(pool._cf_pool), "finish_call")),
         stumble,
     )
     waiting = pool.submit(process_calls.square, 3)

@@ -22,6 +22,8 @@ if sys.platform == "linux":
 
     from corefutures_pools.workers.marshalled import marshalled_result
     from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
+    from corefutures_pools.workers.pool import PoolOptions
+    from corefutures_pools.workers.result_decoding import ResultDecoder
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.shared_queue import inline_wait, leader, pool as pools, watchdog
     from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
@@ -97,8 +99,8 @@ def launcher():
 
 def make(launcher: WorkerLauncher) -> Any:
     pool = pools.SharedQueuePool(
-        make_channel=PoolDescriptorChannel, size=1, launcher=launcher, encode=Encoder(), decode=pickle.loads,
-        broken=BrokenExecutor, remote_traceback=Exception,
+        PoolOptions(1, BrokenExecutor), make_channel=PoolDescriptorChannel, launcher=launcher, encode=Encoder(),
+        decoder=ResultDecoder(pickle.loads, Encoder(), Exception),
     )  # fmt: skip
     assert pool.submit(abs, (1,), {}).result(30) == 1
     return pool

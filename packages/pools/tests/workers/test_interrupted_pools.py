@@ -19,11 +19,21 @@ from typing import Any
 import pytest
 from signals import everywhere
 
-from corefutures_pools.workers import future as future_module, pool as pool_module
+from corefutures_pools.workers import (
+    call_control,
+    deferred,
+    future as future_module,
+    pool as pool_module,
+    pool_stats,
+    result_decoding,
+    supervisor,
+)
 from corefutures_pools.workers.marshalled import marshalled_result
 from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
 from corefutures_pools.workers.pipes import pool as pairs
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST
+from corefutures_pools.workers.pool import PoolOptions
+from corefutures_pools.workers.result_decoding import ResultDecoder
 from corefutures_pools.workers.serialization import Encoder
 
 if sys.platform == "linux":
@@ -177,24 +187,23 @@ class Subject:
     """A pool, and what is to be interrupted in it."""
 
     def __init__(self, way: str, worker: Callable[[Any], Worker] | None = None) -> None:
-        options: dict[str, Any] = {
-            "size": 1, "encode": Encoder(), "decode": pickle.loads, "broken": BrokenExecutor,
-            "remote_traceback": Exception,
-        }  # fmt: skip
+        options = PoolOptions(1, BrokenExecutor)
+        parts: dict[str, Any] = {"encode": Encoder(), "decoder": ResultDecoder(pickle.loads, Encoder(), Exception)}
+        shared = (pool_module, supervisor, call_control, deferred, pool_stats, result_decoding, future_module)
         self.pool: Any
         if way == "tickets":
             self.launcher = WorkerLauncher(worker or TicketWorker)
             self.pool = shared_queue_pool.SharedQueuePool(
-                make_channel=PoolDescriptorChannel, launcher=self.launcher, **options
+                options, make_channel=PoolDescriptorChannel, launcher=self.launcher, **parts
             )
             self.modules: Any = (
-                pool_module, future_module, arena, connection, connection_table, event_loop, frame_reader, inline_wait,
+                *shared, arena, connection, connection_table, event_loop, frame_reader, inline_wait,
                 leader, shared_queue_pool, status_table, task_queue, watchdog,
             )  # fmt: skip
         else:
             self.launcher = WorkerLauncher(worker or PairWorker)
-            self.pool = pairs.PipePool(make_pair=Pipe, launcher=self.launcher, **options)
-            self.modules = (pool_module, pairs, future_module)
+            self.pool = pairs.PipePool(options, make_pair=Pipe, launcher=self.launcher, **parts)
+            self.modules = (*shared, pairs)
 
     def submit(self) -> Any:
         return self.pool.submit(abs, (1,), {})
@@ -244,7 +253,7 @@ def cancel_and_look(subject: Subject) -> None:
     first.cancel()
     subject.pool.snapshot("a pool", 0)
     subject.pool.stats()
-    subject.pool.request_cancel(second)
+    subject.pool.control.request_cancel(second)
     assert first.cancelled() or first.result(20) == first._number
     assert second.cancelled() or second.result(20) == second._number
 

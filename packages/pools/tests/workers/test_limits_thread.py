@@ -11,10 +11,11 @@ import control_calls
 import pytest
 from signals import Interruption
 
-from corefutures_pools.workers import time_limits as killing
+from corefutures_pools.workers import call_control, time_limits as killing
+from corefutures_pools.workers.call_control import undisturbed
 from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.pool import WorkerPool
-from corefutures_pools.workers.time_limits import Limits, undisturbed
+from corefutures_pools.workers.time_limits import TimeLimits
 
 Make = Callable[..., Any]
 
@@ -71,9 +72,9 @@ def test_a_handler_may_wait_for_others_with_limits_at_each_point(pool: Any) -> N
     ended: CallFuture[None] = CallFuture()
     ended._cf_settle(None, None)
     for step in range(1000):
-        limits = Limits(pool._cf_pool)
+        limits = TimeLimits(pool._cf_pool)
 
-        def handler(limits: Limits = limits) -> None:
+        def handler(limits: TimeLimits = limits) -> None:
             other = threading.Thread(target=limits.submit, args=(1.0, lambda: ended), daemon=True)
             other.start()
             other.join(LIMIT)
@@ -121,7 +122,7 @@ def test_an_interrupt_ends_the_waiting_and_not_the_killing(monkeypatch: pytest.M
     def interrupted(self: object, timeout: float | None = None) -> None:
         raise Out
 
-    monkeypatch.setattr(killing.Future, "result", interrupted)
+    monkeypatch.setattr(call_control.Future, "result", interrupted)
     with pytest.raises(Out):
         undisturbed(kill)
     going.set()

@@ -38,13 +38,15 @@ if sys.platform == "linux":
         STOP,
         TASK,
     )
-    from corefutures_pools.workers.pool import REPLACE
+    from corefutures_pools.workers.pool import PoolOptions
+    from corefutures_pools.workers.result_decoding import ResultDecoder
     from corefutures_pools.workers.serialization import Encoder
     from corefutures_pools.workers.shared_queue import call_killer
     from corefutures_pools.workers.shared_queue.call_killer import CallKiller
     from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
     from corefutures_pools.workers.shared_queue.frame_reader import FrameReader
     from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
+    from corefutures_pools.workers.supervisor import REPLACE
     from corefutures_pools.workers.worker_loop import Reporter
 
 
@@ -132,8 +134,8 @@ def stage():
 @pytest.fixture
 def pool(stage):
     pool = SharedQueuePool(
-        make_channel=PoolDescriptorChannel, size=2, launcher=stage, encode=Encoder(), decode=pickle.loads,
-        broken=BrokenExecutor, remote_traceback=Exception, on_loss=REPLACE,
+        PoolOptions(2, BrokenExecutor, on_loss=REPLACE), make_channel=PoolDescriptorChannel, launcher=stage,
+        encode=Encoder(), decoder=ResultDecoder(pickle.loads, Encoder(), Exception),
     )  # fmt: skip
     yield pool
     for worker in stage.workers:

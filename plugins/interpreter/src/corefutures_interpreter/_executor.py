@@ -142,6 +142,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
     def _cf_make_pool(self) -> WorkerPool:
         from corefutures_interpreter._launcher import InterpreterLauncher
         from corefutures_interpreter._serialization import make_encoder
+        from corefutures_pools.workers.pool import PoolOptions
         from corefutures_pools.workers.transport import supports_shared_queue
 
         self._threads = set()
@@ -162,13 +163,12 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             from corefutures_interpreter._shared_queue_pool import InterpreterSharedQueuePool as Pool
         else:
             from corefutures_interpreter._pipe_pool import InterpreterPipePool as Pool  # type: ignore[assignment]
+        options = PoolOptions(self._max_workers, self.BROKEN, name="interpreter pool", at_exit=self._cf_at_exit)
         return Pool(
-            size=self._max_workers,
+            options,
             launcher=self._cf_launcher,
             threads=self._threads,
             encode=encode,
-            broken=self.BROKEN,
-            at_exit=self._cf_at_exit,
             limiter=self._cf_make_limiter(),
             logs=logs,
         )

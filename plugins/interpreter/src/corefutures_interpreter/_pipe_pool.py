@@ -20,12 +20,14 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 if TYPE_CHECKING:
     from typing import Any
 
+    from corefutures_pools.workers.pool import PoolOptions
+
 
 class InterpreterPipePool(InterpreterPool, PipePool):
     """See `PipePool`; payloads travel through queues, each announced by an empty message."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(make_pair=connection_pair, **options)
+    def __init__(self, options: PoolOptions, **parts: Any) -> None:
+        super().__init__(options, make_pair=connection_pair, **parts)
 
     def _send_payload(self, station: Any, payload: Any) -> None:
         station.worker.queues.send(payload)

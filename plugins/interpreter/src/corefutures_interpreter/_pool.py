@@ -15,34 +15,39 @@ import threading
 from corefutures_interpreter._failures import rebuild
 from corefutures_interpreter._serialization import decode_result
 from corefutures_pools.workers.pool import WorkerPool
+from corefutures_pools.workers.result_decoding import ResultDecoder
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from corefutures_pools.workers.pool import PoolOptions
+    from corefutures_pools.workers.serialization import Encoder
+
+
+class _Decoder(ResultDecoder):
+    """Decodes what interpreters send: see `ResultDecoder`."""
+
+    def rebuild(self, body: Any) -> BaseException:
+        """Return the exception that a body reports."""
+        return rebuild(body, self.decode)
+
 
 class InterpreterPool(WorkerPool):
     """The base class of `InterpreterSharedQueuePool` and `InterpreterPipePool`.
 
     Args:
+        options: See `WorkerPool`.
         threads: The threads of the workers.
-        **options: See `WorkerPool`.
+        encode: See `WorkerPool`.
+        **parts: See `WorkerPool`.
     """
 
-    NOT_READY_HINT = "It had not finished starting."
-
-    def __init__(self, *, threads: set[threading.Thread], **options: Any) -> None:
-        super().__init__(
-            decode=decode_result,
-            remote_traceback=RuntimeError,  # not used: `rebuild` makes the causes
-            name="interpreter pool",
-            **options,
-        )
+    def __init__(self, options: PoolOptions, *, threads: set[threading.Thread], encode: Encoder, **parts: Any) -> None:
+        decoder = _Decoder(decode_result, encode, RuntimeError)  # not used: `rebuild` makes the causes
+        super().__init__(options, encode=encode, decoder=decoder, **parts)
         self._threads = threads
-
-    def _rebuild(self, body: Any) -> BaseException:
-        return rebuild(body, decode_result)
 
     def join(self) -> None:
         """Wait for the end of the pool and of its interpreters, except in a thread of the pool."""

@@ -20,12 +20,14 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 if TYPE_CHECKING:
     from typing import Any
 
+    from corefutures_pools.workers.pool import PoolOptions
+
 
 class InterpreterSharedQueuePool(InterpreterPool, SharedQueuePool):
     """See `SharedQueuePool`."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(make_channel=PoolQueueChannel, **options)
+    def __init__(self, options: PoolOptions, **parts: Any) -> None:
+        super().__init__(options, make_channel=PoolQueueChannel, **parts)
 
     def end_workers(self, how: str) -> None:
         """Send a STOP for each worker: nothing can end an interpreter during a call."""

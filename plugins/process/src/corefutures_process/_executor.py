@@ -124,7 +124,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         forward_logs: bool = False,
     ) -> None:
         # Imports in functions are here for start-up time only.
-        from corefutures_pools.workers.pool import BREAK, REPLACE
+        from corefutures_pools.workers.supervisor import BREAK, REPLACE
         from corefutures_process._inner_threads import check_inner_threads
 
         self._max_workers: int = _checked_size(max_workers)
@@ -154,14 +154,20 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         self._cf_serializer = serializer
         self._cf_forwards_logs = forward_logs
         self._cf_launcher_options: dict[str, Any] = {"inner_threads": inner_threads, "kill_tree": kill_tree}
-        self._cf_pool_options = {"on_loss": on_worker_loss, "at_exit": at_exit, "kill_on_cancel": bool(kill_on_cancel)}
+        self._cf_pool_options: dict[str, Any] = {
+            "on_loss": on_worker_loss,
+            "at_exit": at_exit,
+            "kill_on_cancel": bool(kill_on_cancel),
+        }
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         self._cf_begin()
 
     def _cf_make_pool(self) -> WorkerPool:
+        from corefutures_pools.workers.pool import PoolOptions
+        from corefutures_pools.workers.result_decoding import ResultDecoder
         from corefutures_pools.workers.transport import supports_shared_queue
-        from corefutures_process._launcher import ProcessLauncher
+        from corefutures_process._launcher import NOT_READY_HINT, ProcessLauncher
         from corefutures_process._worker_process import make_encoder
 
         logs = None
@@ -186,29 +192,30 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             from corefutures_pools.context import ContextEncoder
 
             encode = ContextEncoder(encode, self._cf_carried)
-        options: dict[str, Any] = {
-            "size": self._max_workers,
+        remote_traceback: Any = _standard._RemoteTraceback
+        options = PoolOptions(
+            self._max_workers,
+            BrokenProcessPool,
+            prestart=self._cf_forks,
+            not_ready_hint=f"{NOT_READY_HINT} {self._cf_hint}".rstrip(),
+            **self._cf_pool_options,
+        )
+        parts: dict[str, Any] = {
             "launcher": self._cf_launcher,
             "encode": encode,
-            "decode": pickle.loads,
-            "broken": BrokenProcessPool,
-            "remote_traceback": _standard._RemoteTraceback,
+            "decoder": ResultDecoder(pickle.loads, encode, remote_traceback, self._cf_hint),
             "limiter": self._cf_make_limiter(),
-            "prestart": self._cf_forks,
             "logs": logs,
-            "name": "process pool",
-            "hint": self._cf_hint,
-            **self._cf_pool_options,
         }
         if sys.platform == "linux" and shares_queue:
             from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
             from corefutures_pools.workers.shared_queue.pool import SharedQueuePool
 
-            return SharedQueuePool(make_channel=PoolDescriptorChannel, **options)
+            return SharedQueuePool(options, make_channel=PoolDescriptorChannel, **parts)
         from corefutures_pools.workers.pipes.pool import PipePool
         from corefutures_pools.workers.transport import connection_pair
 
-        return PipePool(make_pair=connection_pair, **options)
+        return PipePool(options, make_pair=connection_pair, **parts)
 
     @property
     def _cf_forks(self) -> bool:
@@ -253,7 +260,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             return
         if not self._cf_may_choose or self._cf_pool.stats().submitted:
             from corefutures import UnsupportedError
-            from corefutures_pools.workers.pool import NEEDS_ANOTHER_START
+            from corefutures_pools.workers.supervisor import NEEDS_ANOTHER_START
 
             raise UnsupportedError(NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
         # No call was submitted yet, and the program has not asked for fork: another pool takes this one's place.
@@ -299,7 +306,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
     def kill(self, future: Future[Any]) -> bool:
         """Stop a call, even if it runs, by killing its process, and no other call; see `PoolExecutor.kill`."""
-        return self._cf_pool.kill(self._cf_pool.own(future))
+        return self._cf_pool.kill(self._cf_pool.control.own(future))
 
     def terminate_workers(self) -> None:
         """Shut down, cancel waiting calls, and terminate every process at once; running calls fail."""
@@ -338,11 +345,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
     @property
     def _force_shutting_down(self) -> bool:
-        return self._cf_pool.forced
+        return self._cf_pool.supervisor.forced
 
     @_force_shutting_down.setter
     def _force_shutting_down(self, value: bool) -> None:
-        self._cf_pool.forced = value
+        self._cf_pool.supervisor.forced = value
 
     def _cf_after_fork_in_child(self) -> None:
         # In a worker the pool is broken: calls that submit calls would start processes without end.

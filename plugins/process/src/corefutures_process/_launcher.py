@@ -47,6 +47,11 @@ _INITIALIZER_NOTE: Final = (
 _INITIALIZER_REMEDY: Final = (
     "define it at the top level of a module, or make the pool with serializer='cloudpickle'; and "
 )
+#: Said of a worker that was lost before it was ready.
+NOT_READY_HINT: Final = (
+    "It had not finished starting. Does it import a main module that makes the pool at import time? Then put that"
+    " under `if __name__ == '__main__':`."
+)
 
 
 class ProcessLauncher:
@@ -174,9 +179,7 @@ class ProcessLauncher:
                 " mp_context=multiprocessing.get_context('spawn'), or 'fork'"
             ) from exc
         if isinstance(exc, (ConnectionError, EOFError)):
-            from corefutures_pools.workers.pool import WorkerPool  # here for start-up time only
-
-            why = (_fork_server.describe_preload() if method == "forkserver" else "") or WorkerPool.NOT_READY_HINT
+            why = (_fork_server.describe_preload() if method == "forkserver" else "") or NOT_READY_HINT
             raise RuntimeError(
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
                 f" {why} {self._hint}".rstrip()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pools = Lifecycle(
     close=lambda pool: pool.close_at_exit(),
     join=lambda pool: pool.finish(),
-    interrupt=lambda pool: pool.interrupt(),
+    interrupt=lambda pool: pool.control.interrupt(),
     after_fork=lambda pool: pool.after_fork_in_child(),
 )
 
@@ -88,7 +88,7 @@ class IsolatedExecutor(PoolExecutor):
 
         if timeout is None:
             return submit()
-        return self._cf_pool.submit_limited(timeout, submit)
+        return self._cf_pool.control.submit_limited(timeout, submit)
 
     def _cf_map(
         self,
@@ -117,7 +117,7 @@ class IsolatedExecutor(PoolExecutor):
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """Asks a call to stop: see `PoolExecutor.request_cancel`."""
-        return self._cf_pool.request_cancel(self._cf_pool.own(future))
+        return self._cf_pool.control.request_cancel(self._cf_pool.control.own(future))
 
     def stats(self) -> Stats:
         """Returns how many calls wait, run, and have ended how: see `Stats`."""
@@ -161,7 +161,7 @@ class IsolatedExecutor(PoolExecutor):
             raise
 
     def _cf_interrupt(self) -> None:
-        self._cf_pool.interrupt()
+        self._cf_pool.control.interrupt()
 
     def __reduce__(self) -> Any:
         raise unreachable(self)

@@ -136,7 +136,7 @@ class CallFuture(Future["_T"]):
         if self._cf_on_departure is not None:
             self._depart()
         if term is None and (self._cf_watched or self._kept is not None):
-            if pool is not None and thread in pool.deferring:
+            if pool is not None and thread in pool.deferred.full:
                 pool.deferred.append(self)
             else:
                 self._announce_safely()

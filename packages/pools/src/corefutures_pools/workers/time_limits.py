@@ -1,7 +1,7 @@
-"""Stopping calls that run: on request, or when their time is up.
+"""`TimeLimits`: ends calls that run for longer than they may.
 
-Touches `pool` by its methods only. Guarantees: whoever is killed ran that call, and nothing else, at that moment; what
-is late is late by some hundredths of a second, and never early.
+Touches a pool's calls by the methods of `LimitedPool`. Guarantees: what is late is late by some hundredths of a second,
+and never early.
 """
 
 from __future__ import annotations
@@ -10,85 +10,42 @@ import threading
 import time
 
 from corefutures._blocking import Lock, clock, start_thread
-from corefutures._exceptions import WorkerLostError
 from corefutures._foreign_code import log_failure
-from corefutures._future import LOGGER, Future
+from corefutures._future import LOGGER
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
+    from typing import Any, Final, Protocol
 
     from corefutures_pools.workers.future import CallFuture
-    from corefutures_pools.workers.pool import WorkerPool
+
+    class LimitedPool(Protocol):
+        """What this file needs of a pool."""
+
+        name: str
+
+        def kill_running(self, future: CallFuture[Any], error: BaseException) -> bool: ...
+
 
 #: Seconds between looks at the calls that have a time limit.
-_PERIOD: Final = 0.01
-#: Seconds between tries to find the worker of a call that is on its way.
-PAUSE: Final = 0.001
+_INTERVAL: Final = 0.01
 
 
-def kill(pool: WorkerPool, future: CallFuture[Any]) -> bool:
-    """Ends a call: cancels it, or kills the worker that runs it.
-
-    Returns:
-        Whether this ended it; False if it had ended.
-    """
-    pool.step_down()
-    if future.done():
-        return False
-    return future._cancel_waiting() or undisturbed(lambda: _kill_running(pool, future))
-
-
-def _kill_running(pool: WorkerPool, future: CallFuture[Any]) -> bool:
-    while not future.done():
-        if pool.kill_running(
-            future, WorkerLostError(f"{_described(future)} was killed on request, and its worker with it")
-        ):
-            return True
-        time.sleep(PAUSE)  # it has been claimed, and is not known to run; or it is about to end
-        if future._cancel_waiting():  # it has been given back
-            return True
-    return False
-
-
-def undisturbed(function: Callable[[], bool]) -> bool:
-    """Returns what a function does that takes locks, or stops a worker, which others need.
-
-    A signal handler that came in between could wait for these others. Handlers run in the main thread: so that has a
-    thread of its own do it, and waits for that, and an interrupt ends the waiting alone.
-
-    Raises:
-        BaseException: Whatever the function, or a handler, raises.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return function()
-    outcome: Future[bool] = Future()
-
-    def call() -> None:
-        try:
-            result = function()
-        except BaseException as exc:
-            outcome.set_exception(exc)
-        else:
-            outcome.set_result(result)
-
-    try:
-        start_thread(threading.Thread(target=call, name="killing", daemon=True))
-    except RuntimeError:  # there are too many, or the interpreter ends
-        return function()
-    return outcome.result()
-
-
-def _described(future: CallFuture[Any]) -> str:
+def described_call(future: CallFuture[Any]) -> str:
+    """Return what messages call a call."""
     return f"the call {future._cf_name!r}" if future._cf_name else "the call"
 
 
-class Limits:
-    """The calls of a pool whose running time is limited, and the thread that looks after them while there are any."""
+class TimeLimits:
+    """The calls of a pool whose running time is limited, and the thread that looks after them while there are any.
 
-    def __init__(self, pool: WorkerPool) -> None:
+    Args:
+        pool: The pool.
+    """
+
+    def __init__(self, pool: LimitedPool) -> None:
         self._pool = pool
         self._limited: dict[CallFuture[Any], tuple[float, float | None]] = {}  # → limit; when it was first seen running
         # Guards whether there is a thread, and how many need it. Nothing is called under it, see `Lock`.
@@ -97,7 +54,7 @@ class Limits:
         self._expected = 0  # calls that are being submitted
 
     def submit(self, seconds: float, submit: Callable[[], CallFuture[Any]]) -> CallFuture[Any]:
-        """Submits a call, and sees to it that it runs no longer than `seconds`.
+        """Submit a call, and see to it that it runs no longer than `seconds`.
 
         Raises:
             RuntimeError: No thread could be started to see to that; nothing was submitted.
@@ -130,7 +87,7 @@ class Limits:
         while True:
             for future, (seconds, started) in list(self._limited.items()):
                 try:
-                    self._look_at(future, seconds, started)
+                    self._check(future, seconds, started)
                 except BaseException:  # of one call: it is tried again, and the others have limits as well
                     log_failure(LOGGER, "the time limit of %r could not be kept yet", future)
             over = False
@@ -140,9 +97,9 @@ class Limits:
                 self._lock.release()
             if over:
                 return
-            time.sleep(_PERIOD)
+            time.sleep(_INTERVAL)
 
-    def _look_at(self, future: CallFuture[Any], seconds: float, started: float | None) -> None:
+    def _check(self, future: CallFuture[Any], seconds: float, started: float | None) -> None:
         now = clock.monotonic()
         if future.done():
             self._limited.pop(future, None)
@@ -150,5 +107,5 @@ class Limits:
             if future.running():
                 self._limited[future] = (seconds, now)
         elif now - started >= seconds:
-            message = f"{_described(future)} ran longer than {seconds:g} s, and was killed with its worker"
+            message = f"{described_call(future)} ran longer than {seconds:g} s, and was killed with its worker"
             self._pool.kill_running(future, TimeoutError(message))

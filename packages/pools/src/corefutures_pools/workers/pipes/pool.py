@@ -7,7 +7,6 @@ by themselves; a worker that is stuck, stopped or dead keeps nobody waiting but 
 from __future__ import annotations
 
 import contextlib
-import marshal
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from struct import error as struct_error
 from corefutures._blocking import clock, nested_loops, start_thread, system
 from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._foreign_code import copied, for_each
-from corefutures._instrumentation import instrumentation
+from corefutures_pools.workers.call_control import undisturbed
 from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.messages import (
     CALL_FINISHED,
@@ -41,7 +40,7 @@ from corefutures_pools.workers.messages import (
 )
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, ConnectionLost, receive_payload, send_payload
 from corefutures_pools.workers.pool import WorkerPool
-from corefutures_pools.workers.time_limits import undisturbed
+from corefutures_pools.workers.supervisor import WorkerRecord
 from corefutures_pools.workers.transport import threads_are_replaced, waiting_is_replaced
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -50,7 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-    from corefutures_pools.workers.interface import WorkerHandle, WorkerLauncher
+    from corefutures_pools.workers.interface import WorkerLauncher
+    from corefutures_pools.workers.pool import PoolOptions
     from corefutures_pools.workers.snapshot import Occupation
 
     if sys.platform == "win32":
@@ -59,10 +59,11 @@ if TYPE_CHECKING:
         from multiprocessing.connection import Connection
 
 
-class _Station:
+class _Station(WorkerRecord):
     """One worker, and what leads to it; served by a thread of its own."""
 
     def __init__(self, connection: Connection, far: Connection, alarm: Connection, bell: Connection) -> None:
+        super().__init__()
         self.connection = connection
         self.far = far  # the worker's end, until it has it
         self.alarm = alarm  # readable when its thread is to look at the states again
@@ -70,15 +71,9 @@ class _Station:
         self.ring: Callable[[], object] = partial(bell.send_bytes, b"")
         if sys.platform != "win32":  # the same in one step
             self.ring = partial(system.write, bell.fileno(), _NOTHING)
-        self.worker: WorkerHandle | None = None
         self.thread: threading.Thread | None = None
-        self.ready = False
         self.amid = True  # its thread is in the middle of hearing from it, or sending to it
         self.waits = 0  # of foreign code in its thread, each within the last
-        self.leaving = False
-        self.init_error: BaseException | None = None
-        self.failure: BaseException | None = None  # why it could not start, or go on
-        self.nonsense = ""  # what it said last, if that was no frame
         # Guards the rest: who kills the worker for its call, or asks that to stop, does so while the worker has that
         # call, and no other. Reentrant, because a signal handler may interrupt its holder. Nothing else is done under
         # it, but for writing a request: that can't block, since there is one for each call, read before the next.
@@ -110,8 +105,10 @@ class PipePool(WorkerPool):
         make_pair: Makes a pair of connected connections (`multiprocessing.Pipe`).
     """
 
-    def __init__(self, *, make_pair: Callable[[], tuple[Connection, Connection]], **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, options: PoolOptions, *, make_pair: Callable[[], tuple[Connection, Connection]], **parts: Any
+    ) -> None:
+        super().__init__(options, **parts)
         self._make_pair = make_pair
         self._connections: set[_Station] = set()  # all that have not ended; changed under `lock`
         self._idle: deque[_Station] = deque()  # those whose threads wait for a call; each at most once
@@ -204,8 +201,8 @@ class PipePool(WorkerPool):
             raise
         finally:
             far.close()
-        self._stop_late_worker(worker)
-        if not self._prestart:
+        self.supervisor.stop_if_forced(worker)
+        if not self.supervisor.prestart:
             self._start_thread(station)
 
     def _remove_worker(self, station: _Station) -> None:
@@ -221,9 +218,9 @@ class PipePool(WorkerPool):
         try:
             try:
                 self._receive(station)
-                while not station.leaving and station.init_error is None and station in self._connections:
+                while not station.exiting and station.init_error is None and station in self._connections:
                     self._step(station)
-                    self._run_deferred_callbacks()
+                    self.deferred.run()
             except _Gone:
                 pass
             self._reap(station)
@@ -237,7 +234,7 @@ class PipePool(WorkerPool):
                 self._remove_worker(station)
         finally:
             nested_loops.pop(threading.get_ident(), None)
-            self._run_deferred_callbacks()
+            self.deferred.run()
 
     def _step(self, station: _Station, patience: float | None = None) -> None:
         """Sends the worker a call, or takes in the end of the one that it has; has it leave if there is nothing more.
@@ -284,7 +281,7 @@ class PipePool(WorkerPool):
         station.waits += 1
         go_on = time.sleep if station.amid else partial(self._go_on, station)
         try:
-            self._serve_nested(station.waits, enough, deadline, go_on)
+            self.serve_nested(station.waits, enough, deadline, go_on)
         finally:
             station.waits -= 1
             with contextlib.suppress(OSError):
@@ -293,9 +290,9 @@ class PipePool(WorkerPool):
 
     def _go_on(self, station: _Station, limit: float) -> None:
         """Sends the worker a call, or takes in the end of that, if it comes to that within `limit` seconds."""
-        if station.leaving and station in self._workers:
+        if station.exiting and station in self._workers:
             self._workers.discard(station)
-            self._replace_worker()
+            self.supervisor.replace_worker()
         over = station not in self._workers or station.init_error is not None or station.verdict is not None
         if over or self.broken_reason is not None or (self.closing and not self.calls):
             time.sleep(limit)
@@ -405,43 +402,37 @@ class PipePool(WorkerPool):
             kind, number, body = self._receive_frame(station, call)
         except (EOFError, OSError, MalformedFrame, struct_error) as exc:
             if not isinstance(exc, EOFError) and getattr(exc, "errno", None) is None:  # the connection stands
-                station.nonsense = f"a call of it wrote what no worker writes to its connection to the pool: {exc}"
+                station.malformed = f"a call of it wrote what no worker writes to its connection to the pool: {exc}"
             raise _Gone from None
         assert station.worker is not None
         if kind in (CALL_STARTED, CALL_FINISHED):
-            self._record_timing(kind, number, body, station.worker.name)
+            self.record_timing(kind, number, body, station.worker.name)
             self._receive(station, call)
             return
         if kind & LAST:
-            station.leaving = True
+            station.exiting = True
             kind &= ~LAST
         if kind in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR):
-            self.finished += 1
+            self.supervisor.calls_finished += 1
             if kind != RESULT_PAYLOAD:
                 self._on_worker_exiting(station)
-            if kind == ERROR:
-                value: Any = None
-                error: BaseException | None = self._error_in(body)
-            elif kind == RESULT_PAYLOAD:
-                value, error = self._decoded(self._receive_payload, station)
+            if kind == RESULT_PAYLOAD:
+                value, error = self.decoder.attempt(self._receive_payload, station)
                 if type(error) is ConnectionLost:
                     raise _Gone from None
                 self._on_worker_exiting(station)
             else:
-                value, error = self._decoded(marshal.loads if kind == RESULT_MARSHAL else self._decode, body)
+                value, error = self.decoder.outcome(kind, body)
             self.finish_call(number, value, error)
         elif kind == READY:
-            station.ready = True
             station.amid = False
-            if instrumentation.enabled:
-                instrumentation.worker_started(self.owner(), station.worker.name)
+            self.supervisor.on_worker_ready(station)
         elif kind == EXITING:
-            station.leaving = True
+            station.exiting = True
         elif kind == INIT_FAILED:
-            station.init_error = self._error_in(body)
-            self._on_init_failed(station.init_error, station.worker)
+            self.supervisor.on_init_failed(station, self.decoder.error(body))
         elif kind == FAILED:
-            station.failure = self._error_in(body)
+            station.failure = self.decoder.error(body)
             raise _Gone
         if self.closing and not self.calls:
             self.wake()
@@ -486,50 +477,33 @@ class PipePool(WorkerPool):
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _reap(self, station: _Station) -> None:
-        """Takes in the end of a worker, once."""
+        """Take in the end of a worker, once."""
         worker, call = station.worker, station.call
         if station not in self._connections:
             return
         assert worker is not None
-        if not (station.leaving or station.init_error):
-            worker.kill()  # first: if it has not ended, it has lost its voice, and would be waited for in vain
         self._workers.discard(station)
-        if station.leaving:
+        if station.exiting:
             worker.mark_exiting()
-            self._replace_worker()
-            worker.reap()
-            self._remove_worker(station)
-            return
+            self.supervisor.replace_worker()  # at once: it may take its time to end
+        elif station.init_error is None:
+            worker.kill()  # first: if it has not ended, it can't be heard any more, and would be waited for in vain
         code = worker.reap()
         self._remove_worker(station)
         if call is not None:
             self._running.discard(call)
-        if station.verdict is not None and not self.forced:
-            if call is not None:
-                self.finish_call(call._number, None, station.verdict)
-            self._replace_worker()
-            self.wake()
-            return
-        if station.init_error is not None:
-            return  # the pool is broken, and says so
-        if station.failure is not None and not station.ready:
-            self._do_without(station.failure)
-            return
-        if self.closing and not self.calls:
-            return
-        loss = WorkerLostError(pid=worker.pid, exitcode=code, worker=worker.name)
-        loss.__cause__ = station.failure
-        if station.nonsense:
-            loss.add_note(station.nonsense)
-        if instrumentation.enabled:
-            instrumentation.worker_lost(self.owner(), worker.name, loss)
-        if not station.ready:
-            loss.add_note(self.not_ready_hint)
-        if not self._on_worker_lost(loss, ready=station.ready):
-            return
+        self.supervisor.on_worker_end(
+            station,
+            code,
+            expected=station.exiting or (self.closing and not self.calls),
+            killed=station.verdict is not None,
+            fail_calls=partial(self._fail_call, station, call),
+        )
+
+    def _fail_call(self, station: _Station, call: CallFuture[Any] | None, loss: WorkerLostError) -> None:
+        """Fail the call of a worker that was lost, or killed for it; the pool goes on."""
         if call is not None:
-            self.finish_call(call._number, None, loss)
-        self._replace_worker()
+            self.finish_call(call._number, None, station.verdict or loss)
         self.wake()
 
     def request_stop(self, future: CallFuture[Any]) -> bool:
@@ -570,14 +544,14 @@ class PipePool(WorkerPool):
     def join(self) -> None:
         if not self._connections and self.calls and not self.owns_thread(threading.current_thread()):
             with contextlib.suppress(Exception):  # whoever submitted them may not have come to start a worker
-                self._start_workers()
+                self.supervisor.start_workers()
         while True:
             if self.owns_thread(threading.current_thread()):
                 return
             threads = [thread for station in list(self._connections) if (thread := station.thread) is not None]
             threads = [thread for thread in threads if thread.ident is not None]
             if not threads:
-                self._await_starting()  # whoever starts a worker has started its thread then
+                self.supervisor.await_requests()  # whoever starts a worker has started its thread then
                 if not any(station.thread is not None for station in list(self._connections)):
                     return
                 continue

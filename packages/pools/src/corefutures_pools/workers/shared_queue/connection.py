@@ -13,6 +13,7 @@ from operator import attrgetter
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._blocking import system
+from corefutures_pools.workers.supervisor import WorkerRecord
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final
 
-    from corefutures_pools.workers.interface import PayloadChannel, WorkerHandle
+    from corefutures_pools.workers.interface import PayloadChannel
 
 #: Bytes: all that a pipe holds, as a rule. More would have each buffer mapped and unmapped by the C library.
 READ_SIZE: Final = 1 << 16
@@ -29,7 +30,7 @@ READ_SIZES: Final = (READ_SIZE,)
 _FRAMES: Final = attrgetter("frames")
 
 
-class WorkerConnection:
+class WorkerConnection(WorkerRecord):
     """One worker, and the result pipe and payload channel that lead to it.
 
     States of the worker, each with the field that says so:
@@ -49,11 +50,11 @@ class WorkerConnection:
     """
 
     def __init__(self, index: int, frames: int, channel: PayloadChannel) -> None:
+        super().__init__()
         self.index = index
         self.frames = frames  # -1 once it is closed
         self._frames = deque([frames])  # the thread that takes it out closes it
         self.channel = channel
-        self.worker: WorkerHandle | None = None
         self.sentinels: list[Any] = []
         # What was read and not parsed, in order, for the leader. See `FrameReader`.
         self.inbox: deque[bytes] = deque()
@@ -61,13 +62,8 @@ class WorkerConnection:
         self.buffer = b""  # what is being parsed
         self.position = 0  # where in there the next frame begins
         self.watched = False
-        self.ready = False
         self.last_pong = 0  # the last PING that it has answered
-        self.exiting = False
-        self.init_error: BaseException | None = None  # what the initializer raised
-        self.failure: BaseException | None = None  # why it could not start, or go on
-        self.malformed = ""  # what it sent that was no frame, if it did
-        self.delivered_since = False  # since then, a result came: the call that wrote that has ended
+        self.delivered_since = False  # a result came after something malformed: the call that wrote it has ended
         self.end_expected = False  # whether it is to be asked, from time to time, if it has ended
         self.killed_for: tuple[int, BaseException] | None = None  # a call, and what that fails with
         self.dead = False

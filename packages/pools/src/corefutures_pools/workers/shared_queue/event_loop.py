@@ -96,8 +96,8 @@ class EventLoop:
                 self.turn()
         except BaseException as exc:
             pool.mark_broken(f"the thread that serves the {pool.name} failed", exc)
-            pool._ended = True
-            pool._await_starting()  # a worker that is being started now is the last; its ends are not closed before
+            pool.supervisor.closed = True
+            pool.supervisor.await_requests()  # a worker that is being started now is the last, and its ends stay open
             pool.end_workers("kill")
             for connection in pool.connections:
                 if connection.worker is not None:
@@ -106,18 +106,18 @@ class EventLoop:
                     except Exception:
                         log_failure(LOGGER, "a worker of the %s could not be reaped", pool.name)
         finally:
-            pool._ended = True
+            pool.supervisor.closed = True
             nested_loops.pop(threading.get_ident(), None)
             try:
                 pool.release_resources()
             finally:
-                pool._run_deferred_callbacks()
+                pool.deferred.run()
 
     def _run_nested(self, enough: Callable[[], bool], deadline: float | None) -> None:
         """Go on while a callback or finaliser that runs in this thread waits: see `nested_loops`."""
         self._nesting += 1
         try:
-            self._pool._serve_nested(self._nesting, enough, deadline, self.turn)
+            self._pool.serve_nested(self._nesting, enough, deadline, self.turn)
         finally:
             self._nesting -= 1
 
@@ -147,7 +147,7 @@ class EventLoop:
                 leadership.release(term)
         if queue.has_work:
             self._send(queue)
-        pool._run_deferred_callbacks()
+        pool.deferred.run()
         if pool.broken_reason is not None or pool.closing:
             self._shut_down()
 

@@ -14,7 +14,6 @@ from marshal import loads
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._exceptions import WorkerLostError
-from corefutures._instrumentation import instrumentation
 from corefutures_pools.workers.messages import (
     CALL_FINISHED,
     CALL_STARTED,
@@ -152,7 +151,7 @@ class FrameReader:
             return
         finally:
             pool.settling = None
-            pool.finished += finished
+            pool.supervisor.calls_finished += finished
         if connection.buffer is data:
             connection.buffer = data[position:]
             connection.position = 0
@@ -167,30 +166,27 @@ class FrameReader:
             self._check(connection, len(body), kind, number)
         if kind in (RESULT_PICKLE, ERROR, RESULT_PAYLOAD):
             if kind == RESULT_PAYLOAD:
-                value, error = pool._decoded(connection.channel.receive, number)
+                value, error = pool.decoder.attempt(connection.channel.receive, number)
             else:
-                value, error = pool.decode_outcome(kind, body)
+                value, error = pool.decoder.outcome(kind, body)
             if not pool.queue.arena.free(number):  # type: ignore[union-attr]
                 self._check(connection, len(body), kind, number)
-            pool.finished += 1
+            pool.supervisor.calls_finished += 1
             pool.finish_call(number, value, error)
         elif kind == FETCH_PAYLOAD:
             self._send_payload(connection, number)
         elif kind == PONG:
             connection.last_pong = max(connection.last_pong, number)
         elif kind in (CALL_STARTED, CALL_FINISHED):
-            pool._record_timing(kind, number, body, connection.name)
+            pool.record_timing(kind, number, body, connection.name)
         elif kind == READY:
-            connection.ready = True
-            if instrumentation.enabled and connection.worker is not None:
-                instrumentation.worker_started(pool.owner(), connection.worker.name)
+            pool.supervisor.on_worker_ready(connection)
         elif kind == EXITING:
             self._on_exiting(connection)
         elif kind == INIT_FAILED:
-            connection.init_error = pool._error_in(body)
-            pool._on_init_failed(connection.init_error, connection.worker)
+            pool.supervisor.on_init_failed(connection, pool.decoder.error(body))
         elif kind == FAILED:
-            connection.failure = pool._error_in(body)
+            connection.failure = pool.decoder.error(body)
 
     def _check(self, connection: WorkerConnection, size: int, kind: int, number: int) -> None:
         """Raise MalformedFrame unless that worker may send a frame with this head now."""
@@ -229,7 +225,7 @@ class FrameReader:
         self._pool.connections.release_index(connection)
         if connection.worker is not None:
             connection.worker.mark_exiting()
-        self._pool._replace_worker()
+        self._pool.supervisor.replace_worker()
 
     # ── what is no frame ─────────────────────────────────────────────────────────────────────────────────
 
@@ -269,7 +265,7 @@ class FrameReader:
                         return
                     connection.position = stop
                     pool.queue.arena.free(number)  # type: ignore[union-attr]
-                    pool.finished += 1
+                    pool.supervisor.calls_finished += 1
                     pool.finish_call(number, value, None)
                 else:
                     if connection.buffer is not data:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import threading
 from abc import abstractmethod
-from marshal import loads
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from corefutures_pools.wakeup import WakeupEvent
     from corefutures_pools.workers.future import CallFuture
+    from corefutures_pools.workers.pool import PoolOptions
     from corefutures_pools.workers.shared_queue.status_table import StatusTable
     from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
 
@@ -52,10 +52,11 @@ class InlineWaitPool(WorkerPool):
 
     Args:
         options: See `WorkerPool`.
+        **parts: See `WorkerPool`.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, options: PoolOptions, **parts: Any) -> None:
+        super().__init__(options, **parts)
         self.leadership: Leadership | None = None
         self.queue: TaskQueue | None = None
         self.status_table: StatusTable | None = None
@@ -177,12 +178,12 @@ class InlineWaitPool(WorkerPool):
                 or len(data) != FRAME.size + size
             ):
                 return False
-            value, error = self.decode_outcome(kind, data[FRAME.size :])
+            value, error = self.decoder.outcome(kind, data[FRAME.size :])
             if error is not None and (kind != ERROR or not issubclass(type(error), Exception)):
                 # Raised by a signal handler, or by what is unpickled: then one is raised again, perhaps another one, as
                 # of an import that is tried twice. If none is, or this is an interrupt, it is raised here, and the
                 # result thread decodes the frame.
-                _, again = self.decode_outcome(kind, data[FRAME.size :])
+                _, again = self.decoder.outcome(kind, data[FRAME.size :])
                 if type(again) is not type(error) and not (issubclass(type(error), Exception) and again is not None):
                     raise error
             future._cf_remove_parked(leadership.wakeup.set)  # nobody need wake us
@@ -190,7 +191,7 @@ class InlineWaitPool(WorkerPool):
             future._cf_settle(value, error)
             self.queue.arena.free(number)  # type: ignore[union-attr]
             if self.calls.pop(number, None) is not None:
-                self.finished += 1
+                self.supervisor.calls_finished += 1
             try:
                 connection.inbox.remove(data)
             except ValueError:
@@ -216,12 +217,6 @@ class InlineWaitPool(WorkerPool):
         found = found or leadership.poll(term, timeout if timeout is None else min(timeout, _LONGEST_POLL))
         self._spin_next = clock.perf_counter() - began < 2 * SPIN_SECONDS
         return found
-
-    def decode_outcome(self, kind: int, body: bytes) -> tuple[Any, BaseException | None]:
-        """Return the result or the exception in a frame; never raise."""
-        if kind == ERROR:
-            return None, self._error_in(body)
-        return self._decoded(loads if kind == RESULT_MARSHAL else self._decode, body)
 
     @abstractmethod
     def finish_own_revocations(self, queue: TaskQueue) -> None:

@@ -17,7 +17,6 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures._blocking import clock, start_thread, system
 from corefutures._exceptions import WorkerLostError
 from corefutures._foreign_code import copied, for_each
-from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import above_standard
 from corefutures_pools.wakeup import WakeupEvent
 from corefutures_pools.workers.future import CallFuture
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from corefutures_pools.workers.interface import PayloadChannel, WorkerLauncher
+    from corefutures_pools.workers.pool import PoolOptions
     from corefutures_pools.workers.shared_queue.connection import WorkerConnection
     from corefutures_pools.workers.snapshot import Occupation
 
@@ -75,11 +75,13 @@ class SharedQueuePool(InlineWaitPool):
     had, and `CallKiller` which worker to kill for a call.
 
     Args:
+        options: See `WorkerPool`.
         make_channel: Makes what carries payloads to one worker and back.
+        **parts: See `WorkerPool`.
     """
 
-    def __init__(self, *, make_channel: Callable[[], PayloadChannel], **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, options: PoolOptions, *, make_channel: Callable[[], PayloadChannel], **parts: Any) -> None:
+        super().__init__(options, **parts)
         self._make_channel = make_channel
         self.claims = ClaimResolver(self)
         self.reader = FrameReader(self, self.claims)
@@ -185,7 +187,7 @@ class SharedQueuePool(InlineWaitPool):
         """See `WorkerPool.cancel_waiting`."""
         queue = self.queue
         try:
-            if queue is not None and not self._ended:
+            if queue is not None and not self.supervisor.closed:
                 try:
                     queue.revoke_all()
                 finally:
@@ -308,7 +310,7 @@ class SharedQueuePool(InlineWaitPool):
             worker.reap()
             connections.remove(connection)
             raise
-        self._stop_late_worker(worker)
+        self.supervisor.stop_if_forced(worker)
         if connection.frames < 0:  # nobody could do so before
             worker.kill()
         connection.watched = True  # only from now on it may be reaped, which closes the sentinels
@@ -326,43 +328,31 @@ class SharedQueuePool(InlineWaitPool):
         held = self.claims.held(connection)
         self.connections.remove(connection)
         code = worker.reap()
-        if (connection.exiting and not held) or (self._loop is not None and self._loop.stopping):
-            self._replace_worker()
+        stopping = self._loop is not None and self._loop.stopping
+        self.supervisor.on_worker_end(
+            connection,
+            code,
+            expected=(connection.exiting and not held) or stopping,
+            killed=connection.killed_for is not None,
+            fail_calls=partial(self._fail_calls, connection, held),
+        )
+
+    def _fail_calls(self, connection: WorkerConnection, held: int, loss: WorkerLostError) -> None:
+        """Fail the calls of a worker that was lost, or killed for its call; the pool goes on."""
+        if connection.killed_for is not None and connection.killed_for[0] in self.calls:
+            self.claims.fail(*connection.killed_for)  # the worker ran that call, and so had no other
             return
-        if connection.init_error is not None:
-            return  # the pool is broken, and says so
-        if connection.failure is not None and not connection.ready:
-            self._do_without(connection.failure)
-            return
-        loss = WorkerLostError(pid=worker.pid, exitcode=code, worker=worker.name)
-        loss.__cause__ = connection.failure
-        if connection.malformed:
-            loss.add_note(connection.malformed)
-        if connection.killed_for is not None and not self.forced:
-            number, error = connection.killed_for
-            if number in self.calls:  # `kill_running`: the worker ran that, and so had no other
-                self.claims.fail(number, error)
-                self._replace_worker()
-                return
-        else:
-            if instrumentation.enabled:
-                instrumentation.worker_lost(self.owner(), worker.name, loss)
-            if not connection.ready:
-                loss.add_note(self.not_ready_hint)
-            if not self._on_worker_lost(loss, ready=connection.ready):
-                return
         # Also if it ran one, by step 2 of `serve_shared_queue`: its row may have been overwritten.
         self.claims.begin(loss)
         if held:
             self.claims.fail(held, loss)
-        self._replace_worker()
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _shut_down(self) -> None:
         """Bring the workers to their end once the calls have ended or failed; for the result thread.
 
-        1. No call is taken any more (`closing`), and no worker is started any more (`_stop_starting`).
+        1. No call is taken any more (`closing`), and no worker is started any more (`supervisor.close`).
         2. A pool that is closed, and has no calls, writes STOP for each worker. It claims that after its last task.
         3. A broken pool terminates the workers, and kills them after a time.
         4. Workers are reaped as they end; once the last one is, the result thread releases everything.
@@ -372,7 +362,7 @@ class SharedQueuePool(InlineWaitPool):
         assert loop is not None
         if self.broken_reason is not None:
             if not loop.stopping:
-                if not self._stop_starting():
+                if not self.supervisor.close():
                     return
                 loop.stopping = True
                 queue.revoke_all()
@@ -382,7 +372,7 @@ class SharedQueuePool(InlineWaitPool):
                 self.end_workers("kill")
                 loop.kill_at = None
             return
-        if not self.calls and not loop.stopping and self._stop_starting():
+        if not self.calls and not loop.stopping and self.supervisor.close():
             loop.stopping = True
             queue.send_control(STOP, len(self.connections))
 

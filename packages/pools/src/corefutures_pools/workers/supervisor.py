@@ -1,0 +1,406 @@
+"""`WorkerSupervisor`: starts the workers of a pool on demand, and decides what the end of a worker means.
+
+Touches the pool's state by the methods of `SupervisedPool`. Guarantees: a call never waits while a worker could still
+be started (E2); the end of a worker is decided in one place, `on_worker_end`, for every transport (E5).
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import sys
+import threading
+import weakref
+from collections import deque
+
+from corefutures._exceptions import InvalidStateError, WorkerLostError
+from corefutures._future import Future
+from corefutures._instrumentation import instrumentation
+from corefutures_pools.descriptors import standard_reserved
+
+TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Final, Protocol
+
+    from corefutures_pools.workers.interface import WorkerHandle, WorkerLauncher
+    from corefutures_pools.workers.logging.receiver import LogReceiver
+
+    class SupervisedPool(Protocol):
+        """What a supervisor needs of its pool; `PoolTransport` says what the methods do."""
+
+        size: int
+        name: str
+        owner: Callable[[], Any]
+        closing: bool
+        broken_reason: str | None
+        thread: threading.Thread | None
+
+        @property
+        def calls(self) -> Mapping[int, object]: ...
+        def count(self, *whats: str) -> None: ...
+        def mark_broken(self, message: str, cause: BaseException | None) -> None: ...
+        def wake(self) -> None: ...
+        def open_transport(self) -> None: ...
+        def start_threads(self) -> None: ...
+        def start_worker(self, launcher: WorkerLauncher) -> None: ...
+        def is_unserved(self) -> bool: ...
+        def owns_thread(self, thread: threading.Thread) -> bool: ...
+        def end_workers(self, how: str) -> None: ...
+        def release_resources(self, *, in_child: bool = False) -> None: ...
+
+
+#: What a pool does when it has lost a worker: it breaks, or starts another one.
+BREAK: Final = "break"
+REPLACE: Final = "replace"
+
+#: A crash loop: this many losses in a row, and more than two for each worker, without a call that ends in between.
+_CRASH_LOOP: Final = 5
+#: Seconds that a process whose initializer has failed gets to end by itself, before its pool breaks and stops all.
+_INIT_FAILED_GRACE: Final = 1.0
+
+#: Why a pool whose workers are forked refuses something, and what helps.
+NEEDS_ANOTHER_START: Final = (
+    "{}: its workers are forked, and a process with threads can't be forked safely to replace one that was killed; make"
+    " the pool with mp_context='forkserver' or 'spawn'"
+)
+
+
+class WorkerRecord:
+    """What a pool knows of one worker: its handle, and what the worker has reported; a transport adds its own ends."""
+
+    def __init__(self) -> None:
+        self.worker: WorkerHandle | None = None  # the worker may send frames before `launch()` has returned its handle
+        self.ready = False  # it has finished starting, and takes calls
+        self.exiting = False  # it has said that it takes no more calls
+        self.init_error: BaseException | None = None  # what the initializer raised
+        self.failure: BaseException | None = None  # why the worker could not start, or go on
+        self.malformed = ""  # what it sent that was no frame
+
+    def loss(self, exitcode: int | None) -> WorkerLostError:
+        """Return the error of the calls of this worker, which was lost."""
+        worker = self.worker
+        assert worker is not None
+        error = WorkerLostError(pid=worker.pid, exitcode=exitcode, worker=worker.name)
+        error.__cause__ = self.failure
+        if self.malformed:
+            error.add_note(self.malformed)
+        return error
+
+
+class WorkerSupervisor:
+    """Starts, replaces and counts the workers of one pool.
+
+    Args:
+        pool: The pool.
+        launcher: Starts workers; referred to weakly. When it is collected, `on_launcher_collected` is called.
+        on_launcher_collected: Called while garbage is collected.
+        on_loss: BREAK or REPLACE.
+        prestart: Whether all workers start before the first thread of the pool does, as fork needs it.
+        not_ready_hint: Said of a worker that was lost before it was ready.
+        logs: What reads the workers' logs, if they are forwarded.
+
+    Attributes:
+        workers: The connections of the workers that take calls, or will once they have started.
+        calls_finished: Calls since the last loss; written by the threads that receive results.
+        forced: Whether the workers were ended by hand.
+        closed: Whether no worker is started any more.
+        opened: Whether the pool's transport has been opened.
+        prestart: See above.
+
+    Thread safety: every method may be called from any thread; `start_workers` also from a signal handler or finaliser.
+    """
+
+    def __init__(
+        self,
+        pool: SupervisedPool,
+        launcher: WorkerLauncher,
+        *,
+        on_launcher_collected: Callable[[object], None],
+        on_loss: str,
+        prestart: bool,
+        not_ready_hint: str,
+        logs: LogReceiver | None,
+    ) -> None:
+        self._pool = pool
+        self._launcher = weakref.ref(launcher, on_launcher_collected)
+        self._on_loss = on_loss
+        self._not_ready_hint = not_ready_hint
+        self._logs = logs
+        self.prestart = prestart
+        self.workers: set[Any] = set()
+        self.calls_finished = 0
+        self._losses_in_a_row = 0
+        self.forced = False
+        self.stop_method = "kill"  # or "terminate": how the workers were ended by hand
+        self.closed = False
+        self.opened = False
+        # The thread of the first request starts workers. The others leave: once the first request is done, its thread
+        # looks again whether more workers are needed. A queue rather than a lock: see `start_workers`.
+        self._requests: deque[_StartRequest] = deque()
+
+    # ── starting ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def needs_worker(self) -> bool:
+        """Return whether a worker should be started: derived from the table of calls, never counted along (E2)."""
+        pool, count = self._pool, len(self.workers)
+        return (
+            count < pool.size
+            and len(pool.calls) > count
+            and not (self.closed or self.forced or pool.broken_reason is not None)
+            and not (self.prestart and pool.thread is not None)
+        )
+
+    def start_workers(self) -> None:
+        """Start the workers that are needed, unless another thread does so: that one looks again when it is done.
+
+        A thread of its own starts them, and the submitter waits for that thread:
+
+        1. no signal handler comes between the start of a worker and its entry in `workers`: no worker is orphaned;
+        2. a handler that interrupts the submitter, and waits for a call, doesn't keep the workers from being started;
+        3. an interrupt ends the waiting, and nothing else.
+
+        Only workers that are forked start in the submitter's thread, because no other thread may run then: a handler
+        that interrupts that, and waits for a call, waits in vain.
+
+        Raises:
+            BaseException: No worker could be started, and there is none.
+        """
+        request = _StartRequest(ours=self._pool.owns_thread(threading.current_thread()))
+        if self.prestart or request.ours:
+            self._run(request)
+        else:
+            try:
+                _thread.start_new_thread(self._run_in_thread, (request,))
+            except RuntimeError:  # there are too many threads, or the interpreter ends
+                self._run(request)
+        failure = request.exception()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure, request
+
+    def _run_in_thread(self, request: _StartRequest) -> None:
+        try:
+            self._run(request)
+        finally:
+            if sys.version_info < (3, 12):  # there, `threading` remembers a thread that it did not start for ever
+                threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
+
+    def _run(self, request: _StartRequest) -> None:
+        """Start the workers that are needed if `request` is the first of all, and end the request."""
+        failure: BaseException | None = None
+        try:
+            requests = self._requests
+            while failure is None and self.needs_worker():
+                try:
+                    requests.append(request)
+                    if requests[0] is not request:
+                        break
+                    if not self._start_needed():
+                        if not len(self.workers):
+                            self._pool.mark_broken(
+                                "the executor was garbage collected while calls were pending, and the last worker of"
+                                f" its {self._pool.name} has ended: nobody can start another",
+                                None,
+                            )
+                        break
+                except BaseException as exc:
+                    failure = exc
+                finally:
+                    while request in requests:
+                        requests.remove(request)
+            if failure is not None:
+                failure = self._on_start_failure(failure, ours=request.ours)
+            if self.closed:  # a thread of the pool waits for the requests to end
+                self._pool.wake()
+        except BaseException as exc:
+            failure = exc
+        finally:
+            request.end(failure)
+
+    def _start_needed(self) -> bool:
+        """Start the workers that are needed; return False if there is no launcher any more."""
+        launcher = self._launcher()
+        if launcher is None:
+            return False
+        pool = self._pool
+        with standard_reserved:
+            if not self.opened:
+                pool.open_transport()
+                self.opened = True
+            if pool.thread is None and not self.prestart:
+                pool.start_threads()
+            try:
+                everybody = self.prestart and pool.thread is None
+                while self.needs_worker() or (everybody and len(self.workers) < pool.size):
+                    pool.start_worker(launcher)
+            finally:
+                if pool.thread is None:
+                    pool.start_threads()
+        return True
+
+    def _on_start_failure(self, failure: BaseException, *, ours: bool) -> BaseException | None:
+        """Decide what it means that a worker or a thread of the pool could not be started.
+
+        Returns:
+            What the submitter is told; nothing if there are other workers.
+        """
+        pool = self._pool
+        if self.opened and pool.is_unserved():
+            pool.mark_broken(f"a thread that serves the {pool.name} could not be started", failure)
+            pool.end_workers("kill")
+            pool.release_resources()
+        elif self._logs is not None and self._logs.lacks_reader():
+            pool.mark_broken(
+                f"the thread that reads what the workers of the {pool.name} log could not be started", failure
+            )
+        elif len(self.workers):
+            return failure if not isinstance(failure, Exception) else None  # the others do the work
+        elif len(pool.calls) > 1 or ours:
+            pool.mark_broken(f"a worker of the {pool.name} could not be started", failure)
+        return failure
+
+    def replace_worker(self) -> None:
+        """Start a worker in place of one that has ended, if one is needed; for threads of the pool."""
+        if self.needs_worker():
+            with contextlib.suppress(Exception):  # the pool is broken then, or other workers are left
+                self.start_workers()
+        elif self.forced and not len(self.workers) and self._pool.calls:
+            self._pool.mark_broken(f"the {self._pool.name} was forcefully shut down", None)
+
+    def stop_if_forced(self, worker: WorkerHandle) -> None:
+        """End a worker that was being started while the others were ended by hand."""
+        if self.forced:
+            getattr(worker, self.stop_method)()
+
+    def close(self) -> bool:
+        """Start no more workers; return whether none is being started now."""
+        self.closed = True
+        return not self._requests
+
+    def await_requests(self) -> None:
+        """Wait until no thread starts workers, and with them threads of the pool, but this one, if interrupted."""
+        for request in self._requests.copy():
+            if request.thread != threading.get_ident():
+                request.exception()
+
+    def after_fork_in_child(self) -> None:
+        """Start no worker any more: the requests and the workers are the parent's."""
+        self._requests.clear()
+        self.closed = True
+        self.opened = False
+
+    # ── what workers report, and how they end ────────────────────────────────────────────────────────────
+
+    def on_worker_ready(self, connection: WorkerRecord) -> None:
+        """Note that a worker has finished starting."""
+        connection.ready = True
+        if instrumentation.enabled and connection.worker is not None:
+            instrumentation.worker_started(self._pool.owner(), connection.worker.name)
+
+    def on_init_failed(self, connection: WorkerRecord, error: BaseException) -> None:
+        """Break the pool once the worker has ended, and so has written its log, or soon in any case."""
+        connection.init_error = error
+        pool, worker = self._pool, connection.worker
+        if pool.calls or not pool.closing:
+            if worker is not None and worker.pid is not None:
+                from multiprocessing.connection import wait  # here for start-up time only
+
+                wait(worker.sentinels(), _INIT_FAILED_GRACE)
+            pool.mark_broken(f"the initializer of a worker of the {pool.name} failed", error)
+
+    def on_worker_end(
+        self,
+        connection: WorkerRecord,
+        exitcode: int | None,
+        *,
+        expected: bool,
+        killed: bool,
+        fail_calls: Callable[[WorkerLostError], object],
+    ) -> None:
+        """Decide what the end of a worker means; called once, after the worker was reaped and left `workers`.
+
+        ==========================================  ==============  ================================================
+        the worker                                  its calls fail  the pool
+        ==========================================  ==============  ================================================
+        was to end (`expected`)                     no              starts another one if that is needed
+        could not run the initializer               no              is broken already
+        could not start                             no              goes on without it, breaks if there is no other
+        was killed for its call (`killed`)          yes             starts another one if that is needed
+        was lost                                    yes             breaks, or starts another one: `_survives`
+        ==========================================  ==============  ================================================
+
+        Args:
+            connection: Of the worker.
+            exitcode: What `reap` returned.
+            expected: Whether the worker has said that it leaves, or the pool has ended; and it held no call.
+            killed: Whether `kill_running` has ended it.
+            fail_calls: Fails the calls that the worker held, if any, with this error or that of `kill_running`.
+        """
+        pool = self._pool
+        if not expected:
+            if connection.init_error is not None:
+                return
+            if connection.failure is not None and not connection.ready:
+                if pool.calls and not len(self.workers):
+                    pool.mark_broken(f"a worker of the {pool.name} could not be started", connection.failure)
+                return
+            loss = connection.loss(exitcode)
+            if not (killed and not self.forced) and not self._survives(loss, connection):
+                return
+            fail_calls(loss)
+        self.replace_worker()
+
+    def _survives(self, loss: WorkerLostError, connection: WorkerRecord) -> bool:
+        """Count a loss; return whether the pool goes on, having broken it if not."""
+        pool = self._pool
+        if instrumentation.enabled and connection.worker is not None:
+            instrumentation.worker_lost(pool.owner(), connection.worker.name, loss)
+        hint = ""
+        if not connection.ready:
+            loss.add_note(self._not_ready_hint)
+            hint = f". {self._not_ready_hint}"
+        pool.count("lost")
+        if self.forced:
+            pool.mark_broken(f"the {pool.name} was forcefully shut down", loss)
+            return False
+        if self._on_loss == BREAK:
+            message = f"a worker of the {pool.name} was lost while the call was running or pending: {loss}{hint}"
+            if loss.pid is not None:  # a text that programs look for
+                message += ". A child process terminated abruptly, the process pool is not usable anymore"
+            pool.mark_broken(message, loss)
+            return False
+        self._losses_in_a_row = 1 if self.calls_finished else self._losses_in_a_row + 1
+        self.calls_finished = 0
+        if self._losses_in_a_row >= max(_CRASH_LOOP, 2 * pool.size + 1):
+            pool.mark_broken(
+                f"{self._losses_in_a_row} workers of the {pool.name} in a row were lost before a call was finished,"
+                f" the last one like this: {loss}{hint}",
+                loss,
+            )
+            return False
+        return True
+
+
+class _StartRequest(Future[None]):
+    """One request to start workers; ends when it is done, with the error that the submitter is to be told."""
+
+    def __init__(self, *, ours: bool) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()  # of the requester
+        self.ours = ours  # that is a thread of the pool
+
+    def _cf_await_end(self, timeout: float | None) -> None:
+        # Also in a thread of the pool, which runs no calls meanwhile: it starts workers, and waits for nothing more.
+        self._cf_sleep_until_end(timeout)
+
+    def end(self, failure: BaseException | None) -> None:
+        """End the request, unless an interrupt has done so."""
+        with contextlib.suppress(InvalidStateError):
+            if failure is None:
+                self.set_result(None)
+            else:
+                self.set_exception(failure)
