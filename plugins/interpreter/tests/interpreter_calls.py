@@ -88,10 +88,14 @@ def redirect_output():
     return type(sys.stdout).__name__
 
 
-def leave_thread(descriptor):
+def leave_thread(descriptor, ended):
     import threading
 
-    threading.Thread(target=wait_for, args=(descriptor,)).start()
+    def wait_and_report():
+        wait_for(descriptor)
+        os.write(ended, b"x")
+
+    threading.Thread(target=wait_and_report).start()
 
 
 def leave_child():

@@ -19,7 +19,7 @@ import pytest
 
 @pytest.fixture
 def gate():
-    """Two descriptors: what is written to the second lets a call that waits for the first go on."""
+    """Yield a pipe: a call that reads its first end goes on once a byte is written to the second."""
     reader, writer = os.pipe()
     yield reader, writer
     os.close(reader)
@@ -146,10 +146,22 @@ def test_no_thread_can_be_started(make_pool, monkeypatch):
         executor.submit(interpreter_calls.echo)
 
 
-def test_a_thread_left_by_a_call_is_waited_for(pool, gate):
-    pool.submit(interpreter_calls.leave_thread, gate[0]).result()
-    os.write(gate[1], b"x")
-    pool.shutdown()
+def test_shutdown_waits_for_a_thread_left_by_a_call(pool, gate):
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    try:
+        pool.submit(interpreter_calls.leave_thread, gate[0], writer).result()
+        shutdown = threading.Thread(target=pool.shutdown)
+        shutdown.start()
+        shutdown.join(0.3)
+        assert shutdown.is_alive(), "shutdown did not wait for the thread"
+        os.write(gate[1], b"x")
+        shutdown.join(30)
+        assert not shutdown.is_alive()
+        assert os.read(reader, 1) == b"x"
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="children are ended with a POSIX signal")

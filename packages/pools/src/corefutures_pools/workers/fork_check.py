@@ -1,6 +1,6 @@
-"""Whether this process may be forked: not while it has other interpreters.
+"""The check whether this process may be forked: not while it has other interpreters.
 
-Touches `_exceptions`, when it refuses. CPython ends such a child by SIGSEGV before it has run a line of Python.
+Touches `_exceptions` when it refuses. CPython ends such a child by SIGSEGV before it has run a line of Python.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import sys
 
 
 def check_fork(what: str) -> None:
-    """Refuses a fork that would end the child: beside other interpreters.
+    """Raise UnsupportedError if a fork would end the child at once.
 
     Args:
-        what: Who would fork, for the message.
+        what: The subject of the message: the pool that would fork.
 
     Raises:
         UnsupportedError: There are other interpreters in this process.

@@ -1,7 +1,7 @@
-"""What is said of a call that could not be pickled, or found by a worker: which part of it, why, and what helps.
+"""Explanations for errors of pickling and unpickling: the part of the call, the reason, and the remedy.
 
-Touches the error only; our own frames, which tell a user nothing, are taken out of its traceback. What an object's own
-`__reduce__` raised stays as it is.
+Touches the error only; this library's own frames, which tell a user nothing, are removed from its traceback.
+Guarantees: an exception that an object's own `__reduce__` raised stays as it is.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-#: What pickling raises for functions and classes that can't be imported by their names.
+#: Texts of the errors of pickling for functions and classes that can't be imported by their names.
 _NAMELESS: Final = re.compile(r"local (object|class)|not found as|not the same object|import of module|lambda|<locals>")
-#: What unpickling raises for a name that the main module lacks.
+#: The text of the error of unpickling for a name that the main module lacks.
 _MISSING: Final = re.compile(
     r"module '__(?:mp_)?main__' has no attribute '(\w+)'|get attribute '(\w+)' on <module '__(?:mp_)?main__'"
 )
@@ -34,25 +34,25 @@ _traceback_of: Final = BaseException.__dict__["__traceback__"].__get__
 
 
 def explain(error: BaseException, encode: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Completes the error of a call that could not be encoded.
+    """Complete the error of a call that could not be encoded.
 
     Args:
-        error: What `encode` raised.
-        encode: The pool's encoder, tried again on each part of the call.
+        error: The exception that `encode` raised.
+        encode: The pool's encoder, which is tried on each part of the call.
         fn: The call's function.
         args: Its arguments.
         kwargs: Its keyword arguments.
     """
-    theirs = False
+    is_foreign = False
     for one in _with_cause(error):
-        theirs = _drop_ours(one) or theirs
-    if theirs or not _is_completed_easily(error):
+        is_foreign = _drop_own_frames(one) or is_foreign
+    if is_foreign or not _is_extensible(error):
         return
     found = _part_of(encode, fn, args, kwargs)
     if found is None:
         return
     part, culprit, depth = found
-    for one in _with_cause(error):  # "when serializing tuple item 0": of tuples that are ours
+    for one in _with_cause(error):  # "when serializing tuple item 0": the tuples of a call are not the program's
         notes = getattr(one, "__notes__", None)
         for _ in range(depth):
             if notes and notes[-1].startswith("when serializing tuple item"):
@@ -62,55 +62,55 @@ def explain(error: BaseException, encode: Any, fn: Any, args: tuple[Any, ...], k
 
 
 def explain_missing(error: BaseException, encode: Any, hint: str = "") -> None:
-    """Completes the error of a call that a worker could not decode because its main module lacks a name.
+    """Complete the error of a call that a worker could not decode because its main module lacks a name.
 
     Args:
-        error: What the worker raised.
+        error: The exception that the worker raised.
         encode: The pool's encoder.
-        hint: What else is said of it.
+        hint: A sentence to add.
     """
-    if not _is_completed_easily(error) or (match := _MISSING.search(error.args[0])) is None:
+    if not _is_extensible(error) or (match := _MISSING.search(error.args[0])) is None:
         return
     name = match[1] or match[2]
     if not hasattr(sys.modules.get("__main__"), name):
         return
-    error.__cause__ = None  # a traceback of ours, in the worker
+    error.__cause__ = None  # a traceback of this library, in the worker
     cloud = "" if encode.by_value else f", or make the pool with {_cloudpickle()}"
     where = "in an interactive session, on the command line or under `if __name__ == '__main__':`"
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None and spec.name.rpartition(".")[2] == "__main__":
         where = "in the __main__.py that was started, which would start the program again"
-    told = f"{name} was defined where workers can't import it, {where}; put it into a module{cloud}"
-    error.args = (f"{told}. {hint}" if hint else told,)
+    text = f"{name} was defined where workers can't import it, {where}; put it into a module{cloud}"
+    error.args = (f"{text}. {hint}" if hint else text,)
 
 
 def explain_result(error: BaseException, result: Any) -> None:
-    """Completes the error of a result that could not be encoded; in the worker."""
-    theirs, *_ = [_drop_ours(one) for one in _with_cause(error)]
-    if not theirs and _is_completed_easily(error):
+    """Complete the error of a result that could not be encoded; in the worker."""
+    is_foreign, *_ = [_drop_own_frames(one) for one in _with_cause(error)]
+    if not is_foreign and _is_extensible(error):
         error.args = (f"{error.args[0]}; it is in the result of the call, {shown(result)}, which has to be sent back",)
 
 
 def _with_cause(error: BaseException) -> list[BaseException]:
-    """Returns an exception and its cause, whatever their classes have made of these attributes."""
+    """Return an exception and its cause, also if the class hides these attributes."""
     cause: BaseException | None = _cause_of(error)
     return [error] if cause is None else [error, cause]
 
 
-def _drop_ours(error: BaseException) -> bool:
-    """Takes our own first frames out of an exception's traceback; returns whether others are left."""
-    left = _without_ours(_traceback_of(error))
+def _drop_own_frames(error: BaseException) -> bool:
+    """Remove this library's first frames from an exception's traceback; return whether other frames are left."""
+    left = _without_own_frames(_traceback_of(error))
     BaseException.with_traceback(error, left)
     return left is not None
 
 
-def _is_completed_easily(error: BaseException) -> bool:
+def _is_extensible(error: BaseException) -> bool:
     known = type(error) in _OWN_ERRORS or class_name(error) == "NotShareableError"
     return known and len(error.args) == 1 and isinstance(error.args[0], str)
 
 
-def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
-    """Returns the traceback from the first frame on that is neither ours nor pickle's; None if there is none."""
+def _without_own_frames(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the traceback from the first frame that is neither this library's nor pickle's; None if there is none."""
     while traceback is not None:
         if traceback.tb_frame.f_globals.get("__name__", "").partition(".")[0].partition("_")[0] not in _OWN_MODULES:
             return traceback
@@ -119,7 +119,7 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def _part_of(encode: Any, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, int] | None:
-    """Returns which part of a call can't be encoded, the part, and in how many tuples of ours it was."""
+    """Find the part of a call that can't be encoded; return its name, the part, and the depth of tuples around it."""
     for part, value, depth in _parts(fn, args, kwargs):
         try:
             body = encode(value)
@@ -158,7 +158,7 @@ def _remedy(error: BaseException, encode: Any, culprit: Any) -> str:
 
             cloudpickle.dumps(culprit)
             return f"make the pool with {_cloudpickle()}"
-        except Exception:  # not installed, or it can't either
+        except Exception:  # not installed, or it can't pickle the object either
             pass
     return "have the call make what it needs itself, or an initializer, and pass what it is made from"
 

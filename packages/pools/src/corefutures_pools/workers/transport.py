@@ -1,7 +1,7 @@
-"""Which of the two ways to reach workers there is here, and the pairs of connections that the portable one is made of.
+"""The choice between the two transports, shared queue and pipes; connections and waiting where threads are replaced.
 
-Touches the kernel; `connection_pair` imports `multiprocessing`. Guarantees: what the fast way needs was tried, here and
-now: a kernel, a sandbox or a limit may lack it on any platform.
+Touches the kernel; `connection_pair` imports `multiprocessing`. Guarantees: `supports_shared_queue` tries all that the
+shared queue needs: on every platform a kernel, a sandbox or a limit may refuse a part of it.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-#: What says that there is no more of something for now, not that it can't be had here.
-_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+#: Errors of a shortage, which may pass, not of a missing feature.
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
-#: For more workers than this the fast way would take much memory, though few of them may ever be started.
-_MOST = 1 << 14
+#: For more workers the shared queue would need much memory, though few of them may ever be started.
+_WORKERS_AT_MOST = 1 << 14
 
 
 def supports_shared_queue(workers: int = 64) -> bool:
-    """Returns whether there is what a `SharedQueuePool` of that size needs; COREFUTURES_PORTABLE=1 denies it."""
+    """Return whether a `SharedQueuePool` of that size works here; False if COREFUTURES_PORTABLE=1 is set."""
     if os.environ.get("COREFUTURES_PORTABLE") == "1" or sys.platform != "linux" or threads_are_replaced():
         return False
-    if workers > _MOST:
+    if workers > _WORKERS_AT_MOST:
         return False
     try:
-        _try_everything(workers)
+        _try_features(workers)
     except OSError as exc:
-        return exc.errno in _SCARCE
-    except AttributeError:  # Python was built without it, or somebody has taken it away
+        return exc.errno in _SHORTAGES
+    except AttributeError:  # this build of Python lacks a function, or the program has removed it
         return False
     return True
 
 
-def _try_everything(workers: int) -> None:
+def _try_features(workers: int) -> None:
     if sys.platform != "linux":
-        raise OSError("only Linux has it")
+        raise OSError("only Linux has shared queues")
     import _socket
 
     with ExitStack() as opened:
@@ -56,24 +56,24 @@ def _try_everything(workers: int) -> None:
             return descriptor
 
         memory = closed_later(system.memfd_create("corefutures", system.MFD_CLOEXEC))
-        system.ftruncate(memory, (1 << 21) + workers * (1 << 18))  # as large as `TaskQueue` makes its own, and more
+        system.ftruncate(memory, (1 << 21) + workers * (1 << 18))  # more than `TaskQueue` needs
         outlet, _inlet = map(closed_later, system.pipe())
         closed_later(system.open(f"/proc/self/fd/{outlet}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        bell = closed_later(system.eventfd(1, system.EFD_NONBLOCK | system.EFD_CLOEXEC))
+        event = closed_later(system.eventfd(1, system.EFD_NONBLOCK | system.EFD_CLOEXEC))
         poll = opened.enter_context(select.epoll())
-        poll.register(bell, select.EPOLLIN)
+        poll.register(event, select.EPOLLIN)
         for link in _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET):
             closed_later(link.detach())
 
 
 def threads_are_replaced() -> bool:
-    """Returns whether threads are those of a library such as gevent: one that waits in the kernel stops all others."""
+    """Return whether a library such as gevent has replaced threads: one that waits in the kernel stops all others."""
     replaced: object = _thread.start_new_thread
     return not isinstance(replaced, type(len))
 
 
 def waiting_is_replaced() -> bool:
-    """Returns whether `multiprocessing`, too, has others go on while it waits, where threads are replaced."""
+    """Return whether waiting in `multiprocessing` lets other threads run, where threads are replaced."""
     import selectors
     from multiprocessing import connection
 
@@ -83,7 +83,7 @@ def waiting_is_replaced() -> bool:
 
 
 def start_native_thread(function: Callable[[], object], name: str) -> None:
-    """Starts a daemon thread of the operating system, in a worker: see `worker_end`."""
+    """Start a daemon thread of the operating system, in a worker: see `worker_end`."""
     if threads_are_replaced():
         original("_thread").start_new_thread(function, ())
         return
@@ -93,10 +93,10 @@ def start_native_thread(function: Callable[[], object], name: str) -> None:
 
 
 def wait_natively(connections: list[Any], timeout: float) -> list[Any]:
-    """Returns which connections or sentinels are ready, as `multiprocessing.connection.wait`, but always in the kernel.
+    """Return the connections or sentinels that are ready, as `multiprocessing.connection.wait`, but wait in the kernel.
 
-    Where a library has replaced threads, two of the operating system's that wait in its way for the first time wait for
-    each other for ever.
+    Where a library has replaced threads, two threads of the operating system that call its waiting functions for the
+    first time would deadlock.
     """
     if sys.platform == "win32" or not threads_are_replaced():
         from multiprocessing.connection import wait
@@ -110,10 +110,10 @@ def wait_natively(connections: list[Any], timeout: float) -> list[Any]:
 
 
 def worker_end(connection: Any) -> Any:
-    """Returns the connection that a worker is to wait at, in place of the one that it got.
+    """Return the connection for a worker to wait at, in place of the one that it received.
 
-    Where a library has replaced threads, what waits makes way for them. In a forked worker these would be copies of the
-    parent's threads, going on with what their originals do: so it waits in the kernel, and starts no such thread.
+    Where a library has replaced threads, waiting runs other threads. In a forked worker these would be copies of the
+    parent's threads, which would repeat the work of the originals. So the worker waits in the kernel.
     """
     if sys.platform == "win32" or not threads_are_replaced():
         return connection
@@ -132,7 +132,7 @@ def worker_end(connection: Any) -> Any:
 
 
 def connection_pair() -> tuple[Any, Any]:
-    """Returns two connections that are connected, as `multiprocessing.Pipe`, whatever has become of `socket.socket`."""
+    """Return two connected connections, as `multiprocessing.Pipe`, also if the program has replaced `socket.socket`."""
     if sys.platform == "win32":
         from multiprocessing import Pipe
 
@@ -142,6 +142,6 @@ def connection_pair() -> tuple[Any, Any]:
 
     ends = _socket.socketpair()
     for end in ends:
-        end.settimeout(None)  # whatever the program has for a default
+        end.settimeout(None)  # whatever the program's default is
     near, far = (Connection(above_standard(end.detach())) for end in ends)
     return near, far

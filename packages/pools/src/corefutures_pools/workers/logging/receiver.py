@@ -18,8 +18,8 @@ from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
 from corefutures_pools.descriptors import above_standard
 from corefutures_pools.lifecycle import Lifecycle
+from corefutures_pools.wakeup import WakeupEvent
 from corefutures_pools.workers.logging.sender import DISABLED, SIZE
-from corefutures_pools.workers.transport import connection_pair
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -135,7 +135,7 @@ class LogReceiver:
         self._lock = threading.RLock()
         self._opened = 0
         self._pipes: list[LogPipe] = []
-        self._bell: _Bell | None = None  # exists while there are pipes
+        self._wakeup: WakeupEvent | None = None  # exists while there are pipes
         self._is_reading = False  # a thread reads
         self._thread: threading.Thread | None = None  # the thread that reads, or that did last, and may be about to end
         _receivers.add(self)
@@ -144,7 +144,7 @@ class LogReceiver:
         """Return a pipe for a worker that is about to be started."""
         pipe = LogPipe()
         with self._lock:
-            self._bell = self._bell or _Bell()
+            self._wakeup = self._wakeup or WakeupEvent()
             self._pipes.append(pipe)
             self._opened += 1
         return pipe
@@ -165,8 +165,8 @@ class LogReceiver:
                     self._is_reading = False
                     raise
                 self._thread = thread
-            if self._bell is not None:
-                self._bell.ring()
+            if self._wakeup is not None:
+                self._wakeup.set()
 
     def lacks_reader(self) -> bool:
         """Return whether workers are running whose pipes no thread reads: their writes will block."""
@@ -203,19 +203,19 @@ class LogReceiver:
         failing = False
         while True:
             with self._lock:
-                bell = self._bell
-                assert bell is not None
+                wakeup = self._wakeup
+                assert wakeup is not None
                 with contextlib.suppress(OSError):  # `wait` fails for the same reason, see below
-                    bell.hush()
+                    wakeup.clear()
                 if not self._pipes:
-                    bell.close()
-                    self._bell = None
+                    wakeup.close()
+                    self._wakeup = None
                     self._is_reading = False
                     return
                 pipes = {pipe.outlet: pipe for pipe in self._pipes}
             ended = [pipe for pipe in pipes.values() if pipe.ended]  # looked up before the pipes are read to their ends
             try:
-                ready = [] if ended else wait([bell.outlet, *pipes])
+                ready = [] if ended else wait([wakeup.waitable, *pipes])
                 failing = False
             except Exception:  # no memory or descriptors; or a pipe is closed, which its read will show
                 if not failing:
@@ -243,31 +243,9 @@ class LogReceiver:
         for pipe in self._pipes:
             _close(pipe.outlet)  # not the other end: this process may be the worker that owns it
         self._pipes = []
-        if self._bell is not None:
-            self._bell.close()
-            self._bell = None
-
-
-class _Bell:
-    """Wakes a thread that waits for pipes."""
-
-    def __init__(self) -> None:
-        self.outlet, self._inlet = connection_pair()
-        self._rung = False
-
-    def ring(self) -> None:
-        if not self._rung:
-            self._rung = True
-            self._inlet.send_bytes(b"")
-
-    def hush(self) -> None:
-        if self.outlet.poll(0):
-            self.outlet.recv_bytes()
-            self._rung = False
-
-    def close(self) -> None:
-        self.outlet.close()
-        self._inlet.close()
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
 
 
 def _handle(data: bytes) -> None:
