@@ -306,10 +306,10 @@ def test_a_call_that_runs_cannot_be_cancelled(executor, manual):
 
 def test_once_pickled_the_call_is_the_executors_to_cancel(executor, manual):
     future = executor.submit(int, "1")
-    parcel = pickle.dumps(manual.calls[0])
-    assert b"corefutures" not in parcel  # a worker needs nothing of ours
-    assert type(pickle.loads(parcel)) is partial
-    assert pickle.loads(parcel)() == 1
+    pickled = pickle.dumps(manual.calls[0])
+    assert b"corefutures" not in pickled  # a worker needs nothing of ours
+    assert type(pickle.loads(pickled)) is partial
+    assert pickle.loads(pickled)() == 1
     theirs = manual.futures[0]
     theirs.set_running_or_notify_cancel()
     assert (future.running(), future.cancel()) == (True, False)
@@ -595,13 +595,13 @@ def test_calls_that_are_pending_at_the_end_of_the_interpreter_run():
 
         executor = adapt(BareExecutor(1))
         executor.submit(time.sleep, 0.05)
-        executor.submit(print, "ran").add_done_callback(lambda future: print("told"))
+        executor.submit(print, "ran").add_done_callback(lambda future: print("called back"))
         import atexit
         atexit.register(last)
         """,
         os.path.dirname(sys.modules["foreign"].__file__),
     )
-    assert ended == (0, "ran\ntold\ncannot schedule new futures after interpreter shutdown\n", "")
+    assert ended == (0, "ran\ncalled back\ncannot schedule new futures after interpreter shutdown\n", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")

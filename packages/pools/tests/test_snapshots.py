@@ -1,4 +1,4 @@
-"""`snapshot` and `dump` tell what a pool does, while it hangs, also from a signal handler that interrupts anything."""
+"""`snapshot` and `dump` show the state of a pool that hangs, also from a signal handler that interrupts anything."""
 
 from __future__ import annotations
 
@@ -227,11 +227,11 @@ def test_dump_tells_of_every_living_executor(backend: str, tmp_path: Path) -> No
         with corefutures.create_executor("thread", max_workers=3):
             corefutures.dump(page, timeout=20)
         name = executor.snapshot(timeout=20).name
-    told = page.getvalue()
-    assert f"executors in process {os.getpid()}" in told
-    assert name in told
-    assert "runs come_and_stay for " in told
-    assert "0 of 3 workers" in told
+    printed = page.getvalue()
+    assert f"executors in process {os.getpid()}" in printed
+    assert name in printed
+    assert "runs come_and_stay for " in printed
+    assert "0 of 3 workers" in printed
 
 
 def test_dump_does_not_keep_executors_alive() -> None:
@@ -283,12 +283,12 @@ def test_a_pools_locks_may_be_held_while_it_is_looked_into() -> None:
     with corefutures.create_executor("thread", max_workers=1) as executor:
         stop = threading.Event()
         running = executor.submit(stop.wait, 30)
-        held, told = threading.Event(), threading.Event()
+        held, dumped = threading.Event(), threading.Event()
 
         def hold() -> None:
             with running._condition:
                 held.set()
-                told.wait(30)
+                dumped.wait(30)
 
         holder = threading.Thread(target=hold)
         holder.start()
@@ -296,7 +296,7 @@ def test_a_pools_locks_may_be_held_while_it_is_looked_into() -> None:
         try:
             assert executor.snapshot().running == 1
         finally:
-            told.set()
+            dumped.set()
             stop.set()
             holder.join()
 
@@ -336,7 +336,7 @@ def test_a_signal_from_outside_dumps(asked: str, tmp_path: Path) -> None:
         assert program.stdin is not None
         program.stdin.write("\n")
         program.stdin.close()
-        told = program.stderr.read()
+        printed = program.stderr.read()
         program.wait(30)
     finally:
         program.kill()
@@ -345,8 +345,8 @@ def test_a_signal_from_outside_dumps(asked: str, tmp_path: Path) -> None:
             if pipe is not None:
                 pipe.close()
     assert program.returncode == 0
-    assert "runs hang for " in told
-    assert ", in hang\n" in told
+    assert "runs hang for " in printed
+    assert ", in hang\n" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""What the toolkit does when the interpreter ends and in a forked child: one step, and one handler, for all pools.
+"""The end of pools with the interpreter, and their renewal in a forked child: one step and one handler for all pools.
 
-Touches `threading`'s at-exit steps and `os.register_at_fork`. Guarantees: no object is kept alive; one that fails
-stops no other one. Order at exit: the kind that was declared last is first, as with `atexit`. Order in a child: what
-the core renews, `renew_in_child` by order of calls, then the kinds by order of declaration.
+Touches `threading`'s at-exit steps and `os.register_at_fork`. Guarantees: no object is kept alive; an object that fails
+stops no other one. Order at exit: the kind that was declared last is first, as with `atexit`. Order in a child: the
+core's own handlers; `renew_in_child`, by order of its calls; the kinds, by order of their declaration.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class Lifecycle(LiveObjects):
-    """The living objects of one kind, and what is done with each of them at exit and after a fork.
+    """The living objects of one kind, and their functions for the end of the interpreter and for a fork.
 
-    Declare it beside the class of a pool: its place at exit is that of the class's import.
+    Declare it beside the class of a pool: its place in the order at exit is that of the class's import.
 
     Args:
         close: Called with each object at exit, before any of the kind is waited for: it takes no more calls.
         join: Called with each object at exit after that: returns once its calls have ended.
         interrupt: Called with each object if a `KeyboardInterrupt` comes meanwhile; its calls are given up.
-        after_fork: Called with each object in a forked child: its threads and workers are the parent's.
+        after_fork: Called with each object in a forked child, whose threads and workers are the parent's.
 
     Attributes:
-        exiting: True once it is the kind's turn at exit: an object that is made then closes itself.
+        exiting: True once the kind has begun to end at exit: an object that is made after that closes itself.
 
     Raises:
-        RuntimeError: The kind has something to do at exit, and that is over.
+        RuntimeError: There is a `close`, and the interpreter ends already.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -81,7 +81,7 @@ class Lifecycle(LiveObjects):
             for_each(act, living)
 
     def after_fork_in_child(self) -> None:
-        """Make every object the forked child's own."""
+        """Renew every object: it is the forked child's from now on."""
         if self._after_fork is not None:
             for_each(self._after_fork, self.all())
 
@@ -93,7 +93,7 @@ _unregistered = [True]  # empty once the fork handler is registered
 
 
 def renew_in_child(renew: Callable[[], object]) -> None:
-    """Have `renew()` called in each forked child, before any pool is renewed: for the locks and pipes of a module.
+    """Have `renew()` called in each forked child, before any pool is renewed. For the locks and pipes of a module.
 
     Thread safety: may be called from any thread, signal handler or finaliser.
     """
@@ -103,8 +103,8 @@ def renew_in_child(renew: Callable[[], object]) -> None:
 
 def _register_fork_handler() -> None:
     if _unregistered:
-        # Handlers run in the order of registration, and those of the core come first: what a callback of a parent's
-        # call is told by is the number of forks (F4).
+        # Handlers run in the order of registration. The core's counter of forks comes first: by that number a future
+        # knows the callbacks that belong to the parent (F4).
         import corefutures._future  # noqa: F401 - here for start-up time only
 
         try:
@@ -122,7 +122,7 @@ def _end_all() -> None:
     for kind in reversed(_kinds):
         try:
             kind.end()
-        except Exception as exc:  # whatever else is raised, such as KeyboardInterrupt, ends all of this at once
+        except Exception as exc:  # anything else, such as KeyboardInterrupt, ends the step at once
             failure = exc if failure is None else failure
     if failure is not None:
         raise failure
@@ -135,6 +135,6 @@ def _after_fork_in_child() -> None:
         for_each(Lifecycle.after_fork_in_child, _kinds)
 
 
-# Before the non-daemon threads are joined, and so before any `atexit` handler runs, as the manual says. Here, because
-# nothing can be registered any more once the interpreter ends.
+# The step runs before the non-daemon threads are joined, and so before any `atexit` handler, as the manual says. It is
+# registered by the import, because that is impossible once the interpreter ends.
 threading._register_atexit(_end_all)  # type: ignore[attr-defined]
