@@ -69,8 +69,9 @@ class CallControl:
             TypeError: It is not of a pool with isolated workers.
             ValueError: It is another pool's, which alone knows where its call is.
         """
-        call = check_call(future)
-        if call._pool is not None and call._pool is not self._pool:
+        call, pool = check_call(future), self._pool
+        owner: object = call._pool
+        if owner is not None and owner is not pool:
             raise ValueError(f"{future!r} belongs to another pool: ask the executor whose submit() returned it")
         return call
 

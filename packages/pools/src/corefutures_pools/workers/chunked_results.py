@@ -30,7 +30,7 @@ class ChunkIterator(chain[_T]):
     _chunks: _Chunks
 
     def close(self) -> None:
-        """Ends the iteration: cancels the chunks that have not started; nothing more is yielded."""
+        """End the iteration: cancel the chunks that have not started; nothing more is yielded."""
         self._chunks.close()
 
 
@@ -42,7 +42,7 @@ def iterate(
     note: Callable[[float, int], None],
     remote_traceback: Callable[[str], BaseException],
 ) -> ResultIterator[Any]:
-    """Returns the iterator over the results.
+    """Return the iterator over the results.
 
     Args:
         submissions: Yields the futures of chunks (`chunks.run_chunk`).

@@ -36,7 +36,7 @@ _SHARE: Final = 4
 
 
 def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[Any], dict[int, str]]:
-    """Runs a chunk's calls, in the worker.
+    """Run a chunk's calls, in the worker.
 
     Args:
         fn: Called with an item of each column.
@@ -87,7 +87,7 @@ def chunked_map(
     pace: CostModel,
     remote_traceback: Callable[[str], BaseException],
 ) -> ResultIterator[_T]:
-    """Returns the results of `fn` over the items, of which `chunksize` at a time make a call.
+    """Return the results of `fn` over the items, of which `chunksize` at a time make a call.
 
     Args:
         submit: The executor's.
@@ -151,7 +151,7 @@ def _equal(submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any
 def _measured(
     submit_chunk: Callable[[list[Any]], Future[Any]], items: list[Any], workers: int, known: float | None
 ) -> Iterator[Future[Any]]:
-    """Submits all items: a few one by one, then chunks as large as what was measured until then says."""
+    """Submit all items: a few one by one, then chunks as large as what was measured until then says."""
     meter = _ChunkSizer(known)
     probes = workers if meter.blank else 0
     unmeasured = -(-len(items) // (_UNMEASURED * workers))
@@ -173,7 +173,7 @@ def _measured(
 def _growing(
     submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], known: float | None
 ) -> Iterator[Future[Any]]:
-    """The same where the end of the input is not known, and results are taken in between."""
+    """Submit items whose end is not known, while results are taken: each chunk twice as large as the last at most."""
     meter = _ChunkSizer(known)
     size = 1 if meter.blank else meter.size(1)
     while chunk := list(islice(items, size)):
@@ -193,14 +193,14 @@ class CostModel:
         self._seconds: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     def note(self, fn: Any, seconds: float, items: int) -> None:
-        """Notes that `items` items took so many seconds."""
+        """Note that `items` items took so many seconds."""
         try:
             self._seconds[fn] = seconds / items
         except Exception:  # neither can every callable be hashed, nor referred to weakly
             pass
 
     def of(self, fn: Any) -> float | None:
-        """Returns the seconds that an item takes, None if that is unknown."""
+        """Return the seconds that an item takes, None if that is unknown."""
         try:
             return self._seconds.get(fn)
         except Exception:
@@ -223,14 +223,14 @@ class _ChunkSizer:
             self._watched.append(future)
 
     def wait(self) -> None:
-        """Waits a moment for the first chunk to end."""
+        """Wait a moment for the first chunk to end."""
         from corefutures._wait import wait  # as in `chunked_map`
 
         if self._watched:
             wait(self._watched[:1], _PATIENCE)
 
     def size(self, unmeasured: int) -> int:
-        """Returns how many items are worth a chunk; `unmeasured` while that is unknown."""
+        """Return how many items are worth a chunk; `unmeasured` while that is unknown."""
         for future in list(self._watched):
             if future.done():
                 self._watched.remove(future)

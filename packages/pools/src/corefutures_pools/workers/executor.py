@@ -50,10 +50,10 @@ class IsolatedExecutor(PoolExecutor):
 
     @abstractmethod
     def _cf_make_pool(self) -> WorkerPool:
-        """Returns a new pool with the executor's options."""
+        """Return a new pool with the executor's options."""
 
     def _cf_begin(self) -> None:
-        """Makes the pool and has the executor seen: the last step of making it."""
+        """Make the pool and register the executor: the last step of its construction."""
         from corefutures._instrumentation import instrumentation  # here for start-up time only, as is the other one
         from corefutures_pools.workers.chunking import CostModel
 
@@ -116,22 +116,22 @@ class IsolatedExecutor(PoolExecutor):
         )
 
     def request_cancel(self, future: Future[Any]) -> bool:
-        """Asks a call to stop: see `PoolExecutor.request_cancel`."""
+        """Ask a call to stop: see `PoolExecutor.request_cancel`."""
         return self._cf_pool.control.request_cancel(self._cf_pool.control.own(future))
 
     def stats(self) -> Stats:
-        """Returns how many calls wait, run, and have ended how: see `Stats`."""
+        """Return how many calls wait, run, and have ended how: see `Stats`."""
         return self._cf_pool.stats()
 
     def snapshot(self, *, timeout: float = 1.0) -> Snapshot:
-        """Returns which calls run where, since when and at which line, and which wait: see `PoolExecutor.snapshot`."""
+        """Return which calls run where, since when and at which line, and which wait: see `PoolExecutor.snapshot`."""
         from corefutures._instrumentation import executor_info  # here for start-up time only
 
         check_seconds("timeout", timeout)
         return self._cf_pool.snapshot(executor_info(self).name, timeout)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
-        """Takes no more calls and ends the workers once the calls it has are done.
+        """Take no more calls, and end the workers once the calls that were taken are done.
 
         Args:
             wait: Whether to return only when that has happened.
@@ -168,7 +168,7 @@ class IsolatedExecutor(PoolExecutor):
 
 
 def check_serializer(serializer: str, distribution: str) -> None:
-    """Raises ValueError if there is no such serializer, or cloudpickle is not installed.
+    """Raise ValueError if there is no such serializer, or cloudpickle is not installed.
 
     Args:
         serializer: "pickle" or "cloudpickle".

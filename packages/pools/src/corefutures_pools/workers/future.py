@@ -17,38 +17,61 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any, Protocol, TypeVar
 
     from corefutures_pools.workers.payload import Payload
-    from corefutures_pools.workers.pool import WorkerPool
 
     _T = TypeVar("_T")
 
+    class Deferred(Protocol):
+        """See `DeferredCallbacks`."""
+
+        full: set[int]
+
+        def append(self, future: CallFuture[Any]) -> None: ...
+
+    class CallOwner(Protocol):
+        """What a call needs of the pool that has taken it; `PoolTransport` and `WorkerPool` say what the methods do."""
+
+        kill_on_cancel: bool
+
+        @property
+        def deferred(self) -> Deferred: ...
+        @property
+        def count(self) -> Callable[..., None]: ...
+        @property
+        def kill(self) -> Callable[[CallFuture[Any]], bool]: ...
+        def is_running(self, future: CallFuture[Any]) -> bool: ...
+        def revoke(self, future: CallFuture[Any]) -> None: ...
+        def finish_cancellation(self, future: CallFuture[Any]) -> None: ...
+        def wait_inline(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]: ...
+        def step_down(self) -> None: ...
+
 
 class CallFuture(Future["_T"]):
-    """Made by `WorkerPool.submit`.
+    """The future of one call; made by `WorkerPool.submit`.
 
     Thread safety: as `Future`.
     """
 
-    def __init__(self, pool: WorkerPool | None = None, body: bytes | Payload | None = None) -> None:
-        """Makes a pending future for a call of `pool`."""
+    def __init__(self, pool: CallOwner | None = None, body: bytes | Payload | None = None) -> None:
+        """Make a pending future for a call of `pool`."""
         self._cf_lock = Lock()
         self._pool = pool
         self._body = body
 
-    # While `_cf_dispatched` is False nobody but us has the call, and cancelling it is a change of state; once it is
-    # True, the pool must be asked to take the call back from its workers.
-    _postponed: bool = False  # our thread is to make its ticket
+    # While `_cf_dispatched` is False no worker can have the call, and cancelling it is a change of state; once it is
+    # True, the pool must be asked to revoke the call.
+    _postponed: bool = False  # the result thread is to encode its task
     _number: int = 0
     _body: bytes | Payload | None = None
-    _pool: WorkerPool | None = None
+    _pool: CallOwner | None = None
     _kept: Any = None  # function and arguments, as long as what they hold may be needed
-    _ended_for: Any = None  # a `LeaderTerm`: what its thread ends others tell of, for it must not run their callbacks
+    _ended_for: Any = None  # a `LeaderTerm`, whose thread must not run callbacks: the result thread does
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended
 
     def cancel(self) -> bool:
-        """Cancels the call unless it runs or has ended; every waiter is awake when this returns.
+        """Cancel the call unless it runs or has ended; every waiter is awake when this returns.
 
         Returns:
             True if the call is cancelled now, False if it runs or has finished.
@@ -59,7 +82,7 @@ class CallFuture(Future["_T"]):
         return self._cancel_waiting()
 
     def _cancel_waiting(self) -> bool:
-        """Cancels the call unless it runs or has ended; returns whether it is cancelled now."""
+        """Cancel the call unless it runs or has ended; return whether it is cancelled now."""
         pool = self._pool
         try:
             if self._cf_try_cancel(notified=True):
@@ -72,8 +95,8 @@ class CallFuture(Future["_T"]):
             raise
         return self.cancelled()
 
-    def _tell_cancelled(self, pool: WorkerPool | None) -> None:
-        """Does what is left to be done by whoever has marked the call as cancelled; what was done is not done again."""
+    def _tell_cancelled(self, pool: CallOwner | None) -> None:
+        """Finish a cancellation, after the state of the call has changed; do nothing twice."""
         if pool is not None:
             pool.finish_cancellation(self)
         else:
@@ -112,12 +135,12 @@ class CallFuture(Future["_T"]):
         return Future._done_callbacks.fget(self)  # type: ignore[attr-defined, no-any-return]
 
     def running(self) -> bool:
-        """Returns True while a worker runs the call."""
+        """Return True while a worker runs the call."""
         pool = self._pool
         return self._state == PENDING and self._cf_dispatched and pool is not None and pool.is_running(self)
 
     def _cf_settle(self, result: Any, exception: BaseException | None) -> bool:
-        """Ends the call unless it has ended; what a callback raises is logged (F4).
+        """End the call unless it has ended; what a callback raises is logged (F4).
 
         Returns:
             True if this ended it.
@@ -150,7 +173,7 @@ class CallFuture(Future["_T"]):
         self._kept = None
 
     def _has_to_tell(self) -> bool:
-        """Returns whether anybody is to be told of the end, or finalisers may run after it."""
+        """Return whether waiters or callbacks are to be notified, or finalisers may run after the end."""
         if self._kept is not None:
             return True
         return bool(self._cf_parked or self._cf_callbacks or self._cf_to_notify) or self._cf_own_condition is not None
@@ -166,7 +189,7 @@ class CallFuture(Future["_T"]):
 
 
 def check_call(future: object) -> CallFuture[Any]:
-    """Returns `future` if it is of a pool with isolated workers.
+    """Return `future` if it is of a pool with isolated workers.
 
     Raises:
         TypeError: It is not.

@@ -1,4 +1,4 @@
-"""What a backend adds to the shared machinery: how a worker starts, how it ends, how that is noticed.
+"""What a backend supplies: how its workers start, how they end, and how their end is noticed.
 
 Touches nothing. `WorkerLauncher` and `WorkerHandle` are all that the pools know of a backend.
 """
@@ -18,20 +18,20 @@ class WorkerHandle(Protocol):
 
     @property
     def name(self) -> str:
-        """How errors call it."""
+        """The name of the worker in errors."""
         ...
 
     @property
     def pid(self) -> int | None:
-        """Its process id, None if it has none of its own."""
+        """The worker's process id, None if it has no process of its own."""
         ...
 
     def cpu_seconds(self) -> float | None:
-        """Returns how long it has had a processor, None if that can't be known."""
+        """Return the CPU time of the worker in seconds, None if the platform does not tell."""
         ...
 
     def sentinels(self) -> Iterable[Any]:
-        """Returns descriptors (or other waitable objects) that become readable when the worker has ended.
+        """Return descriptors (or other waitable objects) that become readable when the worker has ended.
 
         They are registered once, belong to the worker, and are closed by `reap`. There may be none: then the
         end of the worker is the end of its pipe of frames.
@@ -39,36 +39,36 @@ class WorkerHandle(Protocol):
         ...
 
     def ended(self) -> bool:
-        """Returns whether it has ended; asked after a sentinel spoke. Must not block."""
+        """Return whether the worker has ended; called after a sentinel became readable. Must not block."""
         ...
 
     def mark_exiting(self) -> None:
-        """Told once when it takes no more calls and ends by itself: from then on another may be in its place."""
+        """Note that the worker takes no more calls and ends by itself: another one may replace it now. Called once."""
         ...
 
     def terminate(self) -> None:
-        """Asks it to end at once. A worker that can't be ended from outside ignores it."""
+        """Ask the worker to end at once. A worker that can't be ended from outside ignores this."""
         ...
 
     def kill(self) -> None:
-        """Ends it without asking."""
+        """End the worker without its cooperation."""
         ...
 
     def interrupt(self) -> None:
-        """Raises KeyboardInterrupt in the call that it runs, as Ctrl-C does; where that can't be done, does nothing."""
+        """Raise KeyboardInterrupt in the worker's call, as Ctrl-C does; do nothing where that is impossible."""
         ...
 
     @property
     def thread(self) -> int | None:
-        """The ident of its thread, None if it is a process."""
+        """The ident of the worker's thread, None if the worker is a process."""
         ...
 
     def ask_for_stack(self) -> None:
-        """Asks it for its stack, which `read_stack` returns; must not block or raise."""
+        """Ask the worker for its stack, which `read_stack` returns; must not block or raise."""
         ...
 
     def read_stack(self, deadline: float) -> tuple[list[Frame], str | None]:
-        """Returns its stack, innermost last, or none and why there is none.
+        """Return the worker's stack, innermost frame last, or no frames and the reason.
 
         Args:
             deadline: When to stop waiting for it, by `time.monotonic`.
@@ -76,7 +76,7 @@ class WorkerHandle(Protocol):
         ...
 
     def reap(self) -> int | None:
-        """Frees what is left of a worker that has ended; called once.
+        """Free what is left of a worker that has ended; called once.
 
         Returns:
             Its exit code (negative: the signal that killed it), None if there is none.
@@ -88,7 +88,7 @@ class WorkerLauncher(Protocol):
     """Starts workers; one for each pool."""
 
     def launch(self, ends: Any) -> WorkerHandle:
-        """Starts a worker that serves `ends`, made by the pool for this one worker.
+        """Start a worker that serves `ends`, made by the pool for this one worker.
 
         Raises:
             BaseException: It could not be started; the pool does without it, or breaks if it has no other.
@@ -105,11 +105,11 @@ class PayloadChannel(Protocol):
         ...
 
     def close_child_end(self) -> None:
-        """Closes our copy of the worker's end."""
+        """Close the pool's copy of the worker's end."""
         ...
 
     def send(self, number: int, payload: Any) -> None:
-        """Sends the arguments of call `number`, which the worker waits for. Must not block.
+        """Send the arguments of call `number`, which the worker waits for. Must not block.
 
         Raises:
             OSError: It can't be sent; `refuse` tells the worker.
@@ -117,11 +117,11 @@ class PayloadChannel(Protocol):
         ...
 
     def refuse(self, number: int) -> None:
-        """Tells the worker that waits for the arguments of call `number` that they won't come."""
+        """Tell the worker that waits for the arguments of call `number` that they won't come."""
         ...
 
     def receive(self, number: int) -> Any:
-        """Returns the decoded result of call `number`, which the worker has sent before it said so.
+        """Return the decoded result of call `number`, which the worker has sent before it said so.
 
         Raises:
             BaseException: Whatever decoding raises.
@@ -129,5 +129,5 @@ class PayloadChannel(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives everything back."""
+        """Release all descriptors."""
         ...

@@ -62,7 +62,7 @@ class MalformedFrame(Exception):
 
 
 def check_head(size: int, kind: int, number: int, *, ready: bool, calls: int) -> None:
-    """Raises MalformedFrame unless a worker may send a frame with this head; PONG is checked by who called the roll.
+    """Raise MalformedFrame unless a worker may send a frame with this head; PONG is checked by the sender of the PING.
 
     Args:
         size: Of its body.

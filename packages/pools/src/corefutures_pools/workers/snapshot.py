@@ -1,21 +1,22 @@
-"""Snapshots of pools with isolated workers: what the calls are called, who runs them, and where they stand.
+"""Snapshots of pools with isolated workers: the calls' names, the workers that run them, and their stacks.
 
-Touches `_snapshots` and the pool's tables. Guarantees: takes no lock of the pool, and asks all workers for their
+Touches `inspection` and the pool's tables. Guarantees: takes no lock of the pool, and asks all workers for their
 stacks before it waits for any.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from corefutures._blocking import clock
 from corefutures_pools.inspection.snapshots import CallSnapshot, Snapshot, WorkerSnapshot, first_names, since_when
 from corefutures_pools.inspection.stacks import from_call_on
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from corefutures_pools.workers.future import CallFuture
     from corefutures_pools.workers.interface import WorkerHandle
-    from corefutures_pools.workers.pool import WorkerPool
 
 #: The functions that call what users submit.
 _ENTRANCES: Final = (("worker_loop.py", "serve_shared_queue"), ("worker.py", "serve_pipe"))
@@ -26,18 +27,31 @@ class Occupation(NamedTuple):
     """What is known of a worker without asking it."""
 
     worker: WorkerHandle
-    ready: bool  # it has finished starting
+    ready: bool  # the worker has finished starting
     call: CallFuture[Any] | None
     since: float | None  # when that call began, by `time.monotonic`
 
 
-def snapshot(pool: WorkerPool, name: str, timeout: float) -> Snapshot:
-    """Returns what a pool is busy with; see `PoolExecutor.snapshot`."""
+class InspectedPool(Protocol):
+    """What this file needs of a pool; `PoolTransport` says what the methods do."""
+
+    size: int
+    closing: bool
+    broken_reason: str | None
+
+    @property
+    def calls(self) -> Mapping[int, CallFuture[Any]]: ...
+    def occupations(self) -> Iterable[Occupation]: ...
+    def body_of(self, future: CallFuture[Any]) -> Any: ...
+
+
+def snapshot(pool: InspectedPool, name: str, timeout: float) -> Snapshot:
+    """Return what a pool is busy with; see `PoolExecutor.snapshot`."""
     deadline = clock.monotonic() + timeout
     occupations = list(pool.occupations())
     for occupation in occupations:
         occupation.worker.ask_for_stack()
-    workers = tuple(_told(pool, occupation, deadline) for occupation in occupations)
+    workers = tuple(_worker_snapshot(pool, occupation, deadline) for occupation in occupations)
     running = {occupation.call._number for occupation in occupations if occupation.call is not None}
     calls = [future for number, future in list(pool.calls.items()) if number not in running]
     state = "open"
@@ -49,7 +63,7 @@ def snapshot(pool: WorkerPool, name: str, timeout: float) -> Snapshot:
     return Snapshot(name, state, pool.size, workers, len(running), len(calls), names)
 
 
-def _told(pool: WorkerPool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
+def _worker_snapshot(pool: InspectedPool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
     worker, ready, call, since = occupation
     stack, remark = worker.read_stack(deadline)
     called = from_call_on(stack, _ENTRANCES)
@@ -63,8 +77,8 @@ def _told(pool: WorkerPool, occupation: Occupation, deadline: float) -> WorkerSn
     return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(called or stack), remark)
 
 
-def described(pool: WorkerPool, future: CallFuture[Any]) -> str:
-    """Returns what messages call a call: its function, as far as its body tells it, and the name that it was given."""
+def described(pool: InspectedPool, future: CallFuture[Any]) -> str:
+    """Return what messages call a call: its function, as far as its body tells it, and the name that it was given."""
     return _described(_name(pool, future), future)
 
 
@@ -72,16 +86,16 @@ def _described(function: str, future: CallFuture[Any]) -> str:
     return f"{function} (named {future._cf_name!r})" if future._cf_name else function
 
 
-def _name(pool: WorkerPool, future: CallFuture[Any]) -> str:
+def _name(pool: InspectedPool, future: CallFuture[Any]) -> str:
     try:
         body = pool.body_of(future)
         return _UNKNOWN if body is None else _name_in(bytes(body))
-    except Exception:  # the call has ended meanwhile, and something else is there: its name is not worth an error
+    except Exception:  # the call has ended, and its memory holds another one: a name is not worth an error
         return _UNKNOWN
 
 
 def _name_in(body: bytes) -> str:
-    """Returns the name of the function in the body of a call, without unpickling anything."""
+    """Return the name of the function in the body of a call, without unpickling anything."""
     from pickletools import genops  # only who debugs needs it
 
     if body[:1] == b"\0":  # a plain call: the name comes first, see `plain`

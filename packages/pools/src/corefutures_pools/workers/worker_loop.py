@@ -47,11 +47,11 @@ if TYPE_CHECKING:
         """Carries payloads between a pool and one worker; the backend's own."""
 
         def receive(self, number: int) -> Any:
-            """Returns the decoded payload of call `number`, which has been asked for with FETCH_PAYLOAD."""
+            """Return the decoded payload of call `number`, which has been asked for with FETCH_PAYLOAD."""
             ...
 
         def send(self, number: int, payload: Payload) -> None:
-            """Sends the result of call `number`; the frame that announces it follows."""
+            """Send the result of call `number`; the frame that announces it follows."""
             ...
 
 
@@ -77,7 +77,7 @@ class Reporter:
         self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
 
     def value(self, result: Any) -> tuple[int, bytes | Payload]:
-        """Returns RESULT_MARSHAL or RESULT_PICKLE with the result, or ERROR with what encoding it raised."""
+        """Return RESULT_MARSHAL or RESULT_PICKLE with the result, or ERROR with what encoding it raised."""
         try:
             body = marshalled_result(result)
             if body is not None:
@@ -93,7 +93,7 @@ class Reporter:
             return self.error(exc)
 
     def error(self, error: BaseException) -> tuple[int, bytes]:
-        """Returns ERROR with the exception, or with what pickling it raised; its traceback goes along as text."""
+        """Return ERROR with the exception, or with what pickling it raised; its traceback goes along as text."""
         try:
             from corefutures_pools.foreign_code import traceback_text  # only calls that fail need it
 
@@ -113,7 +113,7 @@ class Reporter:
                 return ERROR, self._no_memory
 
     def init_failure(self, error: BaseException) -> bytes:
-        """Logs that the initializer failed, as standard workers do, and returns the body of INIT_FAILED."""
+        """Log that the initializer failed, as standard workers do, and return the body of INIT_FAILED."""
         import logging  # hardly any worker needs it
 
         from corefutures._foreign_code import log_failure
@@ -145,7 +145,7 @@ class _Interrupts:
         self.held = self.late = False  # not at this moment, for the call is in a step of ours; but when that is over
 
     def handle(self, signum: int, frame: Any) -> None:
-        """Handles SIGINT. What comes within a second of the last one is the same, passed on by the pool."""
+        """Handle SIGINT; one that comes within a second of the last one is the same, passed on by the pool."""
         call, now = self.call, clock.monotonic_ns()
         if self.held:
             self.late = True
@@ -174,7 +174,7 @@ def serve_shared_queue(
     decode: Callable[[Any], Any] = pickle.loads,
     reporter: type[Reporter] = Reporter,
 ) -> None:
-    """Runs calls until there is a STOP ticket, no more pipe, or `limit` calls were run.
+    """Run calls until there is a STOP ticket, no more pipe, or `limit` calls were run.
 
     A worker is killed at any point; these are the steps that matter, and what the pool finds afterwards:
 

@@ -213,7 +213,7 @@ class PipePool(WorkerPool):
     # ── serving a worker ─────────────────────────────────────────────────────────────────────────────────
 
     def _serve(self, station: _Station) -> None:
-        """The thread of one worker: sends it calls and receives what becomes of them."""
+        """Send calls to one worker and receive their results; the body of the worker's thread."""
         nested_loops[threading.get_ident()] = partial(self._serve_in_attendant, station)
         try:
             try:
@@ -237,7 +237,7 @@ class PipePool(WorkerPool):
             self.deferred.run()
 
     def _step(self, station: _Station, patience: float | None = None) -> None:
-        """Sends the worker a call, or takes in the end of the one that it has; has it leave if there is nothing more.
+        """Send the worker a call, or receive the result of its call; stop the worker if there is nothing more.
 
         Args:
             station: Of the worker.
@@ -263,15 +263,15 @@ class PipePool(WorkerPool):
             self._send(station, CALL.pack(STOP, 0))
             self._receive(station)
 
-    def _on_worker_exiting(self, station: _Station) -> None:
-        """A worker has ended its call, and is not killed for that any more; from here on it may have another one."""
+    def _release_call(self, station: _Station) -> None:
+        """Note that a worker has ended its call: nothing kills it for that call any more, and it may get another."""
         with station.lock:
             station.call = station.body = None
             station.delivered = station.asked = False
         station.amid = False
 
     def _serve_in_attendant(self, station: _Station, enough: Callable[[], bool], deadline: float | None) -> None:
-        """Goes on while a callback or finaliser that runs in the thread of a worker waits: see `nested_loops`.
+        """Go on while a callback or finaliser that runs in the thread of a worker waits: see `nested_loops`.
 
         1. Unless that thread is in the middle of something with its worker, it looks for calls here.
         2. A frame of it below this one, in which it may be asleep, is told to look again afterwards.
@@ -289,7 +289,7 @@ class PipePool(WorkerPool):
                     station.ring()
 
     def _go_on(self, station: _Station, limit: float) -> None:
-        """Sends the worker a call, or takes in the end of that, if it comes to that within `limit` seconds."""
+        """Send the worker a call, or receive the result of its call, within `limit` seconds."""
         if station.exiting and station in self._workers:
             self._workers.discard(station)
             self.supervisor.replace_worker()
@@ -303,7 +303,7 @@ class PipePool(WorkerPool):
             self._reap(station)
 
     def _next_call(self, station: _Station, patience: float | None = None) -> CallFuture[Any] | None:
-        """Waits for a call and marks it as sent; None if the worker is to end, or there is none in so many seconds."""
+        """Wait for a call and mark it as sent; return None if the worker is to end, or no call came in time."""
         while True:
             while self._backlog:
                 try:
@@ -344,7 +344,7 @@ class PipePool(WorkerPool):
             self._ring_one()
 
     def _wait(self, station: _Station, *others: Any, timeout: float | None = None) -> list[Any]:
-        """Waits for the worker, or one of `others`; returns what of these is ready.
+        """Wait for the worker, or one of `others`; return those of `others` that are ready.
 
         Raises:
             _Gone: The worker has ended, and has nothing more to say.
@@ -392,7 +392,7 @@ class PipePool(WorkerPool):
         station.amid = False
 
     def _receive(self, station: _Station, call: CallFuture[Any] | None = None) -> None:
-        """Receives frames until the one that ends `call`, or the first if there is none.
+        """Receive frames until the one that ends `call`, or the first if there is none.
 
         Raises:
             _Gone: The worker has ended.
@@ -415,12 +415,12 @@ class PipePool(WorkerPool):
         if kind in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR):
             self.supervisor.calls_finished += 1
             if kind != RESULT_PAYLOAD:
-                self._on_worker_exiting(station)
+                self._release_call(station)
             if kind == RESULT_PAYLOAD:
                 value, error = self.decoder.attempt(self._receive_payload, station)
                 if type(error) is ConnectionLost:
                     raise _Gone from None
-                self._on_worker_exiting(station)
+                self._release_call(station)
             else:
                 value, error = self.decoder.outcome(kind, body)
             self.finish_call(number, value, error)
@@ -438,7 +438,7 @@ class PipePool(WorkerPool):
             self.wake()
 
     def _receive_frame(self, station: _Station, call: CallFuture[Any] | None) -> tuple[int, int, memoryview]:
-        """Returns the kind, the number and the body of a frame.
+        """Return the kind, the number and the body of a frame.
 
         Raises:
             MalformedFrame: It is none.
@@ -462,11 +462,11 @@ class PipePool(WorkerPool):
         return kind, number, body
 
     def _send_payload(self, station: _Station, payload: Any) -> None:
-        """Sends the payload that was announced; a backend may have a better way."""
+        """Send the payload that was announced; a backend may have a better way."""
         send_payload(station.connection, payload)
 
     def _receive_payload(self, station: _Station) -> Any:
-        """Returns the decoded payload that was announced.
+        """Return the decoded payload that was announced.
 
         Raises:
             ConnectionLost: It did not come in full.

@@ -64,7 +64,7 @@ def serve_pipe(
     fetch: Callable[[Connection], Any] | None = None,
     ship: Callable[[Connection, Any], None] | None = None,
 ) -> None:
-    """Runs calls until there is a STOP, no more connection, or `limit` calls were run.
+    """Run calls until there is a STOP, no more connection, or `limit` calls were run.
 
     Args:
         connection: Leads to the pool.
@@ -182,7 +182,7 @@ def serve_pipe(
 
 
 def _speaks(connection: Connection) -> Callable[[], bool]:
-    """Returns what tells whether there is anything to be read: `Connection.poll`, but at a tenth of its cost."""
+    """Return a function that tells whether there is anything to read: `Connection.poll` at a tenth of its cost."""
     if sys.platform == "win32":
         return lambda: connection.poll(0)
     import select
@@ -198,7 +198,7 @@ def _speaks(connection: Connection) -> Callable[[], bool]:
 
 
 def send_frame(connection: Connection, kind: int, number: int, body: bytes = b"") -> None:
-    """Sends a frame to the pool."""
+    """Send a frame to the pool."""
     head = FRAME.pack(len(body), kind, number)
     if len(body) <= SHORT:
         connection.send_bytes(head + body)
@@ -208,7 +208,7 @@ def send_frame(connection: Connection, kind: int, number: int, body: bytes = b""
 
 
 def send_payload(connection: Connection, payload: Payload) -> None:
-    """Sends a payload that is held in plain memory."""
+    """Send a payload that is held in plain memory."""
     parts = list(payload.parts())
     connection.send_bytes(_COUNT.pack(len(parts)))
     for part, kind in parts:
@@ -223,7 +223,7 @@ class ConnectionLost(Exception):
 
 
 def receive_payload(connection: Connection) -> Any:
-    """Receives and decodes a payload, each part into memory of its own.
+    """Receive and decode a payload, each part into memory of its own.
 
     Raises:
         ConnectionLost: It did not come in full, or there was no memory for it.
