@@ -34,6 +34,8 @@ _FUNCTIONS = frozenset({
     "len", "list", "tuple", "set", "dict", "sorted", "any", "all", "zip", "map", "next", "min", "max", "sum", "iter",
     "reversed", "enumerate",
 })  # fmt: skip
+#: How often a thread may look in vain while others could run.
+_PATIENCE = 3
 #: Instructions after which CPython runs signal handlers and finalisers: calls, loops, the beginning of a function.
 _AFTER = ("CALL", "JUMP_BACKWARD", "RESUME")
 
@@ -168,6 +170,7 @@ class Actor:
     error: BaseException | None = None
     ident: int = 0  # of the thread of the system
     own: bool = True  # the program's, not started by one of its threads
+    check: Callable[[], object] | None = None  # called before each of its system calls
     thread: Any = None  # what `threading` knows of it
 
     def __post_init__(self) -> None:
@@ -184,12 +187,15 @@ class Run:
     Args:
         prefix: The decisions to make first; after them, the first option is taken each time.
         places: Where threads are switched.
+        delays: Whether it costs as much as a preemption if, of threads that can run when one ends or blocks, another
+            goes on than the first (delay bounding, Emmi 2011): for programs of many threads.
         most_steps: More switching points than this count as a livelock.
     """
 
     current: Run | None = None
 
-    def __init__(self, prefix: list[int], places: Places, *, most_steps: int = 20_000) -> None:
+    def __init__(self, prefix: list[int], places: Places, *, delays: bool = False, most_steps: int = 20_000) -> None:
+        self.delays = delays
         self.actors: list[Actor] = []
         self.prefix = prefix
         self.decisions: list[Decision] = []
@@ -197,6 +203,8 @@ class Run:
         self.running: Actor | None = None
         self.failure: Failure | None = None
         self.over = False
+        #: Called after a schedule under which nothing went wrong, as the program's own check is.
+        self.checks: list[Callable[[], object]] = []
         #: Called once the schedule and its check are over.
         self.closers: list[Callable[[], object]] = []
         self._places = places
@@ -205,6 +213,8 @@ class Run:
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self._in_handler = False
+        self._polls = 0
+        self._polled_last: Actor | None = None
         #: Whether threads that the program has not spawned itself (a pool's workers) may be left waiting at the end.
         self.idle_threads_may_wait = False
 
@@ -310,6 +320,23 @@ class Run:
         finally:
             me.blocked = me.deadline = None
 
+    def poll(self) -> None:
+        """The running thread looks whether something is ready, which it is, perhaps again and again.
+
+        Schedulers are fair: one that does so many times in a row while others could run lets one of these run. Without
+        that, a loop that waits for what a preempted thread does would not end.
+        """
+        me = self.running
+        assert me is not None
+        self._polls = self._polls + 1 if self._polled_last is me else 0
+        self._polled_last = me
+        others = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
+        if self._polls > _PATIENCE and others:
+            self._polls = 0
+            self._switch(me, others[self._decide([0, *[int(self.delays)] * (len(others) - 1)])])
+        else:
+            self.point()
+
     def _can_run(self, actor: Actor) -> bool:
         return not actor.ended and (actor.blocked is None or actor.blocked())
 
@@ -324,6 +351,7 @@ class Run:
         return chosen
 
     def _switch(self, me: Actor, other: Actor) -> None:
+        self._polled_last = None
         self.running = other
         other.gate.release()
         me.gate.acquire()
@@ -348,11 +376,21 @@ class Run:
                 self._done.release()
             else:
                 stuck = [actor.name for actor in own if not actor.ended]
-                self._fail(f"deadlock: {', '.join(stuck)} wait for ever")
+                self._fail(f"deadlock: {', '.join(stuck)} wait for ever\n{self._stacks()}")
             return
-        chosen = candidates[self._decide([0] * len(candidates))]
+        chosen = candidates[self._decide([0, *[int(self.delays)] * (len(candidates) - 1)])]
         self.running = chosen
         chosen.gate.release()
+
+    def _stacks(self) -> str:
+        """Returns where the threads are that have not ended."""
+        frames = sys._current_frames()
+        told = []
+        for actor in self.actors:
+            if not actor.ended and actor.ident in frames:
+                lines = traceback.format_stack(frames[actor.ident])
+                told.append(f"{actor.name}:\n" + "".join(line for line in lines if "explorer.py" not in line))
+        return "\n".join(told)
 
     def _fail(self, message: str) -> None:
         if self.failure is None:
@@ -400,14 +438,15 @@ class Report:
 Program = Callable[[Run], "Callable[[], object] | None"]
 
 
-def run_once(program: Program, prefix: list[int], places: Places) -> Run:
+def run_once(program: Program, prefix: list[int], places: Places, *, delays: bool = False) -> Run:
     """Runs a program under one schedule; its own check comes at the end."""
-    run = Run(prefix, places)
+    run = Run(prefix, places, delays=delays)
     check = program(run)
     run.go()
     if run.failure is None and check is not None:
         try:
-            check()
+            for one in (check, *run.checks):
+                one()
         except Exception as error:
             run.failure = Failure("".join(traceback.format_exception(error)))
     for close in run.closers:
@@ -420,6 +459,7 @@ def explore(
     places: Places,
     *,
     preemptions: int = 2,
+    delays: bool = False,
     most: int = 1_000_000,
     first: Iterable[list[int]] = (),
 ) -> Report:
@@ -429,18 +469,21 @@ def explore(
         program: Is given the run, spawns threads, and returns the check of the end.
         places: Where threads are switched.
         preemptions: How often at most a thread that could go on has to wait, or is interrupted.
+        delays: See `Run`.
         most: How many schedules at most.
         first: Schedules that failed in earlier runs, tried before all others.
     """
     with places.watched():
-        return _explore(program, places, preemptions, most, first)
+        return _explore(program, places, preemptions, delays, most, first)
 
 
-def _explore(program: Program, places: Places, preemptions: int, most: int, first: Iterable[list[int]]) -> Report:
+def _explore(
+    program: Program, places: Places, preemptions: int, delays: bool, most: int, first: Iterable[list[int]]
+) -> Report:
     schedules = 0
     for known in first:
         schedules += 1
-        run = run_once(program, known, places)
+        run = run_once(program, known, places, delays=delays)
         if run.failure is not None:
             return Report(schedules, False, run.failure, known)
     prefix: list[int] | None = []
@@ -448,7 +491,7 @@ def _explore(program: Program, places: Places, preemptions: int, most: int, firs
         if schedules >= most:
             return Report(schedules, False)
         schedules += 1
-        run = run_once(program, prefix, places)
+        run = run_once(program, prefix, places, delays=delays)
         taken = [decision.chosen for decision in run.decisions]
         if run.failure is not None:
             return Report(schedules, False, run.failure, taken)

@@ -38,7 +38,8 @@ def explore_model(
     with world.installed():
         return explore(
             lambda run: model.program(run, world), world.places(*model.files),
-            preemptions=model.preemptions if preemptions is None else preemptions, most=most, first=known,
+            preemptions=model.preemptions if preemptions is None else preemptions, delays=model.delays, most=most,
+            first=known,
         )  # fmt: skip
 
 

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import in_process
 from explorer import Run
+from world import Thread
 
 Check = Callable[[], object]
 
@@ -39,7 +41,8 @@ class Model:
         modules: The modules that it uses.
         files: The ends of the names of those files in which threads are switched.
         preemptions: How many are explored by `make explore`.
-        quick: How many are by `make test`.
+        quick: How many are by `make test`; None leaves the model to `make explore`.
+        delays: Whether delays are bounded rather than preemptions: see `Run`.
         faults: What it must find.
     """
 
@@ -49,7 +52,8 @@ class Model:
     modules: tuple[str, ...]
     files: tuple[str, ...]
     preemptions: int
-    quick: int = 1
+    quick: int | None = 1
+    delays: bool = False
     faults: tuple[Fault, ...] = field(default=())
 
 
@@ -164,13 +168,13 @@ POOL = (
 
 def model(
     promise: str, *, modules: tuple[str, ...] = CORE, files: tuple[str, ...] = ("_future.py", "_wait.py"),
-    preemptions: int = 2, quick: int = 1, faults: tuple[Fault, ...] = (),
+    preemptions: int = 2, quick: int | None = 1, delays: bool = False, faults: tuple[Fault, ...] = (),
 ) -> Callable[[Callable[[Run, Any], Check]], Callable[[Run, Any], Check]]:  # fmt: skip
     """Makes a function a model."""
 
     def enter(program: Callable[[Run, Any], Check]) -> Callable[[Run, Any], Check]:
         name = program.__name__
-        MODELS[name] = Model(name, program, promise, modules, files, preemptions, quick, faults)
+        MODELS[name] = Model(name, program, promise, modules, files, preemptions, quick, delays, faults)
         return program
 
     return enter
@@ -490,7 +494,7 @@ def pool_model(
     promise: str,
     *,
     preemptions: int = 2,
-    quick: int = 1,
+    quick: int | None = 1,
     files: tuple[str, ...] = THREADS,
     faults: tuple[Fault, ...] = (),
 ) -> Callable[[Callable[[Run, Any], Check]], Callable[[Run, Any], Check]]:
@@ -747,3 +751,171 @@ def post_and_revoke_against_close(run: Run, our: Any) -> Check:
     run.spawn("canceller", lambda: tasks.queue.revoke(1))
     run.spawn("closer", tasks.queue.close_pool_end)
     return lambda: None  # nothing was raised, and nobody waits
+
+
+# ── a whole pool of isolated workers ─────────────────────────────────────────────────────────────────────────────
+#
+# Its workers are threads of the exploration (see `in_process`); pipes, memory and epoll are real.
+
+SHARED_QUEUE = (*CORE, *in_process.MODULES)
+READING = ("inline_wait.py", "leader.py", "event_loop.py", "frame_reader.py")
+SENDING = ("shared_queue/pool.py", "workers/pool.py", "workers/future.py", "call_killer.py", "claims.py")
+
+
+def queue_model(
+    promise: str,
+    *,
+    files: tuple[str, ...] = READING,
+    preemptions: int = 1,
+    quick: int | None = 0,
+    faults: tuple[Fault, ...] = (),
+) -> Callable[[Callable[[Run, Any], Check]], Callable[[Run, Any], Check]]:
+    """Makes a function a model of a pool of isolated workers."""
+    return model(
+        promise, modules=SHARED_QUEUE, files=files, preemptions=preemptions, quick=quick, delays=True, faults=faults
+    )
+
+
+def _pool(run: Run, our: Any, workers: int, main: Callable[[Any, Any], Any], *handlers: Any, **options: Any) -> Answers:
+    """Has a thread use a pool and close it, and checks at the end that nothing of it is left."""
+    got = Answers()
+    before = set(os.listdir("/proc/self/fd"))
+
+    def use() -> Any:
+        pool, launcher = in_process.make_pool(run, our, workers, **options)
+        try:
+            return main(pool, launcher)
+        finally:
+            pool.close(wait=True)
+
+    run.spawn("main", got.say("main", use), *handlers)
+
+    def check_nothing_is_left() -> None:
+        left = set(os.listdir("/proc/self/fd")) - before
+        assert len(left) <= 1, left  # the folder that is listed
+
+    run.checks.append(check_nothing_is_left)
+    return got
+
+
+@queue_model("E1 F5", preemptions=2, quick=1)
+def a_waiter_that_reads_its_own_result(run: Run, our: Any) -> Check:
+    got = _pool(run, our, 1, lambda pool, _: pool.submit(pow, (2, 5), {}).result())
+    return lambda: expect(got["main"], 32)
+
+
+@queue_model("E1 F5", preemptions=1, quick=None)
+def two_waiters_and_the_result_thread(run: Run, our: Any) -> Check:
+    second = Answers()
+
+    def main(pool: Any, _: Any) -> Any:
+        first, other = pool.submit(pow, (2, 5), {}), pool.submit(pow, (2, 6), {})
+        thread = Thread(target=second.say("result", other.result))
+        thread.start()
+        result = first.result()
+        thread.join()
+        return result
+
+    got = _pool(run, our, 2, main)
+    return lambda: expect((got["main"], second["result"]), (32, 64))
+
+
+@queue_model("E1 F8", preemptions=2, quick=1)
+def a_handler_that_waits_for_a_call_while_its_thread_reads(run: Run, our: Any) -> Check:
+    pools, answers = [], []
+
+    def main(pool: Any, _: Any) -> Any:
+        pools.append(pool)
+        return pool.submit(pow, (2, 5), {}).result()
+
+    def handler() -> None:
+        if pools and not pools[0].closed:
+            answers.append(pools[0].submit(pow, (2, 6), {}).result())
+
+    got = _pool(run, our, 1, main, handler)
+
+    def check() -> None:
+        expect(got["main"], 32)
+        expect(answers, [], [64])
+
+    return check
+
+
+@queue_model("E1 F5", preemptions=2, quick=1)
+def a_time_limit_of_a_waiter_that_reads(run: Run, our: Any) -> Check:
+    def main(pool: Any, _: Any) -> Any:
+        future = pool.submit(pow, (2, 5), {})
+        try:
+            return future.result(1)
+        except TimeoutError:
+            return future.result()
+
+    got = _pool(run, our, 1, main)
+    return lambda: expect(got["main"], 32)
+
+
+@queue_model("E3 F5", files=(*READING, *SENDING))
+def cancel_against_the_claim_of_a_worker(run: Run, our: Any) -> Check:
+    def main(pool: Any, _: Any) -> Any:
+        future = pool.submit(pow, (2, 5), {})
+        cancelled = future.cancel()
+        return cancelled, _outcome(future)
+
+    got = _pool(run, our, 1, main)
+    return lambda: expect(got["main"], (True, "cancelled"), (False, 32))
+
+
+@queue_model("C2 E5", files=(*READING, *SENDING), preemptions=1, quick=None)
+def kill_against_finish(run: Run, our: Any) -> Check:
+    def main(pool: Any, _: Any) -> Any:
+        future = pool.submit(pow, (2, 5), {})
+        killed = pool.kill(future)
+        other = pool.submit(pow, (2, 6), {})
+        return killed, _outcome(future), _outcome(other)
+
+    got = _pool(run, our, 1, main, on_loss="replace")
+    return lambda: expect(got["main"], (False, 32, 64), (True, "WorkerLostError", 64), (True, "cancelled", 64))
+
+
+@queue_model("E1 E5", files=(*READING, *SENDING), preemptions=1, quick=None)
+def a_worker_that_dies_at_any_system_call(run: Run, our: Any) -> Check:
+    workers: list[Any] = []
+
+    def main(pool: Any, launcher: Any) -> Any:
+        workers.append(launcher.workers)
+        future, other = pool.submit(pow, (2, 5), {}), pool.submit(pow, (2, 6), {})
+        return _outcome(future), _outcome(other)
+
+    def kill() -> None:
+        our.wait_until(lambda: bool(workers and workers[0]), 1)
+        if workers and workers[0]:
+            workers[0][0].kill()
+
+    got = _pool(run, our, 1, main, on_loss="replace")
+    run.spawn("killer", kill)
+    lost = "WorkerLostError"
+    return lambda: expect(got["main"], (32, 64), (lost, 64), (32, lost))
+
+
+@queue_model("E1 E6", files=(*READING, *SENDING), preemptions=1, quick=None)
+def submit_against_the_end_of_an_isolated_pool(run: Run, our: Any) -> Check:
+    second = Answers()
+
+    def main(pool: Any, _: Any) -> Any:
+        first = pool.submit(pow, (2, 5), {})
+
+        def submit() -> Any:
+            try:
+                return _outcome(pool.submit(pow, (2, 6), {}))
+            except RuntimeError:
+                return "refused"
+
+        thread = Thread(target=second.say("result", submit))
+        thread.start()
+        pool.close(wait=False)
+        result = first.result()
+        thread.join()
+        return result
+
+    got = _pool(run, our, 1, main)
+    return lambda: (expect(got["main"], 32), expect(second["result"], 64, "refused"))

@@ -14,7 +14,7 @@ from world import World
 ENOUGH = 1_000
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.quick is not None])
 def test_no_schedule_breaks_the_hand_off(name: str) -> None:
     report = explore_model(MODELS[name], preemptions=MODELS[name].quick)
     assert report.failure is None, f"{report.failure}\nschedule: {report.schedule}"

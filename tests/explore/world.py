@@ -9,7 +9,9 @@ import concurrent.futures.thread  # what ours import besides is to keep the real
 import importlib
 import importlib.abc
 import importlib.machinery
+import os
 import pathlib
+import select
 import sys
 import types
 from collections import deque
@@ -241,6 +243,92 @@ def sleep(seconds: float) -> None:
     run().wait(lambda: False, seconds)
 
 
+def start_new_thread(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> int:
+    """`_thread.start_new_thread`."""
+    thread = Thread(target=function, args=args, kwargs=kwargs, name="thread")
+    thread.start()
+    return thread.ident or 0
+
+
+def _before_call(actor_may_block_on: int = -1) -> None:
+    actor = run().running
+    if actor is not None and actor.check is not None:
+        actor.check()
+    if actor_may_block_on >= 0 and os.get_blocking(actor_may_block_on):
+        run().wait(
+            lambda: (
+                _readable(actor_may_block_on)
+                or (actor is not None and actor.check is not None and _raises(actor.check))
+            )
+        )
+        if actor is not None and actor.check is not None:
+            actor.check()
+    else:
+        run().point()
+
+
+def _raises(check: Any) -> bool:
+    try:
+        check()
+    except BaseException:
+        return True
+    return False
+
+
+def _readable(descriptor: int) -> bool:
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+def read(descriptor: int, size: int) -> bytes:
+    """`os.read`."""
+    if exploring():
+        _before_call(descriptor)
+    return os.read(descriptor, size)
+
+
+def write(descriptor: int, content: Any) -> int:
+    """`os.write`."""
+    if exploring():
+        _before_call()
+    return os.write(descriptor, content)
+
+
+class Epoll:
+    """`select.epoll`: a poll that finds nothing blocks in the explorer."""
+
+    def __init__(self, real: Any = None) -> None:
+        self._real = select.epoll() if real is None else real
+        for name in ("register", "unregister", "modify", "fileno", "close"):
+            setattr(self, name, getattr(self._real, name))
+
+    @classmethod
+    def fromfd(cls, descriptor: int) -> Epoll:
+        """Wraps a descriptor of one."""
+        return cls(select.epoll.fromfd(descriptor))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._real.closed
+
+    def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+        """Waits until something is ready."""
+        if exploring():
+            if timeout is None or timeout < 0:
+                timeout = None
+            if timeout == 0 or self._real.poll(0, maxevents):
+                run().poll()
+            else:
+                run().wait(lambda: self._real.closed or bool(self._real.poll(0, maxevents)), timeout)
+        return self._real.poll(0, maxevents)
+
+    def __enter__(self) -> Epoll:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._real.close()
+
+
 def stand_ins() -> dict[str, types.ModuleType]:
     """The modules that are put in the places of those of the standard library."""
     import _thread as real_thread
@@ -250,7 +338,14 @@ def stand_ins() -> dict[str, types.ModuleType]:
 
     low = types.ModuleType("_thread")
     low.__dict__.update(vars(real_thread))
-    low.__dict__.update(allocate_lock=Mutex, RLock=RLock, get_ident=get_ident, lock=Mutex, LockType=Mutex)
+    low.__dict__.update(
+        allocate_lock=Mutex,
+        RLock=RLock,
+        get_ident=get_ident,
+        lock=Mutex,
+        LockType=Mutex,
+        start_new_thread=start_new_thread,
+    )
     high = types.ModuleType("threading")
     source = getattr(real_threading, "__file__", None)
     assert source is not None
@@ -278,7 +373,11 @@ def stand_ins() -> dict[str, types.ModuleType]:
     times = types.ModuleType("time")
     times.__dict__.update(vars(real_time))
     times.__dict__.update(sleep=sleep)
-    return {"_thread": low, "threading": high, "queue": queues, "_queue": low_queue, "time": times}
+    selects = types.ModuleType("select")
+    selects.__dict__.update(vars(select))
+    if hasattr(select, "epoll"):
+        selects.__dict__.update(epoll=Epoll)
+    return {"select": selects, "_thread": low, "threading": high, "queue": queues, "_queue": low_queue, "time": times}
 
 
 OURS = ("corefutures", "corefutures_pools", "corefutures_thread", "corefutures_structured")
@@ -366,6 +465,7 @@ class World:
             self.blocking.clock = types.SimpleNamespace(
                 **{**vars(self.blocking.clock), "monotonic": self.now, "perf_counter": self.now, "time": self.now}
             )
+            self.blocking.system = types.SimpleNamespace(**{**vars(self.blocking.system), "read": read, "write": write})
             self.blocking._sound_sleeps = 1 << 60  # nobody spins: what comes of it is in the schedules anyway
             for name in names:
                 setattr(self, name.rpartition(".")[2].lstrip("_"), importlib.import_module(name))
