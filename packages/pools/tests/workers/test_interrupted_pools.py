@@ -46,6 +46,7 @@ if sys.platform == "linux":
         inline_wait,
         leader,
         pool as shared_queue_pool,
+        revocation,
         status_table,
         task_queue,
         watchdog,
@@ -198,7 +199,7 @@ class Subject:
             )
             self.modules: Any = (
                 *shared, arena, connection, connection_table, event_loop, frame_reader, inline_wait,
-                leader, shared_queue_pool, status_table, task_queue, watchdog,
+                leader, shared_queue_pool, revocation, status_table, task_queue, watchdog,
             )  # fmt: skip
         else:
             self.launcher = WorkerLauncher(worker or PairWorker)

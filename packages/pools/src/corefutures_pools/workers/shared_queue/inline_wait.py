@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from abc import abstractmethod
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -19,6 +18,7 @@ from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.shared_queue.connection import READ_SIZE
 from corefutures_pools.workers.shared_queue.connection_table import ConnectionTable
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
+from corefutures_pools.workers.shared_queue.revocation import Revocations
 from corefutures_pools.workers.shared_queue.watchdog import StallWatchdog
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -62,6 +62,7 @@ class InlineWaitPool(WorkerPool):
         self.status_table: StatusTable | None = None
         self.wakeup: WakeupEvent | None = None  # wakes the result thread
         self.watchdog = StallWatchdog(self)
+        self.revocations = Revocations(self)
         self.connections = ConnectionTable(self._workers, self.size)
         self.settling: CallFuture[Any] | None = None  # the result thread has taken it off `calls`, and settles it
         self._spin_next = True  # the last answer that a thread waited for came soon
@@ -218,17 +219,13 @@ class InlineWaitPool(WorkerPool):
         self._spin_next = clock.perf_counter() - began < 2 * SPIN_SECONDS
         return found
 
-    @abstractmethod
-    def finish_own_revocations(self, queue: TaskQueue) -> None:
-        """Cancel the calls that this very thread had revoked when it was interrupted."""
-
     # ── other threads ────────────────────────────────────────────────────────────────────────────────────
 
     def step_down(self) -> None:
         """See `WorkerPool.step_down`."""
         queue = self.queue
         if queue is not None and queue.revoked:
-            self.finish_own_revocations(queue)
+            self.revocations.finish_own(queue)
             self.watchdog.request()
         leadership = self.leadership
         if leadership is None or not leadership.waiting:

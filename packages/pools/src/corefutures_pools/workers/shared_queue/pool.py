@@ -29,7 +29,6 @@ from corefutures_pools.workers.shared_queue.inline_wait import InlineWaitPool
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm, new_epoll
 from corefutures_pools.workers.shared_queue.status_table import StatusTable
 from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
-from corefutures_pools.workers.shared_queue.watchdog import STALL_TIMEOUT
 from corefutures_pools.workers.worker_loop import SharedQueueEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -87,7 +86,6 @@ class SharedQueuePool(InlineWaitPool):
         self.reader = FrameReader(self, self.claims)
         self.killer = CallKiller(self, self.reader)
         self._loop: EventLoop | None = None
-        self._revoked_since: dict[int, float] = {}  # when the result thread first saw them
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -110,8 +108,9 @@ class SharedQueuePool(InlineWaitPool):
 
     def _send(self, queue: TaskQueue) -> None:
         """Go on with what other threads left, or were interrupted in; for the result thread."""
-        if queue.revoked or self._revoked_since:
-            self._finish_late_revocations(queue)
+        if queue.revoked or self.revocations.are_late:
+            self.revocations.finish_late(queue)
+            self.watchdog.requested = self.watchdog.requested or bool(queue.revoked)
         for future in queue.encode_deferred():
             self.discard(future)
         if queue.sent < max(_MANY, 2 * len(self._workers)):  # after a cancellation there may be fewer than the workers
@@ -158,78 +157,20 @@ class SharedQueuePool(InlineWaitPool):
         queue = self.queue
         return super().body_of(future) or (None if queue is None else queue.arena.beginning(future._number))
 
-    # ── revoking ─────────────────────────────────────────────────────────────────────────────────────────
-
     def revoke(self, future: CallFuture[Any]) -> None:
-        """See `WorkerPool.revoke`.
-
-        1. The queue moves the task to `revoked`, with the ident of this thread.
-        2. This thread marks the future as cancelled, and announces that.
-        3. If it is interrupted in between, and the handler comes here, the handler finishes that first (`step_down`).
-        4. If it is interrupted for longer, the result thread does so (`_finish_late_revocations`).
-        """
-        queue = self.queue
-        if queue is None:
-            return
-        number = future._number
-        try:
+        """See `WorkerPool.revoke`."""
+        if self.queue is not None:
             # Only what the workers need goes back to the pipe: the next call to be cancelled may be the one behind it.
-            if queue.revoke(number, 2 * len(self._workers)):
-                if future._cf_try_cancel(notified=True, recalled=True):
-                    future._tell_cancelled(self)
-                queue.revoked.pop(number, None)
-        except BaseException:  # of a signal handler, or of a callback
-            self.finish_own_revocations(queue)
-            self.wake()
-            raise
+            self.revocations.cancel(self.queue, future, 2 * len(self._workers))
 
     def cancel_waiting(self) -> None:
         """See `WorkerPool.cancel_waiting`."""
         queue = self.queue
         try:
             if queue is not None and not self.supervisor.closed:
-                try:
-                    queue.revoke_all()
-                finally:
-                    self.finish_own_revocations(queue)
+                self.revocations.cancel_all(queue)
         finally:
             for_each(CallFuture._cancel_waiting, copied(self._backlog))  # those that were not encoded
-
-    def finish_own_revocations(self, queue: TaskQueue) -> None:
-        """Cancel the calls that this very thread had revoked when it was interrupted."""
-        own = threading.get_ident()
-        self._cancel_revoked(queue, [number for number, thread in queue.revoked.copy().items() if thread == own])
-
-    def _finish_late_revocations(self, queue: TaskQueue) -> None:
-        """Cancel calls that an interrupted thread has revoked, and not cancelled in time; for the result thread."""
-        now = clock.monotonic()
-        self._revoked_since = {number: self._revoked_since.get(number, now) for number in queue.revoked.copy()}
-        self._cancel_revoked(queue, [n for n, since in self._revoked_since.items() if now - since >= STALL_TIMEOUT])
-        self.watchdog.requested = self.watchdog.requested or bool(queue.revoked)
-
-    def _cancel_revoked(self, queue: TaskQueue, numbers: Iterable[int]) -> None:
-        """Cancel calls that were revoked, in their order.
-
-        A call is marked as cancelled by one thread, which announces that. If that thread was interrupted just then, at
-        least the pool need not wait for the call.
-        """
-        for_each(partial(self._cancel_one, queue), sorted(numbers))
-
-    def _cancel_one(self, queue: TaskQueue, number: int) -> None:
-        future = self.calls.get(number)
-        queue.arena.free(number)
-        try:
-            if future is not None:
-                if future._cf_try_cancel(notified=True, recalled=True):
-                    future._tell_cancelled(self)
-                else:
-                    self.discard(future)
-        except BaseException:  # of a signal handler, or of a callback
-            if future is not None and future.cancelled():
-                future._tell_cancelled(self)
-            raise
-        finally:
-            queue.revoked.pop(number, None)
 
     # ── workers ──────────────────────────────────────────────────────────────────────────────────────────
 
