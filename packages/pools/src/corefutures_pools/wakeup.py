@@ -25,8 +25,8 @@ _READ_SIZE: Final = 1 << 16
 class WakeupEvent:
     """An event that is readable, for `select`, `epoll` or `multiprocessing.connection.wait`, while it is set.
 
-    Its descriptors are closed once nobody refers to it: a thread that is about to set it keeps it alive, and so can't
-    find another file under its number.
+    Its descriptors are closed with the last reference to it: a thread that is about to set it holds one, and so can't
+    write to another file that got the same number.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -58,14 +58,14 @@ class WakeupEvent:
         try:
             if self._connections is None:
                 system.write(self._writer, _ONE)
-            elif not self._is_set:  # or else the pipe may fill up: the thread that clears it looks for news afterwards
+            elif not self._is_set:  # the pipe must not fill up
                 self._is_set = True
                 self._connections[1].send_bytes(b"")
         except OSError:  # set so often that it is full; or closed: no thread waits
             pass
 
     def clear(self) -> None:
-        """Make it unreadable until it is set again: call this first, then look at what `set` announced."""
+        """Make it unreadable until it is set again: call this first, then handle what `set` announced."""
         try:
             if self._connections is None:
                 system.read(self._reader, _READ_SIZE)

@@ -24,8 +24,8 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 if TYPE_CHECKING:
     from typing import Any, Final
 
-#: Bytes of a slot: a call that fits into a small slot gets one, a longer one gets a large slot. What is longer still is
-#: an out-of-band payload, which travels by its worker's payload channel.
+#: Bytes of a slot. A serialised call goes into the smallest slot that it fits into; one that fits into none is an
+#: out-of-band payload, and travels through the worker's payload channel.
 SMALL: Final = 512
 LARGE: Final = INLINE_LIMIT
 
@@ -38,7 +38,7 @@ class Arena:
         │ reserved │ small slots, 512 bytes │ large slots, INLINE_LIMIT bytes        │
         └──────────┴────────────────────────┴────────────────────────────────────────┘
 
-    A call with an out-of-band payload has a slot without memory, at offset 0: the number of such calls is limited too.
+    A call with an out-of-band payload has a slot without memory, at offset 0, because their number is limited too.
 
     Args:
         reserved: Bytes at the beginning that are not for slots.
@@ -58,7 +58,7 @@ class Arena:
             self.descriptor = above_standard(system.memfd_create("corefutures", os.MFD_CLOEXEC))
             opened.callback(system.close, self.descriptor)
             system.ftruncate(self.descriptor, self.size)
-            # A mapping has a descriptor of its own, unless it is told to do without.
+            # A mapping duplicates the descriptor, unless `trackfd` is False.
             untracked: Any = {"trackfd": False} if sys.version_info >= (3, 13) else {}
             self.map = mmap.mmap(self.descriptor, self.size, **untracked)
             opened.pop_all()
@@ -79,7 +79,7 @@ class Arena:
             ValueError: The arena is closed.
         """
         slots, size = self.slots, len(body)
-        # Nothing is called between taking a slot and entering it, after which a signal handler could raise.
+        # No call between taking a slot and entering it: a signal handler could raise after that.
         for slots[number] in self._take_small if size <= SMALL else self._take_large:
             break
         offset = slots[number]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.shared_queue.frame_reader import FrameReader
     from corefutures_pools.workers.shared_queue.inline_wait import InlineWaitPool
 
-#: Seconds that a process gets to stop, and the result thread to look at it.
+#: Seconds after which a process is taken not to stop, and the result thread not to answer.
 _PATIENCE: Final = 1.0
 
 
@@ -76,7 +76,7 @@ class CallKiller:
                     if connection.killed_for is not None and connection.killed_for[0] == number:
                         worker.kill()  # if it was interrupted before that, it is done now
                         return True
-                finally:  # one call in C: a handler that raises can only come before or after it
+                finally:  # one call in C: a handler can raise only before or after it
                     try:
                         go_on()
                     except OSError:  # it has ended

@@ -87,7 +87,7 @@ class ClaimResolver:
         self.pings += 1
         candidates = {connection for connection in pool.connections if not connection.exiting}
         resolution = ClaimResolution(self.pings | PING, pool.queue.claimed(), candidates, loss)
-        for other in self.unresolved:  # the lost worker can't answer any more: it may have what they look for
+        for other in self.unresolved:  # the lost worker was a candidate, and can't answer any more
             other.losses.append(loss)
         self.unresolved.append(resolution)
 
@@ -109,7 +109,7 @@ class ClaimResolver:
         for candidate in candidates:
             read(candidate)
         for resolution in list(self.unresolved):
-            if resolution not in self.unresolved:  # callbacks of orphaned tasks have had us come here
+            if resolution not in self.unresolved:  # resolved meanwhile, in a turn that a callback has caused
                 continue
             resolution.tasks.intersection_update(pool.calls)
             resolution.tasks.difference_update(current.values())

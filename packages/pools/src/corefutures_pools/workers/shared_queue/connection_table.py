@@ -41,7 +41,7 @@ class ConnectionTable:
         self._free_indexes = list(range(size))
         #: By descriptor: of a result pipe, or a sentinel.
         self.by_descriptor: dict[int, WorkerConnection] = {}
-        #: Workers that are about to end, or send malformed frames: the result thread looks at them now and then.
+        #: Workers that are expected to end, or send malformed frames: the result thread checks them periodically.
         self.failing: set[WorkerConnection] = set()
 
     def __iter__(self) -> Iterator[WorkerConnection]:
@@ -51,7 +51,7 @@ class ConnectionTable:
         return len(self._all)
 
     def open(self, outer: select.epoll, leadership: Leadership) -> None:
-        """Tell it what the result thread polls, and what the leader polls; called once."""
+        """Set the epoll of the result thread, and that of the leader; called once."""
         self._outer = outer
         self._leadership = leadership
 
@@ -92,8 +92,9 @@ class ConnectionTable:
     def disconnect(self, connection: WorkerConnection) -> None:
         """Kill a worker that can't be reached any more, and believe nothing that it sends from now on.
 
-        No call of it can end by a result. Frames that were read and not parsed are dropped, too: they may be about that
-        very loss, as that its arguments did not come.
+        From now on no call of the worker can end by a result. Frames that were read and not parsed are dropped: the
+        worker may have reported the broken channel as an error of its call, and the call would fail with that error
+        instead of WorkerLostError.
         """
         self._close_frames(connection)
         connection.buffer = b""
@@ -104,7 +105,7 @@ class ConnectionTable:
             self.expect_end(connection)
 
     def expect_end(self, connection: WorkerConnection) -> None:
-        """Have the result thread ask a worker from time to time whether it has ended."""
+        """Have the result thread ask a worker periodically whether it has ended."""
         connection.end_expected = True
         self.failing.add(connection)
 

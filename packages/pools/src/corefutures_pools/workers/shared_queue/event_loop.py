@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.shared_queue.inline_wait import InlineWaitPool
     from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
 
-#: Seconds between two looks at a worker that is about to end, where no sentinel says so.
+#: Seconds between two checks of a worker that is expected to end, where no sentinel says so.
 _PERIOD: Final = 0.01
 
 
@@ -45,7 +45,7 @@ class EventLoop:
                           then: run deferred callbacks; once the pool closes or breaks, stop the workers
 
     Wherever anything is called here, foreign code may run, and wait: then there is another turn within this one. So
-    what is under way stands in the pool and the connections, not in a Python frame of ours.
+    the state of what is under way is in the pool and the connections, not in local variables.
 
     Args:
         pool: The pool.

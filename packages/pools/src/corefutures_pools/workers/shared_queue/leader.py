@@ -48,8 +48,8 @@ class LeaderTerm:
 
     def __init__(self, size: int | None = None, future: CallFuture[Any] | None = None) -> None:
         self.thread = threading.get_ident()
-        # The thread that takes the size out of this may read, or has made sure that no thread will. Taking it, reading
-        # and storing what was read is one operation, which no signal handler comes into.
+        # Holds the size until it is taken, by this thread in order to read, or by another in order to forbid that.
+        # Taking it, reading and storing is one operation, which no signal handler can split.
         self.read_permit = [] if size is None else [size]
         self.inbox: deque[bytes] | None = None  # where what is read is stored
         self.has_read = False  # that operation is over
@@ -99,7 +99,7 @@ class Leadership:
         with ExitStack() as opened:  # closed again unless all of it can be had
             self._inner = opened.enter_context(new_epoll())
             self.descriptor = self._inner.fileno()
-            #: Wakes the leader. A future that is waited for inline is given this in place of a lock.
+            #: Wakes the leader. A future that a thread waits for inline calls `set` when it ends.
             self.wakeup = WakeupEvent()
             opened.callback(self.wakeup.close)
             self._wakeup_descriptor = self.wakeup.waitable
@@ -144,7 +144,7 @@ class Leadership:
         """Stop leading; do nothing if `term` doesn't any more. The term of a thread that waits ends with `retire`."""
         try:
             self._queue.remove(term)
-            while term in self._queue:  # the result thread may have come to it twice, see `EventLoop.turn`
+            while term in self._queue:  # nested turns of the result thread share a term, see `EventLoop.turn`
                 self._queue.remove(term)
         except ValueError:
             pass
@@ -217,7 +217,7 @@ class Leadership:
         """Close everything, once no thread polls any more; for when every call has ended.
 
         1. `epoll_wait` checks readiness again after it was woken.
-        2. If the wake-up event was closed before the woken thread has run, that would sleep again for ever.
+        2. If the wake-up event was closed before the woken thread has run, that would sleep again, and never wake up.
         3. So the thread that retires last closes.
 
         Args:

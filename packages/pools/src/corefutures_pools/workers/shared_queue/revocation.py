@@ -34,7 +34,7 @@ class Revocations:
     2. That thread marks the future as cancelled, and announces that.
     3. The task leaves `revoked`.
 
-    If the thread is interrupted in between, and the signal handler comes to the pool, the handler goes on with these
+    If the thread is interrupted in between, and the signal handler uses the pool, the handler finishes these
     steps first (`finish_own`). If it is interrupted for longer, the result thread does (`finish_late`).
 
     Args:

@@ -68,8 +68,8 @@ class TaskQueue:
                                └──▶ revoked ◀───┘
 
     States of a task, each a place where its descriptor is. A move from one place to the next is one operation of the
-    interpreter, which no signal handler, finaliser or other thread comes into. So a thread that comes meanwhile finds
-    every task in a place, and goes on with it:
+    interpreter, which no signal handler, finaliser or other thread can split. So a thread that is interrupted leaves
+    every task in one of these places, and any other thread can go on with it:
 
     1. *queued*: in the backlog. Its descriptor is in `encoded`, or there was no slot for it, and it is in `_unencoded`.
        While there may be a task without a slot, later tasks take no slot either: the result thread encodes them.
@@ -83,7 +83,7 @@ class TaskQueue:
 
     The pipe is never full: a descriptor needs a slot, and there are no more slots than descriptors go into the pipe.
 
-    Steps that a signal handler must not come into are one call in C: iterators that do the work are made beforehand,
+    Steps that a signal handler must not split are one call in C: iterators that do the work are made beforehand,
     and then exhausted by `deque`, `islice` or `extend`.
 
     Args:
@@ -140,7 +140,7 @@ class TaskQueue:
         return len(self.arena.slots) - len(self.encoded) - len(self.read_back)
 
     def encode(self, future: CallFuture[Any]) -> None:
-        """Make the descriptor of a call that nobody else knows of yet, or leave that to the result thread.
+        """Make the descriptor of a call that only the submitting thread knows, or leave that to the result thread.
 
         1. A submitter without a slot enters its call into `_unencoded`, then sets `_full`.
         2. The result thread clears `_full`, then goes through `_unencoded`, and sets it again if that is not empty.
@@ -164,8 +164,8 @@ class TaskQueue:
         Returns:
             Those of the calls that were cancelled.
 
-        A cancellation comes either before `_cf_try_dispatch`: the call is not sent, so only its state changes, and we
-        find out here. Or it comes after that, and finds the descriptor in `encoded`.
+        A cancellation comes either before `_cf_try_dispatch`: the call is not sent, so only its state changes, and
+        this method finds it cancelled. Or it comes after that, and finds the descriptor in `encoded`.
         """
         cancelled: list[CallFuture[Any]] = []
         self._full = False
@@ -207,8 +207,9 @@ class TaskQueue:
     def flush(self) -> None:
         """Write descriptors to the pipe, those that were read back first.
 
-        A thread that adds a call to the backlog flushes afterwards, or knows that the result thread will. So nobody
-        need look again here: what a thread was interrupted in, the handler's own `flush` goes on with.
+        A thread that adds a call to the backlog flushes afterwards, or knows that the result thread will. So this
+        method need not check again at its end. It is re-entrant: a signal handler that flushes finishes what it has
+        interrupted.
         """
         while self._open:
             backlog = self._backlog
@@ -252,16 +253,16 @@ class TaskQueue:
         except RuntimeError:  # it failed before it had the lock
             pass
 
-    def send_control(self, word: int, times: int) -> None:
+    def send_control(self, control: int, times: int) -> None:
         """Write STOP, or a PING, for so many workers. For the result thread."""
-        self._control[word] = self.read_back[word] = TASK.pack(word, 0, 0) * times
-        self._write(self.read_back, [word])
+        self._control[control] = self.read_back[control] = TASK.pack(control, 0, 0) * times
+        self._write(self.read_back, [control])
 
-    def ping(self, word: int, workers: int) -> None:
+    def ping(self, ping: int, workers: int) -> None:
         """Write a PING for so many workers, unless it is still there to be read. For the result thread."""
         self.drain()
-        if word not in self.read_back:
-            self.send_control(word, workers)
+        if ping not in self.read_back:
+            self.send_control(ping, workers)
         self.flush()
 
     # ── revoking ─────────────────────────────────────────────────────────────────────────────────────────
@@ -299,7 +300,7 @@ class TaskQueue:
         self._atomically((self._drain_step(),))
 
     def _atomically(self, steps: Iterable[Iterator[Any]]) -> None:
-        """Take steps as one operation, which has the pipe to itself: nobody writes or drains between them."""
+        """Take steps as one operation, under the lock: no thread writes or drains between them."""
         if not self._open:
             return
         acquire, release = starmap(self._lock.acquire, _NO_ARGUMENTS), starmap(self._lock.release, _NO_ARGUMENTS)
@@ -317,7 +318,9 @@ class TaskQueue:
         first, second = tee(iter(partial(self._outlet.read, _READ_SIZE), None))
         numbers, same = tee(chain.from_iterable(chain.from_iterable(map(_NUMBERS.iter_unpack, first))))
         single = chain.from_iterable(chain.from_iterable(map(_WHOLE.iter_unpack, second)))
-        descriptors: Iterator[Any] = map(self._control.get, same, single)  # of a control word, all that were written
+        descriptors: Iterator[Any] = map(
+            self._control.get, same, single
+        )  # of a control descriptor, all copies that were written
         return map(self.read_back.update, (zip(numbers, descriptors, strict=False),))
 
     def _revoke_step(self, descriptors: dict[int, bytes], numbers: Iterable[int]) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """`StallWatchdog`: takes leadership from a thread that was interrupted while it waited inline, and does not go on.
 
-Touches `Leadership`. Guarantees: a leader that is interrupted, for however long, holds nobody up for longer than
+Touches `Leadership`. Guarantees: a leader that is interrupted, for however long, delays no other thread for longer than
 `STALL_TIMEOUT` (F8); while no thread asks for it, the watchdog costs nothing.
 """
 
@@ -46,7 +46,7 @@ class StallWatchdog:
     """Checks on threads that wait inline, in the result thread.
 
     A leader may be interrupted by a signal handler, and that may wait for another thread, which needs the pool. The
-    leader itself can't know. So any thread that comes to the pool meanwhile requests a check:
+    leader itself can't know. So any thread that uses the pool meanwhile requests a check:
 
     1. `request`: a thread that submits, cancels or waits has found another one that waits inline.
     2. `check`, in the result thread: all that wait inline now become suspects.
