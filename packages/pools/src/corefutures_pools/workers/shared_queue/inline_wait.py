@@ -1,7 +1,7 @@
-"""`InlineWaitPool`: a thread that waits for the only call there is reads the result itself, in place of sleeping.
+"""`InlineWaitPool`: a thread that waits for the only pending call reads its result itself, instead of sleeping.
 
 Touches `Leadership`, `WorkerPool` and the workers' connections. Guarantees: a thread that a signal handler or finaliser
-interrupts at any point here holds nobody up, neither the handler nor other threads (F8).
+interrupts at any point here blocks neither the handler nor other threads (F8).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LONGEST_POLL: Final = 1e6
 
 
 class InlineWaitPool(WorkerPool):
-    """A pool whose results may be read by a thread that waits for one, in place of the result thread.
+    """A pool whose results may be read by a thread that waits for one, instead of by the result thread.
 
     What happens to the call of a thread that waits inline:
 
@@ -47,8 +47,8 @@ class InlineWaitPool(WorkerPool):
     2. It reads one result into the connection's inbox, where every frame is stored, whichever thread reads it.
     3. It settles its own future, and then drops the frame from the inbox. Any other frame it leaves to the result
        thread: callbacks of others must not run in a thread that may hold any lock.
-    4. It *releases* leadership, rearms the result thread, and *retires*. What others are to be told of its own future,
-       the result thread tells (`deferred`).
+    4. It *releases* leadership, rearms the result thread, and *retires*. Callbacks and other waiters of its own
+       future are left to the result thread (`deferred`).
 
     Args:
         options: See `WorkerPool`.
@@ -70,7 +70,7 @@ class InlineWaitPool(WorkerPool):
     # ── a thread that waits ──────────────────────────────────────────────────────────────────────────────
 
     def wait_inline(self, future: CallFuture[Any], timeout: float | None) -> tuple[float | None, bool]:
-        """Read, in a thread that waits for the only call there is, until that has ended or the leader is needed.
+        """Read results, in a thread that waits for the only pending call, until it ends or another thread must lead.
 
         See `WorkerPool.wait_inline`. Foreign code is left to the result thread, except what decoding this call's
         result runs.
@@ -124,16 +124,16 @@ class InlineWaitPool(WorkerPool):
             if future._ended_for is term:
                 future._ended_for = None
         self.defer_callbacks(term)
-        leadership.release(term)  # first: the result thread may come at once, and would find another leader
-        # Also if a handler has made us step down: that may have been just before the result thread was disarmed.
-        # If another thread leads by now, the result thread wakes up in vain until its term ends.
+        leadership.release(term)  # before `rearm`: the result thread may run at once, and would find another leader
+        # Also if a handler has made this thread step down: that may have been just before it called `disarm`.
+        # If another thread leads by now, the result thread wakes up in vain until that term ends.
         leadership.rearm()
         if self.closing or self._backlog or self.deferred or self.has_unparsed_input():
             self.wake()
         leadership.retire(term)
 
     def defer_callbacks(self, term: LeaderTerm) -> None:
-        """Have the result thread announce the end of a call that was settled inline, if anybody is to be told."""
+        """Have the result thread announce the end of a call that was settled inline, if anything waits for that."""
         future = term.future
         if future is None:
             return
@@ -150,13 +150,13 @@ class InlineWaitPool(WorkerPool):
     ) -> bool:
         """Wait for a worker to write; return whether all it wrote was the result of that call, or nothing.
 
-        Other threads may make us step down at any point, and then the result thread reads. So each of these steps
-        either is one operation or works on what is ours alone:
+        Another thread may take leadership at any point, and then the result thread reads. So each of these steps either
+        is one operation or works on objects of this thread alone:
 
         1. reading and storing, if no thread has forbidden it;
-        2. looking at what is stored, and going on only if it is the result of our call, and nothing else;
-        3. settling that call; only then the frame is dropped: if another thread has made us step down meanwhile, the
-           result thread parses it as well, and of two that settle a call only the first one does.
+        2. looking at the stored chunk, and going on only if it is the result of that call, and nothing else;
+        3. settling that call; only then the frame is dropped. If another thread has taken leadership meanwhile, the
+           result thread parses the frame as well, and of two threads that settle a call the second does nothing.
         """
         for descriptor in self._poll(leadership, term, future, timeout):
             connection = self.connections.by_descriptor.get(descriptor)
@@ -187,7 +187,7 @@ class InlineWaitPool(WorkerPool):
                 _, again = self.decoder.outcome(kind, data[FRAME.size :])
                 if type(again) is not type(error) and not (issubclass(type(error), Exception) and again is not None):
                     raise error
-            future._cf_remove_parked(leadership.wakeup.set)  # nobody need wake us
+            future._cf_remove_parked(leadership.wakeup.set)  # this thread is awake
             future._ended_for = term
             future._cf_settle(value, error)
             self.queue.arena.free(number)  # type: ignore[union-attr]

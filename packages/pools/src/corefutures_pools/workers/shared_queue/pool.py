@@ -69,7 +69,7 @@ class SharedQueuePool(InlineWaitPool):
 
     The parts, each in its module: `TaskQueue`, `Arena` and `StatusTable` are shared with the workers. `Leadership`
     decides which thread reads results: the `EventLoop` of the result thread, or one that waits (`InlineWaitPool`);
-    `StallWatchdog` takes leadership from one that doesn't go on. `FrameReader` parses what was read.
+    `StallWatchdog` takes leadership from one that is interrupted. `FrameReader` parses what was read.
     `ConnectionTable` has a `WorkerConnection` for each worker. `ClaimResolver` finds out which call a lost worker
     had, and `CallKiller` which worker to kill for a call.
 
@@ -92,12 +92,12 @@ class SharedQueuePool(InlineWaitPool):
     def dispatch(self, future: CallFuture[Any]) -> None:
         """See `WorkerPool.dispatch`."""
         queue = self.queue
-        if queue is None:  # the thread that makes it finds the call
+        if queue is None:  # the thread that opens it finds the call
             return
         if queue.revoked or self.leadership.waiting:  # type: ignore[union-attr]
             self.step_down()
         if not future._cf_dispatched:
-            if not future._postponed:  # there was no queue when it came
+            if not future._postponed:  # submitted before there was a queue
                 queue.defer_encoding(future)
             if queue.sent < 2 * len(self._workers):  # or else a result will wake the result thread
                 self.wake()
@@ -193,8 +193,8 @@ class SharedQueuePool(InlineWaitPool):
         self.status_table = StatusTable(memoryview(arena.map)[: arena.reserved], self.size)
         self.connections.open(self._outer, self.leadership)
         self.wakeup = wakeup
-        # 1. A submitter enters its call, then looks whether there is a queue.
-        # 2. We set the queue, then look for calls. One finds the other.
+        # 1. A submitter enters its call, then checks whether there is a queue.
+        # 2. This thread sets the queue, then goes through the calls that were entered. So no call is missed.
         self.queue = queue
         for future in copied(self._backlog):
             queue.defer_encoding(future)
@@ -209,7 +209,7 @@ class SharedQueuePool(InlineWaitPool):
         thread = threading.Thread(target=self._loop.run, name=f"{self.name} results", daemon=False)
         start_thread(thread)
         self.thread = thread
-        if self.closing:  # and perhaps the last call was cancelled before there was anything to wake
+        if self.closing:  # the last call may have been cancelled before there was a thread to wake
             self.wake()
 
     def start_worker(self, launcher: WorkerLauncher) -> None:
@@ -246,13 +246,13 @@ class SharedQueuePool(InlineWaitPool):
         channel.close_child_end()
         try:
             connections.watch(connection, worker)
-        except BaseException:  # the pool has been closed by an error of ours
+        except BaseException:  # an error in the result thread has closed the pool
             worker.kill()
             worker.reap()
             connections.remove(connection)
             raise
         self.supervisor.stop_if_forced(worker)
-        if connection.frames < 0:  # nobody could do so before
+        if connection.frames < 0:  # disconnected, when there was no handle to kill it by
             worker.kill()
         connection.watched = True  # only from now on it may be reaped, which closes the sentinels
         if connection.frames < 0:
@@ -260,7 +260,7 @@ class SharedQueuePool(InlineWaitPool):
             self.wake()
 
     def _reap(self, connection: WorkerConnection) -> None:
-        """Take in the end of a worker, whatever the reason, and see to every call that it may have had."""
+        """Take in the end of a worker, whatever the reason, and fail the calls that are lost with it."""
         worker = connection.worker
         assert worker is not None
         self.reader.read(connection)
@@ -283,7 +283,7 @@ class SharedQueuePool(InlineWaitPool):
         if connection.killed_for is not None and connection.killed_for[0] in self.calls:
             self.claims.fail(*connection.killed_for)  # the worker ran that call, and so had no other
             return
-        # Also if it ran one, by step 2 of `serve_shared_queue`: its row may have been overwritten.
+        # Also if a call is held: the row may have been overwritten, and the worker may have claimed another one.
         self.claims.begin(loss)
         if held:
             self.claims.fail(held, loss)
