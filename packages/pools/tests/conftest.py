@@ -1,4 +1,4 @@
-"""Pools of each kind with isolated workers: processes and interpreters, over tickets and over pairs."""
+"""Pools of each kind with isolated workers: processes and interpreters, over a shared queue and over pipes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if corefutures.backends()["interpreter"].state in ("available", "installed") and
     KINDS += [("interpreter", portable) for _, portable in KINDS]
 
 
-@pytest.fixture(params=KINDS, ids=["-".join((kind, "pairs" if way == "1" else "tickets")) for kind, way in KINDS])
+@pytest.fixture(params=KINDS, ids=["-".join((kind, "pipes" if way == "1" else "shared_queue")) for kind, way in KINDS])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Returns a function that makes executors of one kind and way; they end with the test."""
     kind, portable = request.param

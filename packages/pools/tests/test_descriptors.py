@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc to 
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
-@pytest.mark.parametrize("way", ["tickets", "pairs"])
+@pytest.mark.parametrize("way", ["shared_queue", "pipes"])
 @pytest.mark.parametrize("backend", ["process", "interpreter"])
 def test_a_program_without_some_streams(tmp_path, closed, way, backend):
     run_program(tmp_path, closed, way, backend)
 
 
-@pytest.mark.parametrize("way", ["tickets", "pairs"])
+@pytest.mark.parametrize("way", ["shared_queue", "pipes"])
 def test_none_is_ours_if_it_could_not_be_taken(tmp_path, way):
     run_program(tmp_path, (0, 1, 2), way, "interpreter", "untaken")
 
@@ -34,7 +34,7 @@ def run_program(tmp_path, closed, way, backend, *how):
     report = tmp_path / "report"
     errors = (tmp_path / "errors").open("w")  # files: a pipe that a test reads would be taken for one of ours
     redirections = " ".join(f"{number}>&-" for number in closed)
-    environment = {**os.environ, "COREFUTURES_PORTABLE": "1" if way == "pairs" else "0"}
+    environment = {**os.environ, "COREFUTURES_PORTABLE": "1" if way == "pipes" else "0"}
     subprocess.run(
         ["sh", "-c", f'exec "$0" "$@" {redirections}', sys.executable, str(PROGRAM), str(report), backend, *how],
         env=environment, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, timeout=55, check=False,

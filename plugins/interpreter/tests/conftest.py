@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))  # workers import `interpreter_calls` from there
 
 HERE = sys.version_info >= (3, 14)
-WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]
+WAYS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") else ["pipes"]
 #: The only module whose tests run on every Python.
 EVERYWHERE = "test_availability.py"
 
@@ -31,7 +31,7 @@ def make_pool(way, monkeypatch):
     """Returns a function that makes executors which go one way; they end with the test."""
     from corefutures_interpreter import InterpreterPoolExecutor
 
-    monkeypatch.setenv("COREFUTURES_PORTABLE", "1" if way == "pairs" else "0")
+    monkeypatch.setenv("COREFUTURES_PORTABLE", "1" if way == "pipes" else "0")
     made = []
 
     def make(max_workers=1, *args, **options):

@@ -93,7 +93,7 @@ MAIN = """
 
 
 def test_functions_and_classes_of_the_main_module_work(tmp_path, way):
-    done = run(MAIN, tmp_path, COREFUTURES_PORTABLE="1" if way == "pairs" else "0")
+    done = run(MAIN, tmp_path, COREFUTURES_PORTABLE="1" if way == "pipes" else "0")
     assert (done.stdout, done.stderr, done.returncode) == ("set there untouched 8\n", "", 0)
 
 

@@ -23,7 +23,7 @@ QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"
 SLOW_TOO = {"test_ending", "test_limits", "test_lost_channels"}
 METHODS = os.environ.get("COREFUTURES_TEST_START_METHOD", "").split(",")
 METHODS = [m for m in (METHODS if METHODS != [""] else QUICK) if m in multiprocessing.get_all_start_methods()]
-WAYS = ["tickets", "pairs"] if sys.platform.startswith("linux") else ["pairs"]
+WAYS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") else ["pipes"]
 
 
 def pytest_generate_tests(metafunc):
@@ -41,8 +41,8 @@ def pytest_generate_tests(metafunc):
         methods = [m for m in methods if m != "fork"] or ["spawn"]
     if "one_method" in metafunc.fixturenames:
         methods = [m for m in methods if m != "fork"][:1] or ["spawn"]
-    kinds = [(method, "tickets") for method in methods if "tickets" in WAYS]
-    kinds += [(method, "pairs") for method in methods[:1]]
+    kinds = [(method, "shared_queue") for method in methods if "shared_queue" in WAYS]
+    kinds += [(method, "pipes") for method in methods[:1]]
     metafunc.parametrize(("method", "way"), kinds)
 
 
@@ -67,7 +67,7 @@ def make_pool(method, way, monkeypatch):
     """Returns a function that makes executors of one start method and way; they end with the test."""
     from corefutures_process import ProcessPoolExecutor
 
-    if way == "pairs":
+    if way == "pipes":
         monkeypatch.setenv("COREFUTURES_PORTABLE", "1")
     else:
         monkeypatch.delenv("COREFUTURES_PORTABLE", raising=False)

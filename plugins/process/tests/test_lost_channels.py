@@ -114,7 +114,7 @@ def test_an_initializer_that_fails_is_told_before_its_process_ends(make_pool, ga
 
 def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, way):
     """It is a lost worker, not a broken pipe, that the call fails with."""
-    if way != "tickets":
+    if way != "shared_queue":
         pytest.skip("workers ask for arguments on the fast path only")
     pool = make_pool(1, on_worker_loss="replace")
     assert pool.submit(process_calls.square, 2).result(30) == 4

@@ -215,7 +215,7 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
 
     def submit_and_force():
         futures.append(pool.submit(process_calls.start_and_pass, started, str(gate)))
-        if way == "tickets":  # the worker need not wait until we know that it has started
+        if way == "shared_queue":  # the worker need not wait until we know that it has started
             process_calls.until(lambda: process_calls.lines(started))
         getattr(pool, how)()
 
@@ -259,7 +259,11 @@ def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch)
         raise AssertionError("a defect of ours")
 
     monkeypatch.setattr(
-        *((type(pool._cf_pool.reader), "_parse_buffer") if way == "tickets" else (type(pool._cf_pool), "finish_call")),
+        *(
+            (type(pool._cf_pool.reader), "_parse_buffer")
+            if way == "shared_queue"
+            else (type(pool._cf_pool), "finish_call")
+        ),
         stumble,
     )
     waiting = pool.submit(process_calls.square, 3)

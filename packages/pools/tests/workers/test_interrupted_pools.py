@@ -30,7 +30,7 @@ from corefutures_pools.workers import (
 )
 from corefutures_pools.workers.marshalled import marshalled_result
 from corefutures_pools.workers.messages import EXITING, FRAME, READY, RESULT_MARSHAL, STOP, TASK
-from corefutures_pools.workers.pipes import pool as pairs
+from corefutures_pools.workers.pipes import pool as pipe_pool
 from corefutures_pools.workers.pipes.worker import CALL, REQUEST
 from corefutures_pools.workers.pool import PoolOptions
 from corefutures_pools.workers.result_decoding import ResultDecoder
@@ -53,7 +53,7 @@ if sys.platform == "linux":
     )
     from corefutures_pools.workers.shared_queue.descriptor_channel import PoolDescriptorChannel
 
-WAYS = ["pairs", *(["tickets"] if sys.platform == "linux" else [])]
+WAYS = ["pipes", *(["shared_queue"] if sys.platform == "linux" else [])]
 
 
 class Raised(BaseException):
@@ -122,15 +122,15 @@ def frame(kind: int, number: int, body: bytes = b"") -> bytes:
     return FRAME.pack(len(body), kind, number) + body
 
 
-class TicketWorker(Worker):
+class SharedQueueWorker(Worker):
     def take(self, ends: Any) -> Any:
         return os.dup(ends.frames), os.dup(ends.tasks)
 
     def serve(self) -> None:
-        frames, tickets = self.ends
+        frames, tasks = self.ends
         os.write(frames, frame(READY, 0))
-        while ticket := os.read(tickets, TASK.size):
-            number = TASK.unpack(ticket)[0]
+        while task := os.read(tasks, TASK.size):
+            number = TASK.unpack(task)[0]
             if number == STOP:
                 os.write(frames, frame(EXITING, 0))
                 return
@@ -141,7 +141,7 @@ class TicketWorker(Worker):
             os.close(end)
 
 
-class LateWorker(TicketWorker):
+class LateWorker(SharedQueueWorker):
     """One that says and reads nothing at first."""
 
     def __init__(self, begin: threading.Event, ends: Any) -> None:
@@ -153,7 +153,7 @@ class LateWorker(TicketWorker):
         super().serve()
 
 
-class PairWorker(Worker):
+class PipeWorker(Worker):
     def take(self, ends: Any) -> Any:
         return type(ends)(os.dup(ends.fileno()))
 
@@ -192,8 +192,8 @@ class Subject:
         parts: dict[str, Any] = {"encode": Encoder(), "decoder": ResultDecoder(pickle.loads, Encoder(), Exception)}
         shared = (pool_module, supervisor, call_control, deferred, pool_stats, result_decoding, future_module)
         self.pool: Any
-        if way == "tickets":
-            self.launcher = WorkerLauncher(worker or TicketWorker)
+        if way == "shared_queue":
+            self.launcher = WorkerLauncher(worker or SharedQueueWorker)
             self.pool = shared_queue_pool.SharedQueuePool(
                 options, make_channel=PoolDescriptorChannel, launcher=self.launcher, **parts
             )
@@ -202,9 +202,9 @@ class Subject:
                 leader, shared_queue_pool, revocation, status_table, task_queue, watchdog,
             )  # fmt: skip
         else:
-            self.launcher = WorkerLauncher(worker or PairWorker)
-            self.pool = pairs.PipePool(options, make_pair=Pipe, launcher=self.launcher, **parts)
-            self.modules = (*shared, pairs)
+            self.launcher = WorkerLauncher(worker or PipeWorker)
+            self.pool = pipe_pool.PipePool(options, make_pair=Pipe, launcher=self.launcher, **parts)
+            self.modules = (*shared, pipe_pool)
 
     def submit(self) -> Any:
         return self.pool.submit(abs, (1,), {})
@@ -370,11 +370,11 @@ def test_a_handler_at_every_point(way: str, interrupted: Any, handler: Any) -> N
 @pytest.mark.timeout(170)
 def test_a_worker_that_was_told_to_stop_does_so_whoever_is_interrupted(handler: Any) -> None:
     """The last call ends while somebody is about to cancel what waits; the worker has not read yet that it is over."""
-    modules = Subject("tickets").modules
+    modules = Subject("shared_queue").modules
 
     def scenario(interrupt_by: Any) -> None:
         begin = threading.Event()
-        subject = Subject("tickets", partial(LateWorker, begin))
+        subject = Subject("shared_queue", partial(LateWorker, begin))
         pool, future = subject.pool, subject.submit()
         queue = pool.queue
         revoke_all = queue.revoke_all
