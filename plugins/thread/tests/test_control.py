@@ -236,6 +236,7 @@ def test_a_limited_shutdown_names_the_calls_that_run() -> None:
 
 AT_EXIT = """
 import logging
+import sys
 import threading
 from corefutures import ThreadPoolExecutor, cancel_requested
 pool = ThreadPoolExecutor(1, at_exit="cancel")
@@ -246,12 +247,12 @@ def until_asked():
     pause = threading.Event()
     while not cancel_requested():
         pause.wait(0.001)
-    print("asked")
+    sys.stdout.write("asked\\n")  # two threads write
 
 pool.submit(until_asked)
 started.wait()
 waiting = pool.submit(print, "started")
-waiting.add_done_callback(lambda future: print("cancelled", future.cancelled()))
+waiting.add_done_callback(lambda future: sys.stdout.write(f"cancelled {future.cancelled()}\\n"))
 """
 
 

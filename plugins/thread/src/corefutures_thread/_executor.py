@@ -73,7 +73,49 @@ def _stand_in(executor: ThreadPoolExecutor) -> Any:
 _submit = StandardSubmit(StandardPool, "_work_queue", _stand_in)
 
 
-class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
+class _StandardAttributes:
+    """Private attributes of the standard class that programs read, set or override, computed from a `ThreadPool`."""
+
+    BROKEN: type[Exception]
+    _cf_pool: ThreadPool
+    _cf_is_special: bool
+
+    @property
+    def _threads(self) -> dict[threading.Thread, int]:
+        return self._cf_pool.threads
+
+    @property
+    def _work_queue(self) -> Any:
+        return self._cf_pool.queue
+
+    @_work_queue.setter
+    def _work_queue(self, queue: Any) -> None:
+        places = getattr(queue, "maxsize", 0)
+        if not isinstance(queue, Queue) or isinstance(queue, LifoQueue | PriorityQueue) or places <= 0:
+            raise AttributeError("calls start in the order submitted here, in no other queue than the pool's own")
+        warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
+        from corefutures_pools.admission import make_limiter  # here for start-up time only
+
+        self._cf_pool.limiter = make_limiter(places, "block")
+        self._cf_is_special = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "_adjust_thread_count" in vars(cls):
+            from corefutures_thread._standard_threads import use_standard_threads  # few programs need it
+
+            use_standard_threads(cls, StandardPool)
+
+    @property
+    def _shutdown(self) -> bool:
+        return self._cf_pool.closed and not self._broken
+
+    @property
+    def _broken(self) -> bool | str:
+        return str(self._cf_pool.refusal) if self._cf_pool.is_broken() else False
+
+
+class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPoolExecutor):  # type: ignore[misc, override]
     """An executor that runs calls in a pool of threads.
 
     A subclass of the standard library's class by type only: no method is inherited.
@@ -200,7 +242,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
             if pool.idle or not pool.fully_started:
                 pool.ensure_worker()
                 if pool.closed:
-                    self._cf_withdraw(future, pool)
+                    pool.withdraw(future)
         except BaseException:  # also of a signal handler: no caller has the future, or will; its permit is released
             future.cancel()
             pool.replace_interrupted_start()
@@ -243,14 +285,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
 
     def _cf_interrupt(self) -> None:
         super()._cf_interrupt()
-        self._cf_ask_all_to_stop()
-
-    def _cf_ask_all_to_stop(self) -> None:
-        from corefutures_pools.future import ask_to_stop  # here for start-up time only
-
-        for worker in list(self._cf_pool.workers.values()):
-            for future in list(worker.calls):
-                ask_to_stop(future)
+        self._cf_pool.ask_to_stop()
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """See `PoolExecutor.request_cancel`."""
@@ -334,19 +369,10 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         weakref.finalize(self, pool.close, RuntimeError("the executor was dropped")).atexit = False
         return pool
 
-    def _cf_withdraw(self, future: PoolFuture[Any], pool: ThreadPool) -> None:
-        """Take back a call that was submitted while the pool was closed, unless a worker has it."""
-        try:
-            pool.queue.remove(future)
-        except ValueError:
-            return
-        future.cancel()  # for observers: no caller has it
-        raise pool.make_refusal()
-
     def _cf_close_at_exit(self) -> None:
         self._cf_pool.close(RuntimeError(AFTER_EXIT))
         if self._cf_at_exit == "cancel":
-            self._cf_ask_all_to_stop()
+            self._cf_pool.ask_to_stop()
             self._cf_pool.cancel_pending()
 
     def _cf_after_fork_in_child(self) -> None:
@@ -354,11 +380,7 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         from corefutures_pools.future import fail_after_fork  # here for start-up time only
 
         pool = self._cf_pool
-        inherited = pool.pending_calls()
-        for worker in pool.workers.values():
-            inherited += worker.calls
-            if worker.taking is not None:
-                inherited.append(worker.taking)
+        inherited = pool.unfinished_calls()
         self._cf_pool = self._cf_make_pool()
         if pool.closed:
             self._cf_pool.close(pool.make_refusal())
@@ -366,42 +388,6 @@ class ThreadPoolExecutor(PoolExecutor, _standard.ThreadPoolExecutor):
         for future in inherited:
             error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
             fail_after_fork(future, error)
-
-    # Private attributes of the standard class that programs read.
-
-    @property
-    def _threads(self) -> dict[threading.Thread, int]:  # type: ignore[override]
-        return self._cf_pool.threads
-
-    @property
-    def _work_queue(self) -> Any:
-        return self._cf_pool.queue
-
-    @_work_queue.setter
-    def _work_queue(self, queue: Any) -> None:
-        places = getattr(queue, "maxsize", 0)
-        if not isinstance(queue, Queue) or isinstance(queue, LifoQueue | PriorityQueue) or places <= 0:
-            raise AttributeError("calls start in the order submitted here, in no other queue than the pool's own")
-        warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
-        from corefutures_pools.admission import make_limiter  # here for start-up time only
-
-        self._cf_pool.limiter = make_limiter(places, "block")
-        self._cf_is_special = True
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if "_adjust_thread_count" in vars(cls):
-            from corefutures_thread._standard_threads import use_standard_threads  # few programs need it
-
-            use_standard_threads(cls, StandardPool)
-
-    @property
-    def _shutdown(self) -> bool:  # type: ignore[override]
-        return self._cf_pool.closed and not self._broken
-
-    @property
-    def _broken(self) -> bool | str:  # type: ignore[override]
-        return str(self._cf_pool.refusal) if self._cf_pool.is_broken() else False
 
 
 def _context_maker(context: ContextOption) -> Callable[[], Any]:

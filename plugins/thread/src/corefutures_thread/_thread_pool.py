@@ -18,7 +18,7 @@ from operator import call
 
 from corefutures_pools.blocking import clock, start_thread
 from corefutures_pools.foreign_code import copied, for_each, log_failure
-from corefutures_pools.future import PoolFuture, fail
+from corefutures_pools.future import PoolFuture, ask_to_stop, fail
 from corefutures_pools.helping import call_names
 from corefutures_thread._ended_calls import EndedCalls
 from corefutures_thread._work_queue import WorkQueue
@@ -218,6 +218,34 @@ class ThreadPool:
     def pending_calls(self) -> list[PoolFuture[Any]]:
         """Return the calls that no worker has taken."""
         return [future for calls in (self.queue, *self._draining) for future in copied(calls)]
+
+    def unfinished_calls(self) -> list[PoolFuture[Any]]:
+        """Return the calls that wait or run: for a forked child, in which no other thread runs."""
+        calls = self.pending_calls()
+        for worker in self.workers.values():
+            calls += worker.calls
+            if worker.taking is not None:
+                calls.append(worker.taking)
+        return calls
+
+    def withdraw(self, future: PoolFuture[Any]) -> None:
+        """Take back a call that was queued while the pool was closed, unless a worker has it.
+
+        Raises:
+            RuntimeError: The call is taken back: the pool is closed.
+        """
+        try:
+            self.queue.remove(future)
+        except ValueError:
+            return
+        future.cancel()  # for observers: no caller has it
+        raise self.make_refusal()
+
+    def ask_to_stop(self) -> None:
+        """Ask all calls that run to stop: see `cancel_requested`."""
+        for worker in list(self.workers.values()):
+            for future in list(worker.calls):
+                ask_to_stop(future)
 
     def cancel_pending(self) -> None:
         """Cancel all calls in the queue.
