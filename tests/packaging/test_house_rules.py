@@ -15,18 +15,12 @@ from urllib.parse import urlsplit
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FORBIDDEN_WORDS = {
-    "util",
-    "utils",
-    "helper",
-    "helpers",
-    "common",
-    "misc",
-    "manager",
-    "managers",
-    "handler",
-    "handlers",
-}
+FORBIDDEN_WORDS = {"util", "utils", "helper", "helpers", "common", "misc"}
+#: Metaphors that once stood in the code for terms of the field: docs/glossary.md has the terms.
+METAPHORS = {
+    "audience", "bell", "berth", "bury", "chair", "condemn", "courier", "crew", "desk", "errand", "hire", "lifeline",
+    "lodge", "mourn", "parcel", "recruiter", "sitter", "station", "ticket", "turnstile",
+}  # fmt: skip
 # written so that this file does not name what it looks for
 REGISTRY_HOSTS = r"py[p]i\.org|py[t]honhosted|npm[j]s\.|d[e]b\.debian\.org|crates\.[i]o|proxy\.gola[n]g"
 HOMES = r"(?<![\w.])/(?:ho[m]e|Us[e]rs)/\w+/|[A-Z]:\\\\?Us[e]rs\\"
@@ -105,6 +99,37 @@ def test_no_module_class_or_fixture_has_a_name_that_tells_nothing() -> None:
             if words(node.name) & FORBIDDEN_WORDS
         ]
     assert wrong == []
+
+
+def metaphors(line: str) -> set[str]:
+    """The metaphors in a line, in any form: `_berths`, `hired`, `Condemned`, `buries`."""
+    stems = {word: {word, word.removesuffix("e").removesuffix("y")} for word in METAPHORS}
+    endings = {"", "e", "es", "s", "ed", "ing", "er", "y", "ies", "ied"}
+    return {
+        metaphor
+        for word in words(line)
+        for metaphor, forms in stems.items()
+        if any(word.startswith(stem) and word.removeprefix(stem) in endings for stem in forms)
+    } | ({"roll call"} if "roll call" in line.lower() else set())
+
+
+def test_the_product_speaks_of_what_there_is() -> None:
+    wrong = []
+    for path in repository_files():
+        place = path.relative_to(ROOT)
+        is_product = place.parts[0] == "corefutures" or (
+            place.parts[0] in ("packages", "plugins") and "src" in place.parts
+        )
+        if is_product and path.suffix in {".py", ".pyi"}:
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                wrong += [f"{place}:{number}: {word}: {line.strip()[:100]}" for word in metaphors(line)]
+    assert wrong == []
+
+
+def test_a_metaphor_is_found_in_any_form() -> None:
+    found = [metaphors(line) for line in ("self._berths = hired", "# It mourns, and buries it", "RollCall # roll call")]
+    assert found == [{"berth", "hire"}, {"mourn", "bury"}, {"roll call"}]
+    assert metaphors("the deskside hirsute stationary chairman") == set()
 
 
 def test_the_words_of_a_name_are_told_apart() -> None:

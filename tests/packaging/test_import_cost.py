@@ -136,6 +136,20 @@ def test_the_import_contracts_hold() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_no_files_import_each_other_in_a_circle_not_even_for_types() -> None:
+    grimp = pytest.importorskip("grimp", reason="it comes with import-linter, which free-threaded Pythons do without")
+    configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    graph = grimp.build_graph(*configured["root_packages"], exclude_type_checking_imports=False, cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    while leaves := {module for module, others in imported.items() if not others & imported.keys()}:
+        for module in leaves:
+            del imported[module]
+    while roots := imported.keys() - set().union(*imported.values()):
+        for module in roots:
+            del imported[module]
+    assert not imported, {module: sorted(others & imported.keys()) for module, others in imported.items()}
+
+
 def test_the_import_contracts_cover_every_distribution_and_private_module() -> None:
     configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     plugins = {path.parent.name for path in ROOT.glob("plugins/*/src/*/__init__.py")}
