@@ -29,13 +29,13 @@ class InterpreterPipePool(InterpreterPool, PipePool):
     def __init__(self, options: PoolOptions, **parts: Any) -> None:
         super().__init__(options, make_pair=connection_pair, **parts)
 
-    def _send_payload(self, station: Any, payload: Any) -> None:
-        station.worker.queues.send(payload)
-        station.connection.send_bytes(b"")
+    def _send_payload(self, connection: Any, payload: Any) -> None:
+        connection.worker.queues.send(payload)
+        connection.pipe.send_bytes(b"")
 
-    def _receive_payload(self, station: Any) -> Any:
+    def _receive_payload(self, connection: Any) -> Any:
         try:
-            station.connection.recv_bytes(0)
+            connection.pipe.recv_bytes(0)
         except (EOFError, OSError) as exc:
             raise ConnectionLost from exc
-        return receive(station.worker.queues)
+        return receive(connection.worker.queues)

@@ -1,6 +1,6 @@
-"""What backends with isolated workers share: processes and interpreters (section 5 of the design).
+"""Isolated workers, for backends over processes and interpreters.
 
-Both sides: `frames` (the bytes), `payload`, `plain` (objects as bytes). The worker's side: `worker`. The caller's
-side: `future`, `pool` (table of calls, states), and the two ways of reaching workers, `tickets` and `pairs`. A
-backend adds a `crew.WorkerLauncher`: how a worker starts and ends. The worker's modules never import the caller's.
+On both sides: `messages` (descriptors and frames), `serialization`, `marshalled`. In a worker: `worker_loop`,
+`pipes.worker`; these never import the caller's modules. In the caller: `future`, `pool`, and two transports,
+`shared_queue` and `pipes`. A backend adds an `interface.WorkerLauncher`: how a worker starts and ends.
 """

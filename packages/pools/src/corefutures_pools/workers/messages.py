@@ -1,7 +1,7 @@
-"""The bytes between a pool and its workers: tickets one way, frames the other.
+"""The bytes between a pool and its workers: task descriptors one way, frames the other.
 
-Touches nothing but `struct`; used on both sides. Guarantees: a ticket or a frame's header always decodes, and
-`check_head` tells a worker's from what others wrote; a body may fail to, and then fails its own call alone (E4).
+Touches nothing but `struct`; used on both sides. Guarantees: a task descriptor or a frame's header always decodes, and
+`check_head` detects bytes that no worker wrote; a body may fail to decode, and then fails its own call alone (E4).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-# A ticket is the right to run one call: its number, then where its body lies in the arena, and how long it is.
-# All workers read tickets from one pipe. The kernel gives each of them to one reader, in the order written:
-# that is the claim (E1, E2), and what the pool reads back itself, no worker has started (E3).
+# A task descriptor: the number of a call, then the place of its body in the arena, and the body's size. All workers
+# read task descriptors from one pipe. The kernel gives each of them to one reader, in the order written: reading one
+# claims the call (E1, E2), and no worker has started a call whose descriptor the pool reads back (E3).
 TASK: Final = Struct("=QII")
 
 #: In place of a call's number: the worker that reads it ends.
 STOP: Final = 0
-#: Or-ed to the number of a roll call: the worker that reads it answers PONG with that number.
+#: Or-ed to the number of a ping: the worker that reads it answers PONG with that number.
 PING: Final = 1 << 63
 #: In place of a body's size: the body is a payload, to be asked for with FETCH_PAYLOAD.
 PAYLOAD_SIZE: Final = 0xFFFF_FFFF
@@ -34,8 +34,8 @@ RESULT_PICKLE: Final = 1  # body: the pickled result
 RESULT_PAYLOAD: Final = 2  # the result came, or comes, as a payload
 ERROR: Final = 3  # body: see `pack_error`
 FETCH_PAYLOAD: Final = 4  # the worker has claimed the call and asks for its payload
-PONG: Final = 5  # the answer to a roll call
-EXITING: Final = 6  # the worker's last word: it holds no call and takes no more
+PONG: Final = 5  # the answer to a PING
+EXITING: Final = 6  # the worker's last frame: it holds no call and takes no more
 INIT_FAILED: Final = 7  # the initializer failed; body as for ERROR; the worker ends
 RESULT_MARSHAL: Final = 8  # body: see `plain.marshalled_result`
 CALL_STARTED: Final = 9  # a worker begins with an observed call; body: MOMENT

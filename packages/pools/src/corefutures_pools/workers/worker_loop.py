@@ -174,13 +174,14 @@ def serve_shared_queue(
     decode: Callable[[Any], Any] = pickle.loads,
     reporter: type[Reporter] = Reporter,
 ) -> None:
-    """Run calls until there is a STOP ticket, no more pipe, or `limit` calls were run.
+    """Run calls until STOP is read, the pipe is closed, or `limit` calls were run.
 
     A worker is killed at any point; these are the steps that matter, and what the pool finds afterwards:
 
-    1. a ticket is read: from here on the call is nobody else's, but nobody knows whose (`tickets` calls the roll);
-    2. the call's number is in the status table: it is known to be ours, and so is lost with us (E5);
-    3. its result is in the pipe of frames: it has been delivered.
+    1. The worker has read a task descriptor: no other worker can read it, but the pool does not know which one has
+       (it resolves that by PING).
+    2. The call's number is in the status table: the call is known to be this worker's, and is lost with it (E5).
+    3. The call's result is in the pipe of frames: it has been delivered.
 
     Args:
         tasks: Descriptor of the pipe that all workers read task descriptors from.
@@ -199,7 +200,7 @@ def serve_shared_queue(
     """
     report = reporter(encode)
     header, unpack = FRAME.pack, TASK.unpack
-    take, size_of_ticket = CallReader(decode), TASK.size
+    take, task_size = CallReader(decode), TASK.size
     read, write, now = system.read, system.write, clock.monotonic_ns
 
     def send(kind: int, number: int, body: bytes = b"") -> None:
@@ -224,11 +225,11 @@ def serve_shared_queue(
         prepare = None
     send(READY, 0)
     while True:
-        ticket = read(tasks, size_of_ticket)
-        if not ticket:  # the pool is gone
+        task = read(tasks, task_size)
+        if not task:  # the pool is gone
             return
-        number, offset, size = unpack(ticket)
-        if not size:  # a word, not a call
+        number, offset, size = unpack(task)
+        if not size:  # STOP or PING, not a call
             if number == STOP:
                 send(EXITING, 0)
                 return

@@ -1,6 +1,6 @@
 """`PipePool`: the portable way to reach workers: a connection and a thread of ours for each.
 
-Touches `pool`, `pairwork` and multiprocessing's connections. Guarantees: no call is sent ahead, so that E2 and E3 hold
+Touches `pool`, `worker` and multiprocessing's connections. Guarantees: no call is sent ahead, so that E2 and E3 hold
 by themselves; a worker that is stuck, stopped or dead keeps nobody waiting but its own thread.
 """
 
@@ -59,18 +59,18 @@ if TYPE_CHECKING:
         from multiprocessing.connection import Connection
 
 
-class _Station(WorkerRecord):
-    """One worker, and what leads to it; served by a thread of its own."""
+class WorkerConnection(WorkerRecord):
+    """The pool's record of a worker, with its pipe; served by a thread of its own."""
 
-    def __init__(self, connection: Connection, far: Connection, alarm: Connection, bell: Connection) -> None:
+    def __init__(self, pipe: Connection, far: Connection, wakeup_reader: Connection, wakeup_writer: Connection) -> None:
         super().__init__()
-        self.connection = connection
+        self.pipe = pipe
         self.far = far  # the worker's end, until it has it
-        self.alarm = alarm  # readable when its thread is to look at the states again
-        self.bell = bell  # the other end of that
-        self.ring: Callable[[], object] = partial(bell.send_bytes, b"")
+        self.wakeup_reader = wakeup_reader  # readable when its thread has to check the states again
+        self.wakeup_writer = wakeup_writer  # the other end of `wakeup_reader`
+        self.wake: Callable[[], object] = partial(wakeup_writer.send_bytes, b"")
         if sys.platform != "win32":  # the same in one step
-            self.ring = partial(system.write, bell.fileno(), _NOTHING)
+            self.wake = partial(system.write, wakeup_writer.fileno(), _NOTHING)
         self.thread: threading.Thread | None = None
         self.amid = True  # its thread is in the middle of hearing from it, or sending to it
         self.waits = 0  # of foreign code in its thread, each within the last
@@ -86,7 +86,7 @@ class _Station(WorkerRecord):
         self.verdict: BaseException | None = None  # what that call fails with: the worker was killed for it
 
     def close(self) -> None:
-        for end in (self.connection, self.alarm, self.bell):
+        for end in (self.pipe, self.wakeup_reader, self.wakeup_writer):
             end.close()
 
 
@@ -110,28 +110,28 @@ class PipePool(WorkerPool):
     ) -> None:
         super().__init__(options, **parts)
         self._make_pair = make_pair
-        self._connections: set[_Station] = set()  # all that have not ended; changed under `lock`
-        self._idle: deque[_Station] = deque()  # those whose threads wait for a call; each at most once
-        # Takes a station out of `_idle` and rings its bell, in one step of the interpreter: a signal handler that came
-        # between the two would find a thread that sleeps, and that nobody rings for.
-        self._ringing = map(methodcaller("ring"), iter(self._idle.popleft, None))
+        self._connections: set[WorkerConnection] = set()  # all that have not ended; changed under `lock`
+        self._idle: deque[WorkerConnection] = deque()  # those whose threads wait for a call; each at most once
+        # Takes a connection out of `_idle` and wakes its thread, in one step of the interpreter: between two steps a
+        # signal handler would find a thread that sleeps, and that nobody wakes.
+        self._waking = map(methodcaller("wake"), iter(self._idle.popleft, None))
         self._running: set[CallFuture[Any]] = set()
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
     def dispatch(self, future: CallFuture[Any]) -> None:
         if self._backlog:
-            self._ring_one()
+            self._wake_one()
 
-    def _ring_one(self) -> None:
+    def _wake_one(self) -> None:
         try:
-            next(self._ringing)
+            next(self._waking)
         except (IndexError, OSError):  # all are busy, and look for more when they are done
             pass
 
     def wake(self) -> None:
         while self._idle:
-            self._ring_one()
+            self._wake_one()
 
     def revoke(self, future: CallFuture[Any]) -> None:
         return  # what was sent has started
@@ -142,18 +142,18 @@ class PipePool(WorkerPool):
     def occupations(self) -> Iterable[Occupation]:
         from corefutures_pools.workers.snapshot import Occupation  # here for start-up time only
 
-        stations = [station for station in list(self._connections) if station.worker is not None]
-        stations.sort(key=lambda station: station.worker.name)  # type: ignore[union-attr]
-        return [Occupation(s.worker, s.ready, s.call, s.since) for s in stations]  # type: ignore[arg-type]
+        connections = [connection for connection in list(self._connections) if connection.worker is not None]
+        connections.sort(key=lambda connection: connection.worker.name)  # type: ignore[union-attr]
+        return [Occupation(s.worker, s.ready, s.call, s.since) for s in connections]  # type: ignore[arg-type]
 
     def body_of(self, future: CallFuture[Any]) -> Any:
-        sent = (station.body for station in list(self._connections) if station.call is future)
+        sent = (connection.body for connection in list(self._connections) if connection.call is future)
         return super().body_of(future) or next(sent, None)
 
     def cancel_waiting(self) -> None:
         for_each(CallFuture._cancel_waiting, reversed(copied(self._backlog)))
 
-    # ── hiring ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── starting workers ───────────────────────────────────────────────────────────────────────────────────────────
 
     def open_transport(self) -> None:
         if threads_are_replaced() and not waiting_is_replaced():
@@ -169,140 +169,140 @@ class PipePool(WorkerPool):
     def is_unserved(self) -> bool:
         return False  # each worker has a thread, or goes
 
-    def _start_thread(self, station: _Station) -> None:
+    def _start_thread(self, connection: WorkerConnection) -> None:
         name = f"{self.name} attendant"
-        station.thread = threading.Thread(target=self._serve, args=(station,), name=name, daemon=False)
+        connection.thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=False)
         try:
-            start_thread(station.thread)
+            start_thread(connection.thread)
         except BaseException:
-            station.thread = None
-            if station.worker is not None:
-                station.worker.kill()
-                station.worker.reap()
-            self._remove_worker(station)
+            connection.thread = None
+            if connection.worker is not None:
+                connection.worker.kill()
+                connection.worker.reap()
+            self._remove_worker(connection)
             raise
-        self.thread = station.thread
+        self.thread = connection.thread
 
     def start_worker(self, launcher: WorkerLauncher) -> None:
-        connection, far = self._make_pair()
+        pipe, far = self._make_pair()
         try:
-            alarm, bell = self._make_pair()
+            wakeup_reader, wakeup_writer = self._make_pair()
         except BaseException:
-            connection.close()
+            pipe.close()
             far.close()
             raise
-        station = _Station(connection, far, alarm, bell)
-        self._workers.add(station)
-        self._connections.add(station)
+        connection = WorkerConnection(pipe, far, wakeup_reader, wakeup_writer)
+        self._workers.add(connection)
+        self._connections.add(connection)
         try:
-            station.worker = worker = launcher.launch(far)
+            connection.worker = worker = launcher.launch(far)
         except BaseException:
-            self._remove_worker(station)
+            self._remove_worker(connection)
             raise
         finally:
             far.close()
         self.supervisor.stop_if_forced(worker)
         if not self.supervisor.prestart:
-            self._start_thread(station)
+            self._start_thread(connection)
 
-    def _remove_worker(self, station: _Station) -> None:
-        self._workers.discard(station)
-        self._connections.discard(station)
-        station.close()
+    def _remove_worker(self, connection: WorkerConnection) -> None:
+        self._workers.discard(connection)
+        self._connections.discard(connection)
+        connection.close()
 
     # ── serving a worker ─────────────────────────────────────────────────────────────────────────────────
 
-    def _serve(self, station: _Station) -> None:
+    def _serve(self, connection: WorkerConnection) -> None:
         """Send calls to one worker and receive their results; the body of the worker's thread."""
-        nested_loops[threading.get_ident()] = partial(self._serve_in_attendant, station)
+        nested_loops[threading.get_ident()] = partial(self._run_nested, connection)
         try:
             try:
-                self._receive(station)
-                while not station.exiting and station.init_error is None and station in self._connections:
-                    self._step(station)
+                self._receive(connection)
+                while not connection.exiting and connection.init_error is None and connection in self._connections:
+                    self._step(connection)
                     self.deferred.run()
             except _Gone:
                 pass
-            self._reap(station)
+            self._reap(connection)
         except BaseException as exc:
             self.mark_broken(f"the thread that serves a worker of the {self.name} failed", exc)
             try:
-                if station.worker is not None:
-                    station.worker.kill()
-                    station.worker.reap()
+                if connection.worker is not None:
+                    connection.worker.kill()
+                    connection.worker.reap()
             finally:
-                self._remove_worker(station)
+                self._remove_worker(connection)
         finally:
             nested_loops.pop(threading.get_ident(), None)
             self.deferred.run()
 
-    def _step(self, station: _Station, patience: float | None = None) -> None:
+    def _step(self, connection: WorkerConnection, patience: float | None = None) -> None:
         """Send the worker a call, or receive the result of its call; stop the worker if there is nothing more.
 
         Args:
-            station: Of the worker.
+            connection: Of the worker.
             patience: Seconds to wait for either.
 
         Raises:
-            _Gone: The worker has ended; if there is `station.call`, that has not.
+            _Gone: The worker has ended; if there is `connection.call`, that has not.
         """
-        call = station.call
+        call = connection.call
         if call is not None:
             if patience is not None:
-                self._wait(station, timeout=patience)
-                if not station.connection.poll(0):
+                self._wait(connection, timeout=patience)
+                if not connection.pipe.poll(0):
                     return
-            station.amid = True
-            self._receive(station, call)
+            connection.amid = True
+            self._receive(connection, call)
             self._running.discard(call)
-            if station.verdict is not None:
+            if connection.verdict is not None:
                 raise _Gone
-        elif (call := self._next_call(station, patience)) is not None:
-            self._send_call(station, call)
+        elif (call := self._next_call(connection, patience)) is not None:
+            self._send_call(connection, call)
         elif patience is None:
-            self._send(station, CALL.pack(STOP, 0))
-            self._receive(station)
+            self._send(connection, CALL.pack(STOP, 0))
+            self._receive(connection)
 
-    def _release_call(self, station: _Station) -> None:
+    def _release_call(self, connection: WorkerConnection) -> None:
         """Note that a worker has ended its call: nothing kills it for that call any more, and it may get another."""
-        with station.lock:
-            station.call = station.body = None
-            station.delivered = station.asked = False
-        station.amid = False
+        with connection.lock:
+            connection.call = connection.body = None
+            connection.delivered = connection.asked = False
+        connection.amid = False
 
-    def _serve_in_attendant(self, station: _Station, enough: Callable[[], bool], deadline: float | None) -> None:
+    def _run_nested(self, connection: WorkerConnection, enough: Callable[[], bool], deadline: float | None) -> None:
         """Go on while a callback or finaliser that runs in the thread of a worker waits: see `nested_loops`.
 
         1. Unless that thread is in the middle of something with its worker, it looks for calls here.
         2. A frame of it below this one, in which it may be asleep, is told to look again afterwards.
         """
         with contextlib.suppress(ValueError):
-            self._idle.remove(station)
-        station.waits += 1
-        go_on = time.sleep if station.amid else partial(self._go_on, station)
+            self._idle.remove(connection)
+        connection.waits += 1
+        go_on = time.sleep if connection.amid else partial(self._go_on, connection)
         try:
-            self.serve_nested(station.waits, enough, deadline, go_on)
+            self.serve_nested(connection.waits, enough, deadline, go_on)
         finally:
-            station.waits -= 1
+            connection.waits -= 1
             with contextlib.suppress(OSError):
-                if not station.alarm.poll(0):
-                    station.ring()
+                if not connection.wakeup_reader.poll(0):
+                    connection.wake()
 
-    def _go_on(self, station: _Station, limit: float) -> None:
+    def _go_on(self, connection: WorkerConnection, limit: float) -> None:
         """Send the worker a call, or receive the result of its call, within `limit` seconds."""
-        if station.exiting and station in self._workers:
-            self._workers.discard(station)
+        if connection.exiting and connection in self._workers:
+            self._workers.discard(connection)
             self.supervisor.replace_worker()
-        over = station not in self._workers or station.init_error is not None or station.verdict is not None
+        over = connection not in self._workers or connection.init_error is not None or connection.verdict is not None
         if over or self.broken_reason is not None or (self.closing and not self.calls):
             time.sleep(limit)
             return
         try:
-            self._step(station, limit)
+            self._step(connection, limit)
         except _Gone:
-            self._reap(station)
+            self._reap(connection)
 
-    def _next_call(self, station: _Station, patience: float | None = None) -> CallFuture[Any] | None:
+    def _next_call(self, connection: WorkerConnection, patience: float | None = None) -> CallFuture[Any] | None:
         """Wait for a call and mark it as sent; return None if the worker is to end, or no call came in time."""
         while True:
             while self._backlog:
@@ -317,33 +317,33 @@ class PipePool(WorkerPool):
             if self.broken_reason is not None or (self.closing and not self.calls):
                 self.wake()
                 return None
-            self._idle.append(station)
+            self._idle.append(connection)
             self._look_again()
             try:
-                rung = bool(self._wait(station, station.alarm, timeout=patience))
-                gone = not rung and (patience is None or station.connection.poll(0))
+                is_woken = bool(self._wait(connection, connection.wakeup_reader, timeout=patience))
+                gone = not is_woken and (patience is None or connection.pipe.poll(0))
             except _Gone:
-                rung, gone = False, True
+                is_woken, gone = False, True
             listed = True
             try:
-                self._idle.remove(station)
+                self._idle.remove(connection)
             except ValueError:  # somebody has taken it out, and rings
                 listed = False
-            if rung or not listed:
-                station.alarm.recv_bytes()
+            if is_woken or not listed:
+                connection.wakeup_reader.recv_bytes()
             if gone:  # it has nothing to say while it has nothing to do
                 if not listed:
-                    self._ring_one()  # for another one now
+                    self._wake_one()  # for another one now
                 raise _Gone
-            if not rung and listed:
+            if not is_woken and listed:
                 return None
 
     def _look_again(self) -> None:
         """For a thread that has just become idle: whoever looked for one before has not seen it."""
         if self._backlog or self.broken_reason is not None or (self.closing and not self.calls):
-            self._ring_one()
+            self._wake_one()
 
-    def _wait(self, station: _Station, *others: Any, timeout: float | None = None) -> list[Any]:
+    def _wait(self, connection: WorkerConnection, *others: Any, timeout: float | None = None) -> list[Any]:
         """Wait for the worker, or one of `others`; return those of `others` that are ready.
 
         Raises:
@@ -351,184 +351,184 @@ class PipePool(WorkerPool):
         """
         from multiprocessing.connection import wait
 
-        assert station.worker is not None
-        sentinels = list(station.worker.sentinels())
+        assert connection.worker is not None
+        sentinels = list(connection.worker.sentinels())
         try:
-            ready = wait([station.connection, *others, *sentinels], timeout)
+            ready = wait([connection.pipe, *others, *sentinels], timeout)
         except (OSError, ValueError):
-            if station in self._connections:
+            if connection in self._connections:
                 raise
             raise _Gone from None  # which was found out, and seen to, while a finaliser waited here
-        ended = station.connection not in ready and any(sentinel in ready for sentinel in sentinels)
-        if ended and not station.connection.poll(0):
+        ended = connection.pipe not in ready and any(sentinel in ready for sentinel in sentinels)
+        if ended and not connection.pipe.poll(0):
             raise _Gone
         return [other for other in others if other in ready]
 
-    def _send(self, station: _Station, message: bytes) -> None:
+    def _send(self, connection: WorkerConnection, message: bytes) -> None:
         try:
-            station.connection.send_bytes(message)
+            connection.pipe.send_bytes(message)
         except OSError:
             raise _Gone from None
 
-    def _send_call(self, station: _Station, call: CallFuture[Any]) -> None:
-        station.amid = True
-        station.since = clock.monotonic()
-        station.call = call
+    def _send_call(self, connection: WorkerConnection, call: CallFuture[Any]) -> None:
+        connection.amid = True
+        connection.since = clock.monotonic()
+        connection.call = call
         body = call._body
         call._body = None
         try:
             if isinstance(body, bytes):
-                station.body = body
-                station.connection.send_bytes(CALL.pack(call._number, len(body)) + body)
+                connection.body = body
+                connection.pipe.send_bytes(CALL.pack(call._number, len(body)) + body)
             elif body is not None:
-                station.connection.send_bytes(CALL.pack(call._number, PAYLOAD_SIZE))
-                self._send_payload(station, body)
+                connection.pipe.send_bytes(CALL.pack(call._number, PAYLOAD_SIZE))
+                self._send_payload(connection, body)
         except OSError:
             raise _Gone from None
-        with station.lock:
-            station.delivered = True
-            if station.asked:
-                self._send_request(station, call)
-        station.amid = False
+        with connection.lock:
+            connection.delivered = True
+            if connection.asked:
+                self._send_request(connection, call)
+        connection.amid = False
 
-    def _receive(self, station: _Station, call: CallFuture[Any] | None = None) -> None:
+    def _receive(self, connection: WorkerConnection, call: CallFuture[Any] | None = None) -> None:
         """Receive frames until the one that ends `call`, or the first if there is none.
 
         Raises:
             _Gone: The worker has ended.
         """
-        self._wait(station)
+        self._wait(connection)
         try:
-            kind, number, body = self._receive_frame(station, call)
+            kind, number, body = self._receive_frame(connection, call)
         except (EOFError, OSError, MalformedFrame, struct_error) as exc:
             if not isinstance(exc, EOFError) and getattr(exc, "errno", None) is None:  # the connection stands
-                station.malformed = f"a call of it wrote what no worker writes to its connection to the pool: {exc}"
+                connection.malformed = f"a call of it wrote what no worker writes to its connection to the pool: {exc}"
             raise _Gone from None
-        assert station.worker is not None
+        assert connection.worker is not None
         if kind in (CALL_STARTED, CALL_FINISHED):
-            self.record_timing(kind, number, body, station.worker.name)
-            self._receive(station, call)
+            self.record_timing(kind, number, body, connection.worker.name)
+            self._receive(connection, call)
             return
         if kind & LAST:
-            station.exiting = True
+            connection.exiting = True
             kind &= ~LAST
         if kind in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR):
             self.supervisor.calls_finished += 1
             if kind != RESULT_PAYLOAD:
-                self._release_call(station)
+                self._release_call(connection)
             if kind == RESULT_PAYLOAD:
-                value, error = self.decoder.attempt(self._receive_payload, station)
+                value, error = self.decoder.attempt(self._receive_payload, connection)
                 if type(error) is ConnectionLost:
                     raise _Gone from None
-                self._release_call(station)
+                self._release_call(connection)
             else:
                 value, error = self.decoder.outcome(kind, body)
             self.finish_call(number, value, error)
         elif kind == READY:
-            station.amid = False
-            self.supervisor.on_worker_ready(station)
+            connection.amid = False
+            self.supervisor.on_worker_ready(connection)
         elif kind == EXITING:
-            station.exiting = True
+            connection.exiting = True
         elif kind == INIT_FAILED:
-            self.supervisor.on_init_failed(station, self.decoder.error(body))
+            self.supervisor.on_init_failed(connection, self.decoder.error(body))
         elif kind == FAILED:
-            station.failure = self.decoder.error(body)
+            connection.failure = self.decoder.error(body)
             raise _Gone
         if self.closing and not self.calls:
             self.wake()
 
-    def _receive_frame(self, station: _Station, call: CallFuture[Any] | None) -> tuple[int, int, memoryview]:
+    def _receive_frame(self, connection: WorkerConnection, call: CallFuture[Any] | None) -> tuple[int, int, memoryview]:
         """Return the kind, the number and the body of a frame.
 
         Raises:
             MalformedFrame: It is none.
             OSError: It is none, because it is longer than it may be; or the worker has ended.
         """
-        connection = station.connection
-        message = memoryview(connection.recv_bytes(FRAME.size + SHORT))
+        pipe = connection.pipe
+        message = memoryview(pipe.recv_bytes(FRAME.size + SHORT))
         size, kind, number = FRAME.unpack_from(message)
         body = message[FRAME.size :]
         last = kind & LAST
-        check_head(size, kind & ~last, number, ready=station.ready, calls=self.highest_number(number))
+        check_head(size, kind & ~last, number, ready=connection.ready, calls=self.highest_number(number))
         about = 0 if call is None else call._number
         if number != about * (kind != FAILED) or (
             last and kind & ~last not in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR)
         ):
             raise MalformedFrame(f"a frame of kind {kind}, about {number} in place of {about}")
         if size > SHORT and not body:  # it follows
-            body = memoryview(connection.recv_bytes(size))
+            body = memoryview(pipe.recv_bytes(size))
         if len(body) != size:
             raise MalformedFrame(f"{len(body)} bytes in place of {size}")
         return kind, number, body
 
-    def _send_payload(self, station: _Station, payload: Any) -> None:
+    def _send_payload(self, connection: WorkerConnection, payload: Any) -> None:
         """Send the payload that was announced; a backend may have a better way."""
-        send_payload(station.connection, payload)
+        send_payload(connection.pipe, payload)
 
-    def _receive_payload(self, station: _Station) -> Any:
+    def _receive_payload(self, connection: WorkerConnection) -> Any:
         """Return the decoded payload that was announced.
 
         Raises:
             ConnectionLost: It did not come in full.
             BaseException: Whatever decoding raises.
         """
-        return receive_payload(station.connection)
+        return receive_payload(connection.pipe)
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _reap(self, station: _Station) -> None:
+    def _reap(self, connection: WorkerConnection) -> None:
         """Take in the end of a worker, once."""
-        worker, call = station.worker, station.call
-        if station not in self._connections:
+        worker, call = connection.worker, connection.call
+        if connection not in self._connections:
             return
         assert worker is not None
-        self._workers.discard(station)
-        if station.exiting:
+        self._workers.discard(connection)
+        if connection.exiting:
             worker.mark_exiting()
             self.supervisor.replace_worker()  # at once: it may take its time to end
-        elif station.init_error is None:
+        elif connection.init_error is None:
             worker.kill()  # first: if it has not ended, it can't be heard any more, and would be waited for in vain
         code = worker.reap()
-        self._remove_worker(station)
+        self._remove_worker(connection)
         if call is not None:
             self._running.discard(call)
         self.supervisor.on_worker_end(
-            station,
+            connection,
             code,
-            expected=station.exiting or (self.closing and not self.calls),
-            killed=station.verdict is not None,
-            fail_calls=partial(self._fail_call, station, call),
+            expected=connection.exiting or (self.closing and not self.calls),
+            killed=connection.verdict is not None,
+            fail_calls=partial(self._fail_call, connection, call),
         )
 
-    def _fail_call(self, station: _Station, call: CallFuture[Any] | None, loss: WorkerLostError) -> None:
+    def _fail_call(self, connection: WorkerConnection, call: CallFuture[Any] | None, loss: WorkerLostError) -> None:
         """Fail the call of a worker that was lost, or killed for it; the pool goes on."""
         if call is not None:
-            self.finish_call(call._number, None, station.verdict or loss)
+            self.finish_call(call._number, None, connection.verdict or loss)
         self.wake()
 
     def request_stop(self, future: CallFuture[Any]) -> bool:
         return undisturbed(lambda: self._ask_now(future))
 
     def _ask_now(self, future: CallFuture[Any]) -> bool:
-        for station in list(self._connections):
-            with station.lock:
-                if station.call is future:
-                    if station.delivered and not station.asked:
-                        self._send_request(station, future)
-                    station.asked = True
+        for connection in list(self._connections):
+            with connection.lock:
+                if connection.call is future:
+                    if connection.delivered and not connection.asked:
+                        self._send_request(connection, future)
+                    connection.asked = True
                     return True
         return False
 
-    def _send_request(self, station: _Station, call: CallFuture[Any]) -> None:
+    def _send_request(self, connection: WorkerConnection, call: CallFuture[Any]) -> None:
         with contextlib.suppress(OSError):  # it has ended, which its thread finds out
-            station.connection.send_bytes(CALL.pack(call._number, REQUEST))
+            connection.pipe.send_bytes(CALL.pack(call._number, REQUEST))
 
     def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
-        for station in list(self._connections):
-            with station.lock:
-                if station.call is future and station.worker is not None:
-                    station.verdict = station.verdict or verdict
-                    station.worker.kill()  # also if that was interrupted once
+        for connection in list(self._connections):
+            with connection.lock:
+                if connection.call is future and connection.worker is not None:
+                    connection.verdict = connection.verdict or verdict
+                    connection.worker.kill()  # also if that was interrupted once
                     return True
         return False
 
@@ -537,9 +537,9 @@ class PipePool(WorkerPool):
         self.end_workers("kill")
 
     def end_workers(self, how: str) -> None:
-        for station in list(self._connections):
-            if station.worker is not None:
-                getattr(station.worker, how)()
+        for connection in list(self._connections):
+            if connection.worker is not None:
+                getattr(connection.worker, how)()
 
     def join(self) -> None:
         if not self._connections and self.calls and not self.owns_thread(threading.current_thread()):
@@ -548,21 +548,21 @@ class PipePool(WorkerPool):
         while True:
             if self.owns_thread(threading.current_thread()):
                 return
-            threads = [thread for station in list(self._connections) if (thread := station.thread) is not None]
+            threads = [thread for connection in list(self._connections) if (thread := connection.thread) is not None]
             threads = [thread for thread in threads if thread.ident is not None]
             if not threads:
                 self.supervisor.await_requests()  # whoever starts a worker has started its thread then
-                if not any(station.thread is not None for station in list(self._connections)):
+                if not any(connection.thread is not None for connection in list(self._connections)):
                     return
                 continue
             threads[0].join()
 
     def owns_thread(self, thread: threading.Thread) -> bool:
-        return any(station.thread is thread for station in list(self._connections))
+        return any(connection.thread is thread for connection in list(self._connections))
 
     def release_resources(self, *, in_child: bool = False) -> None:
-        for station in list(self._connections):
-            station.close()
+        for connection in list(self._connections):
+            connection.close()
         self._connections.clear()
         self._workers.clear()
         self._idle.clear()
