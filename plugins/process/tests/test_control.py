@@ -250,7 +250,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("at_exit", "seconds", "said"), [("kill", 1000, "cancelled True\n"), ("cancel", 0.01, "cancelled True\n")]
+    ("at_exit", "seconds", "said"), [("kill", 1000, "cancelled True\n"), ("cancel", 0.5, "cancelled True\n")]
 )
 def test_at_exit(at_exit: str, seconds: float, said: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"

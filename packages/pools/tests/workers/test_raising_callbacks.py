@@ -106,6 +106,25 @@ def test_a_pool_that_breaks_fails_every_call(make: Make) -> None:
     assert told == futures
 
 
+def test_a_pool_that_breaks_fails_every_call_though_a_callback_detains_its_thread(make: Make) -> None:
+    """The result thread, which takes back what was sent, leaves the calls to nobody, and cancels none."""
+    pool = make(1)
+    first = pool.submit(control_calls.until_asked)
+    Parking.until(first.running)
+    futures = [pool.submit(int) for _ in range(50)]
+
+    def detain(_: object) -> None:
+        for _ in range(10):  # longer than a thread may be late
+            pool._cf_pool.wake()
+            threading.Event().wait(0.05)
+
+    first.add_done_callback(detain)
+    pool._cf_pool.mark_broken("on purpose", None)
+    pool._cf_pool.request_stop(first)
+    assert all(isinstance(future.exception(LIMIT), BrokenExecutor) for future in (first, *futures))
+    assert pool.stats().cancelled == 0
+
+
 @pytest.mark.parametrize(
     "backend",
     [

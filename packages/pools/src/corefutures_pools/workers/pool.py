@@ -419,10 +419,10 @@ class WorkerPool(PoolTransport):
             self.closing = True
             self.lock.release()
         self._backlog.clear()  # from here on no call is entered
-        for_each(self._fail, list(self.calls.values()))
+        for_each(self.fail_call, list(self.calls.values()))
         self.wake()
 
-    def _fail(self, future: CallFuture[Any]) -> None:
+    def fail_call(self, future: CallFuture[Any]) -> None:
         """End a call of a broken pool; one that has ended is taken off the table by whoever ended it."""
         if future._cf_settle(None, self._broken_error()):
             self.calls.pop(future._number, None)

@@ -103,9 +103,11 @@ class Revocations:
         queue.arena.free(number)
         try:
             if future is not None:
+                if pool.broken_reason is not None:
+                    pool.fail_call(future)  # the thread in `mark_broken`, which a callback detains, has not done so yet
                 if future._cf_try_cancel(notified=True, recalled=True):
                     future._tell_cancelled(pool)
-                else:
+                elif future.cancelled():
                     pool.discard(future)
         except BaseException:  # of a signal handler, or of a callback
             if future is not None and future.cancelled():
