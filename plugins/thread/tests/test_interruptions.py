@@ -215,7 +215,9 @@ def test_every_submit_that_is_interrupted_by_an_error_leaves_a_working_pool() ->
         pool.shutdown()
         assert not any(thread.is_alive() for thread in threads)
 
-    assert everywhere(scenario, _thread_executor, _thread_pool) > 5
+    # In a thread of its own: if a tracer raises in an `except` clause, CPython 3.11 goes on to count the clause's
+    # exception as being handled, and chains every later exception of the thread to it.
+    assert elsewhere(lambda: everywhere(scenario, _thread_executor, _thread_pool)) > 5
 
 
 def test_a_handler_that_raises_as_a_worker_starts(monkeypatch: pytest.MonkeyPatch) -> None:
