@@ -1,6 +1,6 @@
 """`CallControl`: stops the calls of a pool that run: on request, when their time is up, and at Ctrl-C.
 
-Touches a pool's calls by the methods of `ControlledPool`. Guarantees: a worker that is killed ran that call, and
+Touches a pool's calls by the methods of `_ControlledPool`. Guarantees: a worker that is killed ran that call, and
 nothing else, at that moment (C2).
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from corefutures_pools.workers.snapshot import Occupation
 
-    class ControlledPool(Protocol):
+    class _ControlledPool(Protocol):
         """What this file needs of a pool; `PoolTransport` says what the methods do."""
 
         name: str
@@ -55,7 +55,7 @@ class CallControl:
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
-    def __init__(self, pool: ControlledPool, *, can_kill: bool) -> None:
+    def __init__(self, pool: _ControlledPool, *, can_kill: bool) -> None:
         self._pool = pool
         self._can_kill = can_kill
         # Guards that there is one set of limits. Nothing is called under it, see `Lock`.

@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-    class Deferred(Protocol):
+    class _Deferred(Protocol):
         """See `DeferredCallbacks`."""
 
         full: set[int]
 
         def append(self, future: CallFuture[Any]) -> None: ...
 
-    class CallOwner(Protocol):
+    class _CallOwner(Protocol):
         """What a call needs of the pool that has taken it; `PoolTransport` and `WorkerPool` say what the methods do."""
 
         kill_on_cancel: bool
 
         @property
-        def deferred(self) -> Deferred: ...
+        def deferred(self) -> _Deferred: ...
         @property
         def count(self) -> Callable[..., None]: ...
         @property
@@ -54,7 +54,7 @@ class CallFuture(Future["_T"]):
     Thread safety: as `Future`.
     """
 
-    def __init__(self, pool: CallOwner | None = None, body: bytes | Payload | None = None) -> None:
+    def __init__(self, pool: _CallOwner | None = None, body: bytes | Payload | None = None) -> None:
         """Make a pending future for a call of `pool`."""
         self._cf_lock = Lock()
         self._pool = pool
@@ -65,7 +65,7 @@ class CallFuture(Future["_T"]):
     _postponed: bool = False  # the result thread is to encode its task
     _number: int = 0
     _body: bytes | Payload | None = None
-    _pool: CallOwner | None = None
+    _pool: _CallOwner | None = None
     _kept: Any = None  # function and arguments, as long as what they hold may be needed
     _ended_for: Any = None  # a `LeaderTerm`, whose thread must not run callbacks: the result thread does
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended
@@ -95,7 +95,7 @@ class CallFuture(Future["_T"]):
             raise
         return self.cancelled()
 
-    def _tell_cancelled(self, pool: CallOwner | None) -> None:
+    def _tell_cancelled(self, pool: _CallOwner | None) -> None:
         """Finish a cancellation, after the state of the call has changed; do nothing twice."""
         if pool is not None:
             pool.finish_cancellation(self)

@@ -32,7 +32,7 @@ class Occupation(NamedTuple):
     since: float | None  # when that call began, by `time.monotonic`
 
 
-class InspectedPool(Protocol):
+class _InspectedPool(Protocol):
     """What this file needs of a pool; `PoolTransport` says what the methods do."""
 
     size: int
@@ -45,7 +45,7 @@ class InspectedPool(Protocol):
     def body_of(self, future: CallFuture[Any]) -> Any: ...
 
 
-def snapshot(pool: InspectedPool, name: str, timeout: float) -> Snapshot:
+def snapshot(pool: _InspectedPool, name: str, timeout: float) -> Snapshot:
     """Return what a pool is busy with; see `PoolExecutor.snapshot`."""
     deadline = clock.monotonic() + timeout
     occupations = list(pool.occupations())
@@ -63,7 +63,7 @@ def snapshot(pool: InspectedPool, name: str, timeout: float) -> Snapshot:
     return Snapshot(name, state, pool.size, workers, len(running), len(calls), names)
 
 
-def _worker_snapshot(pool: InspectedPool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
+def _worker_snapshot(pool: _InspectedPool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
     worker, ready, call, since = occupation
     stack, remark = worker.read_stack(deadline)
     called = from_call_on(stack, _ENTRANCES)
@@ -77,7 +77,7 @@ def _worker_snapshot(pool: InspectedPool, occupation: Occupation, deadline: floa
     return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(called or stack), remark)
 
 
-def described(pool: InspectedPool, future: CallFuture[Any]) -> str:
+def described(pool: _InspectedPool, future: CallFuture[Any]) -> str:
     """Return what messages call a call: its function, as far as its body tells it, and the name that it was given."""
     return _described(_name(pool, future), future)
 
@@ -86,7 +86,7 @@ def _described(function: str, future: CallFuture[Any]) -> str:
     return f"{function} (named {future._cf_name!r})" if future._cf_name else function
 
 
-def _name(pool: InspectedPool, future: CallFuture[Any]) -> str:
+def _name(pool: _InspectedPool, future: CallFuture[Any]) -> str:
     try:
         body = pool.body_of(future)
         return _UNKNOWN if body is None else _name_in(bytes(body))

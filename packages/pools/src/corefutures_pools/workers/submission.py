@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from corefutures_pools.admission import PendingLimiter
     from corefutures_pools.workers.serialization import Encoder
 
-    class SubmittingPool(Protocol):
+    class _SubmittingPool(Protocol):
         """What this file needs of a pool."""
 
         owner: Callable[[], Any]
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def submit_with_limit(
-    pool: SubmittingPool, limiter: PendingLimiter, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    pool: _SubmittingPool, limiter: PendingLimiter, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> CallFuture[Any]:
     """Submit a call if fewer calls wait than may, or once that is so."""
     permit = Permit(limiter)
@@ -51,7 +51,7 @@ def submit_with_limit(
 
 
 def refuse_unencodable(
-    pool: SubmittingPool,
+    pool: _SubmittingPool,
     encode: Encoder,
     error: BaseException,
     fn: Any,
@@ -94,7 +94,7 @@ def _try_to_encode(encode: Encoder, fn: Any, args: tuple[Any, ...], kwargs: dict
         body.close()
 
 
-def _run_in_caller(pool: SubmittingPool, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
+def _run_in_caller(pool: _SubmittingPool, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallFuture[Any]:
     """Run a call in the thread that submits it, because no more calls may wait."""
     future: CallFuture[Any] = CallFuture()
     if instrumentation.enabled and (owner := pool.owner()) is not None:

@@ -1,6 +1,6 @@
 """`WorkerSupervisor`: starts the workers of a pool on demand, and decides what the end of a worker means.
 
-Touches the pool's state by the methods of `SupervisedPool`. Guarantees: a call never waits while a worker could still
+Touches the pool's state by the methods of `_SupervisedPool`. Guarantees: a call never waits while a worker could still
 be started (E2); the end of a worker is decided in one place, `on_worker_end`, for every transport (E5).
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.interface import WorkerHandle, WorkerLauncher
     from corefutures_pools.workers.logging.receiver import LogReceiver
 
-    class SupervisedPool(Protocol):
+    class _SupervisedPool(Protocol):
         """What a supervisor needs of its pool; `PoolTransport` says what the methods do."""
 
         size: int
@@ -114,7 +114,7 @@ class WorkerSupervisor:
 
     def __init__(
         self,
-        pool: SupervisedPool,
+        pool: _SupervisedPool,
         launcher: WorkerLauncher,
         *,
         on_launcher_collected: Callable[[object], None],

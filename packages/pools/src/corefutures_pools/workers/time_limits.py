@@ -1,7 +1,7 @@
 """`TimeLimits`: ends calls that run for longer than they may.
 
-Touches a pool's calls by the methods of `LimitedPool`. Guarantees: what is late is late by some hundredths of a second,
-and never early.
+Touches a pool's calls by the methods of `_LimitedPool`. Guarantees: a call ends some hundredths of a second after its
+limit, never before it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from corefutures_pools.workers.future import CallFuture
 
-    class LimitedPool(Protocol):
+    class _LimitedPool(Protocol):
         """What this file needs of a pool."""
 
         name: str
@@ -45,7 +45,7 @@ class TimeLimits:
         pool: The pool.
     """
 
-    def __init__(self, pool: LimitedPool) -> None:
+    def __init__(self, pool: _LimitedPool) -> None:
         self._pool = pool
         self._limited: dict[CallFuture[Any], tuple[float, float | None]] = {}  # → limit; when it was first seen running
         # Guards whether there is a thread, and how many need it. Nothing is called under it, see `Lock`.

@@ -86,6 +86,7 @@ class WorkerConnection(WorkerRecord):
         self.verdict: BaseException | None = None  # what that call fails with: the worker was killed for it
 
     def close(self) -> None:
+        """See `WorkerRecord.close`."""
         for end in (self.pipe, self.wakeup_reader, self.wakeup_writer):
             end.close()
 
@@ -120,6 +121,7 @@ class PipePool(WorkerPool):
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────
 
     def dispatch(self, future: CallFuture[Any]) -> None:
+        """See `PoolTransport.dispatch`."""
         if self._backlog:
             self._wake_one()
 
@@ -130,16 +132,20 @@ class PipePool(WorkerPool):
             pass
 
     def wake(self) -> None:
+        """See `PoolTransport.wake`."""
         while self._idle:
             self._wake_one()
 
     def revoke(self, future: CallFuture[Any]) -> None:
+        """See `PoolTransport.revoke`."""
         return  # what was sent has started
 
     def is_running(self, future: CallFuture[Any]) -> bool:
+        """See `PoolTransport.is_running`."""
         return future in self._running
 
     def occupations(self) -> Iterable[Occupation]:
+        """See `PoolTransport.occupations`."""
         from corefutures_pools.workers.snapshot import Occupation  # here for start-up time only
 
         connections = [connection for connection in list(self._connections) if connection.worker is not None]
@@ -147,15 +153,18 @@ class PipePool(WorkerPool):
         return [Occupation(s.worker, s.ready, s.call, s.since) for s in connections]  # type: ignore[arg-type]
 
     def body_of(self, future: CallFuture[Any]) -> Any:
+        """See `PoolTransport.body_of`."""
         sent = (connection.body for connection in list(self._connections) if connection.call is future)
         return super().body_of(future) or next(sent, None)
 
     def cancel_waiting(self) -> None:
+        """See `PoolTransport.cancel_waiting`."""
         for_each(CallFuture._cancel_waiting, reversed(copied(self._backlog)))
 
     # ── starting workers ───────────────────────────────────────────────────────────────────────────────────────────
 
     def open_transport(self) -> None:
+        """See `PoolTransport.open_transport`."""
         if threads_are_replaced() and not waiting_is_replaced():
             raise UnsupportedError(
                 f"a {self.name} can't wait for its workers: a library such as gevent or eventlet has replaced threads,"
@@ -164,9 +173,11 @@ class PipePool(WorkerPool):
             )
 
     def start_threads(self) -> None:
+        """See `PoolTransport.start_threads`."""
         for_each(self._start_thread, list(self._connections))
 
     def is_unserved(self) -> bool:
+        """See `PoolTransport.is_unserved`."""
         return False  # each worker has a thread, or goes
 
     def _start_thread(self, connection: WorkerConnection) -> None:
@@ -184,6 +195,7 @@ class PipePool(WorkerPool):
         self.thread = connection.thread
 
     def start_worker(self, launcher: WorkerLauncher) -> None:
+        """See `PoolTransport.start_worker`."""
         pipe, far = self._make_pair()
         try:
             wakeup_reader, wakeup_writer = self._make_pair()
@@ -507,6 +519,7 @@ class PipePool(WorkerPool):
         self.wake()
 
     def request_stop(self, future: CallFuture[Any]) -> bool:
+        """See `PoolTransport.request_stop`."""
         return undisturbed(lambda: self._ask_now(future))
 
     def _ask_now(self, future: CallFuture[Any]) -> bool:
@@ -524,6 +537,7 @@ class PipePool(WorkerPool):
             connection.pipe.send_bytes(CALL.pack(call._number, REQUEST))
 
     def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+        """See `PoolTransport.kill_running`."""
         for connection in list(self._connections):
             with connection.lock:
                 if connection.call is future and connection.worker is not None:
@@ -533,15 +547,18 @@ class PipePool(WorkerPool):
         return False
 
     def mark_broken(self, message: str, cause: BaseException | None) -> None:
+        """See `WorkerPool.mark_broken`."""
         super().mark_broken(message, cause)
         self.end_workers("kill")
 
     def end_workers(self, how: str) -> None:
+        """See `PoolTransport.end_workers`."""
         for connection in list(self._connections):
             if connection.worker is not None:
                 getattr(connection.worker, how)()
 
     def join(self) -> None:
+        """See `WorkerPool.join`."""
         if not self._connections and self.calls and not self.owns_thread(threading.current_thread()):
             with contextlib.suppress(Exception):  # whoever submitted them may not have come to start a worker
                 self.supervisor.start_workers()
@@ -558,9 +575,11 @@ class PipePool(WorkerPool):
             threads[0].join()
 
     def owns_thread(self, thread: threading.Thread) -> bool:
+        """See `PoolTransport.owns_thread`."""
         return any(connection.thread is thread for connection in list(self._connections))
 
     def release_resources(self, *, in_child: bool = False) -> None:
+        """See `PoolTransport.release_resources`."""
         for connection in list(self._connections):
             connection.close()
         self._connections.clear()
