@@ -1,4 +1,4 @@
-"""Fixtures of the interpreter backend's tests: pools of both ways, and a look at what they leave behind."""
+"""Fixtures of the interpreter backend's tests: pools over both transports, and a check that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))  # workers import `interpreter_calls` from there
 
 HERE = sys.version_info >= (3, 14)
-WAYS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") else ["pipes"]
+TRANSPORTS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") else ["pipes"]
 #: The only module whose tests run on every Python.
 EVERYWHERE = "test_availability.py"
 
@@ -22,16 +22,16 @@ collect_ignore = [] if HERE else [name for name in TESTS if name != EVERYWHERE]
 
 
 def pytest_generate_tests(metafunc):
-    if "way" in metafunc.fixturenames:
-        metafunc.parametrize("way", WAYS)
+    if "transport" in metafunc.fixturenames:
+        metafunc.parametrize("transport", TRANSPORTS)
 
 
 @pytest.fixture
-def make_pool(way, monkeypatch):
-    """Returns a function that makes executors which go one way; they end with the test."""
+def make_pool(transport, monkeypatch):
+    """Return a function that makes executors over one transport; they end with the test."""
     from corefutures_interpreter import InterpreterPoolExecutor
 
-    monkeypatch.setenv("COREFUTURES_PORTABLE", "1" if way == "pipes" else "0")
+    monkeypatch.setenv("COREFUTURES_PORTABLE", "1" if transport == "pipes" else "0")
     made = []
 
     def make(max_workers=1, *args, **options):

@@ -226,7 +226,7 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("order", PROGRAMS)
-def test_the_end_of_the_program(order, way):
+def test_the_end_of_the_program(order, transport):
     program = textwrap.dedent(
         f"""
         import sys, threading, time
@@ -236,7 +236,7 @@ def test_the_end_of_the_program(order, way):
         {PROGRAMS[order]}
         """
     )
-    environment = {**os.environ, "COREFUTURES_PORTABLE": "1" if way == "pipes" else "0"}
+    environment = {**os.environ, "COREFUTURES_PORTABLE": "1" if transport == "pipes" else "0"}
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-W", "default", "-X", "faulthandler", "-c", program], env=environment,

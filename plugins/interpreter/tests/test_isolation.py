@@ -92,8 +92,8 @@ MAIN = """
     """
 
 
-def test_functions_and_classes_of_the_main_module_work(tmp_path, way):
-    done = run(MAIN, tmp_path, COREFUTURES_PORTABLE="1" if way == "pipes" else "0")
+def test_functions_and_classes_of_the_main_module_work(tmp_path, transport):
+    done = run(MAIN, tmp_path, COREFUTURES_PORTABLE="1" if transport == "pipes" else "0")
     assert (done.stdout, done.stderr, done.returncode) == ("set there untouched 8\n", "", 0)
 
 

@@ -23,14 +23,14 @@ QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"
 SLOW_TOO = {"test_ending", "test_limits", "test_lost_channels"}
 METHODS = os.environ.get("COREFUTURES_TEST_START_METHOD", "").split(",")
 METHODS = [m for m in (METHODS if METHODS != [""] else QUICK) if m in multiprocessing.get_all_start_methods()]
-WAYS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") else ["pipes"]
+TRANSPORTS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") else ["pipes"]
 
 
 def pytest_generate_tests(metafunc):
-    """Runs a test for each start method and way; with `any_method`, only where workers can be replaced,
+    """Run a test for each start method and transport; with `any_method`, only where workers can be replaced,
     and with `one_method`, for one such start method.
 
-    The portable way doesn't care how its workers started: one start method will do.
+    Over pipes one start method is enough: the transport is the same with all of them.
     """
     if "make_pool" not in metafunc.fixturenames:
         return
@@ -41,9 +41,9 @@ def pytest_generate_tests(metafunc):
         methods = [m for m in methods if m != "fork"] or ["spawn"]
     if "one_method" in metafunc.fixturenames:
         methods = [m for m in methods if m != "fork"][:1] or ["spawn"]
-    kinds = [(method, "shared_queue") for method in methods if "shared_queue" in WAYS]
+    kinds = [(method, "shared_queue") for method in methods if "shared_queue" in TRANSPORTS]
     kinds += [(method, "pipes") for method in methods[:1]]
-    metafunc.parametrize(("method", "way"), kinds)
+    metafunc.parametrize(("method", "transport"), kinds)
 
 
 def pytest_collection_modifyitems(items):
@@ -63,11 +63,11 @@ def one_method(method):
 
 
 @pytest.fixture
-def make_pool(method, way, monkeypatch):
-    """Returns a function that makes executors of one start method and way; they end with the test."""
+def make_pool(method, transport, monkeypatch):
+    """Return a function that makes executors of one start method and transport; they end with the test."""
     from corefutures_process import ProcessPoolExecutor
 
-    if way == "pipes":
+    if transport == "pipes":
         monkeypatch.setenv("COREFUTURES_PORTABLE", "1")
     else:
         monkeypatch.delenv("COREFUTURES_PORTABLE", raising=False)
@@ -91,7 +91,7 @@ def pool(make_pool):
 
 @pytest.fixture
 def gate(tmp_path):
-    """A gate's path; opened at the end of the test, so that nobody stays behind it."""
+    """A gate's path; opened at the end of the test, so that no call waits for ever."""
     path = tmp_path / "gate"
     yield path
     path.touch()

@@ -139,7 +139,7 @@ def test_long_chaos_with_limited_workers(make_pool, one_method, tmp_path):
 
 @pytest.mark.chaos_long
 @pytest.mark.timeout(900)
-def test_pools_that_break_in_every_state(make_pool, method, way, tmp_path):
+def test_pools_that_break_in_every_state(make_pool, method, transport, tmp_path):
     """Without replacement: wherever it breaks, every future ends, and nothing is left."""
     for seed in range(60):
         journal = str(tmp_path / f"journal {seed}")

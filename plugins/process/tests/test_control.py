@@ -62,9 +62,9 @@ def many_descriptors() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("many_descriptors")
-@pytest.mark.parametrize("way", ["fast", "portable"])
-def test_control_with_more_descriptors_than_select_takes(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if way == "portable":
+@pytest.mark.parametrize("transport", ["fast", "portable"])
+def test_control_with_more_descriptors_than_select_takes(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if transport == "portable":
         monkeypatch.setenv("COREFUTURES_PORTABLE", "1")
     with make_pool(1, forward_logs=True) as pool:
         assert pool.submit(len, bytearray(1_000_000)).result(LIMIT) == 1_000_000

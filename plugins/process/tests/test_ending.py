@@ -1,4 +1,4 @@
-"""Every way in which a pool ends: shut down, dropped, at exit, with its process killed, forked (E6, E11)."""
+"""Every end of a pool: shut down, dropped, at exit, with its process killed, forked (E6, E11)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_shutdown_from_a_callback(make_pool):
     pool.shutdown()
 
 
-def test_dropped_with_calls_pending(make_pool, method, way, monkeypatch):
+def test_dropped_with_calls_pending(make_pool, method, transport, monkeypatch):
     import multiprocessing
 
     from corefutures_process import ProcessPoolExecutor
@@ -123,7 +123,7 @@ def test_dropped_with_calls_pending(make_pool, method, way, monkeypatch):
     assert [future.result(30) for future in futures] == [n * n for n in range(100)]
 
 
-def test_dropped_while_idle(make_pool, method, way):
+def test_dropped_while_idle(make_pool, method, transport):
     import multiprocessing
 
     from corefutures_process import ProcessPoolExecutor
@@ -147,7 +147,7 @@ def run(script, method, *arguments):
     return run_script(head + script, method, *arguments)
 
 
-def test_at_exit_calls_are_finished(method, way, make_pool):
+def test_at_exit_calls_are_finished(method, transport, make_pool):
     ended = run(
         """
     if __name__ == "__main__":
@@ -161,7 +161,7 @@ def test_at_exit_calls_are_finished(method, way, make_pool):
     assert sorted(map(int, ended.out.split())) == [n * n for n in range(20)]
 
 
-def test_after_exit_nothing_is_taken(method, way, make_pool):
+def test_after_exit_nothing_is_taken(method, transport, make_pool):
     ended = run(
         """
     import atexit
@@ -214,7 +214,7 @@ def test_unguarded_main_module_is_no_bomb_and_an_error_if_workers_run_it(tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_workers_of_a_killed_process_end_in_mid_call(method, way, make_pool, tmp_path):
+def test_workers_of_a_killed_process_end_in_mid_call(method, transport, make_pool, tmp_path):
     import subprocess
 
     started = str(tmp_path / "started")

@@ -37,9 +37,9 @@ def umask():
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("way", ["fast", "portable"])
-def test_it_is_as_it_is_now(method: str, way: str, monkeypatch: pytest.MonkeyPatch, umask: None) -> None:
-    monkeypatch.setenv("COREFUTURES_PORTABLE", "1" if way == "portable" else "")
+@pytest.mark.parametrize("transport", ["fast", "portable"])
+def test_it_is_as_it_is_now(method: str, transport: str, monkeypatch: pytest.MonkeyPatch, umask: None) -> None:
+    monkeypatch.setenv("COREFUTURES_PORTABLE", "1" if transport == "portable" else "")
     monkeypatch.setenv("SECRET", "1")
     monkeypatch.setenv("TZ", "UTC0")
     processors = look()[3]

@@ -55,7 +55,7 @@ if __name__ == "__main__":
     ("how", "who"),
     [(how, who) for how in HOW for who in ("group", "process")] + [("program", "group")],
 )
-def test_a_with_block_is_left(tmp_path, make_pool, method, way, how, who):
+def test_a_with_block_is_left(tmp_path, make_pool, method, transport, how, who):
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     started = tmp_path / "started"
@@ -97,7 +97,7 @@ if __name__ == "__main__":
 """
 
 
-def test_the_end_of_the_interpreter_is_left(tmp_path, make_pool, method, way):
+def test_the_end_of_the_interpreter_is_left(tmp_path, make_pool, method, transport):
     (script := tmp_path / "program.py").write_text(AT_EXIT)
     program = subprocess.Popen([sys.executable, script, method], start_new_session=True, stdout=-1, stderr=-1)
     try:

@@ -58,7 +58,7 @@ def test_limited_workers_with_failing_calls(make_pool, any_method):
             assert future.result(30) == n * n
 
 
-def test_limited_worker_of_a_dropped_executor(make_pool, any_method, method, way, gate):
+def test_limited_worker_of_a_dropped_executor(make_pool, any_method, method, transport, gate):
     from corefutures_process import ProcessPoolExecutor
 
     pool = ProcessPoolExecutor(1, multiprocessing.get_context(method), max_tasks_per_child=1)

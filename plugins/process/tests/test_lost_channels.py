@@ -50,7 +50,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("how", ["with pidfds", "without pidfds"])
-def test_the_fork_server_is_killed(any_method, way, make_pool, tmp_path, how):
+def test_the_fork_server_is_killed(any_method, transport, make_pool, tmp_path, how):
     if any_method != "forkserver":
         pytest.skip("needs a fork server")
     script = tmp_path / "script.py"
@@ -112,9 +112,9 @@ def test_an_initializer_that_fails_is_told_before_its_process_ends(make_pool, ga
     assert isinstance(error.__cause__, LookupError)
 
 
-def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, way):
+def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, transport):
     """It is a lost worker, not a broken pipe, that the call fails with."""
-    if way != "shared_queue":
+    if transport != "shared_queue":
         pytest.skip("workers ask for arguments on the fast path only")
     pool = make_pool(1, on_worker_loss="replace")
     assert pool.submit(process_calls.square, 2).result(30) == 4

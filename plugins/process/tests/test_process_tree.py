@@ -1,4 +1,4 @@
-"""What a call has started, when its worker is stopped: by a limit, by `kill`, with the pool (`kill_tree`)."""
+"""The programs that a call has started end with its worker: by a limit, by `kill`, with the pool (`kill_tree`)."""
 
 from __future__ import annotations
 

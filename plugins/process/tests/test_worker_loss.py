@@ -1,4 +1,4 @@
-"""Workers that are lost: every way and moment, breaking and replacing (E1, E5, E8)."""
+"""Lost workers: every cause and moment, breaking and replacing (E1, E5, E8)."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_force_before_anything_started(make_pool, how):
 
 
 @pytest.mark.parametrize("how", ["terminate_workers", "kill_workers"])
-def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate, tmp_path, how):
+def test_force_while_a_worker_is_being_started(make_pool, any_method, transport, gate, tmp_path, how):
     pool = make_pool(1)
     started = str(tmp_path / "started")
     launch = pool._cf_launcher.launch
@@ -215,7 +215,7 @@ def test_force_while_a_worker_is_being_started(make_pool, any_method, way, gate,
 
     def submit_and_force():
         futures.append(pool.submit(process_calls.start_and_pass, started, str(gate)))
-        if way == "shared_queue":  # the worker need not wait until we know that it has started
+        if transport == "shared_queue":  # the worker need not wait until we know that it has started
             process_calls.until(lambda: process_calls.lines(started))
         getattr(pool, how)()
 
@@ -248,7 +248,7 @@ def test_stopped_worker_holds_up_its_own_call_only(make_pool, gate, tmp_path):
     assert held.result(30) == "went on"
 
 
-def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch):
+def test_failure_of_our_own_thread_is_no_hang(make_pool, transport, gate, monkeypatch):
     """E8: a defect in what serves the workers fails every call, with that error as the cause."""
     pool = make_pool(1)
     assert pool.submit(process_calls.square, 2).result(30) == 4
@@ -261,7 +261,7 @@ def test_failure_of_our_own_thread_is_no_hang(make_pool, way, gate, monkeypatch)
     monkeypatch.setattr(
         *(
             (type(pool._cf_pool.reader), "_parse_buffer")
-            if way == "shared_queue"
+            if transport == "shared_queue"
             else (type(pool._cf_pool), "finish_call")
         ),
         stumble,

@@ -12,7 +12,6 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures_pools.exceptions import add_note
 from corefutures_pools.foreign_code import class_name, traceback_text
 from corefutures_pools.workers.messages import ERROR
 from corefutures_pools.workers.worker_loop import Reporter
@@ -110,6 +109,8 @@ def _advise(error: BaseException) -> None:
             note = f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
         chain = chain.__cause__ or chain.__context__
     if note:
+        from corefutures_pools.exceptions import add_note  # here for start-up time only: it imports concurrent.futures
+
         add_note(error, note)
 
 

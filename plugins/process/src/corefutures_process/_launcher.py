@@ -170,7 +170,7 @@ class ProcessLauncher:
         return process
 
     def _explain_failure(self, exc: BaseException) -> None:
-        """Raise another error if it tells the cause of a failed start; otherwise add a note to this one."""
+        """Raise another error if it names the cause of a failed start; otherwise add a note to this one."""
         method = self._method
         if isinstance(exc, BlockingIOError) and threads_are_replaced():
             raise UnsupportedError(

@@ -95,7 +95,7 @@ class SignalStackProbe:
         system.close(self.child_end)
 
     def request(self, pid: int) -> None:
-        """Request the stack, unless another request is under way: then `read` does it."""
+        """Request the stack, unless another request is under way: then `read` sends it."""
         self._pid = pid
         if self._lock.acquire(blocking=False):
             self._unread.append(pid)
