@@ -384,7 +384,7 @@ class WorkerPool(PoolTransport):
             return
         self.step_down()
         if self.thread is None and self.calls:
-            # Whoever submitted them may not have come to start a worker, and with it our thread, or is at it.
+            # The threads that submitted them may not have started a worker yet, and with it a thread of the pool.
             with contextlib.suppress(Exception):  # who submitted is told, and so are the futures
                 self.supervisor.start_workers()
         self.supervisor.await_requests()
