@@ -137,8 +137,7 @@ def _reducers() -> list[Mapping[type, Callable[[Any], Any]]]:
 def _serve_shared_queue(
     ends: SharedQueueEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
 ) -> None:
-    if sys.platform != "linux":
-        raise OSError("only Linux has shared queues")
+    assert sys.platform == "linux"  # only Linux has shared queues, and type checkers need not read on
     import mmap
 
     try:
