@@ -13,10 +13,11 @@ import dis
 import gc
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from random import Random
 from types import CodeType, FrameType
 from typing import Any
 
@@ -177,6 +178,37 @@ class Actor:
         self.gate.acquire()
 
 
+class Priorities:
+    """Chooses at random as PCT does (Burckhardt 2010): threads have priorities, and a few decisions change them.
+
+    A fault that shows itself if so many decisions are made in one way is found with a known probability.
+
+    Args:
+        random: Decides.
+        changes: At how many decisions the thread of the highest priority gets the lowest.
+        length: About how many decisions there are.
+    """
+
+    def __init__(self, random: Random, changes: int, length: int) -> None:
+        self._random = random
+        self._changes = {random.randrange(max(1, length)) for _ in range(changes)}
+        self._of: dict[int, float] = {}
+        self._lowest = 0.0
+
+    def choose(self, options: Sequence[Actor | None], index: int) -> int:
+        """Returns which of the options is taken; None stands for a handler that interrupts."""
+        for option in options:
+            self._of.setdefault(id(option), self._random.random())
+        best = max(range(len(options)), key=lambda number: self._of[id(options[number])])
+        if index in self._changes:
+            self._lowest -= 1
+            self._of[id(options[best])] = self._lowest
+            best = max(range(len(options)), key=lambda number: self._of[id(options[number])])
+        if options[best] is None:
+            self._of[id(None)] = self._random.random()
+        return best
+
+
 class Failure(Exception):
     """A schedule under which the program did something wrong."""
 
@@ -198,6 +230,7 @@ class Run:
         self.delays = delays
         self.actors: list[Actor] = []
         self.prefix = prefix
+        self.priorities: Priorities | None = None
         self.decisions: list[Decision] = []
         self.now = 1000.0
         self.running: Actor | None = None
@@ -289,7 +322,7 @@ class Run:
         if interrupts and me.handlers:
             options.append(None)
             costs.append(1)
-        chosen = options[self._decide(costs)]
+        chosen = options[self._decide(costs, options)]
         if chosen is None:
             handler = me.handlers.pop(0)
             self._in_handler = True
@@ -333,18 +366,21 @@ class Run:
         others = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
         if self._polls > _PATIENCE and others:
             self._polls = 0
-            self._switch(me, others[self._decide([0, *[int(self.delays)] * (len(others) - 1)])])
+            self._switch(me, others[self._decide([0, *[int(self.delays)] * (len(others) - 1)], others)])
         else:
             self.point()
 
     def _can_run(self, actor: Actor) -> bool:
         return not actor.ended and (actor.blocked is None or actor.blocked())
 
-    def _decide(self, costs: list[int]) -> int:
+    def _decide(self, costs: list[int], options: Sequence[Actor | None]) -> int:
         if len(costs) == 1:
             return 0
         index = len(self.decisions)
-        chosen = self.prefix[index] if index < len(self.prefix) else 0
+        if index < len(self.prefix):
+            chosen = self.prefix[index]
+        else:
+            chosen = 0 if self.priorities is None else self.priorities.choose(options, index)
         if chosen >= len(costs):
             raise RuntimeError("the program does not do the same when it is run again")
         self.decisions.append(Decision(costs, chosen))
@@ -378,7 +414,7 @@ class Run:
                 stuck = [actor.name for actor in own if not actor.ended]
                 self._fail(f"deadlock: {', '.join(stuck)} wait for ever\n{self._stacks()}")
             return
-        chosen = candidates[self._decide([0, *[int(self.delays)] * (len(candidates) - 1)])]
+        chosen = candidates[self._decide([0, *[int(self.delays)] * (len(candidates) - 1)], candidates)]
         self.running = chosen
         chosen.gate.release()
 
@@ -405,7 +441,7 @@ class Run:
         """Runs the program to its end."""
         Run.current = self
         try:
-            chosen = self.actors[self._decide([0] * len(self.actors))]
+            chosen = self.actors[self._decide([0] * len(self.actors), self.actors)]
             self.running = chosen
             chosen.gate.release()
             if not self._done.acquire(timeout=20):
@@ -441,6 +477,11 @@ Program = Callable[[Run], "Callable[[], object] | None"]
 def run_once(program: Program, prefix: list[int], places: Places, *, delays: bool = False) -> Run:
     """Runs a program under one schedule; its own check comes at the end."""
     run = Run(prefix, places, delays=delays)
+    _run(run, program)
+    return run
+
+
+def _run(run: Run, program: Program) -> None:
     check = program(run)
     run.go()
     if run.failure is None and check is not None:
@@ -451,7 +492,6 @@ def run_once(program: Program, prefix: list[int], places: Places, *, delays: boo
             run.failure = Failure("".join(traceback.format_exception(error)))
     for close in run.closers:
         close()
-    return run
 
 
 def explore(
@@ -497,6 +537,21 @@ def _explore(
             return Report(schedules, False, run.failure, taken)
         prefix = _next(run.decisions, preemptions)
     return Report(schedules, True)
+
+
+def search(program: Program, places: Places, *, changes: int, most: int, seed: int = 1) -> Report:
+    """Looks for a failure in schedules that are chosen at random: see `Priorities`. For what has a fault."""
+    random = Random(seed)
+    length = 0
+    with places.watched():
+        for number in range(most):
+            run = Run([], places)
+            run.priorities = Priorities(random, changes, length)
+            _run(run, program)
+            length = max(length, len(run.decisions))
+            if run.failure is not None:
+                return Report(number + 1, False, run.failure, [decision.chosen for decision in run.decisions])
+    return Report(most, False)
 
 
 def _next(decisions: list[Decision], preemptions: int) -> list[int] | None:

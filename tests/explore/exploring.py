@@ -11,28 +11,24 @@ import sys
 import time
 from pathlib import Path
 
-from explorer import Report, explore
+from explorer import Report, explore, search
 from models import MODELS, Fault, Model
 from world import World
 
 SCHEDULES = Path(__file__).with_name("schedules")
 
 
-def explore_model(
-    model: Model, *, preemptions: int | None = None, most: int = 1_000_000, fault: Fault | None = None
-) -> Report:
+def explore_model(model: Model, *, preemptions: int | None = None, most: int = 1_000_000) -> Report:
     """Runs a model under every schedule.
 
     Args:
         model: The model.
         preemptions: How many at most; what the model says if None.
         most: How many schedules at most.
-        fault: An old fault to put back first.
     """
-    edits = [] if fault is None else [(fault.module, fault.right, fault.wrong)]
-    world = World(*model.modules, edits=edits)
+    world = World(*model.modules)
     known = []
-    if fault is None and (stored := SCHEDULES / f"{model.name}.json").exists():
+    if (stored := SCHEDULES / f"{model.name}.json").exists():
         known = [schedule["decisions"] for schedule in json.loads(stored.read_text(encoding="utf-8"))]
 
     with world.installed():
@@ -41,6 +37,15 @@ def explore_model(
             preemptions=model.preemptions if preemptions is None else preemptions, delays=model.delays, most=most,
             first=known,
         )  # fmt: skip
+
+
+def search_fault(model: Model, fault: Fault, most: int) -> Report:
+    """Puts an old fault back, and looks for a schedule that shows it."""
+    world = World(*model.modules, edits=[(fault.module, fault.right, fault.wrong)])
+    with world.installed():
+        return search(
+            lambda run: model.program(run, world), world.places(*model.files), changes=fault.changes, most=most
+        )
 
 
 def store(model: Model, report: Report) -> Path:

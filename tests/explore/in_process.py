@@ -109,7 +109,8 @@ class InProcessLauncher:
 
 MODULES = (
     "corefutures_pools.workers.serialization", "corefutures_pools.workers.worker_loop",
-    "corefutures_pools.workers.chunking", "corefutures_pools.workers.shared_queue.descriptor_channel",
+    "corefutures_pools.workers.chunking", "corefutures_pools.workers.result_decoding",
+    "corefutures_pools.workers.shared_queue.descriptor_channel",
     "corefutures_pools.workers.shared_queue.pool",
 )  # fmt: skip
 
@@ -117,9 +118,11 @@ MODULES = (
 def make_pool(exploration: Run, our: Any, workers: int, **options: Any) -> tuple[Any, InProcessLauncher]:
     """Returns a pool of so many workers, and its launcher, which has to be kept alive."""
     launcher = InProcessLauncher(our)
+    encode = our.serialization.Encoder(pickle.dumps)
     pool = our.pool.SharedQueuePool(
-        size=workers, launcher=launcher, encode=our.serialization.Encoder(pickle.dumps), decode=pickle.loads,
-        broken=BrokenExecutor, remote_traceback=RuntimeError,
-        make_channel=our.descriptor_channel.PoolDescriptorChannel, **options,
+        our.modules["corefutures_pools.workers.pool"].PoolOptions(workers, BrokenExecutor, **options),
+        launcher=launcher, encode=encode,
+        decoder=our.result_decoding.ResultDecoder(pickle.loads, encode, RuntimeError),
+        make_channel=our.descriptor_channel.PoolDescriptorChannel,
     )  # fmt: skip
     return pool, launcher

@@ -28,7 +28,7 @@ class Fault:
     module: str
     right: str
     wrong: str
-    preemptions: int = 2
+    changes: int = 2  # of priorities, in the search for it
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,28 @@ REVOKES_IN_STEPS = Fault(
             self._atomically((self._rewrite_step(rewrite),))""",
 )  # fmt: skip
 
+THREAD_WORKER, INLINE_WAIT = "corefutures_thread._worker", "corefutures_pools.workers.shared_queue.inline_wait"
+
+SLEEPS_AT_ONCE = Fault(
+    "a worker that has entered itself into the idle list does not look for a call again", THREAD_WORKER,
+    right="see `ThreadPool`\n            try:\n                take()",
+    wrong="see `ThreadPool`\n            try:\n                raise IndexError",
+)  # fmt: skip
+SUBMITS_BLINDLY = Fault(
+    "a submitter does not look again whether the pool is closed", "corefutures_thread._executor",
+    right="if pool.closed:\n                    pool.withdraw(future)",
+    wrong="if False:\n                    pool.withdraw(future)",
+)  # fmt: skip
+NEVER_REARMS = Fault(
+    "a leader that steps down leaves the result thread disarmed", INLINE_WAIT,
+    right="        leadership.rearm()\n        if self.closing or", wrong="        if self.closing or",
+)  # fmt: skip
 MODELS: dict[str, Model] = {}
 
-CORE = ("corefutures._future", "corefutures._wait")
+CORE = ("corefutures._exceptions", "corefutures._future", "corefutures._wait")
 POOL = (
-    *CORE, "corefutures_pools.helping", "corefutures_pools.admission", "corefutures_thread._pool",
-    "corefutures_thread._pools", "corefutures_thread._crew", "corefutures_thread._worker",
+    *CORE, "corefutures_pools.helping", "corefutures_pools.admission", "corefutures_thread._executor",
+    "corefutures_thread._thread_pool", "corefutures_thread._worker",
 )  # fmt: skip
 
 
@@ -487,7 +503,7 @@ def an_interrupted_submitter_loses_no_place(run: Run, our: Any) -> Check:
 
 # ── the thread pool ──────────────────────────────────────────────────────────────────────────────────────────────
 
-THREADS = ("_crew.py", "_worker.py", "_pool.py", "_pools.py")
+THREADS = ("_thread_pool.py", "_worker.py", "corefutures_thread/_executor.py", "_work_queue.py")
 
 
 def pool_model(
@@ -502,12 +518,12 @@ def pool_model(
     return model(promise, modules=POOL, files=files, preemptions=preemptions, quick=quick, faults=faults)
 
 
-@pool_model("E1 E2")
+@pool_model("E1 E2", faults=(SLEEPS_AT_ONCE,))
 def submit_against_the_worker_that_goes_idle(run: Run, our: Any) -> Check:
     got = Answers()
 
     def main() -> Any:
-        pool = our.pool.ThreadPoolExecutor(1)
+        pool = our.executor.ThreadPoolExecutor(1)
         first = pool.submit(int, 1)
         second = pool.submit(int, 2)
         return first.result(), second.result()
@@ -519,18 +535,18 @@ def submit_against_the_worker_that_goes_idle(run: Run, our: Any) -> Check:
 
 def _submit_and_shut_down(run: Run, our: Any, **options: Any) -> Check:
     got = Answers()
-    pool = our.pool.ThreadPoolExecutor(1)
+    pool = our.executor.ThreadPoolExecutor(1)
 
     def submit() -> Any:
         try:
+            pool.submit(int).result()  # a worker is there now
             future = pool.submit(int, 7)
-        except RuntimeError:
+        except (RuntimeError, our.exceptions.CancelledError):
             return "refused"
         return future.result() if not options.get("cancel_futures") else _outcome(future)
 
     run.spawn("submitter", got.say("submit", submit))
     run.spawn("closer", lambda: pool.shutdown(**options))
-    run.idle_threads_may_wait = True
     return lambda: expect(got["submit"], 7, "refused", *(["cancelled"] if options.get("cancel_futures") else []))
 
 
@@ -541,7 +557,10 @@ def _outcome(future: Any) -> Any:
         return "cancelled" if future.cancelled() else type(error).__name__
 
 
-@pool_model("E1 E6")
+@pool_model(
+    "E1 E6",
+    faults=(SUBMITS_BLINDLY,),
+)
 def submit_against_shutdown_that_waits(run: Run, our: Any) -> Check:
     return _submit_and_shut_down(run, our, wait=True)
 
@@ -561,7 +580,7 @@ def cancel_against_the_worker_that_begins(run: Run, our: Any) -> Check:
     got, ran = Answers(), []
 
     def main() -> Any:
-        pool = our.pool.ThreadPoolExecutor(1)
+        pool = our.executor.ThreadPoolExecutor(1)
         future = pool.submit(ran.append, 1)
         cancelled = future.cancel()
         outcome = _outcome(future)
@@ -587,7 +606,7 @@ def two_calls_that_wait_for_each_others_calls(run: Run, our: Any) -> Check:
         return inner
 
     def main() -> Any:
-        pool = our.pool.ThreadPoolExecutor(2)
+        pool = our.executor.ThreadPoolExecutor(2)
         futures = [pool.submit(outer, pool, number) for number in (1, 2)]
         return [future.result() for future in futures]
 
@@ -604,7 +623,7 @@ def a_cycle_of_calls_raises(run: Run, our: Any) -> Check:
         return futures[name].result()
 
     def main() -> Any:
-        pool = our.pool.ThreadPoolExecutor(2)
+        pool = our.executor.ThreadPoolExecutor(2)
         gate = our.future.Future()
 
         def first() -> Any:
@@ -759,7 +778,10 @@ def post_and_revoke_against_close(run: Run, our: Any) -> Check:
 
 SHARED_QUEUE = (*CORE, *in_process.MODULES)
 READING = ("inline_wait.py", "leader.py", "event_loop.py", "frame_reader.py")
-SENDING = ("shared_queue/pool.py", "workers/pool.py", "workers/future.py", "call_killer.py", "claims.py")
+SENDING = (
+    "shared_queue/pool.py", "workers/pool.py", "workers/future.py", "call_killer.py", "claims.py", "call_control.py",
+    "submission.py", "supervisor.py",
+)  # fmt: skip
 
 
 def queue_model(
@@ -767,7 +789,7 @@ def queue_model(
     *,
     files: tuple[str, ...] = READING,
     preemptions: int = 1,
-    quick: int | None = 0,
+    quick: int | None = 1,
     faults: tuple[Fault, ...] = (),
 ) -> Callable[[Callable[[Run, Any], Check]], Callable[[Run, Any], Check]]:
     """Makes a function a model of a pool of isolated workers."""
@@ -802,6 +824,18 @@ def _pool(run: Run, our: Any, workers: int, main: Callable[[Any, Any], Any], *ha
 def a_waiter_that_reads_its_own_result(run: Run, our: Any) -> Check:
     got = _pool(run, our, 1, lambda pool, _: pool.submit(pow, (2, 5), {}).result())
     return lambda: expect(got["main"], 32)
+
+
+@queue_model("E1 F5", faults=(NEVER_REARMS,))
+def the_result_thread_after_a_waiter_that_has_read(run: Run, our: Any) -> Check:
+    def main(pool: Any, _: Any) -> Any:
+        first = pool.submit(pow, (2, 5), {}).result()
+        second = pool.submit(pow, (2, 6), {})
+        our.wait.wait([second])
+        return first, second.result(0)
+
+    got = _pool(run, our, 1, main)
+    return lambda: expect(got["main"], (32, 64))
 
 
 @queue_model("E1 F5", preemptions=1, quick=None)

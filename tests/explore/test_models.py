@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from explorer import Run, run_once
-from exploring import explore_model, table
+from exploring import explore_model, search_fault, table
 from models import MODELS, Fault, Model
 from world import World
 
@@ -28,7 +28,7 @@ def test_no_schedule_breaks_the_hand_off(name: str) -> None:
     ids=lambda value: value.name.replace(" ", "-"),
 )
 def test_an_old_fault_is_found(model: Model, fault: Fault) -> None:
-    report = explore_model(model, preemptions=fault.preemptions, most=ENOUGH, fault=fault)
+    report = search_fault(model, fault, ENOUGH)
     assert report.failure is not None, f"not found in {report.schedules} schedules"
 
 
