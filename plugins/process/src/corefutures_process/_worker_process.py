@@ -137,7 +137,10 @@ def _reducers() -> list[Mapping[type, Callable[[Any], Any]]]:
 def _serve_shared_queue(
     ends: SharedQueueEnds, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None
 ) -> None:
-    assert sys.platform == "linux"  # only Linux has shared queues, and type checkers need not read on
+    if sys.platform != "linux":
+        raise OSError("only Linux has shared queues")
+    else:
+        from corefutures_pools.workers.shared_queue.descriptor_channel import WorkerDescriptorChannel
     import mmap
 
     try:
@@ -146,10 +149,6 @@ def _serve_shared_queue(
         _watch_parent(ends.parent_death_pipe)
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     status_table = memoryview(mmap.mmap(ends.memory, ends.status_size)).cast("Q")
-    from corefutures_pools.workers.shared_queue.descriptor_channel import (
-        WorkerDescriptorChannel,  # here for start-up time only
-    )
-
     channel = WorkerDescriptorChannel(ends.payload_channel)
     forked: list[bool] = []
 
