@@ -139,8 +139,6 @@ def _serve_shared_queue(
 ) -> None:
     if sys.platform != "linux":
         raise OSError("only Linux has shared queues")
-    else:
-        from corefutures_pools.workers.shared_queue.descriptor_channel import WorkerDescriptorChannel
     import mmap
 
     try:
@@ -149,7 +147,7 @@ def _serve_shared_queue(
         _watch_parent(ends.parent_death_pipe)
     arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
     status_table = memoryview(mmap.mmap(ends.memory, ends.status_size)).cast("Q")
-    channel = WorkerDescriptorChannel(ends.payload_channel)
+    channel = _make_channel(ends.payload_channel)
     forked: list[bool] = []
 
     def release_in_child() -> None:
@@ -176,6 +174,14 @@ def _serve_shared_queue(
         )
     finally:
         channel.close()
+
+
+def _make_channel(payload_channel: int) -> Any:
+    if sys.platform == "linux":
+        from corefutures_pools.workers.shared_queue.descriptor_channel import WorkerDescriptorChannel
+
+        return WorkerDescriptorChannel(payload_channel)
+    raise OSError("only Linux has shared queues")
 
 
 def _watch_parent(parent_death_pipe: int) -> None:
