@@ -30,7 +30,8 @@ LIMIT = 300  # seconds: `make demo` is the longest command shown
 INSTALLING = "tests/packaging/test_distributions.py does it, in an environment of its own"
 NOT_RUN = {
     "make test": "it is what runs this test",
-    "pip install . ./packages/pools ./plugins/thread ./plugins/process ./plugins/interpreter": INSTALLING,
+    "pip install . ./packages/pools ./packages/tools ./packages/conformance ./plugins/thread ./plugins/process"
+    " ./plugins/interpreter": INSTALLING,
     "make dist": INSTALLING,
     "pip install --find-links dist 'corefutures[all]'": INSTALLING,
     "pyinstaller program.py": "the program is the reader's, and PyInstaller is not in every environment of the tests",

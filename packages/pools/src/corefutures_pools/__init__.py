@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     )
     from corefutures_pools.workers.pipes.pool import PipePool as PipePool
     from corefutures_pools.workers.pipes.worker import serve_pipe as serve_pipe
-    from corefutures_pools.workers.pool import WorkerPool as WorkerPool
+    from corefutures_pools.workers.pool import PoolOptions as PoolOptions, WorkerPool as WorkerPool
+    from corefutures_pools.workers.result_decoding import ResultDecoder as ResultDecoder
     from corefutures_pools.workers.serialization import Encoder as Encoder
     from corefutures_pools.workers.worker_loop import serve_shared_queue as serve_shared_queue
 
@@ -72,6 +73,8 @@ _HOMES = {
     "Permit": "corefutures_pools.admission",
     "PipePool": "corefutures_pools.workers.pipes.pool",
     "WorkerPool": "corefutures_pools.workers.pool",
+    "PoolOptions": "corefutures_pools.workers.pool",
+    "ResultDecoder": "corefutures_pools.workers.result_decoding",
     "PoolExecutor": "corefutures_pools.executor",
     "PoolFuture": "corefutures_pools.future",
     "ResultIterator": "corefutures._results",

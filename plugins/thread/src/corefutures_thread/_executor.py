@@ -60,7 +60,7 @@ def _import_pool() -> None:
     """Import the modules that an executor needs and its class does not."""
     global PoolFuture, ThreadPool, instrumentation
     from corefutures_pools.future import PoolFuture
-    from corefutures_pools.instrumentation import instrumentation
+    from corefutures_pools.instrumentation import instrumentation  # pyright: ignore[reportGeneralTypeIssues]
     from corefutures_thread._thread_pool import ThreadPool
 
 

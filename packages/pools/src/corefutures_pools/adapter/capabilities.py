@@ -21,10 +21,12 @@ class Adaptable(Protocol):
     @property
     def submit(self) -> Callable[..., Any]:
         """Run a function elsewhere, and return its future."""
+        ...
 
     @property
     def shutdown(self) -> Callable[..., Any]:
         """End the executor, perhaps with arguments `wait` and `cancel_futures`."""
+        ...
 
 
 def check_adaptable(taker: str, executor: object) -> None:

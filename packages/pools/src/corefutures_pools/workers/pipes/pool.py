@@ -536,12 +536,12 @@ class PipePool(WorkerPool):
         with contextlib.suppress(OSError):  # it has ended, which its thread finds out
             connection.pipe.send_bytes(CALL.pack(call._number, REQUEST))
 
-    def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+    def kill_running(self, future: CallFuture[Any], error: BaseException) -> bool:
         """See `PoolTransport.kill_running`."""
         for connection in list(self._connections):
             with connection.lock:
                 if connection.call is future and connection.worker is not None:
-                    connection.verdict = connection.verdict or verdict
+                    connection.verdict = connection.verdict or error
                     connection.worker.kill()  # also if that was interrupted once
                     return True
         return False

@@ -132,9 +132,9 @@ class SharedQueuePool(InlineWaitPool):
         table = self.status_table
         return table is not None and table.request_stop(future._number)
 
-    def kill_running(self, future: CallFuture[Any], verdict: BaseException) -> bool:
+    def kill_running(self, future: CallFuture[Any], error: BaseException) -> bool:
         """See `WorkerPool.kill_running`."""
-        return self.killer.kill(future, verdict)
+        return self.killer.kill(future, error)
 
     def occupations(self) -> Iterable[Occupation]:
         """See `WorkerPool.occupations`."""
