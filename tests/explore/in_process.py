@@ -40,7 +40,7 @@ class InProcessWorker:
         assert actor is not None
         actor.check = self._check  # called before each system call
         try:
-            our.worker_loop.serve_shared_queue(
+            our.modules["corefutures_pools.workers.shared_queue.worker"].serve_shared_queue(
                 tasks=ends.tasks,
                 frames=self._frames,
                 arena=mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ),
@@ -109,6 +109,7 @@ class InProcessLauncher:
 
 MODULES = (
     "corefutures_pools.workers.serialization", "corefutures_pools.workers.worker_loop",
+    "corefutures_pools.workers.shared_queue.worker",
     "corefutures_pools.workers.chunking", "corefutures_pools.workers.result_decoding",
     "corefutures_pools.workers.shared_queue.descriptor_channel",
     "corefutures_pools.workers.shared_queue.pool",

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from corefutures_pools.workers.pipes.worker import serve_pipe
 from corefutures_pools.workers.pool import WorkerPool
-from corefutures_pools.workers.worker_loop import serve_shared_queue
+from corefutures_pools.workers.worker_loop import serve
 
 #: One takes 1 to 2 ns, a look at an attribute included; a call may pay 50 ns.
 ALLOWED = 25
@@ -55,10 +54,9 @@ def test_threads() -> None:
 @pytest.mark.skipif(
     importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
 )
-@pytest.mark.parametrize("worker", [serve_shared_queue, serve_pipe])
-def test_processes_and_interpreters(worker: Callable[..., Any]) -> None:
+def test_processes_and_interpreters() -> None:
     # The conditional expression of `submit` is passed twice at most: for a call that can't be serialised, once.
-    counts = [passed_in_vain(function) for function in (WorkerPool.submit, worker)]
+    counts = [passed_in_vain(function) for function in (WorkerPool.submit, serve)]
     assert all(counts), "the lines about observers were not found"
     assert sum(counts) <= 2 * ALLOWED
 

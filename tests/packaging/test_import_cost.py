@@ -60,7 +60,7 @@ def test_everything_the_door_names_at_once_brings_no_tool_either() -> None:
 def test_a_worker_may_pass_the_backend_authors_door() -> None:
     brought = modules_after(
         "import corefutures.backend, corefutures_pools.workers.serialization, corefutures_pools.workers.worker_loop;"
-        "import corefutures_pools.workers.pipes.worker"
+        "import corefutures_pools.workers.pipes.worker, corefutures_pools.workers.shared_queue.worker"
     )
     assert "corefutures_pools.workers.worker_loop" in brought
     assert not top_level(brought) & {*FAR_TOO_MUCH_FOR_A_WORKER, "typing", "threading"}

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.pool import PoolOptions as PoolOptions, WorkerPool as WorkerPool
     from corefutures_pools.workers.result_decoding import ResultDecoder as ResultDecoder
     from corefutures_pools.workers.serialization import Encoder as Encoder
-    from corefutures_pools.workers.worker_loop import serve_shared_queue as serve_shared_queue
+    from corefutures_pools.workers.shared_queue.worker import serve_shared_queue as serve_shared_queue
 
     if sys.platform == "linux":
         from corefutures_pools.workers.shared_queue.pool import SharedQueuePool as SharedQueuePool
@@ -93,7 +93,7 @@ _HOMES = {
     "make_limiter": "corefutures_pools.admission",
     "register_pool": "corefutures_pools.executor",
     "serve_pipe": "corefutures_pools.workers.pipes.worker",
-    "serve_shared_queue": "corefutures_pools.workers.worker_loop",
+    "serve_shared_queue": "corefutures_pools.workers.shared_queue.worker",
     "usable_processors": "corefutures_pools.cpu",
 }
 if sys.platform == "linux":

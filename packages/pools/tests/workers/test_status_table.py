@@ -22,7 +22,7 @@ def table(memory):
 
 
 def enter(memory: bytearray, index: int, number: int, when: int = 0) -> None:
-    """Do what a worker does when it has claimed a call: see `serve_shared_queue`."""
+    """Do what a worker does when it has claimed a call: see `SharedQueueTransport.claims`."""
     columns = memoryview(memory).cast("Q")
     columns[len(columns) // 4 + index] = when
     columns[index] = number

@@ -109,7 +109,7 @@ class PoolQueueChannel:
 
 
 class WorkerQueueChannel:
-    """The worker's end; see `worker_loop.WorkerPayloadChannel`.
+    """The worker's end; see `shared_queue.worker.WorkerPayloadChannel`.
 
     Args:
         pipe: The descriptor to read headers from.

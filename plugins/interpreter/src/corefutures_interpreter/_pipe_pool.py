@@ -12,8 +12,8 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 from corefutures_interpreter._payload_channel import receive
 from corefutures_interpreter._pool import InterpreterPool
 from corefutures_pools.workers.pipes.pool import PipePool
-from corefutures_pools.workers.pipes.worker import ConnectionLost
 from corefutures_pools.workers.transport import connection_pair
+from corefutures_pools.workers.worker_loop import ConnectionLost
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

@@ -80,7 +80,7 @@ def _serve_shared_queue(
         raise OSError("only Linux has shared queues")
     import mmap
 
-    from corefutures_pools.workers.worker_loop import serve_shared_queue
+    from corefutures_pools.workers.shared_queue.worker import serve_shared_queue
 
     serve_shared_queue(
         tasks=tasks,

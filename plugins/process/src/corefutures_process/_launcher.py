@@ -19,8 +19,8 @@ from corefutures_pools.blocking import system
 from corefutures_pools.exceptions import add_note
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels
+from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
 from corefutures_pools.workers.transport import threads_are_replaced
-from corefutures_pools.workers.worker_loop import SharedQueueEnds
 from corefutures_process import _fork_server, _worker_process
 from corefutures_process._inherited_state import StatefulName, inherited_state
 from corefutures_process._inner_threads import LimitedInitializer

@@ -15,13 +15,15 @@ import sys
 from corefutures_pools.blocking import system
 from corefutures_pools.descriptors import above_standard, open_standard
 from corefutures_pools.workers.serialization import Encoder
-from corefutures_pools.workers.worker_loop import SharedQueueEnds, interrupts, serve_shared_queue
+from corefutures_pools.workers.worker_loop import interrupts
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
 
 #: The signal that requests a worker's stack: ignored by default, and used by few programs.
 STACK_SIGNAL = getattr(signal, "SIGURG", 0)
@@ -102,6 +104,8 @@ def _write_stack_on_signal(descriptor: int) -> None:
 
 def receive_ends(*values: Any) -> SharedQueueEnds:
     """Return the ends that were sent to this process as it was started, as `reduction.DupFd`."""
+    from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds  # only Linux has shared queues
+
     ends = SharedQueueEnds(*values)
     return ends._replace(
         tasks=above_standard(ends.tasks.detach()),
@@ -140,6 +144,8 @@ def _serve_shared_queue(
     if sys.platform != "linux":
         raise OSError("only Linux has shared queues")
     import mmap
+
+    from corefutures_pools.workers.shared_queue.worker import serve_shared_queue
 
     try:
         _die_with_parent(ends.parent_death_pipe)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from corefutures_pools.workers.interface import WorkerHandle
 
 #: The functions that call what users submit.
-_ENTRANCES: Final = (("worker_loop.py", "serve_shared_queue"), ("worker.py", "serve_pipe"))
+_ENTRANCES: Final = (("worker_loop.py", "serve"),)
 _UNKNOWN: Final = "a call"
 
 
@@ -66,7 +66,7 @@ def snapshot(pool: _InspectedPool, name: str, timeout: float) -> Snapshot:
 def _worker_snapshot(pool: _InspectedPool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
     worker, ready, call, since = occupation
     stack, remark = worker.read_stack(deadline)
-    called = from_call_on(stack, _ENTRANCES)
+    called = from_call_on(stack, _ENTRANCES) if call is not None else []
     calls: tuple[CallSnapshot, ...] = ()
     if call is not None:
         name = _name(pool, call)

@@ -1,14 +1,13 @@
-"""The worker's side: takes calls, runs them, reports what came of them.
+"""The loop of a worker: claims calls, runs them, sends their outcomes; the same over both transports.
 
-Runs in another process or interpreter, so it touches `frames`, `payload`, `_stopping` and what any Python
-start-up loads anyway. Guarantees: each result is written before the next call is claimed; nothing that a call does,
-raises or returns ends the loop; a call's arguments and result are dropped before the next one.
+Runs in another process or interpreter, so it touches `messages`, `marshalled`, the core's `_blocking` and what any
+Python start-up loads anyway. Guarantees: each outcome is written before the next call is claimed; nothing that a call
+does, raises or returns ends the loop; a call's arguments and result are dropped before its outcome is sent.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections import namedtuple
 
 from corefutures._blocking import clock, set_cancel_probe, system
 from corefutures_pools.workers.marshalled import CallReader, marshalled_result
@@ -16,57 +15,80 @@ from corefutures_pools.workers.messages import (
     CALL_FINISHED,
     CALL_STARTED,
     ERROR,
-    EXITING,
-    FETCH_PAYLOAD,
-    FRAME,
     INIT_FAILED,
     MOMENT,
     OBSERVED,
-    PAYLOAD_SIZE,
-    PONG,
     READY,
     RESULT_MARSHAL,
-    RESULT_PAYLOAD,
     RESULT_PICKLE,
-    STOP,
-    TASK,
     pack_error,
 )
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from mmap import mmap
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Protocol
 
     from corefutures_pools.workers.payload import Payload
     from corefutures_pools.workers.serialization import Encoder
 
-    class WorkerPayloadChannel(Protocol):
-        """Carries payloads between a pool and one worker; the backend's own."""
+    Claim = tuple[int, Any, int, int]
 
-        def receive(self, number: int) -> Any:
-            """Return the decoded payload of call `number`, which has been asked for with FETCH_PAYLOAD."""
+    class Send(Protocol):
+        """Sends frames."""
+
+        def __call__(self, kind: int, number: int, body: bytes = b"") -> object:
+            """Send a frame."""
             ...
 
-        def send(self, number: int, payload: Payload) -> None:
-            """Send the result of call `number`; the frame that announces it follows."""
+    class Transport(Protocol):
+        """The worker's ends of a transport."""
+
+        @property
+        def forked(self) -> Sequence[object]:
+            """No longer empty in a process that a call has forked, which is not the worker."""
+            ...
+
+        def claims(self) -> Iterator[Claim]:
+            """Claim calls, one when the one before has ended, until the pool is gone or the worker has sent EXITING.
+
+            Yields:
+                The number of a call; the memory that its body lies in, or None if it is a payload, which `fetch`
+                receives; the start and the end of the body.
+            """
+            ...
+
+        def fetch(self, number: int) -> Any:
+            """Return the decoded payload of call `number`.
+
+            Raises:
+                ConnectionLost: The worker can't go on.
+                BaseException: The outcome of the call.
+            """
+            ...
+
+        @property
+        def send(self) -> Send:
+            """Send a frame that is not the outcome of a call."""
+            ...
+
+        @property
+        def deliver(self) -> Send:
+            """Send the outcome of a call."""
+            ...
+
+        def deliver_payload(self, number: int, payload: Payload) -> None:
+            """Send the result of call `number`, which is a payload."""
+            ...
+
+        def cancel_requested(self) -> bool:
+            """Return whether the call that runs was asked to stop."""
             ...
 
 
-class SharedQueueEnds(
-    namedtuple(
-        "SharedQueueEnds", "tasks frames memory memory_size status_size worker_index parent_death_pipe payload_channel"
-    )
-):
-    """The worker's ends of everything; the descriptors stay the pool's.
-
-    Besides what `serve_shared_queue` takes: `memory` and its sizes, of which arena and status table are mapped, and
-    `parent_death_pipe`, the read end of a pipe that nothing is ever written to, and that ends with the pool's process.
-    """
-
-    __slots__ = ()
+class ConnectionLost(Exception):
+    """The other side has gone in the middle of a payload."""
 
 
 class Reporter:
@@ -159,59 +181,25 @@ class _Interrupts:
 interrupts = _Interrupts()
 
 
-def serve_shared_queue(
+def serve(
+    transport: Transport,
     *,
-    tasks: int,
-    frames: int,
-    arena: mmap,
-    status_table: memoryview,
-    worker_index: int,
-    channel: WorkerPayloadChannel,
-    encode: Encoder,
+    report: Reporter,
     prepare: Callable[[], object] | None,
-    limit: int | None,
-    forked: Sequence[object] = (),
-    decode: Callable[[Any], Any] = pickle.loads,
-    reporter: type[Reporter] = Reporter,
+    decode: Callable[[Any], Any],
 ) -> None:
-    """Run calls until STOP is read, the pipe is closed, or `limit` calls were run.
-
-    A worker is killed at any point; these are the steps that matter, and what the pool finds afterwards:
-
-    1. The worker has read a task descriptor: no other worker can read it, but the pool does not know which one has
-       (it resolves that by PING).
-    2. The call's number is in the status table: the call is known to be this worker's, and is lost with it (E5).
-    3. The call's result is in the pipe of frames: it has been delivered.
+    """Run calls until the transport has no more of them.
 
     Args:
-        tasks: Descriptor of the pipe that all workers read task descriptors from.
-        frames: Descriptor of this worker's own pipe back.
-        arena: The memory in which inline bodies lie; read only.
-        status_table: One unsigned 64-bit number for each worker: the call that it has claimed last. In its second
-            quarter another: when it did. In its second half another: the call there that was asked to stop.
-        worker_index: The index of this worker's number in the status table.
-        channel: Carries payloads.
-        encode: Encodes results.
+        transport: The worker's ends of the transport.
+        report: Encodes the outcomes of calls.
         prepare: The initializer, ready to be called, or None.
-        limit: How many calls to run at most, or None.
-        forked: Not empty any more in what a call has forked off, which is not the worker.
-        decode: Makes an object of an inline body.
-        reporter: Encodes what came of calls.
+        decode: Makes an object of a pickled inline body.
     """
-    report = reporter(encode)
-    header, unpack = FRAME.pack, TASK.unpack
-    take, task_size = CallReader(decode), TASK.size
-    read, write, now = system.read, system.write, clock.monotonic_ns
-
-    def send(kind: int, number: int, body: bytes = b"") -> None:
-        frame = header(len(body), kind, number) + body
-        sent = write(frames, frame)
-        while sent < len(frame):  # a signal came between
-            sent += write(frames, memoryview(frame)[sent:])
-
-    since, asked = len(status_table) // 4 + worker_index, len(status_table) // 2 + worker_index
-    set_cancel_probe(lambda: 0 != status_table[asked] == status_table[worker_index])
+    take = CallReader(decode).__call__  # bound, which makes calls of it cheaper than calls of the object
+    send, fetch, deliver, forked = transport.send, transport.fetch, transport.deliver, transport.forked
     interruptible = interrupts
+    set_cancel_probe(transport.cancel_requested)
     if prepare is not None:
         try:
             try:
@@ -224,34 +212,23 @@ def serve_shared_queue(
             return
         prepare = None
     send(READY, 0)
-    while True:
-        task = read(tasks, task_size)
-        if not task:  # the pool is gone
-            return
-        number, offset, size = unpack(task)
-        if not size:  # STOP or PING, not a call
-            if number == STOP:
-                send(EXITING, 0)
-                return
-            send(PONG, number)
-            continue
-        status_table[since] = now()
-        status_table[worker_index] = number
+    for number, memory, start, end in transport.claims():
         if number & OBSERVED:
             send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))
         body: Any
         try:
             try:  # an interrupt in here is the outcome of the call, and there is none after it
-                if size == PAYLOAD_SIZE:
-                    send(FETCH_PAYLOAD, number)
-                    fn, args, *kwargs = channel.receive(number)
+                if memory is None:
+                    fn, args, *kwargs = fetch(number)
                     interruptible.call = number
                 else:
                     interruptible.call = number
-                    fn, args, *kwargs = take(arena[offset : offset + size])
+                    fn, args, *kwargs = take(memory[start:end])
                 result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
             finally:
                 interruptible.call = 0
+        except ConnectionLost:
+            raise
         except BaseException as exc:
             kind, body = report.error(exc)
         else:
@@ -261,16 +238,8 @@ def serve_shared_queue(
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:
             send(CALL_FINISHED, number, MOMENT.pack(clock.perf_counter(), len(body)))
-        if type(body) is not bytes:
-            try:
-                channel.send(number, body)
-                kind, body = RESULT_PAYLOAD, b""
-            except BaseException as exc:
-                kind, body = report.error(exc)
-        send(kind, number, body)
+        if type(body) is bytes:
+            deliver(kind, number, body)
+        else:
+            transport.deliver_payload(number, body)
         body = None
-        if limit is not None:
-            limit -= 1
-            if limit == 0:
-                send(EXITING, 0)
-                return

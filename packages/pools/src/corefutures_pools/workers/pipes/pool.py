@@ -38,10 +38,11 @@ from corefutures_pools.workers.messages import (
     MalformedFrame,
     check_head,
 )
-from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, ConnectionLost, receive_payload, send_payload
+from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, receive_payload, send_payload
 from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.supervisor import WorkerRecord
 from corefutures_pools.workers.transport import threads_are_replaced, waiting_is_replaced
+from corefutures_pools.workers.worker_loop import ConnectionLost
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

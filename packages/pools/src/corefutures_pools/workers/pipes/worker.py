@@ -1,7 +1,7 @@
-"""The worker's side of the portable way: one connection, one call at a time; and how payloads cross it.
+"""The worker's side of the portable path: one connection, one call at a time; and how payloads cross it.
 
-Runs in the worker; `send_payload` and `receive_payload` also in the caller's process. Touches `frames`, `payload`,
-`plain`, `worker`, `_stopping`. Guarantees: as `worker`; a payload never has a name, so nothing can be left behind.
+Runs in the worker; `send_payload` and `receive_payload` also in the caller's process. Touches `messages`, `payload`,
+`worker_loop`, `_blocking`. Guarantees: those of `worker_loop`; a payload has no name, so nothing can be left behind.
 """
 
 from __future__ import annotations
@@ -9,35 +9,23 @@ from __future__ import annotations
 import _thread
 import pickle
 import sys
+from functools import partial
 from struct import Struct
 
-from corefutures._blocking import clock, original, set_cancel_probe, system
-from corefutures_pools.workers.marshalled import CallReader
-from corefutures_pools.workers.messages import (
-    CALL_FINISHED,
-    CALL_STARTED,
-    EXITING,
-    FRAME,
-    INIT_FAILED,
-    LAST,
-    MOMENT,
-    OBSERVED,
-    PAYLOAD_SIZE,
-    READY,
-    RESULT_PAYLOAD,
-    STOP,
-)
+from corefutures._blocking import original, system
+from corefutures_pools.workers.messages import EXITING, FRAME, LAST, PAYLOAD_SIZE, RESULT_PAYLOAD, STOP
 from corefutures_pools.workers.payload import PART, READ_ONLY, STREAM, unpickle
-from corefutures_pools.workers.worker_loop import Reporter, interrupts
+from corefutures_pools.workers.worker_loop import ConnectionLost, Reporter, interrupts, serve
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, Final
 
     from corefutures_pools.workers.payload import Payload
     from corefutures_pools.workers.serialization import Encoder
+    from corefutures_pools.workers.worker_loop import Claim
 
     if sys.platform == "win32":
         from multiprocessing.connection import PipeConnection as Connection
@@ -51,6 +39,96 @@ REQUEST: Final = 0xFFFF_FFFE
 #: Bytes: a longer body of a frame follows in a message of its own, so that a message with a frame has a limit.
 SHORT: Final = 1 << 16
 _COUNT: Final = Struct("=Q")
+
+
+class PipeTransport:
+    """A worker's end of its connection to the pool; see `worker_loop.Transport` and `serve_pipe`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        fetch: Callable[[Connection], Any],
+        ship: Callable[[Connection, Any], None],
+        limit: int | None,
+    ) -> None:
+        self.forked: list[bool] = []
+        if sys.platform != "win32":
+            system.register_at_fork(after_in_child=partial(self.forked.append, True))
+        self.send = partial(send_frame, connection)
+        self._limit = limit
+        self._last = 0  # LAST, or-ed to the kind of an outcome, if it is that of the last call
+        self._connection, self._fetch, self._ship = connection, fetch, ship
+        self._readable = _make_readable(connection)
+        self._main = _thread.get_ident()
+        self._number = self._asked = 0  # the call that runs, and the last one that was asked to stop
+        # Guards reading from the connection. `serve` holds it, but from when a call has been received in full until
+        # its result is sent: then `cancel_requested` does while it reads, and never waits for it: who finds it taken
+        # knows nothing newer, and may be a handler that interrupts its holder.
+        self._reading = _thread.allocate_lock()
+        self._reading.acquire()
+
+    def claims(self) -> Iterator[Claim]:
+        """See `worker_loop.Transport.claims`."""
+        receive, release, limit = self._connection.recv_bytes, self._reading.release, self._limit
+        unpack, start = CALL.unpack_from, CALL.size
+        while not self._last:
+            try:
+                message = receive()
+            except EOFError:  # the pool is gone
+                return
+            number, size = unpack(message)
+            if size == REQUEST:  # that call has ended
+                continue
+            if number == STOP:
+                self.send(EXITING, 0)
+                return
+            self._number = number
+            if limit is not None:
+                limit -= 1
+                self._last = 0 if limit else LAST
+            if size == PAYLOAD_SIZE:
+                yield number, None, 0, 0
+            else:
+                release()
+                yield number, message, start, start + size
+
+    def fetch(self, number: int) -> Any:
+        """See `worker_loop.Transport.fetch`."""
+        try:
+            return self._fetch(self._connection)
+        finally:
+            self._reading.release()
+
+    def deliver(self, kind: int, number: int, body: bytes = b"") -> None:
+        """See `worker_loop.Transport.deliver`."""
+        self._reading.acquire()
+        send_frame(self._connection, kind | self._last, number, body)
+
+    def deliver_payload(self, number: int, payload: Payload) -> None:
+        """See `worker_loop.Transport.deliver_payload`."""
+        self.deliver(RESULT_PAYLOAD, number)
+        self._ship(self._connection, payload)
+
+    def cancel_requested(self) -> bool:
+        """See `worker_loop.Transport.cancel_requested`."""
+        if self._asked != self._number and not self.forked:
+            is_main = _thread.get_ident() == self._main
+            if is_main:
+                interrupts.held = True
+            if self._reading.acquire(False):
+                try:
+                    if self._readable():
+                        self._asked = CALL.unpack(self._connection.recv_bytes())[0]
+                except (EOFError, OSError):  # the pool is gone, which is seen when the call has ended
+                    pass
+                finally:
+                    self._reading.release()
+            if is_main:
+                interrupts.held = False
+                if interrupts.late:
+                    interrupts.late = False
+                    raise KeyboardInterrupt
+        return 0 != self._asked == self._number
 
 
 def serve_pipe(
@@ -70,119 +148,18 @@ def serve_pipe(
         connection: Leads to the pool.
         encode: Encodes results.
         prepare: The initializer, ready to be called, or None.
-        limit: How many calls to run at most, or None.
+        limit: The maximum number of calls to run, or None.
         decode: Makes an object of an inline body.
-        reporter: Encodes what came of calls.
+        reporter: Encodes the outcomes of calls.
         fetch: Returns the decoded payload that was announced; through the connection if None.
         ship: Sends a payload that was announced; through the connection if None.
     """
-    report = reporter(encode)
-    take = CallReader(decode)
-    fetch = fetch or receive_payload
-    ship = ship or send_payload
-    process, main, interruptible = system.getpid(), _thread.get_ident(), interrupts
-    number = asked = 0  # the call that runs, and the last one that was asked to stop
-    # Held by whoever reads: while a call runs, whoever asks whether it should stop; otherwise the loop below.
-    # Nobody waits for it: who finds it taken knows nothing newer, and may be a handler that interrupts its holder.
-    reading = _thread.allocate_lock()
-    reading.acquire()
-    spoken, header = _speaks(connection), FRAME.pack
-
-    def probe() -> bool:
-        nonlocal asked
-        if asked != number and system.getpid() == process:
-            is_main = _thread.get_ident() == main
-            if is_main:
-                interruptible.held = True
-            if reading.acquire(False):
-                try:
-                    if spoken():
-                        asked = CALL.unpack(connection.recv_bytes())[0]
-                except (EOFError, OSError):  # the pool is gone, which is seen when the call has ended
-                    pass
-                finally:
-                    reading.release()
-            if is_main:
-                interruptible.held = False
-                if interruptible.late:
-                    interruptible.late = False
-                    raise KeyboardInterrupt
-        return 0 != asked == number
-
-    def send(kind: int, number: int, body: bytes = b"") -> None:
-        if len(body) <= SHORT:
-            connection.send_bytes(header(len(body), kind, number) + body)
-        else:
-            send_frame(connection, kind, number, body)
-
-    set_cancel_probe(probe)
-    if prepare is not None:
-        try:
-            try:
-                interruptible.call = -1
-                prepare()
-            finally:
-                interruptible.call = 0
-        except BaseException as exc:
-            send(INIT_FAILED, 0, report.init_failure(exc))
-            return
-        prepare = None
-    send(READY, 0)
-    while True:
-        try:
-            message = connection.recv_bytes()
-        except EOFError:  # the pool is gone
-            return
-        number, size = CALL.unpack_from(message)
-        if size == REQUEST:  # it has ended
-            continue
-        if number == STOP:
-            send(EXITING, 0)
-            return
-        if number & OBSERVED:
-            send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))
-        body: Any
-        try:
-            if size == PAYLOAD_SIZE:
-                fn, args, *kwargs = fetch(connection)
-            else:
-                fn, args, *kwargs = take(message[CALL.size :])
-            message = b""
-            reading.release()
-            try:
-                try:  # as in `serve_shared_queue`
-                    interruptible.call = number
-                    result = fn(*args, **kwargs[0]) if kwargs else fn(*args)
-                finally:
-                    interruptible.call = 0
-            finally:
-                reading.acquire()
-        except ConnectionLost:
-            raise
-        except BaseException as exc:
-            kind, body = report.error(exc)
-        else:
-            kind, body = report.value(result)
-        if system.getpid() != process:  # forked off by the call: the pool is not ours
-            system._exit(1)
-        fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
-        if number & OBSERVED:
-            send(CALL_FINISHED, number, MOMENT.pack(clock.perf_counter(), len(body)))
-        last = limit == 1
-        if isinstance(body, bytes):
-            send(kind | last * LAST, number, body)
-        else:
-            send(RESULT_PAYLOAD | last * LAST, number)
-            ship(connection, body)
-        body = None
-        if last:
-            return
-        if limit is not None:
-            limit -= 1
+    transport = PipeTransport(connection, fetch or receive_payload, ship or send_payload, limit)
+    serve(transport, report=reporter(encode), prepare=prepare, decode=decode)
 
 
-def _speaks(connection: Connection) -> Callable[[], bool]:
-    """Return a function that tells whether there is anything to read: `Connection.poll` at a tenth of its cost."""
+def _make_readable(connection: Connection) -> Callable[[], bool]:
+    """Return a function that returns whether there is anything to read: `Connection.poll` at a tenth of its cost."""
     if sys.platform == "win32":
         return lambda: connection.poll(0)
     import select
@@ -216,10 +193,6 @@ def send_payload(connection: Connection, payload: Payload) -> None:
         if len(part):
             connection.send_bytes(part)
     payload.close()
-
-
-class ConnectionLost(Exception):
-    """The other side has gone in the middle of a payload."""
 
 
 def receive_payload(connection: Connection) -> Any:

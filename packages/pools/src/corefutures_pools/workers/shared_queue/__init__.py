@@ -6,8 +6,8 @@ Touches pipes, shared memory, epoll and `/proc`. Guarantees: a call is run by on
 # Where to begin: `pool` has the picture. A call moves along these states; the module in brackets moves it:
 #
 #   queued     in the backlog or in the task queue, as a task descriptor      (pool, task_queue, arena)
-#   claimed    a worker has read the descriptor                               (worker_loop)
-#   running    that worker has entered the call in the status table           (worker_loop, status_table)
+#   claimed    a worker has read the descriptor                               (worker)
+#   running    that worker has entered the call in the status table           (worker, status_table)
 #   delivered  the leader has read its result: the future is settled          (frame_reader, inline_wait)
 #   revoked    the pool has read the descriptor back: the call is cancelled   (task_queue, pool)
 #   orphaned   the worker that had claimed it was lost: the call fails        (claims, pool)

@@ -72,7 +72,7 @@ def _socket_of(descriptor: int) -> _socket.socket:
 
 
 class WorkerDescriptorChannel:
-    """The worker's end; see `worker_loop.WorkerPayloadChannel`."""
+    """The worker's end; see `worker.WorkerPayloadChannel`."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = _socket_of(descriptor)

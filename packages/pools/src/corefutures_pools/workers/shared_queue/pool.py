@@ -29,7 +29,7 @@ from corefutures_pools.workers.shared_queue.inline_wait import InlineWaitPool
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm, new_epoll
 from corefutures_pools.workers.shared_queue.status_table import StatusTable
 from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
-from corefutures_pools.workers.worker_loop import SharedQueueEnds
+from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

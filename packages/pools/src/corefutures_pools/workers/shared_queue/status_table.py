@@ -24,7 +24,7 @@ class StatusTable:
     | claimed at | the worker | when it claimed that call, by `time.monotonic_ns` |
     | stop requested | the pool | the number of the call that is asked to stop, if the worker runs that |
 
-    A worker enters a call after it has read the task descriptor (see `worker_loop`): in between, no table says which
+    A worker enters a call after it has read the task descriptor (see `worker`): in between, no table says which
     worker has claimed the call. If a worker is lost at that moment, `ClaimResolver` finds out. A row may be wrong: a
     call may write to memory that is not its own.
 

@@ -1,0 +1,183 @@
+"""The worker's side of the shared queue: reads task descriptors, finds bodies in the arena, writes frames.
+
+Runs in another process or interpreter, so it imports hardly anything. Guarantees: a call is in the status table of its
+worker before anything of it runs; see `SharedQueueTransport` for what the pool finds when a worker is killed.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import namedtuple
+
+from corefutures._blocking import clock, system
+from corefutures_pools.workers.messages import (
+    EXITING,
+    FETCH_PAYLOAD,
+    FRAME,
+    PAYLOAD_SIZE,
+    PONG,
+    RESULT_PAYLOAD,
+    STOP,
+    TASK,
+)
+from corefutures_pools.workers.worker_loop import Reporter, serve
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from mmap import mmap
+    from typing import Any, Protocol
+
+    from corefutures_pools.workers.payload import Payload
+    from corefutures_pools.workers.serialization import Encoder
+    from corefutures_pools.workers.worker_loop import Claim, Send
+
+    class WorkerPayloadChannel(Protocol):
+        """Carries payloads between a pool and one worker; the backend's own."""
+
+        def receive(self, number: int) -> Any:
+            """Return the decoded payload of call `number`, which has been asked for with FETCH_PAYLOAD."""
+            ...
+
+        def send(self, number: int, payload: Payload) -> None:
+            """Send the result of call `number`; the frame that announces it follows."""
+            ...
+
+
+class SharedQueueEnds(
+    namedtuple(
+        "SharedQueueEnds", "tasks frames memory memory_size status_size worker_index parent_death_pipe payload_channel"
+    )
+):
+    """The worker's ends of everything; the descriptors stay the pool's.
+
+    Besides what `serve_shared_queue` takes: `memory` and its sizes, of which arena and status table are mapped, and
+    `parent_death_pipe`, the read end of a pipe that nothing is ever written to, and that ends with the pool's process.
+    """
+
+    __slots__ = ()
+
+
+class SharedQueueTransport:
+    """A worker's ends of the shared queue, opened; see `worker_loop.Transport` and `serve_shared_queue`.
+
+    A worker is killed at any point; these are the steps that matter, and what the pool finds afterwards:
+
+    1. The worker has read a task descriptor: no other worker can read it, but the pool does not know which one has
+       (it resolves that by PING).
+    2. The call's number is in the status table: the call is known to be this worker's, and is lost with it (E5).
+    3. The call's result is in the pipe of frames: it has been delivered.
+    """
+
+    def __init__(
+        self,
+        tasks: int,
+        frames: int,
+        arena: mmap,
+        status_table: memoryview,
+        worker_index: int,
+        channel: WorkerPayloadChannel,
+        limit: int | None,
+        forked: Sequence[object],
+        report: Reporter,
+    ) -> None:
+        self.forked = forked
+        self.send = self.deliver = _make_send(frames)
+        self._tasks, self._limit = tasks, limit
+        self._arena, self._status_table, self._worker_index = arena, status_table, worker_index
+        self._asked = len(status_table) // 2 + worker_index
+        self._channel = channel
+        self._report = report
+
+    def claims(self) -> Iterator[Claim]:
+        """See `worker_loop.Transport.claims`."""
+        tasks, size_of_task, unpack, read, now = self._tasks, TASK.size, TASK.unpack, system.read, clock.monotonic_ns
+        arena, status_table, worker_index = self._arena, self._status_table, self._worker_index
+        since, limit = len(status_table) // 4 + worker_index, self._limit
+        while task := read(tasks, size_of_task):
+            number, offset, size = unpack(task)
+            if size:
+                status_table[since] = now()
+                status_table[worker_index] = number
+                yield number, None if size == PAYLOAD_SIZE else arena, offset, offset + size
+                if limit is not None:
+                    limit -= 1
+                    if limit == 0:
+                        break
+            elif number == STOP:
+                break
+            else:  # a PING
+                self.send(PONG, number)
+        else:  # the pool is gone
+            return
+        self.send(EXITING, 0)
+
+    def fetch(self, number: int) -> Any:
+        """See `worker_loop.Transport.fetch`."""
+        self.send(FETCH_PAYLOAD, number)
+        return self._channel.receive(number)
+
+    def deliver_payload(self, number: int, payload: Payload) -> None:
+        """See `worker_loop.Transport.deliver_payload`."""
+        kind, body = RESULT_PAYLOAD, b""
+        try:
+            self._channel.send(number, payload)
+        except BaseException as exc:
+            kind, body = self._report.error(exc)
+        self.deliver(kind, number, body)
+
+    def cancel_requested(self) -> bool:
+        """See `worker_loop.Transport.cancel_requested`."""
+        status_table = self._status_table
+        return 0 != status_table[self._asked] == status_table[self._worker_index]
+
+
+def _make_send(frames: int) -> Send:
+    """Return a function that writes a frame to the pipe `frames`."""
+    header, write = FRAME.pack, system.write
+
+    def send(kind: int, number: int, body: bytes = b"") -> None:
+        frame = header(len(body), kind, number) + body
+        sent = write(frames, frame)
+        while sent < len(frame):  # a signal came between
+            sent += write(frames, memoryview(frame)[sent:])
+
+    return send
+
+
+def serve_shared_queue(
+    *,
+    tasks: int,
+    frames: int,
+    arena: mmap,
+    status_table: memoryview,
+    worker_index: int,
+    channel: WorkerPayloadChannel,
+    encode: Encoder,
+    prepare: Callable[[], object] | None,
+    limit: int | None,
+    forked: Sequence[object] = (),
+    decode: Callable[[Any], Any] = pickle.loads,
+    reporter: type[Reporter] = Reporter,
+) -> None:
+    """Run calls until STOP is read, the pipe is closed, or `limit` calls were run.
+
+    Args:
+        tasks: Descriptor of the pipe that all workers read task descriptors from.
+        frames: Descriptor of this worker's own pipe back.
+        arena: The memory in which inline bodies lie; read only.
+        status_table: One unsigned 64-bit number for each worker: the call that it has claimed last. In its second
+            quarter another: when it did. In its second half another: the call there that was asked to stop.
+        worker_index: The index of this worker's number in the status table.
+        channel: Carries payloads.
+        encode: Encodes results.
+        prepare: The initializer, ready to be called, or None.
+        limit: The maximum number of calls to run, or None.
+        forked: No longer empty in a process that a call has forked, which is not the worker.
+        decode: Makes an object of an inline body.
+        reporter: Encodes the outcomes of calls.
+    """
+    report = reporter(encode)
+    transport = SharedQueueTransport(tasks, frames, arena, status_table, worker_index, channel, limit, forked, report)
+    serve(transport, report=report, prepare=prepare, decode=decode)
