@@ -86,7 +86,9 @@ class SharedQueueTransport:
         self.send = self.deliver = _make_send(frames)
         self._tasks, self._limit = tasks, limit
         self._arena, self._status_table, self._worker_index = arena, status_table, worker_index
-        self._asked = len(status_table) // 2 + worker_index
+        asked = len(status_table) // 2 + worker_index
+        # No method: it outlives the loop, and the transport need not.
+        self.cancel_requested = lambda: 0 != status_table[asked] == status_table[worker_index]
         self._channel = channel
         self._report = report
 
@@ -126,11 +128,6 @@ class SharedQueueTransport:
         except BaseException as exc:
             kind, body = self._report.error(exc)
         self.deliver(kind, number, body)
-
-    def cancel_requested(self) -> bool:
-        """See `worker_loop.Transport.cancel_requested`."""
-        status_table = self._status_table
-        return 0 != status_table[self._asked] == status_table[self._worker_index]
 
 
 def _make_send(frames: int) -> Send:
