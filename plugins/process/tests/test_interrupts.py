@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -16,6 +17,24 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 HOW = ("result", "map", "chunks", "end", "shutdown", "limited")
 
+
+def until_it_sleeps(pid):
+    """Waits until the main thread of a process has been found asleep several times in a row."""
+    if not sys.platform.startswith("linux"):
+        return
+    found = []
+
+    def asleep():
+        try:
+            state = pathlib.Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:  # it has ended
+            return True
+        found.append(state == "S")
+        return len(found) > 30 and all(found[-30:])
+
+    process_calls.until(asleep)
+
+
 #: Each call would run for ten minutes, and the test waits for half a one.
 PROGRAM = """
 import multiprocessing, os, subprocess, sys, time
@@ -25,9 +44,10 @@ folder, how, method = sys.argv[1:]
 
 
 def work(number):
+    program = subprocess.Popen(["sleep", "600"]) if how == "program" else None
     open(os.path.join(folder, f"started-{number}"), "w").close()
-    if how == "program":
-        subprocess.run(["sleep", "600"])
+    if program is not None:
+        program.wait()
     time.sleep(600)
 
 
@@ -42,6 +62,7 @@ if __name__ == "__main__":
                     pass
             else:
                 futures = [executor.submit(work, number) for number in range(50)]
+                open(folder + "-submitted", "w").close()
                 if how in ("shutdown", "limited"):
                     executor.shutdown(timeout=600 if how == "limited" else None)
                 elif how != "end":
@@ -65,7 +86,14 @@ def test_a_with_block_is_left(tmp_path, make_pool, method, transport, how, who):
         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        process_calls.until(lambda: len(list(started.iterdir())) >= 2 or program.poll() is not None)
+        submitted = tmp_path / "started-submitted"
+        process_calls.until(
+            lambda: (
+                (len(list(started.iterdir())) >= 2 and (how in ("map", "chunks") or submitted.exists()))
+                or program.poll() is not None
+            )
+        )
+        until_it_sleeps(program.pid)  # an interrupt while workers are being forked is another matter
         (os.killpg if who == "group" else os.kill)(program.pid, signal.SIGINT)  # the first is what a terminal does
         out, err = program.communicate(timeout=30)
     finally:
