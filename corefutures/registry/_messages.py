@@ -190,7 +190,7 @@ def how_to_install(*distributions: str) -> str:
         return f"this program is a bundle: build it again with {modules} in it"
     core_is_installed, source = _source()
     if source is not None and source.is_dir():
-        folders = [source.joinpath(*_place_of(name)) for name in distributions]
+        folders = [source.joinpath(*_place_of(name)) for name in (*_missing_toolkit(distributions), *distributions)]
         if all((folder / "pyproject.toml").is_file() for folder in folders):
             return _pip_install([] if core_is_installed else [source], folders)
     version = _core().__version__
@@ -204,6 +204,14 @@ def how_to_install(*distributions: str) -> str:
         f" (pip install CLONE/{'/'.join(_place_of(distributions[0]))}) or a folder of wheels (pip install --find-links"
         f" FOLDER {' '.join(pinned)})"
     )
+
+
+def _missing_toolkit(distributions: tuple[str, ...]) -> list[str]:
+    """Return the toolkit, in a list, if one of the distributions needs it and it has to be named to be found."""
+    from importlib.util import find_spec
+
+    needs = set(distributions) - {"corefutures-conformance", "corefutures-pools", "corefutures-structured"}
+    return ["corefutures-pools"] if needs and find_spec("corefutures_pools") is None else []
 
 
 def _pip_install(*arguments: list[Any]) -> str:

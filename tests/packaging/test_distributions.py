@@ -249,7 +249,7 @@ def test_the_core_is_small(built: Path) -> None:
                 tree = ast.parse(archive.read(name))
                 for node in ast.walk(tree):
                     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-                        node.body[0] = ast.Pass()
+                        node.body = node.body[1:] or [ast.Pass()]
                 lines += len(ast.unparse(tree).splitlines())
     assert lines < 3000
 
