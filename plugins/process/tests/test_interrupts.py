@@ -44,7 +44,8 @@ folder, how, method = sys.argv[1:]
 
 
 def work(number):
-    program = subprocess.Popen(["sleep", "600"]) if how == "program" else None
+    # A call that is interrupted within Popen() leaves its program behind: that must not keep our output open.
+    program = subprocess.Popen(["sleep", "600"], stdout=-3, stderr=-3) if how == "program" else None
     open(os.path.join(folder, f"started-{number}"), "w").close()
     if program is not None:
         program.wait()
