@@ -1,6 +1,6 @@
 """Locks, threads, clocks and system calls, and what a thread does before it blocks.
 
-Touches nothing: every worker imports this module. The core, the toolkit and the backends take all of these from here.
+Touches nothing: every worker imports this module. Clocks, system calls, `Lock` and `Parker` are taken from here alone.
 Tools for tests replace clocks and system calls in `time` and `os`, and in every module that has imported them by name:
 so both are kept in namespaces of our own. `threading.Lock`, `Thread` and `_thread.allocate_lock` are looked up at each
 use, because libraries with green threads replace them.

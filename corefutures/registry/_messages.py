@@ -199,9 +199,10 @@ def how_to_install(*distributions: str) -> str:
         return _pip_install(["--find-links", source.parent], pinned)
     if any(os.environ.get(variable) for variable in _OWN_SOURCES):
         return _pip_install(pinned)
+    in_clone = [f"CLONE/{'/'.join(_place_of(name))}" for name in (*_missing_toolkit(distributions), *distributions)]
     return (
         f"install {' and '.join(distributions)} {version} from where corefutures came from, such as a clone"
-        f" (pip install CLONE/{'/'.join(_place_of(distributions[0]))}) or a folder of wheels (pip install --find-links"
+        f" (pip install {' '.join(in_clone)}) or a folder of wheels (pip install --find-links"
         f" FOLDER {' '.join(pinned)})"
     )
 

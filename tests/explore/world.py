@@ -250,19 +250,16 @@ def start_new_thread(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any
     return thread.ident or 0
 
 
-def _before_call(actor_may_block_on: int = -1) -> None:
+def _before_call(descriptor: int = -1) -> None:
+    """A system call is about to be made, which blocks while there is nothing to read from `descriptor`."""
     actor = run().running
-    if actor is not None and actor.check is not None:
-        actor.check()
-    if actor_may_block_on >= 0 and os.get_blocking(actor_may_block_on):
-        run().wait(
-            lambda: (
-                _readable(actor_may_block_on)
-                or (actor is not None and actor.check is not None and _raises(actor.check))
-            )
-        )
-        if actor is not None and actor.check is not None:
-            actor.check()
+    check = None if actor is None else actor.check
+    if check is not None:
+        check()
+    if descriptor >= 0 and os.get_blocking(descriptor):
+        run().wait(lambda: _readable(descriptor) or (check is not None and _raises(check)))
+        if check is not None:
+            check()
     else:
         run().point()
 

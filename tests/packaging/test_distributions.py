@@ -423,7 +423,8 @@ def clone(tmp_path: Path) -> Path:
 
 def test_from_a_clone(clone: Path, tmp_path: Path) -> None:
     python = new_environment(tmp_path / "environment")
-    run(python, "-m", "pip", "install", "--quiet", ".", "./packages/pools", "./plugins/thread", cwd=clone)
+    run(python, "-m", "pip", "install", "--quiet", ".", cwd=clone)
+    follow(python, run(python, "-c", SAYS_WHAT_IS_MISSING.format("thread"), cwd=tmp_path), tmp_path)
     use(python, tmp_path, "thread")
     advice = run(python, "-c", SAYS_WHAT_IS_MISSING.format("process"), cwd=tmp_path)
     assert "comes with corefutures-process, which is not installed" in advice

@@ -1,6 +1,6 @@
 """The check whether this process may be forked: not while it has other interpreters.
 
-Touches `_exceptions` when it refuses. CPython ends such a child by SIGSEGV before it has run a line of Python.
+Touches `_exceptions` when it refuses. CPython ends such a child before it has run a line of Python.
 """
 
 from __future__ import annotations
