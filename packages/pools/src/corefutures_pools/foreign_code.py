@@ -29,10 +29,3 @@ def raises_again(error: BaseException, action: Callable[..., object], *args: obj
     except BaseException as exc:
         return type(exc) is type(error)
     return False
-
-
-def traceback_text(error: BaseException) -> str:
-    """Return the traceback of an error as text."""
-    import traceback  # only calls that fail need it
-
-    return "".join(traceback.format_exception(error))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from corefutures_pools.foreign_code import class_name, traceback_text
+from corefutures_pools.foreign_code import class_name
+from corefutures_pools.tracebacks import traceback_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures_pools.foreign_code import class_name, traceback_text
+from corefutures_pools.foreign_code import class_name
 from corefutures_pools.workers.messages import ERROR
 from corefutures_pools.workers.worker_loop import Reporter
 
@@ -116,6 +116,8 @@ def _advise(error: BaseException) -> None:
 
 def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
     """Return the names of an exception's class, its message, and its traceback as text."""
+    from corefutures_pools.tracebacks import traceback_text  # only calls that fail need it
+
     kind = type(error)
     try:
         message = str(str(error))

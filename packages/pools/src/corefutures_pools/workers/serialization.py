@@ -99,6 +99,7 @@ class Encoder:
         self._tables: Sequence[Reducers] | None = None
         # Picklers for reuse: making one costs more than a tiny call. The thread that pops one owns it.
         self._idle: list[_ReusablePickler] = []
+        self._idle_in_band: list[_ReusablePickler] = []  # those that make no segments
         # Large segments that have not been sent, by size and samples of the content.
         self._segments: WeakValueDictionary[Any, Segment] = WeakValueDictionary()
 
@@ -112,12 +113,8 @@ class Encoder:
             reusable = self._idle.pop()
         except IndexError:
             reusable = self._make_pickler(self._segment)
-        else:  # unless the program has added a reducer or imported NumPy since
-            if (
-                reusable.tables != reusable.copies or reusable.awaited in sys.modules
-                if reusable.tables
-                else reusable.registered != len(copyreg.dispatch_table)
-            ):
+        else:
+            if reusable.is_outdated():
                 reusable = self._make_pickler(self._segment)
         try:
             reusable.pickler.dump(obj)
@@ -175,11 +172,23 @@ class Encoder:
         Raises:
             BaseException: Whatever pickling raises.
         """
-        reusable = self._make_pickler(None)
+        try:
+            reusable = self._idle_in_band.pop()
+        except IndexError:
+            reusable = self._make_pickler(None)
+        else:
+            if reusable.is_outdated():
+                reusable = self._make_pickler(None)
         try:
             reusable.pickler.dump(obj)
-            pieces, buffers = reusable.take_output()
-        finally:
+        except BaseException:
+            reusable.drop()  # its memo is wrong now
+            raise
+        pieces, buffers = reusable.take_output()
+        reusable.reducers.end_dump()
+        if sys.getsizeof(reusable.pickler) <= _MEMO_LIMIT:
+            self._idle_in_band.append(reusable)
+        else:
             reusable.drop()
         if buffers:
             raise pickle.PicklingError("memory that is shared can't go along here")
@@ -253,6 +262,12 @@ class _ReusablePickler:
         if self._array is not None:
             self.reducers[self._array] = self._reduce_array
         pickler.dispatch_table = self.reducers
+
+    def is_outdated(self) -> bool:
+        """Return whether the program has added a reducer or imported NumPy since."""
+        if self.tables:
+            return self.tables != self.copies or self.awaited in sys.modules
+        return self.registered != len(copyreg.dispatch_table)
 
     def take_output(self) -> tuple[list[Buffer | Segment], list[tuple[Any, bool]]]:
         """Return the pickle in pieces and its out-of-band buffers; the pickler is ready for another object then."""

@@ -117,7 +117,7 @@ class Reporter:
     def error(self, error: BaseException) -> tuple[int, bytes]:
         """Return ERROR with the exception, or with what pickling it raised; its traceback goes along as text."""
         try:
-            from corefutures_pools.foreign_code import traceback_text  # only calls that fail need it
+            from corefutures_pools.tracebacks import traceback_text  # only calls that fail need it
 
             try:
                 return ERROR, pack_error(error, traceback_text(error), self._dumps)
