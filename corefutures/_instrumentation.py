@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from concurrent.futures import BrokenExecutor
+from contextvars import ContextVar
 
 from corefutures._blocking import clock
 from corefutures._foreign_code import LiveObjects, class_name
@@ -31,6 +32,9 @@ CANCELLED: Final = "corefutures_call_cancelled"
 
 #: The name that pluggy's markers and plugin managers agree on.
 PROJECT: Final = "corefutures"
+
+#: Which attempt of its call a submission is; whoever tries calls again sets this while submitting.
+attempt_number: ContextVar[int] = ContextVar("corefutures.attempt_number", default=1)
 
 _numbers = itertools.count(1)
 _names: dict[str, itertools.count[int]] = {}
@@ -72,6 +76,7 @@ class CallRecord:
 
     Attributes:
         number: Counts the observed calls of this process.
+        attempt: Which attempt of its call it is: more than 1 where a call is tried again.
         function: The name of its function.
         submitted: When it was submitted. Times are seconds by `time.perf_counter`, which is one clock for all
             processes of a machine.
@@ -85,12 +90,13 @@ class CallRecord:
     """
 
     __slots__ = (
-        "_future", "error", "executor_info", "finished", "function", "given_name", "number", "outcome", "result_size",
-        "size", "started", "submitted", "worker",
+        "_future", "attempt", "error", "executor_info", "finished", "function", "given_name", "number", "outcome",
+        "result_size", "size", "started", "submitted", "worker",
     )  # fmt: skip
 
     def __init__(self, info: ExecutorInfo, function: str, future: Any, size: int | None) -> None:
         self.number: int = next(_numbers)
+        self.attempt = attempt_number.get()
         self.function = function
         self.given_name: str | None = None  # by `options(name=…)`; may be set after the call has ended
         self.executor_info = info

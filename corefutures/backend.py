@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from corefutures._executor import Executor as Executor
     from corefutures._foreign_code import log_failure as log_failure
     from corefutures._future import Future as Future
-    from corefutures._instrumentation import register_for_dump as register_for_dump
+    from corefutures._instrumentation import attempt_number as attempt_number, register_for_dump as register_for_dump
     from corefutures._options import (
         check_count as check_count,
         check_seconds as check_seconds,
@@ -46,7 +46,7 @@ _HOMES = {
         "corefutures._executor": ("Executor",),
         "corefutures._foreign_code": ("log_failure",),
         "corefutures._future": ("Future",),
-        "corefutures._instrumentation": ("register_for_dump",),
+        "corefutures._instrumentation": ("attempt_number", "register_for_dump"),
         "corefutures._options": ("check_count", "check_seconds", "check_text", "shown"),
         "corefutures.registry._description": ("CONTRACT", "Backend", "Capabilities", "is_target"),
         "corefutures.registry._hook": ("hookimpl",),

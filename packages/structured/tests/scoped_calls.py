@@ -116,3 +116,9 @@ def slow_at_first(path: str) -> str:
         Path(path).touch()
         time.sleep(60)
     return "fast"
+
+
+def until_exists(path: Path) -> None:
+    """Returns once a file is there; the test's time limit ends it otherwise."""
+    while not path.exists():
+        time.sleep(0.002)

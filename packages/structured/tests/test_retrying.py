@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as standard
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ import scoped_calls as calls
 
 import corefutures
 from corefutures.backend import hookimpl
-from corefutures_structured import RetryState, retrying
+from corefutures_structured import RetryingExecutor, RetryState, retrying, scope
 
 Executors = Callable[..., standard.Executor]
+LOCAL = ["thread", "process", *(["interpreter"] if sys.version_info >= (3, 14) else [])]
 
 
 def test_a_call_is_tried_again(executor: standard.Executor, tmp_path: Path) -> None:
@@ -153,19 +155,19 @@ def test_map_tries_again_too(executors: Executors, tmp_path: Path) -> None:
 
 
 def test_observers_are_told_of_each_attempt(executors: Executors, tmp_path: Path) -> None:
-    ended: list[Any] = []
+    ended: list[int] = []
 
     class Observer:
         @hookimpl
         def corefutures_call_finished(self, call: Any) -> None:
-            ended.append(call)
+            ended.append(call.attempt)
 
     corefutures.add_observer(observer := Observer())
     try:
         retrying(executors("thread")).submit(calls.flaky, str(tmp_path / "count"), 2).result()
     finally:
         corefutures.remove_observer(observer)
-    assert len(ended) == 3
+    assert ended == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -185,3 +187,125 @@ def test_a_wrong_option_is_told_at_once(
         retrying(executors("thread"), **options)
     with pytest.raises(TypeError, match="needs an executor"):
         retrying("thread")  # type: ignore[arg-type]
+
+
+# ── `options` of our executors, and what an executor can do underneath ───────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", LOCAL)
+def test_options_of_a_pool_try_again(kind: str, executors: Executors, tmp_path: Path) -> None:
+    pool: Any = executors(kind, 1)
+    view = pool.options(retries=3, retry_on=(OSError,), backoff=0.001, name="the name")
+    future = view.submit(calls.flaky, str(tmp_path / "count"), 2)
+    assert future.result() == 3
+    assert future.attempts == 3
+    more = view.options(retries=1)
+    assert isinstance(more, RetryingExecutor)
+    assert str(more.submit(calls.flaky, str(tmp_path / "other"), 9).exception()) == "attempt 2"
+
+
+def test_options_of_an_adapted_executor_try_again(executors: Executors, tmp_path: Path) -> None:
+    view = executors("adapted").options(retry_on=OSError)  # type: ignore[attr-defined]
+    future = view.options(name="the name").submit(calls.flaky, str(tmp_path / "count"), 3)
+    assert (future.result(), future.attempts) == (4, 4)
+
+
+def test_options_without_retries_are_as_they_were(executors: Executors) -> None:
+    pool: Any = executors("thread")
+    assert not isinstance(pool.options(name="the name"), RetryingExecutor)
+    with pytest.raises(ValueError, match="retries must not be negative"):
+        pool.options(retries=-1)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        pool.options(retrys=1)
+
+
+def test_a_view_of_an_executor_without_options_refuses_them(executors: Executors) -> None:
+    view = retrying(executors("concurrent.futures:ThreadPoolExecutor"))
+    assert view.options(retries=1).submit(calls.echo, 1).result() == 1
+    for refused in (lambda: view.options(timeout=1), view.stats, view.snapshot):
+        with pytest.raises(corefutures.UnsupportedError, match="whose calls are tried again here, can"):
+            refused()
+
+
+def test_a_killed_call_is_not_tried_again(tmp_path: Path) -> None:
+    import multiprocessing
+
+    method = "spawn" if "forkserver" not in multiprocessing.get_all_start_methods() else "forkserver"
+    with corefutures.create_executor("process", max_workers=1, mp_context=multiprocessing.get_context(method)) as pool:
+        executor = pool.options(retries=3)
+        future = executor.submit(calls.until_asked, str(tmp_path / "started"))
+        calls.until_exists(tmp_path / "started")
+        assert executor.kill(future)
+        assert isinstance(future.exception(), corefutures.WorkerLostError)
+        assert future.attempts == 1
+        assert not executor.kill(future)
+        assert executor.stats().failed == 1
+        assert executor.snapshot().waiting == 0
+
+
+def test_a_call_that_is_asked_to_stop_is_not_tried_again(executors: Executors, tmp_path: Path) -> None:
+    executor = retrying(executors("thread", 1))
+
+    def stops() -> None:
+        calls.until_asked(str(tmp_path / "started"))
+        raise OSError("asked")
+
+    future = executor.submit(stops)
+    calls.until_exists(tmp_path / "started")
+    with pytest.raises(corefutures.UnsupportedError):
+        executor.kill(future)
+    assert executor.request_cancel(future)
+    assert str(future.exception()) == "asked"
+    assert future.attempts == 1
+    with pytest.raises(TypeError, match="takes a future that submit"):
+        executor.request_cancel(standard.Future())
+
+
+def test_a_call_between_attempts_is_cancelled_by_a_request(executors: Executors, tmp_path: Path) -> None:
+    failed = threading.Event()
+    executor = retrying(executors("thread", 1), backoff=lambda _: (failed.set(), 3600.0)[1])
+    future = executor.submit(calls.flaky, str(tmp_path / "count"), 9)
+    failed.wait()
+    assert executor.request_cancel(future)
+    assert future.cancelled()
+
+
+def test_a_scope_stops_calls_that_are_tried_again(executors: Executors, tmp_path: Path) -> None:
+    executor = retrying(executors("thread", 2), backoff=0.001)
+    with pytest.raises(ExceptionGroup) as caught, scope(executor) as s:  # noqa: PT012
+        asked = s.submit(calls.until_asked, str(tmp_path / "started"))
+        calls.until_exists(tmp_path / "started")
+        raise KeyError
+    assert asked.result() == "asked"
+    assert caught.value.__notes__ == ["the call 'until_asked' was asked to stop"]
+
+
+@pytest.mark.parametrize("backoff", [0.0, 0.02])
+def test_a_worker_that_waits_for_a_call_of_its_own_pool_runs_the_attempts(
+    backoff: float, executors: Executors, tmp_path: Path
+) -> None:
+    pool = executors("thread", 1)
+    executor = retrying(pool, backoff=backoff)
+
+    def by_scope() -> object:
+        with scope(executor) as s:
+            s.submit(calls.flaky, str(tmp_path / "second"), 2)
+        return s.results()
+
+    def by_shutdown() -> object:
+        with retrying(pool, backoff=backoff) as own:
+            future = own.submit(calls.flaky, str(tmp_path / "third"), 2)
+        return future.done() and future.result()
+
+    assert pool.submit(lambda: executor.submit(calls.flaky, str(tmp_path / "count"), 2).result()).result() == 3
+    assert pool.submit(by_scope).result() == [3]
+    assert pool.submit(by_shutdown).result() == 3
+
+
+def test_a_result_with_a_time_limit_is_not_waited_for_longer(executors: Executors, tmp_path: Path) -> None:
+    executor = retrying(executors("thread", 1), backoff=3600)
+    future = executor.submit(calls.flaky, str(tmp_path / "count"), 9)
+    for ask in (future.result, future.exception):
+        with pytest.raises(TimeoutError):
+            ask(0.02)
+    future.cancel()

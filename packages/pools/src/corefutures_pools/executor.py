@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ParamSpec, TypeVar
+    from typing import Any, ParamSpec, TypeVar, overload
 
     from corefutures._exceptions import UnsupportedError
     from corefutures._future import Future
@@ -46,28 +46,62 @@ class PoolExecutor(Executor):
 
         return make_limiter(*self._cf_limiter_options)
 
-    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
-        """Return a view of this executor with options for the calls that are submitted through it.
+    if TYPE_CHECKING:  # `typing.overload` is not at hand otherwise
 
-        Args:
-            timeout: Seconds that each call may run. One that runs longer is stopped, and its future fails with
-                `TimeoutError`.
-            name: The name of the calls in `repr` and in messages.
+        @overload
+        def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor: ...
 
-        Returns:
-            An executor with the same workers, whose `shutdown` does nothing.
+        @overload
+        def options(
+            self,
+            *,
+            timeout: float | None = None,
+            name: str | None = None,
+            retries: int | None = None,
+            retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+            backoff: float | Callable[[Any], float] | None = None,
+        ) -> Any: ...
 
-        Raises:
-            TypeError: An option is of the wrong type.
-            ValueError: `timeout` is not positive.
-            UnsupportedError: `timeout` is given, and calls can't be stopped here.
-        """
-        check_seconds("timeout", timeout, positive=True)
-        if name is not None:
-            check_text("name", name)
-        if timeout is not None:
-            self._cf_begin_limiting()
-        return OptionsView(self, timeout=timeout, name=name)
+        def options(self, **options: Any) -> Any:
+            """Return a view; see below."""
+
+    else:
+
+        def options(
+            self,
+            *,
+            timeout: float | None = None,
+            name: str | None = None,
+            retries: int | None = None,
+            retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+            backoff: float | Callable[[Any], float] | None = None,
+        ) -> Any:
+            """Return a view of this executor with options for the calls that are submitted through it.
+
+            Args:
+                timeout: Seconds that each call may run. One that runs longer is stopped, and its future fails with
+                    `TimeoutError`. Of a call that is tried again, each attempt has that time.
+                name: The name of the calls in `repr` and in messages.
+                retries: How often a call that fails is tried again, 3 times if only one of the next two is given.
+                retry_on: The exceptions after which a call is tried again: see `corefutures.retrying`.
+                backoff: Seconds before the next attempt, or a callable that gives them: see `corefutures.retrying`.
+
+            Returns:
+                An executor with the same workers, whose `shutdown` ends none. If calls are tried again, that is what
+                `corefutures.retrying` returns.
+
+            Raises:
+                TypeError: An option is of the wrong type.
+                ValueError: An option makes no sense.
+                UnsupportedError: `timeout` is given, and calls can't be stopped here.
+                ModuleNotFoundError: Calls are to be tried again, and `corefutures-structured` is not installed.
+            """
+            check_seconds("timeout", timeout, positive=True)
+            if name is not None:
+                check_text("name", name)
+            if timeout is not None:
+                self._cf_begin_limiting()
+            return with_retries(OptionsView(self, timeout=timeout, name=name), retries, retry_on, backoff)
 
     def _cf_begin_limiting(self) -> None:
         """Prepare for a `timeout` of `options`; raise UnsupportedError where calls can't be stopped."""
@@ -162,9 +196,9 @@ class ForwardingExecutor(PoolExecutor):
         """Shut down the executor that runs the calls; see there."""
         self._cf_target.shutdown(wait, cancel_futures=cancel_futures, **options)
 
-    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
+    def options(self, **options: Any) -> Any:
         """See `PoolExecutor.options`."""
-        return self._cf_target.options(timeout=timeout, name=name)
+        return self._cf_target.options(**options)
 
     def kill(self, future: Future[Any]) -> bool:
         """See `PoolExecutor.kill`."""
@@ -203,11 +237,24 @@ class OptionsView(ForwardingExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
         """Do nothing: the pool is ended where it was made."""
 
-    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
+    def options(self, *, timeout: float | None = None, name: str | None = None, **retrying: Any) -> Any:
         """Return a view with these options, and this one's where they are not given."""
         return self._cf_target.options(
-            timeout=self._cf_timeout if timeout is None else timeout, name=self._cf_name if name is None else name
+            timeout=self._cf_timeout if timeout is None else timeout,
+            name=self._cf_name if name is None else name,
+            **retrying,
         )
+
+
+def with_retries(view: PoolExecutor, retries: Any, retry_on: Any, backoff: Any) -> Any:
+    """Return a view of the view whose calls are tried again; the view itself if all three are None."""
+    options = {"retries": retries, "retry_on": retry_on, "backoff": backoff}
+    given: dict[str, Any] = {option: value for option, value in options.items() if value is not None}
+    if not given:
+        return view
+    import corefutures  # here for start-up time only
+
+    return corefutures.retrying(view, **given)
 
 
 def unsupported(executor: object, what: str, capability: str = "kills_running") -> UnsupportedError:

@@ -10,11 +10,12 @@ import concurrent.futures as standard
 import logging
 import math
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import corefutures
-from corefutures.backend import add_note, clock, describe_error
+from corefutures.backend import add_note, attempt_number, clock, describe_error
 from corefutures_structured._deadline import call_name
 from corefutures_structured._timer import Alarm, timer
 
@@ -66,6 +67,9 @@ class RetriedFuture(corefutures.Future[_T]):
         self._current: standard.Future[_T] | None = None  # the attempt under way; None between two
         self._alarm: Alarm | None = None
         self._history: list[standard.Future[_T]] = []
+        # How an attempt is stopped that begins although the call is to be stopped; None while more may begin.
+        self._stop: Callable[[standard.Future[Any]], object] | None = None
+        self._gates: list[corefutures.Future[None]] = []  # each ends with the pause before the next attempt
         # What to do once when the call has ended. A list, because taking it out is one step, whoever is first.
         self._on_departure: list[Callable[[RetriedFuture[_T]], object]] = []
 
@@ -97,6 +101,51 @@ class RetriedFuture(corefutures.Future[_T]):
         if (alarm := self._alarm) is not None:
             alarm.cancel()
         return self._withdraw()
+
+    def result(self, timeout: float | None = None) -> _T:
+        """Wait for the call, and return the value that it returned; see `corefutures.Future.result`."""
+        return super().result(self._await_attempts(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the call, and return the exception that it raised; see `corefutures.Future.exception`."""
+        return super().exception(self._await_attempts(timeout))
+
+    def _await_attempts(self, timeout: float | None = None) -> float | None:
+        """Wait for one attempt after the other; return `timeout` once the call has ended, 0 if it has not in time.
+
+        A worker of the executor that waits for the call runs the attempt itself, if no other worker is there. It must
+        be woken for that when the attempt is submitted.
+        """
+        if timeout is not None and not _is_seconds(timeout):
+            return timeout  # to be refused
+        end = None if timeout is None else clock.monotonic() + timeout
+        while not self.done():
+            left = None if end is None else end - clock.monotonic()
+            if left is not None and left <= 0:
+                return 0
+            # 1. The thread that waits adds its gate first, and then looks for an attempt.
+            # 2. `_open_gates` finds the attempt set already, and then ends the gates. So one sees the other.
+            gate: corefutures.Future[None] = corefutures.Future()
+            self._gates.append(gate)
+            attempt = self._current
+            awaited: list[Any] = [self, gate]
+            if attempt is not None and not attempt.done():  # once it is, its callback ends the call or `_current`
+                awaited.append(attempt)
+            try:
+                corefutures.wait(awaited, left, corefutures.FIRST_COMPLETED)
+            finally:
+                with suppress(ValueError):  # it has been ended
+                    self._gates.remove(gate)
+        return timeout
+
+    def _open_gates(self) -> None:
+        """Wake those who wait through a pause: an attempt has been submitted."""
+        while self._gates:
+            try:
+                gate = self._gates.pop()
+            except IndexError:  # the waiter has removed it
+                return
+            gate.set_result(None)
 
     def _withdraw(self) -> bool:
         """Cancel the call and wake everybody who waits for it; return whether it is cancelled now."""
@@ -180,11 +229,18 @@ class RetryingExecutor(corefutures.Executor):
 
     def _attempt(self, call: _Call) -> None:
         future = call.future
-        attempt = self._executor.submit(call.fn, *call.args, **call.kwargs)
+        token = attempt_number.set(len(future._history) + 1)  # for observers
+        try:
+            attempt = self._executor.submit(call.fn, *call.args, **call.kwargs)
+        finally:
+            attempt_number.reset(token)
         future._history.append(attempt)
         future._current = attempt
+        future._open_gates()
         if future.cancelled():  # between the alarm and here
             attempt.cancel()
+        elif future._stop is not None:  # the one that stops sets this first, and then looks for the attempt
+            future._stop(attempt)
         attempt.add_done_callback(partial(self._on_end, call))
 
     def _on_end(self, call: _Call, attempt: standard.Future[Any]) -> None:
@@ -200,7 +256,11 @@ class RetryingExecutor(corefutures.Executor):
         if error is None:
             self._end(future, attempt.result(), None)
             return
-        if not issubclass(type(error), self._retry_on) or len(future._history) > self._retries:
+        if (
+            not issubclass(type(error), self._retry_on)
+            or len(future._history) > self._retries
+            or future._stop is not None
+        ):
             self._end(future, None, error)
             return
         try:
@@ -265,6 +325,109 @@ class RetryingExecutor(corefutures.Executor):
         with self._lock:
             self._pending.discard(future)
 
+    # ── what the executor underneath can do ──────────────────────────────────────────────────────────────
+
+    def kill(self, future: standard.Future[Any]) -> bool:
+        """Stop a call, even if an attempt of it runs; it is not tried again.
+
+        Args:
+            future: The call's. Between attempts, and while one waits for a worker, the call is cancelled.
+
+        Returns:
+            Whether the call was stopped; False if it had ended.
+
+        Raises:
+            UnsupportedError: The executor underneath can't stop running calls.
+        """
+        return self._stop("kill", "stop a call that runs", future)
+
+    def request_cancel(self, future: standard.Future[Any]) -> bool:
+        """Ask a call to stop, and don't try it again: in it, `corefutures.cancel_requested()` is true from now on.
+
+        Args:
+            future: The call's. Between attempts, and while one waits for a worker, the call is cancelled.
+
+        Returns:
+            Whether the call was cancelled or asked; False if it had ended.
+
+        Raises:
+            UnsupportedError: The executor underneath can't ask running calls. The call is not tried again even so.
+        """
+        return self._stop("request_cancel", "ask a call to stop", future)
+
+    def _stop(self, method: str, what: str, future: standard.Future[Any]) -> bool:
+        if not isinstance(future, RetriedFuture):
+            raise TypeError(f"{method}() takes a future that submit() of a retrying executor returned")
+        stop = getattr(self._executor, method, None)
+        if stop is None and method == "kill":
+            raise self._unsupported(what)
+        if future.done():
+            return False
+        # A call whose executor has no such method ends with the attempt that runs.
+        future._stop = stop or standard.Future.cancel
+        if future.cancel():
+            return True
+        attempt = future._current
+        if stop is None:
+            raise self._unsupported(what)
+        return attempt is not None and bool(stop(attempt))
+
+    def stats(self) -> Any:
+        """Return the numbers of the executor underneath, which counts each attempt.
+
+        Raises:
+            UnsupportedError: They are not counted there.
+        """
+        return self._ask("stats", "count its calls")()
+
+    def snapshot(self, *, timeout: float = 1.0) -> Any:
+        """Return what the executor underneath is doing.
+
+        Args:
+            timeout: Seconds to wait at most for the stacks of workers.
+
+        Raises:
+            UnsupportedError: Nothing is known of its workers.
+        """
+        return self._ask("snapshot", "be looked into")(timeout=timeout)
+
+    def options(
+        self,
+        *,
+        retries: int | None = None,
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        backoff: float | Callable[[RetryState], float] | None = None,
+        **options: Any,
+    ) -> RetryingExecutor:
+        """Return a view with these options, and this one's where they are not given.
+
+        Args:
+            retries: As for `retrying`.
+            retry_on: As for `retrying`.
+            backoff: As for `retrying`.
+            **options: Those of the executor underneath, such as `timeout`, for each attempt.
+
+        Raises:
+            UnsupportedError: The executor underneath has no options.
+        """
+        return retrying(
+            self._ask("options", "limit or name its calls")(**options) if options else self._executor,
+            retries=self._retries if retries is None else retries,
+            retry_on=self._retry_on if retry_on is None else retry_on,
+            backoff=self._backoff if backoff is None else backoff,
+        )
+
+    def _ask(self, method: str, what: str) -> Any:
+        found = getattr(self._executor, method, None)
+        if found is None:
+            raise self._unsupported(what)
+        return found
+
+    def _unsupported(self, what: str) -> corefutures.UnsupportedError:
+        return corefutures.UnsupportedError(
+            f"{type(self._executor).__name__}, whose calls are tried again here, can't {what}"
+        )
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and wait for those that there are; the executor underneath goes on.
 
@@ -279,7 +442,8 @@ class RetryingExecutor(corefutures.Executor):
             for future in pending:
                 future.cancel()
         if wait:
-            corefutures.wait(pending)
+            for future in pending:
+                future._await_attempts()
 
 
 def retrying(

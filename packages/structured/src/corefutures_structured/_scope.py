@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 import corefutures
 from corefutures.backend import add_note, clock, register_for_dump
 from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
+from corefutures_structured._retrying import RetriedFuture
 from corefutures_structured._timer import Alarm, timer
 
 if TYPE_CHECKING:
@@ -485,7 +486,10 @@ class Scope:
         if left is not None:
             # One by one, as they were submitted. `wait` has a worker thread run a call of its own pool instead of
             # sleeping: scopes in calls can't deadlock.
-            corefutures.wait([left], timeout)
+            if isinstance(left, RetriedFuture):
+                left._await_attempts(timeout)
+            else:
+                corefutures.wait([left], timeout)
             return False
         parker = _thread.allocate_lock()
         parker.acquire()

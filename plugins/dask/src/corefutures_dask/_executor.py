@@ -17,7 +17,7 @@ from corefutures_dask._dispatcher import Dispatcher
 from corefutures_dask._exceptions import BrokenDaskPool, RemoteTraceback
 from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import system
-from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported
+from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported, with_retries
 from corefutures_pools.instrumentation import instrumentation
 from corefutures_pools.lifecycle import Lifecycle, renew_in_child
 from corefutures_pools.options import check_count, check_flag, check_initializer, check_seconds, not_callable
@@ -211,7 +211,9 @@ class DaskExecutor(PoolExecutor):
         retries: int | None = None,
         priority: int | None = None,
         workers: Sequence[str | int] | None = None,
-    ) -> DaskView:
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        backoff: float | Callable[[Any], float] | None = None,
+    ) -> Any:
         """Return a view of the pool with options for the calls that are submitted through the view.
 
         Options that are not given are those of the pool.
@@ -220,9 +222,12 @@ class DaskExecutor(PoolExecutor):
             timeout: Not supported: running calls can't be stopped.
             name: The name of the calls in `repr`, in messages and in Dask's dashboard.
             resources: The resources of a worker that each call needs: {"GPU": 1}.
-            retries: How often a call that raises is tried again.
+            retries: How often a call that raises is tried again, by the cluster itself unless one of the last two
+                options is given.
             priority: Calls with a higher priority go first.
             workers: The addresses or names of the workers that may run the calls.
+            retry_on: The exceptions after which a call is tried again: see `corefutures.retrying`.
+            backoff: Seconds before the next attempt, or a callable that gives them: see `corefutures.retrying`.
 
         Returns:
             An executor with the same workers, whose `shutdown` does nothing.
@@ -232,14 +237,23 @@ class DaskExecutor(PoolExecutor):
             ValueError: A value makes no sense.
             UnsupportedError: `timeout` is given.
         """
-        return self._cf_view(self._cf_task_options.changed(resources, retries, priority, workers), timeout, name)
+        return self._cf_view(
+            self._cf_task_options, timeout, name, resources, retries, priority, workers, retry_on, backoff
+        )
 
-    def _cf_view(self, task_options: TaskOptions, timeout: float | None, name: str | None) -> DaskView:
+    def _cf_view(
+        self, around: TaskOptions, timeout: float | None, name: str | None, resources: Any, retries: Any, priority: Any,
+        workers: Any, retry_on: Any, backoff: Any,
+    ) -> Any:  # fmt: skip
+        """Return a view with the options of `around` where others are not given."""
+        own = retry_on is None and backoff is None
+        task_options = around.changed(resources, retries if own else 0, priority, workers)
         super().options(timeout=timeout, name=name)  # for its checks
         self._cf_cluster.check_resources(task_options.resources)
         if task_options.workers and self._cf_cluster.owned:
             self._cf_connect().connection.check_workers(task_options.workers)
-        return DaskView(self, task_options, name)
+        view = DaskView(self, task_options, name)
+        return view if own else with_retries(view, retries, retry_on, backoff)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse calls from now on; once the pending calls have ended, release the cluster, or stop the pool's own.
@@ -332,7 +346,7 @@ class DaskView(OptionsView):
         """Have `fn(*args, **kwargs)` run by one of the workers: see `DaskExecutor.submit`."""
         return self._cf_target._cf_submit_task(self._cf_task_options, self._cf_name, fn, args, kwargs)
 
-    def options(
+    def options(  # type: ignore[override]
         self,
         *,
         timeout: float | None = None,
@@ -341,10 +355,14 @@ class DaskView(OptionsView):
         retries: int | None = None,
         priority: int | None = None,
         workers: Sequence[str | int] | None = None,
-    ) -> DaskView:
+        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
+        backoff: float | Callable[[Any], float] | None = None,
+    ) -> Any:
         """Return a view with these options, and those of this view where they are not given."""
-        task_options = self._cf_task_options.changed(resources, retries, priority, workers)
-        return self._cf_target._cf_view(task_options, timeout, self._cf_name if name is None else name)
+        return self._cf_target._cf_view(
+            self._cf_task_options, timeout, self._cf_name if name is None else name, resources, retries, priority,
+            workers, retry_on, backoff,
+        )  # fmt: skip
 
 
 def _for_map(fn: Callable[..., Any]) -> Callable[..., Any]:
