@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from random import Random
 from types import CodeType, FrameType
 from typing import Any
@@ -72,6 +73,7 @@ class Places:
                         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
                     }
         self.of = cache(self._of)
+        self.interrupts = False  # some thread has a handler
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -96,6 +98,11 @@ class Places:
             for code in own:
                 monitoring.set_local_events(tool, code, 0)
             monitoring.free_tool_id(tool)
+
+    def matters(self, code: CodeType, offset: int) -> bool:
+        """Whether anything may happen before that instruction."""
+        switches, handlers = self.of(code)
+        return offset in switches or (self.interrupts and offset in handlers)
 
     def explored(self, filename: str) -> bool:
         """Whether threads may be switched in a file."""
@@ -137,10 +144,14 @@ def _with_inner(code: CodeType) -> Iterator[CodeType]:
             yield from _with_inner(constant)
 
 
-def _on_instruction(code: CodeType, offset: int) -> None:
+def _on_instruction(code: CodeType, offset: int) -> object:
     run = Run.current
-    if run is not None:
-        run.instruction(code, offset)
+    if run is None:
+        return None
+    if not run.places.matters(code, offset):
+        return sys.monitoring.DISABLE  # for good: that saves half of the time
+    run.instruction(code, offset)
+    return None
 
 
 class Abandoned(BaseException):
@@ -230,6 +241,8 @@ class Run:
         self.delays = delays
         self.actors: list[Actor] = []
         self.prefix = prefix
+        #: How many options there were for each decision of the prefix, if that is known.
+        self.expected: list[int] = []
         self.priorities: Priorities | None = None
         self.decisions: list[Decision] = []
         self.now = 1000.0
@@ -240,12 +253,13 @@ class Run:
         self.checks: list[Callable[[], object]] = []
         #: Called once the schedule and its check are over.
         self.closers: list[Callable[[], object]] = []
-        self._places = places
+        self.places = places
         self._steps = 0
         self._most_steps = most_steps
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self._in_handler = False
+        self._settled = 0  # more than 0: nothing is decided, see `settled`
         self._polls = 0
         self._polled_last: Actor | None = None
         #: Whether threads that the program has not spawned itself (a pool's workers) may be left waiting at the end.
@@ -253,9 +267,20 @@ class Run:
 
     # ── the program's threads ────────────────────────────────────────────────────────────────────────────────
 
-    def spawn(self, name: str, run: Callable[[], object], *handlers: Callable[[], object]) -> Actor:
-        """Adds a thread; it runs once it is chosen."""
-        actor = Actor(name, run, number=len(self.actors), handlers=list(handlers), own=self.running is None)
+    def spawn(self, name: str, run: Callable[[], object], *handlers: Callable[[], object], own: bool = True) -> Actor:
+        """Adds a thread; it runs once it is chosen.
+
+        Args:
+            name: For messages.
+            run: What it runs.
+            *handlers: Signal handlers, each of which interrupts it once at most, at any point.
+            own: Whether it is the program's: see `idle_threads_may_wait`.
+        """
+        actor = Actor(name, run, number=len(self.actors), handlers=list(handlers), own=own)
+        if handlers and not self.places.interrupts:
+            self.places.interrupts = True
+            if sys.version_info >= (3, 12):
+                sys.monitoring.restart_events()
         self.actors.append(actor)
         _thread.start_new_thread(self._live, (actor,))
         return actor
@@ -282,7 +307,7 @@ class Run:
                 self._hand_on(actor)
 
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event != "call" or not self._places.explored(frame.f_code.co_filename):
+        if event != "call" or not self.places.explored(frame.f_code.co_filename):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
@@ -295,7 +320,7 @@ class Run:
 
     def instruction(self, code: CodeType, offset: int) -> None:
         """A thread of the program is about to run an instruction of a file that is explored."""
-        switches, handlers = self._places.of(code)
+        switches, handlers = self.places.of(code)
         actor = self.running
         if actor is None or actor.ident != _thread.get_ident():
             return
@@ -305,6 +330,15 @@ class Run:
             self.point()
 
     # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Has what comes before the hand-off run under one schedule: a thread goes on until it blocks."""
+        self._settled += 1
+        try:
+            yield
+        finally:
+            self._settled -= 1
 
     def point(self, *, interrupts: bool = False) -> None:
         """Lets another thread run before the running one goes on, or a handler of its own, if the schedule says so."""
@@ -316,6 +350,8 @@ class Run:
         if self._steps > self._most_steps:  # a thread that polls without sleeping
             self._fail("the program does not come to an end")
             raise Abandoned
+        if self._settled:
+            return
         others = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
         options: list[Actor | None] = [me, *others]
         costs = [0] + [1] * len(others)
@@ -374,15 +410,18 @@ class Run:
         return not actor.ended and (actor.blocked is None or actor.blocked())
 
     def _decide(self, costs: list[int], options: Sequence[Actor | None]) -> int:
-        if len(costs) == 1:
+        if len(costs) == 1 or self._settled:
             return 0
         index = len(self.decisions)
         if index < len(self.prefix):
             chosen = self.prefix[index]
         else:
             chosen = 0 if self.priorities is None else self.priorities.choose(options, index)
-        if chosen >= len(costs):
-            raise RuntimeError("the program does not do the same when it is run again")
+        if index < len(self.expected) and self.expected[index] != len(costs):
+            self._fail(f"the program does not do the same when it is run again: see decision {index}")
+            raise Abandoned
+        if chosen >= len(costs):  # of a stored schedule: the program was another one then
+            chosen = 0
         self.decisions.append(Decision(costs, chosen))
         return chosen
 
@@ -454,6 +493,42 @@ class Run:
                     actor.gate.release()
 
 
+# ── the same each time ───────────────────────────────────────────────────────────────────────────────────────────
+
+_numbers = count(1)
+
+
+def hash_by_number(*classes: type) -> None:
+    """Has sets of such objects iterate in the same order in each run: their addresses differ."""
+
+    def number(self: Any) -> int:
+        known: int = self.__dict__.setdefault("_explorer_number", 0)
+        if not known:
+            known = self.__dict__["_explorer_number"] = next(_numbers)
+        return known
+
+    for one in classes:
+        one.__hash__ = number  # type: ignore[method-assign, assignment]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Has no finaliser run at a moment that depends on how much memory was used."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _collect_now_and_then(schedules: int) -> None:
+    if schedules % 100 == 0:
+        gc.collect()
+
+
 @dataclass
 class Report:
     """What an exploration has found.
@@ -482,6 +557,8 @@ def run_once(program: Program, prefix: list[int], places: Places, *, delays: boo
 
 
 def _run(run: Run, program: Program) -> None:
+    global _numbers
+    _numbers = count(1)
     check = program(run)
     run.go()
     if run.failure is None and check is not None:
@@ -513,7 +590,7 @@ def explore(
         most: How many schedules at most.
         first: Schedules that failed in earlier runs, tried before all others.
     """
-    with places.watched():
+    with places.watched(), _no_collection():
         return _explore(program, places, preemptions, delays, most, first)
 
 
@@ -527,15 +604,20 @@ def _explore(
         if run.failure is not None:
             return Report(schedules, False, run.failure, known)
     prefix: list[int] | None = []
+    expected: list[int] = []
     while prefix is not None:
         if schedules >= most:
             return Report(schedules, False)
         schedules += 1
-        run = run_once(program, prefix, places, delays=delays)
+        run = Run(prefix, places, delays=delays)
+        run.expected = expected[: len(prefix)]
+        _run(run, program)
         taken = [decision.chosen for decision in run.decisions]
         if run.failure is not None:
             return Report(schedules, False, run.failure, taken)
         prefix = _next(run.decisions, preemptions)
+        expected = [len(decision.costs) for decision in run.decisions]
+        _collect_now_and_then(schedules)
     return Report(schedules, True)
 
 
@@ -543,8 +625,9 @@ def search(program: Program, places: Places, *, changes: int, most: int, seed: i
     """Looks for a failure in schedules that are chosen at random: see `Priorities`. For what has a fault."""
     random = Random(seed)
     length = 0
-    with places.watched():
+    with places.watched(), _no_collection():
         for number in range(most):
+            _collect_now_and_then(number)
             run = Run([], places)
             run.priorities = Priorities(random, changes, length)
             _run(run, program)

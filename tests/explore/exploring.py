@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from explorer import Report, explore, search
-from models import MODELS, Fault, Model
+from explorer import Report, explore, hash_by_number, search
+from modelling import Fault, Model
+from models import MODELS
 from world import World
 
 SCHEDULES = Path(__file__).with_name("schedules")
@@ -23,15 +24,25 @@ def can_run(model: Model) -> bool:
     return sys.platform == "linux" or not any("shared_queue" in name for name in model.modules)
 
 
-def explore_model(model: Model, *, preemptions: int | None = None, most: int = 1_000_000) -> Report:
-    """Runs a model under every schedule.
+def _world(model: Model, fault: Fault | None) -> World:
+    world = World(*model.modules, edits=() if fault is None else fault.edits)
+    sets_of = {"corefutures._future": "Future", "corefutures_pools.workers.supervisor": "WorkerRecord"}
+    hash_by_number(*(getattr(world.modules[name], cls) for name, cls in sets_of.items() if name in world.modules))
+    return world
+
+
+def explore_model(
+    model: Model, *, preemptions: int | None = None, most: int = 1_000_000, fault: Fault | None = None
+) -> Report:
+    """Runs a model under every schedule, those first that have failed before.
 
     Args:
         model: The model.
         preemptions: How many at most; what the model says if None.
         most: How many schedules at most.
+        fault: What is put back.
     """
-    world = World(*model.modules)
+    world = _world(model, fault)
     known = []
     if (stored := SCHEDULES / f"{model.name}.json").exists():
         known = [schedule["decisions"] for schedule in json.loads(stored.read_text(encoding="utf-8"))]
@@ -46,7 +57,7 @@ def explore_model(model: Model, *, preemptions: int | None = None, most: int = 1
 
 def search_fault(model: Model, fault: Fault, most: int) -> Report:
     """Puts an old fault back, and looks for a schedule that shows it."""
-    world = World(*model.modules, edits=[(fault.module, fault.right, fault.wrong)])
+    world = _world(model, fault)
     with world.installed():
         return search(
             lambda run: model.program(run, world), world.places(*model.files), changes=fault.changes, most=most
@@ -89,10 +100,8 @@ def main(names: list[str]) -> int:
             _explored, names or filter(lambda name: can_run(MODELS[name]), MODELS)
         ):
             total += report.schedules
-            print(
-                f"{name}: {report.schedules} schedules, {MODELS[name].preemptions} preemptions, {seconds:.1f} s",
-                flush=True,
-            )
+            bound = f"{MODELS[name].preemptions} {'delays' if MODELS[name].delays else 'preemptions'}"
+            print(f"{name}: {report.schedules} schedules, {bound}, {seconds:.1f} s of a processor", flush=True)
             if report.failure is not None:
                 failed += 1
                 stored = store(MODELS[name], report)
@@ -105,8 +114,8 @@ def main(names: list[str]) -> int:
 
 
 def _explored(name: str) -> tuple[str, Report, float]:
-    begun = time.perf_counter()
-    return name, explore_model(MODELS[name]), time.perf_counter() - begun
+    begun = time.process_time()
+    return name, explore_model(MODELS[name]), time.process_time() - begun
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from explorer import Run, run_once
 from exploring import can_run, explore_model, search_fault, table
-from models import MODELS, Fault, Model
+from modelling import Fault, Model
+from models import MODELS
 from world import World
 
 #: The most schedules in which an old fault has to be found.

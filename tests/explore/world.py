@@ -204,7 +204,7 @@ class Thread:
 
     def start(self) -> None:
         """Starts it."""
-        self._actor = run().spawn(self.name, self._work)
+        self._actor = run().spawn(self.name, self._work, own=False)
         self._actor.thread = self
         if exploring():
             run().point()

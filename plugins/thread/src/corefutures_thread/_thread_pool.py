@@ -46,13 +46,13 @@ class ThreadPool:
 
     Whatever the interleaving, the submitter finds the worker or the worker finds the call. Closing works alike:
 
-    1. `close` sets `closed`, then unparks every worker in `idle`.
-    2. A worker leaves if, being in `idle`, it sees `closed` and after that finds no call.
+    1. `close` sets `closed`, then clears `fully_started`, then unparks every worker in `idle`.
+    2. A worker leaves if, being in `idle`, it sees `closed`, clears `fully_started`, and after that finds no call.
     3. A submitter reads `closed` once more after it has appended its call, and takes the call back if it can.
 
-    `fully_started` tells submitters that they need consider neither a further worker nor the end. A worker that starts
-    sets it to True (`on_worker_started`), and `close` to False. If both happen at once it may be True for a moment:
-    a call that is appended by then is run by that worker, or fails if the worker's initializer fails.
+    `fully_started` tells submitters that they need consider neither a further worker nor the end: they leave out step 3.
+    A worker that starts sets it (`on_worker_started`). A submitter that finds it set, after it has appended its call,
+    finds what some worker has set; that worker clears it itself before its last look, and so finds the call.
 
     The thread that takes a worker out of `idle` unparks it. Assumption: append, pop and remove of a deque are atomic
     and ordered, which CPython promises with and without the GIL.

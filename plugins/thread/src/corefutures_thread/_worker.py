@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         idle: deque[Any]
         workers: dict[int, WorkerThread]
         closed: bool
+        fully_started: bool
         executor: Callable[[], Any]
 
         def claim(self, future: object) -> bool: ...
@@ -108,7 +109,7 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
     worker.mark_busy()
     while True:
         if listed:
-            closed = pool.closed  # before the last look for a call: see `ThreadPool`
+            closed = pool.closed  # before a look for a call: see `ThreadPool`
             try:
                 take()
             except IndexError:
@@ -117,9 +118,11 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
                         parker.park()
                     worker.mark_busy()
                     listed = False
-                elif _leave_idle(idle, parker):
-                    return
-                else:
+                    continue
+                pool.fully_started = False  # before the very last look for a call: see `ThreadPool`
+                if not queue:
+                    if _leave_idle(idle, parker):
+                        return
                     listed = False
                 continue
             _leave_idle(idle, parker)

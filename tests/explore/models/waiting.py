@@ -1,0 +1,186 @@
+"""Models of threads that wait for futures: `result`, `wait` and `as_completed`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from explorer import Run
+from modelling import FUTURE, Answers, Check, Fault, expect, model
+
+PARKS_BLINDLY = Fault(
+    "a thread parks without a look at the state", FUTURE,
+    right="if waits := self._state not in DONE:\n                self._cf_watched = True",
+    wrong="if waits := True:\n                self._cf_watched = True",
+)  # fmt: skip
+
+PARKS_UNLOCKED = Fault(
+    "a thread parks by a look at the state and a subscription that are two steps", FUTURE,
+    right="""        if self._cf_lock.taken:
+            if waits := self._state not in DONE:
+                self._cf_watched = True
+                if self._cf_parked is None:
+                    self._cf_parked = fresh
+                self._cf_parked += added
+            self._cf_lock.release()
+""",
+    wrong="""        if waits := self._state not in DONE:
+            self._cf_watched = True
+            if self._cf_parked is None:
+                self._cf_parked = fresh
+            self._cf_parked += added
+""",
+)  # fmt: skip
+
+SUBSCRIBES_BLINDLY = Fault(
+    "a waiter subscribes without a look at the state", FUTURE,
+    right="if waits := self._state not in ENDED:", wrong="if waits := True:",
+)  # fmt: skip
+
+COUNTS_FIRST = Fault(
+    "of two futures that end at once, neither sees the other", "corefutures._wait",
+    right="""        self.ended.append(future)
+        if len(self.ended) >= self._wanted:
+            self._wake()
+
+    def add_exception""",
+    wrong="""        enough = len(self.ended) + 1 >= self._wanted
+        self.ended.append(future)
+        if enough:
+            self._wake()
+
+    def add_exception""",
+)  # fmt: skip
+
+
+@model(
+    "F5",
+    faults=(
+        PARKS_BLINDLY,
+        PARKS_UNLOCKED,
+    ),
+)
+def finish_against_result(run: Run, our: Any) -> Check:
+    future, got = our.future.Future(), Answers()
+    run.spawn("waiter", got.say("result", future.result))
+    run.spawn("worker", lambda: future.set_result(7))
+    return lambda: expect(got["result"], 7)
+
+
+@model("F5")
+def finish_against_two_waiters(run: Run, our: Any) -> Check:
+    future, got = our.future.Future(), Answers()
+    run.spawn("first", got.say("first", future.result))
+    run.spawn("second", got.say("second", future.exception))
+    run.spawn("worker", lambda: future.set_result(7))
+    return lambda: expect((got["first"], got["second"]), (7, None))
+
+
+@model("F5")
+def finish_against_result_with_time_limit(run: Run, our: Any) -> Check:
+    future, got = our.future.Future(), Answers()
+    run.spawn("waiter", got.say("result", lambda: future.result(5)))
+    run.spawn("worker", lambda: future.set_result(7))
+
+    def check() -> None:
+        expect(got["result"], 7)  # time passes only where nothing else happens
+        assert not future._cf_parked
+
+    return check
+
+
+@model("F5", faults=(PARKS_BLINDLY,))
+def cancel_against_result(run: Run, our: Any) -> Check:
+    future, got = our.future.Future(), Answers()
+    run.spawn("waiter", got.say("result", future.result))
+    run.spawn("canceller", got.say("cancelled", future.cancel))
+    return lambda: expect((got["result"], got["cancelled"]), ("CancelledError", True))
+
+
+@model("F5")
+def a_time_limit_that_ends_against_finish(run: Run, our: Any) -> Check:
+    future, got = our.future.Future(), Answers()
+    clock = our.blocking._thread.allocate_lock()
+
+    def late() -> None:
+        clock.acquire()
+        clock.acquire(True, 5)  # until the same moment
+        future.set_result(7)
+
+    run.spawn("waiter", got.say("result", lambda: future.result(5)))
+    run.spawn("worker", late)
+
+    def check() -> None:
+        expect(got["result"], 7, "TimeoutError")
+        assert future.result(0) == 7
+
+    return check
+
+
+@model("F5 F8")
+def a_handler_that_finishes_what_its_thread_waits_for(run: Run, our: Any) -> Check:
+    future, got = our.future.Future(), Answers()
+    run.spawn("waiter", got.say("result", lambda: future.result(5)), lambda: future.set_result(7))
+    return lambda: expect(got["result"], 7, "TimeoutError")
+
+
+@model("F5", faults=(SUBSCRIBES_BLINDLY,))
+def wait_against_finish(run: Run, our: Any) -> Check:
+    first, second, got = our.future.Future(), our.future.Future(), Answers()
+    run.spawn("waiter", got.say("wait", lambda: len(our.wait.wait([first, second]).done)))
+    run.spawn("worker", lambda: (first.set_result(1), second.set_result(2)))
+    return lambda: expect(got["wait"], 2)
+
+
+@model("F5", faults=(COUNTS_FIRST,))
+def wait_for_all_against_two_that_finish(run: Run, our: Any) -> Check:
+    first, second, got = our.future.Future(), our.future.Future(), Answers()
+    run.spawn("waiter", got.say("wait", lambda: len(our.wait.wait([first, second]).done)))
+    run.spawn("one worker", lambda: first.set_result(1))
+    run.spawn("another", lambda: second.set_result(2))
+    return lambda: expect(got["wait"], 2)
+
+
+@model("F5")
+def wait_for_the_first_against_two_that_finish(run: Run, our: Any) -> Check:
+    first, second, got = our.future.Future(), our.future.Future(), Answers()
+
+    def wait() -> int:
+        return len(our.wait.wait([first, second], return_when="FIRST_COMPLETED").done)
+
+    run.spawn("waiter", got.say("wait", wait))
+    run.spawn("one worker", lambda: first.set_result(1))
+    run.spawn("another", lambda: second.set_result(2))
+
+    def check() -> None:
+        expect(got["wait"], 1, 2)
+        assert not first._waiters
+        assert not second._waiters
+
+    return check
+
+
+@model("F5")
+def wait_against_cancel(run: Run, our: Any) -> Check:
+    future, got = our.future.Future(), Answers()
+    run.spawn("waiter", got.say("wait", lambda: len(our.wait.wait([future]).done)))
+    run.spawn("canceller", lambda: (future.cancel(), future.set_running_or_notify_cancel()))
+    return lambda: expect(got["wait"], 1)
+
+
+@model("F5 F6")
+def as_completed_against_finish_and_cancel(run: Run, our: Any) -> Check:
+    first, second, got = our.future.Future(), our.future.Future(), Answers()
+    run.spawn("reader", got.say("done", lambda: sum(1 for _ in our.wait.as_completed([first, second]))))
+    run.spawn("worker", lambda: first.set_result(1))
+    run.spawn("canceller", lambda: (second.cancel(), second.set_running_or_notify_cancel()))
+    return lambda: expect(got["done"], 2)
+
+
+@model("F5")
+def the_standard_wait_against_finish(run: Run, our: Any) -> Check:
+    """The standard library's `wait` reads our futures' private parts; its code runs over the explorer's locks."""
+    future, got = our.future.Future(), Answers()
+    standard = our.standard_base()
+    run.spawn("waiter", got.say("wait", lambda: len(standard.wait([future]).done)))
+    run.spawn("worker", lambda: future.set_result(7))
+    return lambda: expect(got["wait"], 1)
