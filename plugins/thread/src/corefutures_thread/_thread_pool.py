@@ -50,9 +50,9 @@ class ThreadPool:
     2. A worker leaves if, being in `idle`, it sees `closed`, clears `fully_started`, and after that finds no call.
     3. A submitter reads `closed` once more after it has appended its call, and takes the call back if it can.
 
-    `fully_started` tells submitters that they need consider neither a further worker nor the end: they leave out step 3.
-    A worker that starts sets it (`on_worker_started`). A submitter that finds it set, after it has appended its call,
-    finds what some worker has set; that worker clears it itself before its last look, and so finds the call.
+    `fully_started` tells submitters that they need consider neither a further worker nor the end: they leave out step
+    3. A worker that starts sets it (`on_worker_started`). A submitter that finds it set, after it has appended its
+    call, finds what some worker has set; that worker clears it itself before its last look, and so finds the call.
 
     The thread that takes a worker out of `idle` unparks it. Assumption: append, pop and remove of a deque are atomic
     and ordered, which CPython promises with and without the GIL.
