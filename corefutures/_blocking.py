@@ -24,6 +24,7 @@ __all__ = [
     "cancel_requested",
     "clock",
     "current_workers",
+    "in_worker",
     "nested_loops",
     "original",
     "run_nested_loop",
@@ -251,6 +252,11 @@ def cancel_requested() -> bool:
     if worker is not None:
         return bool(worker.calls) and worker.calls[-1]._cf_cancel_requested
     return _cancel_probe is not None and _cancel_probe()
+
+
+def in_worker() -> bool:
+    """Return whether this thread, process or interpreter runs calls of an executor, which may be asked to stop."""
+    return _cancel_probe is not None or _thread.get_ident() in current_workers
 
 
 def _after_fork_in_child() -> None:

@@ -255,10 +255,15 @@ class Future(_standard.Future["_T"]):
         if not callable(fn):
             raise TypeError(f"add_done_callback() takes a callable, not {shown(fn)}")
         if self._state not in DONE:
-            callbacks, added, waits = self._done_callbacks, (fn,), False
+            added, waits = [fn], False
             if self._cf_lock.taken:
                 if waits := self._state not in DONE:
-                    callbacks += added
+                    self._cf_watched = True
+                    if self._cf_callbacks is None or self._cf_callbacks_forks != _forks:
+                        self._cf_callbacks_forks = _forks
+                        self._cf_callbacks = added
+                    else:
+                        self._cf_callbacks += added
                 self._cf_lock.release()
             if waits:
                 return
@@ -492,6 +497,9 @@ class Future(_standard.Future["_T"]):
 
     def _cf_notify(self) -> None:
         """Notify waiters, parked threads and callbacks; may be repeated after an interrupt."""
+        if self._cf_to_notify is None and self._cf_parked is None and self._cf_own_condition is None:
+            self._invoke_callbacks()  # the future has ended: no other subscriber comes any more
+            return
         try:
             self._cf_notify_waiters()
         finally:
@@ -554,7 +562,10 @@ class Future(_standard.Future["_T"]):
                 self._cf_lock.release()
         finally:
             if callbacks and self._cf_callbacks_forks == _forks:
-                for_each(self._cf_invoke, callbacks)
+                if len(callbacks) == 1:
+                    self._cf_invoke(callbacks[0])
+                else:
+                    for_each(self._cf_invoke, callbacks)
 
     def _cf_invoke(self, callback: Callable[[Any], object]) -> None:
         try:

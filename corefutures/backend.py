@@ -9,7 +9,12 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from corefutures._blocking import Lock as Lock, clock as clock, start_thread as start_thread
+    from corefutures._blocking import (
+        Lock as Lock,
+        clock as clock,
+        in_worker as in_worker,
+        start_thread as start_thread,
+    )
     from corefutures._error_text import describe_error as describe_error
     from corefutures._exceptions import (
         BrokenExecutor as BrokenExecutor,
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     name: module
     for module, names in {
-        "corefutures._blocking": ("Lock", "clock", "start_thread"),
+        "corefutures._blocking": ("Lock", "clock", "in_worker", "start_thread"),
         "corefutures._error_text": ("describe_error",),
         "corefutures._exceptions": ("BrokenExecutor", "UnsupportedError", "WorkerLostError", "add_note"),
         "corefutures._executor": ("Executor",),

@@ -204,6 +204,11 @@ class RetryingExecutor(corefutures.Executor):
         self._pending: set[RetriedFuture[Any]] = set()
 
     @property
+    def executor(self) -> standard.Executor:
+        """The executor underneath."""
+        return self._executor
+
+    @property
     def _max_workers(self) -> Any:
         return self._executor._max_workers  # type: ignore[attr-defined]
 

@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import corefutures
-from corefutures.backend import add_note, clock, register_for_dump
+from corefutures.backend import Capabilities, add_note, clock, in_worker, register_for_dump
 from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
-from corefutures_structured._retrying import RetriedFuture
+from corefutures_structured._retrying import RetryingExecutor
 from corefutures_structured._timer import Alarm, timer
 
 if TYPE_CHECKING:
@@ -124,21 +124,78 @@ class _OpenScopes:
 _open_scopes = _OpenScopes()
 
 
-class _Call(ScopedCall):
-    """One call of a scope; where it runs in this process, it is also what is submitted."""
+class _WatchingCall(ScopedCall):
+    """A function that runs inside a scope and tells the scope of its error: cheaper than a callback for each call."""
 
-    __slots__ = ("executor", "future", "means")
+    __slots__ = ()
+    around: Scope
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        around = self.around
+        token = surroundings.set(around)
+        try:
+            return self.fn(*args, **kwargs)
+        except BaseException as exc:
+            if not around._stopping:
+                around.stop(exc)
+            raise
+        finally:
+            surroundings.reset(token)
+            del self, around  # no cycle through the traceback
+
+
+class _Target:
+    """The function of calls and the executor that runs them: one object for many calls.
+
+    Attributes:
+        call: What is submitted. A call that leaves this process is wrapped only if it takes a deadline along.
+        watches: Whether the calls tell of their errors themselves. Then only the first of them gets a callback, for the
+            case that the executor breaks.
+    """
+
+    __slots__ = ("call", "executor", "fn", "submit", "watches")
 
     def __init__(self, fn: Callable[..., Any], around: Scope, executor: standard.Executor) -> None:
         self.fn = fn
-        self.around = around
         self.executor = executor
-        self.future: standard.Future[Any] | None = None  # None while it is being submitted, and if that failed
-        self.means: str | None = None  # by which it was stopped
+        self.submit = executor.submit
+        self.watches = around._may_watch and _runs_each_call_once(executor)
+        self.call: Callable[..., Any] = fn
+        if self.watches:
+            self.call = _WatchingCall(fn, around)
+        elif around.earliest is not None or _runs_here(executor):
+            self.call = ScopedCall(fn, around)
 
     @property
     def name(self) -> str:
         return repr(call_name(self.fn))
+
+
+def _runs_each_call_once(executor: standard.Executor) -> bool:
+    """Return whether an error of a function is for certain the error of its call, and the function runs here."""
+    if type(executor) is standard.ThreadPoolExecutor:
+        return True
+    try:
+        return type(executor) is corefutures.ThreadPoolExecutor
+    except (AttributeError, corefutures.BackendError):  # the backend is not installed
+        return False
+
+
+def _runs_here(executor: Any) -> bool:
+    """Return whether calls of an executor may run in this process and interpreter, where they find their scope."""
+    while isinstance(executor, RetryingExecutor):
+        executor = executor.executor
+    if isinstance(executor, _ISOLATING):  # before threads: the standard interpreter pool is a pool of threads
+        return False
+    if isinstance(executor, standard.ThreadPoolExecutor):
+        return True
+    capabilities = getattr(executor, "capabilities", None)
+    return isinstance(capabilities, Capabilities) and capabilities.shares_memory
+
+
+_ISOLATING: Final = tuple(
+    pool for name in ("ProcessPoolExecutor", "InterpreterPoolExecutor") if (pool := getattr(standard, name, None))
+)
 
 
 class Scope:
@@ -183,17 +240,24 @@ class Scope:
         self._name = name
         self._parent: Scope | None = None
         self._children: set[Scope] = set()
-        # No lock: each of the two lists only grows, by one step in C. The scope is settled when they are equally long.
+        # No lock: each of the lists only grows, by one step in C. The scope is settled when each call has ended and the
+        # last two lists are equally long.
         #
         # Nothing outlives the block:
-        # 1. `submit` puts a call into `_calls`, and then looks whether the scope is closed: if so, it submits nothing;
+        # 1. `submit` puts a call into `_calls`, and then looks whether the scope is open: if not, it submits nothing;
         # 2. the block finds the scope settled, closes it, and then looks once more: if a call has come, it opens it
         # again. So either `submit` sees that the scope is closed, or the block sees the call.
-        self._calls: list[_Call] = []
-        self._passed = 0  # so many of them, from the first on, are known to have ended; for the thread that leaves
-        self._settled: list[None] = []  # one for each call that was not submitted, or whose end has been looked at
+        self._calls: list[list[Any]] = []  # of each its target and its future, None if it was refused; empty until then
+        self._callbacks: list[None] = []  # one for each callback that was added
+        self._settled: list[None] = []  # one for each that has been called
+        self._passed = 0  # so many of the calls, from the first on, are known to have ended; for the thread that leaves
+        self._means: dict[standard.Future[Any], str] = {}  # by which calls were stopped
+        self._last: _Target | None = None  # of the call submitted last
         self._wake: Callable[[], object] | None = None  # called when the scope is settled
-        self._entered = self._closed = False
+        self._entered = self._closed = self._open = False
+        self._alert = False  # whether `submit` has more to do: the scope is being stopped, or its block waits
+        self._may_watch = until == "all"  # see `_Target`
+        self._in_worker = False  # the block runs in a call of an executor, which may be asked to stop
         self._stopped: BaseException | None = None  # why the rest was stopped, None for a success
         self._stopping = False
         self._succeeded = False
@@ -202,7 +266,7 @@ class Scope:
         self._token: Token[Surroundings | None] | None = None
         self._deadline: float | None = None  # its own, by `time.monotonic`
         self.earliest: float | None = None  # of its own and those around it
-        self._callback = self._on_end  # made once, not for each call
+        self._callback = self._on_end if until == "all" else self._on_end_until  # made once, not for each call
         self._task: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         self._interrupted = False  # the body's task was, by this scope
 
@@ -220,7 +284,7 @@ class Scope:
     @property
     def futures(self) -> tuple[standard.Future[Any], ...]:
         """The futures of the calls so far, in the order submitted."""
-        return tuple(call.future for call in self._calls if call.future is not None)
+        return tuple(future for _, future in self._submitted())
 
     @property
     def children(self) -> tuple[Scope, ...]:
@@ -233,8 +297,8 @@ class Scope:
         Thread safety: may be called from any thread or signal handler.
         """
         left = [
-            f"{call.name} {'runs' if call.future.running() else 'waits'}"
-            for call in list(self._calls) if call.future is not None and not call.future.done()
+            f"{target.name} {'runs' if future.running() else 'waits'}"
+            for target, future in self._submitted() if not future.done()
         ]  # fmt: skip
         return ScopeSnapshot(
             "a scope" if self._name is None else f"scope {self._name!r}",
@@ -266,33 +330,56 @@ class Scope:
 
         Thread safety: may be called from any thread while the block is open.
         """
+        target = self._last
+        call: list[Any] = []
+        self._calls.append(call)
+        first = False
+        try:
+            if target is None or fn is not target.fn or on is not None or not self._open:
+                target = self._make_target(fn, on)
+                first = True
+            future = target.submit(target.call, *args, **kwargs)
+        except BaseException:
+            call += target, None
+            if self._wake is not None:
+                self._wake_if_settled()
+            raise
+        call += target, future
+        if first or not target.watches:
+            self._callbacks.append(None)
+            future.add_done_callback(self._callback)
+        if self._alert:
+            self._submit_late(future, target)
+        return future
+
+    def _submit_late(self, future: standard.Future[Any], target: _Target) -> None:
+        if self._stopping:  # whoever stops sets this first, and then goes through the calls
+            self._stop_call(target, future)
+        if self._wake is not None:
+            self._wake_if_settled()
+
+    def _submitted(self) -> list[tuple[_Target, standard.Future[Any]]]:
+        """Return the calls that have been submitted so far."""
+        return [(call[0], call[1]) for call in list(self._calls) if call and call[1] is not None]
+
+    def _make_target(self, fn: Callable[..., Any], on: standard.Executor | None) -> _Target:
         if not callable(fn):
             raise TypeError(f"submit() needs a callable, not {type(fn).__name__}")
-        executor = self._executor if on is None else on
         if on is not None:
             _check_executor("on", on)
-        if executor is None:
-            from corefutures_structured._default import default_executor  # here for start-up time only
-
-            executor = default_executor()
-        call = _Call(fn, self, executor)
-        self._calls.append(call)
-        if self._closed or not self._entered:
-            self._settle()
+        if not self._open:
             raise RuntimeError(
                 f"cannot submit to {self!r}: " + ("its block has ended" if self._closed else "its block has not begun")
             )
-        try:
-            # A call that leaves this process is wrapped only if it takes a deadline along.
-            wrap = self.earliest is not None or isinstance(executor, standard.ThreadPoolExecutor)
-            call.future = future = executor.submit(call if wrap else fn, *args, **kwargs)
-        except BaseException:
-            self._settle()
-            raise
-        future.add_done_callback(self._callback)
-        if self._stopping:  # whoever stops sets this first, and then goes through the calls
-            self._stop_call(call)
-        return future
+        executor = self._executor if on is None else on
+        if executor is not None:
+            target = _Target(fn, self, executor)
+            if on is None:
+                self._last = target
+            return target
+        from corefutures_structured._default import default_executor  # here for start-up time only
+
+        return _Target(fn, self, default_executor())  # another one, perhaps, for the next call
 
     def results(self) -> list[Any]:
         """Return the results of the calls that returned, in the order submitted.
@@ -311,19 +398,27 @@ class Scope:
     # ── ends of calls ────────────────────────────────────────────────────────────────────────────────────
 
     def _on_end(self, future: standard.Future[Any]) -> None:
-        """Look at a call that has ended; runs in the thread that ended it."""
-        if not self._stopping:
-            until = self._until
-            if until == "all":
-                if not future.cancelled() and (error := future.exception()) is not None:
-                    self.stop(error)
-            elif until == "first_success":
-                if not future.cancelled() and future.exception() is None:
-                    self._succeeded = True
-                    self.stop()
-            elif until != "all_settled":
+        """Look at a call that has ended, with until="all"; runs in the thread that ended it."""
+        try:
+            if not self._stopping and (error := future.exception()) is not None:
+                self.stop(error)
+        except standard.CancelledError:
+            pass
+        finally:
+            self._settle()
+
+    def _on_end_until(self, future: standard.Future[Any]) -> None:
+        """Look at a call that has ended, with another `until`; runs in the thread that ended it."""
+        try:
+            if self._stopping or self._until == "all_settled":
+                return
+            if self._until != "first_success":
                 self._ask(future)
-        self._settle()
+            elif not future.cancelled() and future.exception() is None:
+                self._succeeded = True
+                self.stop()
+        finally:
+            self._settle()
 
     def _ask(self, future: standard.Future[Any]) -> None:
         """Ask the callable whether the rest is to be stopped."""
@@ -337,19 +432,32 @@ class Scope:
 
     def _settle(self) -> None:
         self._settled.append(None)
+        if self._wake is not None:
+            self._wake_if_settled()
+
+    def _wake_if_settled(self) -> None:
         wake = self._wake
-        if wake is not None and len(self._settled) == len(self._calls):
+        if wake is not None and len(self._settled) == len(self._callbacks):
             wake()
 
     def _close_or_wake(self, wake: Callable[[], object]) -> bool:
         """Close the scope if no call is left; else have `wake` called once none is, perhaps more than once."""
         self._wake = wake
-        if len(self._settled) == len(self._calls):
-            self._closed = True
-            if len(self._settled) == len(self._calls):
+        self._alert = True
+        if self._is_settled():
+            self._open = False
+            if self._is_settled():
+                self._closed = True
                 return True
-            self._closed = False
+            self._open = True
         return False
+
+    def _is_settled(self) -> bool:
+        if self._first_left() is not None or not all(self._calls):
+            return False
+        # An interrupt may have hit a callback before it could do anything.
+        interrupted = self._stopped is not None and not isinstance(self._stopped, Exception)
+        return interrupted or len(self._settled) == len(self._callbacks)
 
     # ── stopping ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -363,9 +471,9 @@ class Scope:
         """
         if not self._stopping:
             self._stopped = reason
-            self._stopping = True
-        for call in list(self._calls):
-            self._stop_call(call)
+            self._stopping = self._alert = True
+        for target, future in self._submitted():
+            self._stop_call(target, future)
         for child in list(self._children):
             child._stop_from_outside()
         self._interrupt_task()
@@ -373,26 +481,27 @@ class Scope:
     def _stop_from_outside(self) -> None:
         self.stop(standard.CancelledError("the scope around this one was stopped"))
 
-    def _stop_call(self, call: _Call) -> None:
-        future = call.future
-        if future is None or future.done() or call.means in (_KILLED, _ASKED):
+    def _stop_call(self, target: _Target, future: standard.Future[Any]) -> None:
+        if future.done() or self._means.get(future) in (_KILLED, _ASKED):
             return
         if future.cancel():
-            call.means = _WITHDRAWN
+            self._means[future] = _WITHDRAWN
             return
         for method, means in (("kill", _KILLED), ("request_cancel", _ASKED)):
-            stop = getattr(call.executor, method, None)
+            stop = getattr(target.executor, method, None)
             if stop is None:
                 continue
             # Noted first: the call may end, and its error be looked at, before the method returns.
-            call.means = means
+            self._means[future] = means
             try:
                 if not stop(future):
-                    call.means = None  # it had ended by itself
+                    self._means.pop(future, None)  # it had ended by itself
                 return
             except corefutures.UnsupportedError:
                 continue
-        call.means = None if future.done() else _LEFT
+        self._means[future] = _LEFT
+        if future.done():
+            self._means.pop(future, None)
 
     def _at_earliest(self) -> None:
         if self.earliest == self._deadline:
@@ -406,6 +515,7 @@ class Scope:
         if self._entered:
             raise RuntimeError(f"{self!r} can be entered once: make another one")
         around = surroundings.get()
+        self._in_worker = in_worker()
         self._parent = around if isinstance(around, Scope) else None
         self.earliest = None if around is None else around.earliest
         if self._seconds is not None:
@@ -414,7 +524,7 @@ class Scope:
                 self.earliest = self._deadline
         if self.earliest is not None and (self._parent is None or self.earliest == self._deadline):
             self._alarm = timer.call_at(self.earliest, self._at_earliest)
-        self._entered = True
+        self._entered = self._open = True
         if self._parent is None:
             _open_scopes.add(self)
         else:
@@ -436,7 +546,7 @@ class Scope:
         return self._raise_errors(error if interrupt is None else interrupt, error)
 
     def _detach(self) -> None:
-        self._closed = True
+        self._closed, self._open = True, False
         self._wake = None
         if self._alarm is not None:
             self._alarm.cancel()
@@ -484,12 +594,12 @@ class Scope:
         timeout = self._until_next_look(leave_at)
         left = self._first_left()
         if left is not None:
-            # One by one, as they were submitted. `wait` has a worker thread run a call of its own pool instead of
-            # sleeping: scopes in calls can't deadlock.
-            if isinstance(left, RetriedFuture):
-                left._await_attempts(timeout)
-            else:
-                corefutures.wait([left], timeout)
+            # One by one, as they were submitted. A worker thread runs a call of its own pool instead of sleeping, so
+            # that scopes in calls can't deadlock.
+            try:
+                left.exception(timeout)
+            except (TimeoutError, standard.CancelledError):
+                pass
             return False
         parker = _thread.allocate_lock()
         parker.acquire()
@@ -500,16 +610,17 @@ class Scope:
 
     def _first_left(self) -> standard.Future[Any] | None:
         """Return the first future that has not ended, None if there is none."""
-        calls = self._calls
-        while self._passed < len(calls):
-            future = calls[self._passed].future
-            if future is None:  # it is being submitted, or that failed
-                return next(
-                    (call.future for call in calls[self._passed :] if call.future and not call.future.done()), None
-                )
-            if not future.done():
+        calls, passed = self._calls, self._passed
+        while passed < len(calls):
+            call = calls[passed]
+            if not call:  # it is being submitted
+                return next((future for _, future in self._submitted() if not future.done()), None)
+            if call[1] is not None and not call[1].done():
+                self._passed = passed
+                future: standard.Future[Any] = call[1]
                 return future
-            self._passed += 1
+            passed += 1
+        self._passed = passed
         return None
 
     def _until_next_look(self, leave_at: float | None) -> float | None:
@@ -518,10 +629,9 @@ class Scope:
             return max(0.0, leave_at - clock.monotonic())
         if self._stopping:
             return None if self._leave == "wait" else 0.0
-        if self._parent is not None and self._leave == "wait":  # who stops the outer one stops this one
-            return None
-        # The call that opened the scope may be asked to stop; only a look tells.
-        return _LOOK_EVERY if self.earliest is None else min(_LOOK_EVERY, max(0.0, self.earliest - clock.monotonic()))
+        if not self._in_worker or (self._parent is not None and self._leave == "wait"):
+            return None  # the timer, or the one that stops the outer scope, stops this one
+        return _LOOK_EVERY  # the call that opened the scope may be asked to stop; only a look tells
 
     # ── errors ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -535,6 +645,8 @@ class Scope:
         Returns:
             Whether the body's error goes no further.
         """
+        if not self._stopping and self._may_watch:
+            self._look_for_error()
         notes = self._notes()
         if error is not None and not isinstance(error, Exception):
             # KeyboardInterrupt, SystemExit, GeneratorExit, asyncio's CancelledError: the interpreter's, not the calls'
@@ -563,6 +675,17 @@ class Scope:
         finally:
             del group, errors, error  # no cycle through the traceback
 
+    def _look_for_error(self) -> None:
+        """Stop the scope if a call has failed without telling it: because its executor broke."""
+        for call in self._calls:
+            if call[1] is not None:
+                try:
+                    if (error := call[1].exception()) is not None:
+                        self.stop(error)
+                        return
+                except standard.CancelledError:
+                    pass
+
     def _call_errors(self, known: list[BaseException]) -> list[BaseException]:
         if not self._stopping and self._until != "first_success":
             return []
@@ -573,14 +696,13 @@ class Scope:
         ):
             return []
         found: list[BaseException] = []
-        for call in list(self._calls):
-            future = call.future
-            if future is None or not future.done() or future.cancelled():
+        for target, future in self._submitted():
+            if not future.done() or future.cancelled():
                 continue
             error = future.exception()
-            if error is None or (call.means is not None and _is_loss(error)):
+            if error is None or (future in self._means and error is not self._stopped and _is_loss(error)):
                 continue
-            add_note(error, f"raised by the call {call.name} of the scope")
+            add_note(error, f"raised by the call {target.name} of the scope")
             if not any(error is other for other in (*known, *found)):
                 found.append(error)
         return found
@@ -592,30 +714,27 @@ class Scope:
         if _only_cancelled(error):
             return True
         return any(
-            call.means is not None
-            and call.future is not None
-            and call.future.done()
-            and not call.future.cancelled()
-            and call.future.exception() is error
-            and _is_loss(error)
-            for call in list(self._calls)
+            future.done() and not future.cancelled() and future.exception() is error and _is_loss(error)
+            for future in list(self._means)
         )
 
     def _notes(self) -> list[str]:
-        notes: list[str] = []
-        if not self._stopping:
-            return notes
-        for call in list(self._calls):
-            if call.means is not None:
-                means = call.means
-                if call.future is not None and not call.future.done():
-                    means = _ABANDONED
-                notes.append(f"the call {call.name} {means}")
-        return notes
+        if not self._means:
+            return []
+        return [
+            f"the call {target.name} {means if future.done() else _ABANDONED}"
+            for target, future in self._submitted()
+            if (means := self._means.get(future)) is not None and not self._is_reason(future)
+        ]
+
+    def _is_reason(self, future: standard.Future[Any]) -> bool:
+        """Return whether the error of a call is the one for which the scope was stopped."""
+        return future.done() and not future.cancelled() and future.exception() is self._stopped is not None
 
     # ── asyncio ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def __aenter__(self) -> Self:
+        self._may_watch = False  # the end of each call wakes the task
         self.__enter__()
         task = asyncio.current_task()
         assert task is not None
