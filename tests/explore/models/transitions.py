@@ -45,8 +45,8 @@ STATE_FIRST = Fault(
 
 CALLBACK_BLINDLY = Fault(
     "a callback is added without a look at the state", FUTURE,
-    right="if waits := self._state not in DONE:\n                    callbacks += added",
-    wrong="if waits := True:\n                    callbacks += added",
+    right="if waits := self._state not in DONE:\n                    self._cf_watched = True",
+    wrong="if waits := True:\n                    self._cf_watched = True",
 )  # fmt: skip
 
 
