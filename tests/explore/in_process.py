@@ -43,7 +43,8 @@ class InProcessWorker:
             our.modules["corefutures_pools.workers.shared_queue.worker"].serve_shared_queue(
                 tasks=ends.tasks,
                 frames=self._frames,
-                arena=mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ),
+                arena=mmap.mmap(ends.memory, ends.memory_size),
+                slot_starts=ends.slot_starts,
                 status_table=memoryview(mmap.mmap(ends.memory, ends.status_size)).cast("Q"),
                 worker_index=ends.worker_index,
                 channel=None,

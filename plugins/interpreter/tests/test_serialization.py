@@ -289,3 +289,20 @@ def test_the_last_resort_of_a_reporter_can_be_read(monkeypatch):
     _, body = reporter.error(ValueError("lost"))
     monkeypatch.undo()
     assert isinstance(rebuild(body, pickle.loads), MemoryError)
+
+
+#: Around the sizes at which a call or a result travels another way.
+EDGES = [3_000, 4_100, 65_000, 66_000, 300_000, 1 << 20, (1 << 20) + 5_000]
+
+
+def test_results_of_all_sizes_for_arguments_of_all_sizes(make_pool):
+    pool = make_pool(2)
+    futures = [
+        (pool.submit(interpreter_calls.resized, bytes([number]) * there, back), bytes([number]) * back)
+        for there in EDGES
+        for back in [1, *EDGES]
+        for number in range(2)
+    ]
+    assert all(future.result(50) == expected for future, expected in futures)
+    for back in EDGES:  # one by one: the thread that waits reads the result itself
+        assert pool.submit(interpreter_calls.resized, b"x" * 70_000, back).result(50) == b"x" * back

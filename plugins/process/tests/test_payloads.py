@@ -23,6 +23,7 @@ import payload_calls
 import process_calls
 import pytest
 
+from corefutures import WorkerLostError
 from corefutures_pools.workers import payload as payloads
 from corefutures_process._worker_process import make_encoder
 
@@ -477,3 +478,35 @@ def test_classes_of_the_moment_are_not_kept(serializer):
     del made
     gc.collect()
     assert kept() is None
+
+
+#: Around the sizes at which a call or a result travels another way.
+EDGES = [3_000, 4_100, 65_000, 66_000, 300_000, 1 << 20, (1 << 20) + 5_000, 1_500_000]
+
+
+def test_results_of_all_sizes_for_arguments_of_all_sizes(pool):
+    futures = [
+        (pool.submit(process_calls.resized, bytes([number]) * there, back), bytes([number]) * back)
+        for there in EDGES
+        for number, back in enumerate([1, *EDGES])
+    ]
+    assert all(future.result(50) == expected for future, expected in futures)
+    for back in EDGES:  # one by one: the thread that waits reads the result itself
+        assert pool.submit(process_calls.resized, b"x" * 70_000, back).result(50) == b"x" * back
+
+
+def test_a_worker_that_is_killed_leaves_the_memory_of_others_alone(make_pool, any_method):
+    pool = make_pool(2, on_worker_loss="replace")
+    for _ in range(3):
+        lost = [pool.submit(process_calls.die, bytes(size)) for size in (10_000, 100_000)]
+        kept = [(pool.submit(process_calls.echo, one), one) for one in (bytes([n]) * 100_000 for n in range(20))]
+        assert all(isinstance(future.exception(50), WorkerLostError) for future in lost)
+        assert all(future.result(50) == one for future, one in kept)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_result_that_forks_as_it_is_unpickled(pool):
+    """The child has a copy of the thread that reads it, in the middle of that."""
+    result = pool.submit(process_calls.Forking, bytes(200_000)).result(50)
+    assert result == (200_000, 0)
+    assert_usable(pool)

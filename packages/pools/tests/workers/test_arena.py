@@ -11,13 +11,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the shared queu
 if sys.platform == "linux":
     from signals import everywhere
 
+    from corefutures_pools.workers.payload import Payload, Segment
     from corefutures_pools.workers.shared_queue import arena as module
-    from corefutures_pools.workers.shared_queue.arena import LARGE, SMALL, Arena
+    from corefutures_pools.workers.shared_queue.arena import HUGE, LARGE, SMALL, Arena
 
 
 @pytest.fixture
 def arena():
-    arena = Arena(4096, 3, 2)
+    arena = Arena(4096, 3, 2, 2)
     yield arena
     arena.close()
 
@@ -42,6 +43,45 @@ def test_slots_do_not_overlap(arena):
     for number in large:
         assert arena.beginning(number) == bytes([number]) * LARGE
     assert max(arena.slots.values()) + LARGE <= arena.size
+
+
+def payload_of(body: bytes) -> Payload:
+    return Payload([Segment([body], memfds=False)], [])
+
+
+def test_a_payload_has_a_slot_of_its_own(arena):
+    for number in (1, 2):
+        arena.store_payload(number, payload_of(bytes([number]) * HUGE))
+    arena.store(3, bytes([3]) * LARGE)
+    with pytest.raises(IndexError):
+        arena.store_payload(4, payload_of(b"body"))
+    for number in (1, 2):
+        assert arena.copy(number, HUGE) == bytes([number]) * HUGE
+    assert max(arena.slots.values()) + HUGE <= arena.size
+    assert arena.free(1)
+    arena.store_payload(4, payload_of(b"body"))
+    assert arena.copy(2, HUGE) == b"\2" * HUGE
+
+
+@pytest.mark.parametrize(("size", "room"), [(10, 0), (SMALL + 1, LARGE), (LARGE, LARGE)])
+def test_the_room_for_a_result_is_that_of_the_slot(arena, size, room):
+    arena.store(1, bytes(size))
+    assert (arena.copy(1, room) is not None) == bool(room)
+    assert arena.copy(1, room + 1) is None
+    assert arena.view(1, room + 1) is None
+    arena.free(1)
+    assert arena.copy(1, room) is None
+    assert arena.view(1, room) is None
+
+
+def test_a_view_that_is_in_use_does_not_keep_the_arena_from_closing():
+    arena = Arena(4096, 1, 1, 1)
+    arena.store(1, b"a" * LARGE)
+    view = arena.view(1, LARGE)
+    assert view is not None
+    arena.close()
+    assert view[:2] == b"aa"
+    view.release()
 
 
 @pytest.mark.parametrize(("size", "count"), [(10, 3), (SMALL + 1, 2)])
@@ -73,7 +113,7 @@ def test_slots_without_memory_are_limited_too(arena):
 
 
 def test_closed(arena):
-    closed = Arena(4096, 1, 1)
+    closed = Arena(4096, 1, 1, 1)
     closed.close()
     with pytest.raises(ValueError, match="closed"):
         closed.store(1, b"body")
@@ -93,12 +133,14 @@ def test_an_interruption_leaves_no_slot_without_an_owner(arena):
             with interrupt(handler):
                 arena.store(1, b"body")
                 arena.reserve(2)
-                arena.free(1)
-                arena.free(2)
+                arena.store_payload(3, payload_of(b"body"))
+                for number in (1, 2, 3):
+                    arena.free(number)
         except Raised:
             pass
-        arena.free(1)
-        arena.free(2)
-        assert (len(arena._free_small), len(arena._free_large), len(arena._free_without_memory)) == (3, 2, 2)
+        for number in (1, 2, 3):
+            arena.free(number)
+        free = arena._free_small, arena._free_large, arena._free_huge, arena._free_without_memory
+        assert [len(each) for each in free] == [3, 2, 2, 2]
 
     assert everywhere(scenario, module, raises=True) > 8

@@ -23,6 +23,7 @@ if sys.platform == "linux":
     from corefutures_pools.workers.future import CallFuture
     from corefutures_pools.workers.messages import PAYLOAD_SIZE, PING, STOP, TASK
     from corefutures_pools.workers.payload import Payload, Segment
+    from corefutures_pools.workers.shared_queue.arena import HUGE
     from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
 
 
@@ -80,12 +81,56 @@ def test_tasks_in_order_with_their_bodies(queue):
     assert all(future._cf_dispatched and future._body is None for future in futures)
 
 
-def test_payloads_stay_with_their_future(queue):
-    payload = Payload([Segment([b"large"], memfds=False)], [])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        Payload([Segment([bytes(HUGE), b"more"], memfds=False)], []),
+        Payload([Segment([b"large"], memfds=False)], [(Segment([b"buffer"], memfds=False), True)]),
+        Payload([Segment([b"large"], memfds=True)], []),
+    ],
+    ids=["larger than a slot", "with a buffer", "in a memory file"],
+)
+def test_payloads_stay_with_their_future(queue, payload):
     future = call(7, payload)
     post(queue, future)
     assert claim(queue) == (7, b"")
     assert future._body is payload
+
+
+def in_memory(*pieces: bytes) -> Payload:
+    return Payload([Segment(pieces[:1], memfds=False), Segment(pieces[1:], memfds=False)], [])
+
+
+def test_a_payload_in_plain_memory_goes_into_a_slot(queue):
+    pieces = b"a" * 70_000, b"b" * 5, b"c" * (HUGE - 70_005)
+    future = call(7, in_memory(*pieces))
+    post(queue, future)
+    assert claim(queue) == (7, b"".join(pieces))
+    assert future._body is None
+
+
+def test_payloads_wait_for_a_slot_in_their_order(queue):
+    count = len(queue.arena._free_huge)
+    futures = [call(n, in_memory(bytes([n]) * 70_000)) for n in range(1, count + 3)]
+    backlog = post(queue, *futures)
+    assert [future._number for future in backlog] == [count + 1, count + 2]
+    for number in range(1, count + 1):
+        assert claim(queue) == (number, bytes([number]) * 70_000)
+        assert queue.arena.free(number)
+    send(queue)
+    assert [claim(queue)[0] for _ in range(2)] == [count + 1, count + 2]
+    assert not backlog
+
+
+def test_where_slots_are_fewer_than_the_workers_need_no_payload_waits_for_one(monkeypatch):
+    monkeypatch.setattr(module, "_HUGE_AT_MOST", 1)
+    queue = TaskQueue(2, deque())
+    futures = [call(n, in_memory(bytes([n]) * 70_000)) for n in (1, 2)]
+    assert not post(queue, *futures)
+    assert claim(queue) == (1, b"\1" * 70_000)
+    assert claim(queue) == (2, b"")
+    assert futures[1]._body is not None
+    queue.close()
 
 
 def test_a_claimed_call_can_not_be_revoked(queue):

@@ -345,7 +345,7 @@ class _SharedQueueEnds:
             self.close()
             raise
         tasks, self._frames, memory, header_pipe = self._own
-        sizes = ends.memory_size, ends.status_size
+        sizes = ends.memory_size, ends.status_size, ends.slot_starts
         #: The arguments of `_worker_interpreter.serve`.
         self.arguments = (
             "shared queue", tasks, self._frames, memory, *sizes, ends.worker_index, header_pipe, queue_ids,

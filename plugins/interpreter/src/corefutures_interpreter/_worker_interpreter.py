@@ -69,6 +69,7 @@ def _serve_shared_queue(
     memory: int,
     memory_size: int,
     status_size: int,
+    slot_starts: tuple[int, int],
     worker_index: int,
     header_pipe: int,
     queues: tuple[int, int],
@@ -86,7 +87,8 @@ def _serve_shared_queue(
         tasks=tasks,
         frames=frames,
         # Without `trackfd` a mapping would duplicate the descriptor.
-        arena=mmap.mmap(memory, memory_size, access=mmap.ACCESS_READ, trackfd=False),
+        arena=mmap.mmap(memory, memory_size, trackfd=False),
+        slot_starts=slot_starts,
         status_table=memoryview(mmap.mmap(memory, status_size, trackfd=False)).cast("Q"),
         worker_index=worker_index,
         channel=_LazyPayloadChannel(header_pipe, queues, decoder.payload),

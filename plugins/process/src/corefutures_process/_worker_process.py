@@ -151,7 +151,7 @@ def _serve_shared_queue(
         _die_with_parent(ends.parent_death_pipe)
     except OSError:  # no /proc, no permission to open the pipe of another user, or no such signals here
         _watch_parent(ends.parent_death_pipe)
-    arena = mmap.mmap(ends.memory, ends.memory_size, access=mmap.ACCESS_READ)
+    arena = mmap.mmap(ends.memory, ends.memory_size)
     status_table = memoryview(mmap.mmap(ends.memory, ends.status_size)).cast("Q")
     channel = _make_channel(ends.payload_channel)
     forked: list[bool] = []
@@ -170,6 +170,7 @@ def _serve_shared_queue(
             tasks=ends.tasks,
             frames=ends.frames,
             arena=arena,
+            slot_starts=ends.slot_starts,
             status_table=status_table,
             worker_index=ends.worker_index,
             channel=channel,

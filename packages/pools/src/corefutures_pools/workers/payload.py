@@ -170,6 +170,20 @@ class Payload:
                 kind = CONTINUED
         return b"".join([_COUNT.pack(len(table)), *table, *embedded]), descriptors
 
+    def size_in_memory(self) -> int:
+        """Return the size of the pickle if that is the whole payload, and lies in plain memory; 0 otherwise."""
+        if self.buffers or any(segment.files for segment in self.stream):
+            return 0
+        return sum([segment.size for segment in self.stream])
+
+    def write_to(self, memory: Any, offset: int) -> None:
+        """Write the pickle, which lies in plain memory, into other memory."""
+        for segment in self.stream:
+            for piece in segment.pieces:
+                end = offset + len(piece)
+                memory[offset:end] = piece
+                offset = end
+
     def beginning(self) -> bytes:
         """Return the first bytes of the pickle."""
         return self.stream[0].beginning()

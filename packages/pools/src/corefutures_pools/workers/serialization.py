@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     Reducers = Mapping[type, Callable[[Any], Any]]
 
-#: Bytes: a larger body travels as a payload.
+#: Bytes: a larger body is a payload.
 INLINE_LIMIT: Final = 1 << 16
+#: Bytes: a larger payload is written to memfds at once; another one stays in plain memory, for a slot of the arena.
+SLOT_LIMIT: Final = (1 << 20) + (1 << 12)
 #: Bytes: larger content has a segment of its own, which waiting calls with equal content share.
 LARGE: Final = 1 << 18
 #: How many such segments a payload has at most, since each takes a descriptor; more content goes with the rest.
@@ -148,20 +150,25 @@ class Encoder:
         return self._body_of(pieces, buffers)
 
     def _body_of(self, pieces: list[Buffer | Segment], buffers: list[tuple[Any, bool]]) -> Any:
+        plain: list[Any] = pieces
+        if not buffers and Segment not in map(type, pieces) and (size := sum(map(len, plain))) <= SLOT_LIMIT:
+            if size <= INLINE_LIMIT:
+                return b"".join(plain)
+            return self._payload([Segment(plain, memfds=False)], buffers)
         stream: list[Segment] = []
-        rest: list[Any] = pieces
-        if Segment in map(type, pieces):
-            rest = []
-            for piece in pieces:
-                if isinstance(piece, Segment):
-                    if rest:
-                        stream.append(self._small_segment(rest))
-                        rest = []
-                    stream.append(piece)
-                else:
-                    rest.append(piece)
-        elif not buffers and sum(map(len, pieces)) <= INLINE_LIMIT:  # type: ignore[arg-type]
-            return b"".join(rest)
+        rest: list[Any] = []
+        own = _LARGE_AT_MOST - sum([isinstance(piece, Segment) for piece in pieces])
+        for piece in pieces:
+            if self._memfds and type(piece) is bytes and len(piece) >= LARGE and own > 0:
+                own -= 1
+                piece = self._segment(piece)
+            if not isinstance(piece, Segment):
+                rest.append(piece)
+                continue
+            if rest:
+                stream.append(self._small_segment(rest))
+                rest = []
+            stream.append(piece)
         if rest:
             stream.append(self._small_segment(rest))
         return self._payload(stream, buffers)
@@ -211,7 +218,7 @@ class Encoder:
     def _make_pickler(self, segment: Callable[[Buffer], Segment] | None) -> _ReusablePickler:
         if self._tables is None:
             self._tables = () if self._reducers is None else self._reducers()
-        return _ReusablePickler(self._pickler, self._tables, segment, self._memfds)
+        return _ReusablePickler(self._pickler, self._tables, segment)
 
     def _segment(self, content: Buffer) -> Segment:
         """Return a segment with large content; a waiting segment with equal content, if there is one."""
@@ -237,10 +244,8 @@ class _ReusablePickler:
         make: Any,
         tables: Sequence[Reducers],
         segment: Callable[[Buffer], Segment] | None,
-        copy_bytes: bool,
     ) -> None:
         self._segment = segment
-        self._copy_bytes = copy_bytes  # otherwise large bytes objects are kept, and calls share them
         self._segments = 0  # made for this dump
         self.small = b""  # the last output, in pieces of at most `INLINE_LIMIT`
         self.is_more = False  # the output has other pieces as well, or buffers
@@ -292,14 +297,13 @@ class _ReusablePickler:
             if len(piece) <= INLINE_LIMIT:
                 self.small += piece
                 return
-            if len(piece) < LARGE or not self._copy_bytes:
-                if self.small:
-                    self._pieces.append(self.small)
-                    self.small = b""
-                self._pieces.append(piece)
-                self.is_more = True
-                return
-        self._write_large(piece)
+            if self.small:
+                self._pieces.append(self.small)
+                self.small = b""
+            self._pieces.append(piece)
+            self.is_more = True
+        else:
+            self._write_large(piece)
 
     def _write_large(self, piece: Buffer | pickle.PickleBuffer) -> None:
         self.is_more = True

@@ -56,7 +56,8 @@ def _try_features(workers: int) -> None:
             return descriptor
 
         memory = closed_later(system.memfd_create("corefutures", system.MFD_CLOEXEC))
-        system.ftruncate(memory, (1 << 21) + workers * (1 << 18))  # more than `TaskQueue` needs
+        size = (10 << 20) + workers * (1 << 18) + min(2 + 2 * workers, 64) * (9 << 17)  # more than `TaskQueue` needs
+        system.ftruncate(memory, size)
         outlet, _inlet = map(closed_later, system.pipe())
         closed_later(system.open(f"/proc/self/fd/{outlet}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         event = closed_later(system.eventfd(1, system.EFD_NONBLOCK | system.EFD_CLOEXEC))

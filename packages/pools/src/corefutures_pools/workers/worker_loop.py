@@ -28,7 +28,7 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, Protocol
+    from typing import Any, Final, Protocol
 
     from corefutures_pools.workers.payload import Payload
     from corefutures_pools.workers.serialization import Encoder
@@ -78,13 +78,17 @@ if TYPE_CHECKING:
             """Send the outcome of a call."""
             ...
 
-        def deliver_payload(self, number: int, payload: Payload) -> None:
-            """Send the result of call `number`, which is a payload."""
+        def deliver_large(self, kind: int, number: int, body: bytes | Payload) -> None:
+            """Send the outcome of call `number`, which is larger than `PIPED`, or a payload."""
             ...
 
         def cancel_requested(self) -> bool:
             """Return whether the call that runs was asked to stop."""
             ...
+
+
+#: Bytes: a frame with a larger body may have a better way than a pipe, whose atomic writes are about as large.
+PIPED: Final = 4000
 
 
 class ConnectionLost(Exception):
@@ -238,8 +242,8 @@ def serve(
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:
             send(CALL_FINISHED, number, MOMENT.pack(clock.perf_counter(), len(body)))
-        if type(body) is bytes:
+        if len(body) <= PIPED and type(body) is bytes:
             deliver(kind, number, body)
         else:
-            transport.deliver_payload(number, body)
+            transport.deliver_large(kind, number, body)
         body = None

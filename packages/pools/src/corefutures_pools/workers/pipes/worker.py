@@ -104,10 +104,13 @@ class PipeTransport:
         self._reading.acquire()
         send_frame(self._connection, kind | self._last, number, body)
 
-    def deliver_payload(self, number: int, payload: Payload) -> None:
-        """See `worker_loop.Transport.deliver_payload`."""
-        self.deliver(RESULT_PAYLOAD, number)
-        self._ship(self._connection, payload)
+    def deliver_large(self, kind: int, number: int, body: bytes | Payload) -> None:
+        """See `worker_loop.Transport.deliver_large`."""
+        if isinstance(body, bytes):
+            self.deliver(kind, number, body)
+        else:
+            self.deliver(RESULT_PAYLOAD, number)
+            self._ship(self._connection, body)
 
     def cancel_requested(self) -> bool:
         """See `worker_loop.Transport.cancel_requested`."""

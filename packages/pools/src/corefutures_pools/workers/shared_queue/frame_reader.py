@@ -29,20 +29,23 @@ from corefutures_pools.workers.messages import (
     RESULT_MARSHAL,
     RESULT_PAYLOAD,
     RESULT_PICKLE,
+    RESULT_SLOT,
+    SLOT_SIZE,
     MalformedFrame,
     check_head,
 )
+from corefutures_pools.workers.serialization import INLINE_LIMIT
 from corefutures_pools.workers.shared_queue.connection import READ_SIZE, WorkerConnection
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
     from corefutures_pools.workers.shared_queue.claims import ClaimResolver
     from corefutures_pools.workers.shared_queue.inline_wait import InlineWaitPool
 
-_OUTCOMES: Final = (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR)
+_OUTCOMES: Final = (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, RESULT_SLOT, ERROR)
 
 
 class FrameReader:
@@ -164,9 +167,11 @@ class FrameReader:
         payload = kind in (FETCH_PAYLOAD, RESULT_PAYLOAD) and connection.ready and not body and number in pool.calls
         if not payload and kind not in (RESULT_PICKLE, ERROR):
             self._check(connection, len(body), kind, number)
-        if kind in (RESULT_PICKLE, ERROR, RESULT_PAYLOAD):
+        if kind in (RESULT_PICKLE, ERROR, RESULT_SLOT, RESULT_PAYLOAD):
             if kind == RESULT_PAYLOAD:
                 value, error = pool.decoder.attempt(connection.channel.receive, number)
+            elif kind == RESULT_SLOT:
+                value, error = self._decode_slot(number, body)
             else:
                 value, error = pool.decoder.outcome(kind, body)
             if not pool.queue.arena.free(number):  # type: ignore[union-attr]
@@ -187,6 +192,23 @@ class FrameReader:
             pool.supervisor.on_init_failed(connection, pool.decoder.error(body))
         elif kind == FAILED:
             connection.failure = pool.decoder.error(body)
+
+    def _decode_slot(self, number: int, body: bytes) -> tuple[Any, BaseException | None]:
+        """Return the result or the error of decoding a RESULT_SLOT frame, which `_check` has accepted."""
+        arena, (size,) = self._pool.queue.arena, SLOT_SIZE.unpack(body)  # type: ignore[union-attr]
+        if size <= INLINE_LIMIT:  # a thread that waits inline may take it as well, and give the slot back
+            copy = arena.copy(number, size)
+            if copy is not None:
+                return self._pool.decoder.outcome(RESULT_PICKLE, copy)
+            if number not in arena.slots:
+                return None, None
+        view = arena.view(number, size)
+        if view is None:
+            raise MalformedFrame(f"a result of {size} bytes in the slot of call {number}, which is smaller")
+        try:
+            return self._pool.decoder.outcome(RESULT_PICKLE, view)
+        finally:
+            view.release()
 
     def _check(self, connection: WorkerConnection, size: int, kind: int, number: int) -> None:
         """Raise MalformedFrame unless that worker may send a frame with this head now."""

@@ -13,8 +13,9 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 
 from corefutures._blocking import clock, nested_loops, system
 from corefutures._future import FINISHED, PENDING
-from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE
+from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE, RESULT_SLOT, SLOT_SIZE
 from corefutures_pools.workers.pool import WorkerPool
+from corefutures_pools.workers.serialization import INLINE_LIMIT
 from corefutures_pools.workers.shared_queue.connection import READ_SIZE
 from corefutures_pools.workers.shared_queue.connection_table import ConnectionTable
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
@@ -175,16 +176,22 @@ class InlineWaitPool(WorkerPool):
             size, kind, number = FRAME.unpack_from(data)
             if (
                 number != future._number
-                or kind not in (RESULT_MARSHAL, RESULT_PICKLE, ERROR)
+                or kind not in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_SLOT, ERROR)
                 or len(data) != FRAME.size + size
             ):
                 return False
-            value, error = self.decoder.outcome(kind, data[FRAME.size :])
+            body: bytes | None = data[FRAME.size :]
+            if kind == RESULT_SLOT:
+                body = self._copy_slot(number, data)
+                if body is None:
+                    return False
+                kind = RESULT_PICKLE
+            value, error = self.decoder.outcome(kind, body)
             if error is not None and (kind != ERROR or not issubclass(type(error), Exception)):
                 # Raised by a signal handler, or by what is unpickled: then one is raised again, perhaps another one, as
                 # of an import that is tried twice. If none is, or this is an interrupt, it is raised here, and the
                 # result thread decodes the frame.
-                _, again = self.decoder.outcome(kind, data[FRAME.size :])
+                _, again = self.decoder.outcome(kind, body)
                 if type(again) is not type(error) and not (issubclass(type(error), Exception) and again is not None):
                     raise error
             future._cf_remove_parked(leadership.wakeup.set)  # this thread is awake
@@ -198,6 +205,13 @@ class InlineWaitPool(WorkerPool):
             except ValueError:
                 return False
         return True
+
+    def _copy_slot(self, number: int, frame: bytes) -> bytes | None:
+        """Return the result that a RESULT_SLOT frame tells of; None if another thread has taken it, or will."""
+        if len(frame) != FRAME.size + SLOT_SIZE.size:
+            return None
+        (size,) = SLOT_SIZE.unpack_from(frame, FRAME.size)
+        return self.queue.arena.copy(number, size) if size <= INLINE_LIMIT else None  # type: ignore[union-attr]
 
     def _poll(
         self, leadership: Leadership, term: LeaderTerm, future: CallFuture[Any], timeout: float | None

@@ -229,7 +229,7 @@ class SharedQueuePool(InlineWaitPool):
         table.clear(connection.index)
         arena = queue.arena
         ends = SharedQueueEnds(
-            queue.reader, child_frames, arena.descriptor, arena.size, arena.reserved, connection.index,
+            queue.reader, child_frames, arena.descriptor, arena.size, arena.reserved, arena.starts, connection.index,
             self._parent_death_pipe, channel.child_end,
         )  # fmt: skip
         try:

@@ -25,7 +25,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures._blocking import system
 from corefutures_pools.descriptors import above_standard
 from corefutures_pools.workers.messages import PAYLOAD_SIZE, TASK
-from corefutures_pools.workers.shared_queue.arena import Arena
+from corefutures_pools.workers.shared_queue.arena import HUGE, Arena
 from corefutures_pools.workers.shared_queue.status_table import StatusTable
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from corefutures_pools.workers.future import CallFuture
+    from corefutures_pools.workers.payload import Payload
 
 #: Tasks that may be in the pipe besides one for each worker: they keep workers busy while the pool's process has no
 #: processor. They cost nothing in fairness: any worker claims the next one, and any of them can be revoked.
 _AHEAD: Final = 1024
-_LARGE_AHEAD: Final = 16
+_LARGE_AHEAD: Final = 128
+_HUGE_AHEAD: Final = 2
+#: No arena has more huge slots; where that are fewer than two for each worker, other payloads don't wait for one.
+_HUGE_AT_MOST: Final = 64
 #: Bytes: an atomic write to a pipe is at most so large.
 _ATOMIC: Final = 4096
 #: Descriptors that are written together at most.
@@ -104,10 +108,12 @@ class TaskQueue:
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             outlet = FileIO(above_standard(system.open(f"/proc/self/fd/{self.reader}", flags)), "rb")
             self._outlet = opened.enter_context(outlet)
-            capacity = _pipe_capacity(inlet, _AHEAD + 6 * workers + 2 * _LARGE_AHEAD)
+            capacity = _pipe_capacity(inlet, _AHEAD + 8 * workers + 2 * _LARGE_AHEAD + _HUGE_AHEAD)
             large = min(_LARGE_AHEAD + 2 * workers, capacity // 8)
-            small = max(1, min(_AHEAD + workers, capacity - 2 * large - workers))
-            self.arena = Arena(StatusTable.size_for(workers, mmap.PAGESIZE), small, large)
+            huge = min(_HUGE_AHEAD + 2 * workers, capacity // 8, _HUGE_AT_MOST)
+            small = max(1, min(_AHEAD + workers, capacity - 2 * large - huge - workers))
+            self.arena = Arena(StatusTable.size_for(workers, mmap.PAGESIZE), small, large, huge)
+            self._huge_suffice = huge >= 2 * workers
             opened.pop_all()
         self._open = True
         self._backlog = backlog
@@ -192,17 +198,35 @@ class TaskQueue:
         """Make a descriptor; return False if no slot is free, or the queue is closed."""
         number, body = future._number, future._body
         try:
-            if type(body) is bytes:
+            if isinstance(body, bytes):
                 size = len(body)
                 offset = self.arena.store(number, body)
-                future._body = None
             else:
-                size, offset = PAYLOAD_SIZE, 0
-                self.arena.reserve(number)
+                assert body is not None
+                size, offset = self._place(number, body)
         except (IndexError, ValueError):  # no slot is free; or closed
             return False
+        if size != PAYLOAD_SIZE:
+            future._body = None
         self.encoded[number] = TASK.pack(number, offset, size)
         return True
+
+    def _place(self, number: int, payload: Payload) -> tuple[int, int]:
+        """Return size and offset of a payload for its descriptor; its body stays with its call unless it fits a slot.
+
+        Raises:
+            IndexError: No slot is free.
+            ValueError: The arena is closed.
+        """
+        size = payload.size_in_memory()
+        if 0 < size <= HUGE:
+            try:
+                return size, self.arena.store_payload(number, payload)
+            except IndexError:
+                if self._huge_suffice:
+                    raise
+        self.arena.reserve(number)
+        return PAYLOAD_SIZE, 0
 
     def flush(self) -> None:
         """Write descriptors to the pipe, those that were read back first.

@@ -17,9 +17,13 @@ from corefutures_pools.workers.messages import (
     PAYLOAD_SIZE,
     PONG,
     RESULT_PAYLOAD,
+    RESULT_PICKLE,
+    RESULT_SLOT,
+    SLOT_SIZE,
     STOP,
     TASK,
 )
+from corefutures_pools.workers.serialization import INLINE_LIMIT, SLOT_LIMIT
 from corefutures_pools.workers.worker_loop import Reporter, serve
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -45,9 +49,17 @@ if TYPE_CHECKING:
             ...
 
 
+def slot_capacity(offset: int, starts: tuple[int, int]) -> int:
+    """Return how many bytes of a result the slot at `offset` is good for: none if it is small, or has no memory."""
+    if offset < starts[0]:
+        return 0
+    return INLINE_LIMIT if offset < starts[1] else SLOT_LIMIT
+
+
 class SharedQueueEnds(
     namedtuple(
-        "SharedQueueEnds", "tasks frames memory memory_size status_size worker_index parent_death_pipe payload_channel"
+        "SharedQueueEnds",
+        "tasks frames memory memory_size status_size slot_starts worker_index parent_death_pipe payload_channel",
     )
 ):
     """The worker's ends of everything; the descriptors stay the pool's.
@@ -77,6 +89,7 @@ class SharedQueueTransport:
         arena: mmap,
         status_table: memoryview,
         worker_index: int,
+        slot_starts: tuple[int, int],
         channel: WorkerPayloadChannel,
         limit: int | None,
         forked: Sequence[object],
@@ -86,6 +99,8 @@ class SharedQueueTransport:
         self.send = self.deliver = _make_send(frames)
         self._tasks, self._limit = tasks, limit
         self._arena, self._status_table, self._worker_index = arena, status_table, worker_index
+        self._slot_starts = slot_starts
+        self._slot = 0  # the offset of the slot of the call that runs; 0 if it is too small for a result
         asked = len(status_table) // 2 + worker_index
         # No method: it outlives the loop, and the transport need not.
         self.cancel_requested = lambda: 0 != status_table[asked] == status_table[worker_index]
@@ -97,12 +112,18 @@ class SharedQueueTransport:
         tasks, size_of_task, unpack, read, now = self._tasks, TASK.size, TASK.unpack, system.read, clock.monotonic_ns
         arena, status_table, worker_index = self._arena, self._status_table, self._worker_index
         since, limit = len(status_table) // 4 + worker_index, self._limit
+        large_start, view = self._slot_starts[0], memoryview(arena)
         while task := read(tasks, size_of_task):
             number, offset, size = unpack(task)
             if size:
                 status_table[since] = now()
                 status_table[worker_index] = number
-                yield number, None if size == PAYLOAD_SIZE else arena, offset, offset + size
+                if offset < large_start:
+                    self._slot = 0
+                    yield number, None if size == PAYLOAD_SIZE else arena, offset, offset + size
+                else:  # a pickle is read where it is
+                    self._slot = offset
+                    yield number, view if arena[offset] else arena, offset, offset + size
                 if limit is not None:
                     limit -= 1
                     if limit == 0:
@@ -120,11 +141,24 @@ class SharedQueueTransport:
         self.send(FETCH_PAYLOAD, number)
         return self._channel.receive(number)
 
-    def deliver_payload(self, number: int, payload: Payload) -> None:
-        """See `worker_loop.Transport.deliver_payload`."""
-        kind, body = RESULT_PAYLOAD, b""
+    def deliver_large(self, kind: int, number: int, body: bytes | Payload) -> None:
+        """See `worker_loop.Transport.deliver_large`."""
+        slot, room = self._slot, slot_capacity(self._slot, self._slot_starts)
+        if isinstance(body, bytes):
+            if kind == RESULT_PICKLE and len(body) <= room:
+                self._arena[slot : slot + len(body)] = body
+                kind, body = RESULT_SLOT, SLOT_SIZE.pack(len(body))
+            self.deliver(kind, number, body)
+            return
+        payload, kind, body = body, RESULT_PAYLOAD, b""
         try:
-            self._channel.send(number, payload)
+            size = payload.size_in_memory()
+            if 0 < size <= room:
+                payload.write_to(self._arena, slot)
+                payload.close()
+                kind, body = RESULT_SLOT, SLOT_SIZE.pack(size)
+            else:
+                self._channel.send(number, payload)
         except BaseException as exc:
             kind, body = self._report.error(exc)
         self.deliver(kind, number, body)
@@ -148,6 +182,7 @@ def serve_shared_queue(
     tasks: int,
     frames: int,
     arena: mmap,
+    slot_starts: tuple[int, int],
     status_table: memoryview,
     worker_index: int,
     channel: WorkerPayloadChannel,
@@ -163,7 +198,8 @@ def serve_shared_queue(
     Args:
         tasks: Descriptor of the pipe that all workers read task descriptors from.
         frames: Descriptor of this worker's own pipe back.
-        arena: The memory in which inline bodies lie; read only.
+        arena: The memory in which inline bodies lie, and results that fit into the slot of their call.
+        slot_starts: See `Arena`.
         status_table: One unsigned 64-bit number for each worker: the call that it has claimed last. In its second
             quarter another: when it did. In its second half another: the call there that was asked to stop.
         worker_index: The index of this worker's number in the status table.
@@ -176,5 +212,7 @@ def serve_shared_queue(
         reporter: Encodes the outcomes of calls.
     """
     report = reporter(encode)
-    transport = SharedQueueTransport(tasks, frames, arena, status_table, worker_index, channel, limit, forked, report)
+    transport = SharedQueueTransport(
+        tasks, frames, arena, status_table, worker_index, slot_starts, channel, limit, forked, report
+    )
     serve(transport, report=report, prepare=prepare, decode=decode)
