@@ -218,7 +218,7 @@ PROGRAMS = {
     "shut down without waiting": "executor.submit(time.sleep, 0.05); executor.shutdown(wait=False)",
     "in a cycle": "cycle = [executor.submit(time.sleep, 0.05), executor]; cycle.append(cycle); del executor, cycle",
     "an exception ends the program": "executor.submit(time.sleep, 0.05); sys.exit(0)",
-    "large results on the way": "[executor.submit(bytes, 1 << 20) for _ in range(10)]",
+    "large results on the way": "[executor.submit(bytes, 1 << 21) for _ in range(10)]",
     "a result kept to the end": "keep = executor.submit(memoryview, b'x' * (1 << 20)).result(); sys.keep = keep",
     "in a thread at the end": "threading.Thread(target=executor.submit(time.sleep, 0.05).result).start()",
     "from atexit": "import atexit; atexit.register(lambda: executor.shutdown())",

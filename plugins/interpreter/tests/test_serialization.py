@@ -17,7 +17,7 @@ import pytest
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._serialization import make_encoder
 
-BIG = 1 << 20
+BIG = 1 << 21
 
 
 class HasMethod:

@@ -120,7 +120,7 @@ def test_lost_while_it_asks_for_large_arguments(make_pool, any_method, transport
     assert pool.submit(process_calls.square, 2).result(30) == 4
     (connection,) = pool._cf_pool.connections
     os.kill(connection.worker.pid, signal.SIGSTOP)
-    future = pool.submit(len, bytes(1_000_000))
+    future = pool.submit(len, bytes(2_000_000))
     connection.channel._socket.shutdown(socket.SHUT_WR)
     os.kill(connection.worker.pid, signal.SIGCONT)
     assert isinstance(future.exception(30), WorkerLostError)

@@ -147,9 +147,9 @@ def test_more_large_calls_than_descriptors_are_to_be_had(make_pool, gate):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
     try:
-        futures = [pool.submit(len, bytearray(200_000)) for _ in range(150)]
+        futures = [pool.submit(len, bytearray(1_200_000)) for _ in range(60)]
         gate.touch()
-        assert [future.result(30) for future in futures] == [200_000] * 150
+        assert [future.result(30) for future in futures] == [1_200_000] * 60
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
