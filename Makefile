@@ -28,13 +28,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # $(call set-up,GROUPS): the environment, with these dependency groups in it
 set-up = @python=$$(tools/select-python "$(PYTHON)") && "$$python" tools/make_venv.py "$(VENV)" $(1)
 
-.PHONY: help demo test tools cpython defects explore check api docs dist wheels bench chaos certify format clean
+.PHONY: help demo test races tools cpython defects explore check api docs dist wheels bench chaos certify format clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,7p'
 	@echo 'Also: make check (lint, format, types, import rules), cpython (its own test-suite on our classes), tools (gevent, PyInstaller and others that pools meet), defects (mutants:'
 	@echo 'executors with one defect each, which prove the conformance kit), dist (wheels and sdists of all, to install from), wheels (each one'
-	@echo 'alone in a clean environment), explore (every hand-off under every schedule), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
+	@echo 'alone in a clean environment), explore (every hand-off under every schedule), races (each test in eight threads at once), api (writes down the public names), docs (the site), bench, chaos (long), certify (every Python, every start method), format, clean.'
 
 demo:
 	$(call set-up,)
@@ -43,6 +43,15 @@ demo:
 test:
 	$(call set-up,$(GROUPS_FOR_TESTS))
 	$(RUN) -m pytest $(TESTS) --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+
+# For at least so many minutes, each test in eight threads at once, which switch as often as they can: data races.
+MINUTES ?= 5
+RACES ?= tests/core plugins/thread/tests packages/structured/tests $(wildcard packages/pools/tests/test_*.py)
+races:
+	$(call set-up,$(GROUPS_FOR_TESTS))
+	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while \
+	$(RUN) -m pytest $(RACES) -p in_parallel --parallel-threads 8 --timeout 300 $(ARGS) || exit 1; \
+	[ $$(date +%s) -lt $$end ]; do :; done
 
 # With the tools that pools meet, in an environment of their own.
 tools:

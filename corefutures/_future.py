@@ -14,8 +14,9 @@ import types
 import weakref
 from collections import deque
 from operator import call
+from threading import Condition
 
-from corefutures._blocking import Lock, Parker, run_nested_loop, spin_until, threading
+from corefutures._blocking import Lock, Parker, run_nested_loop, spin_until
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._foreign_code import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
@@ -79,7 +80,7 @@ _DESCRIPTIONS: Final = {
 LOGGER = logging.getLogger("concurrent.futures")
 
 #: How many forks lie between the first process and this one: a callback belongs to the process that added it (F4).
-_forks = 0
+_forks = 0  # written by the one thread that a forked child begins with
 
 
 def _after_fork_in_child() -> None:
@@ -126,7 +127,7 @@ class Future(_standard.Future["_T"]):
     _cf_dispatched: bool = False  # a worker may start the call at any time: see `_cf_try_dispatch`
     _cf_callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _cf_callbacks_forks: int = 0  # `_forks` of the process that `_cf_callbacks` belongs to
-    _cf_own_condition: threading.Condition | None = None  # behind `_condition`
+    _cf_own_condition: Condition | None = None  # behind `_condition`
     _cf_observed: Any = None  # the `CallRecord` for observers: see `_instrumentation`
     _cf_name: str | None = None  # given with `PoolExecutor.options`
     _cf_seen: float | None = None  # when a snapshot first found the call running
@@ -583,8 +584,8 @@ class Future(_standard.Future["_T"]):
     # been asked for one of them is watched.
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
-        condition: threading.Condition | None = self._cf_own_condition
+    def _condition(self) -> Condition:  # type: ignore[override]
+        condition: Condition | None = self._cf_own_condition
         if condition is None:
             condition = _OwnCondition(self)
             if self._cf_lock.taken:
@@ -619,7 +620,7 @@ class Future(_standard.Future["_T"]):
         return callbacks
 
 
-class _OwnCondition(threading.Condition):
+class _OwnCondition(Condition):
     """`Future._condition`: code that ends a future by hand and notifies wakes the threads in `result` as well."""
 
     def __init__(self, future: Future[Any]) -> None:

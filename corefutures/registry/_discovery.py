@@ -20,6 +20,9 @@ from corefutures.registry._known import GROUP, OWN_COMMANDS, OWN_DISTRIBUTIONS, 
 
 _PLUGIN = re.compile(r"(?P<module>[\w.]+)\s*(:\s*(?P<attr>[\w.]+))?\s*(\[.*\])?\s*\Z")
 
+#: How often `importlib.invalidate_caches` is called at most, if other threads disturb it.
+_TRIES = 10
+
 
 class _Distribution(Protocol):
     """The part of a distribution that is used here; its type has another name in newer importlib_metadata."""
@@ -77,7 +80,7 @@ def scan(group: str = GROUP) -> Scan:
 
     Thread safety: may be called from any thread; nothing is shared.
     """
-    importlib.invalidate_caches()  # a distribution installed a moment ago counts
+    _forget_directories()
     claims: list[Claim] = []
     unreadable: list[str] = []
     seen: set[str] = set()
@@ -98,6 +101,16 @@ def scan(group: str = GROUP) -> Scan:
     claimed = {claim.name for claim in claims}
     claims += (claim for claim in _without_metadata(group) if claim.name not in claimed)
     return Scan(tuple(claims), tuple(unreadable))
+
+
+def _forget_directories() -> None:
+    """Have folders read anew: a distribution that was installed a moment ago counts."""
+    for _ in range(_TRIES):
+        try:
+            importlib.invalidate_caches()
+            return
+        except KeyError:  # another thread does the same: each deletes entries of one dictionary
+            pass
 
 
 def _without_metadata(group: str) -> Iterator[Claim]:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -30,8 +30,8 @@ def meet(number: int) -> int:
 
 
 @pytest.fixture(params=BACKENDS)
-def executor(request: pytest.FixtureRequest) -> Any:
-    return corefutures.create_executor(request.param, max_workers=1)
+def make(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    return lambda: corefutures.create_executor(request.param, max_workers=1)
 
 
 def submit_and_leave(
@@ -53,9 +53,8 @@ def submit_and_leave(
 
 
 @pytest.mark.parametrize("chunksize", [1, 2])
-def test_an_error_of_a_call_that_leaves_the_loop_cancels_the_rest(
-    executor: corefutures.Executor, chunksize: int
-) -> None:
+def test_an_error_of_a_call_that_leaves_the_loop_cancels_the_rest(make: Callable[[], Any], chunksize: int) -> None:
+    executor = make()
     results: list[int] = []
 
     def loop() -> None:
@@ -68,7 +67,9 @@ def test_an_error_of_a_call_that_leaves_the_loop_cancels_the_rest(
     assert executor.stats().cancelled * chunksize > 380
 
 
-def test_an_error_of_the_body_that_leaves_the_loop_cancels_the_rest(executor: corefutures.Executor) -> None:
+def test_an_error_of_the_body_that_leaves_the_loop_cancels_the_rest(make: Callable[[], Any]) -> None:
+    executor = make()
+
     def loop() -> None:
         with executor:
             for _ in executor.map(meet, [0] + [2] * 400):
@@ -79,7 +80,8 @@ def test_an_error_of_the_body_that_leaves_the_loop_cancels_the_rest(executor: co
     assert executor.stats().cancelled > 380
 
 
-def test_a_map_goes_on_where_its_error_is_caught(executor: corefutures.Executor) -> None:
+def test_a_map_goes_on_where_its_error_is_caught(make: Callable[[], Any]) -> None:
+    executor = make()
     outcomes = []
     with executor:
         results = executor.map(meet, [0, 1, 2, 1, 2])
@@ -93,20 +95,24 @@ def test_a_map_goes_on_where_its_error_is_caught(executor: corefutures.Executor)
     assert outcomes == [0, -1, 2, -1, 2]
 
 
-def test_a_block_that_an_interrupt_leaves(executor: corefutures.Executor) -> None:
+def test_a_block_that_an_interrupt_leaves(make: Callable[[], Any]) -> None:
+    executor = make()
     futures = submit_and_leave(executor, meet, [(2,)] * 400, KeyboardInterrupt())
     assert all(future.done() for future in futures)
     assert sum(future.cancelled() for future in futures) > 380
 
 
-def test_a_call_that_runs_is_asked_to_stop(executor: corefutures.Executor) -> None:
+def test_a_call_that_runs_is_asked_to_stop(make: Callable[[], Any]) -> None:
+    executor = make()
     (future,) = submit_and_leave(executor, work_until_asked, [()], KeyboardInterrupt())
     assert isinstance(future.exception(LIMIT), KeyboardInterrupt) or future.result(LIMIT) == "asked"
 
 
+@pytest.mark.thread_unsafe(reason="signals are for the main thread")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pthread_kill")
 @pytest.mark.parametrize("explicit", [False, True])
-def test_an_interrupt_during_the_shutdown_cancels_pending_calls(executor: corefutures.Executor, explicit: bool) -> None:
+def test_an_interrupt_during_the_shutdown_cancels_pending_calls(make: Callable[[], Any], explicit: bool) -> None:
+    executor = make()
     futures = [executor.submit(work_until_asked)] + [executor.submit(meet, 2) for _ in range(400)]
     main, over = threading.main_thread().ident, threading.Event()
 
@@ -148,6 +154,7 @@ def work_until_asked() -> str:
     return "asked"
 
 
-def test_pending_calls_run_after_other_errors(executor: corefutures.Executor) -> None:
+def test_pending_calls_run_after_other_errors(make: Callable[[], Any]) -> None:
+    executor = make()
     futures = submit_and_leave(executor, meet, [(0,)] * 20, LookupError())
     assert [future.result() for future in futures] == [0] * 20

@@ -269,6 +269,7 @@ def test_relays_are_freed_with_their_futures() -> None:
     assert len(_waiting._relays) == before
 
 
+@pytest.mark.thread_unsafe(reason="it counts what all threads have left")
 def test_a_foreign_future_without_weak_references() -> None:
     class Slotted:
         __slots__ = ("inner",)

@@ -170,6 +170,20 @@ def test_a_distribution_installed_meanwhile_is_seen(site, registry):
     assert registry.get("late").name == "late"
 
 
+def test_threads_that_look_for_backends_at_once_do_not_disturb_each_other(site, registry, monkeypatch):
+    """`importlib.invalidate_caches` fails if another thread does the same at that moment."""
+
+    class Finder:
+        def invalidate_caches(self):
+            sys.path_importer_cache.pop("relative", None)  # as the other thread does
+
+    site.add("one")
+    for name, finder in (("/finder", Finder()), ("relative", None)):
+        monkeypatch.setitem(sys.path_importer_cache, name, finder)
+    assert "one" in registry.statuses()
+    assert "relative" not in sys.path_importer_cache
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -77,6 +77,7 @@ def test_an_interrupt_while_arguments_are_pickled_loses_no_place(kind: str, make
     assert [pool.submit(abs, -number).result(LIMIT) for number in range(5)] == list(range(5))
 
 
+@pytest.mark.thread_unsafe(reason="signals are for the main thread")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the handler may raise in a finaliser
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,6 +117,7 @@ def test_an_interrupted_submit_leaves_places_and_futures(kind: str, make: Callab
     assert [future.result(LIMIT) for future in outcomes] == list(range(10))
 
 
+@pytest.mark.thread_unsafe(reason="signals are for the main thread")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
 def test_an_interrupt_while_another_worker_starts_is_the_submitter_s_alone(make: Callable[..., Any]) -> None:
     def interrupt(*_: Any) -> None:

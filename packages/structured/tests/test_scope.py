@@ -422,6 +422,7 @@ def test_an_abandoned_call_is_named(executors: Executors, tmp_path: Path) -> Non
     stubborn.result()
 
 
+@pytest.mark.thread_unsafe(reason="signals are for the main thread")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this platform has no timer that sends a signal")
 def test_an_interrupt_while_the_block_waits_stops_the_calls(executors: Executors) -> None:
     def interrupt(*_: object) -> None:

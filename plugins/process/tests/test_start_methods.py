@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import sys
 import threading
 import time
 
 import pytest
+from races import together
 
 from corefutures import ProcessPoolExecutor, UnsupportedError, WorkerLostError
 
@@ -123,3 +125,26 @@ def test_a_time_limit_that_makes_no_sense_changes_nothing() -> None:
         with pytest.raises(ValueError, match="greater than 0"):
             pool.options(timeout=0)
         assert method_of(pool) == "fork"
+
+
+def test_of_threads_that_fork_workers_at_once_each_flushes_the_standard_streams_alone(monkeypatch) -> None:
+    """Without the GIL, a worker that is forked while another thread flushes a stream could not flush it at its end."""
+    flush = multiprocessing.util._flush_std_streams  # type: ignore[attr-defined]
+    flushing: list[int] = []
+    together_with: list[int] = []
+
+    def slow_flush() -> None:
+        flushing.append(1)
+        time.sleep(0.02)
+        together_with.append(len(flushing))
+        flushing.pop()
+        flush()
+
+    monkeypatch.setattr(multiprocessing.util, "_flush_std_streams", slow_flush)
+
+    def run() -> int:
+        with ProcessPoolExecutor(1) as pool:
+            return pool.submit(abs, -1).result(LIMIT)
+
+    assert together(run, run, run) == [1, 1, 1]
+    assert together_with == [1, 1, 1]

@@ -20,7 +20,11 @@ from subprocesses import in_fork
 from corefutures import BrokenExecutor, Future, _future, as_completed, wait
 from corefutures_thread import ThreadPoolExecutor, _worker
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork"),
+    # What pytest, logging and the interpreter have locked in other threads stays locked in the child.
+    pytest.mark.thread_unsafe(reason="a process is forked by one thread at a time"),
+]
 
 
 @pytest.fixture(autouse=True)

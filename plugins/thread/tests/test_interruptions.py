@@ -148,6 +148,7 @@ def test_a_finaliser_waits_for_the_pool_anywhere() -> None:
             assert waited == [0]
 
 
+@pytest.mark.thread_unsafe(reason="signals are for the main thread")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
 def test_real_signals_interrupt_real_calls() -> None:
     """F8: a timer's signals hit submit, map, cancel and shutdown at random."""
@@ -176,6 +177,7 @@ def test_real_signals_interrupt_real_calls() -> None:
         subject.settle()
 
 
+@pytest.mark.thread_unsafe(reason="signals are for the main thread")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs setitimer, which Windows has not")
 def test_a_handler_submits_while_its_thread_waits() -> None:
     with ThreadPoolExecutor(1) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,30 @@ def submit_against_shutdown_while_a_call_ends(run: Run, our: Any) -> Check:
 @pool_model("E1 E6")
 def submit_against_shutdown_that_cancels(run: Run, our: Any) -> Check:
     return _submit_and_shut_down(run, our, lambda pool: pool.shutdown(cancel_futures=True), "cancelled")
+
+
+BREAKS_INTO_THE_REFUSAL = Fault(
+    "a pool that is closed while it breaks forgets that it is broken", "corefutures_thread._thread_pool",
+    right="        self._breakage = broken\n", wrong="        self._refusal = broken\n",
+)  # fmt: skip
+
+
+@pool_model("E5 E6", faults=(BREAKS_INTO_THE_REFUSAL,))
+def an_initializer_that_fails_against_shutdown(run: Run, our: Any) -> Check:
+    got = Answers()
+    logging.getLogger("concurrent.futures").addHandler(logging.NullHandler())  # not to standard error
+    pool = our.executor.ThreadPoolExecutor(1, initializer=int, initargs=("no number",))
+
+    def submit() -> Any:
+        try:
+            future = pool.submit(int)
+        except RuntimeError:
+            return "refused"
+        return outcome(future)
+
+    run.spawn("submitter", got.say("submit", submit))
+    run.spawn("closer", pool.shutdown)
+    return lambda: expect(got["submit"], "BrokenThreadPool", "refused")
 
 
 @pool_model("E3 F5")

@@ -6,10 +6,11 @@ Touches the kernel only; used on both sides. Guarantees: what is opened within `
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 
-from corefutures._blocking import RLock, system
+from corefutures._blocking import system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -81,7 +82,7 @@ class _StandardReserved:
     def _reset(self) -> None:
         # Guards what follows. Reentrant, because a signal handler or finaliser may interrupt its holder; nothing
         # that blocks or is foreign runs under it.
-        self._lock = RLock()
+        self._lock = _thread.RLock()
         self._users = 0
         self._opened: list[tuple[int, tuple[int, int]]] = []  # descriptors, and the identities of their files
 

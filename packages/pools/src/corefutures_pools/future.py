@@ -6,7 +6,9 @@ future helps, see `helping`; a finished future holds neither its callable nor it
 
 from __future__ import annotations
 
-from corefutures._blocking import Lock, _thread, clock, current_workers
+import _thread
+
+from corefutures._blocking import Lock, clock, current_workers
 from corefutures._foreign_code import log_failure
 from corefutures._future import CANCELLED, CANCELLED_AND_NOTIFIED, DONE, FINISHED, LOGGER, PENDING, RUNNING, Future
 

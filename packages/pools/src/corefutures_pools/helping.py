@@ -7,10 +7,17 @@ in one of them; other threads pay nothing.
 
 from __future__ import annotations
 
-from corefutures._blocking import RLock, clock, current_workers, threading
+import threading
+
+from corefutures._blocking import clock, current_workers
 from corefutures._exceptions import DeadlockError
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.lifecycle import renew_in_child
+
+try:
+    from _thread import RLock
+except ImportError:  # an interpreter without the C lock
+    from threading import RLock
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -95,7 +102,8 @@ class WorkerThread:
         self.taking: Any = None  # the call that is between the queue and `calls`, for a forked child (E11)
         self.awaited: tuple[Any, ...] = ()  # the futures that the innermost call waits for, asleep
         self._needs_all = False  # whether it needs all of them, without a time limit
-        self.finished = self.failed = self.cancelled = 0  # numbers of calls so far; for the statistics
+        # Numbers of calls so far, for the statistics; written by this thread alone.
+        self.finished = self.failed = self.cancelled = 0
         # The time when it last began a call after it had been idle, and how many calls had ended then.
         self.busy_since = (clock.monotonic(), 0)
 

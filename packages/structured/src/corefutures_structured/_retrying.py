@@ -175,7 +175,7 @@ class _Call:
         self.args = args
         self.kwargs = kwargs
         self.start = clock.monotonic()
-        self.idle_for = 0.0
+        self.idle_for = 0.0  # written by the thread that ended an attempt: there is one attempt at a time
 
 
 class RetryingExecutor(corefutures.Executor):

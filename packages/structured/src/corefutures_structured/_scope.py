@@ -250,7 +250,8 @@ class Scope:
         self._calls: list[list[Any]] = []  # of each its target and its future, None if it was refused; empty until then
         self._callbacks: list[None] = []  # one for each callback that was added
         self._settled: list[None] = []  # one for each that has been called
-        self._passed = 0  # so many of the calls, from the first on, are known to have ended; for the thread that leaves
+        # So many of the calls, from the first on, are known to have ended; written by the thread that leaves alone.
+        self._passed = 0
         self._means: dict[standard.Future[Any], str] = {}  # by which calls were stopped
         self._last: _Target | None = None  # of the call submitted last
         self._wake: Callable[[], object] | None = None  # called when the scope is settled

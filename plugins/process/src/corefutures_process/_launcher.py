@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import pickle
 import sys
+import threading
 from functools import partial
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 
 from corefutures import UnsupportedError
-from corefutures_pools.blocking import system, threading
+from corefutures_pools.blocking import Lock, system
 from corefutures_pools.exceptions import add_note
+from corefutures_pools.lifecycle import renew_in_child
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels
 from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
@@ -29,7 +31,7 @@ from corefutures_process._worker_handle import ProcessWorker
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
     from typing import Any, Final
@@ -89,7 +91,8 @@ class ProcessLauncher:
         self._processes = processes
         self._inner_threads = inner_threads
         self._logs = logs
-        self._starter = 0  # the ident of the thread that is starting a worker
+        #: The ident of the thread that is starting a worker, by which a forked child knows that it is that worker.
+        self.starter = 0
         if inner_threads is not None:
             initializer = LimitedInitializer(inner_threads, initializer)
         if initializer is not None and serializer != "pickle":
@@ -137,13 +140,9 @@ class ProcessLauncher:
         process.join()
         self._processes.pop(process.pid, None)  # type: ignore[arg-type]
 
-    def starts_in_this_thread(self) -> bool:
-        """Return whether this thread is starting a worker: in a forked child, whether the child is that worker."""
-        return self._starter == threading.get_ident()
-
     def _start(self, arguments: tuple[Any, ...]) -> BaseProcess:
         """Start a process that serves the pool, with another fork server if the old one has ended."""
-        self._starter = threading.get_ident()
+        self.starter = threading.get_ident()
         try:
             if sys.platform != "win32":
                 _check_descriptors()
@@ -157,7 +156,7 @@ class ProcessLauncher:
             self._explain_failure(exc)
             raise
         finally:
-            self._starter = 0
+            self.starter = 0
 
     def _start_once(self, arguments: tuple[Any, ...]) -> BaseProcess:
         process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
@@ -166,7 +165,7 @@ class ProcessLauncher:
         name, method = process.name, self._method
         if method == "forkserver" or (self._inner_threads is not None and method != "fork"):
             process.name = StatefulName(name, inherited_state(self._inner_threads))
-        with _UnnamedMainFile():
+        with _UnnamedMainFile(), _turn_to_fork() if method == "fork" else contextlib.nullcontext():
             process.start()
         process.name = name
         return process
@@ -192,23 +191,67 @@ class ProcessLauncher:
 
 
 class _UnnamedMainFile:
-    """Hides `__main__.__file__` while a process is being started if it is no name of a file.
+    """Hides `__main__.__file__` while processes are being started if it is no name of a file.
 
     multiprocessing would have each worker run a file called "<stdin>". Without the name, a worker does not run the main
-    module, as for `python -c`.
+    module, as for `python -c`. Of the threads that start processes at once, the last one restores the name.
     """
 
+    # Guards `_starting` and, once `_known` is set, the attribute `__file__` of the main module. Nothing is called under
+    # it, see `Lock`.
+    _lock = Lock()
+    _starting = 0  # how many threads have the name hidden
+    _known: tuple[Any, str] | None = None  # the main module, and the name
+
     def __enter__(self) -> None:
-        main: Any = sys.modules.get("__main__")
-        self._main, self._path = main, getattr(main, "__file__", None)
-        if self._path is None or not self._path.startswith("<"):
-            self._main = None
-        if self._main is not None:
-            vars(self._main).pop("__file__", None)
+        shared, main = _UnnamedMainFile, sys.modules.get("__main__")
+        path = getattr(main, "__file__", None)
+        if isinstance(path, str) and path.startswith("<"):
+            shared._known = main, path
+        # Read after the name: a thread that finds it hidden finds this set.
+        self._hidden = known = shared._known
+        if known is not None and shared._lock.taken:
+            shared._starting += 1
+            known[0].__file__ = None
+            shared._lock.release()
 
     def __exit__(self, *_: object) -> None:
-        if self._main is not None:
-            self._main.__file__ = self._path
+        shared, known = _UnnamedMainFile, self._hidden
+        if known is not None and shared._lock.taken:
+            shared._starting -= 1
+            if shared._starting == 0:
+                known[0].__file__ = known[1]
+            shared._lock.release()
+
+
+#: Seconds after which a thread forks although another one does: a signal handler that has interrupted that one may wait
+#: for this one's worker.
+_FORK_TURN: Final = 5.0
+
+# Held while a worker is forked. multiprocessing flushes the standard streams before it forks, and a worker flushes them
+# when it ends. Without the GIL, a stream is locked while a thread flushes it: a worker that another thread forks at
+# that moment would never end. Reentrant, because a signal handler may start a worker; renewed in a child, whose parent
+# holds it.
+_fork_lock = Lock()
+
+
+@contextlib.contextmanager
+def _turn_to_fork() -> Iterator[None]:
+    lock = _fork_lock
+    taken = lock.acquire(timeout=_FORK_TURN)
+    try:
+        yield
+    finally:
+        if taken:
+            lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _fork_lock
+    _fork_lock = Lock()
+
+
+renew_in_child(_after_fork_in_child)
 
 
 def _check_descriptors() -> None:

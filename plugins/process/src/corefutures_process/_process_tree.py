@@ -10,8 +10,9 @@ import contextlib
 import os
 import signal
 import sys
+import time
 
-from corefutures_pools.blocking import clock, sleep, system
+from corefutures_pools.blocking import clock, system
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -66,7 +67,7 @@ def kill_tree(pid: int, kill: Callable[[], object]) -> None:
             _dying.extend(found)
         deadline = clock.monotonic() + _END_TIMEOUT
         while any(number in found for number in wait_for_dying()) and clock.monotonic() < deadline:
-            sleep(0.001)
+            time.sleep(0.001)
 
 
 def wait_for_dying() -> list[int]:

@@ -7,13 +7,16 @@ runs a finaliser there leaves nothing locked.
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures.thread as _standard
 import logging
+import threading
+import time
 from collections import deque
 from itertools import count
 from operator import call
 
-from corefutures_pools.blocking import clock, sleep, start_thread, threading
+from corefutures_pools.blocking import clock, start_thread
 from corefutures_pools.foreign_code import copied, for_each, log_failure
 from corefutures_pools.future import PoolFuture, ask_to_stop, fail
 from corefutures_pools.helping import call_names
@@ -56,9 +59,9 @@ class ThreadPool:
     """
 
     __slots__ = (
-        "__weakref__", "_draining", "_initargs", "_initializer", "_name_prefix", "_numbers", "broken_type", "closed",
-        "created", "ended", "executor", "fully_started", "idle", "limiter", "max_workers", "queue", "refusal",
-        "threads", "unpark_idle", "workers",
+        "__weakref__", "_breakage", "_draining", "_initargs", "_initializer", "_name_prefix", "_numbers", "_refusal",
+        "broken_type", "closed", "created", "ended", "executor", "fully_started", "idle", "limiter", "max_workers",
+        "queue", "threads", "unpark_idle", "workers",
     )  # fmt: skip
 
     def __init__(
@@ -89,7 +92,10 @@ class ThreadPool:
         self.workers: dict[int, WorkerThread] = {}  # ident of a worker → the calls that it runs
         self.closed = False
         self.fully_started = False  # all workers that the pool may have run, and it is not closed
-        self.refusal: Exception | None = None  # what `submit` raises once the pool is closed
+        # What `submit` raises once the pool is closed, and once it is broken. Two attributes: of threads that close and
+        # break the pool at once, neither overwrites the other's. Of two that do the same, either may be the last.
+        self._refusal: Exception | None = None
+        self._breakage: Exception | None = None
         self.executor: Callable[[], object] = lambda: None  # returns the executor while it lives, for observers
         self.limiter = limiter
         self.created = clock.monotonic()
@@ -111,7 +117,7 @@ class ThreadPool:
         if len(self.threads) >= self.max_workers:
             return
         thread = threading.Thread(target=work, args=(self, self._initializer, self._initargs))
-        starter = threading.get_ident()
+        starter = _thread.get_ident()
         try:
             # Entered first, counted then: of threads that are entered at once, the first ones stay.
             self.threads[thread] = starter
@@ -158,7 +164,7 @@ class ThreadPool:
 
     def on_worker_started(self, thread: threading.Thread) -> None:
         """Enter a worker whose start was interrupted: called by each worker when it starts."""
-        self.threads.setdefault(thread, threading.get_ident())
+        self.threads.setdefault(thread, _thread.get_ident())
         self.fully_started = len(self.workers) >= self.max_workers
         if self.closed:
             self.fully_started = False
@@ -171,7 +177,7 @@ class ThreadPool:
 
     def owns_current_thread(self) -> bool:
         """Return True if one of the workers calls this."""
-        return threading.get_ident() in self.workers
+        return _thread.get_ident() in self.workers
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until all workers have left. Not for workers.
@@ -190,9 +196,9 @@ class ThreadPool:
                         raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
                     break
                 except RuntimeError:  # it is being started, by another thread …
-                    if starter == threading.get_ident():  # … or by the frame that this one interrupted
+                    if starter == _thread.get_ident():  # … or by the frame that this one interrupted
                         break
-                    sleep(0.001)
+                    time.sleep(0.001)
 
     def _running_calls(self) -> str:
         names = [name for worker in list(self.workers.values()) for name in call_names(worker)]
@@ -202,15 +208,17 @@ class ThreadPool:
 
     def claim(self, future: object) -> bool:
         """Take a call out of the queue for a worker that waits for it; return False if it is not there."""
-        while isinstance(future, PoolFuture) and not (future.running() or future.done()):
+        return isinstance(future, PoolFuture) and not (future.running() or future.done()) and self._take_out(future)
+
+    def _take_out(self, future: PoolFuture[Any]) -> bool:
+        while True:
             try:
                 self.queue.remove(future)
                 return True
             except ValueError:
                 return False
             except IndexError:  # the queue was changed meanwhile
-                continue
-        return False
+                pass
 
     def pending_calls(self) -> list[PoolFuture[Any]]:
         """Return the calls that no worker has taken."""
@@ -231,12 +239,9 @@ class ThreadPool:
         Raises:
             RuntimeError: The call is taken back: the pool is closed.
         """
-        try:
-            self.queue.remove(future)
-        except ValueError:
-            return
-        future.cancel()  # for observers: no caller has it
-        raise self.make_refusal()
+        if self._take_out(future):
+            future.cancel()  # for observers: no caller has it
+            raise self.make_refusal()
 
     def ask_to_stop(self) -> None:
         """Ask all calls that run to stop: see `cancel_requested`."""
@@ -284,8 +289,8 @@ class ThreadPool:
 
     def close(self, refusal: Exception) -> None:
         """Let the workers leave once all calls have ended; `submit` raises a copy of `refusal` from now on."""
-        if self.refusal is None:
-            self.refusal = refusal
+        if self._refusal is None:
+            self._refusal = refusal
         self.refuse_calls()
         try:
             while True:
@@ -304,9 +309,15 @@ class ThreadPool:
         """Break the pool: calls that wait, and those that are submitted later, fail with `cause` as the cause."""
         broken = self.broken_type(message)
         broken.__cause__ = cause
-        self.refusal = broken
+        self._breakage = broken
         self.close(broken)
         self._fail_pending(self.make_refusal)
+
+    @property
+    def refusal(self) -> Exception | None:
+        """What `submit` raises a copy of; None while the pool is open."""
+        breakage = self._breakage
+        return self._refusal if breakage is None else breakage
 
     def is_broken(self) -> bool:
         """Return True if a worker or its initializer has failed."""

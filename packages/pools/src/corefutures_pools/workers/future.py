@@ -6,7 +6,9 @@ then on (E3); a future that is done keeps neither its call nor its pool (F6).
 
 from __future__ import annotations
 
-from corefutures._blocking import Lock, _thread
+import _thread
+
+from corefutures._blocking import Lock
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, FINISHED, LOGGER, PENDING, Future
 from corefutures._options import shown

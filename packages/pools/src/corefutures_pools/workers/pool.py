@@ -8,11 +8,12 @@ E11); no foreign code runs under a lock, and no lock is held while a worker is w
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from collections import deque
 from itertools import count
 
-from corefutures._blocking import Lock, clock, start_thread, threading
+from corefutures._blocking import Lock, clock, start_thread
 from corefutures._exceptions import BrokenExecutor, WorkerLostError
 from corefutures._foreign_code import for_each
 from corefutures._instrumentation import instrumentation

@@ -5,9 +5,10 @@ Touches `stats`. Guarantees: counting takes no lock, so a signal handler may wai
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 
-from corefutures._blocking import clock, threading
+from corefutures._blocking import clock
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

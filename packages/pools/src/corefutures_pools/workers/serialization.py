@@ -246,12 +246,13 @@ class _ReusablePickler:
         segment: Callable[[Buffer], Segment] | None,
     ) -> None:
         self._segment = segment
-        self._segments = 0  # made for this dump
-        self.small = b""  # the last output, in pieces of at most `INLINE_LIMIT`
+        # The state of one dump: written by the thread that has taken this object out of `Encoder._idle`.
+        self._segments = 0  # made for this dump; written by that thread
+        self.small = b""  # the last output, in pieces of at most `INLINE_LIMIT`; written by that thread
         self.is_more = False  # the output has other pieces as well, or buffers
         self._pieces: list[Buffer | Segment] = []
         self._buffers: list[tuple[Any, bool]] = []
-        self._out_of_band: list[tuple[pickle.PickleBuffer, Any]] = []
+        self._out_of_band: list[tuple[pickle.PickleBuffer, Any]] = []  # written by that thread
         pickler: Any = (make or pickle.Pickler)(self, _PROTOCOL, buffer_callback=self._keep_in_band)
         self.pickler: Any = pickler
         if make is not None:  # a Python class, which has room for the attribute

@@ -5,7 +5,8 @@ Touches `admission`. Guarantees: a call that is refused gives its permit back; e
 
 from __future__ import annotations
 
-from corefutures._blocking import threading
+import threading
+
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.admission import Permit
 from corefutures_pools.foreign_code import raises_again

@@ -6,13 +6,15 @@ be started (E2); the end of a worker is decided in one place, `on_worker_end`, f
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import sys
+import threading
 import weakref
 from collections import deque
 
-from corefutures._blocking import _thread, threading
 from corefutures._exceptions import InvalidStateError, WorkerLostError
+from corefutures._foreign_code import copied
 from corefutures._future import Future
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import standard_reserved
@@ -102,7 +104,7 @@ class WorkerSupervisor:
 
     Attributes:
         workers: The connections of the workers that take calls, or will once they have started.
-        calls_finished: Calls since the last loss; written by the threads that receive results.
+        has_finished_calls: Whether a call has ended since the last loss.
         forced: Whether the workers were ended by hand.
         closed: Whether no worker is started any more.
         opened: Whether the pool's transport has been opened.
@@ -129,7 +131,9 @@ class WorkerSupervisor:
         self._logs = logs
         self.prestart = prestart
         self.workers: set[Any] = set()
-        self.calls_finished = 0
+        # Set by the threads that receive results, cleared by the one that takes in a loss. A result that comes at that
+        # very moment may be missed: then one loss more counts.
+        self.has_finished_calls = False
         self._losses_in_a_row = 0
         self.forced = False
         self.stop_method = "kill"  # or "terminate": how the workers were ended by hand
@@ -282,7 +286,7 @@ class WorkerSupervisor:
 
     def await_requests(self) -> None:
         """Wait until no thread starts workers, and with them threads of the pool, but this one, if interrupted."""
-        for request in self._requests.copy():
+        for request in copied(self._requests):
             if request.thread != threading.get_ident():
                 request.exception()
 
@@ -306,9 +310,9 @@ class WorkerSupervisor:
         pool, worker = self._pool, connection.worker
         if pool.calls or not pool.closing:
             if worker is not None and worker.pid is not None:
-                from corefutures._blocking import wait_ready  # here for start-up time only
+                from multiprocessing.connection import wait  # here for start-up time only
 
-                wait_ready(worker.sentinels(), _INIT_FAILED_GRACE)
+                wait(worker.sentinels(), _INIT_FAILED_GRACE)
             pool.mark_broken(f"the initializer of a worker of the {pool.name} failed", error)
 
     def on_worker_end(
@@ -372,8 +376,8 @@ class WorkerSupervisor:
                 message += ". A child process terminated abruptly, the process pool is not usable anymore"
             pool.mark_broken(message, loss)
             return False
-        self._losses_in_a_row = 1 if self.calls_finished else self._losses_in_a_row + 1
-        self.calls_finished = 0
+        self._losses_in_a_row = 1 if self.has_finished_calls else self._losses_in_a_row + 1
+        self.has_finished_calls = False
         if self._losses_in_a_row >= max(_CRASH_LOOP, 2 * pool.size + 1):
             pool.mark_broken(
                 f"{self._losses_in_a_row} workers of the {pool.name} in a row were lost before a call was finished,"

@@ -6,7 +6,10 @@ limit, never before it.
 
 from __future__ import annotations
 
-from corefutures._blocking import Lock, clock, sleep, start_thread, threading
+import threading
+import time
+
+from corefutures._blocking import Lock, clock, start_thread
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
 
@@ -94,7 +97,7 @@ class TimeLimits:
                 self._lock.release()
             if over:
                 return
-            sleep(_INTERVAL)
+            time.sleep(_INTERVAL)
 
     def _check(self, future: CallFuture[Any], seconds: float, started: float | None) -> None:
         now = clock.monotonic()

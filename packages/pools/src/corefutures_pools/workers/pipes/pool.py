@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
+import time
 from collections import deque
 from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
 
-from corefutures._blocking import clock, nested_loops, sleep, start_thread, system, threading
+from corefutures._blocking import clock, nested_loops, start_thread, system
 from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._foreign_code import copied, for_each
 from corefutures_pools.workers.call_control import undisturbed
@@ -72,7 +74,8 @@ class WorkerConnection(WorkerRecord):
             self.wake = partial(system.write, wakeup_writer.fileno(), _NOTHING)
         self.thread: threading.Thread | None = None
         self.amid = True  # its thread is in the middle of hearing from it, or sending to it
-        self.waits = 0  # of foreign code in its thread, each within the last
+        # Waits of foreign code in its thread, each within the last; written by that thread alone.
+        self.waits = 0
         # Guards the rest: who kills the worker for its call, or asks that to stop, does so while the worker has that
         # call, and no other. Reentrant, because a signal handler may interrupt its holder. Nothing else is done under
         # it, but for writing a request: that can't block, since there is one for each call, read before the next.
@@ -290,7 +293,7 @@ class PipePool(WorkerPool):
         with contextlib.suppress(ValueError):
             self._idle.remove(connection)
         connection.waits += 1
-        go_on = sleep if connection.amid else partial(self._go_on, connection)
+        go_on = time.sleep if connection.amid else partial(self._go_on, connection)
         try:
             self.serve_nested(connection.waits, enough, deadline, go_on)
         finally:
@@ -306,7 +309,7 @@ class PipePool(WorkerPool):
             self.supervisor.replace_worker()
         over = connection not in self._workers or connection.init_error is not None or connection.verdict is not None
         if over or self.broken_reason is not None or (self.closing and not self.calls):
-            sleep(limit)
+            time.sleep(limit)
             return
         try:
             self._step(connection, limit)
@@ -360,12 +363,12 @@ class PipePool(WorkerPool):
         Raises:
             _Gone: The worker has ended, and has nothing more to say.
         """
-        from corefutures._blocking import wait_ready  # here for start-up time only
+        from multiprocessing.connection import wait
 
         assert connection.worker is not None
         sentinels = list(connection.worker.sentinels())
         try:
-            ready = wait_ready([connection.pipe, *others, *sentinels], timeout)
+            ready = wait([connection.pipe, *others, *sentinels], timeout)
         except (OSError, ValueError):
             if connection in self._connections:
                 raise
@@ -424,7 +427,7 @@ class PipePool(WorkerPool):
             connection.exiting = True
             kind &= ~LAST
         if kind in (RESULT_MARSHAL, RESULT_PICKLE, RESULT_PAYLOAD, ERROR):
-            self.supervisor.calls_finished += 1
+            self.supervisor.has_finished_calls = True
             if kind != RESULT_PAYLOAD:
                 self._release_call(connection)
             if kind == RESULT_PAYLOAD:

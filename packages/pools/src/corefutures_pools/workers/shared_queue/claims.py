@@ -62,7 +62,7 @@ class ClaimResolver:
     def __init__(self, pool: InlineWaitPool) -> None:
         self._pool = pool
         self.unresolved: list[ClaimResolution] = []
-        self.pings = 0  # how many were begun
+        self.pings = 0  # how many were begun; written by the result thread alone
 
     def held(self, connection: WorkerConnection) -> int:
         """Return the task that a worker has entered in the status table, if it may have that one; 0 otherwise.

@@ -58,7 +58,7 @@ class WorkerConnection(WorkerRecord):
         self.sentinels: list[Any] = []
         # What was read and not parsed, in order, for the leader. See `FrameReader`.
         self.inbox: deque[bytes] = deque()
-        self.in_transit: list[bytes] = []  # what is on its way from there to
+        self.in_transit: list[bytes] = []  # what is on its way from there to; written by the leader alone
         self.buffer = b""  # what is being parsed
         self.position = 0  # where in there the next frame begins
         self.watched = False

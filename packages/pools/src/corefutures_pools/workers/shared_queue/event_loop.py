@@ -6,9 +6,9 @@ with that error as cause (E8); a callback or finaliser that runs in the result t
 
 from __future__ import annotations
 
+import select
 import sys
-
-from corefutures._blocking import select, threading
+import threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -81,7 +81,8 @@ class EventLoop:
         self._reap = reap
         self._shut_down = shut_down
         self._term = LeaderTerm()
-        self._nesting = 0  # how many times foreign code waits here, each within the last
+        # How many times foreign code waits here, each within the last; written by the result thread alone.
+        self._nesting = 0
         #: The workers of a closed or broken pool have been told to stop.
         self.stopping = False
         #: When the workers of a broken pool are killed, by `time.monotonic`.

@@ -154,7 +154,8 @@ class FrameReader:
             return
         finally:
             pool.settling = None
-            pool.supervisor.calls_finished += finished
+            if finished:
+                pool.supervisor.has_finished_calls = True
         if connection.buffer is data:
             connection.buffer = data[position:]
             connection.position = 0
@@ -176,7 +177,7 @@ class FrameReader:
                 value, error = pool.decoder.outcome(kind, body)
             if not pool.queue.arena.free(number):  # type: ignore[union-attr]
                 self._check(connection, len(body), kind, number)
-            pool.supervisor.calls_finished += 1
+            pool.supervisor.has_finished_calls = True
             pool.finish_call(number, value, error)
         elif kind == FETCH_PAYLOAD:
             self._send_payload(connection, number)
@@ -287,7 +288,7 @@ class FrameReader:
                         return
                     connection.position = stop
                     pool.queue.arena.free(number)  # type: ignore[union-attr]
-                    pool.supervisor.calls_finished += 1
+                    pool.supervisor.has_finished_calls = True
                     pool.finish_call(number, value, None)
                 else:
                     if connection.buffer is not data:

@@ -7,8 +7,7 @@ interrupts at any point here blocks neither the handler nor other threads (F8).
 from __future__ import annotations
 
 import sys
-
-from corefutures._blocking import threading
+import threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -200,7 +199,7 @@ class InlineWaitPool(WorkerPool):
             future._cf_settle(value, error)
             self.queue.arena.free(number)  # type: ignore[union-attr]
             if self.calls.pop(number, None) is not None:
-                self.supervisor.calls_finished += 1
+                self.supervisor.has_finished_calls = True
             try:
                 connection.inbox.remove(data)
             except ValueError:

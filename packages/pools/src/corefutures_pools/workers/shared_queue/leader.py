@@ -7,16 +7,17 @@ that wait for calls (F8).
 
 from __future__ import annotations
 
+import select
 import sys
+import threading
 from collections import deque
 from contextlib import ExitStack
 from itertools import islice
 
-from corefutures._blocking import select, threading
-
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._blocking import system
+from corefutures._foreign_code import copied
 from corefutures_pools.descriptors import above_standard
 from corefutures_pools.wakeup import WakeupEvent
 
@@ -138,13 +139,13 @@ class Leadership:
 
     def is_queued(self, term: LeaderTerm) -> bool:
         """Return whether `term` leads, or is a candidate."""
-        return bool(self._queue) and term in self._queue.copy()
+        return bool(self._queue) and term in copied(self._queue)
 
     def release(self, term: LeaderTerm) -> None:
         """Stop leading; do nothing if `term` doesn't any more. The term of a thread that waits ends with `retire`."""
         try:
             self._queue.remove(term)
-            while term in self._queue:  # nested turns of the result thread share a term, see `EventLoop.turn`
+            while self.is_queued(term):  # nested turns of the result thread share a term, see `EventLoop.turn`
                 self._queue.remove(term)
         except ValueError:
             pass

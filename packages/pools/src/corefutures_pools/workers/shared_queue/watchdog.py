@@ -7,8 +7,7 @@ Touches `Leadership`. Guarantees: a leader that is interrupted, for however long
 from __future__ import annotations
 
 import sys
-
-from corefutures._blocking import sleep
+import time
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -121,5 +120,5 @@ class StallWatchdog:
             leadership.acquire(term)
         while not leadership.is_leader(term):
             leadership.wakeup.set()
-            sleep(POLL_INTERVAL)
+            time.sleep(POLL_INTERVAL)
             self.check(leadership, needed=True)
