@@ -84,6 +84,8 @@ class Lock(RLock):  # type: ignore[misc]
     2. A section of attributes, tests and displays, without a call, has no such point, and nothing in it raises.
     3. After the call of `release` there is such a point, and the lock is free by then.
 
+    A section within a section ends with `_ = lock.freed`, which releases the lock as well, without a call.
+
     So an interrupt that raises leaves the lock free, and a thread that waits for the lock waits for code that runs,
     never for a handler, which may itself wait for anything. With `with`, or a call of `acquire`, a handler can come
     between the acquisition and the section. While `taken` waits for another thread, handlers do run; if one raises,
@@ -96,6 +98,7 @@ class Lock(RLock):  # type: ignore[misc]
     __slots__ = ()
 
     taken = property(RLock.acquire)
+    freed = property(RLock.release)
 
 
 class Parker:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures as _standard
 import logging
 import os
+import sys
 import types
 import weakref
 from collections import deque
@@ -83,13 +84,29 @@ LOGGER = logging.getLogger("concurrent.futures")
 _forks = 0  # written by the one thread that a forked child begins with
 
 
+#: The lock of all futures, where threads have a GIL: no thread is switched within the short sections under it, so
+#: nobody waits for it, and a future is made without a lock of its own. None on free-threaded builds, where each future
+#: has its own, so that threads that work with different futures don't wait for each other.
+SHARED_LOCK: Final[Lock | None] = Lock() if getattr(sys, "_is_gil_enabled", lambda: True)() else None
+
+
 def _after_fork_in_child() -> None:
     global _forks
     _forks += 1
+    if SHARED_LOCK is not None:
+        SHARED_LOCK._at_fork_reinit()  # type: ignore[attr-defined]  # a thread of the parent may have had it
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class _NoCondition:
+    """In the place of a future's own condition until there is one: everybody has it."""
+
+    taken = True
+    freed = None
+    _waiters = ()
 
 
 class Future(_standard.Future["_T"]):
@@ -110,16 +127,20 @@ class Future(_standard.Future["_T"]):
     interrupts another of them.
     """
 
-    # Guards every change of the state and every subscription of this future. Innermost: no other lock is taken and
-    # nothing is called while it is held, so no signal handler, no finaliser and no other foreign code runs (F3, F8):
-    # see `Lock`. An item that a section needs is made before the section.
+    # Guards every change of the state and every subscription of this future: `SHARED_LOCK`, or a lock of its own.
+    # Innermost: no other lock is taken and nothing is called while it is held, so no signal handler, no finaliser and
+    # no other foreign code runs (F3, F8): see `Lock`. An item that a section needs is made before the section.
     _cf_lock: Lock
+    # Guards, before `_cf_lock`, the transitions to a state of `ENDED`, from the moment when the standard library or a
+    # program asks for `_condition`. Foreign code may run under it.
+    _cf_own_condition: Any = _NoCondition
 
-    # The defaults are attributes of the class: a future that no thread waits for costs no more than its lock.
-    _state: str = PENDING
-    _result: _T | None = None
-    _exception: BaseException | None = None
-    _cf_watched: bool = False  # there may be waiters, parked threads or callbacks to notify
+    # What every call changes is set by each instance: CPython stores an attribute that has a default in the class by
+    # a slower way. The other defaults are attributes of the class: a future that no thread waits for goes without.
+    _state: str
+    _result: _T | None
+    _exception: BaseException | None
+    _cf_watched: bool  # there may be waiters, parked threads or callbacks to notify, or an own condition
     _cf_parked: list[Any] | None = None  # `Parker.unpark` of each thread that blocks in result() or exception()
     _cf_listeners: list[Any] | None = None  # behind `_waiters`
     _cf_to_notify: list[Any] | None = None  # the waiters that a transition has noted
@@ -127,7 +148,6 @@ class Future(_standard.Future["_T"]):
     _cf_dispatched: bool = False  # a worker may start the call at any time: see `_cf_try_dispatch`
     _cf_callbacks: list[Callable[[Any], object]] | None = None  # behind `_done_callbacks`
     _cf_callbacks_forks: int = 0  # `_forks` of the process that `_cf_callbacks` belongs to
-    _cf_own_condition: Condition | None = None  # behind `_condition`
     _cf_observed: Any = None  # the `CallRecord` for observers: see `_instrumentation`
     _cf_name: str | None = None  # given with `PoolExecutor.options`
     _cf_seen: float | None = None  # when a snapshot first found the call running
@@ -135,7 +155,10 @@ class Future(_standard.Future["_T"]):
 
     def __init__(self) -> None:
         """Make a pending future."""
-        self._cf_lock = Lock()
+        self._cf_lock = SHARED_LOCK or Lock()
+        self._state = PENDING
+        self._result = self._exception = None
+        self._cf_watched = False
 
     def __repr__(self) -> str:
         state = self._state
@@ -370,13 +393,22 @@ class Future(_standard.Future["_T"]):
                 `_cf_notify_cancelled`.
             recalled: Whether the call, if it was dispatched, has been recalled: no worker can start it any more.
         """
-        cancelled = False
-        if self._cf_lock.taken:
-            if cancelled := self._state == PENDING and (recalled or not self._cf_dispatched):
-                self._state = CANCELLED_AND_NOTIFIED if notified else CANCELLED
-                if notified and self._cf_listeners:
-                    self._cf_to_notify = [*self._cf_listeners]
-            self._cf_lock.release()
+        cancelled = exclusive = False
+        while not exclusive:  # once, or again if another thread has asked for `_condition` meanwhile
+            condition = self._cf_own_condition
+            if condition.taken:
+                try:
+                    if self._cf_lock.taken:
+                        exclusive = condition is self._cf_own_condition
+                        if cancelled := (
+                            exclusive and self._state == PENDING and (recalled or not self._cf_dispatched)
+                        ):
+                            self._state = CANCELLED_AND_NOTIFIED if notified else CANCELLED
+                            if notified and self._cf_listeners:
+                                self._cf_to_notify = [*self._cf_listeners]
+                        _ = self._cf_lock.freed
+                finally:
+                    _ = condition.freed
         return cancelled
 
     def _cf_try_acknowledge(self) -> bool:
@@ -384,13 +416,20 @@ class Future(_standard.Future["_T"]):
 
         The caller then calls `_cf_notify_waiters`.
         """
-        acknowledged = False
-        if self._cf_lock.taken:
-            if acknowledged := self._state == CANCELLED:
-                self._state = CANCELLED_AND_NOTIFIED
-                if self._cf_listeners:
-                    self._cf_to_notify = [*self._cf_listeners]
-            self._cf_lock.release()
+        acknowledged = exclusive = False
+        while not exclusive:
+            condition = self._cf_own_condition
+            if condition.taken:
+                try:
+                    if self._cf_lock.taken:
+                        exclusive = condition is self._cf_own_condition
+                        if acknowledged := exclusive and self._state == CANCELLED:
+                            self._state = CANCELLED_AND_NOTIFIED
+                            if self._cf_listeners:
+                                self._cf_to_notify = [*self._cf_listeners]
+                        _ = self._cf_lock.freed
+                finally:
+                    _ = condition.freed
         return acknowledged
 
     def _cf_try_finish(
@@ -406,17 +445,24 @@ class Future(_standard.Future["_T"]):
             finished_calls: A list that gets the future in the same step, for a thread that may be interrupted before it
                 notifies.
         """
-        finished = False
-        if self._cf_lock.taken:
-            if finished := self._state not in DONE:
-                self._result = result
-                self._exception = exception
-                self._state = FINISHED
-                if self._cf_listeners:
-                    self._cf_to_notify = [*self._cf_listeners]
-                if finished_calls is not None:
-                    finished_calls += (self,)
-            self._cf_lock.release()
+        finished = exclusive = False
+        while not exclusive:
+            condition = self._cf_own_condition
+            if condition.taken:
+                try:
+                    if self._cf_lock.taken:
+                        exclusive = condition is self._cf_own_condition
+                        if finished := exclusive and self._state not in DONE:
+                            self._result = result
+                            self._exception = exception
+                            self._state = FINISHED
+                            if self._cf_listeners:
+                                self._cf_to_notify = [*self._cf_listeners]
+                            if finished_calls is not None:
+                                finished_calls += (self,)
+                        _ = self._cf_lock.freed
+                finally:
+                    _ = condition.freed
         return finished
 
     # ── subscriptions ────────────────────────────────────────────────────────────────────────────────────
@@ -501,16 +547,19 @@ class Future(_standard.Future["_T"]):
             self._invoke_callbacks()  # the future has ended: no other subscriber comes any more
             return
         try:
-            self._cf_notify_waiters()
+            if self._cf_to_notify is not None:
+                self._cf_notify_waiters()
         finally:
             self._cf_notify_cancelled()
 
     def _cf_notify_cancelled(self) -> None:
         """Notify parked threads and callbacks: `wait` and `as_completed` count a bare cancelled future as pending."""
         try:
-            self._cf_wake_parked()
+            if self._cf_parked is not None or self._cf_own_condition._waiters:
+                self._cf_wake_parked()
         finally:
-            self._invoke_callbacks()
+            if self._cf_callbacks is not None:
+                self._invoke_callbacks()
 
     def _cf_notify_waiters(self) -> None:
         """Notify the waiters that a transition has noted."""
@@ -535,9 +584,10 @@ class Future(_standard.Future["_T"]):
         try:
             self._cf_release_parked()
         finally:
-            if self._cf_own_condition is not None:  # the standard library may wait on it
-                with self._cf_own_condition:
-                    self._cf_own_condition.notify_all()
+            condition = self._cf_own_condition
+            if condition._waiters:  # programs may wait on it; the standard library does not
+                with condition:
+                    condition.notify_all()
 
     def _cf_release_parked(self) -> None:
         # Each `unpark` is taken out of the list and called in one step of the interpreter, which allocates nothing
@@ -575,8 +625,8 @@ class Future(_standard.Future["_T"]):
 
     def _cf_renew_lock(self) -> None:
         """Replace the lock: in a forked child, where the thread that held it does not exist (E11)."""
-        self._cf_lock = Lock()
-        self._cf_own_condition = None
+        self._cf_lock = SHARED_LOCK or Lock()
+        self._cf_own_condition = _NoCondition
 
     # ── private names of the standard library ────────────────────────────────────────────────────────────
     #
@@ -585,14 +635,17 @@ class Future(_standard.Future["_T"]):
 
     @property
     def _condition(self) -> Condition:  # type: ignore[override]
-        condition: Condition | None = self._cf_own_condition
-        if condition is None:
-            condition = _OwnCondition(self)
+        condition: Any = self._cf_own_condition
+        if condition is _NoCondition:
+            condition = _OwnCondition()
+            condition.future = weakref.ref(self)  # no cycle: a future is freed with its last reference
             if self._cf_lock.taken:
                 self._cf_watched = True
-                self._cf_own_condition = condition = self._cf_own_condition or condition
+                if self._cf_own_condition is _NoCondition:
+                    self._cf_own_condition = condition
+                condition = self._cf_own_condition
                 self._cf_lock.release()
-        return condition
+        return condition  # type: ignore[no-any-return]
 
     @property
     def _waiters(self) -> list[Any]:  # type: ignore[override]
@@ -620,16 +673,26 @@ class Future(_standard.Future["_T"]):
         return callbacks
 
 
-class _OwnCondition(Condition):
-    """`Future._condition`: code that ends a future by hand and notifies wakes the threads in `result` as well."""
+class _OwnCondition(Lock, Condition):  # type: ignore[misc]
+    """`Future._condition`: a condition that is its own lock, so that taking it is a call of C.
 
-    def __init__(self, future: Future[Any]) -> None:
-        super().__init__(future._cf_lock)
-        self._future = weakref.ref(future)  # no cycle: a future is freed with its last reference
+    While a thread has it, the future does not end. Code that ends a future by hand and notifies wakes the threads in
+    `result` as well.
+    """
+
+    future: weakref.ref[Future[Any]]
+    _waiters: Any = ()  # until a thread waits on it
+
+    __init__ = Lock.__init__  # a condition over another lock has more to do
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self._waiters:
+            self._waiters = deque()
+        return Condition.wait(self, timeout)
 
     def notify(self, n: int = 1) -> None:
-        super().notify(n)
-        future = self._future()
+        Condition.notify(self, n)
+        future = self.future()
         if future is not None and future._state in DONE:
             future._cf_release_parked()
 

@@ -454,7 +454,7 @@ def test_the_standard_library_s_conditions_work() -> None:
             return future._result  # type: ignore[return-value]
 
     def end() -> None:
-        Parking.until(lambda: future._cf_own_condition is not None)
+        Parking.until(lambda: bool(future._cf_own_condition._waiters))
         future.set_result(5)
 
     assert together(wait_on_condition, end)[0] == 5

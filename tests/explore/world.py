@@ -463,7 +463,9 @@ class World:
                 **{**vars(self.blocking.clock), "monotonic": self.now, "perf_counter": self.now, "time": self.now}
             )
             self.blocking.system = types.SimpleNamespace(**{**vars(self.blocking.system), "read": read, "write": write})
-            self.blocking._sound_sleeps = 1 << 60  # nobody spins: what comes of it is in the schedules anyway
+            self.blocking._spins_to_skip = 1 << 60  # nobody spins: what comes of it is in the schedules anyway
+            # A lock for each future, as on free-threaded builds: there are more schedules than with one for all.
+            importlib.import_module("corefutures._future").SHARED_LOCK = None
             for name in names:
                 setattr(self, name.rpartition(".")[2].lstrip("_"), importlib.import_module(name))
             self.modules = {name: module for name, module in sys.modules.items() if _is_ours(name)}

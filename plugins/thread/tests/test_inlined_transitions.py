@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import given, settings, strategies as st
 
-from corefutures_pools.future import PoolFuture
+from corefutures_pools.future import PoolFuture, on_departure
 from corefutures_thread import ThreadPoolExecutor
 
 ERROR = OSError("the call failed")
@@ -92,7 +92,7 @@ def observe(
 
     kwargs = {"key": 1} if len(before) % 2 else None
     future: PoolFuture[Any] = PoolFuture(call, (1, 2), kwargs)
-    future._cf_on_departure = recorder.release
+    on_departure(future, recorder.release)
     subscribe(future, recorder, before)
     if actions and actions[0] != "none":
         act(actions[0])

@@ -21,25 +21,26 @@ START_LOOKS_FIRST = Fault(
 
 FINISH_LOOKS_FIRST = Fault(
     "the state is read before the lock is taken", FUTURE,
-    right="""        finished = False
-        if self._cf_lock.taken:
-            if finished := self._state not in DONE:
-""",
-    wrong="""        finished = self._state not in DONE
-        if self._cf_lock.taken:
-            if finished:
-""",
+    right="                        if finished := exclusive and self._state not in DONE:\n",
+    wrong="                        if finished := exclusive and was_pending:\n",
+    also=(
+        (
+            FUTURE,
+            "        finished = exclusive = False\n",
+            "        finished, exclusive, was_pending = False, False, self._state not in DONE\n",
+        ),
+    ),
 )  # fmt: skip
 
 STATE_FIRST = Fault(
     "the state comes before the outcome", FUTURE,
-    right="""                self._result = result
-                self._exception = exception
-                self._state = FINISHED
+    right="""                            self._result = result
+                            self._exception = exception
+                            self._state = FINISHED
 """,
-    wrong="""                self._state = FINISHED
-                self._result = result
-                self._exception = exception
+    wrong="""                            self._state = FINISHED
+                            self._result = result
+                            self._exception = exception
 """,
 )  # fmt: skip
 

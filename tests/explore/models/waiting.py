@@ -36,6 +36,14 @@ SUBSCRIBES_BLINDLY = Fault(
     right="if waits := self._state not in ENDED:", wrong="if waits := True:",
 )  # fmt: skip
 
+CONDITION_ONCE = Fault(
+    "a transition does not look whether the condition was made meanwhile", FUTURE,
+    right="""                        exclusive = condition is self._cf_own_condition
+                        if finished""",
+    wrong="""                        exclusive = True
+                        if finished""",
+)  # fmt: skip
+
 COUNTS_FIRST = Fault(
     "of two futures that end at once, neither sees the other", "corefutures._wait",
     right="""        self.ended.append(future)
@@ -176,7 +184,7 @@ def as_completed_against_finish_and_cancel(run: Run, our: Any) -> Check:
     return lambda: expect(got["done"], 2)
 
 
-@model("F5")
+@model("F5", faults=(CONDITION_ONCE,))
 def the_standard_wait_against_finish(run: Run, our: Any) -> Check:
     """The standard library's `wait` reads our futures' private parts; its code runs over the explorer's locks."""
     future, got = our.future.Future(), Answers()

@@ -10,7 +10,17 @@ import _thread
 
 from corefutures._blocking import Lock, clock, current_workers
 from corefutures._foreign_code import log_failure
-from corefutures._future import CANCELLED, CANCELLED_AND_NOTIFIED, DONE, FINISHED, LOGGER, PENDING, RUNNING, Future
+from corefutures._future import (
+    CANCELLED,
+    CANCELLED_AND_NOTIFIED,
+    DONE,
+    FINISHED,
+    LOGGER,
+    PENDING,
+    RUNNING,
+    SHARED_LOCK,
+    Future,
+)
 
 __all__ = [
     "CANCELLED",
@@ -58,7 +68,10 @@ class PoolFuture(Future["_T"]):
 
     def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Make a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
-        self._cf_lock = Lock()
+        self._cf_lock = SHARED_LOCK or Lock()
+        self._state = PENDING
+        self._result = self._exception = None
+        self._cf_watched = False
         self._cf_fn = fn
         self._cf_args = args
         self._cf_kwargs = kwargs
@@ -111,9 +124,10 @@ class PoolFuture(Future["_T"]):
     def _cf_forget_call(self) -> None:
         """Drop the call, which has started or never will; may be repeated."""
         self._cf_fn = self._cf_args = self._cf_kwargs = None
-        on_departure, self._cf_on_departure = self._cf_on_departure, None
-        if on_departure is not None:
-            on_departure()
+        release = self._cf_on_departure
+        if release is not None:
+            on_departure(self, None)
+            release()
 
 
 # ── what a pool does with its futures ────────────────────────────────────────────────────────────────────────
@@ -124,9 +138,10 @@ def pending_call(future: PoolFuture[Any]) -> tuple[Any, tuple[Any, ...]]:
     return future._cf_fn, future._cf_args or ()
 
 
-def on_departure(future: PoolFuture[Any], release: Callable[[], object]) -> None:
-    """Have `release()` called once, when the call starts or is dropped."""
+def on_departure(future: PoolFuture[Any], release: Callable[[], object] | None) -> None:
+    """Have `release()` called once, when the call starts or is dropped; None for nothing."""
     future._cf_on_departure = release
+    future._cf_watched = True
 
 
 def begin(future: PoolFuture[_T]) -> Call | None:

@@ -13,6 +13,7 @@ import warnings
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
 from queue import LifoQueue, PriorityQueue, Queue
+from types import FunctionType
 
 from corefutures_pools.executor import PoolExecutor, check_at_exit, register_pool, unreachable, unsupported
 from corefutures_pools.lifecycle import Lifecycle
@@ -223,7 +224,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             if pool.closed:
                 raise pool.make_refusal()
             _submit.is_recoded()
-        if not callable(fn):  # an annotation is no proof
+        if type(fn) is not FunctionType and not callable(fn):  # an annotation is no proof
             raise not_callable("submit", fn)
         if StandardPool.submit is not _submit.function:  # a tool has replaced it
             if type(fn) is not Seen:

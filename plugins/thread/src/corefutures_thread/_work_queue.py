@@ -24,6 +24,8 @@ class WorkQueue(deque["PoolFuture[Any]"]):
     wait, to cancel them.
     """
 
+    __slots__ = ()
+
     qsize = deque.__len__
 
     def empty(self) -> bool:

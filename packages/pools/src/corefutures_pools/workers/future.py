@@ -10,7 +10,7 @@ import _thread
 
 from corefutures._blocking import Lock
 from corefutures._foreign_code import log_failure
-from corefutures._future import DONE, FINISHED, LOGGER, PENDING, Future
+from corefutures._future import DONE, FINISHED, LOGGER, PENDING, SHARED_LOCK, Future
 from corefutures._options import shown
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -56,7 +56,10 @@ class CallFuture(Future["_T"]):
 
     def __init__(self, pool: _CallOwner | None = None, body: bytes | Payload | None = None) -> None:
         """Make a pending future for a call of `pool`."""
-        self._cf_lock = Lock()
+        self._cf_lock = SHARED_LOCK or Lock()
+        self._state = PENDING
+        self._result = self._exception = None
+        self._cf_watched = False
         self._pool = pool
         self._body = body
 
@@ -176,7 +179,7 @@ class CallFuture(Future["_T"]):
         """Return whether waiters or callbacks are to be notified, or finalisers may run after the end."""
         if self._kept is not None:
             return True
-        return bool(self._cf_parked or self._cf_callbacks or self._cf_to_notify) or self._cf_own_condition is not None
+        return bool(self._cf_parked or self._cf_callbacks or self._cf_to_notify or self._cf_own_condition._waiters)
 
     def _cf_forget_call(self) -> None:
         self._body = self._pool = None
