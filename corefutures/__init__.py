@@ -35,7 +35,7 @@ _FORWARDED = {
     for module, names in {
         "corefutures_monitor": ("instrument", "progress", "trace", "track"),
         "corefutures_pools": (
-            "CallSnapshot", "Snapshot", "Stats", "WorkerSnapshot", "adapt", "dump", "dump_on_signal",
+            "CallSnapshot", "Snapshot", "Stats", "Stream", "WorkerSnapshot", "adapt", "dump", "dump_on_signal",
         ),
         "corefutures_structured": (
             "completions", "default_executor", "imap", "retrying", "scope", "time_left", "use",

@@ -55,6 +55,7 @@ from corefutures_pools.inspection.snapshots import (
 )
 from corefutures_pools.options import AtExit, ContextOption, WhenFull
 from corefutures_pools.stats import Stats as Stats
+from corefutures_pools.streams.stream import Stream as Stream
 from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
 from corefutures_structured import (
     completions as completions,
@@ -175,6 +176,7 @@ __all__ = [
     "ProcessPoolExecutor",
     "Snapshot",
     "Stats",
+    "Stream",
     "ThreadPoolExecutor",
     "TimeoutError",
     "Trial",

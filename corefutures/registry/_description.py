@@ -50,6 +50,7 @@ class Capabilities:
         counts_calls: It has `stats`.
         carries_context: The factory takes `context`, a list of names of context variables.
         runs_in_place: A call may wait for other calls of its pool, which run in its place.
+        streams: It can run generators, whose items arrive while they run: `stream`.
 
     Raises:
         TypeError: If a value is not a bool.
@@ -69,6 +70,7 @@ class Capabilities:
     counts_calls: bool = False
     carries_context: bool = False
     runs_in_place: bool = False
+    streams: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -50,6 +50,7 @@ OWN_CAPABILITIES: Final = {
     "kills_running": "process",
     "runs_in_place": "thread",
     "shares_memory": "thread",
+    "streams": "thread",
 }
 
 #: Options that not all of our backends have, and which have them.

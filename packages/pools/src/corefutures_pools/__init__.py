@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from corefutures_pools.lifecycle import Lifecycle as Lifecycle
     from corefutures_pools.stats import Stats as Stats
+    from corefutures_pools.streams.stream import Stream as Stream
     from corefutures_pools.workers.chunking import CostModel as CostModel, chunked_map as chunked_map
     from corefutures_pools.workers.executor import IsolatedExecutor as IsolatedExecutor
     from corefutures_pools.workers.interface import (
@@ -80,6 +81,7 @@ _HOMES = {
     "ResultIterator": "corefutures._results",
     "Snapshot": "corefutures_pools.inspection.snapshots",
     "Stats": "corefutures_pools.stats",
+    "Stream": "corefutures_pools.streams.stream",
     "WorkerHandle": "corefutures_pools.workers.interface",
     "WorkerLauncher": "corefutures_pools.workers.interface",
     "WorkerSnapshot": "corefutures_pools.inspection.snapshots",

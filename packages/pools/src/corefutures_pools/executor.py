@@ -14,7 +14,7 @@ from corefutures._options import check_choice, check_seconds, check_text
 TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, ParamSpec, TypeVar, overload
 
     from corefutures._exceptions import UnsupportedError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from corefutures_pools.admission import PendingLimiter
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.stats import Stats
+    from corefutures_pools.streams.stream import Stream
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
@@ -122,6 +123,43 @@ class PoolExecutor(Executor):
             observed.given_name = name
         return future
 
+    def stream(self, fn: Callable[..., Iterable[_T]], /, *args: Any, buffer: int = 100, **kwargs: Any) -> Stream[_T]:
+        """Run a generator function as a call, and return its items while it runs.
+
+        Args:
+            fn: The generator function, or another function that returns an iterable.
+            *args: Its positional arguments.
+            buffer: How many items the generator may be ahead of those that were taken.
+            **kwargs: Its keyword arguments, of any names but `buffer`.
+
+        Returns:
+            A `Stream`: an iterator over the items. Closing it, leaving it by `with` or dropping it closes the
+            generator.
+
+        Raises:
+            TypeError: `fn` is not callable, or `buffer` is no int.
+            ValueError: `buffer` is not positive.
+            UnsupportedError: Calls can't send items here.
+            RuntimeError: As of `submit`.
+        """
+        from corefutures_pools.options import check_count, not_callable  # here for start-up time only
+
+        if not callable(fn):
+            raise not_callable("stream", fn)
+        check_count("buffer", buffer, optional=False)
+        return self._cf_stream(self.submit, fn, args, kwargs, buffer)
+
+    def _cf_stream(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., Iterable[_T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        buffer: int,
+    ) -> Stream[_T]:
+        """Do as `stream`, by way of `submit`: this executor's, or that of a view of it."""
+        raise unsupported(self, "send the items of a generator while it runs", "streams")
+
     def kill(self, future: Future[Any]) -> bool:
         """Stop a call, even if it runs.
 
@@ -191,6 +229,9 @@ class ForwardingExecutor(PoolExecutor):
 
     def _cf_map(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
         return self._cf_target._cf_map(submit, *rest)
+
+    def _cf_stream(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
+        return self._cf_target._cf_stream(submit, *rest)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
         """Shut down the executor that runs the calls; see there."""

@@ -65,6 +65,7 @@ class PoolFuture(Future["_T"]):
     _cf_kwargs: dict[str, Any] | None
     _cf_on_departure: Callable[[], object] | None = None  # called once, when the call starts or is dropped
     _cf_notices_cancel = True
+    _cf_stream: Any = None  # an `ItemBuffer`, if the call is a stream
 
     def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Make a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
@@ -178,3 +179,5 @@ def fail_after_fork(future: PoolFuture[Any], error: BaseException) -> None:
 def ask_to_stop(future: PoolFuture[Any]) -> None:
     """Have `cancel_requested` return True in the call of a future."""
     future._cf_cancel_requested = True
+    if future._cf_stream is not None:
+        future._cf_stream.end()  # it may wait for its consumer

@@ -156,6 +156,23 @@ class WorkerThread:
         finally:
             self.taking = None
 
+    def adopt(self, future: Any) -> bool:
+        """Take a call that has not started out of the pool's queue, for this thread; return whether it was there.
+
+        The call is a stream, which this thread runs step by step, while the call that takes its items goes on.
+        """
+        if not self.runs_calls:
+            return False
+        self.taking = future
+        try:
+            if not self._claim(future):
+                return False
+            if self.calls:
+                self.calls.insert(len(self.calls) - 1, future)
+            return True
+        finally:
+            self.taking = None
+
     def mark_busy(self) -> None:
         """Note that the next call begins now. For threads that were idle: they have the time to look at a clock."""
         self.busy_since = (clock.monotonic(), self.finished + self.failed + self.cancelled)

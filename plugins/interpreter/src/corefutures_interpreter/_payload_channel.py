@@ -16,6 +16,7 @@ from struct import Struct
 from corefutures_interpreter._serialization import load, undecodable
 from corefutures_pools.blocking import system
 from corefutures_pools.descriptors import above_standard
+from corefutures_pools.workers.messages import GRANT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
     from corefutures_interpreter._serialization import SharedPayload
 
-#: Announces a payload in the pipe: the call's number, and whether the payload is in the queue or could not be sent.
-_HEADER = Struct("=Q?")
+#: In the pipe. Announces a payload: the call's number, and 1 if the payload is in the queue, 0 if it could not be sent.
+#: Or grants items of a stream: the call's number with GRANT, and how many.
+_HEADER = Struct("=QQ")
 
 
 class QueuePair:
@@ -91,11 +93,15 @@ class PoolQueueChannel:
     def send(self, number: int, payload: SharedPayload) -> None:
         """See `PayloadChannel.send`."""
         self.queues.send(payload)
-        system.write(self._pipe, _HEADER.pack(number, True))
+        system.write(self._pipe, _HEADER.pack(number, 1))
 
     def refuse(self, number: int) -> None:
         """See `PayloadChannel.refuse`."""
-        system.write(self._pipe, _HEADER.pack(number, False))
+        system.write(self._pipe, _HEADER.pack(number, 0))
+
+    def grant(self, number: int, count: int) -> None:
+        """See `PayloadChannel.grant`."""
+        system.write(self._pipe, _HEADER.pack(number | GRANT, count))
 
     def receive(self, number: int) -> Any:
         """See `PayloadChannel.receive`."""
@@ -124,15 +130,25 @@ class WorkerQueueChannel:
 
     def receive(self, number: int) -> Any:
         """See `WorkerPayloadChannel.receive`."""
-        header = system.read(self._pipe, _HEADER.size)
-        if not header:
-            raise EOFError("the pool is gone")
-        about, sent = _HEADER.unpack(header)
+        about, sent = GRANT, 0
+        while about & GRANT:  # for a call that has ended
+            header = system.read(self._pipe, _HEADER.size)
+            if not header:
+                raise EOFError("the pool is gone")
+            about, sent = _HEADER.unpack(header)
         if about != number:
             raise OSError(f"a payload for call {about} came in place of the one for call {number}")
         if not sent:
             raise OSError("the payload could not be sent")
         return self._decode(self._queues.receive())
+
+    def receive_grant(self, number: int) -> int:
+        """See `WorkerPayloadChannel.receive_grant`."""
+        while header := system.read(self._pipe, _HEADER.size):
+            about, count = _HEADER.unpack(header)
+            if about == number | GRANT:
+                return int(count)
+        return 0  # the pool is gone
 
     def send(self, number: int, payload: SharedPayload) -> None:
         """See `WorkerPayloadChannel.send`."""

@@ -22,6 +22,7 @@ def corefutures_backend() -> Backend:
             handles_exit=True,
             counts_calls=True,
             carries_context=True,
+            streams=True,
         ),
         summary="interpreters of this process, each with a GIL of its own",
         contract=(1, 0),

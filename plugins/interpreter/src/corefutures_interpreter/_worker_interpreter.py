@@ -148,6 +148,10 @@ class _LazyPayloadChannel:
         """See `WorkerPayloadChannel.send`."""
         self._made().send(number, payload)
 
+    def receive_grant(self, number: int) -> int:
+        """See `WorkerPayloadChannel.receive_grant`."""
+        return self._made().receive_grant(number)
+
     def _made(self) -> WorkerQueueChannel:
         if self._channel is None:
             from corefutures_interpreter._payload_channel import QueuePair, WorkerQueueChannel

@@ -27,6 +27,7 @@ def corefutures_backend() -> Backend:
             handles_exit=True,
             counts_calls=True,
             carries_context=True,
+            streams=True,
         ),
         summary="processes of this machine",
         contract=(1, 0),

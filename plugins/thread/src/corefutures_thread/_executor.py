@@ -31,7 +31,7 @@ from corefutures_pools.replaced_submit import Seen, StandardSubmit
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any, ParamSpec, TypeVar
 
     from corefutures.backend import Future
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from corefutures_pools.instrumentation import instrumentation
     from corefutures_pools.options import AtExit, ContextOption, WhenFull
     from corefutures_pools.stats import Stats
+    from corefutures_pools.streams.stream import Stream
     from corefutures_thread._thread_pool import ThreadPool
 
     _P = ParamSpec("_P")
@@ -278,6 +279,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
                     pool.cancel_pending()
             finally:
                 if wait and not pool.owns_current_thread():
+                    pool.end_unread_streams()
                     pool.join(timeout)
         except KeyboardInterrupt:
             if wait:
@@ -301,6 +303,18 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         if not future.cancel():
             ask_to_stop(future)
         return not future.done() or future.cancelled()
+
+    def _cf_stream(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., Iterable[_T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        buffer: int,
+    ) -> Stream[_T]:
+        from corefutures_pools.streams.threads import stream_from_threads  # here for start-up time only
+
+        return stream_from_threads(submit, fn, args, kwargs, buffer)
 
     def __reduce__(self) -> Any:
         raise unreachable(self)
@@ -372,6 +386,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
 
     def _cf_close_at_exit(self) -> None:
         self._cf_pool.close(RuntimeError(AFTER_EXIT))
+        self._cf_pool.end_unread_streams()
         if self._cf_at_exit == "cancel":
             self._cf_pool.ask_to_stop()
             self._cf_pool.cancel_pending()

@@ -22,6 +22,7 @@ def corefutures_backend() -> Backend:
             counts_calls=True,
             carries_context=True,
             runs_in_place=True,
+            streams=True,
         ),
         summary="threads of this process",
         contract=(1, 0),

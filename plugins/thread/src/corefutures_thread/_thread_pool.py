@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import concurrent.futures.thread as _standard
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -248,6 +249,12 @@ class ThreadPool:
         for worker in list(self.workers.values()):
             for future in list(worker.calls):
                 ask_to_stop(future)
+
+    def end_unread_streams(self) -> None:
+        """End the streams whose items nobody can take while this thread waits for the pool."""
+        streams = sys.modules.get("corefutures_pools.streams.stream")
+        if streams is not None:
+            streams.end_unread_streams(self.unfinished_calls())
 
     def cancel_pending(self) -> None:
         """Cancel all calls in the queue.

@@ -119,7 +119,7 @@ class CallControl:
         pool = self._pool
         pool.step_down()
         while not future.done():
-            if future._cancel_waiting() or pool.request_stop(future):
+            if future._cancel_waiting() or self._ask(future):
                 return True
             if pool.owns_thread(threading.current_thread()):  # this thread has to receive what became of the call
                 start_thread(threading.Thread(target=self.request_cancel, args=(future,), name=f"{pool.name} asking"))
@@ -130,7 +130,13 @@ class CallControl:
     def stop_all(self) -> None:
         """Ask every call that runs to stop."""
         for call in list(self._pool.calls.values()):
-            self._pool.request_stop(call)
+            self._ask(call)
+
+    def _ask(self, future: CallFuture[Any]) -> bool:
+        asked = self._pool.request_stop(future)
+        if future._stream is not None:
+            future._stream.end()  # it may wait for its consumer
+        return asked
 
     def interrupt(self) -> None:
         """Take no more calls, cancel those that wait, and interrupt those that run: Ctrl-C.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from corefutures._results import ResultIterator
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.stats import Stats
+    from corefutures_pools.streams.stream import Stream
     from corefutures_pools.workers.pool import WorkerPool
 
     _T = TypeVar("_T")
@@ -114,6 +115,18 @@ class IsolatedExecutor(PoolExecutor):
             pace=self._cf_pace,
             remote_traceback=self._cf_remote_traceback,
         )
+
+    def _cf_stream(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., Iterable[_T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        buffer: int,
+    ) -> Stream[_T]:
+        from corefutures_pools.workers.streams import stream_from_workers  # here for start-up time only
+
+        return stream_from_workers(self._cf_pool, submit, fn, args, kwargs, buffer)
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """Ask a call to stop: see `PoolExecutor.request_cancel`."""

@@ -69,6 +69,7 @@ class CallFuture(Future["_T"]):
     _number: int = 0
     _body: bytes | Payload | None = None
     _pool: _CallOwner | None = None
+    _stream: Any = None  # an `ItemBuffer`, if the call is a stream
     _kept: Any = None  # function and arguments, as long as what they hold may be needed
     _ended_for: Any = None  # a `LeaderTerm`, whose thread must not run callbacks: the result thread does
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended

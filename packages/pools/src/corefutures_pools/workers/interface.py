@@ -120,8 +120,16 @@ class PayloadChannel(Protocol):
         """Tell the worker that waits for the arguments of call `number` that they won't come."""
         ...
 
+    def grant(self, number: int, count: int) -> None:
+        """Let the worker send `count` more items of call `number`, which is a stream; 0: it need send no more.
+
+        Raises:
+            OSError: The worker can't be reached any more.
+        """
+        ...
+
     def receive(self, number: int) -> Any:
-        """Return the decoded result of call `number`, which the worker has sent before it said so.
+        """Return the decoded result, or item, of call `number`, which the worker has sent before it said so.
 
         Raises:
             BaseException: Whatever decoding raises.

@@ -43,6 +43,14 @@ CALL_FINISHED: Final = 10  # it has done so; body: MOMENT
 RESULT_SLOT: Final = 12  # the pickled result is in the call's slot of the arena; body: SLOT_SIZE
 FAILED: Final = 11  # the worker could not start, or go on; body as for ERROR; it ends
 
+#: Or-ed to the kind of a result: it is an item of a stream, and the call goes on.
+ITEM: Final = 0x40
+#: The kinds of items.
+ITEMS: Final = frozenset({RESULT_PICKLE | ITEM, RESULT_PAYLOAD | ITEM, RESULT_MARSHAL | ITEM})
+#: Or-ed to the number of a call, in a message to its worker: so many more items of its stream may be sent; none if no
+#: more will be taken.
+GRANT: Final = 1 << 61
+
 #: Or-ed to the number of a call that is observed: its worker sends CALL_STARTED and CALL_FINISHED.
 OBSERVED: Final = 1 << 62
 #: When something happened, by `time.perf_counter`, which all processes of a machine share; the size of the result.
@@ -53,11 +61,12 @@ SLOT_SIZE: Final = Struct("=I")
 #: Bytes: no body is larger. What is, came from somebody else's writing to our descriptors.
 LARGEST: Final = 1 << 30
 _SIZES: Final = {
-    READY: 0, RESULT_PAYLOAD: 0, FETCH_PAYLOAD: 0, PONG: 0, EXITING: 0,
+    READY: 0, RESULT_PAYLOAD: 0, RESULT_PAYLOAD | ITEM: 0, FETCH_PAYLOAD: 0, PONG: 0, EXITING: 0,
     CALL_STARTED: MOMENT.size, CALL_FINISHED: MOMENT.size, RESULT_SLOT: SLOT_SIZE.size,
 }  # fmt: skip
 _ABOUT_CALLS: Final = {
     RESULT_PICKLE, RESULT_PAYLOAD, RESULT_SLOT, ERROR, FETCH_PAYLOAD, RESULT_MARSHAL, CALL_STARTED, CALL_FINISHED,
+    *ITEMS,
 }  # fmt: skip
 _ABOUT_STARTS: Final = {READY, INIT_FAILED, FAILED}
 

@@ -8,9 +8,11 @@ E11); no foreign code runs under a lock, and no lock is held while a worker is w
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import weakref
 from collections import deque
+from functools import partial
 from itertools import count
 
 from corefutures._blocking import Lock, clock, start_thread
@@ -275,6 +277,26 @@ class WorkerPool(PoolTransport):
         if self.closing and not self.calls:
             self.wake()
 
+    def take_item(self, connection: Any, number: int, kind: int, body: Any) -> None:
+        """Take in an item of the stream that a call is; do nothing if the call has ended.
+
+        Args:
+            connection: Of the worker that runs the call.
+            number: The number of the call.
+            kind: That of a result with the item; 0 if `body` is the decoded item, or None, and the error of decoding.
+            body: The item.
+        """
+        future = self.calls.get(number)
+        if future is not None:
+            buffer = future._stream
+            if buffer is None:
+                from corefutures_pools.workers.streams import buffer_of  # here for start-up time only
+
+                buffer = buffer_of(future)
+            if buffer.grant is None:
+                buffer.grant = partial(self.grant, connection, number)
+            buffer.receive(kind, body)
+
     def record_timing(self, kind: int, number: int, body: Any, worker: str) -> None:
         """Take in a CALL_STARTED or CALL_FINISHED frame: for observers."""
         future = self.calls.get(number)
@@ -354,11 +376,18 @@ class WorkerPool(PoolTransport):
             if cancel_futures:
                 self.cancel_waiting()
         finally:
+            if wait:
+                self._end_unread_streams()
             self.wake()
             if wait and timeout is None:
                 self.finish()
             elif wait and timeout is not None and not self.owns_thread(threading.current_thread()):
                 self._join_in_time(timeout)
+
+    def _end_unread_streams(self) -> None:
+        streams = sys.modules.get("corefutures_pools.streams.stream")
+        if streams is not None:
+            streams.end_unread_streams(list(self.calls.values()))
 
     def _join_in_time(self, timeout: float) -> None:
         # `join` waits for several things one after the other: a thread does it that may be left to itself.
@@ -440,6 +469,7 @@ class WorkerPool(PoolTransport):
             return
         try:
             self.close(wait=False, cancel_futures=self._at_exit == "cancel")
+            self._end_unread_streams()
         finally:
             if self._at_exit == "cancel":
                 self.control.stop_all()

@@ -50,6 +50,16 @@ class PoolTransport(ABC):
         """Ask the worker that runs the call to stop it; return False if no worker is known to run it."""
 
     @abstractmethod
+    def grant(self, connection: Any, number: int, count: int) -> None:
+        """Have a thread of the pool let a worker send `count` more items of a stream; 0: it is to send no more.
+
+        Args:
+            connection: The worker's, from which items of the stream have come.
+            number: The number of the call that is the stream; nothing happens if it has ended.
+            count: How many items.
+        """
+
+    @abstractmethod
     def kill_running(self, future: CallFuture[Any], error: BaseException) -> bool:
         """Kill the worker that runs the call, which fails with `error`; return False if no such worker was found."""
 

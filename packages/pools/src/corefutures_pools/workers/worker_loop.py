@@ -7,6 +7,7 @@ does, raises or returns ends the loop; a call's arguments and result are dropped
 
 from __future__ import annotations
 
+import _thread
 import pickle
 
 from corefutures._blocking import clock, set_cancel_probe, system
@@ -86,6 +87,14 @@ if TYPE_CHECKING:
             """Return whether the call that runs was asked to stop."""
             ...
 
+        def send_payload(self, number: int, payload: Payload) -> None:
+            """Send an item of the stream of call `number`, which is a payload."""
+            ...
+
+        def await_grant(self, number: int) -> int:
+            """Wait until more items of call `number` may be sent; return how many, 0 if it is to stop."""
+            ...
+
 
 #: Bytes: a frame with a larger body may have a better way than a pipe, whose atomic writes are about as large.
 PIPED: Final = 4000
@@ -99,7 +108,7 @@ class Reporter:
     """Encodes what came of a call as the kind and body of a frame; never raises."""
 
     def __init__(self, encode: Encoder) -> None:
-        self._encode = encode
+        self.encode = encode
         self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
 
     def value(self, result: Any) -> tuple[int, bytes | Payload]:
@@ -108,7 +117,7 @@ class Reporter:
             body = marshalled_result(result)
             if body is not None:
                 return RESULT_MARSHAL, body
-            return RESULT_PICKLE, self._encode(result)
+            return RESULT_PICKLE, self.encode(result)
         except BaseException as exc:
             try:
                 from corefutures_pools.workers.pickling_errors import explain_result  # hardly any call needs it
@@ -152,7 +161,7 @@ class Reporter:
         traceback = error.__traceback__
         BaseException.with_traceback(error, None)  # its frames hold what the call held
         try:
-            return self._encode.in_band(error)
+            return self.encode.in_band(error)
         finally:
             BaseException.with_traceback(error, traceback)
 
@@ -183,6 +192,9 @@ class _Interrupts:
 
 
 interrupts = _Interrupts()
+
+#: What a call that is a stream needs: the transport and the encoder of outcomes of the thread that runs it.
+serving: dict[int, tuple[Transport, Reporter]] = {}
 
 
 def serve(
@@ -215,6 +227,7 @@ def serve(
             send(INIT_FAILED, 0, report.init_failure(exc))
             return
         prepare = None
+    serving[_thread.get_ident()] = transport, report
     send(READY, 0)
     for number, memory, start, end in transport.claims():
         if number & OBSERVED:
@@ -247,3 +260,4 @@ def serve(
         else:
             transport.deliver_large(kind, number, body)
         body = None
+    serving.pop(_thread.get_ident(), None)

@@ -27,7 +27,10 @@ from corefutures_pools.workers.messages import (
     EXITING,
     FAILED,
     FRAME,
+    GRANT,
     INIT_FAILED,
+    ITEM,
+    ITEMS,
     LAST,
     PAYLOAD_SIZE,
     READY,
@@ -38,7 +41,7 @@ from corefutures_pools.workers.messages import (
     MalformedFrame,
     check_head,
 )
-from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, receive_payload, send_payload
+from corefutures_pools.workers.pipes.worker import CALL, REQUEST, SHORT, make_readable, receive_payload, send_payload
 from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.supervisor import WorkerRecord
 from corefutures_pools.workers.transport import threads_are_replaced, waiting_is_replaced
@@ -83,6 +86,11 @@ class WorkerConnection(WorkerRecord):
         self.call: CallFuture[Any] | None = None
         self.body: bytes | None = None  # of that call, unless it is a payload: for who asks what runs
         self.since = 0.0  # when it was sent, by `time.monotonic`
+        # Numbers of calls that are streams, and how many more items they may send: for its thread.
+        self.grants: deque[tuple[int, int]] = deque()
+        self.granting = False  # its thread has been woken for these
+        self.streams = False  # that call has sent an item
+        self.readable: Callable[[], bool] = partial(pipe.poll, 0)  # faster, once it streams
         self.delivered = False  # it has been sent in full: a request may follow
         self.asked = False  # that call has been asked to stop, or will be as soon as it is delivered
         self.verdict: BaseException | None = None  # what that call fails with: the worker was killed for it
@@ -263,11 +271,14 @@ class PipePool(WorkerPool):
         call = connection.call
         if call is not None:
             if patience is not None:
+                self._send_grants(connection, call)
                 self._wait(connection, timeout=patience)
                 if not connection.pipe.poll(0):
                     return
             connection.amid = True
-            self._receive(connection, call)
+            if not self._receive(connection, call):
+                connection.amid = False
+                return
             self._running.discard(call)
             if connection.verdict is not None:
                 raise _Gone
@@ -281,7 +292,7 @@ class PipePool(WorkerPool):
         """Note that a worker has ended its call: nothing kills it for that call any more, and it may get another."""
         with connection.lock:
             connection.call = connection.body = None
-            connection.delivered = connection.asked = False
+            connection.delivered = connection.asked = connection.streams = False
         connection.amid = False
 
     def _run_nested(self, connection: WorkerConnection, enough: Callable[[], bool], deadline: float | None) -> None:
@@ -344,13 +355,17 @@ class PipePool(WorkerPool):
             except ValueError:  # somebody has taken it out, and rings
                 listed = False
             if is_woken or not listed:
-                connection.wakeup_reader.recv_bytes()
+                self._clear_wakeup(connection)
             if gone:  # it has nothing to say while it has nothing to do
                 if not listed:
                     self._wake_one()  # for another one now
                 raise _Gone
             if not is_woken and listed:
                 return None
+
+    def _clear_wakeup(self, connection: WorkerConnection) -> None:
+        connection.wakeup_reader.recv_bytes()
+        connection.granting = False
 
     def _look_again(self) -> None:
         """For a thread that has just become idle: whoever looked for one before has not seen it."""
@@ -405,13 +420,23 @@ class PipePool(WorkerPool):
                 self._send_request(connection, call)
         connection.amid = False
 
-    def _receive(self, connection: WorkerConnection, call: CallFuture[Any] | None = None) -> None:
-        """Receive frames until the one that ends `call`, or the first if there is none.
+    def _receive(self, connection: WorkerConnection, call: CallFuture[Any] | None = None) -> bool:
+        """Receive the frame that ends `call`, or one with an item of it; or the first one if there is no call.
+
+        Returns:
+            Whether the call has ended.
 
         Raises:
             _Gone: The worker has ended.
         """
-        self._wait(connection)
+        if not connection.streams or call is None:
+            self._wait(connection)
+        else:
+            if connection.grants:
+                self._send_grants(connection, call)
+            if not connection.readable() and self._wait(connection, connection.wakeup_reader):
+                self._clear_wakeup(connection)
+                return False
         try:
             kind, number, body = self._receive_frame(connection, call)
         except (EOFError, OSError, MalformedFrame, struct_error) as exc:
@@ -421,8 +446,19 @@ class PipePool(WorkerPool):
         assert connection.worker is not None
         if kind in (CALL_STARTED, CALL_FINISHED):
             self.record_timing(kind, number, body, connection.worker.name)
-            self._receive(connection, call)
-            return
+            return self._receive(connection, call)
+        if kind in ITEMS:
+            item: Any = body
+            kind &= ~ITEM
+            if kind == RESULT_PAYLOAD:
+                kind, item = 0, self.decoder.attempt(self._receive_payload, connection)
+                if type(item[1]) is ConnectionLost:
+                    raise _Gone from None
+            if not connection.streams:
+                connection.readable = make_readable(connection.pipe)
+                connection.streams = True
+            self.take_item(connection, number, kind, item)
+            return False
         if kind & LAST:
             connection.exiting = True
             kind &= ~LAST
@@ -450,6 +486,18 @@ class PipePool(WorkerPool):
             raise _Gone
         if self.closing and not self.calls:
             self.wake()
+        return True
+
+    def _send_grants(self, connection: WorkerConnection, call: CallFuture[Any]) -> None:
+        """Let the worker send more items of its call, which is a stream."""
+        while connection.grants:
+            number, count = connection.grants.popleft()
+            if number == call._number:
+                with (
+                    connection.lock,
+                    contextlib.suppress(OSError),
+                ):  # it has ended: what it has sent is still to be read
+                    connection.pipe.send_bytes(CALL.pack(number | GRANT, count))
 
     def _receive_frame(self, connection: WorkerConnection, call: CallFuture[Any] | None) -> tuple[int, int, memoryview]:
         """Return the kind, the number and the body of a frame.
@@ -537,6 +585,16 @@ class PipePool(WorkerPool):
     def _send_request(self, connection: WorkerConnection, call: CallFuture[Any]) -> None:
         with contextlib.suppress(OSError):  # it has ended, which its thread finds out
             connection.pipe.send_bytes(CALL.pack(call._number, REQUEST))
+
+    def grant(self, connection: WorkerConnection, number: int, count: int) -> None:
+        """See `PoolTransport.grant`: the worker's thread sends it."""
+        call = connection.call
+        if call is not None and call._number == number:
+            connection.grants.append((number, count))
+            if not connection.granting:  # or else its thread has yet to look
+                connection.granting = True
+                with contextlib.suppress(OSError):  # it has ended
+                    connection.wake()
 
     def kill_running(self, future: CallFuture[Any], error: BaseException) -> bool:
         """See `PoolTransport.kill_running`."""

@@ -13,7 +13,7 @@ from functools import partial
 from struct import Struct
 
 from corefutures._blocking import original, system
-from corefutures_pools.workers.messages import EXITING, FRAME, LAST, PAYLOAD_SIZE, RESULT_PAYLOAD, STOP
+from corefutures_pools.workers.messages import EXITING, FRAME, GRANT, ITEM, LAST, PAYLOAD_SIZE, RESULT_PAYLOAD, STOP
 from corefutures_pools.workers.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures_pools.workers.worker_loop import ConnectionLost, Reporter, interrupts, serve
 
@@ -32,13 +32,16 @@ if TYPE_CHECKING:
     else:
         from multiprocessing.connection import Connection
 
-#: The head of a call: its number, and PAYLOAD_SIZE if its payload follows; an inline body follows at once.
+#: The head of a call: its number, and PAYLOAD_SIZE if its payload follows; an inline body follows at once. Or, with
+#: GRANT, the number of a call that is a stream, and how many more items it may send.
 CALL: Final = Struct("=QI")
 #: In place of a body's size: call `number`, which was sent in full before, is asked to stop.
 REQUEST: Final = 0xFFFF_FFFE
 #: Bytes: a longer body of a frame follows in a message of its own, so that a message with a frame has a limit.
 SHORT: Final = 1 << 16
 _COUNT: Final = Struct("=Q")
+#: Seconds of one wait for the pool.
+_LONG: Final = 3600.0
 
 
 class PipeTransport:
@@ -58,9 +61,11 @@ class PipeTransport:
         self._limit = limit
         self._last = 0  # LAST, or-ed to the kind of an outcome, if it is that of the last call
         self._connection, self._fetch, self._ship = connection, fetch, ship
-        self._readable = _make_readable(connection)
+        self._readable = make_readable(connection)
         self._main = _thread.get_ident()
         self._number = self._asked = 0  # the call that runs, and the last one that was asked to stop
+        self._granted: list[tuple[int, int]] = []  # numbers of calls, and how many more items they may send
+        self._is_gone = False  # the pool is, as `cancel_requested` has found out
         # Guards reading from the connection. `serve` holds it, but from when a call has been received in full until
         # its result is sent: then `cancel_requested` does while it reads, and never waits for it: who finds it taken
         # knows nothing newer, and may be a handler that interrupts its holder.
@@ -77,7 +82,7 @@ class PipeTransport:
             except EOFError:  # the pool is gone
                 return
             number, size = unpack(message)
-            if size == REQUEST:  # that call has ended
+            if size == REQUEST or number & GRANT:  # that call has ended
                 continue
             if number == STOP:
                 self.send(EXITING, 0)
@@ -115,23 +120,48 @@ class PipeTransport:
     def cancel_requested(self) -> bool:
         """See `worker_loop.Transport.cancel_requested`."""
         if self._asked != self._number and not self.forked:
-            is_main = _thread.get_ident() == self._main
-            if is_main:
-                interrupts.held = True
-            if self._reading.acquire(False):
-                try:
-                    if self._readable():
-                        self._asked = CALL.unpack(self._connection.recv_bytes())[0]
-                except (EOFError, OSError):  # the pool is gone, which is seen when the call has ended
-                    pass
-                finally:
-                    self._reading.release()
-            if is_main:
-                interrupts.held = False
-                if interrupts.late:
-                    interrupts.late = False
-                    raise KeyboardInterrupt
+            self._receive_requests()
         return 0 != self._asked == self._number
+
+    def send_payload(self, number: int, payload: Payload) -> None:
+        """See `worker_loop.Transport.send_payload`."""
+        self.send(RESULT_PAYLOAD | ITEM, number)
+        self._ship(self._connection, payload)
+
+    def await_grant(self, number: int) -> int:
+        """See `worker_loop.Transport.await_grant`."""
+        from corefutures_pools.workers.transport import wait_natively  # only streams need it
+
+        while not self.cancel_requested() and not self._is_gone:
+            while self._granted:
+                about, count = self._granted.pop(0)
+                if about == number:
+                    return count
+            wait_natively([self._connection], _LONG)
+        return 0
+
+    def _receive_requests(self) -> None:
+        """Receive what the pool has sent about the call that runs, unless another thread does."""
+        is_main = _thread.get_ident() == self._main
+        if is_main:
+            interrupts.held = True
+        if self._reading.acquire(False):
+            try:
+                while self._readable():
+                    number, size = CALL.unpack(self._connection.recv_bytes())
+                    if number & GRANT:
+                        self._granted.append((number & ~GRANT, size))
+                    else:
+                        self._asked = number
+            except (EOFError, OSError):  # the pool is gone, which is seen when the call has ended
+                self._is_gone = True
+            finally:
+                self._reading.release()
+        if is_main:
+            interrupts.held = False
+            if interrupts.late:
+                interrupts.late = False
+                raise KeyboardInterrupt
 
 
 def serve_pipe(
@@ -161,7 +191,7 @@ def serve_pipe(
     serve(transport, report=reporter(encode), prepare=prepare, decode=decode)
 
 
-def _make_readable(connection: Connection) -> Callable[[], bool]:
+def make_readable(connection: Connection) -> Callable[[], bool]:
     """Return a function that returns whether there is anything to read: `Connection.poll` at a tenth of its cost."""
     if sys.platform == "win32":
         return lambda: connection.poll(0)

@@ -14,6 +14,7 @@ from struct import Struct
 
 from corefutures._blocking import system
 from corefutures_pools.descriptors import above_standard
+from corefutures_pools.workers.messages import GRANT
 from corefutures_pools.workers.payload import open_payload
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -21,12 +22,15 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 if TYPE_CHECKING:
     from typing import Any
 
-    from corefutures_pools.workers.payload import Payload
+    from corefutures_pools.workers.messages import GRANT
+from corefutures_pools.workers.payload import Payload
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 #: The beginning of a message: the number of the call. A message without more says that the payload could not be sent.
 _NUMBER = Struct("=Q")
+#: A message that grants items of a stream: the number of its call, with GRANT, and how many.
+_GRANTED = Struct("=QQ")
 #: Bytes of the largest message.
 _MESSAGE = 1 << 16
 #: Descriptors that the kernel takes with one message.
@@ -51,6 +55,8 @@ def _receive(socket: _socket.socket, number: int, flags: int) -> Any:
         if not message:
             raise EOFError("the other end of the payload channel is closed")
         (about,) = _NUMBER.unpack_from(message)
+        if about & GRANT:  # for a call that has ended
+            return _receive(socket, number, flags)
         if about != number:
             raise OSError(f"the payload of call {about} came in place of that of call {number}")
         if len(message) == _NUMBER.size:
@@ -88,6 +94,14 @@ class WorkerDescriptorChannel:
         finally:
             payload.close()
 
+    def receive_grant(self, number: int) -> int:
+        """See `WorkerPayloadChannel.receive_grant`."""
+        while message := self._socket.recv(_GRANTED.size):
+            about, count = _GRANTED.unpack(message)
+            if about == number | GRANT:
+                return int(count)
+        return 0  # the pool is gone
+
     def close(self) -> None:
         """Close it."""
         self._socket.close()
@@ -117,6 +131,10 @@ class PoolDescriptorChannel:
     def refuse(self, number: int) -> None:
         """See `PayloadChannel.refuse`."""
         self._socket.send(_NUMBER.pack(number), _socket.MSG_DONTWAIT)
+
+    def grant(self, number: int, count: int) -> None:
+        """See `PayloadChannel.grant`."""
+        self._socket.send(_GRANTED.pack(number | GRANT, count), _socket.MSG_DONTWAIT)
 
     def receive(self, number: int) -> Any:
         """See `PayloadChannel.receive`."""

@@ -42,6 +42,7 @@ class EventLoop:
         result pipes ───▶ parse frames, if the result thread becomes the leader ──▶ futures
                           then: answer questions about stopped workers, reap dead workers, resolve claims
         backlog ────────▶ encode tasks that had no slot, flush the task queue ──▶ workers
+        grants ─────────▶ let workers send more items of streams ──▶ payload channels
                           then: run deferred callbacks; once the pool closes or breaks, stop the workers
 
     Wherever anything is called here, foreign code may run, and wait: then there is another turn within this one. So
@@ -148,9 +149,20 @@ class EventLoop:
                 leadership.release(term)
         if queue.has_work:
             self._send(queue)
+        if pool.grants:
+            self._send_grants()
         pool.deferred.run()
         if pool.broken_reason is not None or pool.closing:
             self._shut_down()
+
+    def _send_grants(self) -> None:
+        grants = self._pool.grants
+        while grants:
+            try:
+                connection, number, count = grants.popleft()
+                connection.channel.grant(number, count)
+            except (IndexError, OSError):  # a turn within this one has sent it; or the worker has ended
+                pass
 
     def _poll(self, leadership: Leadership, limit: float | None) -> bool:
         """Wait for events; return whether there is something to read in the result pipes."""

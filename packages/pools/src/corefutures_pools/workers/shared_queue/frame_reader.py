@@ -23,6 +23,8 @@ from corefutures_pools.workers.messages import (
     FETCH_PAYLOAD,
     FRAME,
     INIT_FAILED,
+    ITEM,
+    ITEMS,
     PING,
     PONG,
     READY,
@@ -179,6 +181,12 @@ class FrameReader:
                 self._check(connection, len(body), kind, number)
             pool.supervisor.has_finished_calls = True
             pool.finish_call(number, value, error)
+        elif kind in ITEMS:
+            item: Any = body
+            kind &= ~ITEM
+            if kind == RESULT_PAYLOAD:
+                kind, item = 0, pool.decoder.attempt(connection.channel.receive, number)
+            pool.take_item(connection, number, kind, item)
         elif kind == FETCH_PAYLOAD:
             self._send_payload(connection, number)
         elif kind == PONG:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -16,7 +17,7 @@ from corefutures._future import FINISHED, PENDING
 from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE, RESULT_SLOT, SLOT_SIZE
 from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.serialization import INLINE_LIMIT
-from corefutures_pools.workers.shared_queue.connection import READ_SIZE
+from corefutures_pools.workers.shared_queue.connection import READ_SIZE, WorkerConnection
 from corefutures_pools.workers.shared_queue.connection_table import ConnectionTable
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
 from corefutures_pools.workers.shared_queue.revocation import Revocations
@@ -66,6 +67,8 @@ class InlineWaitPool(WorkerPool):
         self.revocations = Revocations(self)
         self.connections = ConnectionTable(self._workers, self.size)
         self.settling: CallFuture[Any] | None = None  # the result thread has taken it off `calls`, and settles it
+        #: For the result thread: a worker, the number of a call, and how many more items of its stream it may send.
+        self.grants: deque[tuple[WorkerConnection, int, int]] = deque()
         self._spin_next = True  # the last answer that a thread waited for came soon
 
     # ── a thread that waits ──────────────────────────────────────────────────────────────────────────────

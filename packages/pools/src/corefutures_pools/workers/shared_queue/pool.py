@@ -132,6 +132,11 @@ class SharedQueuePool(InlineWaitPool):
         table = self.status_table
         return table is not None and table.request_stop(future._number)
 
+    def grant(self, connection: WorkerConnection, number: int, count: int) -> None:
+        """See `WorkerPool.grant`: the result thread sends it, which alone closes payload channels."""
+        self.grants.append((connection, number, count))
+        self.wake()
+
     def kill_running(self, future: CallFuture[Any], error: BaseException) -> bool:
         """See `WorkerPool.kill_running`."""
         return self.killer.kill(future, error)

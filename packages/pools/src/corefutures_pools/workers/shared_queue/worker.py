@@ -14,6 +14,7 @@ from corefutures_pools.workers.messages import (
     EXITING,
     FETCH_PAYLOAD,
     FRAME,
+    ITEM,
     PAYLOAD_SIZE,
     PONG,
     RESULT_PAYLOAD,
@@ -46,6 +47,10 @@ if TYPE_CHECKING:
 
         def send(self, number: int, payload: Payload) -> None:
             """Send the result of call `number`; the frame that announces it follows."""
+            ...
+
+        def receive_grant(self, number: int) -> int:
+            """Wait until more items of call `number` may be sent; return how many, 0 if it is to stop."""
             ...
 
 
@@ -162,6 +167,15 @@ class SharedQueueTransport:
         except BaseException as exc:
             kind, body = self._report.error(exc)
         self.deliver(kind, number, body)
+
+    def send_payload(self, number: int, payload: Payload) -> None:
+        """See `worker_loop.Transport.send_payload`."""
+        self._channel.send(number, payload)
+        self.send(RESULT_PAYLOAD | ITEM, number)
+
+    def await_grant(self, number: int) -> int:
+        """See `worker_loop.Transport.await_grant`."""
+        return self._channel.receive_grant(number)
 
 
 def _make_send(frames: int) -> Send:
