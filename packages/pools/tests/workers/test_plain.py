@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import sys
 import types
+from functools import partial
 
 import pytest
 from hypothesis import given, strategies as st
@@ -33,8 +35,16 @@ def module():
     sys.modules.pop(made.__name__, None)
 
 
-def sent(fn, args):
-    body = marshalled_call(fn, args, INLINE_LIMIT)
+class Number(int):
+    pass
+
+
+def encoded(fn, *args, **kwargs):
+    return marshalled_call(fn, args, kwargs, INLINE_LIMIT)
+
+
+def sent(fn, args, kwargs=None):
+    body = encoded(fn, *args, **(kwargs or {}))
     assert body is not None
     return CallReader(pickle.loads)(body)
 
@@ -46,6 +56,49 @@ def test_a_call_arrives_as_if_it_were_pickled(values):
     assert [(type(arg), repr(arg)) for arg in args] == [(type(value), repr(value)) for value in values]
 
 
+@given(VALUES, st.dictionaries(st.text(max_size=9), VALUES, min_size=1, max_size=5))
+def test_keywords_arrive_as_if_they_were_pickled(value, keywords):
+    body = marshalled_call(pytest.approx, (value,), keywords, INLINE_LIMIT)
+    assert body is not None
+    fn, args, kwargs = CallReader(pickle.loads)(body)
+    assert fn is pytest.approx
+    assert repr((args, kwargs)) == repr(((value,), keywords))
+    assert [type(arg) for arg in kwargs.values()] == [type(arg) for arg in keywords.values()]
+
+
+class Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("keywords", [{"a": Number(1)}, {"a": []}, {"a": "x" * (SHORT + 1)}, {Text("a"): 1}])
+def test_other_keywords_are_left_to_picklers(keywords):
+    assert marshalled_call(pytest.approx, (), keywords, INLINE_LIMIT) is None
+
+
+def test_what_a_partial_has_is_put_before_the_arguments():
+    def arrived(fn, *args, **kwargs):
+        return CallReader(pickle.loads)(Encoder().call(fn, args, kwargs))
+
+    call = partial(pytest.approx, 1, rel=2, abs=3)
+    assert arrived(call, 4, rel=5) == (pytest.approx, (1, 4), {"rel": 5, "abs": 3})
+    assert arrived(call, [4]) == (pytest.approx, (1, [4]), {"rel": 2, "abs": 3})
+    assert (call.args, call.keywords) == ((1,), {"rel": 2, "abs": 3})
+    assert arrived(partial(pytest.approx, 1)) == (pytest.approx, (1,))
+
+    assert type(arrived(Partial(pytest.approx, 1))[0]) is Partial
+
+
+class Partial(partial):
+    """A subclass may call what it wants."""
+
+
+@pytest.mark.skipif(not hasattr(functools, "Placeholder"), reason="needs Python 3.14")
+def test_a_partial_with_placeholders_is_left_to_picklers():
+    fn, args = CallReader(pickle.loads)(Encoder().call(partial(pow, functools.Placeholder, 2), (3,), {}))
+    assert type(fn) is partial
+    assert fn(*args) == 9
+
+
 @given(VALUES)
 def test_a_result_arrives_as_if_it_were_pickled(value):
     import marshal
@@ -54,35 +107,31 @@ def test_a_result_arrives_as_if_it_were_pickled(value):
     assert (type(arrived), repr(arrived)) == (type(value), repr(value))
 
 
-class Number(int):
-    pass
-
-
 @pytest.mark.parametrize("arg", [Number(1), [], (), "x" * (SHORT + 1), b"x" * (SHORT + 1)])
 def test_anything_else_is_left_to_picklers(arg):
     assert marshalled_result(arg) is None
-    assert marshalled_call(pytest.approx, (arg,), INLINE_LIMIT) is None
+    assert encoded(pytest.approx, arg) is None
 
 
 def test_a_body_is_no_larger_than_its_limit():
     args = tuple(chr(number) * SHORT for number in range(65, 85))
-    assert marshalled_call(pytest.approx, args, INLINE_LIMIT) is None
+    assert encoded(pytest.approx, *args) is None
 
 
 def test_a_function_that_its_name_does_not_lead_to_is_left_to_picklers(module):
     work = module.work
     assert sent(work, (1,)) == (work, (1,))
     module.work = None  # after it was sent once
-    assert marshalled_call(work, (1,), INLINE_LIMIT) is None
+    assert encoded(work, 1) is None
     with pytest.raises(pickle.PicklingError):
         Encoder().call(work, (1,), {})
     work.__module__ = ["no name"]
-    assert marshalled_call(work, (1,), INLINE_LIMIT) is None
+    assert encoded(work, 1) is None
 
 
 def test_a_worker_looks_a_function_up_each_time(module):
     read = CallReader(pickle.loads)
-    body = marshalled_call(module.work, (1,), INLINE_LIMIT)
+    body = encoded(module.work, 1)
     assert read(body)[0] is module.work
     module.work = test_a_worker_looks_a_function_up_each_time
     assert read(body)[0] is test_a_worker_looks_a_function_up_each_time

@@ -20,13 +20,14 @@ from types import FunctionType
 
 from _interpreters import NotShareableError
 
+from corefutures_pools.workers.marshalled import make_head
 from corefutures_pools.workers.payload import Payload, unpickle
 from corefutures_pools.workers.serialization import Encoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
-    from typing import Any
+    from typing import Any, Final
 
     from corefutures_pools.workers.payload import Segment
 
@@ -37,17 +38,45 @@ MAIN_MODULES = ("__main__", "__mp_main__")
 # ── functions by value ───────────────────────────────────────────────────────────────────────────────────────
 
 
+class _SentCode:
+    """What is known of code that was sent: it never changes, so this is made once.
+
+    Args:
+        code: The code of a function.
+
+    Attributes:
+        code: Kept, so that its id stays its own.
+        marshalled: The code as bytes.
+        names: The names in it that are neither local nor attributes: globals or builtins.
+        heads: The heads of calls of functions with this code, by name and qualified name.
+    """
+
+    __slots__ = ("code", "heads", "marshalled", "names")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+        self.marshalled = marshal.dumps(code)
+        self.names = _global_names(code)
+        self.heads: dict[tuple[str, str], bytes] = {}
+
+
+#: The code that was sent, by its id; emptied when it is full: a program that makes its functions anew never ends.
+_sent: dict[int, _SentCode] = {}
+#: The code that was received, by its bytes.
+_received: dict[bytes, CodeType] = {}
+_CACHE_SIZE: Final = 1 << 10
+
+
 def _by_value(function: FunctionType) -> Any:
     """Reduce a function to its code if no interpreter can import it and it uses nothing but arguments and builtins.
 
     `concurrent.interpreters` itself sends such functions: nested functions and lambdas without closure or globals.
     Functions of `__main__` are among them, so that they work where no file defines them.
     """
-    if _is_importable(function):
+    sent = None if _is_importable(function) else _code_of(function)
+    if sent is None:
         return NotImplemented  # by its name
-    if function.__closure__ or function.__defaults__ or function.__kwdefaults__ or _uses_globals(function.__code__):
-        return NotImplemented
-    return _rebuild_function, (marshal.dumps(function.__code__), function.__name__, function.__qualname__)
+    return _rebuild_function, (sent.marshalled, function.__name__, function.__qualname__)
 
 
 def _is_importable(function: FunctionType) -> bool:
@@ -56,25 +85,74 @@ def _is_importable(function: FunctionType) -> bool:
     return module not in MAIN_MODULES and getattr(sys.modules.get(module), function.__qualname__, None) is function
 
 
-def _rebuild_function(code: bytes, name: str, qualname: str) -> FunctionType:
-    function = FunctionType(marshal.loads(code), {"__builtins__": builtins, "__name__": "__main__"}, name)
+def _code_of(function: FunctionType) -> _SentCode | None:
+    """Return the code of a function if that is all of it, None otherwise: the rest may change from call to call."""
+    if function.__closure__ or function.__defaults__ or function.__kwdefaults__:
+        return None
+    code = function.__code__
+    sent = _sent.get(id(code))
+    if sent is None:
+        if len(_sent) >= _CACHE_SIZE:
+            _sent.clear()
+        sent = _sent[id(code)] = _SentCode(code)
+    known = builtins.__dict__
+    for name in sent.names:
+        if name not in known:
+            return None
+    return sent
+
+
+def _head(function: Any) -> bytes:
+    """Return the head of calls of a function that is not sent by its name, or not always; nothing if it has none."""
+    if type(function) is not FunctionType:
+        return b""
+    sent = _code_of(function)
+    if sent is None:
+        return b""
+    names = function.__name__, function.__qualname__
+    head = sent.heads.get(names)
+    if head is None:
+        head = sent.heads[names] = make_head(pickle.dumps(_CodePickle(sent.marshalled, *names), 5))
+    return head
+
+
+class _CodePickle:
+    """Pickles as a function of that code."""
+
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __reduce__(self) -> Any:
+        return _rebuild_function, self._parts
+
+
+def _rebuild_function(marshalled: bytes, name: str, qualname: str) -> FunctionType:
+    code = _received.get(marshalled)
+    if code is None:
+        if len(_received) >= _CACHE_SIZE:
+            _received.clear()
+        code = _received[marshalled] = marshal.loads(marshalled)
+    function = FunctionType(code, {"__builtins__": builtins, "__name__": "__main__"}, name)
     function.__qualname__ = qualname
     return function
 
 
-def _uses_globals(code: CodeType) -> bool:
-    """Return whether `code`, or a function defined in it, uses a name that is neither local nor a builtin."""
+def _global_names(code: CodeType) -> tuple[str, ...]:
+    """Return the names that `code`, or a function defined in it, uses and that are not local: globals or builtins."""
     from opcode import EXTENDED_ARG, opmap
 
     shifts = {opmap["LOAD_GLOBAL"]: 1, opmap["LOAD_NAME"]: 0, opmap["STORE_GLOBAL"]: 0, opmap["DELETE_GLOBAL"]: 0}
-    names, extended = code.co_names, 0
+    names, extended, found = code.co_names, 0, set[str]()
     raw = code.co_code
     for operation, argument in zip(raw[::2], raw[1::2], strict=True):
         argument |= extended << 8
         extended = argument if operation == EXTENDED_ARG else 0
-        if operation in shifts and not hasattr(builtins, names[argument >> shifts[operation]]):
-            return True
-    return any(_uses_globals(part) for part in code.co_consts if isinstance(part, type(code)))
+        if operation in shifts:
+            found.add(names[argument >> shifts[operation]])
+    for part in code.co_consts:
+        if isinstance(part, type(code)):
+            found.update(_global_names(part))
+    return tuple(found)
 
 
 # ── encoding ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,6 +250,7 @@ def make_encoder(serializer: str) -> Encoder:
         pickler=_PICKLERS[serializer](),
         by_value=serializer != "pickle",
         unnamed=MAIN_MODULES,
+        unnamed_head=_head,
         memfds=False,
         payload=SharedPayload,
         refusal=_refusal,

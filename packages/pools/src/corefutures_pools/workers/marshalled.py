@@ -1,7 +1,7 @@
-"""Marshalled calls and results: a function by its name, and values that `marshal` copies as `pickle` would.
+"""The heads of calls, which name functions, and marshalled calls and results: values that `marshal` copies as `pickle`.
 
-Used on both sides; touches nothing of the pool. Programs make many tiny calls of few functions, so the encoded name of
-a function is cached. Guarantees: what is encoded here arrives as it would have arrived pickled.
+Used on both sides; touches nothing of the pool. Programs make many calls of few functions, so the encoded name of a
+function is cached. Guarantees: what is encoded here arrives as it would have arrived pickled.
 """
 
 from __future__ import annotations
@@ -23,42 +23,74 @@ SCALARS: Final = frozenset({int, float, bool, complex, type(None)})
 #: Text and bytes are such types as well; longer ones than this are pickled.
 SHORT: Final = 1 << 12
 
-# A marshalled call: 0 (no pickle begins with it), the size of a pickle of the function's name, that pickle, and the
-# marshalled arguments.
+# A marshalled call: 0 (no pickle begins with it), or 1 if there are keywords; the head; the marshalled arguments, or
+# arguments and keywords. The head is the same for each call of a function: the size of a pickle of it in two bytes, and
+# that pickle.
 _GLOBAL: Final = b"\x80\x04c"
-_START: Final = 2
+_SIZE: Final = 2
+_HEAD_LIMIT: Final = 0xFFFF
 
-#: The encoded names of functions, by module and name; emptied when it is full, which few programs reach.
+#: The heads of functions that are sent by name, by module and name; emptied when it is full, which few programs reach.
 _heads: dict[tuple[str, str], bytes] = {}
 _CACHE_SIZE: Final = 1 << 12
 
 
-def marshalled_call(fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...], limit: int) -> bytes | None:
-    """Return the body of a call if it can be marshalled in at most `limit` bytes, None otherwise."""
+def marshalled_call(
+    fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int, head: bytes = b""
+) -> bytes | None:
+    """Return the body of a call if it can be marshalled in at most `limit` bytes, None otherwise.
+
+    Args:
+        fn: The function.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        limit: See above.
+        head: The head, if the function is not sent by its name.
+    """
     for arg in args:
         kind = type(arg)
         if kind not in SCALARS and not ((kind is str or kind is bytes) and len(arg) <= SHORT):
             return None
-    module, name = fn.__module__, fn.__qualname__
-    try:
-        if getattr(sys.modules.get(module), name, None) is not fn:  # looked up for each call, as picklers do
-            return None
-        head = _heads.get((module, name)) or _make_head(module, name)
-    except (TypeError, UnicodeEncodeError):  # a strange name
+    if kwargs and not _can_be_marshalled(kwargs):
         return None
-    body = head + dumps(args)
-    return body if head and len(body) <= limit else None
+    if not head:
+        module, name = fn.__module__, fn.__qualname__
+        try:
+            if getattr(sys.modules.get(module), name, None) is not fn:  # looked up for each call, as picklers do
+                return None
+            head = _heads.get((module, name)) or _named_head(module, name)
+        except (TypeError, UnicodeEncodeError):  # a strange name
+            return None
+        if not head:
+            return None
+    body = b"\1" + head + dumps((args, kwargs)) if kwargs else b"\0" + head + dumps(args)
+    return body if len(body) <= limit else None
 
 
-def _make_head(module: str, name: str) -> bytes:
-    """Return the encoded name of a function; nothing if the name can't be encoded."""
+def _can_be_marshalled(kwargs: dict[str, Any]) -> bool:
+    for name, arg in kwargs.items():
+        kind = type(arg)
+        if type(name) is not str:
+            return False
+        if kind not in SCALARS and not ((kind is str or kind is bytes) and len(arg) <= SHORT):
+            return False
+    return True
+
+
+def _named_head(module: str, name: str) -> bytes:
+    """Return the head for the name of a function; nothing if the name can't be encoded."""
     pickled = _GLOBAL + f"{module}\n{name}\n.".encode()
-    if len(pickled) > 255 or pickled.count(b"\n") != 2:
-        return b""
-    if len(_heads) >= _CACHE_SIZE:
-        _heads.clear()
-    head = _heads[module, name] = bytes((0, len(pickled))) + pickled
+    head = make_head(pickled) if pickled.count(b"\n") == 2 else b""
+    if head:
+        if len(_heads) >= _CACHE_SIZE:
+            _heads.clear()
+        _heads[module, name] = head
     return head
+
+
+def make_head(pickled: bytes) -> bytes:
+    """Return the head with a pickled function; nothing if that is too large."""
+    return len(pickled).to_bytes(_SIZE) + pickled if len(pickled) <= _HEAD_LIMIT else b""
 
 
 class CallReader:
@@ -70,7 +102,7 @@ class CallReader:
 
     def __init__(self, decode: Callable[[Any], Any]) -> None:
         self._decode = decode
-        self._names: dict[bytes, tuple[str, str]] = {}  # of the functions called before, by the pickles of their names
+        self._names: dict[bytes, tuple[str, str]] = {}  # of the functions called before by name, by their heads
 
     def __call__(self, body: bytes) -> Any:
         """Return function and arguments, and keywords if there are any.
@@ -78,20 +110,26 @@ class CallReader:
         Raises:
             BaseException: Whatever decoding raises.
         """
-        if body[0]:
+        kind = body[0]
+        if kind > 1:
             return self._decode(body)
-        end = _START + body[1]
-        pickled = body[_START:end]
+        end = 1 + _SIZE + (body[1] << 8) + body[2]
+        head = body[1:end]
         try:
-            module, name = self._names[pickled]
+            module, name = self._names[head]
             fn = getattr(sys.modules[module], name)
-        except (KeyError, AttributeError):  # not called before, or deleted meanwhile: unpickling finds it or raises
-            fn = self._decode(pickled)
+        except (KeyError, AttributeError):  # not called before by name, or deleted: unpickling finds it or raises
+            fn = self._unpickle(head[_SIZE:], head)
+        return (fn, *loads(body[end:])) if kind else (fn, loads(body[end:]))
+
+    def _unpickle(self, pickled: bytes, head: bytes) -> Any:
+        fn = self._decode(pickled)
+        if pickled.startswith(_GLOBAL):
             module, name, _ = pickled[len(_GLOBAL) :].decode().split("\n")
             if len(self._names) >= _CACHE_SIZE:
                 self._names.clear()
-            self._names[pickled] = module, name
-        return fn, loads(body[end:])
+            self._names[head] = module, name
+        return fn
 
 
 def marshalled_result(result: Any) -> bytes | None:

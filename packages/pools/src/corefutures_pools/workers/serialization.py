@@ -7,9 +7,11 @@ copy, which later changes don't reach; it arrives as through any pickle, whateve
 from __future__ import annotations
 
 import copyreg
+import functools
 import os
 import pickle
 import sys
+from functools import partial
 from weakref import WeakValueDictionary, finalize, getweakrefcount
 
 from corefutures_pools.workers.marshalled import NAMED, marshalled_call
@@ -42,6 +44,9 @@ _MEMO_LIMIT: Final = 1 << 17
 #: Bytes: the memo of a pickle of this size stays below that limit.
 _TINY: Final = 1 << 12
 
+#: The id of what stands for an argument of the call among those of a `partial`, on Python 3.14 and newer.
+PLACEHOLDER: Final = id(functools.Placeholder) if hasattr(functools, "Placeholder") else None
+
 #: The finalizers that `weakref.finalize` knows.
 _finalizers: Final[Mapping[Any, Any]] = getattr(finalize, "_registry", {})
 _weakref_offset: Final = type.__dict__["__weakrefoffset__"].__get__
@@ -71,7 +76,9 @@ class Encoder:
             `PickleBuffer` that the pickler adds to that list, with other content in its place or None, may be sent out
             of band, and arrives as a buffer; all other buffers arrive as bytes or bytearrays.
         by_value: Whether the pickler sends functions and classes by value that can't be imported.
-        unnamed: Names of modules whose functions are always pickled, because workers can't import them.
+        unnamed: Names of modules that workers can't import, or not at once.
+        unnamed_head: Makes the head of calls of a function in such a module; nothing if the function is to be sent by
+            its name.
         memfds: Whether payloads are written into memfds, where the platform has them.
         payload: Makes a payload of its stream and its buffers.
         refusal: Makes the exception to raise for an object that can't be pickled, of the object and the original error.
@@ -86,6 +93,7 @@ class Encoder:
         *,
         by_value: bool = False,
         unnamed: Container[str] = (),
+        unnamed_head: Callable[[Any], bytes] = lambda _: b"",
         memfds: bool = True,
         payload: Callable[[list[Segment], list[tuple[Any, bool]]], Any] = Payload,
         refusal: Callable[[Any, Exception], Exception] | None = None,
@@ -93,6 +101,7 @@ class Encoder:
         #: Whether functions and classes that can't be imported are sent by value: with cloudpickle.
         self.by_value = by_value
         self._unnamed = unnamed
+        self._unnamed_head = unnamed_head
         self._refusal = refusal
         self._reducers = reducers
         self._memfds = memfds and hasattr(os, "memfd_create")
@@ -209,10 +218,14 @@ class Encoder:
         Raises:
             BaseException: Whatever pickling raises.
         """
-        if not kwargs and type(fn) in NAMED and not self.by_value and fn.__module__ not in self._unnamed:
-            body = marshalled_call(fn, args, INLINE_LIMIT)
+        kind = type(fn)
+        if kind in NAMED and not self.by_value:
+            head = self._unnamed_head(fn) if fn.__module__ in self._unnamed else b""
+            body = marshalled_call(fn, args, kwargs, INLINE_LIMIT, head)
             if body is not None:
                 return body
+        elif kind is partial and not (PLACEHOLDER is not None and PLACEHOLDER in map(id, fn.args)):
+            return self.call(fn.func, fn.args + args, fn.keywords | kwargs)
         return self((fn, args, kwargs) if kwargs else (fn, args), True)
 
     def _make_pickler(self, segment: Callable[[Buffer], Segment] | None) -> _ReusablePickler:

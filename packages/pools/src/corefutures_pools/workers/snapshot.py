@@ -98,8 +98,8 @@ def _name_in(body: bytes) -> str:
     """Return the name of the function in the body of a call, without unpickling anything."""
     from pickletools import genops  # only who debugs needs it
 
-    if body[:1] == b"\0":  # a plain call: the name comes first, see `plain`
-        return body[2 : 2 + body[1]].split(b"\n")[1].decode()
+    if body[0] <= 1:  # the head comes first, see `marshalled`
+        return _name_in(body[3 : 3 + int.from_bytes(body[1:3])])
     strings: list[str] = []
     memo: dict[int, str] = {}
     module = name = ""
