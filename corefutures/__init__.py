@@ -35,7 +35,8 @@ _FORWARDED = {
     for module, names in {
         "corefutures_monitor": ("instrument", "progress", "trace", "track"),
         "corefutures_pools": (
-            "CallSnapshot", "Snapshot", "Stats", "Stream", "WorkerSnapshot", "adapt", "dump", "dump_on_signal",
+            "CallSnapshot", "Snapshot", "Stats", "Stream", "WorkerLocal", "WorkerSnapshot", "adapt", "dump",
+            "dump_on_signal", "worker_local",
         ),
         "corefutures_structured": (
             "completions", "default_executor", "imap", "retrying", "scope", "time_left", "use",

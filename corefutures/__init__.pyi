@@ -56,6 +56,7 @@ from corefutures_pools.inspection.snapshots import (
 from corefutures_pools.options import AtExit, ContextOption, WhenFull
 from corefutures_pools.stats import Stats as Stats
 from corefutures_pools.streams.stream import Stream as Stream
+from corefutures_pools.worker_values import WorkerLocal as WorkerLocal, worker_local as worker_local
 from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
 from corefutures_structured import (
     completions as completions,
@@ -181,6 +182,7 @@ __all__ = [
     "TimeoutError",
     "Trial",
     "UnsupportedError",
+    "WorkerLocal",
     "WorkerLostError",
     "WorkerSnapshot",
     "adapt",
@@ -207,6 +209,7 @@ __all__ = [
     "track",
     "use",
     "wait",
+    "worker_local",
 ]
 if sys.version_info >= (3, 14):
     __all__ += ["InterpreterPoolExecutor"]

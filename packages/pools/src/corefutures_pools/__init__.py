@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from corefutures_pools.lifecycle import Lifecycle as Lifecycle
     from corefutures_pools.stats import Stats as Stats
     from corefutures_pools.streams.stream import Stream as Stream
+    from corefutures_pools.worker_values import WorkerLocal as WorkerLocal, worker_local as worker_local
     from corefutures_pools.workers.chunking import CostModel as CostModel, chunked_map as chunked_map
     from corefutures_pools.workers.executor import IsolatedExecutor as IsolatedExecutor
     from corefutures_pools.workers.interface import (
@@ -84,6 +85,7 @@ _HOMES = {
     "Stream": "corefutures_pools.streams.stream",
     "WorkerHandle": "corefutures_pools.workers.interface",
     "WorkerLauncher": "corefutures_pools.workers.interface",
+    "WorkerLocal": "corefutures_pools.worker_values",
     "WorkerSnapshot": "corefutures_pools.inspection.snapshots",
     "WorkerThread": "corefutures_pools.helping",
     "adapt": "corefutures_pools.adapter",
@@ -97,6 +99,7 @@ _HOMES = {
     "serve_pipe": "corefutures_pools.workers.pipes.worker",
     "serve_shared_queue": "corefutures_pools.workers.shared_queue.worker",
     "usable_processors": "corefutures_pools.cpu",
+    "worker_local": "corefutures_pools.worker_values",
 }
 if sys.platform == "linux":
     _HOMES["SharedQueuePool"] = "corefutures_pools.workers.shared_queue.pool"

@@ -84,7 +84,7 @@ class WorkerThread:
 
     __slots__ = (
         "_claim", "_needs_all", "_run", "_workers", "awaited", "busy_since", "calls", "cancelled", "failed", "finished",
-        "runs_calls", "taking",
+        "runs_calls", "taking", "values",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +101,7 @@ class WorkerThread:
         self.runs_calls = False  # true once its initializer has returned
         self.taking: Any = None  # the call that is between the queue and `calls`, for a forked child (E11)
         self.awaited: tuple[Any, ...] = ()  # the futures that the innermost call waits for, asleep
+        self.values: Any = None  # a `WorkerValues`, once a call has used `worker_local`
         self._needs_all = False  # whether it needs all of them, without a time limit
         # Numbers of calls so far, for the statistics; written by this thread alone.
         self.finished = self.failed = self.cancelled = 0

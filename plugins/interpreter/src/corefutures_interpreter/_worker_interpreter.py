@@ -14,6 +14,8 @@ import pickle
 
 from corefutures_interpreter._failures import FailureReporter, record_refusals
 from corefutures_interpreter._serialization import MAIN_MODULES, load, make_encoder, undecodable
+from corefutures_pools.blocking import set_cancel_probe
+from corefutures_pools.workers.worker_loop import end_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,11 +53,14 @@ def serve(
     decoder = _Decoder(*main)
     encode = make_encoder(serializer)
     if initializer is not None:
+        set_cancel_probe(bool)  # a worker from here on; no call runs yet that could be asked to stop
         try:
             function, arguments = decoder.body(initializer)
             function(*arguments)
         except BaseException as exc:
-            return FailureReporter(encode).error(exc)[1]
+            body = FailureReporter(encode).error(exc)[1]
+            end_worker()
+            return body
     common = {"encode": encode, "prepare": None, "limit": None, "decode": decoder.body, "reporter": FailureReporter}
     transport, *rest = ends
     serve_transport = _serve_shared_queue if transport == "shared queue" else _serve_pipe

@@ -92,6 +92,8 @@ def work(pool: Pool, initializer: Callable[..., object] | None, initargs: tuple[
     finally:
         pool.on_worker_exit(_thread.get_ident())
         current_workers.pop(_thread.get_ident(), None)
+        if worker.values is not None:
+            worker.values.close()
 
 
 def _run_calls(pool: Pool, worker: WorkerThread) -> None:

@@ -195,6 +195,14 @@ interrupts = _Interrupts()
 
 #: What a call that is a stream needs: the transport and the encoder of outcomes of the thread that runs it.
 serving: dict[int, tuple[Transport, Reporter]] = {}
+#: Called when this worker leaves, the last one first.
+exit_callbacks: list[Callable[[], object]] = []
+
+
+def end_worker() -> None:
+    """Run the exit callbacks, which raise nothing."""
+    while exit_callbacks:
+        exit_callbacks.pop()()
 
 
 def serve(
@@ -212,7 +220,18 @@ def serve(
         prepare: The initializer, ready to be called, or None.
         decode: Makes an object of a pickled inline body.
     """
-    take = CallReader(decode).__call__  # bound, which makes calls of it cheaper than calls of the object
+    try:
+        _run_calls(transport, report, prepare, CallReader(decode).__call__)  # bound, which makes calls of it cheaper
+    finally:
+        end_worker()
+
+
+def _run_calls(
+    transport: Transport,
+    report: Reporter,
+    prepare: Callable[[], object] | None,
+    take: Callable[[Any], Any],
+) -> None:
     send, fetch, deliver, forked = transport.send, transport.fetch, transport.deliver, transport.forked
     interruptible = interrupts
     set_cancel_probe(transport.cancel_requested)
