@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures as standard
+import os
 import signal
 import sys
 import threading
@@ -41,8 +42,8 @@ def test_all_calls_are_done_after_the_block(executor: standard.Executor) -> None
 
 def test_keywords_reach_the_call(executor: standard.Executor) -> None:
     with scope(executor) as s:
-        s.submit(calls.echo, a=1, fn=2)
-    assert s.results() == [{"a": 1, "fn": 2}]
+        s.submit(calls.echo, a=1, fn=2, self=3)
+    assert s.results() == [{"a": 1, "fn": 2, "self": 3}]
 
 
 def test_a_scope_mixes_executors(executors: Executors) -> None:
@@ -335,6 +336,16 @@ def test_a_nested_scope_has_the_earlier_deadline(kind: str, executors: Executors
     assert outside <= 500
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_worker_that_is_forked_in_a_block_is_not_in_it() -> None:
+    with corefutures.create_executor("process", max_workers=1, mp_context="fork") as pool:
+        with scope(pool, deadline=500) as s:
+            inside = s.submit(calls.left)
+        assert 0 < inside.result() <= 500  # type: ignore[operator]
+        assert pool.submit(calls.left).result() is None
+
+
 def test_a_worker_with_another_clock_reckons_by_the_time_of_day() -> None:
     from corefutures_structured._deadline import arrive
 
@@ -604,3 +615,22 @@ def test_it_says_what_it_is(executors: Executors) -> None:
         s.submit(calls.echo)
         assert repr(s) == "<Scope 'load': 1 calls, open>"
     assert repr(s) == "<Scope 'load': 1 calls, closed>"
+
+
+# ── executors that break ─────────────────────────────────────────────────────────────────────────────────
+
+
+# One call only in the standard library's pool: it sets the error on cancelled calls as well, and stumbles there.
+@pytest.mark.parametrize(("kind", "number"), [("thread", 3), ("concurrent.futures:ThreadPoolExecutor", 1)])
+def test_a_pool_that_breaks_stops_the_rest(kind: str, number: int, executors: Executors) -> None:
+    other = executors("thread", 1)
+    with corefutures.create_executor(kind, max_workers=1, initializer=calls.fail) as pool:
+        with pytest.raises(ExceptionGroup) as caught, scope(other) as s:
+            asked = s.submit(calls.until_asked)
+            for _ in range(number):
+                try:
+                    s.submit(calls.echo, on=pool)
+                except standard.BrokenExecutor:
+                    break
+        assert asked.result() == "asked"
+        assert all(isinstance(error, standard.BrokenExecutor) for error in caught.value.exceptions)

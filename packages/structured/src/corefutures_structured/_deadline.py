@@ -6,6 +6,7 @@ all scopes around it, in threads, processes, interpreters and on other machines.
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 
 from corefutures.backend import clock
@@ -78,7 +79,7 @@ class ScopedCall:
             return call_name(self.fn)
         raise AttributeError(name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         token = surroundings.set(self.around)
         try:
             return self.fn(*args, **kwargs)
@@ -110,3 +111,11 @@ def call_name(fn: object) -> str:
         fn = inner
     name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
     return name if isinstance(name, str) else type(fn).__qualname__
+
+
+def _after_fork_in_child() -> None:
+    surroundings.set(None)  # a worker that is forked inside a block is not inside it: a scope belongs to its process
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -130,7 +130,7 @@ class _WatchingCall(ScopedCall):
     __slots__ = ()
     around: Scope
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         around = self.around
         token = surroundings.set(around)
         try:

@@ -14,6 +14,7 @@ from corefutures_conformance.suite.interoperation import Interoperation
 from corefutures_conformance.suite.mapping import Mapping
 from corefutures_conformance.suite.resources import Resources
 from corefutures_conformance.suite.results import Results
+from corefutures_conformance.suite.scopes import Scopes
 from corefutures_conformance.suite.shutting_down import ShuttingDown
 from corefutures_conformance.suite.stateful import Stateful
 from corefutures_conformance.suite.stress import Stress
@@ -37,6 +38,7 @@ CHAPTERS: tuple[type, ...] = (
     Transport,
     Concurrency,
     Control,
+    Scopes,
     Resources,
     Forking,
     Interoperation,

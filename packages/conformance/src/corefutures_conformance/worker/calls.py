@@ -230,3 +230,47 @@ def until_asked(gate: Gate) -> str:
 
 def nothing_with(value: object) -> None:
     """Do nothing with `value`."""
+
+
+def wait_a_while() -> None:
+    """Take some milliseconds."""
+    time.sleep(0.002)
+
+
+def note_steps(journal: Journal, gate: Gate, who: object) -> None:
+    """Announce `who`, and write it into the journal again and again, until asked to stop or the gate opens."""
+    from corefutures import cancel_requested  # here: other rules' workers do without
+
+    gate.announce(who)
+    while not gate.is_open and not cancel_requested():
+        journal.note(who)
+        time.sleep(0.0005)
+
+
+def time_left() -> float | None:
+    """Return the seconds until the deadline of the scopes around the call."""
+    import corefutures  # here: other rules' workers do without
+
+    return corefutures.time_left()
+
+
+def nested_time_left(seconds: float) -> float | None:
+    """Open a scope with a deadline in the call; return what `time_left` says in a call of that scope."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import corefutures  # here: other rules' workers do without
+
+    with ThreadPoolExecutor(1) as pool, corefutures.scope(pool, deadline=seconds) as scope:
+        future = scope.submit(time_left)
+    return future.result()
+
+
+def fail_at_first(path: str, times: int) -> int:
+    """Raise LookupError so many times, counted in a file; then return the number of the attempt."""
+    with open(path, "a+") as file:
+        file.seek(0)
+        attempt = len(file.read()) + 1
+        file.write("x")
+    if attempt <= times:
+        raise LookupError(f"attempt {attempt}")
+    return attempt
