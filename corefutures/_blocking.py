@@ -1,9 +1,9 @@
-"""Locks, threads, clocks and system calls, and what a thread does before it blocks.
+"""The one place from which core and pools take locks, threads, queues, clocks, sleeps, waits and system calls.
 
-Touches nothing: every worker imports this module. Clocks, system calls, `Lock` and `Parker` are taken from here alone.
-Tools for tests replace clocks and system calls in `time` and `os`, and in every module that has imported them by name:
-so both are kept in namespaces of our own. `threading.Lock`, `Thread` and `_thread.allocate_lock` are looked up at each
-use, because libraries with green threads replace them.
+Touches nothing: every worker imports this module. Tools for tests replace clocks and system calls in `time` and `os`,
+and in every module that has imported them by name: so both are kept in namespaces of our own. Libraries with green
+threads replace functions of `threading`, `_thread`, `select` and `time`: so these are looked up there at each use. An
+explorer of schedules replaces what stands here: see tests/explore/world.py.
 """
 
 from __future__ import annotations
@@ -21,22 +21,30 @@ except ImportError:  # an interpreter without the C lock
 __all__ = [
     "Lock",
     "Parker",
+    "RLock",
+    "_thread",
     "cancel_requested",
     "clock",
     "current_workers",
     "in_worker",
     "nested_loops",
     "original",
+    "queue",
     "run_nested_loop",
+    "select",
+    "selectors",
     "set_cancel_probe",
+    "sleep",
     "spin_until",
     "start_thread",
     "system",
+    "threading",
+    "wait_ready",
 ]
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
-# ── clocks and system calls ──────────────────────────────────────────────────────────────────────────────────
+# ── the standard library's modules, clocks and system calls ──────────────────────────────────────────────────
 
 
 def original(name: str) -> Any:
@@ -53,9 +61,13 @@ def original(name: str) -> Any:
 
 if TYPE_CHECKING:
     import os as system
+    import queue
+    import select
+    import selectors
+    import threading
     import time as clock
     from collections.abc import Callable
-    from threading import Thread
+    from multiprocessing.connection import wait as wait_ready
     from typing import Any, Final
 else:
     _Namespace = type(sys.implementation)
@@ -63,6 +75,22 @@ else:
     clock = _Namespace(**vars(original("time") if _patched else time))
     # The module that `os` is made of: tools replace the names in `os`.
     system = _Namespace(**vars(__import__("nt" if sys.platform == "win32" else "posix")))
+
+    def __getattr__(name: str) -> Any:
+        """Import what most workers do without when another module first takes it from here."""
+        if name == "wait_ready":
+            from multiprocessing.connection import wait as found
+        elif name in ("queue", "select", "selectors", "threading"):
+            found = __import__(name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
+
+
+def sleep(seconds: float) -> None:
+    """Block this thread for that time."""
+    time.sleep(seconds)
 
 
 # ── locks and threads ────────────────────────────────────────────────────────────────────────────────────────
@@ -141,7 +169,7 @@ class Parker:
         return not self._lock.locked()
 
 
-def start_thread(thread: Thread) -> None:
+def start_thread(thread: threading.Thread) -> None:
     """Start a thread that works for others than the thread that starts it: under an empty context.
 
     Tools that follow a request from thread to thread replace `Thread.start`, and so do builds of Python whose threads

@@ -15,9 +15,8 @@ import types
 import weakref
 from collections import deque
 from operator import call
-from threading import Condition
 
-from corefutures._blocking import Lock, Parker, run_nested_loop, spin_until
+from corefutures._blocking import Lock, Parker, run_nested_loop, spin_until, threading
 from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._foreign_code import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
@@ -634,7 +633,7 @@ class Future(_standard.Future["_T"]):
     # been asked for one of them is watched.
 
     @property
-    def _condition(self) -> Condition:  # type: ignore[override]
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
         condition: Any = self._cf_own_condition
         if condition is _NoCondition:
             condition = _OwnCondition()
@@ -673,7 +672,7 @@ class Future(_standard.Future["_T"]):
         return callbacks
 
 
-class _OwnCondition(Lock, Condition):  # type: ignore[misc]
+class _OwnCondition(Lock, threading.Condition):  # type: ignore[misc]
     """`Future._condition`: a condition that is its own lock, so that taking it is a call of C.
 
     While a thread has it, the future does not end. Code that ends a future by hand and notifies wakes the threads in
@@ -688,10 +687,10 @@ class _OwnCondition(Lock, Condition):  # type: ignore[misc]
     def wait(self, timeout: float | None = None) -> bool:
         if not self._waiters:
             self._waiters = deque()
-        return Condition.wait(self, timeout)
+        return threading.Condition.wait(self, timeout)
 
     def notify(self, n: int = 1) -> None:
-        Condition.notify(self, n)
+        threading.Condition.notify(self, n)
         future = self.future()
         if future is not None and future._state in DONE:
             future._cf_release_parked()

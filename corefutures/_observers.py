@@ -11,15 +11,13 @@ import atexit
 import inspect
 import logging
 import os
-import threading
 from collections.abc import Callable
 from operator import attrgetter
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from corefutures._blocking import start_thread
+from corefutures._blocking import queue, start_thread, threading
 from corefutures._foreign_code import log_failure
 from corefutures._instrumentation import PROJECT, CallRecord, Event, discard, instrumentation
 from corefutures._options import shown
@@ -179,7 +177,7 @@ class _DispatchThread:
     def __init__(self) -> None:
         # Events, and between them functions that the thread is to call: an observer gets the events that were
         # emitted after it was added and before it was removed.
-        self.queue: SimpleQueue[Any] = SimpleQueue()
+        self.queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._observers: list[_Observer] = []  # used by this thread alone
         self._ends = False
         self.thread = threading.Thread(target=self._run, name="corefutures-observers", daemon=True)

@@ -6,13 +6,12 @@ that was handed out is not kept alive; a time limit counts from the call.
 
 from __future__ import annotations
 
-import _thread
 import concurrent.futures as _standard
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from corefutures._blocking import Parker, clock, current_workers, run_nested_loop
+from corefutures._blocking import Parker, _thread, clock, current_workers, run_nested_loop
 from corefutures._foreign_code import for_each
 from corefutures._future import ENDED, Future
 from corefutures._options import check_seconds, shown

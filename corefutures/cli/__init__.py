@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import sys
 from collections.abc import Sequence
 from typing import Final
 
+from corefutures._blocking import select
 from corefutures._error_text import one_line
 from corefutures._exceptions import BackendError
 from corefutures.cli._arguments import (

@@ -1,6 +1,7 @@
 """Copies of our modules that take their locks, threads, queues and clocks from the explorer.
 
-`load` imports them anew with stand-ins in the seam's places; the program's own copies are left alone.
+They take them from a copy of the seam, `corefutures._blocking`, where the explorer's replace the standard library's.
+The program's own copies are left alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import types
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from queue import Empty
 from typing import Any
 
@@ -290,6 +292,13 @@ def write(descriptor: int, content: Any) -> int:
     return os.write(descriptor, content)
 
 
+def wait_ready(objects: Sequence[Any], timeout: float | None = None) -> list[Any]:
+    """`multiprocessing.connection.wait`."""
+    if exploring():
+        run().wait(lambda: bool(wait(objects, 0)), timeout)
+    return wait(objects, 0)
+
+
 class Epoll:
     """`select.epoll`: a poll that finds nothing blocks in the explorer."""
 
@@ -365,8 +374,6 @@ def stand_ins() -> dict[str, types.ModuleType]:
     queues = types.ModuleType("queue")
     queues.__dict__.update(vars(real_queue))
     queues.__dict__.update(SimpleQueue=SimpleQueue)
-    low_queue = types.ModuleType("_queue")
-    low_queue.__dict__.update(SimpleQueue=SimpleQueue, Empty=Empty)
     times = types.ModuleType("time")
     times.__dict__.update(vars(real_time))
     times.__dict__.update(sleep=sleep)
@@ -374,7 +381,7 @@ def stand_ins() -> dict[str, types.ModuleType]:
     selects.__dict__.update(vars(select))
     if hasattr(select, "epoll"):
         selects.__dict__.update(epoll=Epoll)
-    return {"select": selects, "_thread": low, "threading": high, "queue": queues, "_queue": low_queue, "time": times}
+    return {"select": selects, "_thread": low, "threading": high, "queue": queues, "time": times}
 
 
 OURS = ("corefutures", "corefutures_pools", "corefutures_thread", "corefutures_structured")
@@ -385,9 +392,20 @@ def _is_ours(name: str) -> bool:
 
 
 @contextmanager
-def _replaced(modules: dict[str, types.ModuleType]) -> Iterator[None]:
+def _standard_library_replaced(stand_ins: dict[str, types.ModuleType]) -> Iterator[None]:
+    """Has `import` find these modules: for the seam alone, from which all others take them."""
+    originals = {name: sys.modules[name] for name in stand_ins}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        sys.modules.update(originals)
+
+
+@contextmanager
+def _copies(modules: dict[str, types.ModuleType]) -> Iterator[None]:
+    """Has `import` find these modules, and new copies of all others that are ours."""
     kept = {name: module for name, module in sys.modules.items() if _is_ours(name)}
-    originals = {name: sys.modules.get(name) for name in modules}
     for name in kept:
         del sys.modules[name]
     sys.modules.update(modules)
@@ -397,11 +415,6 @@ def _replaced(modules: dict[str, types.ModuleType]) -> Iterator[None]:
         for name in [name for name in sys.modules if _is_ours(name)]:
             del sys.modules[name]
         sys.modules.update(kept)
-        for name, module in originals.items():
-            if module is None:
-                sys.modules.pop(name, None)
-            else:
-                sys.modules[name] = module
 
 
 class _Editor(importlib.abc.MetaPathFinder):
@@ -457,18 +470,25 @@ class World:
             sys.meta_path.remove(editor)
 
     def _load(self, names: tuple[str, ...]) -> None:
-        with _replaced(self._stand_ins):
-            self.blocking: Any = importlib.import_module("corefutures._blocking")
-            self.blocking.clock = types.SimpleNamespace(
-                **{**vars(self.blocking.clock), "monotonic": self.now, "perf_counter": self.now, "time": self.now}
-            )
-            self.blocking.system = types.SimpleNamespace(**{**vars(self.blocking.system), "read": read, "write": write})
-            self.blocking._spins_to_skip = 1 << 60  # nobody spins: what comes of it is in the schedules anyway
+        with _copies({}):
+            with _standard_library_replaced(self._stand_ins):
+                self.blocking: Any = importlib.import_module("corefutures._blocking")
+            self._fill(self.blocking)
             # A lock for each future, as on free-threaded builds: there are more schedules than with one for all.
             importlib.import_module("corefutures._future").SHARED_LOCK = None
             for name in names:
                 setattr(self, name.rpartition(".")[2].lstrip("_"), importlib.import_module(name))
             self.modules = {name: module for name, module in sys.modules.items() if _is_ours(name)}
+
+    def _fill(self, seam: Any) -> None:
+        """Puts into the seam what it does not import itself."""
+        for name in ("queue", "select", "threading"):
+            setattr(seam, name, self._stand_ins[name])
+        clock = {**vars(seam.clock), "monotonic": self.now, "perf_counter": self.now, "time": self.now}
+        seam.clock = types.SimpleNamespace(**clock)
+        seam.system = types.SimpleNamespace(**{**vars(seam.system), "read": read, "write": write})
+        seam.wait_ready = wait_ready
+        seam._spins_to_skip = 1 << 60  # nobody spins: what comes of it is in the schedules anyway
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
@@ -477,14 +497,14 @@ class World:
         """A copy of the standard library's `concurrent.futures._base`, over the explorer's primitives."""
         module = types.ModuleType("concurrent.futures._base")
         source = pathlib.Path(concurrent.futures._base.__file__ or "").read_text(encoding="utf-8")
-        with _replaced(self._stand_ins):
+        with _standard_library_replaced(self._stand_ins):
             exec(compile(source, "<the standard library's futures>", "exec"), module.__dict__)
         return module
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Makes imports that come later, on first use, find these copies."""
-        with _replaced({**self._stand_ins, **self.modules}):
+        with _copies(self.modules):
             yield
 
     def places(self, *endings: str) -> Places:

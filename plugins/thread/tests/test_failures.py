@@ -239,7 +239,7 @@ def test_a_call_that_counted_on_a_thread_that_did_not_start_fails(monkeypatch: p
 
     start = threading.Thread.start
     stubborn = type("Stubborn", (threading.Thread,), {"start": hesitate})
-    monkeypatch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=stubborn))
+    monkeypatch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=stubborn, get_ident=threading.get_ident))
     assert start is threading.Thread.start
     _, error = together(first, second)
     assert isinstance(error, RuntimeError)
@@ -256,7 +256,7 @@ def test_an_interrupted_start_is_no_lost_worker(monkeypatch: pytest.MonkeyPatch)
 
     pool = ThreadPoolExecutor(1)
     with monkeypatch.context() as patch:
-        patch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=Interrupted))
+        patch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=Interrupted, get_ident=threading.get_ident))
         with pytest.raises(KeyboardInterrupt):
             pool.submit(int)
     assert pool.submit(int).result(LIMIT) == 0
@@ -290,7 +290,7 @@ def test_an_interrupted_start_leaves_no_call_of_another_thread_waiting(
 
     starts: list[threading.Thread] = []
     pool = ThreadPoolExecutor(1)
-    monkeypatch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=Interrupted))
+    monkeypatch.setattr(_thread_pool, "threading", SimpleNamespace(Thread=Interrupted, get_ident=threading.get_ident))
     with pytest.raises(KeyboardInterrupt):
         pool.submit(ran.append, "A")
     assert left[0].result(LIMIT) is None

@@ -5,11 +5,11 @@ Touches the core's exceptions. Guarantees: an interrupted submitter loses no pla
 
 from __future__ import annotations
 
-import queue
 from collections import deque
 from itertools import starmap
 from typing import Final
 
+from corefutures._blocking import queue
 from corefutures._exceptions import PoolFullError
 from corefutures._options import check_choice, check_count
 from corefutures_pools.options import WHEN_FULL

@@ -1,8 +1,11 @@
-"""Locks, threads, clocks and system calls for pools: the core's seam, see `corefutures._blocking`.
+"""Locks, threads, queues, clocks, waits and system calls for pools: the core's seam, see `corefutures._blocking`.
 
 Touches the core alone.
 """
 
+from __future__ import annotations
+
+from corefutures import _blocking
 from corefutures._blocking import (
     Lock as Lock,
     Parker as Parker,
@@ -13,7 +16,25 @@ from corefutures._blocking import (
     original as original,
     run_nested_loop as run_nested_loop,
     set_cancel_probe as set_cancel_probe,
+    sleep as sleep,
     spin_until as spin_until,
     start_thread as start_thread,
     system as system,
 )
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from corefutures._blocking import (
+        queue as queue,
+        select as select,
+        threading as threading,
+        wait_ready as wait_ready,
+    )
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Take from the core what is imported when it is first asked for."""
+        return getattr(_blocking, name)

@@ -6,11 +6,10 @@ Touches the kernel only; used on both sides. Guarantees: what is opened within `
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 
-from corefutures._blocking import system
+from corefutures._blocking import RLock, system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -82,7 +81,7 @@ class _StandardReserved:
     def _reset(self) -> None:
         # Guards what follows. Reentrant, because a signal handler or finaliser may interrupt its holder; nothing
         # that blocks or is foreign runs under it.
-        self._lock = _thread.RLock()
+        self._lock = RLock()
         self._users = 0
         self._opened: list[tuple[int, tuple[int, int]]] = []  # descriptors, and the identities of their files
 

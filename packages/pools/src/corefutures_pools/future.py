@@ -6,9 +6,7 @@ future helps, see `helping`; a finished future holds neither its callable nor it
 
 from __future__ import annotations
 
-import _thread
-
-from corefutures._blocking import Lock, clock, current_workers
+from corefutures._blocking import Lock, _thread, clock, current_workers
 from corefutures._foreign_code import log_failure
 from corefutures._future import (
     CANCELLED,

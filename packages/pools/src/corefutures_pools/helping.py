@@ -7,17 +7,10 @@ in one of them; other threads pay nothing.
 
 from __future__ import annotations
 
-import threading
-
-from corefutures._blocking import clock, current_workers
+from corefutures._blocking import RLock, clock, current_workers, threading
 from corefutures._exceptions import DeadlockError
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.lifecycle import renew_in_child
-
-try:
-    from _thread import RLock
-except ImportError:  # an interpreter without the C lock
-    from threading import RLock
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

@@ -8,8 +8,8 @@ core's own handlers; `renew_in_child`, by order of its calls; the kinds, by orde
 from __future__ import annotations
 
 import os
-import threading
 
+from corefutures._blocking import threading
 from corefutures._foreign_code import LiveObjects as LiveObjects, for_each
 
 TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`

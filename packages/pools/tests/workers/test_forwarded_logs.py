@@ -16,7 +16,7 @@ import observed_calls
 import pytest
 
 import corefutures
-from corefutures import BrokenExecutor, WorkerLostError
+from corefutures import BrokenExecutor, WorkerLostError, _blocking
 
 with_processes = pytest.mark.skipif(
     importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
@@ -194,9 +194,7 @@ def test_the_thread_that_reads_records_can_not_start_once(
 def test_records_are_read_though_waiting_for_them_fails(
     pool: Any, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from multiprocessing import connection
-
-    failing, failed, original = True, threading.Event(), connection.wait
+    failing, failed, original = True, threading.Event(), _blocking.wait_ready
 
     def wait(*args: Any) -> Any:
         if failing and threading.current_thread().name.endswith(" log"):
@@ -204,7 +202,7 @@ def test_records_are_read_though_waiting_for_them_fails(
             raise OSError(12, "Cannot allocate memory")
         return original(*args)
 
-    monkeypatch.setattr(connection, "wait", wait)
+    monkeypatch.setattr(_blocking, "wait_ready", wait)
     with pool() as executor:
         assert executor.submit(observed_calls.log_many, "calls.meanwhile", 300).result(timeout=30) == 300
         assert failed.wait(30)

@@ -28,11 +28,11 @@ from corefutures_pools.workers.executor import IsolatedExecutor, check_serialize
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
     from typing import Any, ParamSpec, TypeVar
 
     from corefutures.backend import Future
+    from corefutures_pools.blocking import threading
     from corefutures_pools.options import AtExit, ContextOption, WhenFull
     from corefutures_pools.workers.pool import WorkerPool
 

@@ -14,14 +14,13 @@ import contextlib
 import errno
 import logging
 import os
-import threading
 from concurrent import interpreters
 
 from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._payload_channel import QueuePair
 from corefutures_interpreter._serialization import decode_result, make_encoder
 from corefutures_interpreter._stack_probe import read_stack
-from corefutures_pools.blocking import system
+from corefutures_pools.blocking import system, threading
 from corefutures_pools.cpu import thread_seconds
 from corefutures_pools.descriptors import above_standard, standard_reserved
 from corefutures_pools.foreign_code import log_failure

@@ -10,10 +10,9 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
-import threading
-
 from corefutures_interpreter._failures import rebuild
 from corefutures_interpreter._serialization import decode_result
+from corefutures_pools.blocking import threading
 from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.result_decoding import ResultDecoder
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
-import threading
 
-from corefutures_pools.blocking import clock, system
+from corefutures_pools.blocking import clock, system, threading
 from corefutures_pools.descriptors import above_standard, standard_reserved
 from corefutures_pools.lifecycle import renew_in_child
 

@@ -10,7 +10,6 @@ import concurrent.futures.process as _standard
 import multiprocessing
 import pickle
 import sys
-import threading
 from concurrent.futures.process import BrokenProcessPool
 from types import SimpleNamespace
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
     from corefutures.backend import Future
+    from corefutures_pools.blocking import threading
     from corefutures_pools.options import AtExit, ContextOption, WhenFull
     from corefutures_pools.workers.pool import WorkerPool
 
@@ -353,7 +353,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
     def _cf_after_fork_in_child(self) -> None:
         # In a worker the pool is broken: calls that submit calls would start processes without end.
-        is_worker = self._cf_launcher.starter == threading.get_ident()
+        is_worker = self._cf_launcher.starts_in_this_thread()
         self._processes = {}
         super()._cf_after_fork_in_child()
         if is_worker:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-import time
 
-from corefutures_pools.blocking import clock, system
+from corefutures_pools.blocking import clock, sleep, system, threading
 from corefutures_pools.lifecycle import renew_in_child
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -52,7 +50,7 @@ def has_ended() -> bool:
             return True
         if clock.monotonic() > deadline:
             return False
-        time.sleep(0.005)
+        sleep(0.005)
     return True
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import pickle
 import sys
-import threading
 from functools import partial
 from multiprocessing import reduction
 from multiprocessing.context import get_spawning_popen
 
 from corefutures import UnsupportedError
-from corefutures_pools.blocking import Lock, system
+from corefutures_pools.blocking import Lock, system, threading
 from corefutures_pools.exceptions import add_note
 from corefutures_pools.lifecycle import renew_in_child
 from corefutures_pools.workers.fork_check import check_fork
@@ -91,8 +90,7 @@ class ProcessLauncher:
         self._processes = processes
         self._inner_threads = inner_threads
         self._logs = logs
-        #: The ident of the thread that is starting a worker, by which a forked child knows that it is that worker.
-        self.starter = 0
+        self._starter = 0  # the ident of the thread that is starting a worker
         if inner_threads is not None:
             initializer = LimitedInitializer(inner_threads, initializer)
         if initializer is not None and serializer != "pickle":
@@ -140,9 +138,13 @@ class ProcessLauncher:
         process.join()
         self._processes.pop(process.pid, None)  # type: ignore[arg-type]
 
+    def starts_in_this_thread(self) -> bool:
+        """Return whether this thread is starting a worker: in a forked child, whether the child is that worker."""
+        return self._starter == threading.get_ident()
+
     def _start(self, arguments: tuple[Any, ...]) -> BaseProcess:
         """Start a process that serves the pool, with another fork server if the old one has ended."""
-        self.starter = threading.get_ident()
+        self._starter = threading.get_ident()
         try:
             if sys.platform != "win32":
                 _check_descriptors()
@@ -156,7 +158,7 @@ class ProcessLauncher:
             self._explain_failure(exc)
             raise
         finally:
-            self.starter = 0
+            self._starter = 0
 
     def _start_once(self, arguments: tuple[Any, ...]) -> BaseProcess:
         process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]

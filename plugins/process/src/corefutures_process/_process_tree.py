@@ -10,9 +10,8 @@ import contextlib
 import os
 import signal
 import sys
-import time
 
-from corefutures_pools.blocking import clock, system
+from corefutures_pools.blocking import clock, sleep, system
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -67,7 +66,7 @@ def kill_tree(pid: int, kill: Callable[[], object]) -> None:
             _dying.extend(found)
         deadline = clock.monotonic() + _END_TIMEOUT
         while any(number in found for number in wait_for_dying()) and clock.monotonic() < deadline:
-            time.sleep(0.001)
+            sleep(0.001)
 
 
 def wait_for_dying() -> list[int]:

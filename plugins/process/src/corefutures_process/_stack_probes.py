@@ -10,10 +10,9 @@ import contextlib
 import os
 import re
 import sys
-import threading
 from multiprocessing import reduction
 
-from corefutures_pools.blocking import clock, system
+from corefutures_pools.blocking import clock, system, threading
 from corefutures_pools.descriptors import above_standard
 from corefutures_pools.workers.transport import connection_pair
 from corefutures_process import _worker_process

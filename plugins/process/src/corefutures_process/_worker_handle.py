@@ -13,10 +13,9 @@ import os
 import signal
 import sys
 from functools import partial
-from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
-from corefutures_pools.blocking import system
+from corefutures_pools.blocking import system, wait_ready
 from corefutures_pools.cpu import process_seconds
 from corefutures_pools.descriptors import Descriptor
 from corefutures_process._process_tree import kill_tree, terminate_tree, wait_for_dying
@@ -125,7 +124,7 @@ class ProcessWorker:
         pidfd = self._pidfd
         if sys.platform == "win32" or pidfd is None:  # reaped meanwhile
             return True
-        return bool(wait([pidfd.number], None if timeout is None else timeout / 1000))
+        return bool(wait_ready([pidfd.number], None if timeout is None else timeout / 1000))
 
     def mark_exiting(self) -> None:
         """See `WorkerHandle.mark_exiting`."""

@@ -195,8 +195,7 @@ def _watch_parent(parent_death_pipe: int) -> None:
     """Do as `_die_with_parent`, by a thread, which needs the GIL."""
     if sys.platform != "linux":
         raise OSError("only Linux has shared queues")
-    import select
-    import threading
+    from corefutures_pools.blocking import select, threading
 
     def watch() -> None:
         poll = select.poll()
@@ -210,9 +209,9 @@ def _watch_parent(parent_death_pipe: int) -> None:
 def _serve_pipe(
     connection: Any, encode: Encoder, prepare: Callable[[], object] | None, limit: int | None, probe: Any
 ) -> None:
-    import threading
     from multiprocessing import parent_process
 
+    from corefutures_pools.blocking import threading
     from corefutures_pools.workers.pipes.worker import serve_pipe
     from corefutures_pools.workers.transport import start_native_thread, wait_natively, worker_end
 
@@ -253,7 +252,8 @@ def _die_with_parent(parent_death_pipe: int) -> None:
     if sys.platform != "linux":
         raise OSError("only Linux sends a signal when a pipe ends")
     import fcntl
-    import select
+
+    from corefutures_pools.blocking import select
 
     # A new open file description, because it has the owner and the signal.
     own = system.open(f"/proc/self/fd/{parent_death_pipe}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

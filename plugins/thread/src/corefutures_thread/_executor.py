@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import concurrent.futures.thread as _standard
 import itertools
-import threading
 import warnings
 import weakref
 from concurrent.futures.thread import BrokenThreadPool
-from queue import LifoQueue, PriorityQueue, Queue
 from types import FunctionType
 
+from corefutures_pools.blocking import queue, threading
 from corefutures_pools.executor import PoolExecutor, check_at_exit, register_pool, unreachable, unsupported
 from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.options import (
@@ -91,9 +90,10 @@ class _StandardAttributes:
         return self._cf_pool.queue
 
     @_work_queue.setter
-    def _work_queue(self, queue: Any) -> None:
-        places = getattr(queue, "maxsize", 0)
-        if not isinstance(queue, Queue) or isinstance(queue, LifoQueue | PriorityQueue) or places <= 0:
+    def _work_queue(self, other: Any) -> None:
+        places = getattr(other, "maxsize", 0)
+        in_order = isinstance(other, queue.Queue) and not isinstance(other, queue.LifoQueue | queue.PriorityQueue)
+        if not in_order or places <= 0:
             raise AttributeError("calls start in the order submitted here, in no other queue than the pool's own")
         warnings.warn(f"for a queue of {places} places pass max_pending={places} to the pool", stacklevel=2)
         from corefutures_pools.admission import make_limiter  # here for start-up time only

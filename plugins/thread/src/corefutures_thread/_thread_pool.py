@@ -7,17 +7,14 @@ runs a finaliser there leaves nothing locked.
 
 from __future__ import annotations
 
-import _thread
 import concurrent.futures.thread as _standard
 import logging
 import sys
-import threading
-import time
 from collections import deque
 from itertools import count
 from operator import call
 
-from corefutures_pools.blocking import clock, start_thread
+from corefutures_pools.blocking import clock, sleep, start_thread, threading
 from corefutures_pools.foreign_code import copied, for_each, log_failure
 from corefutures_pools.future import PoolFuture, ask_to_stop, fail
 from corefutures_pools.helping import call_names
@@ -118,7 +115,7 @@ class ThreadPool:
         if len(self.threads) >= self.max_workers:
             return
         thread = threading.Thread(target=work, args=(self, self._initializer, self._initargs))
-        starter = _thread.get_ident()
+        starter = threading.get_ident()
         try:
             # Entered first, counted then: of threads that are entered at once, the first ones stay.
             self.threads[thread] = starter
@@ -165,7 +162,7 @@ class ThreadPool:
 
     def on_worker_started(self, thread: threading.Thread) -> None:
         """Enter a worker whose start was interrupted: called by each worker when it starts."""
-        self.threads.setdefault(thread, _thread.get_ident())
+        self.threads.setdefault(thread, threading.get_ident())
         self.fully_started = len(self.workers) >= self.max_workers
         if self.closed:
             self.fully_started = False
@@ -178,7 +175,7 @@ class ThreadPool:
 
     def owns_current_thread(self) -> bool:
         """Return True if one of the workers calls this."""
-        return _thread.get_ident() in self.workers
+        return threading.get_ident() in self.workers
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until all workers have left. Not for workers.
@@ -197,9 +194,9 @@ class ThreadPool:
                         raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
                     break
                 except RuntimeError:  # it is being started, by another thread …
-                    if starter == _thread.get_ident():  # … or by the frame that this one interrupted
+                    if starter == threading.get_ident():  # … or by the frame that this one interrupted
                         break
-                    time.sleep(0.001)
+                    sleep(0.001)
 
     def _running_calls(self) -> str:
         names = [name for worker in list(self.workers.values()) for name in call_names(worker)]

@@ -6,8 +6,9 @@ Touches nothing. Guarantees: what programs do with the standard pool's `_work_qu
 from __future__ import annotations
 
 from collections import deque
-from queue import Empty
 from types import SimpleNamespace
+
+from corefutures_pools.blocking import queue
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -41,7 +42,7 @@ class WorkQueue(deque["PoolFuture[Any]"]):
         try:
             return SimpleNamespace(future=self.popleft())
         except IndexError:
-            raise Empty from None
+            raise queue.Empty from None
 
     def put(self, item: object) -> None:
         """Do nothing: the standard pool wakes its workers by items that are no calls, and ours need none."""

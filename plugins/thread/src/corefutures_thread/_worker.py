@@ -6,12 +6,10 @@ silent (E8); between calls a worker keeps nothing alive of the last call (F6).
 
 from __future__ import annotations
 
-import _thread
 import logging
-import threading
 from sys import getrefcount
 
-from corefutures_pools.blocking import Parker, clock, current_workers, spin_until
+from corefutures_pools.blocking import Parker, clock, current_workers, spin_until, threading
 from corefutures_pools.exceptions import drop_frame
 from corefutures_pools.foreign_code import log_failure
 from corefutures_pools.future import FINISHED, PENDING, RUNNING, begin, fail_or_notify, finish
@@ -68,7 +66,7 @@ def work(pool: Pool, initializer: Callable[..., object] | None, initargs: tuple[
     worker: WorkerThread = WorkerThread(
         current, pool.claim, lambda future: _run_claimed(worker, future), pool.workers.values
     )
-    pool.workers[_thread.get_ident()] = current_workers[_thread.get_ident()] = worker
+    pool.workers[threading.get_ident()] = current_workers[threading.get_ident()] = worker
     pool.on_worker_started(threading.current_thread())
     try:
         if initializer is not None:
@@ -90,8 +88,8 @@ def work(pool: Pool, initializer: Callable[..., object] | None, initargs: tuple[
         for future in current:
             fail_or_notify(future, pool.make_refusal())
     finally:
-        pool.on_worker_exit(_thread.get_ident())
-        current_workers.pop(_thread.get_ident(), None)
+        pool.on_worker_exit(threading.get_ident())
+        current_workers.pop(threading.get_ident(), None)
         if worker.values is not None:
             worker.values.close()
 

@@ -6,9 +6,9 @@ Touches the future of the call. Guarantees: a call that has been cancelled does 
 from __future__ import annotations
 
 import functools
-import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+from corefutures._blocking import threading
 from corefutures_pools.helping import run_call
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ shut down once, when no call is left that it could lose.
 from __future__ import annotations
 
 import contextlib
-import threading
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from corefutures._blocking import Lock, Parker, start_thread
+from corefutures._blocking import Lock, Parker, start_thread, threading
 from corefutures._exceptions import BrokenExecutor
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure

@@ -6,9 +6,9 @@ Touches the foreign future's public methods. Guarantees: an exception of theirs 
 from __future__ import annotations
 
 import functools
-import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from corefutures._blocking import threading
 from corefutures._exceptions import CancelledError
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, LOGGER, PENDING, RUNNING

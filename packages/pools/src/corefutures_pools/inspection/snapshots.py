@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from corefutures._blocking import clock, system
+from corefutures._blocking import clock, system, threading
 from corefutures._error_text import describe_error
 from corefutures._exceptions import UnsupportedError
 from corefutures._instrumentation import executors

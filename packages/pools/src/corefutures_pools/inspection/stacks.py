@@ -147,7 +147,7 @@ def collect_stack(descriptor: int, deadline: float, end: re.Pattern[str], begin:
     """
     if sys.platform == "win32":
         raise OSError("pipes can't be waited for here")
-    import select
+    from corefutures._blocking import select
 
     poll = (select if hasattr(select, "poll") else original("select")).poll()
     poll.register(descriptor, select.POLLIN)

@@ -6,10 +6,7 @@ nothing else, at that moment (C2).
 
 from __future__ import annotations
 
-import threading
-import time
-
-from corefutures._blocking import Lock, clock, start_thread
+from corefutures._blocking import Lock, clock, sleep, start_thread, threading
 from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._future import Future
 from corefutures_pools.workers.future import CallFuture, check_call
@@ -101,7 +98,7 @@ class CallControl:
         while not future.done():
             if self._pool.kill_running(future, error):
                 return True
-            time.sleep(_RETRY_INTERVAL)  # it has been claimed, and is not known to run; or it is about to end
+            sleep(_RETRY_INTERVAL)  # it has been claimed, and is not known to run; or it is about to end
             if future._cancel_waiting():  # it has been given back
                 return True
         return False
@@ -124,7 +121,7 @@ class CallControl:
             if pool.owns_thread(threading.current_thread()):  # this thread has to receive what became of the call
                 start_thread(threading.Thread(target=self.request_cancel, args=(future,), name=f"{pool.name} asking"))
                 return True
-            time.sleep(_RETRY_INTERVAL)
+            sleep(_RETRY_INTERVAL)
         return False
 
     def stop_all(self) -> None:
@@ -166,7 +163,7 @@ class CallControl:
                 reached = reached or occupation.worker.pid is not None
             if not reached:
                 return
-            time.sleep(_RETRY_INTERVAL)
+            sleep(_RETRY_INTERVAL)
 
 
 def undisturbed(function: Callable[[], bool]) -> bool:

@@ -5,8 +5,9 @@ Touches nothing. Guarantees: each future is announced, and once, by a thread of 
 
 from __future__ import annotations
 
-import threading
 from collections import deque
+
+from corefutures._blocking import threading
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

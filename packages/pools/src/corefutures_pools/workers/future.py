@@ -6,9 +6,7 @@ then on (E3); a future that is done keeps neither its call nor its pool (F6).
 
 from __future__ import annotations
 
-import _thread
-
-from corefutures._blocking import Lock
+from corefutures._blocking import Lock, _thread
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, FINISHED, LOGGER, PENDING, SHARED_LOCK, Future
 from corefutures._options import shown

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import weakref
 from collections import deque
 from functools import partial
 from itertools import count
 
-from corefutures._blocking import Lock, clock, start_thread
+from corefutures._blocking import Lock, clock, start_thread, threading
 from corefutures._exceptions import BrokenExecutor, WorkerLostError
 from corefutures._foreign_code import for_each
 from corefutures._instrumentation import instrumentation

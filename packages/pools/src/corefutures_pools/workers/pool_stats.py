@@ -5,10 +5,9 @@ Touches `stats`. Guarantees: counting takes no lock, so a signal handler may wai
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
 
-from corefutures._blocking import clock
+from corefutures._blocking import clock, threading
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterable
     from typing import Any
 
+    from corefutures._blocking import threading
     from corefutures_pools.workers.future import CallFuture
     from corefutures_pools.workers.interface import WorkerLauncher
     from corefutures_pools.workers.snapshot import Occupation

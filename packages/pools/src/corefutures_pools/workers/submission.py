@@ -5,8 +5,7 @@ Touches `admission`. Guarantees: a call that is refused gives its permit back; e
 
 from __future__ import annotations
 
-import threading
-
+from corefutures._blocking import threading
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.admission import Permit
 from corefutures_pools.foreign_code import raises_again

@@ -6,13 +6,12 @@ be started (E2); the end of a worker is decided in one place, `on_worker_end`, f
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import sys
-import threading
 import weakref
 from collections import deque
 
+from corefutures._blocking import _thread, threading
 from corefutures._exceptions import InvalidStateError, WorkerLostError
 from corefutures._foreign_code import copied
 from corefutures._future import Future
@@ -310,9 +309,9 @@ class WorkerSupervisor:
         pool, worker = self._pool, connection.worker
         if pool.calls or not pool.closing:
             if worker is not None and worker.pid is not None:
-                from multiprocessing.connection import wait  # here for start-up time only
+                from corefutures._blocking import wait_ready  # here for start-up time only
 
-                wait(worker.sentinels(), _INIT_FAILED_GRACE)
+                wait_ready(worker.sentinels(), _INIT_FAILED_GRACE)
             pool.mark_broken(f"the initializer of a worker of the {pool.name} failed", error)
 
     def on_worker_end(

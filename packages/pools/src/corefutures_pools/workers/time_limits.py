@@ -6,10 +6,7 @@ limit, never before it.
 
 from __future__ import annotations
 
-import threading
-import time
-
-from corefutures._blocking import Lock, clock, start_thread
+from corefutures._blocking import Lock, clock, sleep, start_thread, threading
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
 
@@ -97,7 +94,7 @@ class TimeLimits:
                 self._lock.release()
             if over:
                 return
-            time.sleep(_INTERVAL)
+            sleep(_INTERVAL)
 
     def _check(self, future: CallFuture[Any], seconds: float, started: float | None) -> None:
         now = clock.monotonic()

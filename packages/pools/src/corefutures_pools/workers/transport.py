@@ -6,14 +6,12 @@ shared queue needs: on every platform a kernel, a sandbox or a limit may refuse 
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
-import select
 import sys
 from contextlib import ExitStack
 
-from corefutures._blocking import original, system
+from corefutures._blocking import _thread, original, select, system
 from corefutures_pools.descriptors import above_standard
 
 TYPE_CHECKING = False
@@ -75,8 +73,9 @@ def threads_are_replaced() -> bool:
 
 def waiting_is_replaced() -> bool:
     """Return whether waiting in `multiprocessing` lets other threads run, where threads are replaced."""
-    import selectors
     from multiprocessing import connection
+
+    from corefutures._blocking import selectors
 
     if isinstance(select.select, type(len)):  # threads alone are
         return False
@@ -88,7 +87,7 @@ def start_native_thread(function: Callable[[], object], name: str) -> None:
     if threads_are_replaced():
         original("_thread").start_new_thread(function, ())
         return
-    import threading
+    from corefutures._blocking import threading
 
     threading.Thread(target=function, name=name, daemon=True).start()
 
@@ -100,9 +99,9 @@ def wait_natively(connections: list[Any], timeout: float) -> list[Any]:
     first time would deadlock.
     """
     if sys.platform == "win32" or not threads_are_replaced():
-        from multiprocessing.connection import wait
+        from corefutures._blocking import wait_ready  # here for start-up time only
 
-        return wait(connections, timeout)
+        return wait_ready(connections, timeout)
     poll = original("select").poll()
     watched = {one if isinstance(one, int) else one.fileno(): one for one in connections}
     for number in watched:

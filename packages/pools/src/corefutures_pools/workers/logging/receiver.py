@@ -10,10 +10,8 @@ import contextlib
 import logging
 import marshal
 import sys
-import threading
-import time
 
-from corefutures._blocking import start_thread, system
+from corefutures._blocking import sleep, start_thread, system, threading
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
 from corefutures_pools.descriptors import above_standard
@@ -198,14 +196,14 @@ class LogReceiver:
             raise
 
     def _read_all(self) -> None:
-        from multiprocessing.connection import wait
+        from corefutures._blocking import wait_ready  # here for start-up time only
 
         failing = False
         while True:
             with self._lock:
                 wakeup = self._wakeup
                 assert wakeup is not None
-                with contextlib.suppress(OSError):  # `wait` fails for the same reason, see below
+                with contextlib.suppress(OSError):  # `wait_ready` fails for the same reason, see below
                     wakeup.clear()
                 if not self._pipes:
                     wakeup.close()
@@ -215,13 +213,13 @@ class LogReceiver:
                 pipes = {pipe.outlet: pipe for pipe in self._pipes}
             ended = [pipe for pipe in pipes.values() if pipe.ended]  # looked up before the pipes are read to their ends
             try:
-                ready = [] if ended else wait([wakeup.waitable, *pipes])
+                ready = [] if ended else wait_ready([wakeup.waitable, *pipes])
                 failing = False
             except Exception:  # no memory or descriptors; or a pipe is closed, which its read will show
                 if not failing:
                     log_failure(LOGGER, "waiting for the log records of workers has failed; their pipes are polled")
                 failing, ready = True, [*pipes]
-                time.sleep(_POLL_INTERVAL)
+                sleep(_POLL_INTERVAL)
             for pipe in ended.copy() or [pipes[end] for end in ready if end in pipes]:
                 try:
                     for record in pipe.read():

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
-import time
 from collections import deque
 from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
 
-from corefutures._blocking import clock, nested_loops, start_thread, system
+from corefutures._blocking import clock, nested_loops, sleep, start_thread, system, threading
 from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._foreign_code import copied, for_each
 from corefutures_pools.workers.call_control import undisturbed
@@ -304,7 +302,7 @@ class PipePool(WorkerPool):
         with contextlib.suppress(ValueError):
             self._idle.remove(connection)
         connection.waits += 1
-        go_on = time.sleep if connection.amid else partial(self._go_on, connection)
+        go_on = sleep if connection.amid else partial(self._go_on, connection)
         try:
             self.serve_nested(connection.waits, enough, deadline, go_on)
         finally:
@@ -320,7 +318,7 @@ class PipePool(WorkerPool):
             self.supervisor.replace_worker()
         over = connection not in self._workers or connection.init_error is not None or connection.verdict is not None
         if over or self.broken_reason is not None or (self.closing and not self.calls):
-            time.sleep(limit)
+            sleep(limit)
             return
         try:
             self._step(connection, limit)
@@ -378,12 +376,12 @@ class PipePool(WorkerPool):
         Raises:
             _Gone: The worker has ended, and has nothing more to say.
         """
-        from multiprocessing.connection import wait
+        from corefutures._blocking import wait_ready  # here for start-up time only
 
         assert connection.worker is not None
         sentinels = list(connection.worker.sentinels())
         try:
-            ready = wait([connection.pipe, *others, *sentinels], timeout)
+            ready = wait_ready([connection.pipe, *others, *sentinels], timeout)
         except (OSError, ValueError):
             if connection in self._connections:
                 raise

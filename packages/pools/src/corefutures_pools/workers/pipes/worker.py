@@ -6,13 +6,12 @@ Runs in the worker; `send_payload` and `receive_payload` also in the caller's pr
 
 from __future__ import annotations
 
-import _thread
 import pickle
 import sys
 from functools import partial
 from struct import Struct
 
-from corefutures._blocking import original, system
+from corefutures._blocking import _thread, original, system
 from corefutures_pools.workers.messages import EXITING, FRAME, GRANT, ITEM, LAST, PAYLOAD_SIZE, RESULT_PAYLOAD, STOP
 from corefutures_pools.workers.payload import PART, READ_ONLY, STREAM, unpickle
 from corefutures_pools.workers.worker_loop import ConnectionLost, Reporter, interrupts, serve
@@ -195,7 +194,7 @@ def make_readable(connection: Connection) -> Callable[[], bool]:
     """Return a function that returns whether there is anything to read: `Connection.poll` at a tenth of its cost."""
     if sys.platform == "win32":
         return lambda: connection.poll(0)
-    import select
+    from corefutures._blocking import select
 
     make: Any = getattr(select, "poll", None)
     if not isinstance(make, type(len)):  # gevent's waits for a loop, which a worker does without; eventlet's is none

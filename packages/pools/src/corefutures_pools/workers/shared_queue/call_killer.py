@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
+
+from corefutures._blocking import sleep, threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -92,7 +92,7 @@ class CallKiller:
             if connection.dead:
                 return False
             self._pool.wake()
-            time.sleep(0.0005)
+            sleep(0.0005)
         return answers == [True]
 
     def answer(self) -> None:
@@ -149,7 +149,7 @@ def _stop(pid: int) -> bool:
                 return True
             if state in b"ZX":
                 return False
-            time.sleep(0.0002)
+            sleep(0.0002)
     except OSError:
         pass
     return False

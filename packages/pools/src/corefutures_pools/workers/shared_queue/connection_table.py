@@ -6,8 +6,9 @@ so, never because a channel to it has ended; each descriptor is unregistered bef
 
 from __future__ import annotations
 
-import select
 import sys
+
+from corefutures._blocking import select
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

@@ -6,9 +6,9 @@ with that error as cause (E8); a callback or finaliser that runs in the result t
 
 from __future__ import annotations
 
-import select
 import sys
-import threading
+
+from corefutures._blocking import select, threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

@@ -7,8 +7,9 @@ interrupts at any point here blocks neither the handler nor other threads (F8).
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
+
+from corefutures._blocking import threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

@@ -7,12 +7,12 @@ that wait for calls (F8).
 
 from __future__ import annotations
 
-import select
 import sys
-import threading
 from collections import deque
 from contextlib import ExitStack
 from itertools import islice
+
+from corefutures._blocking import select, threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

@@ -6,11 +6,11 @@ free first (E2); a lost worker is noticed at once, and which call it ran is know
 
 from __future__ import annotations
 
-import select
 import sys
-import threading
 from contextlib import ExitStack
 from functools import partial
+
+from corefutures._blocking import select, threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

@@ -7,8 +7,9 @@ announced once, whichever thread is interrupted in between, and for however long
 from __future__ import annotations
 
 import sys
-import threading
 from functools import partial
+
+from corefutures._blocking import threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

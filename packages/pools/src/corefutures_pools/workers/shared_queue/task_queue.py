@@ -11,7 +11,6 @@ import fcntl
 import mmap
 import os
 import sys
-import threading
 from collections import deque
 from contextlib import ExitStack
 from functools import partial
@@ -19,6 +18,8 @@ from io import FileIO
 from itertools import chain, filterfalse, islice, repeat, starmap, takewhile, tee
 from operator import attrgetter, itemgetter
 from struct import Struct
+
+from corefutures._blocking import threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 

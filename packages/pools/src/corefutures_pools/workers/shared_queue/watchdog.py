@@ -7,7 +7,8 @@ Touches `Leadership`. Guarantees: a leader that is interrupted, for however long
 from __future__ import annotations
 
 import sys
-import time
+
+from corefutures._blocking import sleep
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
@@ -120,5 +121,5 @@ class StallWatchdog:
             leadership.acquire(term)
         while not leadership.is_leader(term):
             leadership.wakeup.set()
-            time.sleep(POLL_INTERVAL)
+            sleep(POLL_INTERVAL)
             self.check(leadership, needed=True)
