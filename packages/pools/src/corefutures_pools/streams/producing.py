@@ -6,9 +6,7 @@ number of items ahead of its consumer; it is closed, in the thread that ran it, 
 
 from __future__ import annotations
 
-import _thread
-
-from corefutures._blocking import system
+from corefutures._blocking import _thread, system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 

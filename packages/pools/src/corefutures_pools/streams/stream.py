@@ -7,8 +7,6 @@ closed in the worker.
 
 from __future__ import annotations
 
-import _thread
-import threading
 from collections import deque
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -17,7 +15,7 @@ from itertools import count
 from operator import call
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from corefutures._blocking import Parker, current_workers, run_nested_loop, spin_until
+from corefutures._blocking import Parker, _thread, current_workers, run_nested_loop, spin_until, threading
 from corefutures._exceptions import CancelledError
 from corefutures._future import Future
 from corefutures_pools.streams.producing import Unstarted, opening, start

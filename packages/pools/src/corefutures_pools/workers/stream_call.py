@@ -6,9 +6,8 @@ one; an interrupt comes between two frames, never within one.
 
 from __future__ import annotations
 
-import _thread
 
-from corefutures._blocking import system
+from corefutures._blocking import _thread, system
 from corefutures_pools.streams.producing import Unstarted, is_opening, produce, start
 from corefutures_pools.workers.marshalled import marshalled_result
 from corefutures_pools.workers.messages import ITEM, RESULT_MARSHAL, RESULT_PICKLE

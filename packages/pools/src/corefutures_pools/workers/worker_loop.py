@@ -7,10 +7,9 @@ does, raises or returns ends the loop; a call's arguments and result are dropped
 
 from __future__ import annotations
 
-import _thread
 import pickle
 
-from corefutures._blocking import clock, set_cancel_probe, system
+from corefutures._blocking import _thread, clock, set_cancel_probe, system
 from corefutures_pools.workers.marshalled import CallReader, marshalled_result
 from corefutures_pools.workers.messages import (
     CALL_FINISHED,
