@@ -6,7 +6,6 @@ one; an interrupt comes between two frames, never within one.
 
 from __future__ import annotations
 
-
 from corefutures._blocking import _thread, system
 from corefutures_pools.streams.producing import Unstarted, is_opening, produce, start
 from corefutures_pools.workers.marshalled import marshalled_result
