@@ -17,6 +17,7 @@ from corefutures_conformance.suite.results import Results
 from corefutures_conformance.suite.scopes import Scopes
 from corefutures_conformance.suite.shutting_down import ShuttingDown
 from corefutures_conformance.suite.stateful import Stateful
+from corefutures_conformance.suite.streaming import Streaming
 from corefutures_conformance.suite.stress import Stress
 from corefutures_conformance.suite.submitting import Submitting
 from corefutures_conformance.suite.transport import Transport
@@ -39,6 +40,7 @@ CHAPTERS: tuple[type, ...] = (
     Concurrency,
     Control,
     Scopes,
+    Streaming,
     Resources,
     Forking,
     Interoperation,

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
@@ -48,6 +49,46 @@ def square(number: int) -> int:
 def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return what came as arguments: a tuple and a dict."""
     return args, kwargs
+
+
+def yield_numbers(journal: Journal, end: int = 1 << 40) -> Iterator[int]:
+    """Yield 0, 1, …, each noted before; note also that the generator was closed."""
+    try:
+        for number in range(end):
+            journal.note(number)
+            yield number
+        return "the value"  # type: ignore[return-value]
+    finally:
+        journal.note("closed")
+
+
+def yield_and_raise(end: int) -> Iterator[int]:
+    """Yield so many numbers, then raise a KeyError."""
+    yield from range(end)
+    raise KeyError("raised by the generator")
+
+
+def yield_between(gate: Gate) -> Iterator[int]:
+    """Yield 0, wait at the gate, yield 1."""
+    yield 0
+    gate.enter()
+    yield 1
+
+
+def yield_and_die(end: int) -> Iterator[int]:
+    """Yield so many numbers, then kill the process."""
+    yield from range(end)
+    kill_process()
+
+
+def yield_lock(journal: Journal) -> Iterator[Any]:
+    """Yield a number, and then something that can't be pickled."""
+    try:
+        yield 0
+        yield threading.Lock()
+        yield 2
+    finally:
+        journal.note("closed")
 
 
 def pass_gate(gate: Gate, result: Any = None, who: object = "") -> Any:
