@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures as standard
 import functools
 import importlib
+import itertools
 import math
 import operator
 import statistics
@@ -125,11 +126,11 @@ def window(pools: Pools, calls: int, wait: Wait) -> float:
     """Keeps 16 calls on their way, one more for each that has ended."""
 
     def run() -> None:
-        waiting = {submit(tiny.echo, number) for number in range(16)}
-        for number in range(16, calls):
+        numbers = iter(range(calls))
+        waiting = {submit(tiny.echo, number) for number in itertools.islice(numbers, 16)}
+        while waiting:
             done, waiting = wait(waiting, return_when=standard.FIRST_COMPLETED)
-            waiting.update(submit(tiny.echo, number) for _ in done)
-        wait(waiting)
+            waiting.update(submit(tiny.echo, number) for number in itertools.islice(numbers, len(done)))
 
     with pools(WORKERS) as pool:
         warm(pool)
