@@ -122,3 +122,32 @@ def until_exists(path: Path) -> None:
     """Returns once a file is there; the test's time limit ends it otherwise."""
     while not path.exists():
         time.sleep(0.002)
+
+
+# ── for the chaos ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_line(path: str, line: str) -> None:
+    """Appends a line in one step, from any thread, process and interpreter."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, f"{line}\n".encode())
+    finally:
+        os.close(file)
+
+
+def chaotic(path: str, block: str, kind: str) -> str:
+    """Writes lines of its block into the journal, and ends as it is told to: "ok", "fail", "die" or "slow"."""
+    import corefutures
+
+    write_line(path, block)
+    if kind == "die":
+        os._exit(1)
+    if kind == "fail":
+        raise ValueError(block)
+    for _ in range(50 if kind == "slow" else 1):
+        if corefutures.cancel_requested():
+            return "asked"
+        time.sleep(0.0002)
+        write_line(path, block)
+    return kind

@@ -688,13 +688,13 @@ class Scope:
                     pass
 
     def _call_errors(self, known: list[BaseException]) -> list[BaseException]:
-        if not self._stopping and self._until != "first_success":
-            return []
-        if (
-            callable(self._until)
-            or self._until == "all_settled"
-            or (self._until == "first_success" and self._succeeded)
-        ):
+        if self._until == "first_success":
+            if any(
+                future.done() and not future.cancelled() and future.exception() is None
+                for _, future in self._submitted()
+            ):
+                return []
+        elif self._until != "all" or not self._stopping:
             return []
         found: list[BaseException] = []
         for target, future in self._submitted():
