@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from signals import Interruption, everywhere
 
 from corefutures import BrokenExecutor, create_executor, wait
 
@@ -173,3 +174,23 @@ def test_cancelling_in_any_order_writes_few_tasks(make: Callable[..., Any]) -> N
     assert all(future.cancel() for future in futures)
     assert sum(written) < 10 * len(futures)
     assert busy.result(LIMIT) is None
+
+
+@pytest.mark.parametrize("kind", ["thread", "process"])
+def test_a_handler_that_interrupts_a_submitter_is_admitted(kind: str, make: Callable[..., Any]) -> None:
+    """The submitter may have the last place, for a call that it has not queued: the handler would wait for ever."""
+    pool = make(kind, max_workers=1, max_pending=1)
+    pool.submit(abs, 1).result(LIMIT)
+    pool.submit(abs, 1).result(LIMIT)  # whatever is imported late
+    extra: list[Any] = []
+
+    def scenario(interrupt: Callable[[Callable[[], object]], Interruption]) -> None:
+        extra.clear()
+        with interrupt(lambda: extra.append(pool.submit(abs, -2))):
+            future = pool.submit(abs, -1)
+        assert future.result(LIMIT) == 1
+        assert [future.result(LIMIT) for future in extra] == [2] * len(extra)
+
+    names = ("corefutures_pools.", "corefutures_thread.", "corefutures_process.", "corefutures._future")
+    modules = [module for name, module in sys.modules.items() if name.startswith(names) and hasattr(module, "__file__")]
+    assert everywhere(scenario, *modules) > 10

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import scoped_calls as calls
+from races import Parking
 
 import corefutures
 from corefutures.backend import hookimpl
@@ -309,3 +310,20 @@ def test_a_result_with_a_time_limit_is_not_waited_for_longer(executors: Executor
         with pytest.raises(TimeoutError):
             ask(0.02)
     future.cancel()
+
+
+def test_a_future_keeps_nothing_of_a_call_that_paused_and_ended(executors: Executors, tmp_path: Path) -> None:
+    """F6: the alarm of its pause held the function, its arguments and the executor, whose threads then never ended."""
+    import weakref
+
+    class Argument(str):
+        __slots__ = ("__weakref__",)
+
+    argument = Argument(tmp_path / "count")
+    reference = weakref.ref(argument)
+    future = retrying(executors("thread", 1), backoff=0.001).submit(calls.flaky, argument, 1)
+    assert future.result() == 2
+    del argument
+    for error in future.failures:
+        error.__traceback__ = None
+    Parking.until(lambda: reference() is None)  # the thread of alarms forgets it once it has called

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -287,3 +288,25 @@ def test_callbacks_of_a_breaking_pool_may_shut_it_down(make_pool):
     future.add_done_callback(close)
     assert isinstance(future.exception(30), BrokenProcessPool)
     assert ended.wait(30)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfds")
+def test_a_start_that_fails_for_lack_of_a_pidfd_leaves_no_descriptor(make_pool, any_method, monkeypatch):
+    """Also while the error is kept: its traceback refers to the process, which has descriptors."""
+    from corefutures._blocking import system
+
+    with make_pool(1) as first:  # the fork server stays
+        first.submit(process_calls.square, 1).result(30)
+
+    def refuse(pid):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    before = process_calls.open_descriptors()
+    pool = make_pool(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(system, "pidfd_open", refuse)
+        with pytest.raises(OSError, match="Too many open files") as info:
+            pool.submit(process_calls.square, 2)
+    pool.shutdown()
+    assert process_calls.open_descriptors() == before
+    assert info.value.errno == errno.EMFILE

@@ -156,3 +156,23 @@ def test_an_interrupt_ends_the_script_once_the_calls_are_done() -> None:
     )
     assert (ended.status, ended.out) == (-signal.SIGINT, "interrupted\ncall done\n")
     assert ended.err.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("first", ["corefutures.ProcessPoolExecutor", "corefutures_pools.workers", "corefutures_pools"])
+def test_a_pool_ends_whatever_was_imported_before(first: str) -> None:
+    """`concurrent.futures.thread` joins our threads at exit: had our own step come after that, nobody had closed them.
+
+    It did if the toolkit was imported before that module: the step that was registered last is first.
+    """
+    module, _, name = first.partition(".")
+    ended = run_script(
+        f"""
+        import importlib
+        import corefutures, corefutures_pools.lifecycle
+        getattr(importlib.import_module({module!r}), {name!r}, None)
+        from corefutures import ThreadPoolExecutor
+        pool = ThreadPoolExecutor(1)
+        print(pool.submit(abs, -1).result())
+        """
+    )
+    assert ended == (0, "1\n", "")

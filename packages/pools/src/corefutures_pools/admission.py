@@ -5,6 +5,7 @@ Touches the core's exceptions. Guarantees: an interrupted submitter loses no pla
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from itertools import starmap
 from typing import Final
@@ -54,7 +55,9 @@ class Permit:
     def acquire(self, own_thread: bool = False, *, own_thread_runs: bool = True) -> bool:
         """Wait for a place, and take it; return False if the submitter is to run the call in its own thread.
 
-        A thread of the pool never waits for a place, because it may be the thread that would free one.
+        A thread of the pool never waits for a place, because it may be the thread that would free one. Nor does a
+        signal handler or finaliser that has interrupted another submitter of the pool in this thread: that may have
+        taken the last place for a call that it has not queued yet. The handler's call is admitted without a place.
 
         Args:
             own_thread: Whether the submitter is a thread of the pool.
@@ -74,6 +77,8 @@ class Permit:
                 return False
             if own_thread:
                 return not own_thread_runs
+            if _interrupts_submitter(limiter):
+                return True
             self._held.extend(starmap(limiter._tokens.get, _NO_ARGUMENTS))
         if self._held[0] is _CLOSED:
             self.release()
@@ -85,6 +90,20 @@ class Permit:
             deque(map(self._limiter._tokens.put, starmap(self._held.pop, _NO_ARGUMENTS)), 0)
         except IndexError:
             pass
+
+
+def _interrupts_submitter(limiter: PendingLimiter) -> bool:
+    """Return whether this thread submits to the pool twice, one submit within the other: only a handler does so."""
+    submits = 0
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name == "submit_with_limit":
+            submits += frame.f_locals.get("limiter") is limiter
+        elif name == "submit" and "special" in frame.f_locals:  # of a thread pool, and not yet on a replaced submit
+            submits += getattr(frame.f_locals.get("pool"), "limiter", None) is limiter
+        frame = frame.f_back  # type: ignore[assignment]
+    return submits > 1
 
 
 _NO_ARGUMENTS: Final = ((),)

@@ -53,6 +53,8 @@ class Lifecycle(LiveObjects):
         self._close, self._join, self._interrupt, self._after_fork = close, join, interrupt, after_fork
         self.exiting = False
         _kinds.append(self)
+        if close is not None:
+            _register_at_exit()
 
     def add(self, thing: Any) -> None:
         """Add an object; it leaves the set when it is collected."""
@@ -117,6 +119,8 @@ def _register_fork_handler() -> None:
 
 def _end_all() -> None:
     global _exiting
+    if _exiting:
+        return
     _exiting = True
     failure: Exception | None = None
     for kind in reversed(_kinds):
@@ -135,6 +139,14 @@ def _after_fork_in_child() -> None:
         for_each(Lifecycle.after_fork_in_child, _kinds)
 
 
-# The step runs before the non-daemon threads are joined, and so before any `atexit` handler, as the manual says. It is
-# registered by the import, because that is impossible once the interpreter ends.
-threading._register_atexit(_end_all)  # type: ignore[attr-defined]
+def _register_at_exit() -> None:
+    """Have all kinds end before the non-daemon threads are joined, and so before any `atexit` handler.
+
+    The step that was registered last runs first, and the first run of this one does all. It is registered for each
+    kind, because `concurrent.futures.thread` may have been imported since the last one: its step joins the threads of
+    our pools, which end only once they were closed.
+    """
+    threading._register_atexit(_end_all)  # type: ignore[attr-defined]
+
+
+_register_at_exit()  # by the import, because that is impossible once the interpreter ends

@@ -85,6 +85,7 @@ class ScopedCall:
             return self.fn(*args, **kwargs)
         finally:
             surroundings.reset(token)
+            del self  # the traceback of an error would keep the scope, and with it the executor
 
     def __reduce__(self) -> tuple[Any, ...]:
         return arrive, (self.fn, self.around.earliest, clock.time() - clock.monotonic())

@@ -120,13 +120,14 @@ class Timer:
                     heapq.heapify(heap)
                     self._kept = max(64, len(heap))
             while heap and (heap[0][2].call is None or heap[0][0] <= clock.monotonic()):
-                call = heapq.heappop(heap)[2].call
+                alarm = heapq.heappop(heap)[2]
+                call, alarm.call = alarm.call, None  # whoever keeps the alarm does not keep what it has called
                 if call is not None:
                     try:
                         call()
                     except BaseException:
                         log_failure(_LOGGER, "a deadline or pause could not be acted upon")
-                del call
+                del call, alarm
 
 
 timer = Timer()

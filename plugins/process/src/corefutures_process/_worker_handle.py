@@ -88,6 +88,8 @@ class ProcessWorker:
                 if exc.errno in (errno.EMFILE, errno.ENFILE):
                     self.kill()
                     self.reap()
+                    with contextlib.suppress(ValueError):  # the fork server has not reported its end
+                        process.close()  # the traceback of this error refers to it, and it holds descriptors
                     raise
 
     def cpu_seconds(self) -> float | None:
