@@ -614,7 +614,8 @@ class Life:
         """Leave the pool to the end of the program: the driver looks at the journal."""
         self.stopping.set()
         for record in list(self.records):
-            calls.note(self.journal, record.number, TAKEN)
+            for _ in range(record.attempts):  # it may run so many times
+                calls.note(self.journal, record.number, TAKEN)
             record.future.add_done_callback(partial(_settled, self.journal, record.number))
         self.schedule.left = self.pool
         self.schedule.left_journal = self.journal
