@@ -29,7 +29,7 @@ SUPPORT = HERE.parent / "support"
 #: Calls of one schedule, about.
 SIZE = 2000
 #: Seconds after which a schedule hangs.
-LIMIT = 180
+LIMIT = 300
 #: So many calls reach every fault point and branch.
 ENOUGH = 150_000
 
@@ -42,6 +42,8 @@ SIGNALS = tuple(
 #: What calls come to: each of it has to happen.
 OUTCOMES = ("value", "cancelled", "Planned", "WorkerLostError", "BrokenProcessPool", "TimeoutError", "SystemExit")
 
+#: A main module without a file: workers do not import it.
+_PROGRAM = "import schedule; raise SystemExit(schedule.main())"
 _RATES = {"deaths": (0.0003, 0.002), "shortages": (0.005, 0.05), "delays": (0.02, 0.3)}
 
 
@@ -92,7 +94,7 @@ def run_schedule(seed: str, index: int, size: int, folder: Path) -> Outcome:
     shared = set(os.listdir("/dev/shm"))
     with open(output, "wb") as file:
         program = subprocess.Popen(
-            [sys.executable, HERE / "schedule.py", own, str(size), folder, *backends],
+            [sys.executable, "-c", _PROGRAM, own, str(size), folder, *backends],
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, start_new_session=True,
         )  # fmt: skip
     try:

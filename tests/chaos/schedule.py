@@ -110,7 +110,8 @@ class Life:
             self.replaces = self.method != "fork" and chance.random() < 0.8
             options["on_worker_loss"] = "replace" if self.replaces else "break"
             if self.method != "fork" and chance.random() < 0.3:
-                options["max_tasks_per_child"] = chance.choice([1, 7, 50])
+                options["max_tasks_per_child"] = limit = chance.choice([1, 7, 50])
+                self.size = min(self.size, 25 * limit)  # to start a worker takes longer than many calls
             options["mp_context"] = multiprocessing.get_context(self.method)
         self.at_exit = chance.choice(["wait", "cancel", "kill"] if self.backend == "process" else ["wait", "cancel"])
         os.environ["COREFUTURES_PORTABLE"] = "1" if self.portable else "0"
@@ -437,11 +438,14 @@ class Life:
             self.failures.append(f"{self.what}: {type(exc).__name__}: {exc}\n{traceback.format_exc()}")
 
     def torment(self, chance: random.Random) -> None:
-        """Kill and stop worker processes."""
+        """Kill and stop worker processes, each time after a call has begun: or else none ever would."""
+        written = 0
         while not self.stopping.wait(chance.random() * 0.1):
             pids = list(self.pool._processes or ())
-            if not pids:
+            size = os.path.getsize(self.journal) if os.path.exists(self.journal) else 0
+            if not pids or size == written:
                 continue
+            written = size
             pid = chance.choice(pids)
             with contextlib.suppress(ProcessLookupError):
                 if chance.random() < 0.4:
@@ -881,7 +885,3 @@ def main() -> int:
 
     logging.disable(logging.CRITICAL)
     return Schedule(seed, int(size), folder, backends).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
