@@ -104,9 +104,11 @@ bench:
 	$(call set-up,test benchmark)
 	$(RUN) -m benchmarks
 
+# SEED= repeats a run of the chaos, SCHEDULE= one of its programs; CALLS= says how many calls.
 chaos:
 	$(call set-up,test)
-	$(RUN) -m pytest $(TESTS) -m chaos_long $(ARGS)
+	$(RUN) tests/chaos/chaos.py
+	$(if $(SEED),,$(RUN) -m pytest $(TESTS) -m chaos_long $(ARGS))
 
 certify:
 	.ci/run --all

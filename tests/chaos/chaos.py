@@ -27,9 +27,9 @@ from faults import KINDS, SETTING, Faults
 HERE = Path(__file__).resolve().parent
 SUPPORT = HERE.parent / "support"
 #: Calls of one schedule, about.
-SIZE = 2000
+SIZE = 4000
 #: Seconds after which a schedule hangs.
-LIMIT = 300
+LIMIT = 400
 #: So many calls reach every fault point and branch.
 ENOUGH = 150_000
 
@@ -269,7 +269,7 @@ def main() -> int:
         outcome = run_schedule(seed, int(schedule), SIZE, folder / schedule)
         print(outcome.output, "\n".join(outcome.failures), sep="\n")
         return 1 if outcome.failures else 0
-    run = Run(seed, calls, int(get("JOBS") or 2), folder)
+    run = Run(seed, calls, max(1, int(get("JOBS") or 2)), folder)
     run.run(int(get("FIRST") or 0))
     print(run.table())
     never = run.never() if run.calls >= ENOUGH else []

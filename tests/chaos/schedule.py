@@ -186,7 +186,7 @@ class Life:
         self.counts[f"step: {name}"] += 1
 
     def step_submit(self, chance: random.Random) -> None:
-        for _ in range(chance.choice([1, 1, 1, 5, 40])):
+        for _ in range(chance.choice([1, 1, 1, 5, 40, 150])):
             self.submit(chance)
 
     def step_result(self, chance: random.Random) -> None:
@@ -209,7 +209,7 @@ class Life:
 
     def step_map(self, chance: random.Random) -> None:
         first = next(self.schedule.numbers)
-        numbers = [first, *itertools.islice(self.schedule.numbers, chance.choice([3, 30, 200]))]
+        numbers = [first, *itertools.islice(self.schedule.numbers, chance.choice([3, 30, 200, 1000]))]
         self.items.extend(numbers)
         size = chance.choice([1, 1, 7, 50])
         options = {"buffersize": chance.choice([1, 16])} if chance.random() < 0.3 else {}
@@ -634,7 +634,7 @@ class Life:
         for pid in self.children:
             self.await_child(pid)
         for record in self.records:
-            if collected and not record.future.done():
+            if collected or record.attempts > 1:  # the end of the pool may come between two attempts
                 self.ended(record.future)
             if not record.future.done():
                 self.failures.append(
@@ -786,7 +786,7 @@ class Schedule:
         last = self.chance.choice(["", "", "", "exit", "killed"])
         number = 0
         while self.done < self.size and not self.failures:
-            life = Life(self, number, self.chance.randint(100, 800), self.chance.choice(self.backends))
+            life = Life(self, number, self.chance.randint(100, 1500), self.chance.choice(self.backends))
             life.run(last=last if self.done + life.size >= self.size else "")
             number += 1
             self.collected.clear()
