@@ -86,7 +86,7 @@ def run_schedule(seed: str, index: int, size: int, folder: Path) -> Outcome:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "temporary").mkdir(parents=True)
     log, output = folder / "faults", folder / "output"
-    paths = [HERE / "site", HERE, SUPPORT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [HERE / "startup", HERE, SUPPORT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = os.environ | {
         SETTING: Faults(own, str(log), rates).setting(), "TMPDIR": str(folder / "temporary"),
         "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONFAULTHANDLER": "1",

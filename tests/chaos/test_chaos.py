@@ -66,7 +66,7 @@ def test_a_line_that_is_gone_is_told() -> None:
 @linux
 def test_a_program_without_the_setting_is_left_alone() -> None:
     """The product has no code for faults: they come with a folder on the path, and a variable."""
-    paths = [str(HERE / "site"), str(HERE), *filter(None, sys.path)]
+    paths = [str(HERE / "startup"), str(HERE), *filter(None, sys.path)]
     script = "import corefutures._blocking as b, posix; print(b.system.pipe is posix.pipe)"
     for setting, expected in (({}, "True\n"), ({SETTING: "1||"}, "False\n")):
         environment = {name: value for name, value in os.environ.items() if name != SETTING}
