@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import concurrent.futures as standard
 from collections import deque
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import corefutures
-from corefutures.backend import clock
+from corefutures.backend import clock, in_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -103,13 +104,17 @@ class Completions(Generic[_T]):
             if self._ended:
                 return
             left = None if self._deadline is None else max(0.0, self._deadline - clock.monotonic())
-            # The first ones are shown to `wait` as well: a worker that waits runs one of them, if it is of its own
-            # pool.
-            shown: list[Any] = [
-                gate,
-                *islice(self._pending.copy() if len(self._pending) < _SHOWN else self._pending, _SHOWN),
-            ]
-            corefutures.wait(shown, left, corefutures.FIRST_COMPLETED)
+            if in_worker():
+                # The first ones are shown to `wait` as well: a worker that waits runs one of them, if it is of its own
+                # pool.
+                shown: list[Any] = [
+                    gate,
+                    *islice(self._pending.copy() if len(self._pending) < _SHOWN else self._pending, _SHOWN),
+                ]
+                corefutures.wait(shown, left, corefutures.FIRST_COMPLETED)
+            else:
+                with suppress(TimeoutError):
+                    gate.exception(left)
         finally:
             self._gate = None
         if not self._ended and self._deadline is not None and clock.monotonic() >= self._deadline:
