@@ -158,9 +158,10 @@ def one_program(names: list[str]) -> int:
     wrong = 0
     first: list[str] | None = None
     for name in names:
-        print(f"\n$ python examples/log_analysis.py --lines 10000 --check --backend {name}")
-        command = [sys.executable, str(HERE / "log_analysis.py"), "--lines", "10000", "--check", "--backend", name]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+        print(f"\n$ COREFUTURES_BACKEND={name} python examples/log_analysis.py --lines 10000 --check")
+        command = [sys.executable, str(HERE / "log_analysis.py"), "--lines", "10000", "--check"]
+        environment = {**os.environ, "COREFUTURES_BACKEND": name}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
         *answer, seconds, comparison = done.stdout.splitlines() or ["", "", ""]
         first = answer if first is None else first
         right = done.returncode == 0 and answer == first

@@ -1,9 +1,9 @@
 """One program, any backend: reads many web server logs at once, and tells what they say.
 
-    python examples/log_analysis.py --backend thread|process|interpreter|dask
+    COREFUTURES_BACKEND=thread|process|interpreter|dask python examples/log_analysis.py
 
-Nothing else differs between backends, nor does the answer; `--check` compares it with a plain loop's. The logs are
-made up from a seed, so that the same command always reads the same lines.
+The program itself names no backend, and its answer is the same on each; `--check` compares it with a plain loop's. The
+logs are made up from a seed, so that the same command always reads the same lines.
 """
 
 from __future__ import annotations
@@ -80,10 +80,9 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return answer
 
 
-def on_backend(backend: str, workers: int | None, paths: Sequence[str]) -> Tally:
-    """The only lines that know of executors."""
-    with corefutures.create_executor(backend, max_workers=workers) as executor:
-        return total(executor.map(analyse, paths))
+def analyse_all(paths: Sequence[str]) -> Tally:
+    """The only lines that know of executors; which one it is, COREFUTURES_BACKEND says."""
+    return total(corefutures.default_executor().map(analyse, paths))
 
 
 def served_within(answer: Tally, route: str, share: float) -> int:
@@ -110,16 +109,14 @@ def report(answer: Tally) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Read many logs on one backend.", allow_abbrev=False)
-    parser.add_argument("-b", "--backend", default="thread", metavar="NAME", help="which backend (default: thread)")
-    parser.add_argument("-j", "--workers", type=int, metavar="N", help="how many at once (default: the backend's)")
+    parser = argparse.ArgumentParser(description="Read many logs at once.", allow_abbrev=False)
     parser.add_argument("--files", type=int, default=16, metavar="N", help="how many logs (default: 16)")
     parser.add_argument("--lines", type=int, default=5000, metavar="N", help="in each log (default: 5000)")
     parser.add_argument("--seed", default="corefutures", help="what the logs are made from")
     parser.add_argument("--check", action="store_true", help="compare with a plain loop: answer and time")
     chosen = parser.parse_args(arguments)
-    if min(chosen.files, chosen.lines) < 1 or (chosen.workers is not None and chosen.workers < 1):
-        parser.error("files, lines and workers must be positive numbers")
+    if min(chosen.files, chosen.lines) < 1:
+        parser.error("files and lines must be positive numbers")
     with tempfile.TemporaryDirectory(prefix="log-analysis-") as folder:
         paths = [Path(folder, f"{number:04}.log") for number in range(chosen.files)]
         for path in paths:
@@ -127,12 +124,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = list(map(str, paths))
         started = time.perf_counter()
         try:
-            answer = on_backend(chosen.backend, chosen.workers, names)
+            answer = analyse_all(names)
         except corefutures.BackendError as error:
-            parser.exit(2, f"{error}\n")
+            parser.exit(2, "; ".join([str(error), *getattr(error, "__notes__", [])]) + "\n")
         seconds = time.perf_counter() - started
         print(*report(answer), sep="\n")
-        print(f"{chosen.files} logs on backend {chosen.backend}: {seconds:.2f} s with the start of its workers")
+        executor = type(corefutures.default_executor()).__name__
+        print(f"{chosen.files} logs on a {executor}: {seconds:.2f} s with the start of its workers")
         if not chosen.check:
             return 0
         started = time.perf_counter()

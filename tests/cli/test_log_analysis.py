@@ -25,10 +25,10 @@ def example(monkeypatch):
     sys.modules.pop("log_analysis", None)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, backend: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(EXAMPLES / "log_analysis.py"), *SMALL, *arguments],
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COREFUTURES_BACKEND": backend},
         capture_output=True, encoding="utf-8", timeout=100, check=False,
     )  # fmt: skip
 
@@ -44,10 +44,11 @@ def available(name: str) -> None:
 @pytest.mark.parametrize("backend", ["thread", "process", "interpreter", "dask"])
 def test_each_backend_gives_the_answer_of_a_plain_loop(backend, example, tmp_path):
     available(backend)
-    done = run("--backend", backend, "--workers", "2", "--check")
+    done = run("--check", backend=backend)
     assert done.returncode == 0, done.stderr
     *answer, seconds, comparison = done.stdout.splitlines()
-    assert f"3 logs on backend {backend}:" in seconds
+    pool = {"dask": "DaskExecutor"}.get(backend, f"{backend.title()}PoolExecutor")
+    assert f"3 logs on a {pool}:" in seconds
     assert comparison.endswith("the same answer")
     logs = [tmp_path / f"{number:04}.log" for number in range(3)]
     for log in logs:
@@ -91,18 +92,18 @@ def test_logs_with_nothing_but_damage_have_an_answer(example):
 
 
 def test_another_answer_is_a_failure(example, monkeypatch, capsys):
-    honest = example.on_backend
-    monkeypatch.setattr(example, "on_backend", lambda *given: honest(*given) + Counter({("hour", "07"): 1}))
+    honest = example.analyse_all
+    monkeypatch.setattr(example, "analyse_all", lambda *given: honest(*given) + Counter({("hour", "07"): 1}))
     assert example.main([*SMALL, "--check"]) == 1
     assert "ANOTHER ANSWER" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "phrase"),
-    [(["--backend", "nix"], "backend 'nix' not found"), (["--files", "0"], "must be positive")],
+    ("arguments", "backend", "phrase"),
+    [([], "nix", "backend 'nix' not found"), ([], "nix", "COREFUTURES_BACKEND"), (["--files", "0"], "", "positive")],
 )
-def test_what_cannot_be_done_is_said(arguments, phrase):
-    done = run(*arguments)
+def test_what_cannot_be_done_is_said(arguments, backend, phrase):
+    done = run(*arguments, backend=backend)
     assert (done.returncode, done.stdout) == (2, "")
     assert phrase in done.stderr
     assert "Traceback" not in done.stderr

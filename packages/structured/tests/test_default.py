@@ -121,6 +121,37 @@ def test_anything_that_create_executor_takes_will_do() -> None:
         assert default_executor() is executor
 
 
-def test_an_unknown_backend_is_told_at_once() -> None:
-    with pytest.raises(corefutures.BackendNotFoundError, match="nonsense"), use("nonsense"):
+@pytest.mark.parametrize(
+    ("name", "options", "error", "text"),
+    [
+        ("nonsense", {}, corefutures.BackendNotFoundError, "backend 'nonsense' not found"),
+        (5, {}, TypeError, "5"),
+        ("thread", {"max_workers": 0}, ValueError, "max_workers must be greater than 0, not 0"),
+        ("thread", {"max_worker": 4}, TypeError, "max_worker"),
+    ],
+)
+def test_a_wrong_choice_is_told_by_the_call(
+    name: str, options: dict[str, int], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        use(name, **options)
+
+
+def test_a_choice_is_for_one_block() -> None:
+    choice = use("thread")
+    with choice:
         pass
+    with pytest.raises(RuntimeError, match="one block"):
+        choice.__enter__()
+
+
+@pytest.mark.parametrize("value", [":", "nonsense", "builtins:int"])
+def test_what_is_wrong_in_the_environment_is_told_with_its_name(value: str) -> None:
+    code = """
+from corefutures_structured import default_executor
+try:
+    default_executor()
+except Exception as error:
+    print(error.__notes__)
+"""
+    assert "COREFUTURES_BACKEND" in program(code, COREFUTURES_BACKEND=value)

@@ -10,14 +10,14 @@ import atexit
 import concurrent.futures as standard
 import os
 import threading
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Final
 
 import corefutures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 #: The environment variable that names the backend of the program's default executor.
 VARIABLE: Final = "COREFUTURES_BACKEND"
@@ -39,6 +39,7 @@ def default_executor() -> standard.Executor:
 
     Raises:
         BackendError: COREFUTURES_BACKEND names no backend that can be used here.
+        ValueError: What it says is no name.
 
     Thread safety: may be called from any thread.
     """
@@ -52,7 +53,7 @@ def default_executor() -> standard.Executor:
                 name = os.environ.get(VARIABLE) or _FALLBACK
                 try:
                     made = corefutures.create_executor(name)
-                except corefutures.BackendError as error:
+                except Exception as error:
                     if os.environ.get(VARIABLE):
                         error.add_note(f"the name is that in the environment variable {VARIABLE}")
                     raise
@@ -62,8 +63,7 @@ def default_executor() -> standard.Executor:
     return _shared
 
 
-@contextmanager
-def use(name: str, /, **options: Any) -> Iterator[standard.Executor]:
+def use(name: str, /, **options: Any) -> Choice:
     """Have `default_executor()` return an executor of this backend inside a `with` block.
 
     Args:
@@ -75,16 +75,34 @@ def use(name: str, /, **options: Any) -> Iterator[standard.Executor]:
 
     Raises:
         BackendError: There is no such backend that can be used here.
+        TypeError: An option is of the wrong type, or there is no such option.
+        ValueError: An option makes no sense.
 
     Thread safety: the choice is context-local, as `contextvars` are: threads that are started in the block don't see it
     unless they are given its context.
     """
-    with corefutures.create_executor(name, **options) as executor:
-        token = _chosen.set(executor)
-        try:
-            yield executor
-        finally:
-            _chosen.reset(token)
+    return Choice(corefutures.create_executor(name, **options))
+
+
+class Choice(AbstractContextManager[standard.Executor]):
+    """The choice of an executor for one `with` block; made by `use`."""
+
+    def __init__(self, executor: standard.Executor) -> None:
+        self._executor = executor
+        self._token: Token[standard.Executor | None] | None = None
+
+    def __enter__(self) -> standard.Executor:
+        if self._token is not None:
+            raise RuntimeError("use() is for one block: call it again for another one")
+        self._token = _chosen.set(self._executor)
+        return self._executor
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._token is not None
+        _chosen.reset(self._token)
+        self._executor.__exit__(exc_type, error, traceback)
 
 
 def _after_fork_in_child() -> None:
