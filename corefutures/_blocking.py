@@ -23,6 +23,7 @@ __all__ = [
     "Parker",
     "RLock",
     "_thread",
+    "add_cancel_probe",
     "cancel_requested",
     "clock",
     "current_workers",
@@ -271,10 +272,19 @@ def set_cancel_probe(probe: Callable[[], bool]) -> None:
     current_workers.clear()  # this process may have been forked by a worker thread, which runs no call here
 
 
-def cancel_requested() -> bool:
-    """Return whether the call that runs here was asked to stop: see `PoolExecutor.request_cancel`.
+#: What may have asked code to stop that runs in no worker thread of ours: see `add_cancel_probe`.
+_more_cancel_probes: list[Callable[[], bool]] = []
 
-    For functions that run in an executor, which call it now and then. False outside of a call. In a pool of threads
+
+def add_cancel_probe(probe: Callable[[], bool]) -> None:
+    """Have `cancel_requested` return True where `probe()` does, in threads that are no workers of our pools."""
+    _more_cancel_probes.append(probe)
+
+
+def cancel_requested() -> bool:
+    """Return whether the code that runs here was asked to stop, by `PoolExecutor.request_cancel` or by its scope.
+
+    For functions that run in an executor, which call it now and then. False outside of calls and scopes. In a thread
     it must be called by the thread of the call; in a worker process or interpreter any thread may call it.
 
     Thread safety: may be called from any thread, signal handler or finaliser.
@@ -282,7 +292,9 @@ def cancel_requested() -> bool:
     worker = current_workers.get(_thread.get_ident())
     if worker is not None:
         return bool(worker.calls) and worker.calls[-1]._cf_cancel_requested
-    return _cancel_probe is not None and _cancel_probe()
+    if _cancel_probe is not None and _cancel_probe():
+        return True
+    return bool(_more_cancel_probes) and any(probe() for probe in _more_cancel_probes)
 
 
 def in_worker() -> bool:

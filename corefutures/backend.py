@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 if TYPE_CHECKING:
     from corefutures._blocking import (
         Lock as Lock,
+        add_cancel_probe as add_cancel_probe,
         clock as clock,
         in_worker as in_worker,
         start_thread as start_thread,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 _HOMES = {
     name: module
     for module, names in {
-        "corefutures._blocking": ("Lock", "clock", "in_worker", "start_thread"),
+        "corefutures._blocking": ("Lock", "add_cancel_probe", "clock", "in_worker", "start_thread"),
         "corefutures._error_text": ("describe_error",),
         "corefutures._exceptions": ("BrokenExecutor", "UnsupportedError", "WorkerLostError", "add_note"),
         "corefutures._executor": ("Executor",),

@@ -421,6 +421,25 @@ def test_a_thread_that_does_not_react_keeps_the_block_open(executors: Executors,
     assert caught.value.__notes__ == ["the call 'until_file' was asked to stop"]
 
 
+@pytest.mark.parametrize("kind", ["concurrent.futures:ThreadPoolExecutor", "adapted"])
+def test_threads_of_any_pool_are_asked(kind: str, executors: Executors, tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    with pytest.raises(ExceptionGroup) as caught, scope(executors(kind)) as s:
+        asked = s.submit(calls.until_asked, str(started))
+        calls.until_exists(started)
+        raise KeyError
+    assert asked.result() == "asked"
+    assert caught.value.__notes__ == ["the call 'until_asked' was asked to stop"]
+    assert not corefutures.cancel_requested()
+
+
+def test_the_body_learns_that_its_scope_is_stopped(executors: Executors) -> None:
+    with pytest.raises(ExceptionGroup) as caught, scope(executors("thread")) as s:
+        s.submit(calls.fail)
+        waits(corefutures.cancel_requested)
+    assert [type(error) for error in caught.value.exceptions] == [ValueError]
+
+
 def test_an_abandoned_call_is_named(executors: Executors, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     with pytest.raises(ExceptionGroup) as caught, scope(executors("thread"), leave="abandon") as s:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import corefutures
-from corefutures.backend import Capabilities, add_note, clock, in_worker, register_for_dump
+from corefutures.backend import Capabilities, add_cancel_probe, add_note, clock, in_worker, register_for_dump
 from corefutures_structured._deadline import ScopedCall, Surroundings, call_name, surroundings
 from corefutures_structured._retrying import RetryingExecutor
 from corefutures_structured._timer import Alarm, timer
@@ -500,7 +500,8 @@ class Scope:
                 return
             except corefutures.UnsupportedError:
                 continue
-        self._means[future] = _LEFT
+        # In this process the request reaches any call: see `_is_around_stopping`.
+        self._means[future] = _ASKED if isinstance(target.call, ScopedCall) and _runs_here(target.executor) else _LEFT
         if future.done():
             self._means.pop(future, None)
 
@@ -800,6 +801,15 @@ class Scope:
                 task.cancel()
 
         _call_in_loop(loop, interrupt)
+
+
+def _is_around_stopping() -> bool:
+    """Return whether the scope around the code that runs here is being stopped: a probe for `cancel_requested`."""
+    around = surroundings.get()
+    return isinstance(around, Scope) and around._stopping
+
+
+add_cancel_probe(_is_around_stopping)
 
 
 def _call_in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
