@@ -711,6 +711,7 @@ _STEPS = list(_WEIGHTS), list(_WEIGHTS.values())
 
 def import_all() -> None:
     """Import what is imported late: a handler that interrupts an import can't import the same module."""
+    importlib.import_module("ctypes")  # libffi opens what it keeps open
     for name in (
         "corefutures",
         "corefutures_pools",
