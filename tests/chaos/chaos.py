@@ -166,7 +166,11 @@ def processes_of(session: int) -> dict[int, str]:
 
 
 def left_memory(names: set[str]) -> list[str]:
-    """Return the names of shared memory that are there still, and that no living process has."""
+    """Return the names of shared memory that are there still, and that no living process has.
+
+    Semaphores are others': the pools make none.
+    """
+    names = {name for name in names if not name.startswith("sem.")}
     deadline = time.monotonic() + 5
     while names := names.intersection(os.listdir("/dev/shm")):
         if time.monotonic() > deadline:
