@@ -292,7 +292,7 @@ def test_the_last_resort_of_a_reporter_can_be_read(monkeypatch):
 
 
 #: Around the sizes at which a call or a result travels another way.
-EDGES = [3_000, 4_100, 65_000, 66_000, 300_000, 1 << 20, (1 << 20) + 5_000]
+EDGES = [3_000, 4_100, 32_700, 32_800, 65_000, 66_000, 300_000, 1 << 20, (1 << 20) + 5_000]
 
 
 def test_results_of_all_sizes_for_arguments_of_all_sizes(make_pool):
@@ -306,3 +306,4 @@ def test_results_of_all_sizes_for_arguments_of_all_sizes(make_pool):
     assert all(future.result(50) == expected for future, expected in futures)
     for back in EDGES:  # one by one: the thread that waits reads the result itself
         assert pool.submit(interpreter_calls.resized, b"x" * 70_000, back).result(50) == b"x" * back
+        assert pool.submit(interpreter_calls.resized, content=b"x" * back, size=1000).result(50) == b"x" * 1000

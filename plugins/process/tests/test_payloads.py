@@ -481,7 +481,7 @@ def test_classes_of_the_moment_are_not_kept(serializer):
 
 
 #: Around the sizes at which a call or a result travels another way.
-EDGES = [3_000, 4_100, 65_000, 66_000, 300_000, 1 << 20, (1 << 20) + 5_000, 1_500_000]
+EDGES = [3_000, 4_100, 32_700, 32_800, 65_000, 66_000, 300_000, 1 << 20, (1 << 20) + 5_000, 1_500_000]
 
 
 def test_results_of_all_sizes_for_arguments_of_all_sizes(pool):
@@ -493,6 +493,7 @@ def test_results_of_all_sizes_for_arguments_of_all_sizes(pool):
     assert all(future.result(50) == expected for future, expected in futures)
     for back in EDGES:  # one by one: the thread that waits reads the result itself
         assert pool.submit(process_calls.resized, b"x" * 70_000, back).result(50) == b"x" * back
+        assert pool.submit(process_calls.resized, content=b"x" * back, size=1000).result(50) == b"x" * 1000
 
 
 def test_a_worker_that_is_killed_leaves_the_memory_of_others_alone(make_pool, any_method):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 NAMED: Final = (FunctionType, BuiltinFunctionType)
 #: Types that every pickler encodes itself, whatever the reducers.
 SCALARS: Final = frozenset({int, float, bool, complex, type(None)})
-#: Text and bytes are such types as well; longer ones than this are pickled.
-SHORT: Final = 1 << 12
+#: Text and bytes are such types as well; longer ones than this are pickled, which copies them fewer times.
+SHORT: Final = 1 << 15
 
 # A marshalled call: 0 (no pickle begins with it), or 1 if there are keywords; the head; the marshalled arguments, or
 # arguments and keywords. The head is the same for each call of a function: the size of a pickle of it in two bytes, and

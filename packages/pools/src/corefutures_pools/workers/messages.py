@@ -40,7 +40,7 @@ INIT_FAILED: Final = 7  # the initializer failed; body as for ERROR; the worker 
 RESULT_MARSHAL: Final = 8  # body: see `plain.marshalled_result`
 CALL_STARTED: Final = 9  # a worker begins with an observed call; body: MOMENT
 CALL_FINISHED: Final = 10  # it has done so; body: MOMENT
-RESULT_SLOT: Final = 12  # the pickled result is in the call's slot of the arena; body: SLOT_SIZE
+RESULT_SLOT: Final = 12  # the result is in the call's slot of the arena; body: SLOT_RESULT
 FAILED: Final = 11  # the worker could not start, or go on; body as for ERROR; it ends
 
 #: Or-ed to the kind of a result: it is an item of a stream, and the call goes on.
@@ -55,14 +55,14 @@ GRANT: Final = 1 << 61
 OBSERVED: Final = 1 << 62
 #: When something happened, by `time.perf_counter`, which all processes of a machine share; the size of the result.
 MOMENT: Final = Struct("=dQ")
-#: The number of bytes in a slot.
-SLOT_SIZE: Final = Struct("=I")
+#: The number of bytes of a result in a slot, and RESULT_PICKLE or RESULT_MARSHAL.
+SLOT_RESULT: Final = Struct("=IB")
 
 #: Bytes: no body is larger. What is, came from somebody else's writing to our descriptors.
 LARGEST: Final = 1 << 30
 _SIZES: Final = {
     READY: 0, RESULT_PAYLOAD: 0, RESULT_PAYLOAD | ITEM: 0, FETCH_PAYLOAD: 0, PONG: 0, EXITING: 0,
-    CALL_STARTED: MOMENT.size, CALL_FINISHED: MOMENT.size, RESULT_SLOT: SLOT_SIZE.size,
+    CALL_STARTED: MOMENT.size, CALL_FINISHED: MOMENT.size, RESULT_SLOT: SLOT_RESULT.size,
 }  # fmt: skip
 _ABOUT_CALLS: Final = {
     RESULT_PICKLE, RESULT_PAYLOAD, RESULT_SLOT, ERROR, FETCH_PAYLOAD, RESULT_MARSHAL, CALL_STARTED, CALL_FINISHED,

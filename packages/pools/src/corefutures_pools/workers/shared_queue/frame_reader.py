@@ -32,7 +32,7 @@ from corefutures_pools.workers.messages import (
     RESULT_PAYLOAD,
     RESULT_PICKLE,
     RESULT_SLOT,
-    SLOT_SIZE,
+    SLOT_RESULT,
     MalformedFrame,
     check_head,
 )
@@ -204,18 +204,20 @@ class FrameReader:
 
     def _decode_slot(self, number: int, body: bytes) -> tuple[Any, BaseException | None]:
         """Return the result or the error of decoding a RESULT_SLOT frame, which `_check` has accepted."""
-        arena, (size,) = self._pool.queue.arena, SLOT_SIZE.unpack(body)  # type: ignore[union-attr]
+        arena, (size, kind) = self._pool.queue.arena, SLOT_RESULT.unpack(body)  # type: ignore[union-attr]
+        if kind not in (RESULT_PICKLE, RESULT_MARSHAL):
+            raise MalformedFrame(f"a result of kind {kind} in the slot of call {number}")
         if size <= INLINE_LIMIT:  # a thread that waits inline may take it as well, and give the slot back
             copy = arena.copy(number, size)
             if copy is not None:
-                return self._pool.decoder.outcome(RESULT_PICKLE, copy)
+                return self._pool.decoder.outcome(kind, copy)
             if number not in arena.slots:
                 return None, None
         view = arena.view(number, size)
         if view is None:
             raise MalformedFrame(f"a result of {size} bytes in the slot of call {number}, which is smaller")
         try:
-            return self._pool.decoder.outcome(RESULT_PICKLE, view)
+            return self._pool.decoder.outcome(kind, view)
         finally:
             view.release()
 

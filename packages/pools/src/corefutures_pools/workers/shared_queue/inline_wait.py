@@ -15,7 +15,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 
 from corefutures._blocking import clock, nested_loops, system
 from corefutures._future import FINISHED, PENDING
-from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE, RESULT_SLOT, SLOT_SIZE
+from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE, RESULT_SLOT, SLOT_RESULT
 from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.serialization import INLINE_LIMIT
 from corefutures_pools.workers.shared_queue.connection import READ_SIZE, WorkerConnection
@@ -186,10 +186,9 @@ class InlineWaitPool(WorkerPool):
                 return False
             body: bytes | None = data[FRAME.size :]
             if kind == RESULT_SLOT:
-                body = self._copy_slot(number, data)
+                kind, body = self._copy_slot(number, data)
                 if body is None:
                     return False
-                kind = RESULT_PICKLE
             value, error = self.decoder.outcome(kind, body)
             if error is not None and (kind != ERROR or not issubclass(type(error), Exception)):
                 # Raised by a signal handler, or by what is unpickled: then one is raised again, perhaps another one, as
@@ -210,12 +209,14 @@ class InlineWaitPool(WorkerPool):
                 return False
         return True
 
-    def _copy_slot(self, number: int, frame: bytes) -> bytes | None:
-        """Return the result that a RESULT_SLOT frame tells of; None if another thread has taken it, or will."""
-        if len(frame) != FRAME.size + SLOT_SIZE.size:
-            return None
-        (size,) = SLOT_SIZE.unpack_from(frame, FRAME.size)
-        return self.queue.arena.copy(number, size) if size <= INLINE_LIMIT else None  # type: ignore[union-attr]
+    def _copy_slot(self, number: int, frame: bytes) -> tuple[int, bytes | None]:
+        """Return kind and body of the result that a RESULT_SLOT frame tells of; no body if another thread takes it."""
+        size = kind = 0
+        if len(frame) == FRAME.size + SLOT_RESULT.size:
+            size, kind = SLOT_RESULT.unpack_from(frame, FRAME.size)
+        if kind not in (RESULT_MARSHAL, RESULT_PICKLE) or size > INLINE_LIMIT:
+            return kind, None
+        return kind, self.queue.arena.copy(number, size)  # type: ignore[union-attr]
 
     def _poll(
         self, leadership: Leadership, term: LeaderTerm, future: CallFuture[Any], timeout: float | None

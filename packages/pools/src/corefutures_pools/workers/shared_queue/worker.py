@@ -17,10 +17,11 @@ from corefutures_pools.workers.messages import (
     ITEM,
     PAYLOAD_SIZE,
     PONG,
+    RESULT_MARSHAL,
     RESULT_PAYLOAD,
     RESULT_PICKLE,
     RESULT_SLOT,
-    SLOT_SIZE,
+    SLOT_RESULT,
     STOP,
     TASK,
 )
@@ -126,9 +127,9 @@ class SharedQueueTransport:
                 if offset < large_start:
                     self._slot = 0
                     yield number, None if size == PAYLOAD_SIZE else arena, offset, offset + size
-                else:  # a pickle is read where it is
+                else:  # a pickle is read where it is; a marshalled call begins with 0 or 1
                     self._slot = offset
-                    yield number, view if arena[offset] else arena, offset, offset + size
+                    yield number, view if arena[offset] > 1 else arena, offset, offset + size
                 if limit is not None:
                     limit -= 1
                     if limit == 0:
@@ -150,9 +151,9 @@ class SharedQueueTransport:
         """See `worker_loop.Transport.deliver_large`."""
         slot, room = self._slot, slot_capacity(self._slot, self._slot_starts)
         if isinstance(body, bytes):
-            if kind == RESULT_PICKLE and len(body) <= room:
+            if kind in (RESULT_PICKLE, RESULT_MARSHAL) and len(body) <= room:
                 self._arena[slot : slot + len(body)] = body
-                kind, body = RESULT_SLOT, SLOT_SIZE.pack(len(body))
+                kind, body = RESULT_SLOT, SLOT_RESULT.pack(len(body), kind)
             self.deliver(kind, number, body)
             return
         payload, kind, body = body, RESULT_PAYLOAD, b""
@@ -161,7 +162,7 @@ class SharedQueueTransport:
             if 0 < size <= room:
                 payload.write_to(self._arena, slot)
                 payload.close()
-                kind, body = RESULT_SLOT, SLOT_SIZE.pack(size)
+                kind, body = RESULT_SLOT, SLOT_RESULT.pack(size, RESULT_PICKLE)
             else:
                 self._channel.send(number, payload)
         except BaseException as exc:
