@@ -129,6 +129,13 @@ class CallFuture(Future["_T"]):
             pool.step_down()
         return Future._condition.fget(self)  # type: ignore[attr-defined]
 
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """See `Future.add_done_callback`."""
+        pool = self._pool
+        if pool is not None:
+            pool.step_down()
+        super().add_done_callback(fn)
+
     @property
     def _done_callbacks(self) -> list[Any]:
         pool = self._pool
