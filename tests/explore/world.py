@@ -460,7 +460,7 @@ class World:
     """
 
     def __init__(self, *names: str, edits: Sequence[tuple[str, str, str]] = ()) -> None:
-        self._stand_ins = stand_ins()
+        self._stand_ins = self._make_stand_ins()
         self.sources: dict[str, str] = {}  # of the modules that were changed, by file
         editor = _Editor(edits, self.sources)
         sys.meta_path.insert(0, editor)
@@ -479,6 +479,10 @@ class World:
             for name in names:
                 setattr(self, name.rpartition(".")[2].lstrip("_"), importlib.import_module(name))
             self.modules = {name: module for name, module in sys.modules.items() if _is_ours(name)}
+
+    def _make_stand_ins(self) -> dict[str, types.ModuleType]:
+        """Returns what the seam is to find in the places of modules of the standard library."""
+        return stand_ins()
 
     def _fill(self, seam: Any) -> None:
         """Puts into the seam what it does not import itself."""
