@@ -69,7 +69,8 @@ defects:
 	wait $$half; first=$$?; tail -n 40 $(VENV)/defects-1.log; exit $$((first + second))
 
 explore:
-	$(call set-up,$(GROUPS_FOR_TESTS))
+	$(call set-up,$(GROUPS_FOR_TESTS) explore)
+	$(RUN) -m pytest tests/explore/test_outside_explorers.py
 	$(RUN) tests/explore/exploring.py $(ARGS)
 
 check:
