@@ -20,11 +20,11 @@ pytestmark = [
 ]
 with_interleave_test = pytest.mark.skipif(
     importlib.util.find_spec("interleave_test") is None,
-    reason="interleave-test needs Python 3.12, and is in the group `test`",
+    reason="interleave-test needs Python 3.12",
 )
 with_frontrun = pytest.mark.skipif(
     importlib.util.find_spec("frontrun") is None,
-    reason="frontrun has no wheel for Python 3.15, and is in the group `explore`",
+    reason="frontrun comes with `make explore`, not for 3.15",
 )
 
 
