@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from signals import Interruption, everywhere
+from subprocesses import run_script
 
 from corefutures import BrokenExecutor, create_executor, wait
 
@@ -194,3 +195,26 @@ def test_a_handler_that_interrupts_a_submitter_is_admitted(kind: str, make: Call
     names = ("corefutures_pools.", "corefutures_thread.", "corefutures_process.", "corefutures._future")
     modules = [module for name, module in sys.modules.items() if name.startswith(names) and hasattr(module, "__file__")]
     assert everywhere(scenario, *modules) > 10
+
+
+def test_a_handler_may_interrupt_the_very_first_submit() -> None:
+    """It can't import what its thread is importing: what a limited submit needs is there once the pool is made."""
+    ended = run_script(
+        """
+        import sys
+        from corefutures import ProcessPoolExecutor
+
+        pool = ProcessPoolExecutor(1, max_pending=1)
+
+        class Interruption:
+            def find_spec(self, name, path=None, target=None):
+                if name.endswith(".submission"):
+                    pool.submit(abs, -2)
+
+        if __name__ == "__main__":
+            sys.meta_path.insert(0, Interruption())
+            print(pool.submit(abs, -1).result())
+            pool.shutdown()
+        """
+    )
+    assert ended == (0, "1\n", "")

@@ -125,6 +125,8 @@ class WorkerPool(PoolTransport):
         self._broken_type = options.broken
         self._encode = encode
         self._limiter = limiter
+        if limiter is not None:  # not by the first submit: a signal handler that interrupts an import can't submit (F8)
+            import corefutures_pools.workers.submission  # noqa: F401
         self._logs = logs
         self.decoder = decoder
         self.owner: Callable[[], Any] = lambda: None
@@ -182,7 +184,7 @@ class WorkerPool(PoolTransport):
         if self.closing:
             self.check_open()
         if self._limiter is not None and permit is None:
-            from corefutures_pools.workers.submission import submit_with_limit  # here for start-up time only
+            from corefutures_pools.workers.submission import submit_with_limit  # imported with the limiter
 
             return submit_with_limit(self, self._limiter, fn, args, kwargs)
         try:
