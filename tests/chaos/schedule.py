@@ -26,6 +26,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, as_completed, wait
 from functools import partial
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import calls
@@ -780,7 +781,10 @@ class Schedule:
         """Run the schedule; return the exit status."""
         faults.enabled = False
         import_all()
-        for backend in set(self.backends):  # fork servers, resource trackers and the like start, and stay
+        if "process" in self.backends:  # what starts here stays
+            resource_tracker.ensure_running()
+            forkserver.ensure_running()
+        for backend in set(self.backends):
             makers = {"thread": corefutures.ThreadPoolExecutor, "process": corefutures.ProcessPoolExecutor}
             with (makers.get(backend) or corefutures.InterpreterPoolExecutor)(1) as pool:
                 pool.submit(abs, 1).result()
