@@ -217,16 +217,16 @@ def spin_until(condition: Callable[[], object]) -> bool:
     if _spins_to_skip > 0:
         _spins_to_skip -= 1
         return False
-    begun = clock.perf_counter()
-    met = False
+    limit = clock.perf_counter() + SLOW_SPIN
     for _ in range(SPINS):
         yield_processor()
-        if condition():
-            met = True
-            break
-    if clock.perf_counter() - begun > SLOW_SPIN:
-        _spins_to_skip = SKIPPED_SPINS
-    return met
+        met = condition()
+        if clock.perf_counter() > limit:
+            _spins_to_skip = SKIPPED_SPINS
+            return bool(met)
+        if met:
+            return True
+    return False
 
 
 #: Thread ident → the worker of a pool that this thread is. Before it blocks it helps: it runs calls that the pool has

@@ -522,10 +522,14 @@ class Future(_standard.Future["_T"]):
 
     def _cf_subscribe(self, waiter: Waiter) -> bool:
         """Have `waiter` notified of the end; return False, and do nothing, if the state is one of `ENDED`."""
-        listeners, added, waits = self._waiters, (waiter,), False
+        fresh: list[Any] = []
+        added, waits = (waiter,), False
         if self._cf_lock.taken:
             if waits := self._state not in ENDED:
-                listeners += added
+                self._cf_watched = True
+                if self._cf_listeners is None:
+                    self._cf_listeners = fresh
+                self._cf_listeners += added
             self._cf_lock.release()
         return waits
 
@@ -618,9 +622,15 @@ class Future(_standard.Future["_T"]):
 
     def _cf_invoke(self, callback: Callable[[Any], object]) -> None:
         try:
-            callback(self)
+            if not (_is_asyncio_s(callback) and _tell_loop(callback, self)):
+                callback(self)
         except Exception:
             log_failure(LOGGER, "exception calling callback for %r", self)
+
+    def _cf_has_long_callbacks(self) -> bool:
+        """Return whether there are callbacks that may take long: all but asyncio's."""
+        callbacks = self._cf_callbacks
+        return bool(callbacks) and not all(map(_is_asyncio_s, callbacks))
 
     def _cf_renew_lock(self) -> None:
         """Replace the lock: in a forked child, where the thread that held it does not exist (E11)."""
@@ -636,6 +646,8 @@ class Future(_standard.Future["_T"]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         condition: Any = self._cf_own_condition
         if condition is _NoCondition:
+            if self._state not in DONE:
+                _await_for_a_moment(self)
             condition = _OwnCondition()
             condition.future = weakref.ref(self)  # no cycle: a future is freed with its last reference
             if self._cf_lock.taken:
@@ -672,6 +684,24 @@ class Future(_standard.Future["_T"]):
         return callbacks
 
 
+#: How many times `_await_for_a_moment` is not worth a try, after one that was in vain.
+_MOMENTS_SKIPPED: Final = 100
+
+_moments_to_skip = 0  # roughly: written by all threads, without a lock
+
+
+def _await_for_a_moment(future: Future[Any]) -> None:
+    """Let a worker end the future: the standard library's `wait` asks for the condition of each of its futures.
+
+    Of futures that have ended by then it does not wait for a notification, which costs more than a short call.
+    """
+    global _moments_to_skip
+    if _moments_to_skip > 0:
+        _moments_to_skip -= 1
+    elif not spin_until(future.done):
+        _moments_to_skip = _MOMENTS_SKIPPED
+
+
 class _OwnCondition(Lock, threading.Condition):  # type: ignore[misc]
     """`Future._condition`: a condition that is its own lock, so that taking it is a call of C.
 
@@ -694,6 +724,18 @@ class _OwnCondition(Lock, threading.Condition):  # type: ignore[misc]
         future = self.future()
         if future is not None and future._state in DONE:
             future._cf_release_parked()
+
+
+def _is_asyncio_s(callback: Callable[[Any], object]) -> bool:
+    """Return whether asyncio has added a callback, as far as its type and module tell."""
+    return type(callback) is types.FunctionType and callback.__module__ == "asyncio.futures"
+
+
+def _tell_loop(callback: Callable[[Any], object], future: Any) -> bool:
+    global _tell_loop
+    from corefutures._event_loops import tell_loop as _tell_loop  # here for programs without asyncio
+
+    return _tell_loop(callback, future)
 
 
 def _is_exception_class(exception: object) -> bool:

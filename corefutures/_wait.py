@@ -9,9 +9,10 @@ from __future__ import annotations
 import concurrent.futures as _standard
 import weakref
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from corefutures._blocking import Parker, _thread, clock, current_workers, run_nested_loop
+from corefutures._blocking import Parker, _thread, clock, current_workers, run_nested_loop, spin_until
 from corefutures._foreign_code import for_each
 from corefutures._future import ENDED, Future
 from corefutures._options import check_seconds, shown
@@ -241,6 +242,31 @@ def _unsubscribe(future: Any, waiter: Waiter) -> None:
         known[1].unsubscribe(waiter)
 
 
+def _are_enough(done: set[Any], pending: set[Any], return_when: str) -> bool:
+    return (
+        not pending
+        or (return_when == FIRST_COMPLETED and bool(done))
+        or (return_when == FIRST_EXCEPTION and any(map(_has_failed, done)))
+    )
+
+
+#: For more futures a look at all of them takes longer than a thread should spin.
+_SPUN_FOR: Final = 64
+
+_state_of: Final = attrgetter("_state")
+
+
+def _end_within_a_moment(pending: set[Any], return_when: str) -> bool:
+    """Return whether enough futures end within some microseconds: subscribing to them costs more than a short call."""
+    if len(pending) > _SPUN_FOR or _thread.get_ident() in current_workers:  # a worker runs them itself
+        return False
+    if not all(issubclass(kind, Future) for kind in set(map(type, pending))):
+        return False
+    if return_when == FIRST_COMPLETED:
+        return spin_until(lambda: not ENDED.isdisjoint(map(_state_of, pending)))
+    return spin_until(lambda: ENDED.issuperset(map(_state_of, pending)))
+
+
 def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_COMPLETED) -> DoneAndNotDoneFutures[_F]:
     """Wait for futures, of any executors, until enough of them have ended.
 
@@ -269,12 +295,12 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
     futures = set(_checked("wait", fs))
     done = {future for future in futures if _has_ended(future)}
     pending = futures - done
-    if (
-        not pending
-        or (timeout is not None and timeout <= 0)
-        or (done and return_when == FIRST_COMPLETED)
-        or (return_when == FIRST_EXCEPTION and any(map(_has_failed, done)))
-    ):
+    enough = _are_enough(done, pending, return_when)
+    if not enough and (timeout is None or timeout > 0) and _end_within_a_moment(pending, return_when):
+        done = {future for future in futures if _has_ended(future)}
+        pending = futures - done
+        enough = _are_enough(done, pending, return_when)
+    if enough or (timeout is not None and timeout <= 0):
         return DoneAndNotDoneFutures(done, pending)
 
     wanted = 1 if return_when == FIRST_COMPLETED else len(pending)

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
         def make_refusal(self) -> Exception: ...
 
 
+#: How often a worker parks at once after it has spun in vain: where calls come one by one, the spinning worker and the
+#: thread that is to submit the next call take the GIL from each other.
+SKIPPED_SPINS = 15
+
 LOGGER = logging.getLogger("concurrent.futures")
 
 
@@ -106,6 +110,7 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
     args: Any = None
     kwargs: Any = None
     listed = False  # whether this worker has entered itself into `idle`
+    spins_to_skip = 0
     worker.mark_busy()
     while True:
         if listed:
@@ -114,7 +119,12 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
                 take()
             except IndexError:
                 if not closed:
-                    if not spin_until(parker.try_park):  # the thread that unparks it has taken it out of `idle`
+                    # The thread that unparks it has taken it out of `idle`. After a spin in vain, spins are left out.
+                    if spins_to_skip:
+                        spins_to_skip -= 1
+                        parker.park()
+                    elif not spin_until(parker.try_park):
+                        spins_to_skip = SKIPPED_SPINS
                         parker.park()
                     worker.mark_busy()
                     listed = False
@@ -172,6 +182,7 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
 
         # A thread that sees the result and submits the next call must find this worker idle, or it would start another
         # one. That is true unless callbacks are still to be run: then the worker takes itself off the list again.
+        # Asyncio's callback does not count: it does nothing but wake a loop.
         if listed := not queue:
             idle.append(unpark)
         finished = False
@@ -184,7 +195,7 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
                 future._state = FINISHED
             lock.release()
         if not finished and future._cf_settle(result, error):
-            if listed and future._cf_callbacks:
+            if listed and future._cf_callbacks and future._cf_has_long_callbacks():
                 listed = False
                 if not _leave_idle(idle, parker):
                     pool.ensure_worker()  # a submitter counts on this worker
