@@ -629,8 +629,7 @@ class Future(_standard.Future["_T"]):
 
     def _cf_has_long_callbacks(self) -> bool:
         """Return whether there are callbacks that may take long: all but asyncio's."""
-        callbacks = self._cf_callbacks
-        return bool(callbacks) and not all(map(_is_asyncio_s, callbacks))
+        return not all(map(_is_asyncio_s, self._cf_callbacks or ()))
 
     def _cf_renew_lock(self) -> None:
         """Replace the lock: in a forked child, where the thread that held it does not exist (E11)."""
