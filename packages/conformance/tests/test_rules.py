@@ -87,6 +87,17 @@ def test_versions_and_platforms_are_named() -> None:
     assert read_rule(test_elsewhere, "made_up").inapplicable({}) == "needs a flux capacitor"
 
 
+def test_rules_on_scopes_are_left_out_where_they_are_not_installed() -> None:
+    code = (
+        "import sys; sys.modules['corefutures_structured'] = None\n"
+        "from corefutures_conformance.executor_tests import RULES\n"
+        "print({rule.inapplicable({}) for rule in RULES.values() if rule.chapter == 'scopes' and"
+        " not rule.requirement.capabilities})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "{'needs corefutures-structured installed'}"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
