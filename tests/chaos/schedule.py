@@ -43,6 +43,14 @@ LIMIT = 60.0
 _FORKED = 1 << 40
 
 
+#: What a pool raises that is closed, broken or full, or that lacks something.
+REFUSALS: tuple[type[Exception], ...] = (RuntimeError, OSError, MemoryError)
+if sys.version_info >= (3, 14):
+    from concurrent.interpreters import InterpreterError
+
+    REFUSALS += (InterpreterError,)
+
+
 class Interrupted(BaseException):
     """What a signal handler raises."""
 
@@ -146,7 +154,7 @@ class Life:
         arguments = [calls.work, self.journal, number, kind, *([content] if content is not None else [])]
         try:
             future = (executor or self.pool).submit(*arguments)
-        except (RuntimeError, OSError, MemoryError) as exc:  # closed, broken, full; or a fault
+        except REFUSALS as exc:  # closed, broken, full; or a fault
             self.refused.append(number)
             self.counts[f"submit raises {type(exc).__name__}"] += 1
             if self.stopping.is_set() or getattr(self.pool, "_broken", False):
@@ -233,7 +241,7 @@ class Life:
         except TimeoutError as exc:
             if getattr(exc, "__cause__", None) is None and not self.stopping.is_set():
                 raise Hang("a map does not end") from exc
-        except (RuntimeError, OSError, MemoryError, CancelledError) as exc:
+        except (*REFUSALS, CancelledError) as exc:
             self.counts[f"map raises {type(exc).__name__}"] += 1
         self.schedule.add(len(numbers))
 
@@ -337,7 +345,7 @@ class Life:
 
         try:
             future = self.pool.submit(outer, 1)
-        except (RuntimeError, OSError):
+        except REFUSALS:
             return
         self.ended(future)
         error = None if future.cancelled() else future.exception()
@@ -416,7 +424,7 @@ class Life:
             for number in range(first, first + 5):
                 try:
                     futures.append(self.pool.submit(calls.work, self.journal, number, "tiny"))
-                except (RuntimeError, OSError):
+                except REFUSALS:
                     continue
             for future in futures:
                 self.ended(future)
@@ -605,7 +613,7 @@ class Life:
             self.finish(partial(pool.shutdown, wait=True))
         except Over:
             self.finish(partial(pool.shutdown, wait=True))
-        except (RuntimeError, OSError) as exc:  # a thread can't start, for a shutdown with a time limit
+        except REFUSALS as exc:  # a thread can't start, for a shutdown with a time limit
             self.counts[f"shutdown raises {type(exc).__name__}"] += 1
             self.finish(partial(pool.shutdown, wait=True))
 
@@ -616,7 +624,7 @@ class Life:
             try:
                 call()
                 break
-            except (RuntimeError, OSError) as exc:
+            except REFUSALS as exc:
                 self.counts[f"shutdown raises {type(exc).__name__}"] += 1
         faulthandler.cancel_dump_traceback_later()
 

@@ -310,3 +310,22 @@ def test_a_start_that_fails_for_lack_of_a_pidfd_leaves_no_descriptor(make_pool, 
     pool.shutdown()
     assert process_calls.open_descriptors() == before
     assert info.value.errno == errno.EMFILE
+
+
+def test_after_a_first_start_that_failed_no_call_is_taken_that_nobody_runs(make_pool, method, transport, monkeypatch):
+    """A pool that forks started its thread nevertheless, and then no worker any more: later calls waited for ever."""
+    from corefutures_process._launcher import ProcessLauncher
+
+    def refuse(*_):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    pool = make_pool(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessLauncher, "launch", refuse)
+        with pytest.raises(BlockingIOError):
+            pool.submit(process_calls.square, 2)
+    if method == "fork" and transport == "shared_queue":
+        with pytest.raises(BrokenProcessPool, match="a worker of the process pool could not be started"):
+            pool.submit(process_calls.square, 3)
+    else:
+        assert pool.submit(process_calls.square, 3).result(30) == 9

@@ -240,7 +240,8 @@ class WorkerSupervisor:
                 while self.needs_worker() or (everybody and len(self.workers) < pool.size):
                     pool.start_worker(launcher)
             finally:
-                if pool.thread is None:
+                # Not if the first worker could not be forked: beside a thread none is forked later either.
+                if pool.thread is None and len(self.workers):
                     pool.start_threads()
         return True
 
@@ -252,7 +253,8 @@ class WorkerSupervisor:
         """
         pool = self._pool
         if self.opened and pool.is_unserved():
-            pool.mark_broken(f"a thread that serves the {pool.name} could not be started", failure)
+            what = "a thread that serves" if len(self.workers) else "a worker of"
+            pool.mark_broken(f"{what} the {pool.name} could not be started", failure)
             pool.end_workers("kill")
             pool.release_resources()
         elif self._logs is not None and self._logs.lacks_reader():
