@@ -127,6 +127,22 @@ def test_a_call_that_is_refused_ends_its_span(provider: TracerProvider, exported
     assert span.status.status_code is StatusCode.ERROR
 
 
+def test_each_attempt_has_a_span(provider: TracerProvider, exported: InMemorySpanExporter) -> None:
+    results = iter([OSError("not yet"), None])
+
+    def succeed_the_second_time() -> str:
+        if (error := next(results)) is not None:
+            raise error
+        return "done"
+
+    with instrument(corefutures.create_executor("thread"), tracer_provider=provider) as executor:
+        pool = executor.options(name="attempt", retries=2, backoff=0)  # type: ignore[attr-defined]
+        assert pool.submit(succeed_the_second_time).result(timeout=30) == "done"
+    spans = exported.get_finished_spans()
+    assert [span.name for span in spans] == ["attempt", "attempt"]
+    assert [span.status.status_code for span in spans] == [StatusCode.ERROR, StatusCode.UNSET]
+
+
 def test_calls_in_map_and_with_options_have_spans(provider: TracerProvider, exported: InMemorySpanExporter) -> None:
     with instrument(corefutures.create_executor("thread", max_workers=2), tracer_provider=provider) as executor:
         assert list(executor.map(abs, [-1, 2])) == [1, 2]

@@ -13,7 +13,7 @@ from corefutures import Executor
 from corefutures.backend import clock, describe_error, shown
 from corefutures_monitor._span_context import InContext
 from corefutures_pools.adapter import adapt, check_adaptable
-from corefutures_pools.executor import ForwardingExecutor, OptionsView, PoolExecutor
+from corefutures_pools.executor import ForwardingExecutor, OptionsView, PoolExecutor, with_retries
 from corefutures_pools.instrumentation import executor_info, instrumentation, name_of
 from corefutures_pools.options import not_callable
 from corefutures_pools.workers.chunking import run_chunk
@@ -99,9 +99,10 @@ class InstrumentedExecutor(ForwardingExecutor):
         future.add_done_callback(partial(_end, span))
         return future
 
-    def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor:
-        """Return a view with options, as the executor has them; its calls have spans as well."""
-        return InstrumentedExecutor(super().options(timeout=timeout, name=name), self._tracer)
+    def options(self, **options: Any) -> Any:
+        """Return a view with options, as the executor has them; its calls have spans as well, one for each attempt."""
+        retrying = [options.pop(name, None) for name in ("retries", "retry_on", "backoff")]
+        return with_retries(InstrumentedExecutor(super().options(**options), self._tracer), *retrying)
 
 
 def _end(span: Span, future: Future[Any]) -> None:
