@@ -12,7 +12,11 @@ import sys
 import pytest
 
 #: Fixture → why a test that uses it runs in one thread. pytest-run-parallel knows `monkeypatch` and `capsys` itself.
-UNSAFE_FIXTURES = {"caplog": "it collects the records of all threads"}
+UNSAFE_FIXTURES = {
+    "caplog": "it collects the records of all threads",
+    "manual": "the test runs its calls by hand, in order",
+    "system": "the test writes its files",
+}
 
 
 def pytest_configure() -> None:

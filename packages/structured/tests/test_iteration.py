@@ -255,6 +255,7 @@ def test_a_call_may_wait_for_calls_of_its_own_pool(executors: Executors) -> None
     assert pool.submit(crawl).result() == 15
 
 
+@pytest.mark.thread_unsafe(reason="a program has few tools of sys.monitoring")
 def test_the_work_for_a_future_does_not_grow_with_their_number() -> None:
     """Bytecode steps are counted, with a window of 16 as a crawler has it; and with as many pending as there are."""
     if sys.version_info < (3, 12):

@@ -155,6 +155,7 @@ def test_map_tries_again_too(executors: Executors, tmp_path: Path) -> None:
     assert list(results) == [1, 2, 3]
 
 
+@pytest.mark.thread_unsafe(reason="observers are told of all threads")
 def test_observers_are_told_of_each_attempt(executors: Executors, tmp_path: Path) -> None:
     ended: list[int] = []
 

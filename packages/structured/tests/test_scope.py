@@ -505,6 +505,7 @@ def test_nothing_is_written_after_the_block_has_ended(kind: str, executors: Exec
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thread_unsafe(reason="it shows the scopes of all threads")
 def test_dump_shows_the_tree_of_scopes(executors: Executors) -> None:
     import io
 
