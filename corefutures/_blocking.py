@@ -28,6 +28,8 @@ __all__ = [
     "clock",
     "current_workers",
     "in_worker",
+    "is_service_thread",
+    "mark_service_thread",
     "nested_loops",
     "original",
     "queue",
@@ -181,7 +183,18 @@ def start_thread(thread: threading.Thread) -> None:
     """
     from contextvars import Context  # here for workers, which do without
 
+    mark_service_thread(thread)
     Context().run(thread.start)
+
+
+def mark_service_thread(thread: threading.Thread) -> None:
+    """Note that a thread serves a pool: the program may end without waiting for what the thread submits."""
+    thread._cf_serves_pool = True  # type: ignore[attr-defined]
+
+
+def is_service_thread(thread: threading.Thread) -> bool:
+    """Return whether `mark_service_thread` was called with a thread."""
+    return hasattr(thread, "_cf_serves_pool")
 
 
 # ── before a thread blocks ───────────────────────────────────────────────────────────────────────────────────

@@ -195,7 +195,10 @@ class ThreadExecutor(Executor):
             pool.idle += 1
             try:
                 while not pool.jobs:
-                    if pool.closed or pool.broken is not None or not threading.main_thread().is_alive():
+                    if pool.closed or pool.broken is not None:
+                        return None
+                    if not threading.main_thread().is_alive():
+                        pool.threads.remove(threading.current_thread())  # for later calls, another one is started
                         return None
                     pool.changed.wait(0.1)  # looks up now and then: the interpreter may be exiting
                 return cls.pick(pool)

@@ -63,6 +63,88 @@ def test_no_call_is_taken_at_the_end() -> None:
     assert ended == (0, f"call: {refusal}\nnew: {refusal}\natexit: {refusal}\n", "")
 
 
+OUTLIVING = """
+    import threading
+    at_the_end = threading.Event()
+    threading._register_atexit(at_the_end.set)  # the step that is taken last
+    from corefutures import ThreadPoolExecutor
+    pool = ThreadPoolExecutor(1{options})
+    pool.submit(int).result()
+
+    def late():
+        at_the_end.wait(30)
+        try:
+            print(pool.submit(abs, -1).result(), ThreadPoolExecutor(1).submit(abs, -2).result())
+            threading.Thread(target=last).start()
+        except RuntimeError as exc:
+            print(exc)
+
+    def last():
+        print(pool.submit(abs, -3).result())
+
+    threading.Thread(target=late).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_submits_calls() -> None:
+    """E6: to pools that were there and to new ones; and so does a thread that it starts."""
+    assert run_script(OUTLIVING.format(options="")) == (0, "1 2\n3\n", "")
+
+
+def test_a_stream_of_the_main_thread_does_not_keep_the_program_from_ending_with_another_thread() -> None:
+    ended = run_script(
+        """
+        import threading
+        from corefutures import ThreadPoolExecutor
+
+        def produce():
+            yield from range(1000)
+
+        stream = ThreadPoolExecutor(1).stream(produce, buffer=2)
+        print(next(stream))
+        threading.Thread(target=lambda: (threading.main_thread().join(), print("late"))).start()
+        """
+    )
+    assert ended == (0, "0\nlate\n", "")
+
+
+def test_a_pool_that_cancels_at_exit_does_so_although_other_threads_go_on() -> None:
+    ended = run_script(OUTLIVING.format(options=", at_exit='cancel'"))
+    assert ended == (0, "cannot schedule new futures after interpreter shutdown\n", "")
+
+
+def test_threads_that_end_with_a_pool_of_another_kind_do_not_keep_the_program_from_ending() -> None:
+    """The threads of an adapted executor end once its adapter is shut down, which is at the end."""
+    ended = run_script(
+        """
+        import queue, threading
+        from concurrent.futures import Future
+        from corefutures import ThreadPoolExecutor, adapt
+
+        class Own:
+            def __init__(self):
+                self.calls = queue.SimpleQueue()
+                threading.Thread(target=self.work).start()
+
+            def work(self):
+                while (call := self.calls.get()) is not None:
+                    call()
+
+            def submit(self, fn, *args):
+                future = Future()
+                self.calls.put(lambda: future.set_result(fn(*args)))
+                return future
+
+            def shutdown(self, wait=True):
+                self.calls.put(None)
+
+        pool, adapted = ThreadPoolExecutor(1), adapt(Own())
+        print(pool.submit(abs, -1).result(), adapted.submit(abs, -2).result())
+        """
+    )
+    assert ended == (0, "1 2\n", "")
+
+
 def test_an_unused_pool_does_not_matter() -> None:
     ended = run_script(
         """

@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from typing import Any
 
 _kept: list[Any] = []
@@ -20,6 +21,7 @@ _kept: list[Any] = []
 def main(plan: dict[str, Any]) -> None:
     """Make the executor, act as `plan["manner"]` says, return."""
     sys.path[:] = plan["path"]
+    at_the_end = _when_the_end_has_begun()
     from corefutures_conformance.worker import calls
 
     gate, journal = pickle.loads(bytes.fromhex(plan["gate_and_journal"]))
@@ -34,6 +36,10 @@ def main(plan: dict[str, Any]) -> None:
         journal.note(_without_streams(executor, plan["calls"]))
         executor.shutdown()
         return
+    if manner == "submitting":
+        threading.Thread(target=_submit_late, args=(executor, journal, plan["calls"], at_the_end)).start()
+        journal.note("leaving")
+        return
     if manner == "cancelling":
         executor.submit(calls.pass_gate_and_note, gate, journal, "running")
         gate.await_arrivals()
@@ -43,6 +49,34 @@ def main(plan: dict[str, Any]) -> None:
     elif manner == "cancelling":
         executor.shutdown(wait=False, cancel_futures=True)
     journal.note("leaving")
+
+
+def _when_the_end_has_begun() -> threading.Event:
+    """Return an event that is set when the steps of the end, which pools have registered, have been taken.
+
+    They run in the main thread, after its end; the first that is registered is the last.
+    """
+    event = threading.Event()
+    register = getattr(threading, "_register_atexit", None)
+    if register is None:
+        event.set()
+    else:
+        register(event.set)
+    return event
+
+
+def _submit_late(executor: Any, journal: Any, count: int, at_the_end: threading.Event) -> None:
+    """Submit calls, in a thread that outlives the main one."""
+    from corefutures_conformance.worker import calls
+
+    threading.main_thread().join()
+    at_the_end.wait(20)
+    try:
+        futures = [executor.submit(calls.note, journal, number) for number in range(count)]
+        for future in futures:
+            future.result(timeout=20)
+    except Exception as error:
+        journal.note(f"{type(error).__name__}: {error}")
 
 
 def _without_streams(executor: Any, count: int) -> str:
@@ -66,7 +100,8 @@ def start(tests: Any, manner: str, gate: Any, journal: Any, errors: str, calls: 
 
     Args:
         tests: the test class's instance whose executor is used.
-        manner: "at once", "without waiting", "cancelling" or "without streams".
+        manner: "at once", "without waiting", "cancelling", "submitting" (in a thread that outlives the main one) or
+            "without streams".
         gate: a gate, on which the running call waits.
         journal: an account of what ran.
         errors: the file that standard error goes to.

@@ -66,6 +66,11 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
         _SELF_JOIN,
     ),
     KnownFailure((_THREAD,), "shutting_down.shutdown_that_waits_returns_in_a_call", _SELF_JOIN),
+    KnownFailure(
+        (_THREAD, _PROCESS, _INTERPRETER),
+        "shutting_down.submit_works_in_a_thread_that_outlives_the_main_one",
+        "gh-148280: once the main thread has ended submit() is refused, although other threads go on",
+    ),
     KnownFailure((_THREAD, _PROCESS, _INTERPRETER), "initializing.failing_initializer_is_the_cause", _NO_CAUSE),
     KnownFailure(
         (_THREAD, _PROCESS, _INTERPRETER),
@@ -123,6 +128,11 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
         "initializing.failing_initializer_gives_each_future_an_error_of_its_own",
         "gh-101267: the futures of a broken process pool share one exception",
         until=(3, 13),
+    ),
+    KnownFailure(
+        ("dask",),
+        "shutting_down.submit_works_in_a_thread_that_outlives_the_main_one",
+        "gh-148280: Dask's scheduler, in this process, uses a pool of asyncio, which takes no calls then",
     ),
     KnownFailure(("dask",), "resources.memory_does_not_grow_with_calls", _ENGINE_REMEMBERS),
     KnownFailure(("dask",), "resources.memory_does_not_grow_with_failing_calls", _ENGINE_REMEMBERS),

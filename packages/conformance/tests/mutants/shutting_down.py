@@ -599,6 +599,19 @@ class WorksInDaemonThreads(ThreadExecutor):
 
 
 @mutant(
+    "shutting_down.submit_works_in_a_thread_that_outlives_the_main_one",
+    says="after the end of the main thread, 4 calls that another thread submitted came to",
+)
+class RefusesAfterTheMainThread(ThreadExecutor):
+    """submit() is refused once the main thread has ended, as in the standard library."""
+
+    def check_open(self) -> None:
+        super().check_open()
+        if not threading.main_thread().is_alive():
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+
+@mutant(
     "shutting_down.exit_after_cancelling_waits_for_the_running_call",
     says="a program that used the executor",
     also=(ANY,),

@@ -12,6 +12,8 @@ from corefutures._blocking import (
     cancel_requested as cancel_requested,
     clock as clock,
     current_workers as current_workers,
+    is_service_thread as is_service_thread,
+    mark_service_thread as mark_service_thread,
     nested_loops as nested_loops,
     original as original,
     run_nested_loop as run_nested_loop,

@@ -1,15 +1,16 @@
 """The end of pools with the interpreter, and their renewal in a forked child: one step and one handler for all pools.
 
-Touches `threading`'s at-exit steps and `os.register_at_fork`. Guarantees: no object is kept alive; an object that fails
-stops no other one. Order at exit: the kind that was declared last is first, as with `atexit`. Order in a child: the
-core's own handlers; `renew_in_child`, by order of its calls; the kinds, by order of their declaration.
+Touches `threading`'s at-exit steps and `os.register_at_fork`. Guarantees: pools take calls until the last thread that
+the program waits for has ended; an object that fails stops no other one. Order at exit: the kind that was declared last
+is first, as with `atexit`. In a child: the core's handlers; `renew_in_child`; the kinds, as they were declared.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
-from corefutures._blocking import threading
+from corefutures._blocking import is_service_thread, start_thread, threading
 from corefutures._foreign_code import LiveObjects as LiveObjects, for_each
 
 TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
@@ -29,6 +30,8 @@ class Lifecycle(LiveObjects):
         join: Called with each object at exit after that: returns once its calls have ended.
         interrupt: Called with each object if a `KeyboardInterrupt` comes meanwhile; its calls are given up.
         after_fork: Called with each object in a forked child, whose threads and workers are the parent's.
+        outlive_main: Called with each object if the main thread has ended and another one may submit calls; returns
+            True for an object that takes calls until such threads have ended. None if no object does.
 
     Attributes:
         exiting: True once the kind has begun to end at exit: an object that is made after that closes itself.
@@ -46,14 +49,16 @@ class Lifecycle(LiveObjects):
         join: Callable[[Any], object] | None = None,
         interrupt: Callable[[Any], object] | None = None,
         after_fork: Callable[[Any], object] | None = None,
+        outlive_main: Callable[[Any], bool] | None = None,
     ) -> None:
         super().__init__()
         if _exiting and close is not None:
             raise RuntimeError("can't register atexit after shutdown")  # what `threading` says
         self._close, self._join, self._interrupt, self._after_fork = close, join, interrupt, after_fork
+        self._outlive_main = outlive_main
         self.exiting = False
         _kinds.append(self)
-        if close is not None:
+        if close is not None and not _outlived:
             _register_at_exit()
 
     def add(self, thing: Any) -> None:
@@ -69,6 +74,12 @@ class Lifecycle(LiveObjects):
             self._call(self._close, living)
         finally:
             self._call(self._join, living)
+
+    def end_with_main(self) -> None:
+        """Close those objects that take no more calls once the main thread has ended."""
+        outlive = self._outlive_main
+        self.exiting = outlive is None
+        self._call(self._close, [thing for thing in self.all() if outlive is None or not outlive(thing)])
 
     def _call(self, action: Callable[[Any], object] | None, living: list[Any]) -> None:
         def act(thing: Any) -> None:
@@ -91,6 +102,7 @@ class Lifecycle(LiveObjects):
 _kinds: list[Lifecycle] = []
 _renewals: list[Callable[[], object]] = []
 _exiting = False
+_outlived = False  # the main thread has ended, and a thread waits for the others
 _unregistered = [True]  # empty once the fork handler is registered
 
 
@@ -117,6 +129,47 @@ def _register_fork_handler() -> None:
             os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def _end_with_main() -> None:
+    """End all pools, or have that done once no other thread can submit calls: when the main thread has ended.
+
+    1. If there are such threads, a thread is started that waits for them, and then ends all pools. Python waits for it
+       as for any thread that is no daemon.
+    2. Further steps that were registered with `threading` run meanwhile: a thread may end by one of them.
+    3. Threads that were started meanwhile are waited for as well. Nothing but those can submit calls after that.
+    """
+    global _outlived
+    if _exiting or _outlived:
+        return
+    if _submitters():
+        _outlived = True
+        try:
+            start_thread(threading.Thread(target=_end_after_submitters, name="corefutures end", daemon=False))
+        except RuntimeError:  # no thread can be started
+            _outlived = False
+        else:
+            for_each(Lifecycle.end_with_main, reversed(_kinds))
+            return
+    _end_all()
+
+
+def _end_after_submitters() -> None:
+    while others := _submitters():
+        for thread in others:
+            thread.join()
+    _end_all()
+
+
+def _submitters() -> list[threading.Thread]:
+    """Return the threads besides the main one that the program waits for, and that serve no pool."""
+    waiting: set[Any] = set()  # of the standard library's pools, which end by steps of their own
+    for name, table in (("thread", "_threads_queues"), ("process", "_threads_wakeups")):
+        waiting.update(getattr(sys.modules.get(f"concurrent.futures.{name}"), table, ()))
+    return [
+        thread for thread in threading.enumerate()
+        if not (thread.daemon or thread is threading.main_thread() or is_service_thread(thread) or thread in waiting)
+    ]  # fmt: skip
+
+
 def _end_all() -> None:
     global _exiting
     if _exiting:
@@ -133,6 +186,8 @@ def _end_all() -> None:
 
 
 def _after_fork_in_child() -> None:
+    global _outlived
+    _outlived = False  # the thread that waits is the parent's
     try:
         for_each(lambda renew: renew(), _renewals)
     finally:
@@ -146,7 +201,7 @@ def _register_at_exit() -> None:
     kind, because `concurrent.futures.thread` may have been imported since the last one: its step joins the threads of
     our pools, which end only once they were closed.
     """
-    threading._register_atexit(_end_all)  # type: ignore[attr-defined]
+    threading._register_atexit(_end_with_main)  # type: ignore[attr-defined]
 
 
 _register_at_exit()  # by the import, because that is impossible once the interpreter ends

@@ -56,6 +56,7 @@ _UNSUPPORTED = {
 _dispatchers = Lifecycle(
     close=lambda dispatcher: dispatcher.close(RuntimeError(_AFTER_EXIT)),
     join=lambda dispatcher: dispatcher.completion.join(),
+    # No `outlive_main`: Dask's scheduler, in this process, uses a pool of asyncio, which takes no calls then.
 )
 #: The living pools.
 _pools = Lifecycle(after_fork=lambda pool: pool._cf_after_fork_in_child())

@@ -20,7 +20,7 @@ from corefutures_interpreter._failures import FailureReporter, rebuild
 from corefutures_interpreter._payload_channel import QueuePair
 from corefutures_interpreter._serialization import decode_result, make_encoder
 from corefutures_interpreter._stack_probe import read_stack
-from corefutures_pools.blocking import system, threading
+from corefutures_pools.blocking import mark_service_thread, system, threading
 from corefutures_pools.cpu import thread_seconds
 from corefutures_pools.descriptors import above_standard, standard_reserved
 from corefutures_pools.foreign_code import log_failure
@@ -219,6 +219,7 @@ class InterpreterWorker:
                 target=self._run, args=(creation, initializer, serializer), name=name, daemon=False
             )
             threads.add(thread)
+            mark_service_thread(thread)
             try:
                 thread.start()
             except BaseException:

@@ -52,6 +52,7 @@ _executors = Lifecycle(
     close=lambda executor: executor._cf_close_at_exit(),
     join=lambda executor: executor._cf_pool.join(),
     after_fork=lambda executor: executor._cf_after_fork_in_child(),
+    outlive_main=lambda executor: executor._cf_outlives_main(),
 )
 
 StandardPool = _standard.ThreadPoolExecutor
@@ -383,6 +384,15 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         # An executor that is dropped without a shutdown runs the calls that it has, and ends.
         weakref.finalize(self, pool.close, RuntimeError("the executor was dropped")).atexit = False
         return pool
+
+    def _cf_outlives_main(self) -> bool:
+        """Return whether the pool takes calls after the main thread has ended, as long as a thread may submit some."""
+        if self._cf_at_exit != "wait":
+            return False
+        for thread in list(self._cf_pool.threads):
+            # Or else the step of the standard library would wait for them, and keep the steps after it from running.
+            _standard._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
+        return True
 
     def _cf_close_at_exit(self) -> None:
         self._cf_pool.close(RuntimeError(AFTER_EXIT))

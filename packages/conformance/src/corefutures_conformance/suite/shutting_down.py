@@ -729,6 +729,19 @@ class ShuttingDown:
         assert "running" in journal.entries, "the program ended without the call that was running"
         assert str(LONG_ENOUGH - 1) not in journal.entries, "a call that shutdown() had cancelled ran nevertheless"
 
+    @patient(2)
+    def test_submit_works_in_a_thread_that_outlives_the_main_one(
+        self, folder: str, gate: Gate, journal: Journal
+    ) -> None:
+        """As long as the program waits for a thread, that thread SHOULD be able to submit calls, also when the main
+        thread has ended. (promise E6)
+        """
+        self._leave("submitting", folder, gate, journal, count=4)
+        entries = [entry for entry in journal.entries if entry != "leaving"]
+        assert sorted(entries) == ["0", "1", "2", "3"], (
+            f"after the end of the main thread, 4 calls that another thread submitted came to {brief(entries)}"
+        )
+
     @requires(remote=False)
     @only_where(os.name == "posix", "closing the standard streams needs POSIX")
     @patient(2)

@@ -40,7 +40,9 @@ _FORKED: Final = "the process was forked, and the workers of an adapted executor
 
 #: The living adapters. At exit, pending calls run to their end, as those of the standard pools do.
 _adapters = Lifecycle(
-    close=lambda adapter: adapter._close_at_exit(), after_fork=lambda adapter: adapter._cf_after_fork_in_child()
+    close=lambda adapter: adapter._close_at_exit(),
+    after_fork=lambda adapter: adapter._cf_after_fork_in_child(),
+    # No `outlive_main`: the executor's threads, which end with it, can't be told from those that may submit calls.
 )
 
 

@@ -443,7 +443,9 @@ def end_unread_streams(futures: Iterable[Any]) -> None:
 
     These are the streams of this thread, and of threads that have ended or are daemons.
     """
-    reading = {thread.ident for thread in threading.enumerate() if not thread.daemon} - {_thread.get_ident()}
+    # The main thread is among them, also once it has ended.
+    living = [thread for thread in threading.enumerate() if thread.is_alive() and not thread.daemon]
+    reading = {thread.ident for thread in living} - {_thread.get_ident()}
     for future in futures:
         buffer = getattr(future, "_stream", None) or getattr(future, "_cf_stream", None)
         if buffer is not None and buffer.consumer not in reading:
