@@ -100,7 +100,8 @@ def test_a_stream_of_the_main_thread_does_not_keep_the_program_from_ending_with_
         def produce():
             yield from range(1000)
 
-        stream = ThreadPoolExecutor(1).stream(produce, buffer=2)
+        pool = ThreadPoolExecutor(1)
+        stream = pool.stream(produce, buffer=2)
         print(next(stream))
         threading.Thread(target=lambda: (threading.main_thread().join(), print("late"))).start()
         """

@@ -75,7 +75,7 @@ class Lifecycle(LiveObjects):
         finally:
             self._call(self._join, living)
 
-    def end_with_main(self) -> None:
+    def _end_with_main(self) -> None:
         """Close those objects that take no more calls once the main thread has ended."""
         outlive = self._outlive_main
         self.exiting = outlive is None
@@ -147,7 +147,7 @@ def _end_with_main() -> None:
         except RuntimeError:  # no thread can be started
             _outlived = False
         else:
-            for_each(Lifecycle.end_with_main, reversed(_kinds))
+            for_each(Lifecycle._end_with_main, reversed(_kinds))
             return
     _end_all()
 

@@ -34,7 +34,7 @@ pools = Lifecycle(
     join=lambda pool: pool.finish(),
     interrupt=lambda pool: pool.control.interrupt(),
     after_fork=lambda pool: pool.after_fork_in_child(),
-    outlive_main=lambda pool: pool.outlives_main(),
+    outlive_main=lambda pool: pool._at_exit == "wait",
 )
 
 

@@ -475,10 +475,6 @@ class WorkerPool(PoolTransport):
             if self._at_exit == "cancel":
                 self.control.stop_all()
 
-    def outlives_main(self) -> bool:
-        """Return whether the pool takes calls after the main thread has ended, as long as a thread may submit some."""
-        return self._at_exit == "wait"
-
     def after_fork_in_child(self) -> None:
         """Leave the calls to the parent, and give the executor a pool of the child's own (E11)."""
         owner = self.owner()
