@@ -210,13 +210,16 @@ class _PlacedThread:
             self._place.ended.wait(timeout)
 
 
-def frontrun(model: Model, fault: Fault | None = None, *, places: int = 0, **options: Any) -> Any:
+def frontrun(
+    model: Model, fault: Fault | None = None, *, places: int = 0, backwards: bool = False, **options: Any
+) -> Any:
     """Runs a model under frontrun; returns its `InterleavingResult`.
 
     Args:
         model: The model.
         fault: What is put back.
         places: How many threads pools start.
+        backwards: Whether the last thread of the model is the first in the list: its search depends on that order.
         options: Of `frontrun.explore`.
     """
     import frontrun as library
@@ -237,10 +240,11 @@ def frontrun(model: Model, fault: Fault | None = None, *, places: int = 0, **opt
 
     with world.installed():
         spawned = len(_Execution(model, world, places).threads.bodies)
+        workers = [*map(body_of, range(spawned)), *map(place_of, range(places))]
         try:
             return library.explore(
                 setup=lambda: _Execution(model, world, places),
-                workers=[*map(body_of, range(spawned)), *map(place_of, range(places))],
+                workers=workers[::-1] if backwards else workers,
                 invariant=holds, clock="virtual", detect_io=False, preemption_bound=1, timeout_per_run=60.0,
                 deadlock_timeout=60.0, reproduce_on_failure=1, **options,
             )  # fmt: skip

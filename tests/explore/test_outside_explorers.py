@@ -12,6 +12,7 @@ from explorer import Run
 from modelling import Answers, Check, Fault, Model, expect, outcome
 from models import MODELS
 from models.thread_pool import SLEEPS_AT_ONCE, SUBMITS_BLINDLY
+from models.waiting import PARKS_BLINDLY
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -139,17 +140,25 @@ def frontrun_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @with_frontrun
 @pytest.mark.usefixtures("frontrun_may_run")
+@pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("model", [*FUTURES, *POOLS], ids=_named)
-def test_frontrun_runs_ours_and_finds_nothing(model: Model) -> None:
-    result = outside.frontrun(model, places=int(model in POOLS), max_executions=100)
+def test_frontrun_runs_ours_and_finds_nothing(model: Model, backwards: bool) -> None:
+    result = outside.frontrun(model, places=int(model in POOLS), backwards=backwards, max_executions=50)
     assert result.property_holds, result.explanation or result.inconclusive_reason
     assert result.num_explored > 1
 
 
 @with_frontrun
 @pytest.mark.usefixtures("frontrun_may_run")
-@pytest.mark.parametrize(("model", "fault"), _faults(*FUTURES[:3], FUTURES[5], POOLS[1]), ids=_named)
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [*_faults(*FUTURES[:4]), (FUTURES[4], PARKS_BLINDLY), *_faults(FUTURES[5], POOLS[1])],
+    ids=_named,
+)
 def test_frontrun_finds_an_old_fault(model: Model, fault: Fault) -> None:
-    result = outside.frontrun(model, fault, places=int(model in POOLS), max_executions=1000)
+    for backwards in (True, False):
+        result = outside.frontrun(model, fault, places=int(model in POOLS), backwards=backwards, max_executions=500)
+        if result.property_holds is False:
+            break
     assert result.property_holds is False
     assert result.explanation
