@@ -6,7 +6,7 @@ from importlib import import_module
 
 from modelling import MODELS
 
-for _subject in ("transitions", "waiting", "admission", "thread_pool", "task_queue", "shared_queue"):
+for _subject in ("transitions", "waiting", "admission", "thread_pool", "task_queue", "shared_queue", "streams"):
     import_module(f"models.{_subject}")
 
 __all__ = ["MODELS"]

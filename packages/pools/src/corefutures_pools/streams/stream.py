@@ -132,7 +132,8 @@ class Stream(Generic[_T]):
         local: LocalGenerator | None = None,
     ) -> None:
         self.future = future
-        self._over = False  # nothing more is delivered
+        self._over = False  # the end has been delivered, or is not to be
+        self._closed = False  # no items are delivered, also those that a thread has taken out of the buffer
         self._buffer = buffer
         self._items = buffer.items
         self._number = count(1).__next__  # of the items taken
@@ -166,7 +167,7 @@ class Stream(Generic[_T]):
             raise
 
     def _take(self, entry: tuple[int, Any]) -> _T:
-        if self._over:
+        if self._closed:
             raise StopIteration
         if not self._number() % self._lot:
             self._buffer.consumer = _thread.get_ident()
@@ -274,7 +275,7 @@ class Stream(Generic[_T]):
 
     def _stop(self) -> bool:
         """Have the generator closed; return whether that has to be waited for."""
-        self._over = True
+        self._over = self._closed = True
         self._items.clear()
         local, self._local = self._local, None
         if local is not None:
