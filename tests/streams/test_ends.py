@@ -92,6 +92,7 @@ def test_closing_while_the_generator_computes(pool: Any, tmp_path: Path) -> None
     gate = tmp_path / "gate"
     stream = pool.stream(stream_calls.stuck, str(gate))
     assert next(stream) == 0
+    Parking.until(lambda: "gate-waits" in stream_calls.noted(tmp_path))
     closer = threading.Thread(target=stream.close)
     closer.start()
     Parking.until(lambda: next(stream, None) is None)

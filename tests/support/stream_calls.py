@@ -99,6 +99,7 @@ def stuck(gate: str) -> Iterator[int]:
     """Yields one item, and the next one once there is a file."""
     try:
         yield 0
+        Path(gate + "-waits").touch()
         deadline = time.monotonic() + LIMIT
         while not os.path.exists(gate):
             if time.monotonic() > deadline:

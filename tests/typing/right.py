@@ -69,6 +69,26 @@ def make() -> None:
         assert_type(pool.submit(scale, 1, 2.0), Future[float])
 
 
+def count_to(end: int) -> Iterator[float]:
+    yield from range(end)
+
+
+def stream() -> None:
+    """The items have the type that the generator function yields."""
+    with ThreadPoolExecutor(1) as pool, pool.stream(count_to, 3, buffer=2) as items:
+        assert_type(items, futures.Stream[float])
+        assert_type(next(items), float)
+        assert_type(list(pool.options(name="x").stream(range, 3)), list[int])
+        pool.stream(count_to, end=3).close()
+
+
+async def stream_in_task() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        async with pool.stream(count_to, 3) as items:
+            async for item in items:
+                assert_type(item, float)
+
+
 def make_each(name: str) -> None:
     """Each backend's name gives its own class, with our options; any other name an `Executor`."""
     assert_type(create_executor(name, colour="red"), Executor)

@@ -12,7 +12,7 @@ import math
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import corefutures
 from corefutures.backend import add_note, attempt_number, clock, describe_error
@@ -231,6 +231,16 @@ class RetryingExecutor(corefutures.Executor):
             self._discard(future)
             raise
         return future
+
+    def stream(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: items that were taken can't be taken back.
+
+        Raises:
+            UnsupportedError: In any case.
+        """
+        raise corefutures.UnsupportedError(
+            "a generator whose items were taken can't be tried again: ask the executor under this one for its stream()"
+        )
 
     def _attempt(self, call: _Call) -> None:
         future = call.future

@@ -302,8 +302,10 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         if future.done():
             return False
         if not future.cancel():
-            ask_to_stop(future)
-        return not future.done() or future.cancelled()
+            if future.done():
+                return False
+            ask_to_stop(future)  # which may end it at once
+        return True
 
     def _cf_stream(
         self,

@@ -169,6 +169,9 @@ class FrameReader:
         pool = self._pool
         payload = kind in (FETCH_PAYLOAD, RESULT_PAYLOAD) and connection.ready and not body and number in pool.calls
         if not payload and kind not in (RESULT_PICKLE, ERROR):
+            if kind in ITEMS and number in pool.calls and connection.ready:
+                self._take_item(connection, kind & ~ITEM, number, body)
+                return
             self._check(connection, len(body), kind, number)
         if kind in (RESULT_PICKLE, ERROR, RESULT_SLOT, RESULT_PAYLOAD):
             if kind == RESULT_PAYLOAD:
@@ -181,12 +184,6 @@ class FrameReader:
                 self._check(connection, len(body), kind, number)
             pool.supervisor.has_finished_calls = True
             pool.finish_call(number, value, error)
-        elif kind in ITEMS:
-            item: Any = body
-            kind &= ~ITEM
-            if kind == RESULT_PAYLOAD:
-                kind, item = 0, pool.decoder.attempt(connection.channel.receive, number)
-            pool.take_item(connection, number, kind, item)
         elif kind == FETCH_PAYLOAD:
             self._send_payload(connection, number)
         elif kind == PONG:
@@ -201,6 +198,15 @@ class FrameReader:
             pool.supervisor.on_init_failed(connection, pool.decoder.error(body))
         elif kind == FAILED:
             connection.failure = pool.decoder.error(body)
+
+    def _take_item(self, connection: WorkerConnection, kind: int, number: int, body: bytes) -> None:
+        """Pass on an item of a call that is a stream; its kind is that of a result."""
+        item: Any = body
+        if kind == RESULT_PAYLOAD:
+            if body:
+                raise MalformedFrame(f"an item of {len(body)} bytes that is a payload")
+            kind, item = 0, self._pool.decoder.attempt(connection.channel.receive, number)
+        self._pool.take_item(connection, number, kind, item)
 
     def _decode_slot(self, number: int, body: bytes) -> tuple[Any, BaseException | None]:
         """Return the result or the error of decoding a RESULT_SLOT frame, which `_check` has accepted."""
