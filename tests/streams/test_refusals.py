@@ -53,7 +53,7 @@ def test_dask() -> None:
 
 def test_the_capability_is_declared() -> None:
     for name in ("thread", "process", "interpreter", "dask"):
-        status = corefutures.backends()[name] if name in corefutures.backends() else None
+        status = corefutures.backends().get(name)
         if status is not None and status.state in ("available", "installed"):
             try:
                 backend = corefutures.get_backend(name)
