@@ -103,6 +103,8 @@ wheels:
 
 bench:
 	$(call set-up,test benchmark)
+	$(RUN) -m benchmarks instructions --rounds 1 --json benchmarks/results/instructions.json
+	$(RUN) tools/readme_figures.py
 	$(RUN) -m benchmarks
 
 # SEED= repeats a run of the chaos, SCHEDULE= one of its programs; CALLS= says how many calls.

@@ -17,8 +17,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures: tools/readme_figures.py -->\n", "<!-- end of figures -->\n"
-#: The suites in the order of docs/figures.md. The last one compares with another peer than the standard library.
-SUITES = ("thread", "process", "interpreter", "dask")
+#: The suites in the order of docs/figures.md. One compares with another peer than the standard library.
+SUITES = ("thread", "process", "interpreter", "dask", "instructions")
 PEERS = {"dask": "Dask itself"}
 #: The rows of README.md: suite, the row's `what`, and what README.md calls it. The worst row comes besides.
 README_ROWS = (
