@@ -6,6 +6,8 @@ Issue 2's table. Two workers, calls that do nothing: what is measured is what th
 from __future__ import annotations
 
 import concurrent.futures as standard
+import subprocess
+import sys
 import sysconfig
 import threading
 import tracemalloc
@@ -110,6 +112,48 @@ def pile_up(pool_class: Pool, calls: int) -> float:
             pool.submit(release.wait, 300)
         submit = pool.submit
         return seconds(run) / calls * 1e6
+
+
+def submit_together(pool_class: Pool, calls: int, submitters: int) -> float:
+    """Has some threads submit `calls` calls in all, each of which reads its own results."""
+    start = threading.Barrier(submitters + 1)
+
+    def run() -> None:
+        start.wait(60)
+        futures = [submit(nothing) for _ in range(calls // submitters)]
+        for future in futures:
+            future.result()
+
+    def all_of_them() -> None:
+        start.wait(60)
+        for thread in threads:
+            thread.join()
+
+    with pool_class(WORKERS) as pool:
+        warm(pool)
+        submit = pool.submit
+        threads = [threading.Thread(target=run) for _ in range(submitters)]
+        for thread in threads:
+            thread.start()
+        return seconds(all_of_them) / calls * 1e6
+
+
+LONG_MAP = """
+import resource, sys
+import corefutures
+from benchmarks.thread import WORKERS, nothing
+
+with corefutures.ThreadPoolExecutor(WORKERS) as pool:
+    for _ in pool.map(nothing, iter(range(int(sys.argv[1]))), buffersize=32):
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def size_after_a_long_map(calls: int) -> float:
+    """The largest size of a program that makes `calls` calls through `map(buffersize=32)`, in megabytes."""
+    program = [sys.executable, "-c", LONG_MAP, str(calls)]
+    return int(subprocess.run(program, check=True, capture_output=True).stdout) / 1024
 
 
 def thread_pool_map(calls: int) -> float:
@@ -240,6 +284,22 @@ def size() -> Iterator[Row]:
         against=lambda: pile_up(ours, 100_000),
         at_least=0.5,
         rounds=3,
+    )
+    for submitters in (2, 4):
+        yield Row(
+            what=f"{submitters} threads submit 20,000 calls together, beside 1 that does",
+            unit="µs a call",
+            ours=lambda submitters=submitters: submit_together(ours, 20_000, submitters),  # type: ignore[misc]
+            against=lambda: submit_together(ours, 20_000, 1),
+            at_least=0.9,
+        )
+    yield Row(
+        what="memory after 10,000,000 calls through map(buffersize=32), beside 100,000",
+        unit="MB",
+        ours=lambda: size_after_a_long_map(10_000_000),
+        against=lambda: size_after_a_long_map(100_000),
+        at_least=0.9,
+        rounds=1,
     )
 
 
