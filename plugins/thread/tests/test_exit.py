@@ -8,6 +8,8 @@ import sys
 import pytest
 from subprocesses import run_script
 
+from corefutures import UnsupportedError, create_executor
+
 CALLS_THAT_RUN = {
     "kept": "",
     "shut down without waiting": "pool.shutdown(wait=False)",
@@ -61,6 +63,43 @@ def test_no_call_is_taken_at_the_end() -> None:
     )
     refusal = "cannot schedule new futures after interpreter shutdown"
     assert ended == (0, f"call: {refusal}\nnew: {refusal}\natexit: {refusal}\n", "")
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_program_abandons_calls_that_do_not_stop(status: int) -> None:
+    """at_exit="abandon": the handlers of `atexit` run, the calls that are left are named, the exit status stays."""
+    ended = run_script(
+        f"""
+        import atexit, logging, sys, threading, time
+        from corefutures import ThreadPoolExecutor, cancel_requested
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        atexit.register(print, "atexit")
+        pool = ThreadPoolExecutor(2, at_exit="abandon")
+
+        def sleep():
+            begun.release()
+            time.sleep(600)
+
+        def obey():
+            begun.release()
+            while not cancel_requested():
+                time.sleep(0.001)
+            print("stopped")
+
+        begun = threading.Semaphore(0)
+        pool.submit(sleep), pool.submit(obey)
+        begun.acquire(), begun.acquire()
+        pool.submit(print, "never")
+        sys.exit({status})
+        """
+    )
+    said = "the program ends while calls run that it abandons: after 0.3 s there is still running: sleep\n"
+    assert ended == (status, f"stopped\n{said}atexit\n", "")
+
+
+def test_only_calls_in_threads_can_be_abandoned() -> None:
+    with pytest.raises(UnsupportedError, match=r"abandon the calls that run at exit; create_executor\('thread'\)"):
+        create_executor("process", at_exit="abandon")
 
 
 OUTLIVING = """

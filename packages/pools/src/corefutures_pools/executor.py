@@ -312,19 +312,22 @@ def unsupported(executor: object, what: str, capability: str = "kills_running") 
     return UnsupportedError(f"{kind} can't {what}; {remedy}")
 
 
-def check_at_exit(executor: object, at_exit: Any, workers: str | None = None) -> None:
+def check_at_exit(executor: object, at_exit: Any, workers: str | None = None, *, abandons: bool = False) -> None:
     """Check a pool's option `at_exit`.
 
     Args:
         executor: The pool.
         at_exit: The value.
         workers: What the refusal calls the workers, where they can't be killed.
+        abandons: Whether the program can end while calls run.
 
     Raises:
-        ValueError: It is none of the three.
-        UnsupportedError: It is "kill", and the workers can't be killed.
+        ValueError: It is none of the four.
+        UnsupportedError: It is "kill", and the workers can't be killed; or "abandon", and calls can't be abandoned.
     """
-    check_choice("at_exit", at_exit, ("wait", "cancel", "kill"))
+    check_choice("at_exit", at_exit, ("wait", "cancel", "kill", "abandon"))
+    if at_exit == "abandon" and not abandons:
+        raise unsupported(executor, "abandon the calls that run at exit", "shares_memory")
     if at_exit == "kill" and workers is not None:
         raise unsupported(executor, f"kill its {workers} at exit")
 

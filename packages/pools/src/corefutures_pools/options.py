@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     WhenFull = Literal["block", "raise", "caller_runs"]
-    AtExit = Literal["wait", "cancel", "kill"]
+    AtExit = Literal["wait", "cancel", "kill", "abandon"]
     ContextOption = Literal["copy"] | Iterable[str] | None
 
 #: The fates of calls beyond `max_pending`: the option `when_full`.

@@ -47,10 +47,13 @@ if TYPE_CHECKING:
 
 AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
 
+#: Seconds that calls have to stop at exit before they are abandoned.
+_GRACE = 0.3
+
 #: The living executors. At exit their threads, which are no daemons, end once their calls have ended.
 _executors = Lifecycle(
     close=lambda executor: executor._cf_close_at_exit(),
-    join=lambda executor: executor._cf_pool.join(),
+    join=lambda executor: executor._cf_join_at_exit(),
     after_fork=lambda executor: executor._cf_after_fork_in_child(),
     outlive_main=lambda executor: executor._cf_outlives_main(),
 )
@@ -135,8 +138,9 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         max_pending: How many calls may wait to be started; None for any number.
         when_full: What `submit` does beyond that: "block" until fewer calls wait (a call of the pool itself runs the
             new call instead), "raise" a `PoolFullError`, or "caller_runs" the call in the submitter's thread.
-        at_exit: What happens to the calls when the interpreter ends: "wait" for them, or "cancel" the calls that wait
-            and ask those that run to stop (see `cancel_requested`).
+        at_exit: What happens to the calls when the interpreter ends: "wait" for them, "cancel" the calls that wait and
+            ask those that run to stop (see `cancel_requested`), or "abandon" those that go on after that: the program
+            ends without them, and a warning names them.
         inner_threads: Only None: the threads of BLAS and OpenMP can be limited for a process only.
         forward_logs: Without effect: the log records of threads are handled in this process in any case.
 
@@ -187,7 +191,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
         if context is not None:
             self._cf_make_context = _context_maker(context)
-        check_at_exit(self, at_exit, "threads")
+        check_at_exit(self, at_exit, "threads", abandons=True)
         self._cf_copies_context = context is not None
         self._cf_limiter_options = (max_pending, when_full)
         self._cf_is_special = context is not None or max_pending is not None
@@ -383,9 +387,16 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             self._cf_make_limiter(),
         )
         pool.executor = weakref.ref(self)
+        pool.daemons = self._cf_at_exit == "abandon"
         # An executor that is dropped without a shutdown runs the calls that it has, and ends.
         weakref.finalize(self, pool.close, RuntimeError("the executor was dropped")).atexit = False
         return pool
+
+    def _cf_join_at_exit(self) -> None:
+        if self._cf_at_exit == "abandon":
+            self._cf_pool.abandon(_GRACE)
+        else:
+            self._cf_pool.join()
 
     def _cf_outlives_main(self) -> bool:
         """Return whether the pool takes calls after the main thread has ended, as long as a thread may submit some."""
@@ -399,7 +410,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
     def _cf_close_at_exit(self) -> None:
         self._cf_pool.close(RuntimeError(AFTER_EXIT))
         self._cf_pool.end_unread_streams()
-        if self._cf_at_exit == "cancel":
+        if self._cf_at_exit != "wait":
             self._cf_pool.ask_to_stop()
             self._cf_pool.cancel_pending()
 

@@ -58,8 +58,8 @@ class ThreadPool:
 
     __slots__ = (
         "__weakref__", "_breakage", "_draining", "_initargs", "_initializer", "_name_prefix", "_numbers", "_refusal",
-        "broken_type", "closed", "created", "ended", "executor", "fully_started", "idle", "limiter", "max_workers",
-        "queue", "threads", "unpark_idle", "workers",
+        "broken_type", "closed", "created", "daemons", "ended", "executor", "fully_started", "idle", "limiter",
+        "max_workers", "queue", "threads", "unpark_idle", "workers",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +96,7 @@ class ThreadPool:
         self._breakage: Exception | None = None
         self.executor: Callable[[], object] = lambda: None  # returns the executor while it lives, for observers
         self.limiter = limiter
+        self.daemons = False  # the program may end while calls run
         self.created = clock.monotonic()
         self.ended = EndedCalls()
 
@@ -114,7 +115,9 @@ class ThreadPool:
             pass
         if len(self.threads) >= self.max_workers:
             return
-        thread = threading.Thread(target=work, args=(self, self._initializer, self._initargs))
+        thread = threading.Thread(
+            target=work, args=(self, self._initializer, self._initargs), daemon=True if self.daemons else None
+        )
         starter = threading.get_ident()
         try:
             # Entered first, counted then: of threads that are entered at once, the first ones stay.
@@ -123,7 +126,8 @@ class ThreadPool:
                 del self.threads[thread]
                 return
             thread.name = f"{self._name_prefix}_{next(self._numbers)}"
-            _standard._threads_queues[thread] = self.queue  # type: ignore[index]  # programs remove threads from there that the end of the program must not wait for
+            if not self.daemons:  # whose end the standard library must not wait for
+                _standard._threads_queues[thread] = self.queue  # type: ignore[index]  # programs remove threads from there that the end of the program must not wait for
             start_thread(thread)
         except BaseException as exc:
             # A thread that is alive was started, and this one was interrupted while it waited for that. But
@@ -197,6 +201,13 @@ class ThreadPool:
                     if starter == threading.get_ident():  # … or by the frame that this one interrupted
                         break
                     sleep(0.001)
+
+    def abandon(self, timeout: float) -> None:
+        """Wait for the calls that run for so many seconds, and warn of those that are left: at exit."""
+        try:
+            self.join(timeout)
+        except TimeoutError as exc:
+            LOGGER.warning("the program ends while calls run that it abandons: %s", exc)
 
     def _running_calls(self) -> str:
         names = [name for worker in list(self.workers.values()) for name in call_names(worker)]
