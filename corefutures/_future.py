@@ -711,7 +711,7 @@ class _OwnCondition(Lock, threading.Condition):  # type: ignore[misc]
     future: weakref.ref[Future[Any]]
     _waiters: Any = ()  # until a thread waits on it
 
-    __init__ = Lock.__init__  # a condition over another lock has more to do
+    __init__ = Lock.__init__  # pyright: ignore[reportAssignmentType] # a condition over another lock has more to do
 
     def wait(self, timeout: float | None = None) -> bool:
         if not self._waiters:

@@ -230,8 +230,15 @@ class ForwardingExecutor(PoolExecutor):
     def _cf_map(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
         return self._cf_target._cf_map(submit, *rest)
 
-    def _cf_stream(self, submit: Callable[..., Future[Any]], *rest: Any) -> Any:
-        return self._cf_target._cf_stream(submit, *rest)
+    def _cf_stream(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., Iterable[_T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        buffer: int,
+    ) -> Any:
+        return self._cf_target._cf_stream(submit, fn, args, kwargs, buffer)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
         """Shut down the executor that runs the calls; see there."""

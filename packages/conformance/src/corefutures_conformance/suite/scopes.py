@@ -537,13 +537,14 @@ class Scopes:
     def test_an_async_block_waits(self, make: ExecutorFactory, gate: Gate) -> None:
         """`async with` SHOULD wait for the calls while the event loop goes on. (promise S1)"""
         executor = make(max_workers=1)
+        futures: list[Any] = []
         done: list[bool] = []
 
         async def main() -> None:
             async with corefutures.scope(executor) as scope:
-                future = scope.submit(calls.pass_gate, gate)
+                futures.append(scope.submit(calls.pass_gate, gate))
                 asyncio.get_running_loop().call_later(0.01, gate.open)
-            done.append(future.done())
+            done.extend(future.done() for future in futures)
 
         finishes(lambda: asyncio.run(main()), "an `async with` block of a scope")
         assert done == [True], "an `async with` block ended while a call of it ran"

@@ -301,9 +301,10 @@ def nested_time_left(seconds: float) -> float | None:
 
     import corefutures  # here: other rules' workers do without
 
+    futures = []
     with ThreadPoolExecutor(1) as pool, corefutures.scope(pool, deadline=seconds) as scope:
-        future = scope.submit(time_left)
-    return future.result()
+        futures.append(scope.submit(time_left))
+    return futures[0].result()
 
 
 def fail_at_first(path: str, times: int) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import partial
 from itertools import count
 from operator import call
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -323,7 +322,10 @@ class Stream(Generic[_T]):
 
         loop = get_running_loop()
         arrival = loop.create_future()
-        wake = partial(loop.call_soon_threadsafe, _arrive, arrival)
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(_arrive, arrival)
+
         waiting = self._buffer.waiting
         waiting.append(wake)
         try:

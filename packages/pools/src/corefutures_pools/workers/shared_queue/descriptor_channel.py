@@ -22,8 +22,7 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 if TYPE_CHECKING:
     from typing import Any
 
-    from corefutures_pools.workers.messages import GRANT
-from corefutures_pools.workers.payload import Payload
+    from corefutures_pools.workers.payload import Payload
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
