@@ -189,6 +189,21 @@ def test_the_import_contracts_cover_every_distribution_and_private_module() -> N
             assert set(contract["forbidden_modules"]) >= private
 
 
+def test_no_pool_waits_for_connections_past_the_seam() -> None:
+    """The contract on the seam is about modules; `multiprocessing.connection` has more than `wait`."""
+    wrong = []
+    for folder in ("corefutures", "packages/pools/src", "plugins/interpreter/src", "plugins/process/src"):
+        for path in sorted((ROOT / folder).glob("**/*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                waits = isinstance(node, ast.ImportFrom) and node.module == "multiprocessing.connection" and (
+                    "wait" in {alias.name for alias in node.names}
+                )  # fmt: skip
+                if waits or (isinstance(node, ast.Attribute) and ast.unparse(node).endswith("connection.wait")):
+                    wrong.append(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}")
+    assert len(wrong) == 1, wrong
+    assert wrong[0].startswith("corefutures/_blocking.py:")
+
+
 def test_no_file_of_the_core_imports_another_distribution_not_even_for_types() -> None:
     wrong = []
     for path in sorted(ROOT.glob("corefutures/**/*.py")):
