@@ -85,15 +85,16 @@ _forks = 0  # written by the one thread that a forked child begins with
 
 #: The lock of all futures, where threads have a GIL: no thread is switched within the short sections under it, so
 #: nobody waits for it, and a future is made without a lock of its own. None on free-threaded builds, where each future
-#: has its own, so that threads that work with different futures don't wait for each other.
-SHARED_LOCK: Final[Lock | None] = Lock() if getattr(sys, "_is_gil_enabled", lambda: True)() else None
+#: has its own, so that threads that work with different futures don't wait for each other. In a tuple, because eventlet
+#: puts locks of another class in the places of all that it finds in modules, lists and attributes.
+SHARED_LOCK: Final[tuple[Lock | None]] = (Lock() if getattr(sys, "_is_gil_enabled", lambda: True)() else None,)
 
 
 def _after_fork_in_child() -> None:
     global _forks
     _forks += 1
-    if SHARED_LOCK is not None:
-        SHARED_LOCK._at_fork_reinit()  # type: ignore[attr-defined]  # a thread of the parent may have had it
+    if SHARED_LOCK[0] is not None:
+        SHARED_LOCK[0]._at_fork_reinit()  # type: ignore[attr-defined]  # a thread of the parent may have had it
 
 
 if hasattr(os, "register_at_fork"):
@@ -154,7 +155,7 @@ class Future(_standard.Future["_T"]):
 
     def __init__(self) -> None:
         """Make a pending future."""
-        self._cf_lock = SHARED_LOCK or Lock()
+        self._cf_lock = SHARED_LOCK[0] or Lock()
         self._state = PENDING
         self._result = self._exception = None
         self._cf_watched = False
@@ -633,7 +634,7 @@ class Future(_standard.Future["_T"]):
 
     def _cf_renew_lock(self) -> None:
         """Replace the lock: in a forked child, where the thread that held it does not exist (E11)."""
-        self._cf_lock = SHARED_LOCK or Lock()
+        self._cf_lock = SHARED_LOCK[0] or Lock()
         self._cf_own_condition = _NoCondition
 
     # ── private names of the standard library ────────────────────────────────────────────────────────────

@@ -475,7 +475,7 @@ class World:
                 self.blocking: Any = importlib.import_module("corefutures._blocking")
             self._fill(self.blocking)
             # A lock for each future, as on free-threaded builds: there are more schedules than with one for all.
-            importlib.import_module("corefutures._future").SHARED_LOCK = None
+            importlib.import_module("corefutures._future").SHARED_LOCK = (None,)
             for name in names:
                 setattr(self, name.rpartition(".")[2].lstrip("_"), importlib.import_module(name))
             self.modules = {name: module for name, module in sys.modules.items() if _is_ours(name)}

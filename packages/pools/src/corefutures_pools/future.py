@@ -67,7 +67,7 @@ class PoolFuture(Future["_T"]):
 
     def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Make a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""
-        self._cf_lock = SHARED_LOCK or Lock()
+        self._cf_lock = SHARED_LOCK[0] or Lock()
         self._state = PENDING
         self._result = self._exception = None
         self._cf_watched = False

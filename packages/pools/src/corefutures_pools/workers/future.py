@@ -54,7 +54,7 @@ class CallFuture(Future["_T"]):
 
     def __init__(self, pool: _CallOwner | None = None, body: bytes | Payload | None = None) -> None:
         """Make a pending future for a call of `pool`."""
-        self._cf_lock = SHARED_LOCK or Lock()
+        self._cf_lock = SHARED_LOCK[0] or Lock()
         self._state = PENDING
         self._result = self._exception = None
         self._cf_watched = False
