@@ -46,6 +46,13 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
         executor.shutdown(cancel_futures=True)
 
 
+@pytest.fixture(params=KINDS, ids=NAMES)
+def kind_and_way(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The name of a backend, and what COREFUTURES_PORTABLE is to be: for programs."""
+    chosen: tuple[str, str] = request.param
+    return chosen
+
+
 @pytest.fixture(params=[kind for kind in KINDS if kind[0] == "process"], ids=[n for n in NAMES if "process" in n])
 def make_processes(request: pytest.FixtureRequest) -> Iterator[Make]:
     """The same for processes, which can be lost."""

@@ -229,18 +229,16 @@ def test_a_pool_that_is_dropped_serves_its_streams(make: Any) -> None:
     assert list(stream) == list(range(500))
 
 
-KIND = {"ThreadPoolExecutor": "thread", "ProcessPoolExecutor": "process", "InterpreterPoolExecutor": "interpreter"}
-
-
 @pytest.mark.parametrize("at_exit", ["wait", "cancel", "kill"])
-def test_a_program_ends_with_an_open_stream(make: Any, at_exit: str) -> None:
-    kind = KIND[type(make(1)).__name__]
+def test_a_program_ends_with_an_open_stream(kind_and_way: tuple[str, str], at_exit: str) -> None:
+    kind, portable = kind_and_way
     if at_exit == "kill" and kind != "process":
         pytest.skip("only processes can be killed")
     ended = run_script(
         f"""
-        import itertools, corefutures
+        import itertools, os, corefutures
         if __name__ == "__main__":
+            os.environ["COREFUTURES_PORTABLE"] = {portable!r}
             pool = corefutures.create_executor({kind!r}, max_workers=1, at_exit={at_exit!r})
             stream = pool.stream(itertools.count, buffer=2)
             print(next(stream), next(stream))
@@ -248,6 +246,30 @@ def test_a_program_ends_with_an_open_stream(make: Any, at_exit: str) -> None:
     )
     assert (ended.status, ended.out.split()) == (0, ["0", "1"]), ended
     assert not ended.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_an_interrupt_of_the_terminal(kind_and_way: tuple[str, str]) -> None:
+    kind, portable = kind_and_way
+    ended = run_script(
+        f"""
+        import itertools, os, signal, corefutures
+        if __name__ == "__main__":
+            os.setsid()  # a terminal interrupts the workers as well
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ["COREFUTURES_PORTABLE"] = {portable!r}
+            with corefutures.create_executor({kind!r}, max_workers=1) as pool:
+                with pool.stream(itertools.count, buffer=2) as stream:
+                    try:
+                        for number in stream:
+                            if number == 5:
+                                os.killpg(0, signal.SIGINT)
+                    except KeyboardInterrupt:
+                        print("interrupted")
+                print(stream.future.done())
+        """
+    )
+    assert (ended.status, ended.out.split()) == (0, ["interrupted", "True"]), ended
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
