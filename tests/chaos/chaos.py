@@ -27,7 +27,7 @@ from faults import KINDS, SETTING, Faults
 HERE = Path(__file__).resolve().parent
 SUPPORT = HERE.parent / "support"
 #: Calls of one schedule, about.
-SIZE = 4000
+SIZE = 8000
 #: Seconds after which a schedule hangs.
 LIMIT = 400
 #: So many calls reach every fault point and branch.
@@ -76,6 +76,8 @@ def plan(seed: str, index: int) -> tuple[str, list[str], dict[str, float]]:
         for point in KINDS[kind]:
             if chance.random() < 0.5:
                 rates[point] = round(low * (high / low) ** chance.random(), 6)
+                if kind == "shortages" and chance.random() < 0.1:
+                    rates[point] = 0.4
     return own, backends, rates
 
 

@@ -45,10 +45,16 @@ _FORKED = 1 << 40
 
 #: What a pool raises that is closed, broken or full, or that lacks something.
 REFUSALS: tuple[type[Exception], ...] = (RuntimeError, OSError, MemoryError)
+NOT_SHAREABLE: tuple[type[Exception], ...] = ()
 if sys.version_info >= (3, 14):
-    from concurrent.interpreters import InterpreterError
+    from concurrent.interpreters import InterpreterError, NotShareableError
 
     REFUSALS += (InterpreterError,)
+    NOT_SHAREABLE += (NotShareableError,)
+
+
+#: What a call fails with.
+EXPECTED = (*REFUSALS, Planned, SystemExit, TimeoutError, *NOT_SHAREABLE)
 
 
 class Interrupted(BaseException):
@@ -150,7 +156,7 @@ class Life:
         """Submit a call; return None if the pool refuses it."""
         kind = kind or self.kind(chance)
         number = next(self.schedule.numbers)
-        content = Buffered(bytes(1 << chance.randint(8, 20))) if kind == "echo" else None
+        content = Buffered(bytes(1 << chance.randint(8, 22))) if kind == "echo" else None
         arguments = [calls.work, self.journal, number, kind, *([content] if content is not None else [])]
         try:
             future = (executor or self.pool).submit(*arguments)
@@ -195,7 +201,7 @@ class Life:
         self.counts[f"step: {name}"] += 1
 
     def step_submit(self, chance: random.Random) -> None:
-        for _ in range(chance.choice([1, 1, 1, 5, 40, 150][: 3 if sys.gettrace() else None])):
+        for _ in range(chance.choice([1, 1, 1, 5, 40, 150, 600][: 3 if sys.gettrace() else None])):
             self.submit(chance)
 
     def step_result(self, chance: random.Random) -> None:
@@ -221,7 +227,7 @@ class Life:
         numbers = [
             first,
             *itertools.islice(
-                self.schedule.numbers, chance.choice([3, 30, 200, 1000][: 2 if sys.gettrace() else None])
+                self.schedule.numbers, chance.choice([3, 30, 200, 1000, 4000][: 2 if sys.gettrace() else None])
             ),
         ]
         self.items.extend(numbers)
@@ -358,8 +364,12 @@ class Life:
         """Do something, and be interrupted by a signal handler at any step of it."""
         raises = chance.random() < 0.3
         interruption = self.interruption(chance, raises)
-        what = chance.choice(["submit", "submit", "result", "cancel", "kill", "wait", "callback", "limit", "map"])
+        what = chance.choice(
+            ["submit", "submit", "result", "await", "await", "cancel", "kill", "wait", "callback", "limit", "map"]
+        )
         record = self.recent(chance)
+        if what == "await":
+            record, what = self.submit(chance, kind="slow"), "result"
         try:
             with interruption:
                 if what == "result" and record is not None:
@@ -385,7 +395,7 @@ class Life:
 
     def handle(self, chance: random.Random) -> None:
         """Be a signal handler that uses the pool."""
-        what = chance.choice(["nothing", "submit", "result", "cancel", "stats"])
+        what = chance.choice(["nothing", "submit", "result", "cancel", "stats", "pause"])
         if what in ("submit", "result"):
             with contextlib.suppress(Over):
                 record = self.submit(chance, kind="tiny")
@@ -397,6 +407,8 @@ class Life:
                 record.cancelled |= record.future.cancel()
         elif what == "stats":
             self.pool.stats()
+        elif what == "pause" and chance.random() < 0.3:
+            time.sleep(0.12)  # the others have to go on meanwhile
 
     def step_fork(self, chance: random.Random) -> None:
         """Fork, and use the pool in the child."""
@@ -709,6 +721,8 @@ class Life:
         counts[type(error).__name__] += 1
         if isinstance(error, Planned) and record.kind == "raise" and error.args != (record.number,):
             return f"has another's error: {error}"
+        if not isinstance(error, EXPECTED):
+            return f"has failed unexpectedly: {''.join(traceback.format_exception(error))}"
         return ""
 
 
@@ -804,7 +818,7 @@ class Schedule:
         last = self.chance.choice(["", "", "", "exit", "killed"])
         number = 0
         while self.done < self.size and not self.failures:
-            life = Life(self, number, self.chance.randint(100, 1500), self.chance.choice(self.backends))
+            life = Life(self, number, self.chance.randint(100, 3000), self.chance.choice(self.backends))
             life.run(last=last if self.done + life.size >= self.size else "")
             number += 1
             self.collected.clear()
