@@ -108,13 +108,14 @@ class Life:
         self.replaces = True
         self.children: list[int] = []
         self.tolerated = 0
+        self.options: dict[str, Any] = {}
 
     # ── the pool ─────────────────────────────────────────────────────────────────────────────────────────
 
     def make_pool(self) -> None:
         """Make the pool."""
         chance = self.chance
-        options: dict[str, Any] = {}
+        options = self.options
         if chance.random() < 0.3:
             options["max_pending"] = chance.choice([1, 3, 20])
             options["when_full"] = chance.choice(["block", "block", "raise", "caller_runs"])
@@ -201,8 +202,14 @@ class Life:
         self.counts[f"step: {name}"] += 1
 
     def step_submit(self, chance: random.Random) -> None:
-        for _ in range(chance.choice([1, 1, 1, 5, 40, 150, 600][: 3 if sys.gettrace() else None])):
+        for _ in range(self.burst(chance, 1, 1, 1, 5, 40, 150, 600)):
             self.submit(chance)
+
+    def burst(self, chance: random.Random, *sizes: int) -> int:
+        """Choose how many calls, less where that takes long."""
+        if sys.gettrace() or "max_tasks_per_child" in self.options:
+            sizes = sizes[:3]
+        return chance.choice(sizes)
 
     def step_result(self, chance: random.Random) -> None:
         record = self.submit(chance) or self.recent(chance)
@@ -224,12 +231,7 @@ class Life:
 
     def step_map(self, chance: random.Random) -> None:
         first = next(self.schedule.numbers)
-        numbers = [
-            first,
-            *itertools.islice(
-                self.schedule.numbers, chance.choice([3, 30, 200, 1000, 4000][: 2 if sys.gettrace() else None])
-            ),
-        ]
+        numbers = [first, *itertools.islice(self.schedule.numbers, self.burst(chance, 3, 9, 30, 200, 1000, 4000))]
         self.items.extend(numbers)
         size = chance.choice([1, 1, 7, 50])
         options = {"buffersize": chance.choice([1, 16])} if chance.random() < 0.3 else {}
