@@ -219,7 +219,7 @@ class Run:
         if outcome.failures:
             self.failed.append(outcome)
             print(f"FAILED: schedule {outcome.index}")
-            print("\n".join(f"    {line}" for line in outcome.failures[:5]))
+            print("\n".join(f"    {line[:1000]}" for line in outcome.failures[:5]))
             print(f"replay: make chaos SEED={self.seed} SCHEDULE={outcome.index}")
             print(f"traces: {self.folder / str(outcome.index)}", flush=True)
         if self.schedules % 50 == 0:

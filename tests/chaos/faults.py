@@ -278,7 +278,7 @@ def _worker_write(function: Callable[[int, Any], int]) -> Callable[[int, Any], i
 def _interrupt_soon() -> None:
     """Have a signal interrupt the system call that comes next, if that blocks: the kernel reports EINTR."""
     if faults.fires("EINTR in a worker") and threading.current_thread() is threading.main_thread():
-        if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+        if signal.getsignal(signal.SIGALRM) is not _ignore:  # a worker that was forked has the program's handler
             signal.signal(signal.SIGALRM, _ignore)
         signal.setitimer(signal.ITIMER_REAL, 0.0003)
 
