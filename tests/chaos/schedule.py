@@ -679,9 +679,20 @@ class Life:
                 self.failures.append(f"call {number} was refused, and ran; {self.what}")
         for number in [*self.items, *self.interrupted, *(number for number in journal if number >= _FORKED)]:
             if journal.get(number, [0])[0] > 1:
-                self.failures.append(f"call {number} ran twice; {self.what}")
+                self.failures.append(
+                    f"call {number} ran twice; {self.what}; these never ran: {self.never_ran(journal)}"
+                )
         self.schedule.add(len(self.records))
         os.unlink(self.journal) if os.path.exists(self.journal) and not self.failures else None
+
+    def never_ran(self, journal: dict[int, list[int]]) -> str:
+        """Return the calls that never began, but for those that were cancelled."""
+        told = [f"{record.number} {record.future!r} {record.kind}" for record in self.records
+                if record.number not in journal and not record.future.cancelled()]  # fmt: skip
+        told += [f"{number}, refused" for number in self.refused if number not in journal]
+        told += [f"{number}, interrupted" for number in self.interrupted if number not in journal]
+        told += [f"{number}, of a map" for number in self.items if number not in journal]
+        return "; ".join(told)
 
     def await_child(self, pid: int) -> None:
         """Wait for a forked child."""
