@@ -140,7 +140,36 @@ def test_a_claimed_call_can_not_be_revoked(queue):
     assert not revoke(queue, first)
     assert revoke(queue, second)
     assert second.cancelled() and not first.cancelled()
-    assert queue.claimed() == {1}
+    assert queue.claimed([1, 2]) == {1}
+
+
+class Meanwhile(dict[int, bytes]):
+    """Does something when it has been copied, as another thread may."""
+
+    def __init__(self, content: dict[int, bytes], then: Any) -> None:
+        super().__init__(content)
+        self._then = then
+
+    def copy(self) -> dict[int, bytes]:
+        copied = dict(self)
+        self._then()
+        return copied
+
+
+def test_what_is_posted_meanwhile_is_not_claimed(queue):
+    """It was taken for claimed: a waiting call failed with a lost worker, and another one in its slot ran twice."""
+    first, second, third = call(1), call(2), call(3)
+    post(queue, first)
+    queue.encode(second)
+    queue._backlog.append(second)
+    queue.encoded = Meanwhile(queue.encoded, queue.flush)
+    assert queue.claimed([1, 2]) == set()
+    queue.encode(third)  # in a slot, and not in the pool's table yet
+    del queue.encoded[3]
+    assert queue.claimed([1, 2]) == set()
+    queue.flush()
+    assert claim(queue)[0] == 1
+    assert queue.claimed([1, 2]) == {1}
 
 
 def test_revoking_keeps_the_order_of_the_others(queue):

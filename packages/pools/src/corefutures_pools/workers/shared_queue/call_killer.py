@@ -126,7 +126,7 @@ class CallKiller:
             if _stop(worker.pid):
                 self._reader.read(connection)
                 others = {table.current_task(other.index) for other in pool.connections if other is not connection}
-                if not connection.delivered_since or not queue.claimed().intersection(pool.calls).difference(others):
+                if not connection.delivered_since or not queue.claimed(pool.calls.copy()).difference(others):
                     pool.connections.disconnect(connection)
         finally:
             with suppress(OSError):  # it has ended

@@ -75,7 +75,7 @@ class ClaimResolver:
         current_task = pool.status_table.current_task
         serving = pool.connections.serving
         task = current_task(connection.index) if connection in serving else 0
-        if task not in pool.calls or task not in pool.queue.claimed():
+        if task not in pool.calls or task not in pool.queue.claimed((task,)):
             return 0
         others = (other for other in pool.connections if other is not connection and other in serving)
         return 0 if any(current_task(other.index) == task for other in others) else task
@@ -86,7 +86,7 @@ class ClaimResolver:
         assert pool.queue is not None
         self.pings += 1
         candidates = {connection for connection in pool.connections if not connection.exiting}
-        resolution = ClaimResolution(self.pings | PING, pool.queue.claimed(), candidates, loss)
+        resolution = ClaimResolution(self.pings | PING, pool.queue.claimed(pool.calls.copy()), candidates, loss)
         for other in self.unresolved:  # the lost worker was a candidate, and can't answer any more
             other.losses.append(loss)
         self.unresolved.append(resolution)

@@ -315,10 +315,22 @@ class TaskQueue:
         revoke = self._revoke_step(self.encoded, tasks[0]), self._revoke_step(self.read_back, tasks[1])
         self._atomically((self._drain_step(), *revoke, self._rewrite_step(_BATCH)))
 
-    def claimed(self) -> set[int]:
-        """Return the calls whose descriptors workers have read. For the result thread."""
-        self.drain()
-        return {*self.arena.slots.copy()}.difference(self.encoded.copy(), self.read_back.copy(), self.revoked.copy())
+    def claimed(self, calls: Iterable[int]) -> set[int]:
+        """Return those of the calls whose descriptors workers have read. For the result thread.
+
+        Other threads post meanwhile, so a call that moves on must not be missed in each place:
+
+        1. `calls` were entered in the pool's table before: their encoding is over.
+        2. The calls in `encoded` are noted; from there they move to the pipe.
+        3. The pipe is drained and what was read back is noted in one operation: no thread posts in between.
+
+        Args:
+            calls: The calls in question.
+        """
+        known = {*calls}
+        waiting = {*self.encoded.copy()}
+        self._atomically((self._drain_step(), map(waiting.update, (self.read_back,))))
+        return known.intersection(self.arena.slots.copy()).difference(waiting, self.revoked.copy())
 
     def drain(self) -> None:
         """Move every descriptor that no worker has read to `read_back`."""
