@@ -147,7 +147,9 @@ class PoolExecutor(Executor):
         if not callable(fn):
             raise not_callable("stream", fn)
         check_count("buffer", buffer, optional=False)
-        return self._cf_stream(self.submit, fn, args, kwargs, buffer)
+        stream = self._cf_stream(self.submit, fn, args, kwargs, buffer)
+        stream.executor = self
+        return stream
 
     def _cf_stream(
         self,

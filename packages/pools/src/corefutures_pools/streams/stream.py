@@ -117,6 +117,7 @@ class Stream(Generic[_T]):
     """
 
     future: Future[Any]
+    executor: Any = None  # lives as long as its stream: at exit it ends the streams that nobody can read any more
 
     def __init__(
         self,
