@@ -248,6 +248,20 @@ def test_a_program_ends_with_an_open_stream(kind_and_way: tuple[str, str], at_ex
     assert not ended.err
 
 
+def test_a_program_ends_with_an_open_stream_of_a_pool_that_it_has_dropped(make: Any) -> None:
+    kind = KIND[type(make(1)).__name__]
+    ended = run_script(
+        f"""
+        import itertools, corefutures
+        if __name__ == "__main__":
+            stream = corefutures.create_executor({kind!r}, max_workers=1).stream(itertools.count, buffer=2)
+            print(next(stream), next(stream))
+        """
+    )
+    assert (ended.status, ended.out.split()) == (0, ["0", "1"]), ended
+    assert not ended.err
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_an_interrupt_of_the_terminal(kind_and_way: tuple[str, str]) -> None:
     kind, portable = kind_and_way
