@@ -117,9 +117,8 @@ def test_the_reference_shows_each_name_of_the_backend_authors_door_in_a_program(
 
 def test_the_glossary_names_what_is_in_the_code() -> None:
     sources = [path for root in ("corefutures", "packages", "plugins") for path in (ROOT / root).glob("**/*.py")]
-    defined = set(
-        re.findall(r"^(?:class |def |(?=[A-Z]+: Final))(\w+)", "\n".join(path.read_text(encoding="utf-8") for path in sources), re.M)
-    )
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    defined = set(re.findall(r"^(?:class |def |(?=[A-Z]+: Final))(\w+)", code, re.M))
     defined.add("hookimpl")  # pluggy's
     rows = re.findall(r"^\| .* \| .* \| (.*) \| .* \|$", (DOCS / "glossary.md").read_text(encoding="utf-8"), re.M)
     named = {name for cell in rows for name in re.findall(r"`(\w+)`", cell)}

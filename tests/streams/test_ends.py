@@ -248,12 +248,13 @@ def test_a_program_ends_with_an_open_stream(kind_and_way: tuple[str, str], at_ex
     assert not ended.err
 
 
-def test_a_program_ends_with_an_open_stream_of_a_pool_that_it_has_dropped(make: Any) -> None:
-    kind = KIND[type(make(1)).__name__]
+def test_a_program_ends_with_an_open_stream_of_a_pool_that_it_has_dropped(kind_and_way: tuple[str, str]) -> None:
+    kind, portable = kind_and_way
     ended = run_script(
         f"""
-        import itertools, corefutures
+        import itertools, os, corefutures
         if __name__ == "__main__":
+            os.environ["COREFUTURES_PORTABLE"] = {portable!r}
             stream = corefutures.create_executor({kind!r}, max_workers=1).stream(itertools.count, buffer=2)
             print(next(stream), next(stream))
         """
