@@ -329,3 +329,25 @@ def test_after_a_first_start_that_failed_no_call_is_taken_that_nobody_runs(make_
             pool.submit(process_calls.square, 3)
     else:
         assert pool.submit(process_calls.square, 3).result(30) == 9
+
+
+def test_the_last_call_fails_if_no_thread_can_serve_a_new_worker(
+    make_pool, one_method, transport, tmp_path, monkeypatch
+):
+    """The thread of the lost worker was not the pool's any more: nobody was told, and the call waited for ever."""
+    if transport != "pipes":
+        pytest.skip("over the shared queue one thread serves all workers")
+    from corefutures_pools.workers.pipes.pool import PipePool
+
+    def refuse(pool, connection):
+        connection.worker.kill()
+        connection.worker.reap()
+        pool._remove_worker(connection)
+        raise RuntimeError("can't start new thread")
+
+    pool = make_pool(1, on_worker_loss="replace")
+    assert pool.submit(process_calls.square, 2).result(30) == 4
+    monkeypatch.setattr(PipePool, "_start_thread", refuse)
+    lost, waiting = pool.submit(process_calls.leave), pool.submit(process_calls.square, 3)
+    assert isinstance(lost.exception(30), WorkerLostError)
+    assert isinstance(waiting.exception(30), BrokenProcessPool)

@@ -154,7 +154,7 @@ class WorkerSupervisor:
             and not (self.prestart and pool.thread is not None)
         )
 
-    def start_workers(self) -> None:
+    def start_workers(self, *, ours: bool = False) -> None:
         """Start the workers that are needed, unless another thread does so: that one looks again when it is done.
 
         A thread of its own starts them, and the submitter waits for that thread:
@@ -166,10 +166,14 @@ class WorkerSupervisor:
         Only workers that are forked start in the submitter's thread, because no other thread may run then: a handler
         that interrupts that, and waits for a call, waits in vain.
 
+        Args:
+            ours: Whether a thread of the pool calls this, which its calls depend on: also one that the pool does not
+                know any more, because the worker that it has served has ended.
+
         Raises:
             BaseException: No worker could be started, and there is none.
         """
-        request = _StartRequest(ours=self._pool.owns_thread(threading.current_thread()))
+        request = _StartRequest(ours=ours or self._pool.owns_thread(threading.current_thread()))
         if self.prestart or request.ours:
             self._run(request)
         else:
@@ -271,7 +275,7 @@ class WorkerSupervisor:
         """Start a worker in place of one that has ended, if one is needed; for threads of the pool."""
         if self.needs_worker():
             with contextlib.suppress(Exception):  # the pool is broken then, or other workers are left
-                self.start_workers()
+                self.start_workers(ours=True)
         elif self.forced and not len(self.workers) and self._pool.calls:
             self._pool.mark_broken(f"the {self._pool.name} was forcefully shut down", None)
 
