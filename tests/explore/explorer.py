@@ -11,8 +11,13 @@ import _thread
 import ast
 import dis
 import gc
+import logging
+import os
+import select
+import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +41,10 @@ _FUNCTIONS = frozenset({
     "len", "list", "tuple", "set", "dict", "sorted", "any", "all", "zip", "map", "next", "min", "max", "sum", "iter",
     "reversed", "enumerate",
 })  # fmt: skip
+#: The end of what a forked child says.
+_ENDED = "(end)"
+#: Seconds of the real clock that a forked child gets.
+_CHILD_SECONDS = 20
 #: How often a thread may look in vain while others could run.
 _PATIENCE = 3
 #: Instructions after which CPython runs signal handlers and finalisers: calls, loops, the beginning of a function.
@@ -92,6 +101,7 @@ class Places:
         own = [code for code in codes.values() if self.explored(code.co_filename)]
         for code in own:
             monitoring.set_local_events(tool, code, monitoring.events.INSTRUCTION)
+        monitoring.restart_events()  # other places were disabled before
         try:
             yield
         finally:
@@ -158,6 +168,10 @@ class Abandoned(BaseException):
     """Ends the threads of a schedule that is over."""
 
 
+class Interrupted(BaseException):
+    """What a signal handler of a model raises, as Ctrl-C does."""
+
+
 @dataclass
 class Decision:
     """A place where something else could have come next."""
@@ -174,6 +188,7 @@ class Actor:
     run: Callable[[], object]
     number: int = 0
     gate: Any = field(default_factory=_thread.allocate_lock)
+    finished: Any = field(default_factory=_thread.allocate_lock)  # held until its thread is about to end
     blocked: Callable[[], bool] | None = None  # returns whether it may go on; None: it can run
     deadline: float | None = None  # when a wait with a time limit ends, by the virtual clock
     timed_out: bool = False
@@ -182,11 +197,13 @@ class Actor:
     error: BaseException | None = None
     ident: int = 0  # of the thread of the system
     own: bool = True  # the program's, not started by one of its threads
-    check: Callable[[], object] | None = None  # called before each of its system calls
+    check: Callable[[], object] | None = None  # called before each of its system calls, and after each other point
+    stopped: bool = False  # it is not to run, until that changes
     thread: Any = None  # what `threading` knows of it
 
     def __post_init__(self) -> None:
         self.gate.acquire()
+        self.finished.acquire()
 
 
 class Priorities:
@@ -262,6 +279,8 @@ class Run:
         self._settled = 0  # more than 0: nothing is decided, see `settled`
         self._polls = 0
         self._polled_last: Actor | None = None
+        self._is_child = False
+        self._report = -1  # where a child says what went wrong
         #: Whether threads that the program has not spawned itself (a pool's workers) may be left waiting at the end.
         self.idle_threads_may_wait = False
 
@@ -305,6 +324,7 @@ class Run:
             actor.ended = True
             if not self.over:
                 self._hand_on(actor)
+            actor.finished.release()
 
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event != "call" or not self.places.explored(frame.f_code.co_filename):
@@ -328,6 +348,8 @@ class Run:
             self.point(interrupts=True)
         elif offset in switches:
             self.point()
+            if actor.check is not None:
+                actor.check()
 
     # ── decisions ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -348,7 +370,7 @@ class Run:
         assert me is not None
         self._steps += 1
         if self._steps > self._most_steps:  # a thread that polls without sleeping
-            self._fail("the program does not come to an end")
+            self._fail(f"the program does not come to an end\n{self._stacks()}")
             raise Abandoned
         if self._settled:
             return
@@ -385,7 +407,8 @@ class Run:
             me.gate.acquire()
             if self.over:
                 raise Abandoned
-            return not me.timed_out
+            # A time that is up and the event may come at the same moment.
+            return not me.timed_out if timeout is None or not self._is_due(me) else ready()
         finally:
             me.blocked = me.deadline = None
 
@@ -403,11 +426,26 @@ class Run:
         if self._polls > _PATIENCE and others:
             self._polls = 0
             self._switch(me, others[self._decide([0, *[int(self.delays)] * (len(others) - 1)], others)])
-        else:
-            self.point()
+            return
+        if self._polls > _PATIENCE:  # it is alone: time passes meanwhile
+            self._polls = 0
+            first = self._next_due()
+            self.now = self.now + 0.001 if first is None else max(self.now, first.deadline or 0.0)
+        self.point()
+
+    def _next_due(self) -> Actor | None:
+        """Returns the thread whose wait ends first by its time limit, if there is one."""
+        timed = [actor for actor in self.actors if not (actor.ended or actor.stopped) and actor.deadline is not None]
+        return min(timed, key=lambda actor: actor.deadline or 0.0, default=None)
 
     def _can_run(self, actor: Actor) -> bool:
-        return not actor.ended and (actor.blocked is None or actor.blocked())
+        if actor.ended or actor.stopped:
+            return False
+        return actor.blocked is None or actor.blocked() or self._is_due(actor)
+
+    def _is_due(self, actor: Actor) -> bool:
+        """Whether the wait of an actor has lasted as long as it may."""
+        return actor.deadline is not None and actor.deadline <= self.now
 
     def _decide(self, costs: list[int], options: Sequence[Actor | None]) -> int:
         if len(costs) == 1 or self._settled:
@@ -438,9 +476,8 @@ class Run:
         candidates = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
         # A wait with a time limit may also end by that: time passes as soon as nothing else can happen.
         if not candidates:
-            timed = [actor for actor in self.actors if not actor.ended and actor.deadline is not None]
-            if timed:
-                first = min(timed, key=lambda actor: actor.deadline or 0.0)
+            first = self._next_due()
+            if first is not None:
                 self.now = max(self.now, first.deadline or 0.0)
                 first.timed_out = True
                 candidates = [first]
@@ -468,11 +505,53 @@ class Run:
         return "\n".join(told)
 
     def _fail(self, message: str) -> None:
+        if self._is_child:
+            self._end_child(message)
         if self.failure is None:
             self.failure = Failure(message)
         if not self.over:
             self.over = True
             self._done.release()
+
+    # ── forks ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def fork(self, child: Callable[[], object]) -> None:
+        """The running thread forks the process for real; what `child()` raises in the child fails the schedule.
+
+        No other thread is left in the child, and the locks are as they were. From the fork on, handlers included, the
+        child runs under one schedule.
+        """
+        self.point()
+        reader, self._report = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads in a process that forks
+            pid = os.fork()
+        if pid == 0:
+            try:
+                child()
+            except BaseException as error:
+                self._end_child("".join(traceback.format_exception(error)))
+            self._end_child("")
+        os.close(self._report)
+        with open(reader, encoding="utf-8") as report:
+            if not select.select([report], [], [], _CHILD_SECONDS)[0]:
+                os.kill(pid, signal.SIGKILL)
+            message = report.read()
+        os.waitpid(pid, 0)
+        if message != _ENDED:
+            self._fail(f"in a forked child: {message.removesuffix(_ENDED) or 'it hangs, or has died'}")
+            raise Abandoned
+
+    def begin_child(self) -> None:
+        """Leaves the running thread alone in the forked child: called before all other handlers of the fork."""
+        self.actors = [actor for actor in self.actors if actor is self.running]
+        self._is_child = True
+        self._settled += 1
+
+    def _end_child(self, message: str) -> None:
+        with open(self._report, "w", encoding="utf-8", closefd=False) as report:
+            report.write(message + _ENDED)
+        os._exit(0)
 
     # ── from outside ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -486,11 +565,12 @@ class Run:
             if not self._done.acquire(timeout=20):
                 self.failure = Failure(f"a thread left the explorer: {[a.name for a in self.actors if not a.ended]}")
                 self.over = True
-        finally:
-            Run.current = None
-            for actor in self.actors:  # those that wait for ever
+            for actor in self.actors:  # those that wait for ever: nothing of them is to run in the next schedule
                 if not actor.ended:
                     actor.gate.release()
+                actor.finished.acquire(timeout=5)
+        finally:
+            Run.current = None
 
 
 # ── the same each time ───────────────────────────────────────────────────────────────────────────────────────────
@@ -512,14 +592,21 @@ def hash_by_number(*classes: type) -> None:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Has no finaliser run at a moment that depends on how much memory was used."""
+def _undisturbed() -> Iterator[None]:
+    """Has no finaliser run at a moment that depends on how much memory was used; and nothing logged."""
     gc.collect()
     gc.freeze()
     gc.disable()
+    logging.disable()  # what threads say that are abandoned
+    hooks = sys.unraisablehook, sys.excepthook
+    quiet = Abandoned, Interrupted  # also raised where nothing can be raised, as in finalisers
+    sys.unraisablehook = lambda told: None if told.exc_type in quiet else hooks[0](told)
+    sys.excepthook = lambda kind, error, trace: None if kind in quiet else hooks[1](kind, error, trace)
     try:
         yield
     finally:
+        sys.unraisablehook, sys.excepthook = hooks
+        logging.disable(logging.NOTSET)
         gc.enable()
         gc.unfreeze()
 
@@ -527,6 +614,15 @@ def _no_collection() -> Iterator[None]:
 def _collect_now_and_then(schedules: int) -> None:
     if schedules % 100 == 0:
         gc.collect()
+
+
+def _after_fork_in_child() -> None:
+    if Run.current is not None:
+        Run.current.begin_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @dataclass
@@ -537,13 +633,15 @@ class Report:
         schedules: How many were run.
         complete: Whether those were all, with that many preemptions.
         failure: What went wrong; None if nothing did.
-        schedule: The decisions that lead there, for `replay`.
+        schedule: The decisions that lead there, for `run_once`.
+        files: In which files threads were switched.
     """
 
     schedules: int
     complete: bool
     failure: Failure | None = None
     schedule: list[int] = field(default_factory=list)
+    files: tuple[str, ...] = ()
 
 
 Program = Callable[[Run], "Callable[[], object] | None"]
@@ -590,7 +688,7 @@ def explore(
         most: How many schedules at most.
         first: Schedules that failed in earlier runs, tried before all others.
     """
-    with places.watched(), _no_collection():
+    with places.watched(), _undisturbed():
         return _explore(program, places, preemptions, delays, most, first)
 
 
@@ -625,7 +723,7 @@ def search(program: Program, places: Places, *, changes: int, most: int, seed: i
     """Looks for a failure in schedules that are chosen at random: see `Priorities`. For what has a fault."""
     random = Random(seed)
     length = 0
-    with places.watched(), _no_collection():
+    with places.watched(), _undisturbed():
         for number in range(most):
             _collect_now_and_then(number)
             run = Run([], places)

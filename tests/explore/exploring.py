@@ -1,22 +1,29 @@
 """Explores models: `make explore` runs all of them, `make explore ARGS=NAME` one; `ARGS=--table` tells what they guard.
 
-A schedule that failed is stored in schedules/NAME.json and tried first in every later run.
+Their old faults are put back, too: each has to be found. A schedule that failed is stored in schedules/NAME.json and
+tried first in every later run.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
-from explorer import Report, explore, hash_by_number, search
-from modelling import Fault, Model
+from explorer import Program, Report, Run, explore, hash_by_number, search
+from modelling import Check, Fault, Model
 from models import MODELS
 from world import World
 
 SCHEDULES = Path(__file__).with_name("schedules")
+#: The most schedules in which an old fault has to be found.
+ENOUGH = 1_000
+_JOBS_OF_A_PROCESS = 10
+#: The living objects that a forked child renews, by module.
+REGISTRIES = {"corefutures_thread._executor": "_executors", "corefutures_pools.workers.executor": "pools"}
 
 
 def can_run(model: Model) -> bool:
@@ -31,6 +38,25 @@ def _world(model: Model, fault: Fault | None) -> World:
     return world
 
 
+def _program(model: Model, world: World) -> Program:
+    """Returns the program of a model: nothing is left in our modules of the run before."""
+
+    def program(run: Run) -> Check:
+        _forget(world)
+        return model.program(run, world)
+
+    return program
+
+
+def _forget(world: World) -> None:
+    """Takes out of our modules what a run has left: a forked child of another one would renew it."""
+    world.blocking.current_workers.clear()
+    world.blocking.nested_loops.clear()
+    for name, objects in REGISTRIES.items():
+        if name in world.modules:
+            getattr(world.modules[name], objects).clear()
+
+
 def explore_model(
     model: Model, *, preemptions: int | None = None, most: int = 1_000_000, fault: Fault | None = None
 ) -> Report:
@@ -43,25 +69,47 @@ def explore_model(
         fault: What is put back.
     """
     world = _world(model, fault)
-    known = []
-    if (stored := SCHEDULES / f"{model.name}.json").exists():
-        known = [schedule["decisions"] for schedule in json.loads(stored.read_text(encoding="utf-8"))]
-
+    program = _program(model, world)
+    passes = model.passes if preemptions is None else [(model.files, preemptions)]
+    schedules = 0
     with world.installed():
-        return explore(
-            lambda run: model.program(run, world), world.places(*model.files),
-            preemptions=model.preemptions if preemptions is None else preemptions, delays=model.delays, most=most,
-            first=known,
-        )  # fmt: skip
+        for files, _ in passes:
+            if known := _stored(model, files):
+                report = explore(program, world.places(*files), delays=model.delays, most=len(known), first=known)
+                if report.failure is not None:
+                    return replace(report, files=files)
+                schedules += report.schedules
+        for files, bound in passes:
+            report = explore(program, world.places(*files), preemptions=bound, delays=model.delays, most=most)
+            schedules += report.schedules
+            if report.failure is not None:
+                break
+    _forget(world)
+    return replace(report, schedules=schedules, files=files)
+
+
+def _stored(model: Model, files: tuple[str, ...]) -> list[list[int]]:
+    """Returns the schedules with switches in these files that failed in earlier runs."""
+    stored = SCHEDULES / f"{model.name}.json"
+    schedules = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
+    return [schedule["decisions"] for schedule in schedules if schedule["files"] == list(files)]
 
 
 def search_fault(model: Model, fault: Fault, most: int) -> Report:
     """Puts an old fault back, and looks for a schedule that shows it."""
     world = _world(model, fault)
+    parts = [part for part in (model.focus, model.files) if part]  # half of the schedules for each
+    schedules = 0
     with world.installed():
-        return search(
-            lambda run: model.program(run, world), world.places(*model.files), changes=fault.changes, most=most
-        )
+        for files in parts:
+            report = search(
+                _program(model, world), world.places(*files), changes=fault.changes, most=most // len(parts)
+            )
+            schedules += report.schedules
+            if report.failure is not None:
+                break
+    _forget(world)
+    return replace(report, schedules=schedules)
 
 
 def store(model: Model, report: Report) -> Path:
@@ -71,7 +119,7 @@ def store(model: Model, report: Report) -> Path:
     schedules = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []
     python = ".".join(map(str, sys.version_info[:3]))
     if report.schedule not in [schedule["decisions"] for schedule in schedules]:
-        schedules.append({"python": python, "decisions": report.schedule})
+        schedules.append({"python": python, "files": report.files, "decisions": report.schedule})
         stored.write_text(json.dumps(schedules, indent=1) + "\n", encoding="utf-8")
     return stored
 
@@ -86,7 +134,7 @@ def table() -> str:
 
 
 def main(names: list[str]) -> int:
-    """Explores the models of these names, all if there are none; returns the exit status."""
+    """Explores the models of these names, or all, and puts their faults back; returns the exit status."""
     if names == ["--table"]:
         print(table(), end="")
         return 0
@@ -94,28 +142,43 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"there is no model {', '.join(unknown)}; there are: {', '.join(MODELS)}", file=sys.stderr)
         return 2
+    chosen = [MODELS[name] for name in names] or [model for model in MODELS.values() if can_run(model)]
+    jobs = [(model.name, number) for model in reversed(chosen) for number in (None, *range(len(model.faults)))]
     failed = total = 0
-    with multiprocessing.get_context("spawn").Pool() as pool:
-        for name, report, seconds in pool.imap_unordered(
-            _explored, names or filter(lambda name: can_run(MODELS[name]), MODELS)
-        ):
+    spent = 0.0
+    # Forks are dearer in a process that has explored much before.
+    with multiprocessing.get_context("spawn").Pool(maxtasksperchild=_JOBS_OF_A_PROCESS) as pool:
+        for name, number, report, seconds in pool.imap_unordered(_explored, jobs):
+            model = MODELS[name]
             total += report.schedules
-            bound = f"{MODELS[name].preemptions} {'delays' if MODELS[name].delays else 'preemptions'}"
-            print(f"{name}: {report.schedules} schedules, {bound}, {seconds:.1f} s of a processor", flush=True)
+            spent += seconds
+            if number is not None:
+                fault = model.faults[number]
+                verdict = f"FAILED: not found in {report.schedules} schedules"
+                if report.failure is not None:
+                    verdict = f"found in schedule {report.schedules}"
+                failed += report.failure is None
+                print(f"{name}, with the fault that {fault.name}: {verdict}, {seconds:.1f} s", flush=True)
+                continue
+            bound = f"{model.passes[-1][1]} {'delays' if model.delays else 'preemptions'}"
+            print(f"{name}: {report.schedules} schedules, {bound}, {seconds:.1f} s", flush=True)
             if report.failure is not None:
                 failed += 1
-                stored = store(MODELS[name], report)
+                stored = store(model, report)
                 print(
                     f"FAILED: {report.failure}\nreplay: make explore ARGS={name} ({stored.name} comes first)",
                     flush=True,
                 )
-    print(f"{total} schedules, {failed} models failed")
+    print(f"{len(chosen)} models, {total} schedules, {spent:.0f} s of a processor, {failed} failures")
     return 1 if failed else 0
 
 
-def _explored(name: str) -> tuple[str, Report, float]:
-    begun = time.process_time()
-    return name, explore_model(MODELS[name]), time.process_time() - begun
+def _explored(job: tuple[str, int | None]) -> tuple[str, int | None, Report, float]:
+    begun = sum(os.times()[:4])  # of forked children as well
+    name, number = job
+    model = MODELS[name]
+    report = explore_model(model) if number is None else search_fault(model, model.faults[number], ENOUGH)
+    return name, number, report, sum(os.times()[:4]) - begun
 
 
 if __name__ == "__main__":

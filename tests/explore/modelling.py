@@ -52,6 +52,8 @@ class Model:
         modules: The modules that it uses.
         files: The ends of the names of those files in which threads are switched.
         preemptions: How many are explored by `make explore`.
+        focus: The ends of the names of the few files in which the hand-off itself is: there `make explore` switches
+            twice as well, if it does so once only in all `files`.
         quick: How many are by `make test`; None leaves the model to `make explore`.
         delays: Whether delays are bounded rather than preemptions: see `Run`.
         faults: What it must find.
@@ -66,6 +68,12 @@ class Model:
     quick: int | None = 1
     delays: bool = False
     faults: tuple[Fault, ...] = field(default=())
+    focus: tuple[str, ...] = ()
+
+    @property
+    def passes(self) -> list[tuple[tuple[str, ...], int]]:
+        """What `make explore` does: files, and how many preemptions."""
+        return [(self.files, self.preemptions), *([(self.focus, 2)] if self.focus else [])]
 
 
 #: By name, in the order of the table of docs/development.md.
@@ -78,13 +86,14 @@ FUTURE = "corefutures._future"
 def model(
     promise: str, *, modules: tuple[str, ...] = CORE, files: tuple[str, ...] = ("_future.py", "_wait.py"),
     preemptions: int = 2, quick: int | None = 1, delays: bool = False, faults: tuple[Fault, ...] = (),
+    focus: tuple[str, ...] = (),
 ) -> Callable[[Program], Program]:  # fmt: skip
     """Makes a function a model: see `Model`."""
 
     def enter(program: Program) -> Program:
         name = program.__name__
         assert name not in MODELS
-        MODELS[name] = Model(name, program, promise, modules, files, preemptions, quick, delays, faults)
+        MODELS[name] = Model(name, program, promise, modules, files, preemptions, quick, delays, faults, focus)
         return program
 
     return enter

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
+import exploring
 import pytest
-from explorer import Run, run_once
-from exploring import can_run, explore_model, search_fault, table
+from explorer import Run, explore, run_once
+from exploring import ENOUGH, can_run, explore_model, search_fault, table
 from modelling import Fault, Model
 from models import MODELS
-from world import World
+from world import Mutex, World
 
-#: The most schedules in which an old fault has to be found.
-ENOUGH = 1_000
+QUICK = [model for model in MODELS.values() if model.quick is not None]
 
 
-@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.quick is not None])
-def test_no_schedule_breaks_the_hand_off(name: str) -> None:
-    if not can_run(MODELS[name]):
+@pytest.mark.parametrize("model", QUICK, ids=lambda model: model.name)
+def test_no_schedule_breaks_the_hand_off(model: Model) -> None:
+    if not can_run(model):
         pytest.skip("the shared queue is the transport of Linux")
-    report = explore_model(MODELS[name], preemptions=MODELS[name].quick)
+    report = explore_model(model, preemptions=model.quick)
     assert report.failure is None, f"{report.failure}\nschedule: {report.schedule}"
     assert report.complete
     assert report.schedules > 1
@@ -27,7 +30,7 @@ def test_no_schedule_breaks_the_hand_off(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("model", "fault"),
-    [(model, fault) for model in MODELS.values() for fault in model.faults],
+    [(model, fault) for model in QUICK for fault in model.faults],
     ids=lambda value: value.name.replace(" ", "-"),
 )
 def test_an_old_fault_is_found(model: Model, fault: Fault) -> None:
@@ -47,13 +50,57 @@ def test_a_schedule_that_failed_fails_again_whenever_it_is_replayed() -> None:
     places = world.places("_future.py")
 
     def program(run: Run) -> None:
-        first, second = world.blocking._thread.allocate_lock(), world.blocking._thread.allocate_lock()
+        first, second = Mutex(), Mutex()
         run.spawn("one", lambda: (first.acquire(), second.acquire()))
         run.spawn("another", lambda: (second.acquire(), first.acquire()))
-
-    from explorer import explore
 
     report = explore(program, places)
     assert "deadlock: " in str(report.failure)
     for _ in range(100):
         assert str(run_once(program, report.schedule, places).failure) == str(report.failure)
+
+
+def test_a_schedule_that_failed_is_stored_and_comes_first_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exploring, "SCHEDULES", tmp_path / "schedules")
+    model = MODELS["cancel_against_start"]
+    (fault,) = model.faults
+    found = explore_model(model, fault=fault)
+    assert found.schedules > 1
+    stored = exploring.store(model, found)
+    assert exploring.store(model, found) == stored  # the same schedule is kept once
+    (kept,) = json.loads(stored.read_text(encoding="utf-8"))
+    assert kept["decisions"] == found.schedule
+
+    again = explore_model(model, fault=fault)
+    assert again.schedules == 1
+    assert str(again.failure).splitlines()[-1] == str(found.failure).splitlines()[-1]
+    assert explore_model(model).failure is None  # the fault is mended: the schedule passes, and the others are run
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_has_the_locks_as_they_were_and_no_other_thread() -> None:
+    world = World("corefutures._future")
+
+    def program(run: Run, child: Callable[[Mutex], object]) -> None:
+        lock = Mutex()
+        run.spawn("holder", lambda: (lock.acquire(), lock.release()))
+        run.spawn("forker", lambda: run.fork(lambda: child(lock)))
+
+    def explored(child: Callable[[Mutex], object]) -> str:
+        return str(explore(lambda run: program(run, child), world.places("_future.py")).failure)
+
+    assert explored(lambda lock: None) == "None"
+    assert "in a forked child: deadlock: forker wait for ever" in explored(lambda lock: lock.acquire())
+    assert "in a forked child: " in explored(lambda lock: 1 // 0)
+
+
+def test_garbage_and_the_addresses_of_objects_change_no_schedule() -> None:
+    model = MODELS["wait_for_the_first_against_two_that_finish"]
+    reports = []
+    for _ in range(2):
+        reports.append(explore_model(model, preemptions=1))
+        list(map(object.__new__, [object] * 1001))
+    assert reports[0].failure is None
+    assert reports[0].schedules == reports[1].schedules

@@ -260,10 +260,10 @@ def _before_call(descriptor: int = -1) -> None:
         check()
     if descriptor >= 0 and os.get_blocking(descriptor):
         run().wait(lambda: _readable(descriptor) or (check is not None and _raises(check)))
-        if check is not None:
-            check()
     else:
         run().point()
+    if check is not None:
+        check()
 
 
 def _raises(check: Any) -> bool:
@@ -367,6 +367,7 @@ def stand_ins() -> dict[str, types.ModuleType]:
         for name, module in saved.items():
             if module is not None:
                 sys.modules[name] = module
+    high._after_fork.__code__ = (lambda: None).__code__  # it is registered, and knows nothing of the explorer's threads
     high.__dict__.update(
         Lock=Mutex, RLock=RLock, Thread=Thread, get_ident=get_ident, current_thread=current_thread,
         _allocate_lock=Mutex, main_thread=lambda: _OUTSIDE, _register_atexit=lambda *_, **__: None,

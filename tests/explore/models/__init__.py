@@ -6,7 +6,10 @@ from importlib import import_module
 
 from modelling import MODELS
 
-for _subject in ("transitions", "waiting", "admission", "thread_pool", "task_queue", "shared_queue", "streams"):
+for _subject in (
+    "transitions", "waiting", "admission", "thread_pool", "helping", "task_queue", "calls", "reading", "losses",
+    "endings", "streams", "forking",
+):  # fmt: skip
     import_module(f"models.{_subject}")
 
 __all__ = ["MODELS"]

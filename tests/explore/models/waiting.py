@@ -31,6 +31,19 @@ PARKS_UNLOCKED = Fault(
 """,
 )  # fmt: skip
 
+FORGETS_ENDED_BY_HAND = Fault(
+    "code that ends a future by hand, as the standard library's own, wakes no thread in result()", FUTURE,
+    right="        if future is not None and future._state in DONE:\n", wrong="        if False:\n",
+)  # fmt: skip
+HANDLER_UNDER_THE_LOCK = Fault(
+    "a signal handler runs while its thread holds the lock of a future", FUTURE,
+    right="""        added, waits = (unpark,), False
+        if self._cf_lock.taken:
+""",
+    wrong="""        added, waits = (unpark,), False
+        if self._cf_lock.acquire():
+""",
+)  # fmt: skip
 SUBSCRIBES_BLINDLY = Fault(
     "a waiter subscribes without a look at the state", FUTURE,
     right="if waits := self._state not in ENDED:", wrong="if waits := True:",
@@ -74,7 +87,7 @@ def finish_against_result(run: Run, our: Any) -> Check:
     return lambda: expect(got["result"], 7)
 
 
-@model("F5")
+@model("F5", delays=True)
 def finish_against_two_waiters(run: Run, our: Any) -> Check:
     future, got = our.future.Future(), Answers()
     run.spawn("first", got.say("first", future.result))
@@ -192,3 +205,28 @@ def the_standard_wait_against_finish(run: Run, our: Any) -> Check:
     run.spawn("waiter", got.say("wait", lambda: len(standard.wait([future]).done)))
     run.spawn("worker", lambda: future.set_result(7))
     return lambda: expect(got["wait"], 1)
+
+
+@model("F5 F7", faults=(FORGETS_ENDED_BY_HAND,))
+def a_future_that_is_ended_by_hand_against_result(run: Run, our: Any) -> Check:
+    """As CPython's own suite does it, and some libraries."""
+    future, got = our.future.Future(), Answers()
+
+    def end() -> None:
+        with future._condition:
+            future._result = 7
+            future._state = "FINISHED"
+            future._condition.notify_all()
+
+    run.spawn("waiter", got.say("result", future.result))
+    run.spawn("worker", end)
+    return lambda: expect(got["result"], 7)
+
+
+@model("F8", faults=(HANDLER_UNDER_THE_LOCK,))
+def a_handler_that_waits_for_the_thread_that_finishes(run: Run, our: Any) -> Check:
+    """It interrupts a thread that subscribes, at any point, and waits for one that needs the future's lock."""
+    future, got = our.future.Future(), Answers()
+    worker = run.spawn("worker", lambda: future.set_result(7))
+    run.spawn("waiter", got.say("result", future.result), lambda: run.wait(lambda: worker.ended))
+    return lambda: expect(got["result"], 7)

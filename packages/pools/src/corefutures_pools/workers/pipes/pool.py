@@ -287,8 +287,14 @@ class PipePool(WorkerPool):
             self._receive(connection)
 
     def _release_call(self, connection: WorkerConnection) -> None:
-        """Note that a worker has ended its call: nothing kills it for that call any more, and it may get another."""
+        """Note that a worker has ended its call: nothing kills it for that call any more, and it may get another.
+
+        Raises:
+            _Gone: The worker has just been killed for that call, which fails, though its result has come.
+        """
         with connection.lock:
+            if connection.verdict is not None:
+                raise _Gone
             connection.call = connection.body = None
             connection.delivered = connection.asked = connection.streams = False
         connection.amid = False
