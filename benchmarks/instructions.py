@@ -63,7 +63,7 @@ def of_submit(pool: Executor) -> float:
         counted = end()
     for future in (held, *futures):
         future.result()
-    return counted / CALLS
+    return float(counted / CALLS)
 
 
 def of_worker(pool: Executor) -> float:
@@ -72,8 +72,8 @@ def of_worker(pool: Executor) -> float:
     calls = [pool.submit(fn) for fn in functions]
     for future in (held, *calls):
         future.result()
-    counted: int = calls[-1].result()
-    return counted / CALLS
+    counted: Any = calls[-1].result()
+    return float(counted / CALLS)
 
 
 def least(backend: str, measure: Callable[[Executor], float]) -> float:
