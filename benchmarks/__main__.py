@@ -1,4 +1,4 @@
-"""`python -m benchmarks [SUITE ...] [--json FILE] [--rounds N]`: measures, prints tables, writes JSON."""
+"""`python -m benchmarks [SUITE ...] [--json FILE] [--rounds N] [--loaded]`: measures, prints tables, writes JSON."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import os
 import pkgutil
 import platform
 import statistics
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import benchmarks
 from benchmarks.measuring import Figures, Sheet, measure
@@ -32,7 +35,23 @@ def sheets_of(suite: str) -> Iterator[Sheet]:
     return found
 
 
-def surroundings() -> dict[str, object]:
+def processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def busy_loops(count: int) -> Iterator[None]:
+    """Has so many other programs compute without a pause."""
+    loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def surroundings(loaded: bool = False) -> dict[str, Any]:
     """What the figures depend on."""
     return {
         "python": platform.python_version(),
@@ -40,7 +59,8 @@ def surroundings() -> dict[str, object]:
         "free_threaded": bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
         "system": platform.system(),
         "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": processors(),
+        "busy_loops": processors() if loaded else 0,
     }
 
 
@@ -75,27 +95,29 @@ def main() -> int:
     parser.add_argument("suite", nargs="*", help="one of: " + ", ".join(suites()))
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there as well")
     parser.add_argument("--rounds", type=int, default=9, help="how often each row is measured (9)")
+    parser.add_argument("--loaded", action="store_true", help="with a busy loop on each processor meanwhile")
     options = parser.parse_args()
     if unknown := set(options.suite) - set(suites()):
         parser.error(f"no such suite: {', '.join(sorted(unknown))} (there are: {', '.join(suites())})")
     if options.rounds < 1:
         parser.error("--rounds must be positive")
 
-    around = surroundings()
+    around = surroundings(options.loaded)
     print(", ".join(f"{name} {value}" for name, value in around.items()))
     report: list[dict[str, object]] = []
     broken = 0
-    for suite in options.suite or suites():
-        for sheet in sheets_of(suite):
-            print(f"\n{sheet.title}")
-            print(f"  {'':<52} {'ours':>9} {'against':>9} {'ratio':>7} {'promised':<18}   unit")
-            rows = []
-            for row in sheet.rows():
-                figures = measure(row, options.rounds)
-                broken += figures.kept is False
-                print(line(figures), flush=True)
-                rows.append(figures.as_json())
-            report.append({"suite": suite, "title": sheet.title, "rows": rows})
+    with busy_loops(around["busy_loops"]):
+        for suite in options.suite or suites():
+            for sheet in sheets_of(suite):
+                print(f"\n{sheet.title}")
+                print(f"  {'':<52} {'ours':>9} {'against':>9} {'ratio':>7} {'promised':<18}   unit")
+                rows = []
+                for row in sheet.rows():
+                    figures = measure(row, options.rounds)
+                    broken += figures.kept is False
+                    print(line(figures), flush=True)
+                    rows.append(figures.as_json())
+                report.append({"suite": suite, "title": sheet.title, "rows": rows})
     if options.json is not None:
         document = {"surroundings": around, "rounds": options.rounds, "sheets": report}
         options.json.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Write the figures of benchmarks/results/*.json into README.md and docs/figures.md; `--check` only compares.
 
-Touches these two pages, between two marks. README.md gets the rows that `README_ROWS` selects and the worst row of all
-that compare with the standard library; docs/figures.md gets every row. The files of results are what
+Touches these two pages, between two marks. README.md gets the rows that `README_ROWS` selects and the worst row of each
+kind of pool; docs/figures.md gets every row. The files of results are what
 `python -m benchmarks --json` wrote, unchanged.
 """
 
@@ -18,21 +18,24 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures: tools/readme_figures.py -->\n", "<!-- end of figures -->\n"
 #: The suites in the order of docs/figures.md. One compares with another peer than the standard library.
-SUITES = ("thread", "process", "interpreter", "dask", "instructions")
+SUITES = ("real", "real-loaded", "thread", "process", "interpreter", "dask", "instructions")
 PEERS = {"dask": "Dask itself"}
-#: The rows of README.md: suite, the row's `what`, and what README.md calls it. The worst row comes besides.
+#: The suite whose rows README.md shows, and the same one measured beside busy loops.
+MAIN, LOADED = SUITES[:2]
+#: The rows of README.md for each kind of pool, as far as it has them. Its worst row comes besides.
 README_ROWS = (
-    ("thread", "submit 20,000 tiny calls, read all results", "submit tiny calls, read all results"),
-    ("thread", "submit one, wait for it, repeat", "submit one call and wait for it"),
-    ("process", "submit 5,000 tiny calls, read all results", "submit tiny calls, read all results"),
-    ("process", "submit one, wait for it, repeat", "submit one call and wait for it"),
-    ("process", "send a NumPy array of 64 MB", "send a NumPy array of 64 MB"),
-    ("process", "memory for each pending call", "memory for each pending call"),
-    ("interpreter", "submit 5,000 tiny calls, read all results", "submit tiny calls, read all results"),
+    "a tiny function of a module",
+    "a function of the main module",
+    "a dataclass as argument",
+    "a call that raises",
+    "100 KB of bytes, there and back",
+    "an array of 64 MB there",
+    "a window of 16, the standard wait",
+    "the standard as_completed",
+    "run_in_executor, one by one",
+    "submit and wait, median",
+    "make a pool, one call, end it",
 )
-#: What the names of rows have in them that compare corefutures with itself, as in "1,000,000 calls beside 100,000".
-NO_PEER = "beside 1"
-POOLS = {"thread": "threads", "process": "processes", "interpreter": "interpreters"}
 
 
 def shown(figure: float, unit: str = "") -> str:
@@ -65,7 +68,8 @@ def measured_on(result: dict[str, Any]) -> str:
     around = result["surroundings"]
     build = "free-threaded " if around["free_threaded"] else ""
     where = f"{build}{around['implementation']} {around['python']}, {around['system']}, {around['cpus']} CPUs"
-    return f"{where}; medians of {result['rounds']} rounds"
+    beside = f", beside {around['busy_loops']} busy loops" if around.get("busy_loops") else ""
+    return f"{where}{beside}; medians of {result['rounds']} rounds"
 
 
 def tables(result: dict[str, Any], peer: str) -> Iterator[str]:
@@ -86,31 +90,41 @@ def all_tables(results: dict[str, Any]) -> Iterator[str]:
         yield from tables(result, PEERS.get(suite, "standard library"))
 
 
-def selection(results: dict[str, Any], rows: Sequence[tuple[str, str, str]] = README_ROWS) -> Iterator[str]:
-    """Yield the lines of README.md: the selected rows, and the worst of all that compare with the standard library.
+def selection(results: dict[str, Any], rows: Sequence[str] = README_ROWS) -> Iterator[str]:
+    """Yield the lines of README.md: the factors of the selected rows, and the worst row of each kind of pool.
 
     Raises:
         ValueError: A selected row is not among the results.
     """
-    measured = {
-        (suite, row["what"]): row
-        for suite, result in results.items()
-        if suite not in PEERS
-        for sheet in result["sheets"]
-        for row in sheet["rows"]
-        if row["ratio"] is not None and NO_PEER not in row["what"]
-    }
-    worst = min(measured, key=lambda key: float(measured[key]["ratio"]))
-    named = {(suite, what): name for suite, what, name in rows} | {worst: f"{worst[1]} (the worst row)"}
-    if missing := [key for key in named if key not in measured]:
+    factors, loaded = (_factors(results[suite]) for suite in (MAIN, LOADED))
+    worst = [min(measured, key=lambda what: measured[what]) for measured in factors.values()]
+    shown_rows = [*rows, *dict.fromkeys(what for what in worst if what not in rows)]
+    if missing := [what for what in rows if not any(what in measured for measured in factors.values())]:
         raise ValueError(f"not among the results: {missing}")
-    yield "| pool of | benchmark | corefutures | standard library | factor |"
-    yield "|---|---|---|---|---|"
-    for (suite, what), name in named.items():
-        yield f"| {' | '.join((POOLS[suite], name, *medians(measured[suite, what])))} |"
+    yield f"| the call | {' | '.join(factors)} |"
+    yield f"|---|{'---|' * len(factors)}"
+    for what in shown_rows:
+        line = []
+        for pool, worst_row in zip(factors, worst, strict=True):
+            factor, beside = factors[pool].get(what), loaded.get(pool, {}).get(what)
+            text = "" if factor is None else f"{shown(factor)} ×"
+            text += "" if beside is None else f" ({shown(beside)} ×)"
+            line.append(f"**{text}**" if what == worst_row else text)
+        yield f"| {what} | {' | '.join(line)} |"
     yield ""
-    yield f"Measured on {' and on '.join(sorted({measured_on(results[suite]) for suite, _ in named}))}."
+    yield f"Measured on {measured_on(results[MAIN])}; in brackets beside a busy loop on each core."
+    yield "Bold: the worst row of each column."
     yield ""
+
+
+def _factors(result: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the factors by kind of pool and row."""
+    return {
+        sheet["title"].partition(":")[0].lower(): {
+            row["what"]: row["ratio"] for row in sheet["rows"] if row["ratio"] is not None
+        }
+        for sheet in result["sheets"]
+    }
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -74,36 +74,40 @@ def test_the_suites_come_in_the_order_of_the_page(readme_figures: ModuleType, tm
     assert [line for line in readme_figures.all_tables(results) if "Dask itself" in line]
 
 
+def real(*sheets: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    made = result()
+    made["sheets"] = [{"suite": "real", "title": f"{pool}: the calls", "rows": rows} for pool, rows in sheets]
+    return made
+
+
 def test_the_readme_shows_the_selected_rows_and_the_worst(readme_figures: ModuleType) -> None:
     results = {
-        "thread": result(row("map"), row("wait"), row(readme_figures.NO_PEER, 0.1)),
-        "process": result(row("start", 0.5), row("send", 2.0)),
-        "dask": result(row("wait", 0.2)),
+        "real": real(("Threads", [row("map"), row("wait", 0.5)]), ("Processes", [row("map", 0.9), row("send", 2.0)])),
+        "real-loaded": real(("Threads", [row("map", 3.0)])),
     }
-    lines = list(readme_figures.selection(results, [("thread", "map", "map many")]))
-    assert [line.split("|")[1:3] for line in lines[2:4]] == [
-        [" threads ", " map many "],
-        [" processes ", " start (the worst row) "],
+    results["real-loaded"]["surroundings"]["busy_loops"] = 2
+    lines = list(readme_figures.selection(results, ["map"]))
+    assert lines[:4] == [
+        "| the call | threads | processes |",
+        "|---|---|---|",
+        "| map | 6.97 × (3.00 ×) | **0.90 ×** |",
+        "| wait | **0.50 ×** |  |",
     ]
-    assert lines[4:] == ["", "Measured on CPython 3.14.10, Linux, 2 CPUs; medians of 9 rounds.", ""]
-
-
-def test_a_worst_row_that_is_selected_anyway_comes_once(readme_figures: ModuleType) -> None:
-    results = {"thread": result(row("map", 0.5), row("wait"))}
-    (line,) = list(readme_figures.selection(results, [("thread", "map", "map many")]))[2:-3]
-    assert line.startswith("| threads | map (the worst row) |")
+    assert lines[5].startswith("Measured on CPython 3.14.10, Linux, 2 CPUs; medians of 9 rounds; in brackets")
+    assert "beside 2 busy loops" in readme_figures.measured_on(results["real-loaded"])
 
 
 def test_a_selected_row_that_was_not_measured_is_an_error(readme_figures: ModuleType) -> None:
+    results = {"real": real(("Threads", [row("map")])), "real-loaded": real()}
     with pytest.raises(ValueError, match="not among the results"):
-        list(readme_figures.selection({"thread": result(row("map"))}, [("thread", "gone", "gone")]))
+        list(readme_figures.selection(results, ["gone"]))
 
 
-def test_the_readme_has_one_table_of_at_most_eight_rows() -> None:
+def test_the_readme_has_one_table_of_at_most_sixteen_rows() -> None:
     tables = re.findall(r"(?:^\|.*\n)+", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     assert len(tables) == 1
-    assert tables[0].count("\n") - 2 <= 8
-    assert "the worst row" in tables[0]
+    assert tables[0].count("\n") - 2 <= 16
+    assert tables[0].count("**") == 6  # the worst of each column
 
 
 def test_a_page_without_the_marks_is_refused(readme_figures: ModuleType) -> None:
