@@ -243,3 +243,73 @@ def test_the_end_of_the_program(order, transport):
             capture_output=True, text=True, timeout=40,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
+
+
+ENDS = {
+    "": 0,
+    "sys.exit(3)": 3,
+    "sys.exit('a message')": 1,
+    "raise ZeroDivisionError": 1,
+    "raise KeyboardInterrupt": -2 if os.name == "posix" else 0xC000013A,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_program_abandons_calls_that_do_not_stop(end, tmp_path):
+    """at_exit="abandon": threads and exit handlers end, the calls that are left are named, the exit status stays."""
+    (tmp_path / "obedient.py").write_text(
+        textwrap.dedent(
+            """
+            import time
+            from corefutures import cancel_requested
+
+            def obey():
+                while not cancel_requested():
+                    time.sleep(0.001)
+                print("stopped", flush=True)
+            """
+        )
+    )
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            f"""
+            import atexit, logging, sys, threading, time
+            import obedient
+            from corefutures import InterpreterPoolExecutor
+            if __name__ == "__main__":
+                logging.basicConfig(stream=sys.stdout, format="%(message)s")
+                atexit.register(print, "atexit")
+                pool = InterpreterPoolExecutor(2, at_exit="abandon")
+                calls = pool.submit(time.sleep, 600), pool.submit(obedient.obey)
+                while not all(call.running() for call in calls):
+                    time.sleep(0.001)
+                pool.submit(print, "never")
+                threading.Thread(target=lambda: (time.sleep(0.05), print("thread", flush=True))).start()
+                {end}
+            """
+        )
+    )
+    ended = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=False)
+    said = "the program ends while calls run that it abandons: after 0.3 s there is still running: sleep"
+    assert ended.returncode == ENDS[end], ended
+    *threads, warning, last = ended.stdout.splitlines()
+    assert sorted(threads) == ["stopped", "thread"], ended
+    assert (warning.partition(";")[0], last) == (said, "atexit")
+
+
+def test_a_program_ends_as_always_if_no_call_is_abandoned():
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(
+            """
+            import atexit, sys
+            from corefutures import InterpreterPoolExecutor
+            atexit.register(print, "atexit")
+            pool = InterpreterPoolExecutor(1, at_exit="abandon")
+            print(pool.submit(abs, -1).result())
+            sys.exit(3)
+            """
+        )],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "1\natexit\n", "")

@@ -97,7 +97,7 @@ def test_a_program_abandons_calls_that_do_not_stop(status: int) -> None:
     assert ended == (status, f"stopped\n{said}atexit\n", "")
 
 
-def test_only_calls_in_threads_can_be_abandoned() -> None:
+def test_calls_in_processes_can_be_killed_and_not_abandoned() -> None:
     with pytest.raises(UnsupportedError, match=r"abandon the calls that run at exit; create_executor\('thread'\)"):
         create_executor("process", at_exit="abandon")
 

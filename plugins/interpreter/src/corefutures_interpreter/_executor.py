@@ -63,7 +63,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         when_full: The fate of a call beyond that limit: "block" `submit` until another call starts, "raise" a
             `PoolFullError`, or "caller_runs" the call in the submitter's thread.
         at_exit: The fate of the calls when the main interpreter ends: "wait" for them, or "cancel" those that wait and
-            ask those that run to stop (see `cancel_requested`).
+            ask those that run to stop (see `cancel_requested`), or "abandon" those besides that run on after that.
         context: The names of context variables whose values are sent with each call, such as
             `["package.module:variable"]`: a call sees the values where it was submitted. They are pickled with it.
         forward_logs: Whether log records of the interpreters are handled here, by the logging configuration of this
@@ -120,7 +120,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         self._initargs = check_initializer(initializer, initargs)
         self._initializer = initializer
         check_serializer(serializer, "corefutures-interpreter")
-        check_at_exit(self, at_exit, "interpreters")
+        check_at_exit(self, at_exit, "interpreters", abandons=True)
         check_flag("forward_logs", forward_logs)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
@@ -132,6 +132,10 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         self._cf_serializer = serializer
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
         self._cf_at_exit = at_exit
+        if at_exit == "abandon":
+            from corefutures_interpreter._abandoned_calls import watch_exit_status
+
+            watch_exit_status()
         self._cf_forwards_logs = bool(forward_logs)
         self._thread_name_prefix: str = thread_name_prefix or f"InterpreterPoolExecutor-{self._counter()}"
         self._threads: set[threading.Thread] = set()
@@ -150,10 +154,11 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         if self._cf_forwards_logs:
             from corefutures_pools.workers.logging.receiver import LogReceiver
 
-            logs = LogReceiver(1, self._thread_name_prefix)
+            logs = LogReceiver(1, self._thread_name_prefix, daemon=self._cf_at_exit == "abandon")
         self._cf_launcher = InterpreterLauncher(
-            self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._cf_serializer, logs
-        )
+            self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._cf_serializer, logs,
+            daemons=self._cf_at_exit == "abandon",
+        )  # fmt: skip
         encode: Any = make_encoder(self._cf_serializer)
         if self._cf_carried is not None:
             from corefutures_pools.context import ContextEncoder

@@ -97,6 +97,7 @@ class InterpreterLauncher:
         initargs: The arguments of the initializer.
         serializer: The executor's option.
         logs: The receiver of the workers' log records, or None.
+        daemons: Whether the program may end before the workers' threads.
     """
 
     def __init__(
@@ -107,8 +108,11 @@ class InterpreterLauncher:
         initargs: tuple[Any, ...],
         serializer: str,
         logs: LogReceiver | None = None,
+        *,
+        daemons: bool = False,
     ) -> None:
         self._logs = logs
+        self._daemons = daemons
         self._threads = threads
         self._prefix = prefix
         self._initializer = None if initializer is None else (initializer, initargs)
@@ -124,8 +128,9 @@ class InterpreterLauncher:
         if self._threads:
             _check_descriptors()
         worker = InterpreterWorker(
-            f"{self._prefix}_{self._started}", ends, self._initializer, self._serializer, self._threads, self._logs
-        )
+            f"{self._prefix}_{self._started}", ends, self._initializer, self._serializer, self._threads, self._logs,
+            daemon=self._daemons,
+        )  # fmt: skip
         self._started += 1
         return worker
 
@@ -185,6 +190,7 @@ class InterpreterWorker:
         serializer: The executor's option.
         threads: The set that contains the thread while it lives.
         logs: The receiver of the worker's log records, or None.
+        daemon: Whether the program may end before the thread.
 
     Raises:
         BaseException: The process has no memory, thread or descriptor left for an interpreter.
@@ -200,6 +206,8 @@ class InterpreterWorker:
         serializer: str,
         threads: set[threading.Thread],
         logs: LogReceiver | None,
+        *,
+        daemon: bool = False,
     ) -> None:
         self.name = name
         self._logs = logs
@@ -216,7 +224,7 @@ class InterpreterWorker:
             if logs is not None:
                 logs.worker_started()  # before the start: without a reader the worker's writes would block in the end
             self._thread = thread = threading.Thread(
-                target=self._run, args=(creation, initializer, serializer), name=name, daemon=False
+                target=self._run, args=(creation, initializer, serializer), name=name, daemon=daemon
             )
             threads.add(thread)
             mark_service_thread(thread)

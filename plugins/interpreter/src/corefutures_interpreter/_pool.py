@@ -6,6 +6,7 @@ call; the pool has ended only when the threads of its interpreters have.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
     from corefutures_pools.workers.pool import PoolOptions
     from corefutures_pools.workers.serialization import Encoder
+
+
+LOGGER = logging.getLogger("concurrent.futures")
+
+#: Seconds that calls have to stop at exit before they are abandoned.
+_GRACE = 0.3
 
 
 class _Decoder(ResultDecoder):
@@ -47,6 +54,19 @@ class InterpreterPool(WorkerPool):
         decoder = _Decoder(decode_result, encode, RuntimeError)  # not used: `rebuild` makes the causes
         super().__init__(options, encode=encode, decoder=decoder, **parts)
         self._threads = threads
+
+    def finish_at_exit(self) -> None:
+        """See `WorkerPool.finish_at_exit`; with `at_exit="abandon"` a warning names the calls that are left running."""
+        if not self.daemons:
+            self.finish()
+            return
+        from corefutures_interpreter._abandoned_calls import end_process_at_exit
+
+        try:
+            self.join_in_time(_GRACE)
+        except TimeoutError as exc:
+            LOGGER.warning("the program ends while calls run that it abandons: %s", exc)
+            end_process_at_exit(lambda: self._threads)
 
     def join(self) -> None:
         """Wait for the end of the pool and of its interpreters, except in a thread of the pool."""

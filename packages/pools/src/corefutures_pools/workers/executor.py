@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: The pools that have not ended, also those whose executor has gone.
 pools = Lifecycle(
     close=lambda pool: pool.close_at_exit(),
-    join=lambda pool: pool.finish(),
+    join=lambda pool: pool.finish_at_exit(),
     interrupt=lambda pool: pool.control.interrupt(),
     after_fork=lambda pool: pool.after_fork_in_child(),
     outlive_main=lambda pool: pool._at_exit == "wait",

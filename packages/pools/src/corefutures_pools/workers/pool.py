@@ -58,7 +58,7 @@ class PoolOptions:
         broken: The exception class of this backend's broken pools.
         name: How errors call the pool.
         on_loss: BREAK or REPLACE.
-        at_exit: What becomes of the calls when the interpreter ends: "wait", "cancel" or "kill".
+        at_exit: What becomes of the calls when the interpreter ends: "wait", "cancel", "kill" or "abandon".
         kill_on_cancel: Whether cancelling a call that runs kills its worker.
         prestart: Whether all workers start before the first thread of the pool does, as fork needs it.
         not_ready_hint: Said of a worker that was lost before it was ready.
@@ -121,6 +121,7 @@ class WorkerPool(PoolTransport):
         self.size = options.size
         self.name = options.name
         self.kill_on_cancel = options.kill_on_cancel
+        self.daemons = options.at_exit == "abandon"  # whether the program may end before the pool's threads
         self._at_exit = options.at_exit
         self._broken_type = options.broken
         self._encode = encode
@@ -383,14 +384,19 @@ class WorkerPool(PoolTransport):
             if wait and timeout is None:
                 self.finish()
             elif wait and timeout is not None and not self.owns_thread(threading.current_thread()):
-                self._join_in_time(timeout)
+                self.join_in_time(timeout)
 
     def _end_unread_streams(self) -> None:
         streams = sys.modules.get("corefutures_pools.streams.stream")
         if streams is not None:
             streams.end_unread_streams(list(self.calls.values()))
 
-    def _join_in_time(self, timeout: float) -> None:
+    def join_in_time(self, timeout: float) -> None:
+        """Wait as `finish`.
+
+        Raises:
+            TimeoutError: The time, in seconds, is up; the message tells what runs.
+        """
         # `join` waits for several things one after the other: a thread does it that may be left to itself.
         joiner = threading.Thread(target=self.finish, name=f"{self.name} end", daemon=True)
         start_thread(joiner)
@@ -469,11 +475,15 @@ class WorkerPool(PoolTransport):
             self.stop_workers("kill")
             return
         try:
-            self.close(wait=False, cancel_futures=self._at_exit == "cancel")
+            self.close(wait=False, cancel_futures=self._at_exit != "wait")
             self._end_unread_streams()
         finally:
-            if self._at_exit == "cancel":
+            if self._at_exit != "wait":
                 self.control.stop_all()
+
+    def finish_at_exit(self) -> None:
+        """Wait for the end of the pool, because the interpreter ends."""
+        self.finish()
 
     def after_fork_in_child(self) -> None:
         """Leave the calls to the parent, and give the executor a pool of the child's own (E11)."""

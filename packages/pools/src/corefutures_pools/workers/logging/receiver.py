@@ -121,13 +121,15 @@ class LogReceiver:
     Args:
         start_at: The number of workers after which the thread starts: with fork, all of them.
         name: The name of the pool, for the name of the thread.
+        daemon: Whether the program may end before the thread.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
-    def __init__(self, start_at: int, name: str) -> None:
+    def __init__(self, start_at: int, name: str, *, daemon: bool = False) -> None:
         self._start_at = start_at
         self._name = name
+        self._daemon = daemon
         # Guards the attributes below. No other lock is taken and no foreign code runs under it. Reentrant, because a
         # signal handler may interrupt its holder.
         self._lock = threading.RLock()
@@ -155,7 +157,7 @@ class LogReceiver:
         """
         with self._lock:
             if not self._is_reading and self._pipes and self._opened >= self._start_at:
-                thread = threading.Thread(target=self._read, name=f"{self._name} log", daemon=False)
+                thread = threading.Thread(target=self._read, name=f"{self._name} log", daemon=self._daemon)
                 self._is_reading = True
                 try:
                     start_thread(thread)

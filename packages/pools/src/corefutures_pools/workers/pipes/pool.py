@@ -190,7 +190,7 @@ class PipePool(WorkerPool):
 
     def _start_thread(self, connection: WorkerConnection) -> None:
         name = f"{self.name} attendant"
-        connection.thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=False)
+        connection.thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=self.daemons)
         try:
             start_thread(connection.thread)
         except BaseException:

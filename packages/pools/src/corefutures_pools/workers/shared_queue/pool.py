@@ -211,7 +211,7 @@ class SharedQueuePool(InlineWaitPool):
             self, self.reader, self.claims, self.killer,
             outer=self._outer, send=self._send, reap=self._reap, shut_down=self._shut_down,
         )  # fmt: skip
-        thread = threading.Thread(target=self._loop.run, name=f"{self.name} results", daemon=False)
+        thread = threading.Thread(target=self._loop.run, name=f"{self.name} results", daemon=self.daemons)
         start_thread(thread)
         self.thread = thread
         if self.closing:  # the last call may have been cancelled before there was a thread to wake
