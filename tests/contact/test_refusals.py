@@ -52,7 +52,7 @@ for backend in LOCAL:
         ("when_full", "explode", ValueError, "when_full must be 'block', 'raise' or 'caller_runs', not 'explode'"),
         ("when_full", "raise", ValueError, "max_pending, which is not given: add max_pending"),
         ("when_full", "caller_runs", ValueError, "max_pending, which is not given: add max_pending"),
-        ("at_exit", "die", ValueError, "at_exit must be 'wait', 'cancel' or 'kill', not 'die'"),
+        ("at_exit", "die", ValueError, "at_exit must be 'wait', 'cancel', 'kill' or 'abandon', not 'die'"),
         ("at_exit", None, ValueError, "not None"),
         ("forward_logs", "no", TypeError, "forward_logs must be True or False, not 'no'"),
         ("forward_logs", None, TypeError, "not None"),

@@ -234,10 +234,10 @@ class ThreadPool:
         return [future for calls in (self.queue, *self._draining) for future in copied(calls)]
 
     def unfinished_calls(self) -> list[PoolFuture[Any]]:
-        """Return the calls that wait or run: for a forked child, in which no other thread runs."""
+        """Return the calls that wait or run."""
         calls = self.pending_calls()
-        for worker in self.workers.values():
-            calls += worker.calls
+        for worker in copied(self.workers.values()):  # workers come and go meanwhile
+            calls += copied(worker.calls)
             if worker.taking is not None:
                 calls.append(worker.taking)
         return calls

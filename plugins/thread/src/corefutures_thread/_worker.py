@@ -162,7 +162,8 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
             del future, lock
             continue
         future._cf_fn = future._cf_args = future._cf_kwargs = None
-        result = error = observed = None
+        result = error = None
+        observed = None
         if future._cf_watched:
             if future._cf_on_departure is not None:
                 future._cf_forget_call()

@@ -199,7 +199,7 @@ exit_callbacks: list[Callable[[], object]] = []
 
 
 def end_worker() -> None:
-    """Run the exit callbacks, which raise nothing."""
+    """Run the exit callbacks, which raise nothing: the last thing that a worker does."""
     while exit_callbacks:
         exit_callbacks.pop()()
 
@@ -219,18 +219,7 @@ def serve(
         prepare: The initializer, ready to be called, or None.
         decode: Makes an object of a pickled inline body.
     """
-    try:
-        _run_calls(transport, report, prepare, CallReader(decode).__call__)  # bound, which makes calls of it cheaper
-    finally:
-        end_worker()
-
-
-def _run_calls(
-    transport: Transport,
-    report: Reporter,
-    prepare: Callable[[], object] | None,
-    take: Callable[[Any], Any],
-) -> None:
+    take = CallReader(decode).__call__  # bound, which makes calls of it cheaper than calls of the object
     send, fetch, deliver, forked = transport.send, transport.fetch, transport.deliver, transport.forked
     interruptible = interrupts
     set_cancel_probe(transport.cancel_requested)

@@ -14,7 +14,7 @@ from struct import Struct
 from corefutures._blocking import _thread, original, system
 from corefutures_pools.workers.messages import EXITING, FRAME, GRANT, ITEM, LAST, PAYLOAD_SIZE, RESULT_PAYLOAD, STOP
 from corefutures_pools.workers.payload import PART, READ_ONLY, STREAM, unpickle
-from corefutures_pools.workers.worker_loop import ConnectionLost, Reporter, interrupts, serve
+from corefutures_pools.workers.worker_loop import ConnectionLost, Reporter, end_worker, interrupts, serve
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -187,7 +187,10 @@ def serve_pipe(
         ship: Sends a payload that was announced; through the connection if None.
     """
     transport = PipeTransport(connection, fetch or receive_payload, ship or send_payload, limit)
-    serve(transport, report=reporter(encode), prepare=prepare, decode=decode)
+    try:
+        serve(transport, report=reporter(encode), prepare=prepare, decode=decode)
+    finally:
+        end_worker()
 
 
 def make_readable(connection: Connection) -> Callable[[], bool]:

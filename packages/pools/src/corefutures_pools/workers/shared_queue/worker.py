@@ -26,7 +26,7 @@ from corefutures_pools.workers.messages import (
     TASK,
 )
 from corefutures_pools.workers.serialization import INLINE_LIMIT, SLOT_LIMIT
-from corefutures_pools.workers.worker_loop import Reporter, serve
+from corefutures_pools.workers.worker_loop import Reporter, end_worker, serve
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -230,4 +230,7 @@ def serve_shared_queue(
     transport = SharedQueueTransport(
         tasks, frames, arena, status_table, worker_index, slot_starts, channel, limit, forked, report
     )
-    serve(transport, report=report, prepare=prepare, decode=decode)
+    try:
+        serve(transport, report=report, prepare=prepare, decode=decode)
+    finally:
+        end_worker()
