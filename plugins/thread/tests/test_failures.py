@@ -11,6 +11,7 @@ import pytest
 from races import LIMIT, elsewhere, frequent_switches, together
 from signals import everywhere
 
+import corefutures_pools.streams.stream  # noqa: F401 - shutdown() looks for streams once a program has some
 from corefutures import BrokenExecutor, Future, wait
 from corefutures_thread import ThreadPoolExecutor, _thread_pool, _worker
 

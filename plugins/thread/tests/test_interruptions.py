@@ -15,6 +15,7 @@ import pytest
 from races import LIMIT, elsewhere
 from signals import everywhere
 
+import corefutures_pools.streams.stream  # noqa: F401 - shutdown() looks for streams once a program has some
 from corefutures import CancelledError, Future, _executor, _future, wait
 from corefutures_thread import ThreadPoolExecutor, _executor as _thread_executor, _thread_pool
 
