@@ -393,6 +393,8 @@ class Future(_standard.Future["_T"]):
                 `_cf_notify_cancelled`.
             recalled: Whether the call, if it was dispatched, has been recalled: no worker can start it any more.
         """
+        if self._state in DONE:  # without the lock, as in `_cf_add_parked`
+            return False
         cancelled = exclusive = False
         while not exclusive:  # once, or again if another thread has asked for `_condition` meanwhile
             condition = self._cf_own_condition
@@ -501,6 +503,8 @@ class Future(_standard.Future["_T"]):
 
     def _cf_add_parked(self, unpark: Callable[[], object]) -> bool:
         """Have `unpark()`, a C function, called when the future is done; return False, and do nothing, if it is."""
+        if self._state in DONE:  # without the lock: in a forked child, a thread of the parent may still have it
+            return False
         fresh: list[Any] = []
         added, waits = (unpark,), False
         if self._cf_lock.taken:
@@ -523,6 +527,8 @@ class Future(_standard.Future["_T"]):
 
     def _cf_subscribe(self, waiter: Waiter) -> bool:
         """Have `waiter` notified of the end; return False, and do nothing, if the state is one of `ENDED`."""
+        if self._state in ENDED:  # without the lock, as above
+            return False
         fresh: list[Any] = []
         added, waits = (waiter,), False
         if self._cf_lock.taken:
