@@ -48,12 +48,12 @@ FORGETS_THE_END = Fault(
 
 
 def stream_model(
-    promise: str, *, also: tuple[str, ...] = (), faults: tuple[Fault, ...] = ()
+    promise: str, *, also: tuple[str, ...] = (), faults: tuple[Fault, ...] = (), delays: bool = False
 ) -> Callable[[Callable[[Run, Any], Check]], Callable[[Run, Any], Check]]:
     """Makes a function a model of streams."""
     modules = (*CORE, "corefutures_pools.future", STREAM, THREADS)
     files = ("streams/stream.py", "streams/threads.py", "streams/producing.py", *also)
-    return model(promise, modules=modules, files=files, faults=faults)
+    return model(promise, modules=modules, files=files, faults=faults, delays=delays)
 
 
 def _open(run: Run, our: Any, items: Iterable[int], size: int) -> Any:
@@ -101,7 +101,7 @@ def a_producer_without_room_against_its_consumer(run: Run, our: Any) -> Check:
     return lambda: expect(got["items"], [0, 1, 2])
 
 
-@stream_model("C9")
+@stream_model("C9", delays=True)
 def two_consumers_of_a_stream(run: Run, our: Any) -> Check:
     got = Answers()
     stream = _open(run, our, range(2), 2)
@@ -124,7 +124,7 @@ def close_against_a_producer_without_room(run: Run, our: Any) -> Check:
     return lambda: expect(got["left"], (0, True, "no more"))
 
 
-@stream_model("C9")
+@stream_model("C9", delays=True)
 def shutdown_against_a_producer_without_room(run: Run, our: Any) -> Check:
     got = Answers()
     stream = _open(run, our, range(3), 1)
