@@ -46,7 +46,16 @@ HANDLER_UNDER_THE_LOCK = Fault(
 )  # fmt: skip
 SUBSCRIBES_BLINDLY = Fault(
     "a waiter subscribes without a look at the state", FUTURE,
-    right="if waits := self._state not in ENDED:", wrong="if waits := True:",
+    right="""        if self._state in ENDED:  # without the lock, as above
+            return False
+        fresh: list[Any] = []
+        added, waits = (waiter,), False
+        if self._cf_lock.taken:
+            if waits := self._state not in ENDED:""",
+    wrong="""        fresh: list[Any] = []
+        added, waits = (waiter,), False
+        if self._cf_lock.taken:
+            if waits := True:""",
 )  # fmt: skip
 
 CONDITION_ONCE = Fault(
