@@ -395,44 +395,14 @@ class Future(_standard.Future["_T"]):
         """
         if self._state in DONE:  # without the lock, as in `_cf_add_parked`
             return False
-        cancelled = exclusive = False
-        while not exclusive:  # once, or again if another thread has asked for `_condition` meanwhile
-            condition = self._cf_own_condition
-            if condition.taken:
-                try:
-                    if self._cf_lock.taken:
-                        exclusive = condition is self._cf_own_condition
-                        if cancelled := (
-                            exclusive and self._state == PENDING and (recalled or not self._cf_dispatched)
-                        ):
-                            self._state = CANCELLED_AND_NOTIFIED if notified else CANCELLED
-                            if notified and self._cf_listeners:
-                                self._cf_to_notify = [*self._cf_listeners]
-                        _ = self._cf_lock.freed
-                finally:
-                    _ = condition.freed
-        return cancelled
+        return self._cf_try_end((PENDING,), CANCELLED_AND_NOTIFIED if notified else CANCELLED, recalled=recalled)
 
     def _cf_try_acknowledge(self) -> bool:
         """Move from CANCELLED to CANCELLED_AND_NOTIFIED; return False if the future did not move.
 
         The caller then calls `_cf_notify_waiters`.
         """
-        acknowledged = exclusive = False
-        while not exclusive:
-            condition = self._cf_own_condition
-            if condition.taken:
-                try:
-                    if self._cf_lock.taken:
-                        exclusive = condition is self._cf_own_condition
-                        if acknowledged := exclusive and self._state == CANCELLED:
-                            self._state = CANCELLED_AND_NOTIFIED
-                            if self._cf_listeners:
-                                self._cf_to_notify = [*self._cf_listeners]
-                        _ = self._cf_lock.freed
-                finally:
-                    _ = condition.freed
-        return acknowledged
+        return self._cf_try_end((CANCELLED,), CANCELLED_AND_NOTIFIED)
 
     def _cf_try_finish(
         self, result: _T | None, exception: BaseException | None, finished_calls: list[Any] | None = None
@@ -447,25 +417,38 @@ class Future(_standard.Future["_T"]):
             finished_calls: A list that gets the future in the same step, for a thread that may be interrupted before it
                 notifies.
         """
-        finished = exclusive = False
-        while not exclusive:
+        return self._cf_try_end((PENDING, RUNNING), FINISHED, result, exception, finished_calls)
+
+    def _cf_try_end(
+        self,
+        states: tuple[str, ...],
+        state: str,
+        result: _T | None = None,
+        exception: BaseException | None = None,
+        finished_calls: list[Any] | None = None,
+        *,
+        recalled: bool = True,
+    ) -> bool:
+        """Move from one of `states` to `state`, one that ends the call; return False if the future did not move."""
+        moved = exclusive = False
+        while not exclusive:  # once, or again if another thread has asked for `_condition` meanwhile
             condition = self._cf_own_condition
             if condition.taken:
                 try:
                     if self._cf_lock.taken:
                         exclusive = condition is self._cf_own_condition
-                        if finished := exclusive and self._state not in DONE:
+                        if moved := exclusive and self._state in states and (recalled or not self._cf_dispatched):
                             self._result = result
                             self._exception = exception
-                            self._state = FINISHED
-                            if self._cf_listeners:
+                            self._state = state
+                            if self._cf_listeners and state in ENDED:
                                 self._cf_to_notify = [*self._cf_listeners]
                             if finished_calls is not None:
                                 finished_calls += (self,)
                         _ = self._cf_lock.freed
                 finally:
                     _ = condition.freed
-        return finished
+        return moved
 
     # ── subscriptions ────────────────────────────────────────────────────────────────────────────────────
     #
@@ -518,12 +501,7 @@ class Future(_standard.Future["_T"]):
 
     def _cf_remove_parked(self, unpark: Callable[[], object]) -> None:
         """Undo `_cf_add_parked`; do nothing if the end has already taken `unpark`."""
-        parked = self._cf_parked
-        if parked is not None:
-            try:
-                parked.remove(unpark)
-            except ValueError:
-                pass
+        _discard(self._cf_parked, unpark)
 
     def _cf_subscribe(self, waiter: Waiter) -> bool:
         """Have `waiter` notified of the end; return False, and do nothing, if the state is one of `ENDED`."""
@@ -542,20 +520,12 @@ class Future(_standard.Future["_T"]):
 
     def _cf_unsubscribe(self, waiter: Waiter) -> None:
         """Undo `_cf_subscribe`; do nothing if the notification has begun."""
-        listeners = self._cf_listeners
-        if listeners is not None:
-            try:
-                listeners.remove(waiter)
-            except ValueError:
-                pass
+        _discard(self._cf_listeners, waiter)
 
     # ── notification ─────────────────────────────────────────────────────────────────────────────────────
 
     def _cf_notify(self) -> None:
         """Notify waiters, parked threads and callbacks; may be repeated after an interrupt."""
-        if self._cf_to_notify is None and self._cf_parked is None and self._cf_own_condition is None:
-            self._invoke_callbacks()  # the future has ended: no other subscriber comes any more
-            return
         try:
             if self._cf_to_notify is not None:
                 self._cf_notify_waiters()
@@ -742,6 +712,14 @@ def _tell_loop(callback: Callable[[Any], object], future: Any) -> bool:
     from corefutures._event_loops import tell_loop as _tell_loop  # here for programs without asyncio
 
     return _tell_loop(callback, future)
+
+
+def _discard(items: list[Any] | None, item: object) -> None:
+    if items is not None:
+        try:
+            items.remove(item)
+        except ValueError:
+            pass
 
 
 def _is_exception_class(exception: object) -> bool:

@@ -265,7 +265,7 @@ def test_only_the_transitions_of_future_write_its_state() -> None:
                 )
     found = {path: names for path, names in writers.items() if names}
     transitions = found.pop("corefutures/_future.py")
-    assert transitions == ["_cf_try_start", "_cf_try_cancel", "_cf_try_acknowledge", "_cf_try_finish"]
+    assert transitions == ["_cf_try_start", "_cf_try_end"]
     assert found == INLINED
 
 

@@ -21,13 +21,13 @@ START_LOOKS_FIRST = Fault(
 
 FINISH_LOOKS_FIRST = Fault(
     "the state is read before the lock is taken", FUTURE,
-    right="                        if finished := exclusive and self._state not in DONE:\n",
-    wrong="                        if finished := exclusive and was_pending:\n",
+    right="if moved := exclusive and self._state in states and",
+    wrong="if moved := exclusive and could_move and",
     also=(
         (
             FUTURE,
-            "        finished = exclusive = False\n",
-            "        finished, exclusive, was_pending = False, False, self._state not in DONE\n",
+            "        moved = exclusive = False\n",
+            "        moved, exclusive, could_move = False, False, self._state in states\n",
         ),
     ),
 )  # fmt: skip
@@ -36,9 +36,9 @@ STATE_FIRST = Fault(
     "the state comes before the outcome", FUTURE,
     right="""                            self._result = result
                             self._exception = exception
-                            self._state = FINISHED
+                            self._state = state
 """,
-    wrong="""                            self._state = FINISHED
+    wrong="""                            self._state = state
                             self._result = result
                             self._exception = exception
 """,

@@ -61,9 +61,10 @@ SUBSCRIBES_BLINDLY = Fault(
 CONDITION_ONCE = Fault(
     "a transition does not look whether the condition was made meanwhile", FUTURE,
     right="""                        exclusive = condition is self._cf_own_condition
-                        if finished""",
+                        if moved""",
     wrong="""                        exclusive = True
-                        if finished""",
+                        if moved""",
+    changes=3,
 )  # fmt: skip
 
 COUNTS_FIRST = Fault(
@@ -206,7 +207,7 @@ def as_completed_against_finish_and_cancel(run: Run, our: Any) -> Check:
     return lambda: expect(got["done"], 2)
 
 
-@model("F5", faults=(CONDITION_ONCE,))
+@model("F5", files=("_future.py",), faults=(CONDITION_ONCE,))
 def the_standard_wait_against_finish(run: Run, our: Any) -> Check:
     """The standard library's `wait` reads our futures' private parts; its code runs over the explorer's locks."""
     future, got = our.future.Future(), Answers()
