@@ -84,7 +84,8 @@ def test_a_small_chaos(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     outcome = chaos.run_schedule(SEED, index, 300, tmp_path / str(index))
     assert not outcome.failures, f"{outcome.failures}\n{outcome.output}"
     assert outcome.calls > 0
-    assert outcome.counts.total() > 0
+    left_early = any(name.startswith("exit: ") for name in outcome.counts)  # the program ends while its calls run
+    assert left_early or outcome.counts["value"] + outcome.counts["end: collected"] > 0
 
 
 @linux
