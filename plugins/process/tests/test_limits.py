@@ -38,6 +38,16 @@ def test_a_worker_that_leaves_is_no_longer_counted(make_pool, any_method, gate):
     gate.touch()
 
 
+def test_a_worker_that_leaves_and_does_not_end_is_killed(make_pool, any_method, gate):
+    pool = make_pool(1, max_tasks_per_child=1, initializer=process_calls.end_slowly, initargs=(str(gate),))
+    leaving = pool.submit(process_calls.pid).result(30)
+    process_calls.until(lambda: leaving not in pool._processes, "it to leave")
+    (process,) = [child for child in multiprocessing.active_children() if child.pid == leaving]
+    pool.kill_workers()
+    pool.shutdown()
+    assert process.exitcode < 0  # killed by a signal
+
+
 @pytest.mark.parametrize("wait", [True, False])
 def test_limited_workers_and_shutdown(make_pool, any_method, wait):
     for _ in range(3):

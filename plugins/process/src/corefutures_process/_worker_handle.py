@@ -203,16 +203,19 @@ class ProcessWorker:
 
     def reap(self) -> int | None:
         """See `WorkerHandle.reap`."""
-        process, self._process = self._process, None  # it holds descriptors, and a traceback may refer to this object
+        process = self._process
         if process is None:
             return None
         self._probe.close()
-        if self._pidfd is not None:
-            self._wait(None)  # a worker that exits by itself may take time
-        ended = self._killed or self._pidfd is not None
-        if self._is_child and self._pidfd is not None:
-            self._collect_status(process)
-        process.join(_STATUS_TIMEOUT if ended and not self._is_child else None)
+        try:  # a worker that exits by itself may take time, or for ever: until then it can be killed
+            if self._pidfd is not None:
+                self._wait(None)
+            ended = self._killed or self._pidfd is not None
+            if self._is_child and self._pidfd is not None:
+                self._collect_status(process)
+            process.join(_STATUS_TIMEOUT if ended and not self._is_child else None)
+        finally:
+            self._process = None  # it holds descriptors, and a traceback may refer to this object
         if ended:  # otherwise multiprocessing would wait at exit for a report that the fork server may never send
             multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
         wait_for_dying()
