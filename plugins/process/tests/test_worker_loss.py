@@ -331,6 +331,26 @@ def test_after_a_first_start_that_failed_no_call_is_taken_that_nobody_runs(make_
         assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
+def test_forked_workers_that_no_thread_can_serve_are_reaped(make_pool, method, monkeypatch):
+    """They were killed and forgotten: each left a pipe open, and a zombie until the program forked again."""
+    if method != "fork":
+        pytest.skip("only workers that are forked start before the pool's thread")
+
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    with make_pool(1) as first:
+        first.submit(process_calls.square, 1).result(30)
+    before, pool = process_calls.open_descriptors(), make_pool(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.submit(process_calls.square, 2)
+    pool.shutdown()
+    assert process_calls.open_descriptors() == before
+    assert multiprocessing.process._children == set()
+
+
 def test_the_last_call_fails_if_no_thread_can_serve_a_new_worker(
     make_pool, one_method, transport, tmp_path, monkeypatch
 ):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import threading
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -244,7 +246,10 @@ def test_a_call_that_counted_on_a_thread_that_did_not_start_fails(monkeypatch: p
     assert start is threading.Thread.start
     _, error = together(first, second)
     assert isinstance(error, RuntimeError)
-    pool.shutdown()
+    executor = weakref.ref(pool)
+    del pool
+    gc.collect()
+    assert executor() is None, "the error keeps the executor, and so the threads that it may have later"
 
 
 def test_an_interrupted_start_is_no_lost_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,11 +347,9 @@ class ThreadPool:
         return own
 
     def _fail_stranded(self, cause: Exception) -> None:
-        """Fail the calls of threads that counted on a worker that could not be started."""
+        """Fail the calls of threads that counted on a worker that could not be started.
 
-        def make_error() -> Exception:
-            stranded = RuntimeError(f"no worker thread could be started: {cause}")
-            stranded.__cause__ = cause
-            return stranded
-
-        self._fail_pending(make_error)
+        Not with `cause` as the cause: its traceback leads to a frame of `submit`, and so to the executor, which would
+        not be collected, nor its threads end, as long as the future of such a call is kept.
+        """
+        self._fail_pending(lambda: RuntimeError(f"no worker thread could be started: {cause}"))

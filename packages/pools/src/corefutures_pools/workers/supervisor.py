@@ -260,6 +260,7 @@ class WorkerSupervisor:
             what = "a thread that serves" if len(self.workers) else "a worker of"
             pool.mark_broken(f"{what} the {pool.name} could not be started", failure)
             pool.end_workers("kill")
+            pool.end_workers("reap")  # there is no thread that would
             pool.release_resources()
         elif self._logs is not None and self._logs.lacks_reader():
             pool.mark_broken(
