@@ -92,7 +92,8 @@ BRANCHES: dict[str, tuple[str, str, str]] = {
     "a thread of a thread pool can't be started":
         ("corefutures_thread._thread_pool", "ThreadPool.ensure_worker", "if not isinstance(exc, Exception):"),
     "calls are stranded without a thread":
-        ("corefutures_thread._thread_pool", "ThreadPool._fail_stranded", "self._fail_pending(make_error)"),
+        ("corefutures_thread._thread_pool", "ThreadPool._fail_stranded",
+         'self._fail_pending(lambda: RuntimeError(f"no worker thread could be started: {cause}"))'),
     "an interpreter can't be created":
         ("corefutures_interpreter._launcher", "_InterpreterCreation.run", "self.failure = exc"),
     "a call is tried again":

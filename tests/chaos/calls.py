@@ -38,7 +38,7 @@ class Buffered:
     def __reduce_ex__(self, protocol: int) -> Any:
         from pickle import PickleBuffer
 
-        return Buffered, (PickleBuffer(self.content),)
+        return Buffered, (PickleBuffer(self.content) if protocol >= 5 else bytes(self.content),)
 
 
 def note(journal: str, number: int, what: int) -> None:

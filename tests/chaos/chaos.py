@@ -7,6 +7,7 @@ schedules at once. Fails if a schedule fails, or if a fault point or a rare bran
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -27,7 +28,7 @@ from faults import KINDS, SETTING, Faults
 HERE = Path(__file__).resolve().parent
 SUPPORT = HERE.parent / "support"
 #: Calls of one schedule, about.
-SIZE = 8000
+SIZE = 4000
 #: Seconds after which a schedule hangs.
 LIMIT = 400
 #: So many calls reach every fault point and branch.
@@ -36,7 +37,7 @@ ENOUGH = 150_000
 #: The signals that the main thread of a schedule is interrupted by, within one of its own calls.
 SIGNALS = tuple(
     f"a signal within {what}{raises}"
-    for what in ("submit", "result", "cancel", "kill", "wait", "callback", "limit", "map", "shutdown")
+    for what in ("submit", "result", "alone", "cancel", "kill", "wait", "callback", "limit", "map", "shutdown")
     for raises in ("", " that raises")
 )
 #: What calls come to: each of it has to happen.
@@ -44,7 +45,7 @@ OUTCOMES = ("value", "cancelled", "Planned", "WorkerLostError", "BrokenProcessPo
 
 #: A main module without a file: workers do not import it.
 _PROGRAM = "import schedule; raise SystemExit(schedule.main())"
-_RATES = {"deaths": (0.0003, 0.002), "shortages": (0.005, 0.05), "delays": (0.02, 0.3)}
+_RATES = {"deaths": (0.0003, 0.002), "shortages": (0.005, 0.05), "starts": (0.02, 0.3), "delays": (0.02, 0.3)}
 
 
 class Outcome:
@@ -60,16 +61,22 @@ class Outcome:
         self.output = ""
 
 
-def available_backends() -> list[str]:
-    """Return the backends that this Python has, as often as they are to be chosen."""
-    return ["thread", "process", "process", "process"] + ["interpreter"] * (sys.version_info >= (3, 14))
+def available_backends() -> dict[str, int]:
+    """Return the backends that this Python has, and their weights."""
+    weights = {"process": 10, "thread": 5, "adapted thread": 1, "adapted process": 1}
+    if sys.version_info >= (3, 14):
+        weights["interpreter"] = 5
+    if importlib.util.find_spec("distributed") is not None:
+        weights["dask"] = 1
+    return weights
 
 
 def plan(seed: str, index: int) -> tuple[str, list[str], dict[str, float]]:
     """Return the seed of a schedule, its backends, and the rates of its faults."""
     own = f"{seed}-{index}"
     chance = random.Random(own)
-    backends = [chance.choice(available_backends()) for _ in range(chance.choice([1, 1, 2]))]
+    weights = available_backends()
+    backends = chance.choices(list(weights), list(weights.values()), k=chance.choice([1, 1, 2]))
     rates: dict[str, float] = {}
     for kind in [kind for kind in KINDS if chance.random() < 0.5]:
         low, high = _RATES[kind]
@@ -119,7 +126,8 @@ def run_schedule(seed: str, index: int, size: int, folder: Path) -> Outcome:
         outcome.failures += unsettled(report["left"])
     outcome.failures += left_processes(program.pid)
     if not killed and not outcome.failures:
-        outcome.failures += [f"left: {path}" for path in (folder / "temporary").iterdir()]
+        left = [path for path in (folder / "temporary").iterdir() if not is_kept_by_dask(path)]
+        outcome.failures += [f"left: {path}" for path in left]
     outcome.failures += left_memory(set(os.listdir("/dev/shm")) - shared)
     if log.exists():
         for line in log.read_text(encoding="utf-8").splitlines():
@@ -129,6 +137,11 @@ def run_schedule(seed: str, index: int, size: int, folder: Path) -> Outcome:
     if not outcome.failures:
         shutil.rmtree(folder)
     return outcome
+
+
+def is_kept_by_dask(path: Path) -> bool:
+    """Return whether it is the folder of the folders of Dask's workers, which are gone."""
+    return path.name == "dask-scratch-space" and all(inner.suffix == ".lock" for inner in path.iterdir())
 
 
 def unsettled(journal: str) -> list[str]:

@@ -37,7 +37,8 @@ class Faults:
 
     Whether a fault point fires when it is reached for the n-th time depends on the seed, the point, the role of the
     process and n, and on nothing else. It is computed as the distance from one time to the next: so a point that does
-    not fire costs a subtraction.
+    not fire costs a subtraction. A shortage lasts: when it has fired, it fires the next time as well in half of all
+    cases.
 
     Args:
         seed: The seed.
@@ -100,6 +101,8 @@ class Faults:
         if rate >= 1:
             return 1
         digest = blake2b(f"{self.seed}|{point}|{self.role}|{reached}".encode(), digest_size=8).digest()
+        if reached and point in LASTING and digest[0] & 1:
+            return 1
         share = (int.from_bytes(digest, "little") + 1) / (2**64 + 1)
         return min(int(log(share) / log(1 - rate)) + 1, 1 << 60)
 
@@ -352,12 +355,11 @@ def _refuse_thread() -> None:
 
 
 def _called_by_ours() -> bool:
+    """Return whether a thread is being started by our code; other libraries' code need not survive a failure."""
     frame = sys._getframe(2)
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("corefutures"):
-            return True
+    while frame.f_globals.get("__name__") == "threading":
         frame = frame.f_back  # type: ignore[assignment]
-    return False
+    return bool(frame.f_globals.get("__name__", "").startswith("corefutures"))
 
 
 def _replace_thread_start() -> None:
@@ -425,8 +427,8 @@ _DEATHS = (
 _SHORTAGES = (
     *(f"{errno.errorcode[number]} at {name}" for name, numbers in _REFUSALS.items() for number in numbers),
     "ENOMEM at mmap", "EMFILE at socketpair", "EMFILE at epoll",
-    "a thread can't start", "a process can't start", "an interpreter can't be created",
 )  # fmt: skip
+_STARTS = ("a thread can't start", "a process can't start", "an interpreter can't be created")
 _DELAYS = (
     "EINTR in a worker",
     "write cut short",
@@ -435,4 +437,6 @@ _DELAYS = (
     "a late sentinel",
 )
 #: All fault points, by what they do: those of a kind have about the same rate.
-KINDS = {"deaths": _DEATHS, "shortages": _SHORTAGES, "delays": _DELAYS}
+KINDS = {"deaths": _DEATHS, "shortages": _SHORTAGES, "starts": _STARTS, "delays": _DELAYS}
+#: Those that fire several times in a row.
+LASTING = {*_SHORTAGES, *_STARTS}

@@ -6,6 +6,7 @@ system. Ends with 0 if every call ended as it may, the journal agrees, and nothi
 
 from __future__ import annotations
 
+import concurrent.futures as standard
 import contextlib
 import faulthandler
 import gc
@@ -36,6 +37,7 @@ from signals import Interruption
 
 import corefutures
 from corefutures import WorkerLostError
+from corefutures_pools import adapt
 
 #: Seconds after which something hangs.
 LIMIT = 60.0
@@ -55,6 +57,27 @@ if sys.version_info >= (3, 14):
 
 #: What a call fails with.
 EXPECTED = (*REFUSALS, Planned, SystemExit, TimeoutError, *NOT_SHAREABLE)
+
+
+#: The backends that are our own: they can be asked more, and at any step of them.
+OWN = ("thread", "process", "interpreter")
+#: The backends whose calls share the memory of the program.
+SHARING = ("thread", "adapted thread", "dask")
+
+
+def new_pool(backend: str, workers: int, **options: Any) -> Any:
+    """Return a pool."""
+    if backend == "dask":
+        from corefutures_dask import DaskExecutor
+
+        return DaskExecutor(workers, processes=False, **options)
+    if backend == "adapted thread":
+        return adapt(standard.ThreadPoolExecutor(workers, **options))
+    if backend == "adapted process":
+        options.setdefault("mp_context", multiprocessing.get_context("forkserver"))
+        return adapt(standard.ProcessPoolExecutor(workers, **options))
+    makers = {"thread": corefutures.ThreadPoolExecutor, "process": corefutures.ProcessPoolExecutor}
+    return (makers.get(backend) or corefutures.InterpreterPoolExecutor)(workers, **options)
 
 
 class Interrupted(BaseException):
@@ -86,7 +109,7 @@ class Life:
         schedule: The schedule.
         number: Which life of it.
         size: How many calls, about.
-        backend: "thread", "process" or "interpreter".
+        backend: "thread", "process", "interpreter", "dask", "adapted thread" or "adapted process".
     """
 
     def __init__(self, schedule: Schedule, number: int, size: int, backend: str) -> None:
@@ -94,6 +117,7 @@ class Life:
         self.chance = random.Random(f"{schedule.seed} {number}")
         self.size = size
         self.backend = backend
+        self.is_own = backend in OWN
         self.journal = os.path.join(schedule.folder, f"journal {number}")
         self.records: deque[Record] = deque()
         self.refused: deque[int] = deque()  # `submit` raised
@@ -103,12 +127,14 @@ class Life:
         self.failures = schedule.failures
         self.counts = schedule.counts
         self.pool: Any = None
-        self.portable = backend != "thread" and self.chance.random() < 0.35
+        self.portable = backend in ("process", "interpreter") and self.chance.random() < 0.35
         self.method = ""
         self.replaces = True
         self.children: list[int] = []
         self.tolerated = 0
         self.options: dict[str, Any] = {}
+        if backend == "dask":  # where a call takes more time
+            self.size //= 8
 
     # ── the pool ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -116,7 +142,7 @@ class Life:
         """Make the pool."""
         chance = self.chance
         options = self.options
-        if chance.random() < 0.3:
+        if self.is_own and chance.random() < 0.3:
             options["max_pending"] = chance.choice([1, 3, 20])
             options["when_full"] = chance.choice(["block", "block", "raise", "caller_runs"])
         if chance.random() < 0.3:
@@ -129,14 +155,13 @@ class Life:
                 options["max_tasks_per_child"] = limit = chance.choice([1, 7, 50])
                 self.size = min(self.size, 25 * limit)  # to start a worker takes longer than many calls
             options["mp_context"] = multiprocessing.get_context(self.method)
-        self.at_exit = chance.choice(["wait", "cancel", "kill"] if self.backend == "process" else ["wait", "cancel"])
+        self.at_exit = "wait"
+        if self.is_own:
+            ways = ["wait", "cancel", "kill"] if self.backend == "process" else ["wait", "cancel"]
+            options["at_exit"] = self.at_exit = chance.choice(ways)
         os.environ["COREFUTURES_PORTABLE"] = "1" if self.portable else "0"
         self.caller_runs = options.get("when_full") == "caller_runs"
-        makers: dict[str, Any] = {
-            "thread": corefutures.ThreadPoolExecutor, "process": corefutures.ProcessPoolExecutor,
-        }  # fmt: skip
-        make = makers.get(self.backend) or corefutures.InterpreterPoolExecutor
-        self.pool = make(chance.randint(1, 4), at_exit=self.at_exit, **options)
+        self.pool = new_pool(self.backend, chance.randint(1, 4), **options)
         self.what = " ".join(filter(None, [self.backend, self.method, "portable" if self.portable else ""]))
         self.counts[f"pool: {self.what}"] += 1
 
@@ -145,7 +170,7 @@ class Life:
     def kind(self, chance: random.Random) -> str:
         """Choose a kind of call."""
         kinds = {"tiny": 700, "slow": 60, "large": 25, "echo": 25, "raise": 30, "long": 4, "unpicklable": 10}
-        if self.backend == "thread" or self.caller_runs:
+        if self.caller_runs or self.backend in SHARING:
             del kinds["unpicklable"]
         if self.backend == "process" and not self.caller_runs:
             kinds |= {"fork": 3, "system exit": 5}
@@ -288,6 +313,8 @@ class Life:
         record.callbacks = ran
 
     def step_kill(self, chance: random.Random) -> None:
+        if not self.is_own:
+            return
         record = self.submit(chance, kind=chance.choice(["tiny", "slow", "long"]))
         if record is None:
             return
@@ -300,8 +327,11 @@ class Life:
             self.pool.request_cancel(record.future)
 
     def step_ask(self, chance: random.Random) -> None:
-        record = self.submit(chance, kind=chance.choice(["long", "tiny"]))
+        if not self.is_own:
+            return
+        record = self.submit(chance, kind=chance.choice(["long", "tiny", "echo"]))
         if record is not None:
+            time.sleep(chance.choice([0, 0.0001, 0.0005]))  # a large argument may be on its way
             self.pool.request_cancel(record.future)
 
     def step_limit(self, chance: random.Random) -> None:
@@ -312,6 +342,8 @@ class Life:
             self.submit(chance, limited, kind=chance.choice(["tiny", "long", "slow"]))
 
     def step_look(self, chance: random.Random) -> None:
+        if not self.is_own:
+            return
         self.pool.stats()
         if chance.random() < 0.1:
             self.pool.snapshot(timeout=0.05)
@@ -364,21 +396,21 @@ class Life:
 
     def step_interrupted(self, chance: random.Random) -> None:
         """Do something, and be interrupted by a signal handler at any step of it."""
+        what = chance.choice(_INTERRUPTED)
         raises = chance.random() < 0.3
         interruption = self.interruption(chance, raises)
-        what = chance.choice(
-            ["submit", "submit", "result", "await", "await", "cancel", "kill", "wait", "callback", "limit", "map"]
-        )
         record = self.recent(chance)
         if what == "await":
             record, what = self.submit(chance, kind="slow"), "result"
+        elif what == "alone":
+            record, raises, interruption = self.prepare_alone(chance)
         try:
             with interruption:
-                if what == "result" and record is not None:
+                if what not in ("result", "alone"):
+                    getattr(self, f"step_{what}")(chance)
+                elif record is not None:
                     with contextlib.suppress(Exception, CancelledError):
                         record.future.result(LIMIT)
-                else:
-                    getattr(self, f"step_{what if what != 'result' else 'submit'}")(chance)
         except Interrupted:
             self.counts["an interrupt has come through"] += 1
         if interruption.happened:
@@ -390,6 +422,34 @@ class Life:
         handler = self.raising if raises else partial(self.handle, chance)
         steps = int(chance.paretovariate(0.4)) - 1
         return Interruption(steps, handler, *filter(_is_file, modules), raises=raises)
+
+    def prepare_alone(self, chance: random.Random) -> tuple[Record | None, bool, Interruption]:
+        """Submit the only call there is, as far as possible, and prepare an interrupt of the wait for it.
+
+        The handler raises, or waits for another thread that needs the pool.
+        """
+        for record in list(self.records)[-40:]:
+            self.ended(record.future)
+        raises = self.method == "fork" or chance.random() < 0.6
+        modules = [module for name, module in sys.modules.items() if name.startswith("corefutures")]
+        handler = self.raising if raises else partial(self.await_another, chance.random())
+        only = self.submit(chance, kind="slow")
+        return only, raises, Interruption(chance.randrange(120), handler, *filter(_is_file, modules), raises=raises)
+
+    def await_another(self, seed: float) -> None:
+        """Be a signal handler that waits for another thread, which uses the pool."""
+
+        def use() -> None:
+            with contextlib.suppress(Over):
+                record = self.submit(random.Random(seed), kind="tiny")
+                if record is not None:
+                    self.ended(record.future)
+
+        thread = threading.Thread(target=use, name="needed by a handler")
+        thread.start()
+        thread.join(LIMIT)
+        if thread.is_alive():
+            raise Hang("a thread that a signal handler waits for does not end")
 
     def raising(self) -> None:
         """Be a signal handler that raises."""
@@ -414,7 +474,7 @@ class Life:
 
     def step_fork(self, chance: random.Random) -> None:
         """Fork, and use the pool in the child."""
-        if self.backend == "interpreter" or not self.schedule.may_fork:
+        if self.backend == "interpreter":
             return
         record = self.submit(chance)
         first = next(self.schedule.forked) * _FORKED
@@ -513,7 +573,7 @@ class Life:
             )
         if chance.random() < 0.3:
             threads.append(threading.Thread(target=self.prod, args=(random.Random(chance.random()),), name="prodder"))
-        alarms = chance.random() < 0.3
+        alarms = self.is_own and chance.random() < 0.3  # other libraries' locks are not for handlers
         for thread in threads:
             thread.start()
         if alarms:
@@ -590,6 +650,8 @@ class Life:
             ]
         )
         if how == "kill" and not (self.backend == "process" and sys.version_info >= (3, 14)):
+            how = "wait"
+        if how == "limited" and not self.is_own:
             how = "wait"
         self.counts[f"end: {how}"] += 1
         try:
@@ -748,6 +810,11 @@ _WEIGHTS = {
     "ask": 12, "limit": 8, "look": 20, "scope": 15, "retry": 15, "nested": 30,
 }  # fmt: skip
 _STEPS = list(_WEIGHTS), list(_WEIGHTS.values())
+#: What the main thread does while it is interrupted.
+_INTERRUPTED = (
+    *("submit", "submit", "result", "await", "await", "cancel", "kill", "wait", "callback", "limit", "map"),
+    *("alone", "alone", "alone", "alone"),
+)
 
 
 def import_all() -> None:
@@ -789,7 +856,7 @@ class Schedule:
 
     def __init__(self, seed: str, size: int, folder: str, backends: list[str]) -> None:
         self.seed = seed
-        self.size = size
+        self.size = size // 8 if "dask" in backends else size
         self.folder = folder
         self.chance = random.Random(seed)
         self.backends = backends
@@ -799,7 +866,7 @@ class Schedule:
         self.counts: Counter[str] = Counter()
         self.collected: list[Life] = []
         self.alarms = self.prods = self.done = 0
-        self.may_fork = True
+        self.services: set[threading.Thread] = set()  # the main thread, and those that stay
         self.left: Any = None
         self.left_journal = ""
 
@@ -816,17 +883,18 @@ class Schedule:
         """Run the schedule; return the exit status."""
         faults.enabled = False
         import_all()
-        if "process" in self.backends:  # what starts here stays
+        if {"process", "adapted process"} & set(self.backends):  # what starts here stays
             resource_tracker.ensure_running()
             forkserver.ensure_running()
-        for backend in set(self.backends):
-            makers = {"thread": corefutures.ThreadPoolExecutor, "process": corefutures.ProcessPoolExecutor}
-            with (makers.get(backend) or corefutures.InterpreterPoolExecutor)(1) as pool:
+        for backend in sorted(set(self.backends)):
+            with new_pool(backend, 1) as pool:
                 pool.submit(abs, 1).result()
-                pool.snapshot()
+                if backend in OWN:
+                    pool.snapshot()
+            del pool
         signal.signal(signal.SIGUSR1, self.dump)  # the driver asks for it when the program hangs
         signal.signal(signal.SIGUSR2, lambda *_: None)
-        before = self.descriptors()
+        before, self.services = self.descriptors(), set(threading.enumerate())
         faults.enabled = True
         last = self.chance.choice(["", "", "", "exit", "killed"])
         number = 0
@@ -866,9 +934,9 @@ class Schedule:
         gc.collect()
         deadline = time.monotonic() + LIMIT / 2
         while True:
-            threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+            threads = [thread.name for thread in threading.enumerate() if thread not in self.services]
             threads = [name for name in threads if name not in ("corefutures timer", "QueueFeederThread")]
-            tasks = len(os.listdir("/proc/self/task")) - 1
+            tasks = len(os.listdir("/proc/self/task")) - len(self.services)
             timers = sum(thread.name == "corefutures timer" for thread in threading.enumerate())
             opened = self.descriptors()
             more = [target for number, target in opened.items() if number not in before]

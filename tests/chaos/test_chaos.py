@@ -16,7 +16,7 @@ from faults import KINDS, SETTING, Faults
 HERE = Path(__file__).resolve().parent
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc, sessions and memory files are as on Linux")
 #: Schedules that reach much, and take little time.
-SEED, SCHEDULES = "small", [0, 1, 2]
+SEED, SCHEDULES = "small", [0, 10, 13]
 
 
 def decisions(seed: str, role: str, rate: float = 0.1) -> list[bool]:
@@ -83,9 +83,8 @@ def test_a_small_chaos(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     outcome = chaos.run_schedule(SEED, index, 300, tmp_path / str(index))
     assert not outcome.failures, f"{outcome.failures}\n{outcome.output}"
-    assert outcome.calls > 0
     left_early = any(name.startswith("exit: ") for name in outcome.counts)  # the program ends while its calls run
-    assert left_early or outcome.counts["value"] + outcome.counts["end: collected"] > 0
+    assert left_early or (outcome.calls and outcome.counts["value"] + outcome.counts["end: collected"])
 
 
 @linux
