@@ -228,15 +228,15 @@ def test_a_call_that_counted_on_a_thread_that_did_not_start_fails(monkeypatch: p
         proceed.wait(LIMIT)
         raise RuntimeError("can't start new thread")
 
-    pool = ThreadPoolExecutor(1)
+    pools = [ThreadPoolExecutor(1)]
 
     def first() -> None:
         with pytest.raises(RuntimeError, match="can't start"):
-            pool.submit(int)
+            pools[0].submit(int)
 
     def second() -> BaseException | None:
         assert starting.wait(LIMIT)
-        future = pool.submit(int)
+        future = pools[0].submit(int)
         proceed.set()
         return future.exception(LIMIT)
 
@@ -246,8 +246,7 @@ def test_a_call_that_counted_on_a_thread_that_did_not_start_fails(monkeypatch: p
     assert start is threading.Thread.start
     _, error = together(first, second)
     assert isinstance(error, RuntimeError)
-    executor = weakref.ref(pool)
-    del pool
+    executor = weakref.ref(pools.pop())
     gc.collect()
     assert executor() is None, "the error keeps the executor, and so the threads that it may have later"
 
