@@ -19,9 +19,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from random import Random
 from types import CodeType, FrameType
@@ -49,6 +50,10 @@ _CHILD_SECONDS = 20
 _PATIENCE = 3
 #: Instructions after which CPython runs signal handlers and finalisers: calls, loops, the beginning of a function.
 _AFTER = ("CALL", "JUMP_BACKWARD", "RESUME")
+#: Before an instruction: threads may be switched; a handler may run.
+_SWITCH, _HANDLER = 1, 2
+#: No step has such a number.
+_NEVER = 1 << 60
 
 
 class Places:
@@ -81,7 +86,8 @@ class Places:
                         for node in ast.walk(statement)
                         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
                     }
-        self.of = cache(self._of)
+        self._kinds: dict[int, dict[int, int]] = {}  # by the identity of a code object: to hash one is dear
+        self._kept: list[CodeType] = []
         self.interrupts = False  # some thread has a handler
 
     @contextmanager
@@ -109,18 +115,20 @@ class Places:
                 monitoring.set_local_events(tool, code, 0)
             monitoring.free_tool_id(tool)
 
-    def matters(self, code: CodeType, offset: int) -> bool:
-        """Whether anything may happen before that instruction."""
-        switches, handlers = self.of(code)
-        return offset in switches or (self.interrupts and offset in handlers)
+    def kinds(self, code: CodeType) -> dict[int, int]:
+        """Returns what may happen before the instructions of a function, by their offsets: see `_SWITCH`."""
+        kinds = self._kinds.get(id(code))
+        if kinds is None:
+            self._kept.append(code)
+            kinds = self._kinds[id(code)] = self._find_kinds(code)
+        return kinds
 
     def explored(self, filename: str) -> bool:
         """Whether threads may be switched in a file."""
         return filename in self._callees
 
-    def _of(self, code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
-        """Returns the offsets of the instructions of a function before which threads switch, and handlers may run."""
-        switches, handlers, previous = set(), set(), ""
+    def _find_kinds(self, code: CodeType) -> dict[int, int]:
+        kinds, previous = {}, ""
         for instruction in dis.get_instructions(code):
             name = instruction.opname
             if name.startswith(("LOAD_ATTR", "LOAD_METHOD")):
@@ -129,12 +137,11 @@ class Places:
                 matters = self._is_foreign(code, instruction)
             else:
                 matters = name.startswith(_CONTAINERS)
-            if matters:
-                switches.add(instruction.offset)
-            if previous.startswith(_AFTER):
-                handlers.add(instruction.offset)
+            kind = _SWITCH * matters + _HANDLER * previous.startswith(_AFTER)
+            if kind:
+                kinds[instruction.offset] = kind
             previous = name
-        return frozenset(switches), frozenset(handlers)
+        return kinds
 
     def _is_foreign(self, code: CodeType, instruction: dis.Instruction) -> bool:
         """Whether a call is one of C code that reads or changes what threads share."""
@@ -158,9 +165,10 @@ def _on_instruction(code: CodeType, offset: int) -> object:
     run = Run.current
     if run is None:
         return None
-    if not run.places.matters(code, offset):
+    kind = run.places.kinds(code).get(offset, 0)
+    if not kind & (_SWITCH | _HANDLER if run.places.interrupts else _SWITCH):
         return sys.monitoring.DISABLE  # for good: that saves half of the time
-    run.instruction(code, offset)
+    run.instruction(kind)
     return None
 
 
@@ -172,12 +180,58 @@ class Interrupted(BaseException):
     """What a signal handler of a model raises, as Ctrl-C does."""
 
 
+#: A schedule: the steps at which another option than the first one was taken, and which.
+Schedule = list[list[int]]
+
+
 @dataclass
 class Decision:
     """A place where something else could have come next."""
 
-    costs: list[int]  # of each option, in preemptions
+    step: int  # the number of the step, from the beginning of the program
     chosen: int
+    costs: list[int] = field(default_factory=list)  # of each option, in preemptions; none if they are not known
+    options: list[int] = field(default_factory=list)  # the numbers of the actors
+
+
+class Host:
+    """A thread of the system: it runs one actor after another, as to start one for each of them is dear."""
+
+    def __init__(self) -> None:
+        self.gate = _closed_gate()
+        self.live: Callable[[], None] | None = None
+        _thread.start_new_thread(self._serve, ())
+
+    def _serve(self) -> None:
+        while True:
+            self.gate.acquire()
+            live, self.live = self.live, None
+            if live is None:
+                return
+            Context().run(live)
+
+    def renew(self) -> None:
+        """Takes another gate: nobody but the actor that has ended opens the old one."""
+        self.gate = _closed_gate()
+
+    def end(self) -> None:
+        """Ends the thread, which has no actor."""
+        self.gate.release()
+
+
+def _closed_gate() -> Any:
+    gate = _thread.allocate_lock()
+    gate.acquire()
+    return gate
+
+
+#: Those that have no actor.
+_idle_hosts: list[Host] = []
+
+
+def _end_hosts() -> None:
+    while _idle_hosts:
+        _idle_hosts.pop().end()
 
 
 @dataclass
@@ -186,8 +240,9 @@ class Actor:
 
     name: str
     run: Callable[[], object]
+    host: Host
     number: int = 0
-    gate: Any = field(default_factory=_thread.allocate_lock)
+    gate: Any = None  # its thread waits there while another one runs
     finished: Any = field(default_factory=_thread.allocate_lock)  # held until its thread is about to end
     blocked: Callable[[], bool] | None = None  # returns whether it may go on; None: it can run
     deadline: float | None = None  # when a wait with a time limit ends, by the virtual clock
@@ -202,7 +257,7 @@ class Actor:
     thread: Any = None  # what `threading` knows of it
 
     def __post_init__(self) -> None:
-        self.gate.acquire()
+        self.gate = self.host.gate
         self.finished.acquire()
 
 
@@ -245,8 +300,10 @@ class Run:
     """One execution under one schedule.
 
     Args:
-        prefix: The decisions to make first; after them, the first option is taken each time.
         places: Where threads are switched.
+        known: The decisions to make first. If their options are known, as they are of the run before, other ones are a
+            failure: the program did not do the same. After them, the first option is taken each time.
+        preemptions: How many may be spent. What is dearer is no decision.
         delays: Whether it costs as much as a preemption if, of threads that can run when one ends or blocks, another
             goes on than the first (delay bounding, Emmi 2011): for programs of many threads.
         most_steps: More switching points than this count as a livelock.
@@ -254,14 +311,19 @@ class Run:
 
     current: Run | None = None
 
-    def __init__(self, prefix: list[int], places: Places, *, delays: bool = False, most_steps: int = 20_000) -> None:
+    def __init__(
+        self, places: Places, known: Sequence[Decision] = (), *, preemptions: int = _NEVER, delays: bool = False,
+        most_steps: int = 20_000,
+    ) -> None:  # fmt: skip
         self.delays = delays
         self.actors: list[Actor] = []
-        self.prefix = prefix
-        #: How many options there were for each decision of the prefix, if that is known.
-        self.expected: list[int] = []
         self.priorities: Priorities | None = None
-        self.decisions: list[Decision] = []
+        self.decisions = list(known)
+        self._ahead = [decision for decision in reversed(known) if decision.chosen]
+        self._affordable = preemptions - sum(one.costs[one.chosen] for one in self._ahead if one.costs)
+        #: Before the step of this number the running thread goes on: it did so in the run before, or all is spent.
+        self._undecided_until = 0
+        self._look_ahead()
         self.now = 1000.0
         self.running: Actor | None = None
         self.failure: Failure | None = None
@@ -284,6 +346,11 @@ class Run:
         #: Whether threads that the program has not spawned itself (a pool's workers) may be left waiting at the end.
         self.idle_threads_may_wait = False
 
+    @property
+    def schedule(self) -> Schedule:
+        """What was decided."""
+        return [[decision.step, decision.chosen] for decision in self.decisions if decision.chosen]
+
     # ── the program's threads ────────────────────────────────────────────────────────────────────────────────
 
     def spawn(self, name: str, run: Callable[[], object], *handlers: Callable[[], object], own: bool = True) -> Actor:
@@ -295,17 +362,17 @@ class Run:
             *handlers: Signal handlers, each of which interrupts it once at most, at any point.
             own: Whether it is the program's: see `idle_threads_may_wait`.
         """
-        actor = Actor(name, run, number=len(self.actors), handlers=list(handlers), own=own)
+        host = _idle_hosts.pop() if _idle_hosts else Host()
+        actor = Actor(name, run, host, number=len(self.actors), handlers=list(handlers), own=own)
         if handlers and not self.places.interrupts:
             self.places.interrupts = True
             if sys.version_info >= (3, 12):
                 sys.monitoring.restart_events()
         self.actors.append(actor)
-        _thread.start_new_thread(self._live, (actor,))
+        host.live = partial(self._live, actor)
         return actor
 
     def _live(self, actor: Actor) -> None:
-        actor.gate.acquire()
         try:
             if not self.over:
                 actor.ident = _thread.get_ident()
@@ -323,7 +390,9 @@ class Run:
             sys.settrace(None)
             actor.ended = True
             if not self.over:
-                self._hand_on(actor)
+                with suppress(Abandoned):
+                    self._hand_on(actor)
+            actor.host.renew()
             actor.finished.release()
 
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
@@ -331,22 +400,25 @@ class Run:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        return self._trace_inside
+        places, kind_of = self.places, self.places.kinds(frame.f_code).get
 
-    def _trace_inside(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "opcode":
-            self.instruction(frame.f_code, frame.f_lasti)
-        return self._trace_inside
+        def trace_inside(frame: FrameType, event: str, arg: Any) -> Any:
+            if event == "opcode":
+                kind = kind_of(frame.f_lasti, 0)
+                if kind & _SWITCH or (kind and places.interrupts):
+                    self.instruction(kind)
+            return trace_inside
 
-    def instruction(self, code: CodeType, offset: int) -> None:
+        return trace_inside
+
+    def instruction(self, kind: int) -> None:
         """A thread of the program is about to run an instruction of a file that is explored."""
-        switches, handlers = self.places.of(code)
         actor = self.running
         if actor is None or actor.ident != _thread.get_ident():
             return
-        if offset in handlers and actor.handlers and not self._in_handler:
+        if kind & _HANDLER and actor.handlers and not self._in_handler:
             self.point(interrupts=True)
-        elif offset in switches:
+        elif kind & _SWITCH:
             self.point()
             if actor.check is not None:
                 actor.check()
@@ -366,15 +438,15 @@ class Run:
         """Lets another thread run before the running one goes on, or a handler of its own, if the schedule says so."""
         if self.over:
             raise Abandoned
-        me = self.running
-        assert me is not None
         self._steps += 1
         if self._steps > self._most_steps:  # a thread that polls without sleeping
             self._fail(f"the program does not come to an end\n{self._stacks()}")
             raise Abandoned
-        if self._settled:
+        if self._steps < self._undecided_until or self._settled:
             return
-        others = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
+        me = self.running
+        assert me is not None
+        others = self._others(me)
         options: list[Actor | None] = [me, *others]
         costs = [0] + [1] * len(others)
         if interrupts and me.handlers:
@@ -422,13 +494,12 @@ class Run:
         assert me is not None
         self._polls = self._polls + 1 if self._polled_last is me else 0
         self._polled_last = me
-        others = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
-        if self._polls > _PATIENCE and others:
+        if self._polls > _PATIENCE:
             self._polls = 0
-            self._switch(me, others[self._decide([0, *[int(self.delays)] * (len(others) - 1)], others)])
-            return
-        if self._polls > _PATIENCE:  # it is alone: time passes meanwhile
-            self._polls = 0
+            if others := self._others(me):
+                self._switch(me, self._choose(others))
+                return
+            # It is alone: time passes meanwhile.
             first = self._next_due()
             self.now = self.now + 0.001 if first is None else max(self.now, first.deadline or 0.0)
         self.point()
@@ -437,6 +508,10 @@ class Run:
         """Returns the thread whose wait ends first by its time limit, if there is one."""
         timed = [actor for actor in self.actors if not (actor.ended or actor.stopped) and actor.deadline is not None]
         return min(timed, key=lambda actor: actor.deadline or 0.0, default=None)
+
+    def _others(self, me: Actor) -> list[Actor]:
+        """Returns the other threads that can run."""
+        return [actor for actor in self.actors if actor is not me and self._can_run(actor)]
 
     def _can_run(self, actor: Actor) -> bool:
         if actor.ended or actor.stopped:
@@ -447,21 +522,36 @@ class Run:
         """Whether the wait of an actor has lasted as long as it may."""
         return actor.deadline is not None and actor.deadline <= self.now
 
+    def _choose(self, candidates: list[Actor]) -> Actor:
+        """Returns which thread goes on in place of the one that ran."""
+        self._steps += 1
+        return candidates[self._decide([0, *[int(self.delays)] * (len(candidates) - 1)], candidates)]
+
     def _decide(self, costs: list[int], options: Sequence[Actor | None]) -> int:
-        if len(costs) == 1 or self._settled:
+        step = self._steps
+        if step < self._undecided_until and self._ahead:  # as in the run before
             return 0
-        index = len(self.decisions)
-        if index < len(self.prefix):
-            chosen = self.prefix[index]
-        else:
-            chosen = 0 if self.priorities is None else self.priorities.choose(options, index)
-        if index < len(self.expected) and self.expected[index] != len(costs):
-            self._fail(f"the program does not do the same when it is run again: see decision {index}")
-            raise Abandoned
-        if chosen >= len(costs):  # of a stored schedule: the program was another one then
-            chosen = 0
-        self.decisions.append(Decision(costs, chosen))
+        if self._ahead:
+            decision = self._ahead.pop()
+            numbers = [-1 if option is None else option.number for option in options]
+            if decision.costs and (decision.step, decision.options) != (step, numbers):
+                self._fail(f"the program does not do the same when it is run again: see step {step}")
+                raise Abandoned
+            self._look_ahead()
+            return decision.chosen if decision.chosen < len(costs) else 0  # a stored one may be of another program
+        if len(costs) == 1 or self._settled or min(costs[1:]) > self._affordable:
+            return 0
+        chosen = 0 if self.priorities is None else self.priorities.choose(options, len(self.decisions))
+        numbers = [-1 if option is None else option.number for option in options]
+        self.decisions.append(Decision(step, chosen, costs, numbers))
         return chosen
+
+    def _look_ahead(self) -> None:
+        """Finds the step of the next decision that is known, or can be made."""
+        if self._ahead:
+            self._undecided_until = self._ahead[-1].step
+        else:
+            self._undecided_until = 0 if self._affordable > 0 else _NEVER
 
     def _switch(self, me: Actor, other: Actor) -> None:
         self._polled_last = None
@@ -473,7 +563,7 @@ class Run:
 
     def _hand_on(self, me: Actor) -> None:
         """The running thread has ended or blocks: another one goes on; who that is costs no preemption."""
-        candidates = [actor for actor in self.actors if actor is not me and self._can_run(actor)]
+        candidates = self._others(me)
         # A wait with a time limit may also end by that: time passes as soon as nothing else can happen.
         if not candidates:
             first = self._next_due()
@@ -490,7 +580,7 @@ class Run:
                 stuck = [actor.name for actor in own if not actor.ended]
                 self._fail(f"deadlock: {', '.join(stuck)} wait for ever\n{self._stacks()}")
             return
-        chosen = candidates[self._decide([0, *[int(self.delays)] * (len(candidates) - 1)], candidates)]
+        chosen = self._choose(candidates)
         self.running = chosen
         chosen.gate.release()
 
@@ -547,6 +637,9 @@ class Run:
         self.actors = [actor for actor in self.actors if actor is self.running]
         self._is_child = True
         self._settled += 1
+        self._ahead.clear()
+        self._look_ahead()
+        _idle_hosts.clear()  # they are threads of the parent
 
     def _end_child(self, message: str) -> None:
         with open(self._report, "w", encoding="utf-8", closefd=False) as report:
@@ -559,6 +652,7 @@ class Run:
         """Runs the program to its end."""
         Run.current = self
         try:
+            self._steps += 1
             chosen = self.actors[self._decide([0] * len(self.actors), self.actors)]
             self.running = chosen
             chosen.gate.release()
@@ -568,7 +662,10 @@ class Run:
             for actor in self.actors:  # those that wait for ever: nothing of them is to run in the next schedule
                 if not actor.ended:
                     actor.gate.release()
-                actor.finished.acquire(timeout=5)
+                if actor.finished.acquire(timeout=5):
+                    _idle_hosts.append(actor.host)
+            if self.failure is None and self._ahead and self._ahead[0].costs:
+                self.failure = Failure("the program does not do the same when it is run again: it ends early")
         finally:
             Run.current = None
 
@@ -605,6 +702,7 @@ def _undisturbed() -> Iterator[None]:
     try:
         yield
     finally:
+        _end_hosts()
         sys.unraisablehook, sys.excepthook = hooks
         logging.disable(logging.NOTSET)
         gc.enable()
@@ -633,23 +731,24 @@ class Report:
         schedules: How many were run.
         complete: Whether those were all, with that many preemptions.
         failure: What went wrong; None if nothing did.
-        schedule: The decisions that lead there, for `run_once`.
+        schedule: What leads there, for `run_once`.
         files: In which files threads were switched.
     """
 
     schedules: int
     complete: bool
     failure: Failure | None = None
-    schedule: list[int] = field(default_factory=list)
+    schedule: Schedule = field(default_factory=list)
     files: tuple[str, ...] = ()
 
 
 Program = Callable[[Run], "Callable[[], object] | None"]
 
 
-def run_once(program: Program, prefix: list[int], places: Places, *, delays: bool = False) -> Run:
+def run_once(program: Program, schedule: Schedule, places: Places, *, delays: bool = False) -> Run:
     """Runs a program under one schedule; its own check comes at the end."""
-    run = Run(prefix, places, delays=delays)
+    known = [Decision(step, chosen) for step, chosen in schedule]
+    run = Run(places, known, preemptions=0, delays=delays)
     _run(run, program)
     return run
 
@@ -676,7 +775,7 @@ def explore(
     preemptions: int = 2,
     delays: bool = False,
     most: int = 1_000_000,
-    first: Iterable[list[int]] = (),
+    first: Iterable[Schedule] = (),
 ) -> Report:
     """Runs a program under every schedule with at most so many preemptions, depth first.
 
@@ -693,7 +792,7 @@ def explore(
 
 
 def _explore(
-    program: Program, places: Places, preemptions: int, delays: bool, most: int, first: Iterable[list[int]]
+    program: Program, places: Places, preemptions: int, delays: bool, most: int, first: Iterable[Schedule]
 ) -> Report:
     schedules = 0
     for known in first:
@@ -701,20 +800,16 @@ def _explore(
         run = run_once(program, known, places, delays=delays)
         if run.failure is not None:
             return Report(schedules, False, run.failure, known)
-    prefix: list[int] | None = []
-    expected: list[int] = []
-    while prefix is not None:
+    decisions: list[Decision] | None = []
+    while decisions is not None:
         if schedules >= most:
             return Report(schedules, False)
         schedules += 1
-        run = Run(prefix, places, delays=delays)
-        run.expected = expected[: len(prefix)]
+        run = Run(places, decisions, preemptions=preemptions, delays=delays)
         _run(run, program)
-        taken = [decision.chosen for decision in run.decisions]
         if run.failure is not None:
-            return Report(schedules, False, run.failure, taken)
-        prefix = _next(run.decisions, preemptions)
-        expected = [len(decision.costs) for decision in run.decisions]
+            return Report(schedules, False, run.failure, run.schedule)
+        decisions = _next(run.decisions, preemptions)
         _collect_now_and_then(schedules)
     return Report(schedules, True)
 
@@ -726,23 +821,22 @@ def search(program: Program, places: Places, *, changes: int, most: int, seed: i
     with places.watched(), _undisturbed():
         for number in range(most):
             _collect_now_and_then(number)
-            run = Run([], places)
+            run = Run(places)
             run.priorities = Priorities(random, changes, length)
             _run(run, program)
             length = max(length, len(run.decisions))
             if run.failure is not None:
-                return Report(number + 1, False, run.failure, [decision.chosen for decision in run.decisions])
+                return Report(number + 1, False, run.failure, run.schedule)
     return Report(most, False)
 
 
-def _next(decisions: list[Decision], preemptions: int) -> list[int] | None:
-    """The next schedule after one, depth first; None after the last."""
-    spent = [0]
-    for decision in decisions:
-        spent.append(spent[-1] + decision.costs[decision.chosen])
+def _next(decisions: list[Decision], preemptions: int) -> list[Decision] | None:
+    """The decisions of the next schedule after one, depth first; None after the last."""
+    spent = sum(decision.costs[decision.chosen] for decision in decisions)
     for index in range(len(decisions) - 1, -1, -1):
-        decision = decisions[index]
-        for option in range(decision.chosen + 1, len(decision.costs)):
-            if spent[index] + decision.costs[option] <= preemptions:
-                return [earlier.chosen for earlier in decisions[:index]] + [option]
+        last = decisions[index]
+        spent -= last.costs[last.chosen]
+        for option in range(last.chosen + 1, len(last.costs)):
+            if spent + last.costs[option] <= preemptions:
+                return [*decisions[:index], replace(last, chosen=option)]
     return None

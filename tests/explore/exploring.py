@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from explorer import Program, Report, Run, explore, hash_by_number, search
+from explorer import Program, Report, Run, Schedule, explore, hash_by_number, search
 from modelling import Check, Fault, Model
 from models import MODELS
 from world import World
@@ -49,7 +49,8 @@ def _program(model: Model, world: World) -> Program:
 
 
 def _forget(world: World) -> None:
-    """Takes out of our modules what a run has left: a forked child of another one would renew it."""
+    """Takes out of our modules what a run has left: a forked child of another one would renew it, or go another way."""
+    world.modules["corefutures._future"]._moments_to_skip = 0
     world.blocking.current_workers.clear()
     world.blocking.nested_loops.clear()
     for name, objects in REGISTRIES.items():
@@ -88,7 +89,7 @@ def explore_model(
     return replace(report, schedules=schedules, files=files)
 
 
-def _stored(model: Model, files: tuple[str, ...]) -> list[list[int]]:
+def _stored(model: Model, files: tuple[str, ...]) -> list[Schedule]:
     """Returns the schedules with switches in these files that failed in earlier runs."""
     stored = SCHEDULES / f"{model.name}.json"
     schedules = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else []

@@ -523,15 +523,10 @@ class World:
 
     @staticmethod
     def wait_until(ready: Any, timeout: float) -> bool:
-        """Blocks the running thread until `ready()` is true, which may have effects then, or nothing else happens."""
-        met: list[bool] = []
-
-        def look() -> bool:
-            if not met and ready():
-                met.append(True)
-            return bool(met)
-
-        return run().wait(look, timeout)
+        """Blocks the running thread until `ready()` was true: it may be false again by now."""
+        was_ready = run().wait(ready, timeout)
+        run().point()
+        return was_ready
 
     @staticmethod
     def now() -> float:
