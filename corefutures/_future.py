@@ -699,6 +699,8 @@ class _OwnCondition(Lock, threading.Condition):  # type: ignore[misc]
         threading.Condition.notify(self, n)
         future = self.future()
         if future is not None and future._state in DONE:
+            if future._cf_lock.taken:  # a subscriber has done so, or reads the new state
+                future._cf_lock.release()
             future._cf_release_parked()
 
 

@@ -18,6 +18,7 @@ import types
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import wait
 from queue import Empty
 from typing import Any
@@ -452,6 +453,12 @@ class _Edited(importlib.machinery.SourceFileLoader):
         return compile(self._source, self.path, "exec")
 
 
+@cache
+def _code_of_standard_base() -> types.CodeType:
+    source = pathlib.Path(concurrent.futures._base.__file__ or "").read_text(encoding="utf-8")
+    return compile(source, "<the standard library's futures>", "exec")
+
+
 class World:
     """Our modules over the explorer's primitives.
 
@@ -501,9 +508,8 @@ class World:
     def standard_base(self) -> Any:
         """A copy of the standard library's `concurrent.futures._base`, over the explorer's primitives."""
         module = types.ModuleType("concurrent.futures._base")
-        source = pathlib.Path(concurrent.futures._base.__file__ or "").read_text(encoding="utf-8")
         with _standard_library_replaced(self._stand_ins):
-            exec(compile(source, "<the standard library's futures>", "exec"), module.__dict__)
+            exec(_code_of_standard_base(), module.__dict__)
         return module
 
     @contextmanager

@@ -35,6 +35,12 @@ FORGETS_ENDED_BY_HAND = Fault(
     "code that ends a future by hand, as the standard library's own, wakes no thread in result()", FUTURE,
     right="        if future is not None and future._state in DONE:\n", wrong="        if False:\n",
 )  # fmt: skip
+ENDED_BETWEEN = Fault(
+    "code that ends a future by hand does not wait for a thread that is about to park", FUTURE,
+    right="""            if future._cf_lock.taken:  # a subscriber has done so, or reads the new state
+                future._cf_lock.release()
+""", wrong="",
+)  # fmt: skip
 HANDLER_UNDER_THE_LOCK = Fault(
     "a signal handler runs while its thread holds the lock of a future", FUTURE,
     right="""        added, waits = (unpark,), False
@@ -217,7 +223,7 @@ def the_standard_wait_against_finish(run: Run, our: Any) -> Check:
     return lambda: expect(got["wait"], 1)
 
 
-@model("F5 F7", faults=(FORGETS_ENDED_BY_HAND,))
+@model("F5 F7", faults=(FORGETS_ENDED_BY_HAND, ENDED_BETWEEN))
 def a_future_that_is_ended_by_hand_against_result(run: Run, our: Any) -> Check:
     """As CPython's own suite does it, and some libraries."""
     future, got = our.future.Future(), Answers()
