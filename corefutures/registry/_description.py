@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, TypeAlias
 
 #: The version of the executor contract that this corefutures describes and certifies: (major, minor).
-CONTRACT: Final[tuple[int, int]] = (1, 0)
+CONTRACT: Final[tuple[int, int]] = (1, 1)
 
 #: A backend's name: no colon (that would be a target), no comma (COREFUTURES_DISABLE separates with it).
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")

@@ -169,7 +169,7 @@ def test_commands_succeed_and_print_what_is_shown(block: Block, tmp_path: Path) 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_block_says_what_it_is(page: Path) -> None:
-    known = {"python", "console", "toml", "text"}
+    known = {"python", "console", "toml", "text", "yaml"}
     assert [str(block) for block in blocks(page) if block.language not in known] == []
     for block in blocks(page):
         if block.language == "toml":

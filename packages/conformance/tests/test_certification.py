@@ -128,7 +128,7 @@ def test_an_expected_failure_is_an_exception_to_the_verdict() -> None:
 
 def test_a_contract_is_declared_by_the_backend() -> None:
     report = certify(Target("thread"), [rule for rule in RULES.values() if rule.source.startswith("promise")][:2])
-    assert report.contract is True
+    assert report.declared is report.contract
     assert {result.level for result in report.results} == {"MUST"}
     assert report.origins["pickles"] == "declared"
 
@@ -159,7 +159,7 @@ def test_a_target_that_only_the_runner_process_lacks_is_no_verdict(monkeypatch: 
 
 
 def _result(level: str, outcome: str) -> Result:
-    return Result(SUBMITTING[0], level, outcome)  # type: ignore[arg-type]
+    return Result(rule=SUBMITTING[0], level=level, outcome=outcome)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from corefutures_conformance import ExecutorTests
-from corefutures_conformance.contract import contract
+from corefutures_conformance.contract.document import contract
 from corefutures_conformance.executor_tests import RULES
 from corefutures_conformance.rules import RuleError, from_python, only_where, read_rule, requires, rules_of
 from corefutures_conformance.selection import matcher

@@ -30,6 +30,13 @@ class Profile:
     values: dict[str, bool] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     """Capability → declared, given, probed or assumed."""
+    probed: dict[str, bool] = field(default_factory=dict)
+    """Capability → the answer of its probe, also where a declaration goes before it."""
+
+    @property
+    def declared(self) -> dict[str, bool]:
+        """The capabilities that were declared, by the backend or by the caller."""
+        return {name: value for name, value in self.values.items() if self.origins[name] in ("declared", "given")}
 
     def learn(self, found: Mapping[str, bool], origin: str) -> None:
         """Take over `found`.
@@ -42,11 +49,6 @@ class Profile:
                 raise ValueError(f"unknown capability {name!r}; the capabilities are {', '.join(NAMES)}")
             self.values[name] = bool(value)
             self.origins[name] = origin
-
-    @property
-    def unknown(self) -> list[str]:
-        """The capabilities that a probe must find out."""
-        return [name for name in PROBED if name not in self.values]
 
     def complete(self) -> None:
         """Assume that what is still unknown is absent."""

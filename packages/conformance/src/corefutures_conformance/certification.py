@@ -7,14 +7,18 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from corefutures.backend import CONTRACT
 from corefutures_conformance import known_failures
-from corefutures_conformance.capabilities import Profile, declared_by
+from corefutures_conformance.capabilities import PROBED, Profile, declared_by
+from corefutures_conformance.contract.versions import CURRENT, ContractVersion, contract_version
 from corefutures_conformance.rules import Rule
 from corefutures_conformance.runner import Runner, RunnerError
 from corefutures_conformance.target import Target
 from corefutures_conformance.verdict import Report, Result, judge, not_run
+
+if TYPE_CHECKING:
+    from corefutures.backend import Backend
 
 _NAMED_TARGET = str(Path(__file__).with_name("named_target.py"))
 
@@ -44,6 +48,9 @@ def certify(
     given: Mapping[str, bool] | None = None,
     strict: bool = False,
     selection: str = "",
+    contract: str = CURRENT,
+    seed: int | None = None,
+    probe_all: bool = False,
     expected_failures: Mapping[str, str] | None = None,
     watcher: Watcher | None = None,
     runner: Runner | None = None,
@@ -58,6 +65,9 @@ def certify(
         given: capabilities that the caller declares.
         strict: whether SHOULD counts like MUST.
         selection: how the rules were selected, for the report.
+        contract: the version of the contract that `rules` are taken from.
+        seed: where random histories start; None starts them where every run without a seed does.
+        probe_all: whether to probe also what is declared, for the report.
         expected_failures: rule id → reason; one that passes is an error. By default, those that are known of the
             standard library: these may pass, since a later release may have mended them.
         watcher: told what is found, as it is found.
@@ -69,7 +79,7 @@ def certify(
     """
     watcher = watcher or Watcher()
     backend = target.backend()
-    contract = backend is not None and backend.contract == CONTRACT
+    declared = declared_contract(backend)
     profile = Profile()
     if backend is not None:
         profile.learn(declared_by(backend.capabilities), "declared")
@@ -78,26 +88,27 @@ def certify(
     report = Report(
         target=target.name,
         environment=environment(target),
-        contract=contract,
+        contract=contract_version(contract),
+        declared=declared,
         strict=strict,
         selection=selection,
+        seed=seed,
     )
     watcher.began(report)
     own = runner_of_a_named_target() if runner is None else None
     used = runner or own
     assert used is not None
-    used.set_target(target.to_text(), deadline)
+    used.set_target(target.to_text(), deadline, seed)
     try:
         keys = {key.rpartition("::")[2]: key for key in used.collected()}
-        learn(used, keys, profile)
-        report.capabilities, report.origins = profile.values, profile.origins
+        learn(used, keys, profile, probe_all=probe_all)
+        report.profile = profile
         watcher.learned(report)
         run_rules(
             used,
             keys,
             rules,
             report,
-            contract=contract,
             expected=expected,
             exact=expected_failures is not None,
             repeat=repeat,
@@ -106,11 +117,20 @@ def certify(
     except KeyboardInterrupt:
         report.interrupted = True
         finished = {result.rule.id for result in report.results}
-        report.results += [not_run(rule, "interrupted", contract=contract) for rule in rules if rule.id not in finished]
+        report.results += [
+            not_run(rule, "interrupted", contract=report.owes(rule)) for rule in rules if rule.id not in finished
+        ]
     finally:
         if own is not None:
             own.close()
     return report
+
+
+def declared_contract(backend: Backend | None) -> ContractVersion | None:
+    """Return the version of the contract that a backend declares, None if it declares none."""
+    if backend is None or backend.contract is None:
+        return None
+    return contract_version(".".join(map(str, backend.contract)))
 
 
 def try_out(target: Target, *, deadline: float = 30.0) -> None:
@@ -153,12 +173,18 @@ def runner_of_a_named_target() -> Runner:
     )
 
 
-def learn(runner: Runner, keys: Mapping[str, str], profile: Profile) -> None:
-    """Probe what is not yet known about the target, and tell the runner process all of it."""
-    for name in profile.unknown:
+def learn(runner: Runner, keys: Mapping[str, str], profile: Profile, *, probe_all: bool = False) -> None:
+    """Probe what is not declared, or all; tell the runner process what is known: a declaration goes before a probe."""
+    for name in PROBED:
+        if name in profile.values and not probe_all:
+            continue
         record = runner.run(keys[f"probe_{name}"])
         if record.outcome == "passed":
-            profile.learn({name: record.value is True}, "probed")
+            profile.probed[name] = record.value is True
+        if name in profile.values:
+            continue
+        if record.outcome == "passed":
+            profile.learn({name: profile.probed[name]}, "probed")
         else:
             profile.learn({name: False}, f"assumed: its probe ended as {record.outcome}: {record.message}")
     profile.complete()
@@ -171,7 +197,6 @@ def run_rules(
     rules: Sequence[Rule],
     report: Report,
     *,
-    contract: bool,
     expected: Mapping[str, str],
     exact: bool,
     repeat: int,
@@ -180,6 +205,7 @@ def run_rules(
     """Run the rules in order into `report`; `exact` says whether what is expected to fail must fail."""
     overdue = 0
     for rule in rules:
+        contract = report.owes(rule)
         if overdue >= MOST_OVERDUE:
             report.gave_up = True
             result = not_run(rule, f"{overdue} rules were overdue: the rest are not run", contract=contract)

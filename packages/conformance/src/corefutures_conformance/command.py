@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
 import shlex
 import signal
 import sys
@@ -30,9 +29,14 @@ from corefutures.cli import (
 )
 
 if TYPE_CHECKING:
+    from corefutures_conformance.contract.versions import ContractVersion
     from corefutures_conformance.rules import Rule
     from corefutures_conformance.target import Target
     from corefutures_conformance.verdict import Report
+
+
+STORED = ("diff", "verify", "badge", "certificate")
+"""The subcommands of `report_commands`; their names are here because that module needs what may be missing."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,16 +48,20 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    options = parser().parse_args(list(arguments))
-    missing = [name for name in ("pytest", "hypothesis") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("pytest", "hypothesis", "fastjsonschema") if importlib.util.find_spec(name) is None]
     if missing:  # it was installed without its dependencies
         raise UsageError(f"the kit needs what is not installed: pip install {' '.join(missing)}")
+    if arguments and arguments[0] in STORED:
+        from corefutures_conformance import report_commands
+
+        return report_commands.main(arguments)
+    options = parser().parse_args(list(arguments))
     from corefutures_conformance.certification import try_out  # here: the kit may be imported now, and not before
     from corefutures_conformance.runner import RunnerError
     from corefutures_conformance.target import TargetError
 
     make_here_importable()
-    rules = _selected(options.expression)
+    rules = _selected(options.expression, _contract(options.contract))
     if options.list:
         for rule in rules:
             print(f"{rule.id:<60} {rule.written_level:<6} {rule.source}")
@@ -100,12 +108,15 @@ def parser() -> CommandParser:
         "Several targets are compared side by side.",
         epilog="Exit status: 0 conformant (also with expected failures), 1 nonconformant or incomplete,\n"
         "2 bad usage, or a target that runs no call, 130 interrupted\n"
+        "on stored reports: corefutures conformance diff, verify, badge, certificate (each has --help)\n"
         "example: corefutures conformance concurrent.futures:ProcessPoolExecutor -o mp_context=spawn",
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="a backend's name, or package.module:attr")
     add_backend_options(parser)
     parser.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only rules that match, as pytest -k")
     parser.add_argument("--list", action="store_true", help="list the rules and stop")
+    parser.add_argument("--contract", default="", metavar="X.Y", help="judge by this version (default: the newest)")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="where random histories start (default: fixed)")
     parser.add_argument("--repeat", type=_times, default=1, metavar="N", help="run each rule N times")
     parser.add_argument(
         "--timeout", type=seconds, default=30.0, metavar="SECONDS", help="how long one rule may take (default: 30)"
@@ -120,17 +131,32 @@ def parser() -> CommandParser:
     return parser
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return int(text)
+
+
 def _times(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"must be a whole number greater than 0, not {text!r}")
     return int(text)
 
 
-def _selected(expression: str) -> list[Rule]:
+def _contract(version: str) -> ContractVersion:
+    from corefutures_conformance.contract.versions import CURRENT, UnknownVersion, contract_version
+
+    try:
+        return contract_version(version or CURRENT)
+    except UnknownVersion as error:
+        raise UsageError(str(error)) from None
+
+
+def _selected(expression: str, contract: ContractVersion) -> list[Rule]:
     from corefutures_conformance.executor_tests import RULES
     from corefutures_conformance.selection import matcher
 
-    rules = list(RULES.values())
+    rules = [rule for rule in RULES.values() if rule.id in contract.rules]
     if expression:
         try:
             matches = matcher(expression)
@@ -178,11 +204,11 @@ def _certified(
 ) -> Iterator[Report]:
     """Certify one target after the other, printing as it goes, until somebody interrupts."""
     from corefutures_conformance.certification import certify
-    from corefutures_conformance.executor_tests import RULES
     from corefutures_conformance.reporting import text
 
+    contract = _contract(options.contract)
     out = _text_stream(options)
-    selection = f"-k {shlex.quote(options.expression)}, {len(rules)} of {len(RULES)} rules"
+    selection = f"-k {shlex.quote(options.expression)}, {len(rules)} of {len(contract.rules)} rules"
     for target in targets:
         progress = text.Progress(StringIO() if options.quiet else out, rules, strict=options.strict)
         report = certify(
@@ -193,6 +219,9 @@ def _certified(
             given=given,
             strict=options.strict,
             selection=selection if options.expression else "",
+            contract=contract.version,
+            seed=options.seed,
+            probe_all=True,
             watcher=progress,
         )
         progress.end()
@@ -211,13 +240,12 @@ def _text_stream(options: argparse.Namespace) -> TextIO:
 
 
 def _write(reports: list[Report], options: argparse.Namespace) -> None:
-    from corefutures_conformance.reporting import html, junit, text
+    from corefutures_conformance.reporting import html, junit, stored, text
 
     if len(reports) > 1 and not options.quiet:
         print("", text.matrix(reports), sep="\n", file=_text_stream(options))
     if options.json:
-        data = [report.to_json() for report in reports]
-        content = json.dumps(data[0] if len(data) == 1 else {"targets": data}, indent=2) + "\n"
+        content = stored.canonical([report.to_json() for report in reports])
         if options.json == "-":
             sys.stdout.write(content)
         else:

@@ -72,6 +72,7 @@ class Runner:
         self._arguments = list(arguments)
         self.deadline = deadline
         self._target = target
+        self._seed: int | None = None
         self._folder = folder
         self._process: _RunnerProcess | None = None
         self._capabilities: dict[str, bool] = {}
@@ -84,9 +85,16 @@ class Runner:
         """
         return list(self._ready().keys)
 
-    def set_target(self, target: str, deadline: float) -> None:
-        """Go on with another named target, in the same runner process while it is fit."""
+    def set_target(self, target: str, deadline: float, seed: int | None = None) -> None:
+        """Go on with another named target, in the same runner process while it is fit.
+
+        Args:
+            target: as `Target.to_text` says it.
+            deadline: seconds for each rule.
+            seed: where random histories start.
+        """
         self._target = target
+        self._seed = seed
         self.deadline = deadline
         self._inform()
 
@@ -100,7 +108,12 @@ class Runner:
             self._process.command({"settings": self._settings()})
 
     def _settings(self) -> dict[str, Any]:
-        return {"deadline": self.deadline, "capabilities": self._capabilities, "target": self._target}
+        return {
+            "deadline": self.deadline,
+            "capabilities": self._capabilities,
+            "target": self._target,
+            "seed": self._seed,
+        }
 
     def run(self, key: str, *, patience: float = 1.0, next_key: str | None = None) -> Record:
         """Run one rule and say what became of it.

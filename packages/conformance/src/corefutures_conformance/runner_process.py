@@ -51,10 +51,11 @@ _PYTEST = [
 
 
 def _obey(settings: dict[str, Any]) -> None:
-    from corefutures_conformance import deadlines, target
+    from corefutures_conformance import deadlines, seeding, target
 
     deadlines.set_limit(0.6 * settings["deadline"])
     target.set_target(settings["target"])
+    seeding.set_seed(settings["seed"])
 
 
 def _quiet_hypothesis() -> None:

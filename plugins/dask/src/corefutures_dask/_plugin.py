@@ -21,6 +21,6 @@ def corefutures_backend() -> Backend:
         factory="corefutures_dask:DaskExecutor",
         capabilities=Capabilities(pickles=True, accepts_initializer=True, survives_worker_loss=True, remote=True),
         summary="Dask's distributed scheduler: processes here, or a cluster of machines",
-        contract=(1, 0),
+        contract=(1, 1),
         unavailable_reason=_unavailable_reason,
     )

@@ -25,6 +25,6 @@ def corefutures_backend() -> Backend:
             streams=True,
         ),
         summary="interpreters of this process, each with a GIL of its own",
-        contract=(1, 0),
+        contract=(1, 1),
         unavailable_reason=unavailable_reason,
     )

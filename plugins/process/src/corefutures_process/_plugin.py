@@ -30,6 +30,6 @@ def corefutures_backend() -> Backend:
             streams=True,
         ),
         summary="processes of this machine",
-        contract=(1, 0),
+        contract=(1, 1),
         unavailable_reason=_unavailable_reason,
     )

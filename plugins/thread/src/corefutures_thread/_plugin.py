@@ -25,5 +25,5 @@ def corefutures_backend() -> Backend:
             streams=True,
         ),
         summary="threads of this process",
-        contract=(1, 0),
+        contract=(1, 1),
     )

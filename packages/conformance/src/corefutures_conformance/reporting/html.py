@@ -8,7 +8,7 @@ from importlib import resources
 from itertools import groupby
 from string import Template
 
-from corefutures_conformance.reporting import causes
+from corefutures_conformance.reporting import causes, text
 from corefutures_conformance.rules import Rule
 from corefutures_conformance.verdict import OUTCOMES, Report, Result
 
@@ -66,7 +66,7 @@ def _card(report: Report) -> str:
     facts = {
         "rules": ", ".join(f"{count} {outcome}" for outcome, count in counts),
         **report.environment,
-        "contract": "declared: SHOULD counts as MUST" if report.contract else "not declared",
+        "contract": f"{report.contract.version}, {text.declaration(report)}",
         "selection": report.selection,
         **{
             name: f"{'yes' if value else 'no'} ({report.origins.get(name, '')})"

@@ -22,11 +22,18 @@ def letter(result: Result, *, strict: bool = False) -> str:
     return sign.lower() if result.bad and not result.decides(strict=strict) else sign
 
 
+def declaration(report: Report) -> str:
+    """Say whether the target declares a version of the contract, and what follows."""
+    if report.declared is None:
+        return "not declared"
+    return f"declared {report.declared.version}: SHOULD counts as MUST"
+
+
 def place(report: Report) -> str:
     """Target, place and selection."""
     lines = [f"target        {report.target}"]
     lines += [f"{key:<13} {value}" for key, value in report.environment.items()]
-    lines.append(f"contract      {'declared: SHOULD counts as MUST' if report.contract else 'not declared'}")
+    lines.append(f"contract      {report.contract.version}, {declaration(report)}")
     if report.selection:
         lines.append(f"selection     {report.selection}: the verdict is on these alone")
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from corefutures_conformance.deadlines import all_done, brief, done, finishes, until
 from corefutures_conformance.fixtures import ExecutorFactory, GateFactory
 from corefutures_conformance.rules import patient
+from corefutures_conformance.seeding import seeded
 from corefutures_conformance.worker import calls, carrying
 from corefutures_conformance.worker.gates import Gate
 from corefutures_conformance.worker.journal import Journal
@@ -327,7 +328,7 @@ def _explore(
         "make": make, "gates": gates, "journal": journal, "workers": workers, "strict": strict,
         "shuts_down": shuts_down, "failures": [], "shared": [],
     }  # fmt: skip
-    histories = type("History", (_History,), namespace)
+    histories = seeded(type("History", (_History,), namespace))
     examples = 5 if shuts_down and not capabilities["shares_memory"] else 15
     try:
         run_state_machine_as_test(

@@ -1,11 +1,12 @@
-"""Write CONTRACT.md from the rules: `python -m corefutures_conformance.contract CONTRACT.md`.
+"""Writes CONTRACT.md and the list of the current version from the rules: `python -m corefutures_conformance.contract`.
 
-With `--check` the module writes nothing; its exit status says whether the file is current.
+With `--check` the command writes nothing; its exit status says whether both files are current.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
-from corefutures.backend import CONTRACT
+from corefutures_conformance.contract.versions import CURRENT, broken_by, of_rules
 from corefutures_conformance.executor_tests import RULES
 from corefutures_conformance.rules import Rule
 
@@ -39,7 +40,7 @@ def contract() -> str:
     levels = Counter(rule.written_level for rule in rules)
     parts = [
         _PREFACE.format(
-            version=".".join(map(str, CONTRACT)),
+            version=CURRENT,
             count=len(rules),
             levels=", ".join(f"{count} {level}" for level, count in levels.most_common()),
         )
@@ -74,25 +75,22 @@ def _cited(source: str) -> str:
 
 
 def main() -> int:
-    """Write the file, or check it."""
-    parser = argparse.ArgumentParser(description="Write CONTRACT.md from the rules.")
+    """Write the page and the current version's list of rules, or check both."""
+    parser = argparse.ArgumentParser(description="Write CONTRACT.md and the current version's list from the rules.")
     parser.add_argument("file", type=Path)
-    parser.add_argument(
-        "--check", action="store_true", help="exit with 1 if the file is not current, and write nothing"
-    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a file is not current, and write nothing")
     options = parser.parse_args()
-    text = contract()
-    if not options.check:
-        options.file.write_text(text, encoding="utf-8")
-        return 0
-    if options.file.read_text(encoding="utf-8") == text:
-        return 0
-    print(
-        f"{options.file} is not current: run python -m corefutures_conformance.contract {options.file}",
-        file=sys.stderr,
-    )
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    version = of_rules(RULES.values())
+    if departures := broken_by(version):
+        print("\n".join(departures), file=sys.stderr)
+        return 1
+    listed = json.dumps(version.to_json(), indent=1, ensure_ascii=False) + "\n"
+    texts = {options.file: contract(), Path(__file__).with_name(f"{CURRENT}.json"): listed}
+    for file, text in texts.items():
+        if not options.check:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            command = f"python -m corefutures_conformance.contract {options.file}"
+            print(f"{file.name} is not current: run {command}", file=sys.stderr)
+            return 1
+    return 0
