@@ -5,7 +5,7 @@ our backends; a test compares them with the classes.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, overload
 
@@ -111,6 +111,7 @@ def create_executor(
     context: ContextOption = None,
     inner_threads: int | None = None,
     forward_logs: bool = False,
+    warm: Iterable[str] | None = None,
 ) -> ProcessPoolExecutor: ...
 
 if sys.version_info >= (3, 14):

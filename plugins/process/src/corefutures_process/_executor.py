@@ -21,7 +21,7 @@ from corefutures_pools.workers.executor import IsolatedExecutor, check_serialize
 TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main module's imports, and do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from multiprocessing.context import BaseContext
     from multiprocessing.process import BaseProcess
     from typing import Any, ParamSpec, TypeVar
@@ -94,10 +94,15 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             it has started, and their programs, except daemons. Has no effect on Windows.
         kill_on_cancel: Whether cancelling a call that runs kills its process, so that the call fails with
             `WorkerLostError`. Not available with fork.
+        warm: The names of modules, such as `["numpy", "package.module"]`. A template process imports them once, and
+            the workers are forked from it, so that they start fast. The template is made with the pool, which waits
+            for the imports; pools with the same modules share it. Needs forkserver.
 
     Raises:
         ValueError: An argument has an invalid value, or two arguments are incompatible.
         TypeError: An argument is of the wrong type.
+        ImportError: A module of `warm` can't be imported; the cause has the traceback.
+        UnsupportedError: A module of `warm` starts threads when it is imported, or the platform has no forkserver.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -122,6 +127,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         context: ContextOption = None,
         inner_threads: int | None = None,
         forward_logs: bool = False,
+        warm: Iterable[str] | None = None,
     ) -> None:
         # Imports in functions are here for start-up time only.
         from corefutures_pools.workers.supervisor import BREAK, REPLACE
@@ -150,10 +156,16 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "on_worker_loss='replace'": on_worker_loss == REPLACE,
             "kill_on_cancel=True": kill_on_cancel,
         }
+        if warm is not None:
+            from corefutures_process._warm_option import check_warm
+
+            warm, mp_context = check_warm(warm, mp_context)
         self._cf_set_context(mp_context, [option for option, given in replacing.items() if given])
         self._cf_serializer = serializer
         self._cf_forwards_logs = forward_logs
-        self._cf_launcher_options: dict[str, Any] = {"inner_threads": inner_threads, "kill_tree": kill_tree}
+        self._cf_launcher_options: dict[str, Any] = {
+            "inner_threads": inner_threads, "kill_tree": kill_tree, "warm": warm,
+        }  # fmt: skip
         self._cf_pool_options: dict[str, Any] = {
             "on_loss": on_worker_loss,
             "at_exit": at_exit,
@@ -161,6 +173,10 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         }
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
+        if warm is not None and sys.platform != "win32":
+            from corefutures_process._template import template_for
+
+            template_for(warm, inner_threads)  # what can't be imported is told now
         self._cf_begin()
 
     def _cf_make_pool(self) -> WorkerPool:

@@ -67,6 +67,7 @@ class ProcessLauncher:
         inner_threads: The number of threads that BLAS and OpenMP may start in each worker, or None.
         logs: The receiver of the workers' log records, or None.
         kill_tree: Whether the programs that a worker has started are stopped with it.
+        warm: The modules that the template has imported from which workers are forked; None: they have no template.
         hint: A sentence on the start method, for errors of failed starts.
     """
 
@@ -82,10 +83,12 @@ class ProcessLauncher:
         inner_threads: int | None = None,
         logs: LogReceiver | None = None,
         kill_tree: bool = False,
+        warm: tuple[str, ...] | None = None,
         hint: str = "",
     ) -> None:
         self._context = context
         self._hint = hint
+        self._warm = warm
         self._kill_tree = kill_tree
         self._processes = processes
         self._inner_threads = inner_threads
@@ -148,6 +151,8 @@ class ProcessLauncher:
         try:
             if sys.platform != "win32":
                 _check_descriptors()
+            if self._warm is not None:
+                return self._start_from_template(arguments)
             try:
                 return self._start_once(arguments)
             except (ConnectionError, EOFError):
@@ -160,10 +165,26 @@ class ProcessLauncher:
         finally:
             self._starter = 0
 
-    def _start_once(self, arguments: tuple[Any, ...]) -> BaseProcess:
-        process: BaseProcess = self._context.Process(  # type: ignore[attr-defined]
-            target=_worker_process.serve, args=arguments
-        )
+    def _start_from_template(self, arguments: tuple[Any, ...]) -> BaseProcess:
+        """Start a process by the pool's template, or by another one if that has ended."""
+        if sys.platform == "win32":
+            raise OSError("Windows has no fork")
+        from corefutures_process import _template  # few pools need it
+
+        assert self._warm is not None
+        template = _template.template_for(self._warm, self._inner_threads)
+        try:
+            return self._start_once(arguments, template)
+        except (ConnectionError, EOFError):
+            _template.discard(template)
+            return self._start_once(arguments, _template.template_for(self._warm, self._inner_threads))
+
+    def _start_once(self, arguments: tuple[Any, ...], template: Any = None) -> BaseProcess:
+        process: BaseProcess
+        if template is None:
+            process = self._context.Process(target=_worker_process.serve, args=arguments)  # type: ignore[attr-defined]
+        else:
+            process = template.new_process(_worker_process.serve, arguments)
         name, method = process.name, self._method
         if method == "forkserver" or (self._inner_threads is not None and method != "fork"):
             process.name = StatefulName(name, inherited_state(self._inner_threads))
@@ -182,7 +203,8 @@ class ProcessLauncher:
                 " mp_context=multiprocessing.get_context('spawn'), or 'fork'"
             ) from exc
         if isinstance(exc, (ConnectionError, EOFError)):
-            why = (_fork_server.describe_preload() if method == "forkserver" else "") or NOT_READY_HINT
+            preloads = method == "forkserver" and self._warm is None
+            why = (_fork_server.describe_preload() if preloads else "") or NOT_READY_HINT
             raise RuntimeError(
                 f"a worker process could not be started with {method!r}: what was to become one ended before that."
                 f" {why} {self._hint}".rstrip()
