@@ -364,6 +364,7 @@ def test_a_variable_installs_a_handler_for_the_signal_that_it_names_and_none_els
     handled: list[str] = []
     monkeypatch.setattr(signal, "signal", lambda number, _: handled.append(signal.Signals(number).name))
     monkeypatch.setenv("COREFUTURES_DUMP_SIGNAL", name)
+    monkeypatch.setattr("corefutures_pools.executor._signal_named", True)  # read with the first import
     corefutures.create_executor("thread", max_workers=1).shutdown()
     assert handled == installed
 

@@ -354,8 +354,9 @@ def unreachable(executor: object) -> TypeError:
     )
 
 
-#: The environment variable that names a signal, for `dump_on_signal`.
+#: The environment variable that names a signal, for `dump_on_signal`; whether the program was started with it.
 _SIGNAL_VARIABLE = "COREFUTURES_DUMP_SIGNAL"
+_signal_named = _SIGNAL_VARIABLE in os.environ
 
 
 def register_pool(executor: PoolExecutor) -> None:
@@ -363,7 +364,7 @@ def register_pool(executor: PoolExecutor) -> None:
     from corefutures._instrumentation import register_for_dump  # here for start-up time only, as is the other one
 
     register_for_dump(executor)
-    if _SIGNAL_VARIABLE in os.environ:
+    if _signal_named:
         from corefutures_pools.inspection.snapshots import follow_variable
 
         follow_variable(_SIGNAL_VARIABLE)

@@ -61,12 +61,17 @@ _executors = Lifecycle(
 StandardPool = _standard.ThreadPoolExecutor
 
 
+_imported = False
+
+
 def _import_pool() -> None:
     """Import the modules that an executor needs and its class does not."""
-    global PoolFuture, ThreadPool, instrumentation
+    global PoolFuture, ThreadPool, _imported, instrumentation
     from corefutures_pools.future import PoolFuture
     from corefutures_pools.instrumentation import instrumentation  # pyright: ignore[reportGeneralTypeIssues]
     from corefutures_thread._thread_pool import ThreadPool
+
+    _imported = True
 
 
 def _stand_in(executor: ThreadPoolExecutor) -> Any:
@@ -181,7 +186,8 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
                 at_exit=at_exit, forward_logs=forward_logs,
             )  # fmt: skip
             return
-        _import_pool()
+        if not _imported:
+            _import_pool()
         max_workers = check_max_workers(max_workers)
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
@@ -386,10 +392,8 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             self.BROKEN,
             self._cf_make_limiter(),
         )
-        pool.executor = weakref.ref(self)
+        pool.executor = weakref.ref(self, pool.on_executor_dropped)
         pool.daemons = self._cf_at_exit == "abandon"
-        # An executor that is dropped without a shutdown runs the calls that it has, and ends.
-        weakref.finalize(self, pool.close, RuntimeError("the executor was dropped")).atexit = False
         return pool
 
     def _cf_join_at_exit(self) -> None:

@@ -14,7 +14,7 @@ from collections import deque
 from itertools import count
 from operator import call
 
-from corefutures_pools.blocking import clock, sleep, start_thread, threading
+from corefutures_pools.blocking import clock, sleep, spin_until, start_thread, threading
 from corefutures_pools.foreign_code import copied, for_each, log_failure
 from corefutures_pools.future import PoolFuture, ask_to_stop, fail
 from corefutures_pools.helping import call_names
@@ -34,6 +34,26 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("concurrent.futures")
 
 
+class _Started(threading.Event):
+    """The event that `Thread.start` waits for: a spin first, because the new thread sets it within some microseconds.
+
+    A thread that blocks has to be woken, and then waits for the GIL.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the event is set."""
+        return spin_until(self.is_set) or super().wait(timeout)
+
+
+def _spin_until_ended(thread: threading.Thread) -> None:
+    """Return within some microseconds, if possible when the thread has ended: `join` need not block then."""
+    spin_until(lambda: not thread.is_alive())
+
+
+def _no_executor() -> None:
+    """Return None, as a weak reference to an executor that was dropped."""
+
+
 class ThreadPool:
     """The queue, the workers and the state of one pool. Workers refer to it, and never to its executor.
 
@@ -45,7 +65,8 @@ class ThreadPool:
     Whatever the interleaving, the submitter finds the worker or the worker finds the call. Closing works alike:
 
     1. `close` sets `closed`, then clears `fully_started`, then unparks every worker in `idle`.
-    2. A worker leaves if, being in `idle`, it sees `closed`, clears `fully_started`, and after that finds no call.
+    2. A worker leaves if it sees `closed`, clears `fully_started`, and after that finds no call. If it is in `idle`, it
+       takes itself out first.
     3. A submitter reads `closed` once more after it has appended its call, and takes the call back if it can.
 
     `fully_started` tells submitters that they need consider neither a further worker nor the end: they leave out step
@@ -94,7 +115,7 @@ class ThreadPool:
         # break the pool at once, neither overwrites the other's. Of two that do the same, either may be the last.
         self._refusal: Exception | None = None
         self._breakage: Exception | None = None
-        self.executor: Callable[[], object] = lambda: None  # returns the executor while it lives, for observers
+        self.executor: Callable[[], object] = _no_executor  # returns the executor while it lives, for observers
         self.limiter = limiter
         self.daemons = False  # the program may end while calls run
         self.created = clock.monotonic()
@@ -108,16 +129,23 @@ class ThreadPool:
         Raises:
             RuntimeError: There is no worker, and the system can't start a thread.
         """
-        try:
-            self.unpark_idle()
-            return
-        except IndexError:
-            pass
+        if self.idle:
+            try:
+                self.unpark_idle()
+                return
+            except IndexError:
+                pass
         if len(self.threads) >= self.max_workers:
             return
         thread = threading.Thread(
-            target=work, args=(self, self._initializer, self._initargs), daemon=True if self.daemons else None
+            target=work,
+            name=self._name_prefix,  # with a number below
+            args=(self, self._initializer, self._initargs),
+            daemon=True if self.daemons else None,
         )
+        started = getattr(thread, "_started", None)
+        if type(started) is _Started.__base__:
+            started.__class__ = _Started
         starter = threading.get_ident()
         try:
             # Entered first, counted then: of threads that are entered at once, the first ones stay.
@@ -190,6 +218,7 @@ class ThreadPool:
         deadline = None if timeout is None else clock.monotonic() + timeout
         for thread, starter in list(self.threads.items()):
             while thread in self.threads:  # until its start has failed
+                _spin_until_ended(thread)
                 try:
                     thread.join(
                         None if deadline is None else min(max(0.0, deadline - clock.monotonic()), threading.TIMEOUT_MAX)
@@ -308,12 +337,18 @@ class ThreadPool:
             self._refusal = refusal
         self.refuse_calls()
         try:
-            while True:
+            while self.idle:
                 self.unpark_idle()
         except IndexError:
             pass
         if self.limiter is not None:
             self.limiter.close()
+
+    def on_executor_dropped(self, _: object) -> None:
+        """Run the calls that the pool has, and let the workers leave: the executor was dropped, maybe shut down."""
+        self.executor = _no_executor  # the reference to the executor has this method: no cycle
+        if self.workers or not self.closed:  # a worker that starts looks itself whether the pool is closed
+            self.close(RuntimeError("the executor was dropped"))
 
     def refuse_calls(self) -> None:
         """Take no more calls."""

@@ -70,7 +70,8 @@ def work(pool: Pool, initializer: Callable[..., object] | None, initargs: tuple[
     worker: WorkerThread = WorkerThread(
         current, pool.claim, lambda future: _run_claimed(worker, future), pool.workers.values
     )
-    pool.workers[threading.get_ident()] = current_workers[threading.get_ident()] = worker
+    ident = threading.get_ident()
+    pool.workers[ident] = current_workers[ident] = worker
     pool.on_worker_started(threading.current_thread())
     try:
         if initializer is not None:
@@ -80,6 +81,7 @@ def work(pool: Pool, initializer: Callable[..., object] | None, initargs: tuple[
                 log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL)
                 pool.mark_broken("A thread initializer failed, the thread pool is not usable anymore", exc)
                 return
+            worker.mark_busy()
         del initializer, initargs
         worker.runs_calls = True
         if instrumentation.enabled:
@@ -92,8 +94,8 @@ def work(pool: Pool, initializer: Callable[..., object] | None, initargs: tuple[
         for future in current:
             fail_or_notify(future, pool.make_refusal())
     finally:
-        pool.on_worker_exit(threading.get_ident())
-        current_workers.pop(threading.get_ident(), None)
+        pool.on_worker_exit(ident)
+        current_workers.pop(ident, None)
         if worker.values is not None:
             worker.values.close()
 
@@ -111,7 +113,6 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
     kwargs: Any = None
     listed = False  # whether this worker has entered itself into `idle`
     spins_to_skip = 0
-    worker.mark_busy()
     while True:
         if listed:
             closed = pool.closed  # before a look for a call: see `ThreadPool`
@@ -128,12 +129,12 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
                         parker.park()
                     worker.mark_busy()
                     listed = False
-                    continue
+                    if not pool.closed or queue:
+                        continue
                 pool.fully_started = False  # before the very last look for a call: see `ThreadPool`
-                if not queue:
-                    if _leave_idle(idle, parker):
-                        return
-                    listed = False
+                if not queue and (not listed or _leave_idle(idle, parker)):
+                    return
+                listed = False
                 continue
             _leave_idle(idle, parker)
         else:
