@@ -112,12 +112,3 @@ def _ending(exitcode: int | None) -> str:
         return f"it was killed by {signal.Signals(-exitcode).name}"
     except ValueError:
         return f"it was killed by signal {-exitcode}"
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """Add a note to an exception, once, unless its class prevents it."""
-    try:
-        if note not in getattr(error, "__notes__", ()):
-            BaseException.add_note(error, note)
-    except BaseException:
-        pass

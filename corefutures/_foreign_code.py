@@ -1,4 +1,4 @@
-"""Loops over foreign code, which may raise anything, and over collections that other threads change.
+"""Foreign code, which may raise anything, and its exceptions; collections that other threads change.
 
 Touches nothing. Guarantees: whatever one step raises, and whatever a signal handler raises in between, every item is
 handled.
@@ -81,6 +81,15 @@ def class_name(value: object) -> str:
     """Return the name of an object's class, without a call of the class's own code."""
     name: str = type.__dict__["__name__"].__get__(type(value))
     return name
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to an exception, once, unless its class prevents it."""
+    try:
+        if note not in getattr(error, "__notes__", ()):
+            BaseException.add_note(error, note)
+    except BaseException:
+        pass
 
 
 def log_failure(logger: Any, message: str, *args: object, level: int = 40, error: BaseException | None = None) -> None:

@@ -14,10 +14,10 @@ import sys
 import types
 import weakref
 from collections import deque
+from concurrent.futures import CancelledError, InvalidStateError
 from operator import call
 
 from corefutures._blocking import Lock, Parker, run_nested_loop, spin_until, threading
-from corefutures._exceptions import CancelledError, InvalidStateError
 from corefutures._foreign_code import class_name, for_each, log_failure
 from corefutures._options import check_seconds, shown
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from _contextvars import ContextVar
 from concurrent.futures import BrokenExecutor
-from contextvars import ContextVar
 
 from corefutures._blocking import clock
 from corefutures._foreign_code import LiveObjects, class_name

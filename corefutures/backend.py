@@ -21,10 +21,9 @@ if TYPE_CHECKING:
         BrokenExecutor as BrokenExecutor,
         UnsupportedError as UnsupportedError,
         WorkerLostError as WorkerLostError,
-        add_note as add_note,
     )
     from corefutures._executor import Executor as Executor
-    from corefutures._foreign_code import log_failure as log_failure
+    from corefutures._foreign_code import add_note as add_note, log_failure as log_failure
     from corefutures._future import Future as Future
     from corefutures._instrumentation import attempt_number as attempt_number, register_for_dump as register_for_dump
     from corefutures._options import (
@@ -48,9 +47,9 @@ _HOMES = {
     for module, names in {
         "corefutures._blocking": ("Lock", "add_cancel_probe", "clock", "in_worker", "start_thread"),
         "corefutures._error_text": ("describe_error",),
-        "corefutures._exceptions": ("BrokenExecutor", "UnsupportedError", "WorkerLostError", "add_note"),
+        "corefutures._exceptions": ("BrokenExecutor", "UnsupportedError", "WorkerLostError"),
         "corefutures._executor": ("Executor",),
-        "corefutures._foreign_code": ("log_failure",),
+        "corefutures._foreign_code": ("add_note", "log_failure"),
         "corefutures._future": ("Future",),
         "corefutures._instrumentation": ("attempt_number", "register_for_dump"),
         "corefutures._options": ("check_count", "check_seconds", "check_text", "shown"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from contextvars import Context, ContextVar, copy_context
 
+from corefutures._foreign_code import add_note
+
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
@@ -211,8 +213,6 @@ class ContextEncoder:
             raise
 
     def _note_cause(self, error: Exception, name: str, value: Any) -> None:
-        from corefutures._exceptions import add_note  # here for workers, which do without
-
         try:
             body = self._encode(value)
         except Exception:

@@ -1,4 +1,4 @@
-"""Calls of foreign code: the core's part, see `corefutures._foreign_code`, and the errors that it raises.
+"""Foreign code and its exceptions, whatever their classes override: see also `corefutures._foreign_code`.
 
 Touches the core alone.
 """
@@ -6,6 +6,7 @@ Touches the core alone.
 from __future__ import annotations
 
 from corefutures._foreign_code import (
+    add_note as add_note,
     class_name as class_name,
     copied as copied,
     for_each as for_each,
@@ -29,3 +30,18 @@ def raises_again(error: BaseException, action: Callable[..., object], *args: obj
     except BaseException as exc:
         return type(exc) is type(error)
     return False
+
+
+def set_cause(error: BaseException, cause: BaseException | None) -> None:
+    """Set an exception's cause, even if its class overrides that attribute."""
+    BaseException.__dict__["__cause__"].__set__(error, cause)
+
+
+def drop_frame(error: BaseException) -> None:
+    """Remove the first frame of an exception's traceback, even if its class overrides that attribute."""
+    traceback = _traceback_of(error)
+    if traceback is not None:
+        BaseException.with_traceback(error, traceback.tb_next)
+
+
+_traceback_of = BaseException.__dict__["__traceback__"].__get__

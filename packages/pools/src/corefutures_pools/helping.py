@@ -8,8 +8,7 @@ in one of them; other threads pay nothing.
 from __future__ import annotations
 
 from corefutures._blocking import RLock, clock, current_workers, threading
-from corefutures._exceptions import DeadlockError
-from corefutures_pools.exceptions import drop_frame
+from corefutures_pools.foreign_code import drop_frame
 from corefutures_pools.lifecycle import renew_in_child
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -189,6 +188,8 @@ class WorkerThread:
                 cycle = self._find_cycle(awaited)
         if cycle:
             self.end_blocking()
+            from corefutures._exceptions import DeadlockError  # here for start-up time only
+
             names = [_call_name(future, worker) for future, worker in cycle]
             raise DeadlockError("these calls wait for each other: " + " → ".join([*names, names[0]]))
 

@@ -16,8 +16,7 @@ from corefutures_dask import _wire
 from corefutures_dask._exceptions import RemoteTraceback
 from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import clock, nested_loops
-from corefutures_pools.exceptions import set_cause
-from corefutures_pools.foreign_code import for_each, log_failure
+from corefutures_pools.foreign_code import for_each, log_failure, set_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
 import pickle
 
-from corefutures_pools.foreign_code import class_name
+from corefutures_pools.foreign_code import add_note, class_name, set_cause
 from corefutures_pools.workers.messages import ERROR
 from corefutures_pools.workers.worker_loop import Reporter
 
@@ -109,8 +109,6 @@ def _advise(error: BaseException) -> None:
             note = f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
         chain = chain.__cause__ or chain.__context__
     if note:
-        from corefutures_pools.exceptions import add_note  # here for start-up time only: it imports concurrent.futures
-
         add_note(error, note)
 
 
@@ -149,8 +147,6 @@ def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
     """Return the exception that a worker reported, caused by its summary; or the summary if decoding it fails."""
     from concurrent.interpreters import ExecutionFailed
     from types import SimpleNamespace
-
-    from corefutures_pools.exceptions import set_cause
 
     (name, qualname, module, message, traceback), pickled = pickle.loads(body)
     kind = SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module)

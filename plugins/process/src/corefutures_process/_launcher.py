@@ -15,7 +15,7 @@ from multiprocessing.context import get_spawning_popen
 
 from corefutures import UnsupportedError
 from corefutures_pools.blocking import Lock, system, threading
-from corefutures_pools.exceptions import add_note
+from corefutures_pools.foreign_code import add_note
 from corefutures_pools.lifecycle import renew_in_child
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels

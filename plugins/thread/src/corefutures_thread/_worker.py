@@ -10,8 +10,7 @@ import logging
 from sys import getrefcount
 
 from corefutures_pools.blocking import Parker, clock, current_workers, spin_until, threading
-from corefutures_pools.exceptions import drop_frame
-from corefutures_pools.foreign_code import log_failure
+from corefutures_pools.foreign_code import drop_frame, log_failure
 from corefutures_pools.future import FINISHED, PENDING, RUNNING, begin, fail_or_notify, finish
 from corefutures_pools.helping import WorkerThread, call_frames, run_call
 from corefutures_pools.instrumentation import instrumentation

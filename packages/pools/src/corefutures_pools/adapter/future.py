@@ -13,7 +13,7 @@ from corefutures._exceptions import CancelledError
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, LOGGER, PENDING, RUNNING
 from corefutures_pools.adapter.call import AdaptedCall, entered
-from corefutures_pools.exceptions import drop_frame
+from corefutures_pools.foreign_code import drop_frame
 from corefutures_pools.future import PoolFuture
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from corefutures._results import ResultIterator
-from corefutures_pools.exceptions import drop_frame, set_cause
+from corefutures_pools.foreign_code import drop_frame, set_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

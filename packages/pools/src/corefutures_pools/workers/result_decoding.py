@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from marshal import loads
 
-from corefutures._exceptions import add_note
-from corefutures._foreign_code import class_name
-from corefutures_pools.exceptions import set_cause
+from corefutures_pools.foreign_code import add_note, class_name, set_cause
 from corefutures_pools.workers.messages import ERROR, RESULT_MARSHAL, split_error
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
