@@ -38,6 +38,7 @@ from signals import Interruption
 import corefutures
 from corefutures import WorkerLostError
 from corefutures_pools import adapt
+from corefutures_pools.workers.supervisor import WorkerSupervisor
 
 #: Seconds after which something hangs.
 LIMIT = 60.0
@@ -439,6 +440,9 @@ class Life:
     def await_another(self, seed: float) -> None:
         """Be a signal handler that waits for another thread, which uses the pool."""
 
+        if starts_workers():
+            return
+
         def use() -> None:
             with contextlib.suppress(Over):
                 record = self.submit(random.Random(seed), kind="tiny")
@@ -461,7 +465,7 @@ class Life:
         if what in ("submit", "result"):
             with contextlib.suppress(Over):
                 record = self.submit(chance, kind="tiny")
-                if what == "result" and record is not None and self.method != "fork":
+                if what == "result" and record is not None and self.method != "fork" and not starts_workers():
                     self.ended(record.future)
         elif what == "cancel":
             record = self.recent(chance)
@@ -832,6 +836,14 @@ def import_all() -> None:
                 importlib.import_module(module.name)
 
 
+def starts_workers() -> bool:
+    """Return whether this thread starts workers itself, as no other could be started: they don't while it waits."""
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not WorkerSupervisor._run.__code__:
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None
+
+
 def _is_file(module: Any) -> bool:
     return getattr(module, "__file__", None) is not None
 
@@ -887,7 +899,7 @@ class Schedule:
             resource_tracker.ensure_running()
             forkserver.ensure_running()
         for backend in sorted(set(self.backends)):
-            with new_pool(backend, 1) as pool:
+            with contextlib.suppress(*EXPECTED), new_pool(backend, 1) as pool:  # its worker may die
                 pool.submit(abs, 1).result()
                 if backend in OWN:
                     pool.snapshot()

@@ -163,8 +163,8 @@ class WorkerSupervisor:
         2. a handler that interrupts the submitter, and waits for a call, doesn't keep the workers from being started;
         3. an interrupt ends the waiting, and nothing else.
 
-        Only workers that are forked start in the submitter's thread, because no other thread may run then: a handler
-        that interrupts that, and waits for a call, waits in vain.
+        Only workers that are forked start in the submitter's thread, because no other thread may run then, and those
+        for which no thread can be started: a handler that interrupts that, and waits for a call, waits in vain.
 
         Args:
             ours: Whether a thread of the pool calls this, which its calls depend on: also one that the pool does not
