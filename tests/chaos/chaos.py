@@ -45,7 +45,7 @@ OUTCOMES = ("value", "cancelled", "Planned", "WorkerLostError", "BrokenProcessPo
 
 #: A main module without a file: workers do not import it.
 _PROGRAM = "import schedule; raise SystemExit(schedule.main())"
-_RATES = {"deaths": (0.0003, 0.002), "shortages": (0.005, 0.05), "starts": (0.02, 0.3), "delays": (0.02, 0.3)}
+_RATES = {"deaths": (0.0003, 0.002), "shortages": (0.01, 0.1), "starts": (0.02, 0.3), "delays": (0.02, 0.3)}
 
 
 class Outcome:
@@ -83,7 +83,7 @@ def plan(seed: str, index: int) -> tuple[str, list[str], dict[str, float]]:
         for point in KINDS[kind]:
             if chance.random() < 0.5:
                 rates[point] = round(low * (high / low) ** chance.random(), 6)
-                if kind == "shortages" and chance.random() < 0.1:
+                if kind == "shortages" and chance.random() < 0.25:
                     rates[point] = 0.4
     return own, backends, rates
 
