@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from multiprocessing.shared_memory import SharedMemory
 from uuid import uuid4
 
@@ -34,6 +35,7 @@ def test_a_hang_is_an_overdue_rule_with_every_stack() -> None:
     hung = outcomes.pop("submitting.passes_a_keyword_called_fn")
     assert hung.outcome == "overdue"
     assert "saboteurs.py" in hung.details, "no stack shows where the executor hangs"
+    assert re.search(r"\(the time went in saboteurs\.py, line \d+, in submit\)$", hung.message), hung.message
     assert outcomes.pop("submitting.passes_keywords_that_executors_like").outcome in ("passed", "overdue")
     others = {result.outcome for result in outcomes.values()}
     assert others == {"passed", "not-applicable"}, "a rule after the hang was not run, or failed"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import importlib.util
 import shlex
 import signal
@@ -61,7 +62,9 @@ def main(arguments: Sequence[str]) -> int:
     from corefutures_conformance.target import TargetError
 
     make_here_importable()
-    rules = _selected(options.expression, _contract(options.contract))
+    if options.explain:
+        return _explain(options)
+    rules = _selected(options, _contract(options.contract))
     if options.list:
         for rule in rules:
             print(f"{rule.id:<60} {rule.written_level:<6} {rule.source}")
@@ -71,6 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     given = _capabilities(options.capabilities)
     _check_files(options)
     try:
+        if options.bisect:
+            return _bisect(options)
         targets = _targets(options)
         with _terminated_as_interrupted():
             for target in targets:
@@ -114,6 +119,9 @@ def parser() -> CommandParser:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="a backend's name, or package.module:attr")
     add_backend_options(parser)
     parser.add_argument("-k", dest="expression", default="", metavar="EXPR", help="only rules that match, as pytest -k")
+    parser.add_argument("--fast", action="store_true", help="only a tenth of the rules, in seconds")
+    parser.add_argument("--explain", metavar="RULE", help="explain a rule and stop: source, mistakes, program")
+    parser.add_argument("--bisect", metavar="RULE", help="find the options that make a rule fail, and stop")
     parser.add_argument("--list", action="store_true", help="list the rules and stop")
     parser.add_argument("--contract", default="", metavar="X.Y", help="judge by this version (default: the newest)")
     parser.add_argument("--seed", type=_seed, metavar="N", help="where random histories start (default: fixed)")
@@ -152,11 +160,47 @@ def _contract(version: str) -> ContractVersion:
         raise UsageError(str(error)) from None
 
 
-def _selected(expression: str, contract: ContractVersion) -> list[Rule]:
+def _explain(options: argparse.Namespace) -> int:
+    from corefutures_conformance.executor_tests import ExecutorTests
+    from corefutures_conformance.explaining import explanation
+
+    rule = _rule(options.explain)
+    target = options.targets[0] if options.targets else "TARGET"
+    print(explanation(rule, getattr(ExecutorTests, rule.method), target), end="")
+    return 0
+
+
+def _bisect(options: argparse.Namespace) -> int:
+    from corefutures_conformance.bisection import bisect
+
+    given = _capabilities(options.capabilities)
+    rule = _rule(options.bisect)
+    for target in _targets(options):
+        print(f"{target.name}: {rule.id}")
+        for line in bisect(target, rule, given=given, deadline=options.timeout):
+            print(f"  {line}", flush=True)
+    return 0
+
+
+def _rule(name: str) -> Rule:
+    """Return the rule with an id, or with an unmistakable end of one."""
     from corefutures_conformance.executor_tests import RULES
+
+    rules = {rule.id: rule for rule in RULES.values()}
+    found = [rules[name]] if name in rules else [rule for key, rule in rules.items() if key.endswith(f".{name}")]
+    if len(found) != 1:
+        like = difflib.get_close_matches(name, rules, 1, 0.4)
+        raise UsageError(f"there is no rule {name!r}" + (f"; is it {like[0]}?" if like else "; --list shows them all"))
+    return found[0]
+
+
+def _selected(options: argparse.Namespace, contract: ContractVersion) -> list[Rule]:
+    from corefutures_conformance.executor_tests import RULES
+    from corefutures_conformance.fast import FAST
     from corefutures_conformance.selection import matcher
 
-    rules = [rule for rule in RULES.values() if rule.id in contract.rules]
+    expression = options.expression
+    rules = [rule for rule in RULES.values() if rule.id in contract.rules and (not options.fast or rule.id in FAST)]
     if expression:
         try:
             matches = matcher(expression)
@@ -208,7 +252,9 @@ def _certified(
 
     contract = _contract(options.contract)
     out = _text_stream(options)
-    selection = f"-k {shlex.quote(options.expression)}, {len(rules)} of {len(contract.rules)} rules"
+    chosen = [f"-k {shlex.quote(options.expression)}"] if options.expression else []
+    chosen = ["--fast", *chosen] if options.fast else chosen
+    selection = f"{' '.join(chosen)}, {len(rules)} of {len(contract.rules)} rules" if chosen else ""
     for target in targets:
         progress = text.Progress(StringIO() if options.quiet else out, rules, strict=options.strict)
         report = certify(
@@ -218,7 +264,7 @@ def _certified(
             repeat=options.repeat,
             given=given,
             strict=options.strict,
-            selection=selection if options.expression else "",
+            selection=selection,
             contract=contract.version,
             seed=options.seed,
             probe_all=True,

@@ -237,8 +237,9 @@ class _RunnerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._process.wait(5.0)
         if status is None:
-            message = f"not finished after {deadline:g} s"
-            return Record("overdue", message, tracebacks.stacks(self._read_file(self._stacks)), seconds), False
+            dump = self._read_file(self._stacks)
+            message = tracebacks.with_place(f"not finished after {deadline:g} s", dump)
+            return Record("overdue", message, tracebacks.stacks(dump), seconds), False
         message = f"the process that used the executor died: {_how_it_ended(status)}"
         return Record("failed", message, self._account(), seconds), False
 

@@ -79,7 +79,7 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
     from corefutures_conformance.deadlines import Overdue
     from corefutures_conformance.executor_tests import RULES
     from corefutures_conformance.fixtures import CAPABILITIES, TAINTED
-    from corefutures_conformance.tracebacks import shown, stacks as without_ours
+    from corefutures_conformance.tracebacks import shown, stacks as without_ours, with_place
 
     def send(record: dict[str, Any]) -> None:
         records.write(json.dumps(record) + "\n")
@@ -91,7 +91,7 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
         text = stacks.read()
         stacks.seek(0)
         stacks.truncate()
-        return without_ours(text)
+        return text
 
     def forget_noise() -> None:
         """Empty the file that this process prints into, so that in the end it says what the last rule printed."""
@@ -170,12 +170,13 @@ def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: di
                 self.record |= {"outcome": "not-applicable", "message": getattr(error, "msg", str(error))}
                 return report
             overdue = isinstance(error, Overdue)
-            text = _said(error)
+            stacks_now = dumped() if overdue else ""
+            text = with_place(_said(error), stacks_now) if overdue else _said(error)
             where = "" if report.when == "call" else f"in {report.when}: "
             self.record |= {
                 "outcome": "overdue" if overdue else "failed",
                 "message": where + text,
-                "details": dumped() if overdue else shown(error),
+                "details": without_ours(stacks_now) if overdue else shown(error),
             }
             if overdue:
                 item.config.stash[TAINTED] = True

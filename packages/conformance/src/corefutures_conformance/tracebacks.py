@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sysconfig
 import threading
 import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
 
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PLACE = re.compile(r'  File "([^"]*)", line (\d+) in (.*)')
 _FRAME = re.compile(r'  File "([^"]*)"')
 
 
@@ -37,8 +39,33 @@ def _strip(described: traceback.TracebackException) -> int:
 
 def stacks(dump: str) -> str:
     """Return what faulthandler has dumped: without threads that only the kit uses."""
-    threads = re.split(r"^(?=(?:Current thread|Thread) 0x)", dump, flags=re.M)
-    return "\n".join(filter(None, map(_stack, threads)))
+    return "\n".join(filter(None, map(_stack, _threads(dump))))
+
+
+def _threads(dump: str) -> list[str]:
+    return re.split(r"^(?=(?:Current thread|Thread) 0x)", dump, flags=re.M)
+
+
+def with_place(message: str, dump: str) -> str:
+    """Return a message on what is overdue, with the line of the target's code where the time went, if it is seen."""
+    place = place_of_delay(dump)
+    return f"{message} (the time went in {place})" if place else message
+
+
+def place_of_delay(dump: str) -> str:
+    """Return the line of the target's code that a rule waits in, as faulthandler's dump shows it; "" if none is seen.
+
+    The threads in which the kit called the target come first: a worker of the target waits for its next call, which
+    is no delay.
+    """
+    places = {False: "", True: ""}
+    for thread in _threads(dump):
+        frames = [frame for frame in map(_PLACE.match, thread.splitlines()) if frame is not None]
+        called_by_us = any(_is_ours(frame[1]) for frame in frames)
+        innermost = next((frame for frame in frames if not _is_ours(frame[1]) and not _is_of_python(frame[1])), None)
+        if innermost is not None and not places[called_by_us]:
+            places[called_by_us] = f"{os.path.basename(innermost[1])}, line {innermost[2]}, in {innermost[3]}"
+    return places[True] or places[False]
 
 
 def _stack(text: str) -> str:
@@ -59,6 +86,11 @@ def _is_ours(file: str) -> bool:
     return file.startswith(_OWN) or file == "<frozen runpy>" or any(file.startswith(root) for root in _ENGINES)
 
 
+def _is_of_python(file: str) -> bool:
+    """Return whether a file belongs to Python itself; what is installed beside it may lie in a folder of it."""
+    return file.startswith("<") or (file.startswith(_STANDARD_LIBRARY) and "site-packages" not in file)
+
+
 def _roots(*packages: str) -> Iterator[str]:
     for package in packages:
         spec = find_spec(package)
@@ -67,5 +99,6 @@ def _roots(*packages: str) -> Iterator[str]:
 
 
 _ENGINES = tuple(_roots("_pytest", "pytest", "pluggy", "hypothesis"))
+_STANDARD_LIBRARY = tuple({sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep})
 _PLUMBING = (threading.__file__,)
 """What a thread of the kit's rests in."""

@@ -1,0 +1,65 @@
+"""Write how each rule is broken in practice into the kit: `python packages/conformance/tests/mistakes.py`.
+
+The mistakes are the mutants' own docstrings; the executors that break a rule are those of the survey. With `--check`
+nothing is written, and the exit status says whether the file is current.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import pkgutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import mutants
+from mutants import MUTANTS, Mutant
+
+from corefutures_conformance import explaining
+
+SURVEY = Path(__file__).resolve().parents[3] / "survey" / "results"
+FILE = Path(explaining.__file__).with_name("mistakes.json")
+
+
+def collected() -> dict[str, dict[str, Any]]:
+    """Return the mistakes of the mutants and the executors of the survey, by rule."""
+    for found in pkgutil.iter_modules(mutants.__path__):
+        importlib.import_module(f"mutants.{found.name}")
+    rules: dict[str, dict[str, Any]] = {}
+    for mutant in MUTANTS.values():
+        _add(rules, mutant.caught_by, mutant, mutant.says)
+    of_their_own = set(rules)
+    for mutant in MUTANTS.values():
+        for rule in sorted(mutant.broken - of_their_own):
+            _add(rules, rule, mutant, "")
+    for file in sorted(SURVEY.rglob("*.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        for broken in result["broken"]:
+            entry = rules.setdefault(broken["id"], {"mistakes": [], "broken_by": {}})
+            name = result["target"].removeprefix("tools.survey.subjects:")
+            entry["broken_by"][f"{name} ({result['version']})"] = broken["message"]
+    return dict(sorted(rules.items()))
+
+
+def _add(rules: dict[str, dict[str, Any]], rule: str, mutant: Mutant, seen_as: str) -> None:
+    entry = rules.setdefault(rule, {"mistakes": [], "broken_by": {}})
+    first = (inspect.getdoc(mutant.executor) or mutant.name).split("\n\n")[0]
+    entry["mistakes"].append({"does": " ".join(first.split()), "seen_as": seen_as})
+
+
+def main() -> int:
+    """Write the file, or check it."""
+    text = json.dumps(collected(), indent=1, ensure_ascii=False) + "\n"
+    if "--check" not in sys.argv[1:]:
+        FILE.write_text(text, encoding="utf-8")
+        return 0
+    if FILE.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{FILE.name} is not current: run python packages/conformance/tests/mistakes.py", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
