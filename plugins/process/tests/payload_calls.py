@@ -47,6 +47,51 @@ def keep(thing) -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def only_value(array) -> float:
+    (value,) = {*array.tolist()}
+    return value
+
+
+def only_values_kept() -> list[float]:
+    return [only_value(array) for array in kept]
+
+
+def sum_of(array) -> float:
+    return float(array.sum())
+
+
+def filled(size: int, number: int):
+    import numpy as np
+
+    return np.full(size, float(number))
+
+
+def keep_in_forked_child(array):
+    """Returns the descriptors by which `only_value_in_child` asks a child that alone keeps an argument."""
+    (asked, ask), (answer, answered) = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.close(ask)
+            os.read(asked, 1)
+            os.write(answered, repr(only_value(array)).encode())
+        finally:
+            os._exit(0)
+    os.close(asked)
+    os.close(answered)
+    return child, ask, answer
+
+
+def only_value_in_child(child) -> float:
+    process, ask, answer = child
+    os.write(ask, b"?")
+    os.waitpid(process, 0)
+    value = float(os.read(answer, 100))
+    os.close(ask)
+    os.close(answer)
+    return value
+
+
 def last_kept():
     return kept[-1]
 

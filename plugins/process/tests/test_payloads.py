@@ -24,6 +24,7 @@ import process_calls
 import pytest
 
 from corefutures import WorkerLostError
+from corefutures_pools.descriptors import kept_memfds
 from corefutures_pools.workers import payload as payloads
 from corefutures_process._worker_process import make_encoder
 
@@ -256,6 +257,100 @@ def test_what_is_kept_holds_no_descriptor(make_pool, size):
     assert len(kept) == 12
 
 
+@needs_fork
+@pytest.mark.parametrize("size", [50_000, 500_000])
+def test_memory_files_are_used_again_only_when_nobody_has_them(make_pool, size):
+    """Neither a worker that keeps an argument, nor its forked child, nor this process with a result."""
+    numpy = pytest.importorskip("numpy", reason="needs the package numpy")
+    pool = make_pool(1)
+    children, results = [], []
+    for number in range(6):
+        content = numpy.full(size, float(number))
+        if number % 3 == 0:
+            pool.submit(payload_calls.keep, content).result(30)
+        elif number % 3 == 1:
+            children.append(pool.submit(payload_calls.keep_in_forked_child, content).result(30))
+        else:
+            assert pool.submit(payload_calls.sum_of, content).result(30) == number * size
+        results.append(pool.submit(payload_calls.filled, size, number).result(30))
+    assert [payload_calls.only_value(result) for result in results] == list(range(6))
+    assert pool.submit(payload_calls.only_values_kept).result(30) == [0, 3]
+    assert [pool.submit(payload_calls.only_value_in_child, child).result(30) for child in children] == [1, 4]
+
+
+@needs_proc
+def test_a_forked_child_has_memory_files_of_its_own(make_pool):
+    numpy = pytest.importorskip("numpy", reason="needs the package numpy")
+    pool = make_pool(1)
+    for _ in range(2):
+        pool.submit(len, numpy.zeros(50_000)).result(30)
+    waiting = numpy.full(50_000, 1.0)
+    gate = pool.submit(time.sleep, 0.2)
+    future = pool.submit(payload_calls.sum_of, waiting)
+
+    def send() -> None:
+        assert not kept_memfds
+        with type(pool)(1) as other:
+            for _ in range(3):
+                assert other.submit(payload_calls.sum_of, numpy.full(50_000, 2.0)).result(30) == 100_000
+
+    payload_calls.in_forked_child(send)
+    assert gate.result(30) is None
+    assert future.result(30) == 50_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
+def test_memory_files_that_nobody_uses_are_released(monkeypatch):
+    from corefutures_pools.workers.shared_queue import memfds
+
+    def sent(size):
+        payload = make_encoder("pickle", memfds=True)(bytearray(size))
+        files = payload.to_memfds()[1]
+        payload.close()
+        return files
+
+    kept_memfds.clear()
+    try:
+        for size in 300_000, 2_000_000, 10_000_000:  # of which none is used for the next
+            sent(size)
+        assert [each.capacity for each in kept_memfds] == [2_000_000, 10_000_000]
+        sent(300_000)
+        monkeypatch.setattr(memfds, "_KEPT_SIZE", 2_200_000)
+        sent(2_000_000)
+        assert [each.capacity for each in kept_memfds] == [2_000_000]
+        (number,) = [each.number for each in kept_memfds]
+        assert 0 < memfds.release_idle() <= memfds._KEPT_SECONDS
+        kept_memfds[0].since -= memfds._KEPT_SECONDS
+        assert memfds.release_idle() is None
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+    finally:
+        kept_memfds.clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
+def test_a_memory_file_that_a_receiver_has_is_not_written_to():
+    encode = make_encoder("pickle", memfds=True)
+    kept_memfds.clear()
+    try:
+        payload = encode(bytearray(b"1" * 1_000_000))
+        (descriptor,) = payload.to_memfds()[1]
+        receiver = os.dup(descriptor)
+        payload.close()
+        second = encode(bytearray(b"2" * 1_000_000))
+        assert os.pread(receiver, 1_000_000, 0) == b"1" * 1_000_000
+        os.close(receiver)
+        third = encode(bytearray(b"3" * 900_000))
+        assert not kept_memfds
+        assert encode._segments.values()
+        for each, content in (second, b"2" * 1_000_000), (third, b"3" * 900_000):
+            (segment,) = [segment for segment in each.stream if segment.files]
+            assert segment.holds(content)
+            each.close()
+    finally:
+        kept_memfds.clear()
+
+
 @needs_proc
 def test_a_small_part_does_not_keep_the_rest(make_pool):
     pytest.importorskip("numpy", reason="needs the package numpy")
@@ -424,6 +519,8 @@ def test_a_process_that_may_have_no_more_mappings_gets_its_results(monkeypatch, 
     array = payloads.open_payload(memoryview(label), descriptors)
     array[0] = 7
     assert array[:3].tolist() == [7, 1, 2]
+    payload.close()
+    kept_memfds.clear()  # as the end of a pool does
 
 
 def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):

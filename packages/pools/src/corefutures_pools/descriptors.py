@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 
 from corefutures._blocking import RLock, system
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
+    from typing import Any, Final
 
 _STANDARD: Final = (0, 1, 2)
 
@@ -39,6 +40,10 @@ class Descriptor:
             close(number)
 
     __del__ = close
+
+
+#: Descriptors of memory files that were sent, to be used again once no receiver has them: see `KeptMemfd`.
+kept_memfds: Final[deque[Any]] = deque()
 
 
 def above_standard(descriptor: int) -> int:

@@ -6,15 +6,12 @@ encoded; it arrives in memory of its own; it has no name in any file system, so 
 
 from __future__ import annotations
 
-import errno
 import mmap
-import os
 import pickle
 import sys
 from struct import Struct
 
 from corefutures._blocking import system
-from corefutures_pools.descriptors import above_standard
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -37,18 +34,10 @@ READ_ONLY: Final = 3  # an out-of-band buffer that is read-only
 CONTINUED: Final = 4  # more of the buffer before
 
 _BEGINNING: Final = 512  # bytes: enough for the name of a function
-_WRITE_LIMIT: Final = 1 << 30  # bytes in a single read or write
+_READ_LIMIT: Final = 1 << 30  # bytes in a single read
 _READ_LEAST: Final = 1 << 10  # bytes in a single read
 _COMPARE_SIZE: Final = 1 << 18  # bytes that are compared at a time
 _HUGE_PAGES_FROM: Final = 1 << 22  # bytes; a huge page has 2 MB, as a rule
-
-#: How many memfds the segments of this process have at a time; other segments stay in plain memory until they are sent.
-_MEMFDS_AT_MOST: Final = 32
-#: How many memfds one segment has: no message takes more than 253 descriptors.
-_SEGMENT_MEMFDS_AT_MOST: Final = 200
-#: How many descriptors are left to the rest of the program.
-_DESCRIPTORS_TO_SPARE: Final = 64
-_open_memfds: set[int] = set()
 
 
 class Segment:
@@ -64,8 +53,8 @@ class Segment:
     __slots__ = ("__weakref__", "files", "pieces")
 
     def __init__(self, pieces: Sequence[Buffer], *, memfds: bool) -> None:
-        self.files: Sequence[tuple[int, int]] = ()  # memfds, and the number of bytes in each
-        if memfds and len(_open_memfds) < _MEMFDS_AT_MOST:
+        self.files: Any = ()  # memfds, and the number of bytes in each: `Memfds`, if there are any
+        if memfds:
             try:
                 self.files = _write_memfds(pieces, sparing=True)
                 self.pieces: list[Buffer] = []
@@ -77,10 +66,10 @@ class Segment:
     @property
     def size(self) -> int:
         """The number of bytes in the segment."""
-        return sum(map(len, self.pieces)) + sum([size for _, size in self.files])
+        return sum(map(len, self.pieces)) + sum([int(size) for _, size in self.files])
 
     def to_memfds(self) -> Sequence[tuple[int, int]]:
-        """Return the memfds that hold the content, and the number of bytes in each; the segment keeps owning them.
+        """Return the memfds to send, with the content, and the number of bytes in each; the segment keeps owning them.
 
         Raises:
             OSError: The process has no descriptor or no memory left.
@@ -88,7 +77,8 @@ class Segment:
         if not self.files:
             self.files = _write_memfds(self.pieces, sparing=False)
             self.pieces = []
-        return self.files
+        self.files.was_sent = True
+        return self.files  # type: ignore[no-any-return]
 
     def holds(self, content: Buffer) -> bool:
         """Return whether this is a copy of `content`."""
@@ -197,76 +187,13 @@ class Payload:
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Memfds(list["tuple[int, int]"]):
-    """Memfds and the number of bytes in each; closed with the last reference to this list."""
+def _write_memfds(pieces: Sequence[Buffer], *, sparing: bool) -> Any:
+    """Write `pieces` into memfds; see `memfds.write_memfds`."""
+    if sys.platform == "linux":
+        from corefutures_pools.workers.shared_queue.memfds import write_memfds  # here for start-up time only
 
-    def __del__(self) -> None:
-        for descriptor, _ in self:
-            _open_memfds.discard(descriptor)
-            system.close(descriptor)
-
-
-def _write_memfds(pieces: Sequence[Buffer], *, sparing: bool) -> _Memfds:
-    """Write `pieces` into memfds: one, unless the limit for the size of files needs more.
-
-    Args:
-        pieces: The content.
-        sparing: Whether to leave some descriptors to the rest of the program.
-
-    Raises:
-        OSError: The process has no descriptor or no memory left.
-    """
-    if sys.platform != "linux":
-        raise OSError("only Linux has memory without a name")
-    files: list[tuple[int, int]] = []
-    try:
-        descriptor, done = _new_memfd(sparing=sparing), 0
-        files.append((descriptor, 0))
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                try:
-                    written = system.pwrite(descriptor, view[:_WRITE_LIMIT], done)
-                except OSError as exc:
-                    if exc.errno != errno.EFBIG:
-                        raise
-                    if not done or len(files) == _SEGMENT_MEMFDS_AT_MOST:
-                        raise OSError(
-                            errno.EFBIG,
-                            f"{sum(map(len, pieces)):,} bytes can't be sent under this limit of the size of files"
-                            " (RLIMIT_FSIZE, ulimit -f), which counts for memory files as well",
-                        ) from None
-                    descriptor, done = _new_memfd(sparing=sparing), 0
-                    files.append((descriptor, 0))
-                    continue
-                view = view[written:]
-                done += written
-                files[-1] = descriptor, done
-    except BaseException:
-        for descriptor, _ in files:
-            system.close(descriptor)
-        raise
-    _open_memfds.update([descriptor for descriptor, _ in files])
-    return _Memfds(files)
-
-
-def _new_memfd(*, sparing: bool) -> int:
-    """Return the descriptor of a new memfd.
-
-    Raises:
-        OSError: The process has no descriptor left.
-    """
-    if sys.platform != "linux":
-        raise OSError("only Linux has memory without a name")
-    descriptor = above_standard(system.memfd_create("corefutures", os.MFD_CLOEXEC))
-    if sparing:
-        import resource  # only large payloads need it, and only where there is a memfd
-
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if limit != resource.RLIM_INFINITY and descriptor >= limit - _DESCRIPTORS_TO_SPARE:
-            system.close(descriptor)
-            raise OSError(errno.EMFILE, system.strerror(errno.EMFILE))
-    return descriptor
+        return write_memfds(pieces, sparing=sparing)
+    raise OSError("only Linux has memory without a name")
 
 
 def _read_at(descriptor: int, target: memoryview, offset: int) -> None:
@@ -274,7 +201,7 @@ def _read_at(descriptor: int, target: memoryview, offset: int) -> None:
     if sys.platform != "linux":
         raise OSError("only Linux has memory without a name")
     while target:
-        count = system.preadv(descriptor, [target[:_WRITE_LIMIT]], offset)
+        count = system.preadv(descriptor, [target[:_READ_LIMIT]], offset)
         if not count:
             raise EOFError("a memory file is shorter than its header says")
         target = target[count:]

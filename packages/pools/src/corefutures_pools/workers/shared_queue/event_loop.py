@@ -15,6 +15,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures._blocking import clock, nested_loops
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
+from corefutures_pools.descriptors import kept_memfds
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
@@ -109,6 +110,7 @@ class EventLoop:
                         log_failure(LOGGER, "a worker of the %s could not be reaped", pool.name)
         finally:
             pool.supervisor.closed = True
+            kept_memfds.clear()
             nested_loops.pop(threading.get_ident(), None)
             try:
                 pool.release_resources()
@@ -170,6 +172,12 @@ class EventLoop:
         timeout = None if self.kill_at is None else max(0.0, self.kill_at - clock.monotonic())
         if pool.connections.failing:
             timeout = min(_PERIOD, timeout or _PERIOD)
+        if kept_memfds:
+            from corefutures_pools.workers.shared_queue.memfds import release_idle  # here for start-up time only
+
+            due = release_idle()
+            if due is not None:
+                timeout = min(due, due if timeout is None else timeout)
         if limit is not None:
             timeout = min(limit, limit if timeout is None else timeout)
         readable = False

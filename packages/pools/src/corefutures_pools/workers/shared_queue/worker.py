@@ -7,9 +7,12 @@ worker before anything of it runs; see `SharedQueueTransport` for what the pool 
 from __future__ import annotations
 
 import pickle
+import sys
 from collections import namedtuple
+from functools import partial
 
 from corefutures._blocking import clock, system
+from corefutures_pools.descriptors import kept_memfds
 from corefutures_pools.workers.messages import (
     EXITING,
     FETCH_PAYLOAD,
@@ -115,11 +118,11 @@ class SharedQueueTransport:
 
     def claims(self) -> Iterator[Claim]:
         """See `worker_loop.Transport.claims`."""
-        tasks, size_of_task, unpack, read, now = self._tasks, TASK.size, TASK.unpack, system.read, clock.monotonic_ns
+        tasks, unpack, now = self._tasks, TASK.unpack, clock.monotonic_ns
         arena, status_table, worker_index = self._arena, self._status_table, self._worker_index
         since, limit = len(status_table) // 4 + worker_index, self._limit
-        large_start, view = self._slot_starts[0], memoryview(arena)
-        while task := read(tasks, size_of_task):
+        large_start, view, kept = self._slot_starts[0], memoryview(arena), kept_memfds
+        for task in iter(partial(system.read, tasks, TASK.size), b""):  # nothing: the pool is gone
             number, offset, size = unpack(task)
             if size:
                 status_table[since] = now()
@@ -134,13 +137,26 @@ class SharedQueueTransport:
                     limit -= 1
                     if limit == 0:
                         break
+                if kept:
+                    self._release_unless_busy()
             elif number == STOP:
                 break
             else:  # a PING
                 self.send(PONG, number)
-        else:  # the pool is gone
+        else:
             return
         self.send(EXITING, 0)
+
+    def _release_unless_busy(self) -> None:
+        """Close the memfds that were kept unless there are tasks, or soon will be."""
+        if sys.platform == "linux":
+            from corefutures._blocking import select
+            from corefutures_pools.workers.shared_queue.memfds import release_idle  # hardly any worker needs it
+
+            poll = select.poll()
+            poll.register(self._tasks, select.POLLIN)
+            while (due := release_idle()) is not None and not poll.poll(due * 1000 + 1):
+                pass
 
     def fetch(self, number: int) -> Any:
         """See `worker_loop.Transport.fetch`."""
