@@ -36,7 +36,7 @@ _FORWARDED = {
         "corefutures_monitor": ("instrument", "progress", "trace", "track"),
         "corefutures_pools": (
             "CallSnapshot", "Snapshot", "Stats", "Stream", "WorkerLocal", "WorkerSnapshot", "adapt", "dump",
-            "dump_on_signal", "worker_local",
+            "dump_on_signal", "held_slots", "worker_local",
         ),
         "corefutures_structured": (
             "completions", "default_executor", "imap", "retrying", "scope", "time_left", "use",

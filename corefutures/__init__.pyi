@@ -54,6 +54,7 @@ from corefutures_pools.inspection.snapshots import (
     dump_on_signal as dump_on_signal,
 )
 from corefutures_pools.options import AtExit, ContextOption, WhenFull
+from corefutures_pools.slot_call import held_slots as held_slots
 from corefutures_pools.stats import Stats as Stats
 from corefutures_pools.streams.stream import Stream as Stream
 from corefutures_pools.worker_values import WorkerLocal as WorkerLocal, worker_local as worker_local
@@ -198,6 +199,7 @@ __all__ = [
     "dump",
     "dump_on_signal",
     "get_backend",
+    "held_slots",
     "imap",
     "instrument",
     "progress",

@@ -51,6 +51,7 @@ class Capabilities:
         carries_context: The factory takes `context`, a list of names of context variables.
         runs_in_place: A call may wait for other calls of its pool, which run in its place.
         streams: It can run generators, whose items arrive while they run: `stream`.
+        slots: The factory takes `slots`, which calls can demand: `options(slots=…)`.
 
     Raises:
         TypeError: If a value is not a bool.
@@ -71,6 +72,7 @@ class Capabilities:
     carries_context: bool = False
     runs_in_place: bool = False
     streams: bool = False
+    slots: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

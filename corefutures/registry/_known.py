@@ -50,6 +50,7 @@ OWN_CAPABILITIES: Final = {
     "kills_running": "process",
     "runs_in_place": "thread",
     "shares_memory": "thread",
+    "slots": "thread",
     "streams": "thread",
 }
 
@@ -69,6 +70,7 @@ OPTIONS_OF: Final = {
     "scheduler_file": ("dask",),
     "security": ("dask",),
     "serializer": ("process", "interpreter"),
+    "slots": ("thread", "process", "interpreter"),
     "thread_name_prefix": ("thread", "interpreter"),
 }
 

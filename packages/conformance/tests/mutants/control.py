@@ -141,10 +141,10 @@ class IsNeverFull(Able):
 class WaitsForItself(Able):
     """Its own threads wait for a place like all others."""
 
-    def _cf_has_run_here(self, future: Any, fn: Any, pool: Any) -> bool:
+    def _cf_is_handled(self, future: Any, fn: Any, pool: Any) -> bool:
         while pool.limiter is not None and pool.owns_current_thread() and pool.limiter._tokens.empty():
             time.sleep(0.001)
-        return super()._cf_has_run_here(future, fn, pool)
+        return super()._cf_is_handled(future, fn, pool)
 
 
 @mutant("control.a_limited_shutdown_gives_up", says="returned although a call ran")

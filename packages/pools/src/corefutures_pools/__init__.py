@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         dump_on_signal as dump_on_signal,
     )
     from corefutures_pools.lifecycle import Lifecycle as Lifecycle
+    from corefutures_pools.slot_call import held_slots as held_slots
     from corefutures_pools.stats import Stats as Stats
     from corefutures_pools.streams.stream import Stream as Stream
     from corefutures_pools.worker_values import WorkerLocal as WorkerLocal, worker_local as worker_local
@@ -94,6 +95,7 @@ _HOMES = {
     "default_threads": "corefutures_pools.cpu",
     "dump": "corefutures_pools.inspection.snapshots",
     "dump_on_signal": "corefutures_pools.inspection.snapshots",
+    "held_slots": "corefutures_pools.slot_call",
     "make_limiter": "corefutures_pools.admission",
     "register_pool": "corefutures_pools.executor",
     "serve_pipe": "corefutures_pools.workers.pipes.worker",

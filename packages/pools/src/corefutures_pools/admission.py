@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from itertools import starmap
-from typing import Final
+from typing import Any, Final
 
 from corefutures._blocking import queue
 from corefutures._exceptions import PoolFullError
@@ -40,7 +40,7 @@ class PendingLimiter:
 
 
 class Permit:
-    """The right of one call to wait for its start: held from `acquire` to `release`.
+    """The right of one call to wait for its start: held from `acquire` to `release`. Without a limiter all have it.
 
     A token moves between the limiter and the permit in one operation, which an interrupt comes before or after. So no
     token is lost if the submitter calls `release` when it is interrupted.
@@ -48,7 +48,7 @@ class Permit:
 
     __slots__ = ("_held", "_limiter")
 
-    def __init__(self, limiter: PendingLimiter) -> None:
+    def __init__(self, limiter: PendingLimiter | None) -> None:
         self._limiter = limiter
         self._held: list[bool] = []
 
@@ -68,6 +68,8 @@ class Permit:
             PoolFullError: There is no place, and `when_full` is "raise".
         """
         limiter = self._limiter
+        if limiter is None:
+            return True
         try:
             self._held.extend(starmap(limiter._tokens.get_nowait, _NO_ARGUMENTS))
         except queue.Empty:
@@ -86,10 +88,20 @@ class Permit:
 
     def release(self) -> None:
         """Give the place back, if it is held."""
+        if self._limiter is None:
+            return
         try:
             deque(map(self._limiter._tokens.put, starmap(self._held.pop, _NO_ARGUMENTS)), 0)
         except IndexError:
             pass
+
+    def holds(self, future: Any) -> bool:
+        """Return whether the call is to be held when it is in the table of its pool, and `submit` to be called then."""
+        return False
+
+    def submit(self, future: Any) -> None:
+        """Take over the call."""
+        raise NotImplementedError
 
 
 def _interrupts_submitter(limiter: PendingLimiter) -> bool:
@@ -98,7 +110,7 @@ def _interrupts_submitter(limiter: PendingLimiter) -> bool:
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_name
-        if name == "submit_with_limit":
+        if name == "submit_admitted":
             submits += frame.f_locals.get("limiter") is limiter
         elif name == "submit" and "special" in frame.f_locals:  # of a thread pool, and not yet on a replaced submit
             submits += getattr(frame.f_locals.get("pool"), "limiter", None) is limiter

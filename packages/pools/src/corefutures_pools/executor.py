@@ -14,18 +14,23 @@ from corefutures._options import check_choice, check_seconds, check_text
 TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, ParamSpec, TypeVar, overload
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any, Final, ParamSpec, TypeVar, overload
 
     from corefutures._exceptions import UnsupportedError
     from corefutures._future import Future
     from corefutures_pools.admission import PendingLimiter
     from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.options import SlotsOption
+    from corefutures_pools.slots import Demand, SlotScheduler, SlotSet
     from corefutures_pools.stats import Stats
     from corefutures_pools.streams.stream import Stream
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
+
+
+_NONE: Final[Mapping[str, str]] = {}
 
 
 class PoolExecutor(Executor):
@@ -38,6 +43,8 @@ class PoolExecutor(Executor):
 
     # `max_pending` and `when_full`, and what else `make_limiter` takes.
     _cf_limiter_options: tuple[Any, ...] = (None, "block")
+    _cf_slots: SlotSet | None = None  # of a pool that has some
+    _cf_can_have_slots = False
 
     def _cf_make_limiter(self) -> PendingLimiter | None:
         """Return the limiter of the calls that wait; None if their number is not limited."""
@@ -50,7 +57,13 @@ class PoolExecutor(Executor):
     if TYPE_CHECKING:  # `typing.overload` is not at hand otherwise
 
         @overload
-        def options(self, *, timeout: float | None = None, name: str | None = None) -> PoolExecutor: ...
+        def options(
+            self,
+            *,
+            timeout: float | None = None,
+            name: str | None = None,
+            slots: Mapping[str, int] | None = None,
+        ) -> PoolExecutor: ...
 
         @overload
         def options(
@@ -58,6 +71,7 @@ class PoolExecutor(Executor):
             *,
             timeout: float | None = None,
             name: str | None = None,
+            slots: Mapping[str, int] | None = None,
             retries: int | None = None,
             retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
             backoff: float | Callable[[Any], float] | None = None,
@@ -73,6 +87,7 @@ class PoolExecutor(Executor):
             *,
             timeout: float | None = None,
             name: str | None = None,
+            slots: Mapping[str, int] | None = None,
             retries: int | None = None,
             retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
             backoff: float | Callable[[Any], float] | None = None,
@@ -83,6 +98,8 @@ class PoolExecutor(Executor):
                 timeout: Seconds that each call may run. One that runs longer is stopped, and its future fails with
                     `TimeoutError`. Of a call that is tried again, each attempt has that time.
                 name: The name of the calls in `repr` and in messages.
+                slots: How many slots of which names each call holds while it runs, such as `{"gpu": 1}`: see
+                    `corefutures.held_slots`. A call that is tried again gets others for each attempt.
                 retries: How often a call that fails is tried again, 3 times if only one of the next two is given.
                 retry_on: The exceptions after which a call is tried again: see `corefutures.retrying`.
                 backoff: Seconds before the next attempt, or a callable that gives them: see `corefutures.retrying`.
@@ -94,7 +111,7 @@ class PoolExecutor(Executor):
             Raises:
                 TypeError: An option is of the wrong type.
                 ValueError: An option makes no sense.
-                UnsupportedError: `timeout` is given, and calls can't be stopped here.
+                UnsupportedError: `timeout` is given, and calls can't be stopped here; or `slots`, and there are none.
                 ModuleNotFoundError: Calls are to be tried again, and `corefutures-structured` is not installed.
             """
             check_seconds("timeout", timeout, positive=True)
@@ -102,7 +119,50 @@ class PoolExecutor(Executor):
                 check_text("name", name)
             if timeout is not None:
                 self._cf_begin_limiting()
-            return with_retries(OptionsView(self, timeout=timeout, name=name), retries, retry_on, backoff)
+            demand = None if slots is None else self._cf_demand(slots)
+            return with_retries(OptionsView(self, timeout, name, slots, demand), retries, retry_on, backoff)
+
+    def _cf_set_slots(self, slots: SlotsOption, when_full: str = "block", variables: Mapping[str, str] = _NONE) -> None:
+        """Check the option `slots` of a pool and keep it.
+
+        Args:
+            slots: The option, not None.
+            when_full: The option of that name.
+            variables: The environment variables that tell calls the ids of names.
+
+        Raises:
+            TypeError: It is of the wrong type.
+            ValueError: It makes no sense.
+        """
+        from corefutures_pools.slots import SlotSet  # here for start-up time only
+
+        self._cf_slots = SlotSet(slots, variables)
+        if when_full == "caller_runs":
+            raise ValueError(
+                "slots can't be granted to calls that their submitter runs: use another when_full than 'caller_runs'"
+            )
+
+    def _cf_make_scheduler(self) -> SlotScheduler | None:
+        """Return what grants the slots of a new pool; None if it has none."""
+        if self._cf_slots is None:
+            return None
+        from corefutures_pools.slots import SlotScheduler  # here for start-up time only
+
+        return SlotScheduler(self._cf_slots)
+
+    def _cf_demand(self, slots: Any) -> Demand:
+        """Check the option `slots` of `options`.
+
+        Raises:
+            TypeError: It is of the wrong type.
+            ValueError: It makes no sense, or this pool has no such slots.
+            UnsupportedError: No pool of this kind has slots.
+        """
+        if self._cf_slots is None:
+            if not self._cf_can_have_slots:
+                raise unsupported(self, "grant slots", "slots")
+            raise ValueError("this pool has no slots: make it with slots={'gpu': [0, 1]}, say")
+        return self._cf_slots.demand(slots)
 
     def _cf_begin_limiting(self) -> None:
         """Prepare for a `timeout` of `options`; raise UnsupportedError where calls can't be stopped."""
@@ -275,23 +335,37 @@ class OptionsView(ForwardingExecutor):
     Thread safety: as the pool.
     """
 
-    def __init__(self, executor: PoolExecutor, *, timeout: float | None, name: str | None) -> None:
+    def __init__(
+        self,
+        executor: PoolExecutor,
+        timeout: float | None,
+        name: str | None,
+        slots: Any = None,
+        demand: Demand | None = None,
+    ) -> None:
         super().__init__(executor)
         self._cf_timeout = timeout
         self._cf_name = name
+        self._cf_slots_given = slots
+        self._cf_demanded = demand
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Have `fn(*args, **kwargs)` run by the pool, with the options; see `Executor.submit`."""
-        return self._cf_target._cf_submit_with(self._cf_timeout, self._cf_name, fn, args, kwargs)
+        demand = self._cf_demanded
+        called: Any = fn if demand is None or not callable(fn) else demand.call(fn)
+        return self._cf_target._cf_submit_with(self._cf_timeout, self._cf_name, called, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, **options: Any) -> None:
         """Do nothing: the pool is ended where it was made."""
 
-    def options(self, *, timeout: float | None = None, name: str | None = None, **retrying: Any) -> Any:
+    def options(
+        self, *, timeout: float | None = None, name: str | None = None, slots: Any = None, **retrying: Any
+    ) -> Any:
         """Return a view with these options, and this one's where they are not given."""
         return self._cf_target.options(
             timeout=self._cf_timeout if timeout is None else timeout,
             name=self._cf_name if name is None else name,
+            slots=self._cf_slots_given if slots is None else slots,
             **retrying,
         )
 

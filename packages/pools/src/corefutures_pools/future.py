@@ -64,6 +64,7 @@ class PoolFuture(Future["_T"]):
     _cf_on_departure: Callable[[], object] | None = None  # called once, when the call starts or is dropped
     _cf_notices_cancel = True
     _cf_stream: Any = None  # an `ItemBuffer`, if the call is a stream
+    _cf_held: Any = None  # a `HeldCall`, while the call waits for slots
 
     def __init__(self, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Make a pending future for `fn(*args, **kwargs)`; `kwargs` may be None for none."""

@@ -182,6 +182,14 @@ class WorkerThread:
             DeadlockError: It would sleep for ever: one of them belongs to a call that waits for this one.
         """
         cycle: list[tuple[Any, WorkerThread]] = []
+        if needs_all:
+            for future in awaited:
+                held = getattr(future, "_cf_held", None)
+                if held is not None and held.waits_for_ever(self.calls):
+                    raise DeadlockError(
+                        f"{_call_name(self.calls[-1], self)} holds slots, and waits for a call that demands them:"
+                        f" {held.described()}"
+                    )
         with _wait_graph_lock:
             self.awaited, self._needs_all = awaited, needs_all
             if needs_all and self.calls:
@@ -230,7 +238,11 @@ def _wait_for_leaves(future: Any) -> Iterator[Any]:
         future = left.pop()
         worker = _worker_of(future)
         if worker is None:
-            yield future
+            held = getattr(future, "_cf_held", None)  # it waits for slots
+            holders = () if held is None else held.holders()
+            left.extend(holders)
+            if not holders:
+                yield future
         elif worker not in seen:
             seen.add(worker)
             left.extend(worker.awaited)

@@ -15,12 +15,13 @@ __all__ = [
 TYPE_CHECKING = False  # as in `corefutures`: importing a pool's class does without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, Literal
 
     WhenFull = Literal["block", "raise", "caller_runs"]
     AtExit = Literal["wait", "cancel", "kill", "abandon"]
     ContextOption = Literal["copy"] | Iterable[str] | None
+    SlotsOption = Mapping[str, int | Sequence[int | str]] | None
 
 #: The fates of calls beyond `max_pending`: the option `when_full`.
 WHEN_FULL = ("block", "raise", "caller_runs")

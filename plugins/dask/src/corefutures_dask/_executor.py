@@ -48,6 +48,7 @@ _UNSUPPORTED = {
     "mp_context": "choose where its processes come from",
     "on_worker_loss": "choose what the loss of a worker means: its calls run again on another, as Dask is configured",
     "serializer": "choose a serializer: it always uses cloudpickle where pickle does not do",
+    "slots": "have slots of its own: its workers have resources, which `options(slots=…)` demands",
     "thread_name_prefix": "name its threads",
     "when_full": "limit the calls that wait",
 }
@@ -208,6 +209,7 @@ class DaskExecutor(PoolExecutor):
         *,
         timeout: float | None = None,
         name: str | None = None,
+        slots: Mapping[str, int] | None = None,
         resources: Mapping[str, float] | None = None,
         retries: int | None = None,
         priority: int | None = None,
@@ -222,6 +224,7 @@ class DaskExecutor(PoolExecutor):
         Args:
             timeout: Not supported: running calls can't be stopped.
             name: The name of the calls in `repr`, in messages and in Dask's dashboard.
+            slots: The same as `resources`: as other pools call it.
             resources: The resources of a worker that each call needs: {"GPU": 1}.
             retries: How often a call that raises is tried again, by the cluster itself unless one of the last two
                 options is given.
@@ -239,8 +242,9 @@ class DaskExecutor(PoolExecutor):
             UnsupportedError: `timeout` is given.
         """
         return self._cf_view(
-            self._cf_task_options, timeout, name, resources, retries, priority, workers, retry_on, backoff
-        )
+            self._cf_task_options, timeout, name, _with_slots(resources, slots), retries, priority, workers, retry_on,
+            backoff,
+        )  # fmt: skip
 
     def _cf_view(
         self, around: TaskOptions, timeout: float | None, name: str | None, resources: Any, retries: Any, priority: Any,
@@ -352,6 +356,7 @@ class DaskView(OptionsView):
         *,
         timeout: float | None = None,
         name: str | None = None,
+        slots: Mapping[str, int] | None = None,
         resources: Mapping[str, float] | None = None,
         retries: int | None = None,
         priority: int | None = None,
@@ -361,9 +366,13 @@ class DaskView(OptionsView):
     ) -> Any:
         """Return a view with these options, and those of this view where they are not given."""
         return self._cf_target._cf_view(
-            self._cf_task_options, timeout, self._cf_name if name is None else name, resources, retries, priority,
-            workers, retry_on, backoff,
+            self._cf_task_options, timeout, self._cf_name if name is None else name, _with_slots(resources, slots),
+            retries, priority, workers, retry_on, backoff,
         )  # fmt: skip
+
+
+def _with_slots(resources: Mapping[str, float] | None, slots: Mapping[str, int] | None) -> Any:
+    return resources if slots is None else slots if resources is None else {**resources, **slots}
 
 
 def _for_map(fn: Callable[..., Any]) -> Callable[..., Any]:

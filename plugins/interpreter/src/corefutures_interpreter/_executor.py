@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from corefutures.backend import Future
     from corefutures_pools.blocking import threading
-    from corefutures_pools.options import AtExit, ContextOption, WhenFull
+    from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
     from corefutures_pools.workers.pool import WorkerPool
 
     _P = ParamSpec("_P")
@@ -69,6 +69,8 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         forward_logs: Whether log records of the interpreters are handled here, by the logging configuration of this
             interpreter. The levels are those that loggers have here when an interpreter starts.
         inner_threads: Must be None: the threads of BLAS and OpenMP can be limited for each process only.
+        slots: Named resources that calls may demand with `options(slots=…)`, such as `{"gpu": [0, 1], "db": 3}`: for
+            each name a list of ids, or a number.
 
     Raises:
         ValueError: An argument has an invalid value.
@@ -99,6 +101,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         context: ContextOption = None,
         inner_threads: None = None,
         forward_logs: bool = False,
+        slots: SlotsOption = None,
     ) -> None:
         # Imports in functions are here for start-up time only.
         from corefutures_interpreter import _worker_interpreter
@@ -131,6 +134,8 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             self._cf_carried = check_carried(self, context)
         self._cf_serializer = serializer
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
+        if slots is not None:
+            self._cf_set_slots(slots, when_full)
         self._cf_at_exit = at_exit
         if at_exit == "abandon":
             from corefutures_interpreter._abandoned_calls import watch_exit_status
@@ -175,6 +180,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             threads=self._threads,
             encode=encode,
             limiter=self._cf_make_limiter(),
+            slots=self._cf_make_scheduler(),
             logs=logs,
         )
 

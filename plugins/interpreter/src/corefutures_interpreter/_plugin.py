@@ -23,6 +23,7 @@ def corefutures_backend() -> Backend:
             counts_calls=True,
             carries_context=True,
             streams=True,
+            slots=True,
         ),
         summary="interpreters of this process, each with a GIL of its own",
         contract=(1, 1),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from corefutures.backend import Future
     from corefutures_pools.blocking import threading
-    from corefutures_pools.options import AtExit, ContextOption, WhenFull
+    from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
     from corefutures_pools.workers.pool import WorkerPool
 
     _P = ParamSpec("_P")
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _MOST_ON_WINDOWS = 61
 
 _TERMINATE, _KILL = "terminate", "kill"
+
+#: The environment variables that tell calls the ids of their slots.
+_SLOT_VARIABLES = {"gpu": "CUDA_VISIBLE_DEVICES"}
 
 #: The hint of a pool whose workers are not started by the default method, for the sake of an option.
 _CHOSEN = "Its workers are started by {!r} and not by 'fork', the default here, with which {} can't be had."
@@ -97,6 +100,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         warm: The names of modules, such as `["numpy", "package.module"]`. A template process imports them once, and
             the workers are forked from it, so that they start fast. The template is made with the pool, which waits
             for the imports; pools with the same modules share it. Needs forkserver.
+        slots: Named resources that calls may demand with `options(slots=…)`, such as `{"gpu": [0, 1], "db": 3}`: for
+            each name a list of ids, or a number. A call that has slots "gpu" runs with `CUDA_VISIBLE_DEVICES` set to
+            their ids.
 
     Raises:
         ValueError: An argument has an invalid value, or two arguments are incompatible.
@@ -128,6 +134,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         inner_threads: int | None = None,
         forward_logs: bool = False,
         warm: Iterable[str] | None = None,
+        slots: SlotsOption = None,
     ) -> None:
         # Imports in functions are here for start-up time only.
         from corefutures_pools.workers.supervisor import BREAK, REPLACE
@@ -172,6 +179,8 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "kill_on_cancel": bool(kill_on_cancel),
         }
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
+        if slots is not None:
+            self._cf_set_slots(slots, when_full, _SLOT_VARIABLES)
         self._processes: dict[int, BaseProcess] = {}  # type: ignore[assignment]
         if warm is not None and sys.platform != "win32":
             from corefutures_process._template import template_for
@@ -221,6 +230,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "encode": encode,
             "decoder": ResultDecoder(pickle.loads, encode, remote_traceback, self._cf_hint),
             "limiter": self._cf_make_limiter(),
+            "slots": self._cf_make_scheduler(),
             "logs": logs,
         }
         if sys.platform == "linux" and shares_queue:

@@ -28,6 +28,7 @@ def corefutures_backend() -> Backend:
             counts_calls=True,
             carries_context=True,
             streams=True,
+            slots=True,
         ),
         summary="processes of this machine",
         contract=(1, 1),

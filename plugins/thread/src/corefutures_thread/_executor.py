@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from corefutures_pools.future import PoolFuture
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.instrumentation import instrumentation
-    from corefutures_pools.options import AtExit, ContextOption, WhenFull
+    from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
     from corefutures_pools.stats import Stats
     from corefutures_pools.streams.stream import Stream
     from corefutures_thread._thread_pool import ThreadPool
@@ -148,9 +148,12 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             ends without them, and a warning names them.
         inner_threads: Only None: the threads of BLAS and OpenMP can be limited for a process only.
         forward_logs: Without effect: the log records of threads are handled in this process in any case.
+        slots: Named resources that calls may demand with `options(slots=…)`, such as `{"gpu": [0, 1], "db": 3}`: for
+            each name a list of ids, or a number.
 
     Raises:
-        ValueError: `max_workers` or `max_pending` is not positive, or an option is none of those named.
+        ValueError: `max_workers` or `max_pending` is not positive, an option is none of those named, or `slots` makes
+            no sense.
         TypeError: `max_workers` or `max_pending` is no number, `initializer` is not callable, or a name in `context`
             is not that of a variable.
         UnsupportedError: `at_exit` is "kill": threads can't be killed. Or there are `inner_threads`.
@@ -159,6 +162,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
     """
 
     BROKEN = BrokenThreadPool
+    _cf_can_have_slots = True
     _cf_starts_threads = False  # True in a subclass that starts its threads itself: see `_standard_threads`
 
     _counter = itertools.count().__next__
@@ -176,6 +180,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         when_full: WhenFull = "block",
         at_exit: AtExit = "wait",
         forward_logs: bool = False,
+        slots: SlotsOption = None,
     ) -> None:
         if self._cf_starts_threads:
             from corefutures_thread._standard_threads import initialise  # few programs need it
@@ -183,7 +188,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             initialise(
                 StandardPool, self, max_workers, thread_name_prefix, initializer, initargs,
                 context=context, inner_threads=inner_threads, max_pending=max_pending, when_full=when_full,
-                at_exit=at_exit, forward_logs=forward_logs,
+                at_exit=at_exit, forward_logs=forward_logs, slots=slots,
             )  # fmt: skip
             return
         if not _imported:
@@ -200,7 +205,9 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         check_at_exit(self, at_exit, "threads", abandons=True)
         self._cf_copies_context = context is not None
         self._cf_limiter_options = (max_pending, when_full)
-        self._cf_is_special = context is not None or max_pending is not None
+        self._cf_is_special = context is not None or max_pending is not None or slots is not None
+        if slots is not None:
+            self._cf_set_slots(slots, when_full)
         self._cf_at_exit = at_exit
         self._max_workers = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
@@ -247,7 +254,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             self._cf_future_for(fn, args, kwargs) if special else PoolFuture(fn, args, kwargs or None)
         )
         try:
-            if special and self._cf_has_run_here(future, fn, pool):
+            if special and self._cf_is_handled(future, fn, pool):
                 return future
             if instrumentation.enabled:
                 instrumentation.track_call(self, fn, future)
@@ -352,17 +359,33 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             return PoolFuture(self._cf_make_context().run, (fn, *args), kwargs or None)
         return PoolFuture(fn, args, kwargs or None)
 
-    def _cf_has_run_here(self, future: PoolFuture[Any], fn: Callable[..., Any], pool: ThreadPool) -> bool:
-        """Wait until the call may be queued (`max_pending`), or run it if its submitter must; return whether it ran."""
-        if pool.limiter is None:
-            return False
-        from corefutures_pools.admission import Permit  # here for start-up time only
-        from corefutures_pools.future import begin, on_departure  # here for start-up time only
-        from corefutures_pools.helping import run_call  # here for start-up time only
+    def _cf_is_handled(self, future: PoolFuture[Any], fn: Callable[..., Any], pool: ThreadPool) -> bool:
+        """Wait until the call may be queued (`max_pending`), or run it if its submitter must, or hold it for its slots.
 
-        permit = Permit(pool.limiter)
-        on_departure(future, permit.release)
-        if permit.acquire(pool.owns_current_thread()):
+        Returns:
+            Whether it is not to be queued.
+        """
+        held = None
+        if pool.slots is not None:
+            from corefutures_pools.slot_call import SlotCall  # here for start-up time only
+
+            held = fn if type(fn) is SlotCall else None
+        if pool.limiter is not None:
+            from corefutures_pools.admission import Permit  # here for start-up time only
+            from corefutures_pools.future import begin, on_departure  # here for start-up time only
+            from corefutures_pools.helping import run_call  # here for start-up time only
+
+            permit = Permit(pool.limiter)
+            on_departure(future, permit.release)
+            runs_here = not permit.acquire(pool.owns_current_thread(), own_thread_runs=held is None)
+        else:
+            runs_here = False
+        if held is not None:
+            if instrumentation.enabled:
+                instrumentation.track_call(self, fn, future)
+            pool.hold(future, held)
+            return True
+        if not runs_here:
             return False
         if instrumentation.enabled:
             instrumentation.track_call(self, fn, future)
@@ -391,6 +414,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             self._initargs,
             self.BROKEN,
             self._cf_make_limiter(),
+            self._cf_make_scheduler(),
         )
         pool.executor = weakref.ref(self, pool.on_executor_dropped)
         pool.daemons = self._cf_at_exit == "abandon"
@@ -427,6 +451,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         self._cf_pool = self._cf_make_pool()
         if pool.closed:
             self._cf_pool.close(pool.make_refusal())
+        pool.slots = None  # the parent's
         pool.refuse_calls()  # a worker that forked leaves once its call has ended
         for future in inherited:
             error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")

@@ -47,7 +47,7 @@ def make_stats(pool: ThreadPool) -> Stats:
 def _count(pool: ThreadPool) -> dict[str, int]:
     waiting = running = 0
     counts = pool.ended.totals()
-    for future in copied(pool.queue):
+    for future in dict.fromkeys([*pool.held_calls(), *copied(pool.queue)]):
         if future.done():
             counts["cancelled"] += 1
         else:
@@ -97,7 +97,7 @@ def make_snapshot(pool: ThreadPool, name: str) -> Snapshot:
         shown = tuple(from_call_on(list(stack), (("_worker.py", "_run_calls"),)) or stack)
         remark = None if stack else "it has no stack yet"
         workers.append(WorkerSnapshot(thread.name, None, ident, state, calls, shown, remark))
-    waiting = [future for future in copied(pool.queue) if not future.done()]
+    waiting = [future for future in [*pool.held_calls(), *copied(pool.queue)] if not future.done()]
     state = "open"
     if pool.is_broken():
         state = f"broken: {pool.refusal}"

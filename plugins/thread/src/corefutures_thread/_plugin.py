@@ -23,6 +23,7 @@ def corefutures_backend() -> Backend:
             carries_context=True,
             runs_in_place=True,
             streams=True,
+            slots=True,
         ),
         summary="threads of this process",
         contract=(1, 1),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from corefutures_pools.admission import PendingLimiter
     from corefutures_pools.helping import WorkerThread
+    from corefutures_pools.slot_call import SlotCall
+    from corefutures_pools.slots import SlotScheduler
 
 LOGGER = logging.getLogger("concurrent.futures")
 
@@ -64,14 +66,19 @@ class ThreadPool:
 
     Whatever the interleaving, the submitter finds the worker or the worker finds the call. Closing works alike:
 
-    1. `close` sets `closed`, then clears `fully_started`, then unparks every worker in `idle`.
-    2. A worker leaves if it sees `closed`, clears `fully_started`, and after that finds no call. If it is in `idle`, it
-       takes itself out first.
+    1. `close` sets `closed`, then clears `fully_started`, sets `leaving`, then unparks every worker in `idle`.
+    2. A worker leaves if it sees `leaving`, clears `fully_started`, and after that finds no call. If it is in `idle`,
+       it takes itself out first.
     3. A submitter reads `closed` once more after it has appended its call, and takes the call back if it can.
 
     `fully_started` tells submitters that they need consider neither a further worker nor the end: they leave out step
     3. A worker that starts sets it (`on_worker_started`). A submitter that finds it set, after it has appended its
     call, finds what some worker has set; that worker clears it itself before its last look, and so finds the call.
+
+    Calls that wait for slots are not in `queue` yet. `leaving` is set once the pool is closed and holds none of them:
+
+    1. A submitter enters its call into `slots.held`, then reads `closed`; `close` sets `closed`, then reads `held`.
+    2. The thread that grants slots queues the call, then takes it out of `held`, then reads `closed` and `held`.
 
     The thread that takes a worker out of `idle` unparks it. Assumption: append, pop and remove of a deque are atomic
     and ordered, which CPython promises with and without the GIL.
@@ -79,8 +86,8 @@ class ThreadPool:
 
     __slots__ = (
         "__weakref__", "_breakage", "_draining", "_initargs", "_initializer", "_name_prefix", "_numbers", "_refusal",
-        "broken_type", "closed", "created", "daemons", "ended", "executor", "fully_started", "idle", "limiter",
-        "max_workers", "queue", "threads", "unpark_idle", "workers",
+        "broken_type", "closed", "created", "daemons", "ended", "executor", "fully_started", "idle", "leaving",
+        "limiter", "max_workers", "queue", "slots", "threads", "unpark_idle", "workers",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +98,7 @@ class ThreadPool:
         initargs: tuple[Any, ...],
         broken_type: type[Exception],
         limiter: PendingLimiter | None = None,
+        slots: SlotScheduler | None = None,
     ) -> None:
         self.max_workers = max_workers
         self._name_prefix = name_prefix
@@ -110,6 +118,8 @@ class ThreadPool:
         self.threads: dict[threading.Thread, int] = {}  # worker → ident of the thread that started it
         self.workers: dict[int, WorkerThread] = {}  # ident of a worker → the calls that it runs
         self.closed = False
+        self.leaving = False  # closed, and no call is held: workers that find no call leave
+        self.slots = slots
         self.fully_started = False  # all workers that the pool may have run, and it is not closed
         # What `submit` raises once the pool is closed, and once it is broken. Two attributes: of threads that close and
         # break the pool at once, neither overwrites the other's. Of two that do the same, either may be the last.
@@ -141,7 +151,8 @@ class ThreadPool:
             target=work,
             name=self._name_prefix,  # with a number below
             args=(self, self._initializer, self._initargs),
-            daemon=True if self.daemons else None,
+            # The thread that grants slots is a daemon, of which daemons would be born.
+            daemon=True if self.daemons else None if self.slots is None else False,
         )
         started = getattr(thread, "_started", None)
         if type(started) is _Started.__base__:
@@ -216,7 +227,10 @@ class ThreadPool:
             TimeoutError: They have not left after `timeout` seconds; the message lists the calls that run.
         """
         deadline = None if timeout is None else clock.monotonic() + timeout
-        for thread, starter in list(self.threads.items()):
+        joined: set[threading.Thread] = set()  # calls that were held may start more threads meanwhile
+        while threads := [item for item in list(self.threads.items()) if item[0] not in joined]:
+            thread, starter = threads[0]
+            joined.add(thread)
             while thread in self.threads:  # until its start has failed
                 _spin_until_ended(thread)
                 try:
@@ -248,6 +262,54 @@ class ThreadPool:
         """Take a call out of the queue for a worker that waits for it; return False if it is not there."""
         return isinstance(future, PoolFuture) and not (future.running() or future.done()) and self._take_out(future)
 
+    # ── calls that demand slots ──────────────────────────────────────────────────────────────────────────
+
+    def hold(self, future: PoolFuture[Any], call: SlotCall) -> None:
+        """Take a call that is queued once it has its slots.
+
+        Raises:
+            RuntimeError: The pool is closed, or no thread can be started.
+        """
+        slots = self.slots
+        assert slots is not None
+        future._cf_held = slots.enter(future, call, self)
+        try:
+            if self.closed:
+                raise self.make_refusal()
+            if not self.threads:  # one stays, so that the end of the pool comes after that of the call
+                self.ensure_worker()
+            slots.submit(future)
+        except BaseException:
+            future._cf_held = None
+            slots.withdraw(future)
+            self.on_held_left()
+            raise
+
+    def dispatch_held(self, future: PoolFuture[Any], grant: bytes) -> None:
+        """Queue a call that has its slots: see `SlotPool`."""
+        future._cf_held = None
+        self.queue.append(future)
+        try:
+            self.ensure_worker()
+        finally:
+            if self.is_broken():  # the calls that waited have been failed, this one perhaps not
+                self._fail_pending(self.make_refusal)
+
+    def on_held_ended(self, future: PoolFuture[Any]) -> None:
+        """Count a call that was cancelled, or failed with the pool, while it was held: see `SlotPool`."""
+        future._cf_held = None
+        cancelled = future.cancelled()
+        self.ended.add(cancelled=cancelled, failed=not cancelled)
+
+    def on_held_left(self) -> None:
+        """Let the workers leave if the pool is closed and this was the last call that was held: see `SlotPool`."""
+        if self.closed:
+            self._let_workers_leave()
+
+    def held_calls(self) -> list[PoolFuture[Any]]:
+        """Return the calls that wait for slots."""
+        return [] if self.slots is None else copied(self.slots.held)
+
     def _take_out(self, future: PoolFuture[Any]) -> bool:
         while True:
             try:
@@ -260,7 +322,8 @@ class ThreadPool:
 
     def pending_calls(self) -> list[PoolFuture[Any]]:
         """Return the calls that no worker has taken."""
-        return [future for calls in (self.queue, *self._draining) for future in copied(calls)]
+        held = self.held_calls()  # first: from there they go to the queue
+        return held + [future for calls in (self.queue, *self._draining) for future in copied(calls)]
 
     def unfinished_calls(self) -> list[PoolFuture[Any]]:
         """Return the calls that wait or run."""
@@ -304,14 +367,20 @@ class ThreadPool:
             self.ended.add(cancelled=1)
             future.cancel()
 
-        self._drain(cancel)
+        try:
+            for_each(PoolFuture.cancel, self.held_calls())
+        finally:
+            self._drain(cancel)
 
     def _fail_pending(self, make_error: Callable[[], Exception]) -> None:
         def fail_one(future: PoolFuture[Any]) -> None:
             failed = fail(future, make_error())
             self.ended.add(failed=failed, cancelled=not failed)
 
-        self._drain(fail_one)
+        try:
+            for_each(lambda future: fail(future, make_error()), self.held_calls())
+        finally:
+            self._drain(fail_one)
 
     def _drain(self, end: Callable[[PoolFuture[Any]], object]) -> None:
         """Take all calls out of the queue, and end each of them by `end`."""
@@ -336,11 +405,7 @@ class ThreadPool:
         if self._refusal is None:
             self._refusal = refusal
         self.refuse_calls()
-        try:
-            while self.idle:
-                self.unpark_idle()
-        except IndexError:
-            pass
+        self._let_workers_leave()
         if self.limiter is not None:
             self.limiter.close()
 
@@ -354,6 +419,18 @@ class ThreadPool:
         """Take no more calls."""
         self.closed = True
         self.fully_started = False
+        if self.slots is None or not self.slots.held:
+            self.leaving = True
+
+    def _let_workers_leave(self) -> None:
+        """Unpark the idle workers of a closed pool, which leave unless calls are held."""
+        if self.slots is None or not self.slots.held:
+            self.leaving = True
+        try:
+            while self.idle:
+                self.unpark_idle()
+        except IndexError:
+            pass
 
     def mark_broken(self, message: str, cause: BaseException) -> None:
         """Break the pool: calls that wait, and those that are submitted later, fail with `cause` as the cause."""

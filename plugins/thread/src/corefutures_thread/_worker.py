@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         queue: Any
         idle: deque[Any]
         workers: dict[int, WorkerThread]
-        closed: bool
+        leaving: bool
         fully_started: bool
         executor: Callable[[], Any]
 
@@ -114,11 +114,11 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
     spins_to_skip = 0
     while True:
         if listed:
-            closed = pool.closed  # before a look for a call: see `ThreadPool`
+            leaving = pool.leaving  # before a look for a call: see `ThreadPool`
             try:
                 take()
             except IndexError:
-                if not closed:
+                if not leaving:
                     # The thread that unparks it has taken it out of `idle`. After a spin in vain, spins are left out.
                     if spins_to_skip:
                         spins_to_skip -= 1
@@ -128,7 +128,7 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
                         parker.park()
                     worker.mark_busy()
                     listed = False
-                    if not pool.closed or queue:
+                    if not pool.leaving or queue:
                         continue
                 pool.fully_started = False  # before the very last look for a call: see `ThreadPool`
                 if not queue and (not listed or _leave_idle(idle, parker)):

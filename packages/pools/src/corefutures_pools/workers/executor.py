@@ -44,6 +44,7 @@ class IsolatedExecutor(PoolExecutor):
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
+    _cf_can_have_slots = True
     _cf_pool: WorkerPool
     _max_workers: int
 

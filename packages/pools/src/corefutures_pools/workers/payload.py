@@ -16,7 +16,7 @@ from corefutures._blocking import system
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Final
 
     Buffer = bytes | bytearray | memoryview
@@ -34,6 +34,7 @@ READ_ONLY: Final = 3  # an out-of-band buffer that is read-only
 CONTINUED: Final = 4  # more of the buffer before
 
 _BEGINNING: Final = 512  # bytes: enough for the name of a function
+_AMENDED_LIMIT: Final = 1 << 16  # bytes at the beginning of a pickle that may be amended
 _READ_LIMIT: Final = 1 << 30  # bytes in a single read
 _READ_LEAST: Final = 1 << 10  # bytes in a single read
 _COMPARE_SIZE: Final = 1 << 18  # bytes that are compared at a time
@@ -177,6 +178,16 @@ class Payload:
     def beginning(self) -> bytes:
         """Return the first bytes of the pickle."""
         return self.stream[0].beginning()
+
+    def amend(self, change: Callable[[bytes], bytes]) -> None:
+        """Change the beginning of the pickle, before the payload is sent: by `change`, which keeps the size."""
+        segment = self.stream[0]
+        if segment.pieces:
+            segment.pieces = [change(bytes(segment.pieces[0])), *segment.pieces[1:]]
+        elif sys.platform == "linux":
+            descriptor, size = segment.files[0]
+            beginning = system.pread(descriptor, min(size, _AMENDED_LIMIT), 0)
+            system.pwrite(descriptor, change(beginning), 0)
 
     def close(self) -> None:
         """Release all segments."""

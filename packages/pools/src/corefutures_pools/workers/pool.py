@@ -16,7 +16,7 @@ from itertools import count
 
 from corefutures._blocking import Lock, clock, start_thread, threading
 from corefutures._exceptions import BrokenExecutor, WorkerLostError
-from corefutures._foreign_code import for_each
+from corefutures._foreign_code import copied, for_each
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.workers.call_control import CallControl
 from corefutures_pools.workers.deferred import DeferredCallbacks
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from corefutures_pools.admission import PendingLimiter, Permit
     from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.slots import SlotScheduler
     from corefutures_pools.stats import Stats
     from corefutures_pools.workers.interface import WorkerLauncher
     from corefutures_pools.workers.logging.receiver import LogReceiver
@@ -96,6 +97,7 @@ class WorkerPool(PoolTransport):
         encode: Makes a body of a call.
         decoder: Makes results of bodies.
         limiter: Where calls are admitted, if the number of those that wait is limited.
+        slots: Holds the calls that demand slots, if the pool has some.
         logs: What reads the workers' logs, if they are forwarded.
 
     Attributes:
@@ -116,6 +118,7 @@ class WorkerPool(PoolTransport):
         encode: Encoder,
         decoder: ResultDecoder,
         limiter: PendingLimiter | None = None,
+        slots: SlotScheduler | None = None,
         logs: LogReceiver | None = None,
     ) -> None:
         self.size = options.size
@@ -126,7 +129,9 @@ class WorkerPool(PoolTransport):
         self._broken_type = options.broken
         self._encode = encode
         self._limiter = limiter
-        if limiter is not None:  # not by the first submit: a signal handler that interrupts an import can't submit (F8)
+        self._slots = slots
+        self._admits = limiter is not None or slots is not None  # whether each call needs a permit
+        if self._admits:  # not by the first submit: a signal handler that interrupts an import can't submit (F8)
             import corefutures_pools.workers.submission  # noqa: F401
         self._logs = logs
         self.decoder = decoder
@@ -177,17 +182,17 @@ class WorkerPool(PoolTransport):
             fn: What to call.
             args: Its positional arguments.
             kwargs: Its keyword arguments.
-            permit: Its place among the calls that wait, for `submit_with_limit` alone to give.
+            permit: Its place among the calls that wait, for `submit_admitted` alone to give.
 
         Raises:
             RuntimeError: The pool is closed or broken.
         """
         if self.closing:
             self.check_open()
-        if self._limiter is not None and permit is None:
-            from corefutures_pools.workers.submission import submit_with_limit  # imported with the limiter
+        if self._admits and permit is None:
+            from corefutures_pools.workers.submission import submit_admitted  # imported by the constructor
 
-            return submit_with_limit(self, self._limiter, fn, args, kwargs)
+            return submit_admitted(self, self._limiter, self._slots, fn, args, kwargs)
         try:
             body = self._encode.call(fn, args, kwargs)
         except BaseException as exc:
@@ -200,9 +205,12 @@ class WorkerPool(PoolTransport):
         future: CallFuture[Any] = CallFuture(self, body)
         if kept is not None:
             future._kept = kept
+        added: tuple[CallFuture[Any], ...] = (future,)
         try:
             if permit is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = permit.release
+                if permit.holds(future):  # until it has its slots
+                    added = ()
             self._numbered = number = next(self._numbers)
             if instrumentation.enabled and (owner := self.owner()) is not None:
                 instrumentation.track_call(owner, fn, future, len(body))
@@ -210,9 +218,9 @@ class WorkerPool(PoolTransport):
                     number |= OBSERVED
             future._number = number
             prepare = self._prepare
-            if prepare is not None:
+            if prepare is not None and added:
                 prepare(future)
-            added, refused = (future,), False
+            refused = False
             if self.lock.taken:
                 if not (refused := self.closing):
                     self._taken += 1
@@ -223,7 +231,10 @@ class WorkerPool(PoolTransport):
                 self.check_open()
             if len(self._workers) < self.size and self.supervisor.needs_worker():
                 self.supervisor.start_workers()
-            self.dispatch(future)
+            if added:
+                self.dispatch(future)
+            else:
+                permit.submit(future)  # type: ignore[union-attr]  # it holds the call
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
             future.cancel()
             raise
@@ -243,6 +254,29 @@ class WorkerPool(PoolTransport):
         if number & ~OBSERVED <= self._numbered or number in self.calls:
             return number
         return int(repr(self._numbers)[len("count(") : -1])  # looked at, and not taken
+
+    def dispatch_held(self, future: CallFuture[Any], grant: bytes) -> None:
+        """Send a call that was held until it had its slots: see `SlotPool`."""
+        from corefutures_pools.slot_call import with_grant  # imported with the slots
+
+        body = future._body
+        if isinstance(body, bytes):
+            future._body = with_grant(body, grant)
+        elif body is not None:
+            body.amend(lambda part: with_grant(part, grant))
+        added, number, waits = (future,), future._number, False
+        if self.lock.taken:
+            if waits := self.broken_reason is None and number in self.calls:
+                self._backlog += added
+            self.lock.release()
+        if waits:
+            self.dispatch(future)
+
+    def on_held_ended(self, future: CallFuture[Any]) -> None:
+        """Do nothing, for whoever has ended the call has taken it off the table: see `SlotPool`."""
+
+    def on_held_left(self) -> None:
+        """Do nothing, for the pool lives as long as there are calls in its table: see `SlotPool`."""
 
     # ── calls that end ───────────────────────────────────────────────────────────────────────────────────
 
@@ -376,7 +410,11 @@ class WorkerPool(PoolTransport):
             self._limiter.close()
         try:
             if cancel_futures:
-                self.cancel_waiting()
+                try:
+                    if self._slots is not None:  # first: from there they go to the others
+                        for_each(CallFuture._cancel_waiting, copied(self._slots.held))
+                finally:
+                    self.cancel_waiting()
         finally:
             if wait:
                 self._end_unread_streams()

@@ -10,6 +10,7 @@ from corefutures._instrumentation import instrumentation
 from corefutures_pools.admission import Permit
 from corefutures_pools.foreign_code import raises_again
 from corefutures_pools.helping import run_call
+from corefutures_pools.slot_call import SlotCall
 from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.serialization import RetainedCall
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from corefutures_pools.admission import PendingLimiter
+    from corefutures_pools.slots import SlotScheduler
     from corefutures_pools.workers.serialization import Encoder
 
     class _SubmittingPool(Protocol):
@@ -30,17 +32,63 @@ if TYPE_CHECKING:
         def submit(
             self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], permit: Permit | None = None
         ) -> CallFuture[Any]: ...
+        def dispatch_held(self, future: Any, grant: bytes) -> None: ...
+        def on_held_ended(self, future: Any) -> None: ...
+        def on_held_left(self) -> None: ...
         def count(self, *whats: str) -> None: ...
         def owns_thread(self, thread: threading.Thread) -> bool: ...
 
 
-def submit_with_limit(
-    pool: _SubmittingPool, limiter: PendingLimiter, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+class _SlotPermit(Permit):
+    """The permit of a call that demands slots.
+
+    Args:
+        limiter: See `Permit`.
+        slots: The scheduler of the pool.
+        pool: The pool.
+        call: The call.
+    """
+
+    __slots__ = ("_call", "_future", "_pool", "_slots")
+
+    def __init__(
+        self, limiter: PendingLimiter | None, slots: SlotScheduler, pool: _SubmittingPool, call: SlotCall
+    ) -> None:
+        super().__init__(limiter)
+        self._slots, self._pool, self._call = slots, pool, call
+        self._future: Any = None
+
+    def holds(self, future: Any) -> bool:
+        """Hold the call."""
+        self._future = future
+        self._slots.enter(future, self._call, self._pool)
+        return True
+
+    def submit(self, future: Any) -> None:
+        """Have the call sent once it has its slots."""
+        self._slots.submit(future)
+
+    def release(self) -> None:
+        """Give the place back, and hold the call no more."""
+        super().release()
+        if self._future is not None:
+            self._slots.withdraw(self._future)
+
+
+def submit_admitted(
+    pool: _SubmittingPool,
+    limiter: PendingLimiter | None,
+    slots: SlotScheduler | None,
+    fn: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> CallFuture[Any]:
-    """Submit a call if fewer calls wait than may, or once that is so."""
+    """Submit a call if fewer calls wait than may, or once that is so; and hold it if it demands slots."""
     permit = Permit(limiter)
+    if slots is not None and type(fn) is SlotCall:
+        permit = _SlotPermit(limiter, slots, pool, fn)
     try:
-        own = pool.owns_thread(threading.current_thread())
+        own = limiter is not None and pool.owns_thread(threading.current_thread())
         if permit.acquire(own, own_thread_runs=False):
             return pool.submit(fn, args, kwargs, permit)
         return _run_in_caller(pool, fn, args, kwargs)
