@@ -95,11 +95,11 @@ class Permit:
         except IndexError:
             pass
 
-    def holds(self, future: Any) -> bool:
-        """Return whether the call is to be held when it is in the table of its pool, and `submit` to be called then."""
+    def _holds(self, future: Any) -> bool:
+        """Return whether the call is to be held when it is in the table of its pool, and `_submit` to be called then."""
         return False
 
-    def submit(self, future: Any) -> None:
+    def _submit(self, future: Any) -> None:
         """Take over the call."""
         raise NotImplementedError
 

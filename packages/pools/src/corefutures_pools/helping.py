@@ -184,12 +184,8 @@ class WorkerThread:
         cycle: list[tuple[Any, WorkerThread]] = []
         if needs_all:
             for future in awaited:
-                held = getattr(future, "_cf_held", None)
-                if held is not None and held.waits_for_ever(self.calls):
-                    raise DeadlockError(
-                        f"{_call_name(self.calls[-1], self)} holds slots, and waits for a call that demands them:"
-                        f" {held.described()}"
-                    )
+                if (held := getattr(future, "_cf_held", None)) is not None and held.waits_for_ever(self.calls):
+                    raise held.deadlock(_call_name(self.calls[-1], self))
         with _wait_graph_lock:
             self.awaited, self._needs_all = awaited, needs_all
             if needs_all and self.calls:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Final, Protocol
 
+    from corefutures._exceptions import DeadlockError
     from corefutures._future import Future
 
     class SlotPool(Protocol):
@@ -179,9 +180,14 @@ class HeldCall:
         mask = self.demand.mask
         return [other.future for other in list(scheduler.granted.values()) if other.demand.mask & mask]
 
-    def described(self) -> str:
-        """Return the demand, for messages."""
-        return f"slots={dict(self.demand.counts)!r}"
+    def deadlock(self, name: str) -> DeadlockError:
+        """Return the error of a call of that name, for which `waits_for_ever` is true."""
+        from corefutures._exceptions import DeadlockError  # here for start-up time only
+
+        return DeadlockError(
+            f"{name} holds slots, and waits for a call that can't have its slots before:"
+            f" slots={dict(self.demand.counts)!r}"
+        )
 
     def waits_for_ever(self, calls: Sequence[Any]) -> bool:
         """Return whether the demand can't be met before one of these calls has ended."""

@@ -209,7 +209,7 @@ class WorkerPool(PoolTransport):
         try:
             if permit is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
                 future._cf_on_departure = permit.release
-                if permit.holds(future):  # until it has its slots
+                if permit._holds(future):  # until it has its slots
                     added = ()
             self._numbered = number = next(self._numbers)
             if instrumentation.enabled and (owner := self.owner()) is not None:
@@ -234,7 +234,7 @@ class WorkerPool(PoolTransport):
             if added:
                 self.dispatch(future)
             else:
-                permit.submit(future)  # type: ignore[union-attr]  # it holds the call
+                permit._submit(future)  # type: ignore[union-attr]  # it holds the call
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
             future.cancel()
             raise

@@ -58,13 +58,13 @@ class _SlotPermit(Permit):
         self._slots, self._pool, self._call = slots, pool, call
         self._future: Any = None
 
-    def holds(self, future: Any) -> bool:
+    def _holds(self, future: Any) -> bool:
         """Hold the call."""
         self._future = future
         self._slots.enter(future, self._call, self._pool)
         return True
 
-    def submit(self, future: Any) -> None:
+    def _submit(self, future: Any) -> None:
         """Have the call sent once it has its slots."""
         self._slots.submit(future)
 
