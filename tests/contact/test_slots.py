@@ -389,7 +389,10 @@ def test_a_call_that_waits_for_its_own_slots_fails() -> None:
         def outer(demand: int) -> Any:
             return pool.options(slots={"gpu": demand}).submit(calls.held).result()
 
-        with pytest.raises(DeadlockError, match=r"outer holds slots, and waits for a call that can't have its slots before: slots=\{'gpu': 2\}"):
+        with pytest.raises(
+            DeadlockError,
+            match=r"outer holds slots, and waits for a call that can't have its slots before: slots=\{'gpu': 2\}",
+        ):
             pool.options(slots={"gpu": 1}).submit(outer, 2).result(LIMIT)
         assert len(pool.options(slots={"gpu": 1}).submit(outer, 1).result(LIMIT)["gpu"]) == 1
 
