@@ -96,7 +96,7 @@ class Permit:
             pass
 
     def _holds(self, future: Any) -> bool:
-        """Return whether the call is to be held when it is in the table of its pool, and `_submit` to be called then."""
+        """Return whether the call is to be held; if so, `_submit` is called once it is in the table of its pool."""
         return False
 
     def _submit(self, future: Any) -> None:
