@@ -66,7 +66,7 @@ BRANCHES: dict[str, tuple[str, str, str]] = {
     "a worker can't be started, and others go on":
         (_WORKERS + "supervisor", "WorkerSupervisor._on_start_failure", "elif len(self.workers):>"),
     "no thread of the pool can be started":
-        (_WORKERS + "supervisor", "WorkerSupervisor._on_start_failure", "if self.opened and pool.is_unserved():>"),
+        (_WORKERS + "supervisor", "WorkerSupervisor._end_unserved", "if self.opened and pool.is_unserved():>"),
     "the submitter starts workers itself":
         (_WORKERS + "supervisor", "WorkerSupervisor.start_workers",
          "except RuntimeError:  # there are too many threads, or the interpreter ends>"),

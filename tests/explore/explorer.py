@@ -46,6 +46,8 @@ _FUNCTIONS = frozenset({
 _ENDED = "(end)"
 #: Seconds of the real clock that a forked child gets.
 _CHILD_SECONDS = 20
+#: After so many decisions a schedule that is chosen at random is a fair one.
+_UNFAIR = 2_000
 #: How often a thread may look in vain while others could run.
 _PATIENCE = 3
 #: Instructions after which CPython runs signal handlers and finalisers: calls, loops, the beginning of a function.
@@ -264,7 +266,9 @@ class Actor:
 class Priorities:
     """Chooses at random as PCT does (Burckhardt 2010): threads have priorities, and a few decisions change them.
 
-    A fault that shows itself if so many decisions are made in one way is found with a known probability.
+    A fault that shows itself if so many decisions are made in one way is found with a known probability. A schedule
+    that has become long goes on fairly, as Coyote's: at random, without priorities. So two threads that share the work
+    can't keep a third one from its part for ever.
 
     Args:
         random: Decides.
@@ -280,6 +284,8 @@ class Priorities:
 
     def choose(self, options: Sequence[Actor | None], index: int) -> int:
         """Returns which of the options is taken; None stands for a handler that interrupts."""
+        if index >= _UNFAIR:
+            return self._random.randrange(len(options))
         for option in options:
             self._of.setdefault(id(option), self._random.random())
         best = max(range(len(options)), key=lambda number: self._of[id(options[number])])
@@ -343,6 +349,8 @@ class Run:
         self._polled_last: Actor | None = None
         self._is_child = False
         self._report = -1  # where a child says what went wrong
+        #: How the names of those threads end that can't start.
+        self.refused_threads = ""
         #: Whether threads that the program has not spawned itself (a pool's workers) may be left waiting at the end.
         self.idle_threads_may_wait = False
 

@@ -11,13 +11,14 @@ import os
 import pickle
 import signal
 import weakref
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from multiprocessing import connection as connections
 from typing import Any
 
 from explorer import Run
-from world import Thread, _before_call, _readable, exploring, run
+from world import Thread, _before_call, exploring, is_readable, run
 
 #: The process id of the first worker; no process has such a number.
 _FIRST_PID = 1 << 30
@@ -125,8 +126,13 @@ class InProcessLauncher:
         self._our = our
         self._kind, self._limit = kind, limit
         self.workers: list[InProcessWorker] = []
+        self.refuses = 0  # how often it fails
+        self.result_pipes: list[int] = []  # the workers' ends, of a pool over a queue
 
     def launch(self, ends: Any) -> InProcessWorker:
+        if self.refuses:
+            self.refuses -= 1
+            raise OSError("no process can be started")
         serve, close = self._loop(ends, self._our.serialization.Encoder(memfds=False))
         worker = InProcessWorker(len(self.workers), self._kind, serve, close)
         self.workers.append(worker)
@@ -135,6 +141,7 @@ class InProcessLauncher:
     def _loop(self, ends: Any, encode: Any) -> tuple[Any, Any]:
         serve = self._our.modules["corefutures_pools.workers.shared_queue.worker"].serve_shared_queue
         frames = os.dup(ends.frames)
+        self.result_pipes.append(frames)
         arena = mmap.mmap(ends.memory, ends.memory_size)
         status = mmap.mmap(ends.memory, ends.status_size)
         table = memoryview(status).cast("Q")
@@ -157,6 +164,12 @@ class InProcessLauncher:
                     mapped.close()
 
         return work, close
+
+    def running(self) -> InProcessWorker:
+        """Returns the worker whose thread runs."""
+        actor = run().running
+        assert actor is not None
+        return next(worker for worker in self.workers if worker.name == actor.name)
 
     def signal(self, pid: int, number: int) -> None:
         """Does what `kill` does, for SIGCONT; the rest is the worker's."""
@@ -211,7 +224,7 @@ def _wait(things: list[Any], timeout: float | None = None) -> list[Any]:
         return _real_wait(things, timeout)
 
     def ready() -> list[Any]:
-        return [thing for thing in things if _readable(thing if isinstance(thing, int) else thing.fileno())]
+        return [thing for thing in things if is_readable(thing if isinstance(thing, int) else thing.fileno())]
 
     def is_over() -> bool:
         try:
@@ -221,6 +234,15 @@ def _wait(things: list[Any], timeout: float | None = None) -> list[Any]:
 
     run().wait(is_over, timeout)
     return ready()
+
+
+#: What calls do, see `act`; a call that is pickled can't bring that along.
+acts: list[Callable[[], Any]] = []
+
+
+def act(number: int) -> Any:
+    """A call that does what the model has put there."""
+    return acts[number]()
 
 
 #: What calls have told: their numbers, in order.

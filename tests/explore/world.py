@@ -207,6 +207,8 @@ class Thread:
 
     def start(self) -> None:
         """Starts it."""
+        if run().refused_threads and self.name.endswith(run().refused_threads):
+            raise RuntimeError("can't start new thread")
         self._actor = run().spawn(self.name, self._work, own=False)
         self._actor.thread = self
         if exploring():
@@ -260,7 +262,7 @@ def _before_call(descriptor: int = -1) -> None:
     if check is not None:
         check()
     if descriptor >= 0 and os.get_blocking(descriptor):
-        run().wait(lambda: _readable(descriptor) or (check is not None and _raises(check)))
+        run().wait(lambda: is_readable(descriptor) or (check is not None and _raises(check)))
     else:
         run().point()
     if check is not None:
@@ -275,7 +277,8 @@ def _raises(check: Any) -> bool:
     return False
 
 
-def _readable(descriptor: int) -> bool:
+def is_readable(descriptor: int) -> bool:
+    """Whether there is something to read from a descriptor, or its end."""
     return bool(select.select([descriptor], [], [], 0)[0])
 
 

@@ -48,6 +48,30 @@ READS_THE_TABLE_LAST = Fault(
             read(candidate)
         current = {candidate: table"""),),
 )  # fmt: skip
+CLAIMS_IN_STEPS = Fault(
+    "of a call that is posted while the pool looks what was claimed, it is said that a worker has claimed it",
+    WORKERS + "shared_queue.task_queue",
+    right="""        known = {*calls}
+        waiting = {*self.encoded.copy()}
+        self._atomically((self._drain_step(), map(waiting.update, (self.read_back,))))
+        return known.intersection(self.arena.slots.copy()).difference(waiting, self.revoked.copy())
+""",
+    wrong="""        self.drain()
+        slots = {*self.arena.slots.copy()}
+        return slots.difference(self.encoded.copy(), self.read_back.copy(), self.revoked.copy())
+""",
+    changes=3,
+)  # fmt: skip
+ASKS_TOO_FEW = Fault(
+    "a worker that is started while the pool looks what was claimed is not asked for it", CLAIMS,
+    right="""        tasks = pool.queue.claimed(pool.calls.copy())
+        # Afterwards: a worker that has been started meanwhile may have claimed one of them.
+        candidates = {connection for connection in pool.connections if not connection.exiting}
+""",
+    wrong="""        candidates = {connection for connection in pool.connections if not connection.exiting}
+        tasks = pool.queue.claimed(pool.calls.copy())
+""",
+)  # fmt: skip
 STAYS_STOPPED = Fault(
     "a worker that was stopped to be looked at does not go on", CALL_KILLER,
     right="                    try:\n                        go_on()\n",
@@ -117,6 +141,20 @@ def a_worker_dies_with_a_claim_while_another_delivers(run: Run, our: Any, use: U
     got = use(2, main, on_loss="replace")
     run.spawn("killer", lambda: (run.wait(lambda: bool(workers)), workers[0].kill()))
     return check
+
+
+@pool_models(
+    "E1 E5", QUEUE, files=("task_queue.py", "claims.py"), preemptions=2, faults={QUEUE: (CLAIMS_IN_STEPS, ASKS_TOO_FEW)}
+)
+def calls_posted_while_an_idle_worker_is_lost(run: Run, our: Any, use: Use) -> Check:
+    """Nobody has claimed them: the new worker runs each of them, once."""
+
+    def main(pool: Any, launcher: Any) -> Any:
+        launcher.workers[0].kill()
+        return [outcome(future) for future in [pool.submit(in_process.tell, (number,), {}) for number in (1, 2)]]
+
+    got = use(1, main, on_loss="replace")
+    return lambda: (expect(got["main"], [1, 2]), expect(sorted(in_process.told), [1, 2]))
 
 
 @pool_models("E1 E5", PIPES, focus=())

@@ -205,7 +205,14 @@ class WorkerSupervisor:
                     requests.append(request)
                     if requests[0] is not request:
                         break
-                    if not self._start_needed():
+                    if not self.needs_worker():  # the request before has started it, or has ended the pool
+                        continue
+                    try:
+                        started = self._start_needed()
+                    except BaseException as exc:  # before another thread may start workers
+                        self._end_unserved(exc)
+                        raise
+                    if not started:
                         if not len(self.workers):
                             self._pool.mark_broken(
                                 "the executor was garbage collected while calls were pending, and the last worker of"
@@ -249,12 +256,8 @@ class WorkerSupervisor:
                     pool.start_threads()
         return True
 
-    def _on_start_failure(self, failure: BaseException, *, ours: bool) -> BaseException | None:
-        """Decide what it means that a worker or a thread of the pool could not be started.
-
-        Returns:
-            What the submitter is told; nothing if there are other workers.
-        """
+    def _end_unserved(self, failure: BaseException) -> None:
+        """End a pool that has no thread, as a worker or the thread could not be started."""
         pool = self._pool
         if self.opened and pool.is_unserved():
             what = "a thread that serves" if len(self.workers) else "a worker of"
@@ -262,7 +265,17 @@ class WorkerSupervisor:
             pool.end_workers("kill")
             pool.end_workers("reap")  # there is no thread that would
             pool.release_resources()
-        elif self._logs is not None and self._logs.lacks_reader():
+
+    def _on_start_failure(self, failure: BaseException, *, ours: bool) -> BaseException | None:
+        """Decide what it means that a worker or a thread of the pool could not be started.
+
+        Returns:
+            What the submitter is told; nothing if there are other workers.
+        """
+        pool = self._pool
+        if pool.broken_reason is not None:
+            return failure
+        if self._logs is not None and self._logs.lacks_reader():
             pool.mark_broken(
                 f"the thread that reads what the workers of the {pool.name} log could not be started", failure
             )

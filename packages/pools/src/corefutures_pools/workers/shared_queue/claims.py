@@ -85,8 +85,10 @@ class ClaimResolver:
         pool = self._pool
         assert pool.queue is not None
         self.pings += 1
+        tasks = pool.queue.claimed(pool.calls.copy())
+        # Afterwards: a worker that has been started meanwhile may have claimed one of them.
         candidates = {connection for connection in pool.connections if not connection.exiting}
-        resolution = ClaimResolution(self.pings | PING, pool.queue.claimed(pool.calls.copy()), candidates, loss)
+        resolution = ClaimResolution(self.pings | PING, tasks, candidates, loss)
         for other in self.unresolved:  # the lost worker was a candidate, and can't answer any more
             other.losses.append(loss)
         self.unresolved.append(resolution)
