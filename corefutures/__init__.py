@@ -35,7 +35,7 @@ _FORWARDED = {
     for module, names in {
         "corefutures_monitor": ("instrument", "progress", "trace", "track"),
         "corefutures_pools": (
-            "CallSnapshot", "Snapshot", "Stats", "Stream", "WorkerLocal", "WorkerSnapshot", "adapt", "dump",
+            "CallSnapshot", "Shared", "Snapshot", "Stats", "Stream", "WorkerLocal", "WorkerSnapshot", "adapt", "dump",
             "dump_on_signal", "held_slots", "worker_local",
         ),
         "corefutures_structured": (

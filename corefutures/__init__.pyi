@@ -54,6 +54,7 @@ from corefutures_pools.inspection.snapshots import (
     dump_on_signal as dump_on_signal,
 )
 from corefutures_pools.options import AtExit, ContextOption, WhenFull
+from corefutures_pools.sharing import Shared as Shared
 from corefutures_pools.slot_call import held_slots as held_slots
 from corefutures_pools.stats import Stats as Stats
 from corefutures_pools.streams.stream import Stream as Stream
@@ -177,6 +178,7 @@ __all__ = [
     "InvalidStateError",
     "PoolFullError",
     "ProcessPoolExecutor",
+    "Shared",
     "Snapshot",
     "Stats",
     "Stream",

@@ -52,6 +52,8 @@ class Capabilities:
         runs_in_place: A call may wait for other calls of its pool, which run in its place.
         streams: It can run generators, whose items arrive while they run: `stream`.
         slots: The factory takes `slots`, which calls can demand: `options(slots=…)`.
+        worker_values: Calls can use `corefutures.worker_local`.
+        shares_objects: It can send an object to each worker once: `share`.
 
     Raises:
         TypeError: If a value is not a bool.
@@ -73,6 +75,8 @@ class Capabilities:
     runs_in_place: bool = False
     streams: bool = False
     slots: bool = False
+    worker_values: bool = False
+    shares_objects: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

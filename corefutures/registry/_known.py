@@ -50,6 +50,7 @@ OWN_CAPABILITIES: Final = {
     "kills_running": "process",
     "runs_in_place": "thread",
     "shares_memory": "thread",
+    "shares_objects": "thread",
     "slots": "thread",
     "streams": "thread",
 }

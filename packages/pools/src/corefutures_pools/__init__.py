@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         dump_on_signal as dump_on_signal,
     )
     from corefutures_pools.lifecycle import Lifecycle as Lifecycle
+    from corefutures_pools.sharing import Shared as Shared
     from corefutures_pools.slot_call import held_slots as held_slots
     from corefutures_pools.stats import Stats as Stats
     from corefutures_pools.streams.stream import Stream as Stream
@@ -81,6 +82,7 @@ _HOMES = {
     "PoolExecutor": "corefutures_pools.executor",
     "PoolFuture": "corefutures_pools.future",
     "ResultIterator": "corefutures._results",
+    "Shared": "corefutures_pools.sharing",
     "Snapshot": "corefutures_pools.inspection.snapshots",
     "Stats": "corefutures_pools.stats",
     "Stream": "corefutures_pools.streams.stream",

@@ -194,6 +194,19 @@ class ContextEncoder:
         """Whether functions that can't be imported are encoded as code."""
         return bool(self._encode.by_value)
 
+    @property
+    def sharer(self) -> Any:
+        """See `Encoder.sharer`."""
+        return self._encode.sharer
+
+    @sharer.setter
+    def sharer(self, sharer: object) -> None:
+        self._encode.sharer = sharer
+
+    def shared(self, obj: Any) -> Any:
+        """Return an object as the backend shares it."""
+        return self._encode.shared(obj)
+
     def __call__(self, obj: Any) -> Any:
         """Return `obj` as the backend encodes it."""
         return self._encode(obj)

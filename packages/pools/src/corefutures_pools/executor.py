@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from corefutures_pools.admission import PendingLimiter
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.options import SlotsOption
+    from corefutures_pools.sharing import Shared
     from corefutures_pools.slots import Demand, SlotScheduler, SlotSet
     from corefutures_pools.stats import Stats
     from corefutures_pools.streams.stream import Stream
@@ -222,6 +223,26 @@ class PoolExecutor(Executor):
         """Do as `stream`, by way of `submit`: this executor's, or that of a view of it."""
         raise unsupported(self, "send the items of a generator while it runs", "streams")
 
+    def share(self, obj: _T) -> Shared[_T]:
+        """Send an object to each worker once, however many calls use it.
+
+        Args:
+            obj: The object. It is pickled now, once; later changes to it are not seen. Its buffers, such as the content
+                of NumPy arrays, are mapped read-only, by all workers together.
+
+        Returns:
+            The handle: anywhere in the arguments of calls of this pool, it arrives as the object. Calls must not change
+            the object, which later calls in the same worker get as well. `close()`, leaving it by `with`, or dropping
+            it frees the object everywhere, once the calls that were submitted with it have ended.
+
+        Raises:
+            UnsupportedError: Objects can't be shared here.
+            RuntimeError: As of `submit`.
+            OSError: There is no memory for it.
+            BaseException: Whatever pickling raises.
+        """
+        raise unsupported(self, "share an object with its workers", "shares_objects")
+
     def kill(self, future: Future[Any]) -> bool:
         """Stop a call, even if it runs.
 
@@ -309,6 +330,10 @@ class ForwardingExecutor(PoolExecutor):
     def options(self, **options: Any) -> Any:
         """See `PoolExecutor.options`."""
         return self._cf_target.options(**options)
+
+    def share(self, obj: _T) -> Shared[_T]:
+        """See `PoolExecutor.share`."""
+        return self._cf_target.share(obj)
 
     def kill(self, future: Future[Any]) -> bool:
         """See `PoolExecutor.kill`."""

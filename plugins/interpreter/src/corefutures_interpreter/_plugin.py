@@ -24,6 +24,8 @@ def corefutures_backend() -> Backend:
             carries_context=True,
             streams=True,
             slots=True,
+            worker_values=True,
+            shares_objects=True,
         ),
         summary="interpreters of this process, each with a GIL of its own",
         contract=(1, 1),

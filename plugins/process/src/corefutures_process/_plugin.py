@@ -29,6 +29,8 @@ def corefutures_backend() -> Backend:
             carries_context=True,
             streams=True,
             slots=True,
+            worker_values=True,
+            shares_objects=True,
         ),
         summary="processes of this machine",
         contract=(1, 1),

@@ -15,7 +15,7 @@ import sys
 from corefutures_pools.blocking import system
 from corefutures_pools.descriptors import above_standard, open_standard
 from corefutures_pools.workers.serialization import Encoder
-from corefutures_pools.workers.worker_loop import interrupts
+from corefutures_pools.workers.worker_loop import interrupts, leave_forked
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -155,9 +155,10 @@ def _serve_shared_queue(
     status_table = memoryview(mmap.mmap(ends.memory, ends.status_size)).cast("Q")
     channel = _make_channel(ends.payload_channel)
     forked: list[bool] = []
+    after_calls: list[Callable[[], object]] = []
 
     def release_in_child() -> None:
-        forked.append(True)
+        leave_forked(forked, after_calls)
         for descriptor in (ends.tasks, ends.frames, ends.parent_death_pipe, ends.memory, ends.payload_channel):
             try:
                 system.close(descriptor)
@@ -178,6 +179,7 @@ def _serve_shared_queue(
             prepare=prepare,
             limit=limit,
             forked=forked,
+            after_calls=after_calls,
         )
     finally:
         channel.close()

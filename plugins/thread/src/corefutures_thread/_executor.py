@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from corefutures_pools.inspection.snapshots import Snapshot
     from corefutures_pools.instrumentation import instrumentation
     from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
+    from corefutures_pools.sharing import Shared, Sharer
     from corefutures_pools.stats import Stats
     from corefutures_pools.streams.stream import Stream
     from corefutures_thread._thread_pool import ThreadPool
@@ -164,6 +165,8 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
     BROKEN = BrokenThreadPool
     _cf_can_have_slots = True
     _cf_starts_threads = False  # True in a subclass that starts its threads itself: see `_standard_threads`
+
+    _cf_sharer: Sharer | None = None  # of the shared objects, once there is one
 
     _counter = itertools.count().__next__
 
@@ -292,6 +295,8 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             instrumentation.executor_shut_down(self)
         try:
             pool.close(RuntimeError("cannot schedule new futures after shutdown"))
+            if self._cf_sharer is not None:
+                self._cf_sharer.close()
             try:
                 if cancel_futures:
                     pool.cancel_pending()
@@ -355,9 +360,31 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
 
     def _cf_future_for(self, fn: Callable[..., _T], args: Any, kwargs: Any) -> PoolFuture[_T]:
         """Return the future of a call, which runs in its submitter's context if `context=` says so."""
+        sharer = self._cf_sharer
+        if sharer is not None:
+            from corefutures_pools.sharing import UnusableHandle  # here for start-up time only
+
+            try:
+                fn, args, kwargs = sharer.in_place(fn), sharer.in_place(args), sharer.in_place(kwargs)
+            except UnusableHandle as exc:  # fails the call alone
+                return PoolFuture(_raise, (exc,), None)
         if self._cf_copies_context:
             return PoolFuture(self._cf_make_context().run, (fn, *args), kwargs or None)
         return PoolFuture(fn, args, kwargs or None)
+
+    def share(self, obj: _T) -> Shared[_T]:
+        """Return a handle, in whose place calls get the very object: see `PoolExecutor.share`."""
+        from corefutures_pools.sharing import InPlace, Sharer  # here for start-up time only
+
+        pool = self._cf_pool
+        if pool.closed:
+            raise pool.make_refusal()
+        self._cf_is_special = True
+        sharer: Sharer = vars(self).setdefault("_cf_sharer", Sharer())
+        handle = sharer.add(obj, InPlace(obj))
+        if pool.closed:
+            raise pool.make_refusal()
+        return handle
 
     def _cf_is_handled(self, future: PoolFuture[Any], fn: Callable[..., Any], pool: ThreadPool) -> bool:
         """Wait until the call may be queued (`max_pending`), or run it if its submitter must, or hold it for its slots.
@@ -456,6 +483,11 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         for future in inherited:
             error = self.BROKEN("the process was forked while this call was pending; it runs in the parent only")
             fail_after_fork(future, error)
+
+
+def _raise(error: Exception) -> Any:
+    """Be the call of a handle that can't be used."""
+    raise error
 
 
 def _context_maker(context: ContextOption) -> Callable[[], Any]:

@@ -24,6 +24,8 @@ def corefutures_backend() -> Backend:
             runs_in_place=True,
             streams=True,
             slots=True,
+            worker_values=True,
+            shares_objects=True,
         ),
         summary="threads of this process",
         contract=(1, 1),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from corefutures._future import Future
     from corefutures._results import ResultIterator
     from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.sharing import Shared
     from corefutures_pools.stats import Stats
     from corefutures_pools.streams.stream import Stream
     from corefutures_pools.workers.pool import WorkerPool
@@ -129,6 +130,10 @@ class IsolatedExecutor(PoolExecutor):
         from corefutures_pools.workers.streams import stream_from_workers  # here for start-up time only
 
         return stream_from_workers(self._cf_pool, submit, fn, args, kwargs, buffer)
+
+    def share(self, obj: _T) -> Shared[_T]:
+        """Send an object to each worker once: see `PoolExecutor.share`."""
+        return self._cf_pool.share(obj)
 
     def request_cancel(self, future: Future[Any]) -> bool:
         """Ask a call to stop: see `PoolExecutor.request_cancel`."""

@@ -25,11 +25,17 @@ SHORT: Final = 1 << 15
 
 # A marshalled call: 0 (no pickle begins with it), or 1 if there are keywords; the head; the marshalled arguments, or
 # arguments and keywords. The head is the same for each call of a function: the size of a pickle of it in two bytes, and
-# that pickle.
+# that pickle. If an argument is a shared object: 2; where the call begins, in two bytes; the index of the argument; the
+# token of the object and its pickle; the call with None in the place of that argument, which may begin with 2 as well.
 _GLOBAL: Final = b"\x80\x04c"
 _SIZE: Final = 2
+WITH_SHARED: Final = 2
+_INDEX: Final = 3
+_TOKEN: Final = slice(4, 20)
 _HEAD_LIMIT: Final = 0xFFFF
 
+#: In a worker: the shared objects that it has, by their tokens, each with its memory.
+shared_objects: dict[bytes, tuple[Any, Any]] = {}
 #: The heads of functions that are sent by name, by module and name; emptied when it is full, which few programs reach.
 _heads: dict[tuple[str, str], bytes] = {}
 _CACHE_SIZE: Final = 1 << 12
@@ -88,6 +94,21 @@ def _named_head(module: str, name: str) -> bytes:
     return head
 
 
+def shared_place(index: int, token: bytes, reference: bytes) -> bytes:
+    """Return what precedes a marshalled call with None in the place of a shared object.
+
+    Args:
+        index: Which of the arguments it is.
+        token: The token of the object.
+        reference: The pickle of the object.
+
+    Raises:
+        ValueError: The index is too large.
+    """
+    size = 1 + _SIZE + 1 + len(token) + len(reference)
+    return b"".join((bytes((WITH_SHARED,)), size.to_bytes(_SIZE), bytes((index,)), token, reference))
+
+
 def make_head(pickled: bytes) -> bytes:
     """Return the head with a pickled function; nothing if that is too large."""
     return len(pickled).to_bytes(_SIZE) + pickled if len(pickled) <= _HEAD_LIMIT else b""
@@ -112,7 +133,7 @@ class CallReader:
         """
         kind = body[0]
         if kind > 1:
-            return self._decode(body)
+            return self._decode(body) if kind > WITH_SHARED else self._read_with_shared(body)
         end = 1 + _SIZE + (body[1] << 8) + body[2]
         head = body[1:end]
         try:
@@ -121,6 +142,14 @@ class CallReader:
         except (KeyError, AttributeError):  # not called before by name, or deleted: unpickling finds it or raises
             fn = self._unpickle(head[_SIZE:], head)
         return (fn, *loads(body[end:])) if kind else (fn, loads(body[end:]))
+
+    def _read_with_shared(self, body: bytes) -> Any:
+        end = (body[1] << 8) + body[2]
+        known = shared_objects.get(body[_TOKEN])
+        value = self._decode(body[_TOKEN.stop : end]) if known is None else known[1]
+        fn, args, *kwargs = self(body[end:])
+        index = body[_INDEX]
+        return (fn, (*args[:index], value, *args[index + 1 :]), *kwargs)
 
     def _unpickle(self, pickled: bytes, head: bytes) -> Any:
         fn = self._decode(pickled)

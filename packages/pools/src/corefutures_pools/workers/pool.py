@@ -31,16 +31,19 @@ TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final
+    from typing import Any, Final, TypeVar
 
     from corefutures_pools.admission import PendingLimiter, Permit
     from corefutures_pools.inspection.snapshots import Snapshot
+    from corefutures_pools.sharing import Shared, Sharer
     from corefutures_pools.slots import SlotScheduler
     from corefutures_pools.stats import Stats
     from corefutures_pools.workers.interface import WorkerLauncher
     from corefutures_pools.workers.logging.receiver import LogReceiver
     from corefutures_pools.workers.result_decoding import ResultDecoder
     from corefutures_pools.workers.serialization import Encoder
+
+    _T = TypeVar("_T")
 
 #: Seconds between looks whether foreign code that waits in a thread of the pool need wait no longer.
 _NESTED_INTERVAL: Final = 0.01
@@ -110,6 +113,9 @@ class WorkerPool(PoolTransport):
     Thread safety: every public method may be called from any thread, signal handler or finaliser.
     """
 
+    #: Whether workers can open memory files of this process.
+    opens_descriptors = False
+
     def __init__(
         self,
         options: PoolOptions,
@@ -136,6 +142,7 @@ class WorkerPool(PoolTransport):
         self._logs = logs
         self.decoder = decoder
         self.owner: Callable[[], Any] = lambda: None
+        self.sharer: Sharer | None = None  # of the shared objects, once there is one
 
         # Guards the states and the table below: no call is entered once the pool is closing. Nothing is called under
         # it, see `Lock`.
@@ -199,12 +206,12 @@ class WorkerPool(PoolTransport):
             from corefutures_pools.workers.submission import refuse_unencodable  # here for start-up time only
 
             return refuse_unencodable(self, self._encode, exc, fn, args, kwargs, permit)
-        kept = None
+        retained = None
         if type(body) is RetainedCall:
-            kept, body = body.call, body.body
+            retained, body = body, body.body
         future: CallFuture[Any] = CallFuture(self, body)
-        if kept is not None:
-            future._kept = kept
+        if retained is not None:
+            retained.enter(future, permit is not None)
         added: tuple[CallFuture[Any], ...] = (future,)
         try:
             if permit is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
@@ -277,6 +284,40 @@ class WorkerPool(PoolTransport):
 
     def on_held_left(self) -> None:
         """Do nothing, for the pool lives as long as there are calls in its table: see `SlotPool`."""
+
+    # ── shared objects ───────────────────────────────────────────────────────────────────────────────────
+
+    def share(self, obj: _T) -> Shared[_T]:
+        """Return the handle of an object that calls get without sending it again; see `PoolExecutor.share`.
+
+        Raises:
+            RuntimeError: The pool is closed or broken.
+            BaseException: The object can't be pickled.
+        """
+        from corefutures_pools.workers.sharing.memory import SharedMemory  # here for start-up time only
+        from corefutures_pools.workers.sharing.sharer import WorkerSharer
+
+        self.check_open()
+        made = WorkerSharer()
+        if self.lock.taken:
+            if self.sharer is None:
+                self.sharer = made
+            self.lock.release()
+        sharer = self._encode.sharer = self.sharer
+        assert sharer is not None
+        memory = SharedMemory(*self._encode.shared(obj), memfd=self.opens_descriptors)
+        handle = sharer.add(obj, memory)
+        self.check_open()
+        return handle
+
+    def take_over_shared(self, other: WorkerPool) -> None:
+        """Take the handles of a pool in whose place this one is."""
+        self.sharer = self._encode.sharer = other.sharer
+        other.sharer = None
+
+    def _close_shared(self) -> None:
+        if self.sharer is not None:
+            self.sharer.close()
 
     # ── calls that end ───────────────────────────────────────────────────────────────────────────────────
 
@@ -408,6 +449,7 @@ class WorkerPool(PoolTransport):
             self.lock.release()
         if self._limiter is not None:
             self._limiter.close()
+        self._close_shared()
         try:
             if cancel_futures:
                 try:
@@ -483,6 +525,7 @@ class WorkerPool(PoolTransport):
     def on_executor_collected(self) -> None:
         """Take no more calls, as nobody refers to the executor any more; called while garbage is collected."""
         self.closing = True
+        self._close_shared()
         self.wake()
 
     def mark_broken(self, message: str, cause: BaseException | None) -> None:
@@ -492,6 +535,7 @@ class WorkerPool(PoolTransport):
                 self._broken_cause, self.broken_reason = cause, message
             self.closing = True
             self.lock.release()
+        self._close_shared()
         self._backlog.clear()  # from here on no call is entered
         for_each(self.fail_call, list(self.calls.values()))
         self.wake()

@@ -53,16 +53,24 @@ _weakref_offset: Final = type.__dict__["__weakrefoffset__"].__get__
 
 
 class RetainedCall:
-    """The body of a call, and its arguments, which the pool keeps until the call has ended.
+    """The body of a call, and what the pool keeps until the call has ended: its arguments, or shared objects in them.
 
     The pickle of an argument may only refer to a resource that the argument owns, such as a temporary folder.
     """
 
-    __slots__ = ("body", "call")
+    __slots__ = ("body", "call", "shared")
 
-    def __init__(self, body: Any, call: Any) -> None:
+    def __init__(self, body: Any, call: Any, shared: list[Any]) -> None:
         self.body = body
         self.call = call
+        self.shared = shared
+
+    def enter(self, future: Any, has_permit: bool) -> None:
+        """Have the future of the call keep all of it. Memory alone is freed by whichever thread ends the call."""
+        if self.call is None and not has_permit:
+            future._cf_on_departure = self.shared.clear
+        else:
+            future._kept = self.call, self.shared
 
 
 class Encoder:
@@ -111,6 +119,7 @@ class Encoder:
         # Picklers for reuse: making one costs more than a tiny call. The thread that pops one owns it.
         self._idle: list[_ReusablePickler] = []
         self._idle_in_band: list[_ReusablePickler] = []  # those that make no segments
+        self.sharer: Any = None  # the `Sharer` of the pool, once it shares an object
         # Large segments that have not been sent, by size and samples of the content.
         self._segments: WeakValueDictionary[Any, Segment] = WeakValueDictionary()
 
@@ -131,13 +140,13 @@ class Encoder:
             reusable.pickler.dump(obj)
         except BaseException as exc:
             reusable.drop()  # its memo is wrong now
-            if self._refusal is None or not isinstance(exc, Exception):
+            if self._refusal is None or not isinstance(exc, Exception) or getattr(exc, "_cf_is_refusal", False):
                 raise
             raise self._refusal(obj, exc) from exc
         if reusable.transient or _finalizers:
-            by_reference = reusable.reducers.end_dump()
-            if is_call and (by_reference or _have_weak_references(obj[1])):
-                return RetainedCall(self._finish(reusable), obj)
+            by_reference, shared = reusable.reducers.end_dump()
+            if is_call and (by_reference or shared or _have_weak_references(obj[1])):
+                return RetainedCall(self._finish(reusable), obj, shared)
         if reusable.is_more:
             return self._finish(reusable)
         body, reusable.small = reusable.small, b""
@@ -210,6 +219,21 @@ class Encoder:
             raise pickle.PicklingError("memory that is shared can't go along here")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)  # type: ignore[arg-type, return-value]
 
+    def shared(self, obj: Any) -> tuple[list[Buffer], list[memoryview], Any]:
+        """Return the pickle of an object in pieces, its out-of-band buffers, and what both may refer to.
+
+        Raises:
+            BaseException: Whatever pickling raises.
+        """
+        from corefutures_pools.workers.sharing.pickling import dump_shared  # few pools need it
+
+        if self._tables is None:
+            self._tables = () if self._reducers is None else self._reducers()
+        reducers = _ReducerCache(self._tables, self)
+        pieces, buffers = dump_shared(obj, self._pickler or pickle.Pickler, reducers)
+        by_reference, shared = reducers.end_dump()
+        return pieces, buffers, (obj if by_reference else None, shared) if by_reference or shared else None
+
     def call(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return a call as a body or payload for `CallReader`: function and arguments, and keywords if there are any.
 
@@ -224,6 +248,10 @@ class Encoder:
             body = marshalled_call(fn, args, kwargs, INLINE_LIMIT, head)
             if body is not None:
                 return body
+            if self.sharer is not None:
+                retained = self.sharer.marshalled_call(fn, args, kwargs, head)
+                if retained is not None:
+                    return retained
         elif kind is partial and not (PLACEHOLDER is not None and PLACEHOLDER in map(id, fn.args)):
             return self.call(fn.func, fn.args + args, fn.keywords | kwargs)
         return self((fn, args, kwargs) if kwargs else (fn, args), True)
@@ -231,7 +259,7 @@ class Encoder:
     def _make_pickler(self, segment: Callable[[Buffer], Segment] | None) -> _ReusablePickler:
         if self._tables is None:
             self._tables = () if self._reducers is None else self._reducers()
-        return _ReusablePickler(self._pickler, self._tables, segment)
+        return _ReusablePickler(self._pickler, self._tables, segment, self)
 
     def _segment(self, content: Buffer) -> Segment:
         """Return a segment with large content; a waiting segment with equal content, if there is one."""
@@ -257,6 +285,7 @@ class _ReusablePickler:
         make: Any,
         tables: Sequence[Reducers],
         segment: Callable[[Buffer], Segment] | None,
+        encoder: Encoder,
     ) -> None:
         self._segment = segment
         # The state of one dump: written by the thread that has taken this object out of `Encoder._idle`.
@@ -276,7 +305,7 @@ class _ReusablePickler:
         self._array = getattr(numpy, "ndarray", None)
         self.awaited = "numpy" if tables and self._array is None else ""  # the pickler is outdated once it is imported
         self.registered = len(copyreg.dispatch_table)
-        self.reducers = _ReducerCache(self.tables)
+        self.reducers = _ReducerCache(self.tables, encoder)
         self.transient = self.reducers.transient
         if self._array is not None:
             self.reducers[self._array] = self._reduce_array
@@ -361,15 +390,22 @@ class _ReducerCache(dict["type", "Any"]):
 
     Args:
         tables: Reducers, of which later ones take precedence; copyreg's if there are none.
+        encoder: Whose pickler this is.
     """
 
-    def __init__(self, tables: Sequence[Reducers]) -> None:
+    def __init__(self, tables: Sequence[Reducers], encoder: Encoder) -> None:
         super().__init__()
         self._tables = tables
+        self._encoder = encoder
+        self.shared: list[Any] = []  # the memory of the shared objects that the dump met
         self.transient: list[type] = []  # classes whose entries are for this dump only
         self._by_reference = False  # an object's pickle may only refer to a resource of the object
 
     def __missing__(self, kind: type) -> Any:
+        if (reduce_shared := getattr(kind, "_cf_reduce_for", None)) is not None:
+            reducer = self[kind] = partial(reduce_shared, encoder=self._encoder, used=self.shared)
+            self.transient.append(kind)  # so that `end_dump` is called
+            return reducer
         from corefutures_pools.workers.reducers import find  # here for start-up time only
 
         reducer, permanent, by_reference = find(kind, self._tables or (copyreg.dispatch_table,))
@@ -382,13 +418,19 @@ class _ReducerCache(dict["type", "Any"]):
             self.transient.append(kind)
         return reducer
 
-    def end_dump(self) -> bool:
-        """Return whether the dump met an object whose pickle may only refer to a resource of the object."""
+    def end_dump(self) -> tuple[bool, list[Any]]:
+        """Return what the dump met.
+
+        Returns:
+            Whether there was an object whose pickle may only refer to a resource of the object; the memory of the
+            shared objects.
+        """
         for kind in self.transient:
             del self[kind]
         self.transient.clear()
         by_reference, self._by_reference = self._by_reference, False
-        return by_reference
+        shared, self.shared = self.shared, []
+        return by_reference, shared
 
 
 def _have_weak_references(args: tuple[Any, ...]) -> bool:

@@ -8,6 +8,7 @@ does, raises or returns ends the loop; a call's arguments and result are dropped
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 from corefutures._blocking import _thread, clock, set_cancel_probe, system
 from corefutures_pools.workers.marshalled import CallReader, marshalled_result
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
         @property
         def forked(self) -> Sequence[object]:
             """No longer empty in a process that a call has forked, which is not the worker."""
+            ...
+
+        @property
+        def after_calls(self) -> list[Callable[[], object]]:
+            """Called when a call has ended, before its arguments are dropped; they raise nothing."""
             ...
 
         def claims(self) -> Iterator[Claim]:
@@ -198,6 +204,12 @@ serving: dict[int, tuple[Transport, Reporter]] = {}
 exit_callbacks: list[Callable[[], object]] = []
 
 
+def leave_forked(forked: list[bool], after_calls: list[Callable[[], object]]) -> None:
+    """Note, in a process that a call has forked, that it is not the worker: it ends with its call."""
+    forked.append(True)
+    after_calls.append(partial(system._exit, 1))
+
+
 def end_worker() -> None:
     """Run the exit callbacks, which raise nothing: the last thing that a worker does."""
     while exit_callbacks:
@@ -220,7 +232,7 @@ def serve(
         decode: Makes an object of a pickled inline body.
     """
     take = CallReader(decode).__call__  # bound, which makes calls of it cheaper than calls of the object
-    send, fetch, deliver, forked = transport.send, transport.fetch, transport.deliver, transport.forked
+    send, fetch, deliver, steps = transport.send, transport.fetch, transport.deliver, transport.after_calls
     interruptible = interrupts
     set_cancel_probe(transport.cancel_requested)
     if prepare is not None:
@@ -257,8 +269,9 @@ def serve(
             kind, body = report.error(exc)
         else:
             kind, body = report.value(result)
-        if forked:
-            system._exit(1)
+        if steps:
+            for step in steps:
+                step()
         fn = args = kwargs = result = None  # dropped before the caller can know that the call is done
         if number & OBSERVED:
             send(CALL_FINISHED, number, MOMENT.pack(clock.perf_counter(), len(body)))

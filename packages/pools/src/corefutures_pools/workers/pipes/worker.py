@@ -14,7 +14,7 @@ from struct import Struct
 from corefutures._blocking import _thread, original, system
 from corefutures_pools.workers.messages import EXITING, FRAME, GRANT, ITEM, LAST, PAYLOAD_SIZE, RESULT_PAYLOAD, STOP
 from corefutures_pools.workers.payload import PART, READ_ONLY, STREAM, unpickle
-from corefutures_pools.workers.worker_loop import ConnectionLost, Reporter, end_worker, interrupts, serve
+from corefutures_pools.workers.worker_loop import ConnectionLost, Reporter, end_worker, interrupts, leave_forked, serve
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -54,8 +54,9 @@ class PipeTransport:
         limit: int | None,
     ) -> None:
         self.forked: list[bool] = []
+        self.after_calls: list[Callable[[], object]] = []
         if sys.platform != "win32":
-            system.register_at_fork(after_in_child=partial(self.forked.append, True))
+            system.register_at_fork(after_in_child=partial(leave_forked, self.forked, self.after_calls))
         self.send = partial(send_frame, connection)
         self._limit = limit
         self._last = 0  # LAST, or-ed to the kind of an outcome, if it is that of the last call

@@ -158,7 +158,7 @@ def write_memfds(pieces: Sequence[Buffer], *, sparing: bool) -> Memfds:
     try:
         reused = _take(total) if kept_memfds else None
         if reused is None:
-            descriptor, done = _new_memfd(sparing=sparing), 0
+            descriptor, done = new_memfd(sparing=sparing), 0
         else:
             descriptor, done, capacity = reused.number, 0, reused.capacity
             reused.number = -1
@@ -177,7 +177,7 @@ def write_memfds(pieces: Sequence[Buffer], *, sparing: bool) -> Memfds:
                             f"{total:,} bytes can't be sent under this limit of the size of files"
                             " (RLIMIT_FSIZE, ulimit -f), which counts for memory files as well",
                         ) from None
-                    descriptor, done = _new_memfd(sparing=sparing), 0
+                    descriptor, done = new_memfd(sparing=sparing), 0
                     files.append((descriptor, 0))
                     continue
                 view = view[written:]
@@ -195,7 +195,7 @@ def write_memfds(pieces: Sequence[Buffer], *, sparing: bool) -> Memfds:
     return Memfds(files, capacity)
 
 
-def _new_memfd(*, sparing: bool) -> int:
+def new_memfd(*, sparing: bool) -> int:
     """Return the descriptor of a new memfd.
 
     Raises:

@@ -79,6 +79,8 @@ class SharedQueuePool(InlineWaitPool):
         **parts: See `WorkerPool`.
     """
 
+    opens_descriptors = True
+
     def __init__(self, options: PoolOptions, *, make_channel: Callable[[], PayloadChannel], **parts: Any) -> None:
         super().__init__(options, **parts)
         self._make_channel = make_channel

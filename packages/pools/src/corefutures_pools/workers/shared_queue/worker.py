@@ -102,9 +102,11 @@ class SharedQueueTransport:
         channel: WorkerPayloadChannel,
         limit: int | None,
         forked: Sequence[object],
+        after_calls: list[Callable[[], object]] | None,
         report: Reporter,
     ) -> None:
         self.forked = forked
+        self.after_calls = [] if after_calls is None else after_calls
         self.send = self.deliver = _make_send(frames)
         self._tasks, self._limit = tasks, limit
         self._arena, self._status_table, self._worker_index = arena, status_table, worker_index
@@ -130,9 +132,9 @@ class SharedQueueTransport:
                 if offset < large_start:
                     self._slot = 0
                     yield number, None if size == PAYLOAD_SIZE else arena, offset, offset + size
-                else:  # a pickle is read where it is; a marshalled call begins with 0 or 1
+                else:  # a pickle is read where it is; a marshalled call begins with 0, 1 or 2
                     self._slot = offset
-                    yield number, view if arena[offset] > 1 else arena, offset, offset + size
+                    yield number, view if arena[offset] > 2 else arena, offset, offset + size
                 if limit is not None:
                     limit -= 1
                     if limit == 0:
@@ -221,6 +223,7 @@ def serve_shared_queue(
     prepare: Callable[[], object] | None,
     limit: int | None,
     forked: Sequence[object] = (),
+    after_calls: list[Callable[[], object]] | None = None,
     decode: Callable[[Any], Any] = pickle.loads,
     reporter: type[Reporter] = Reporter,
 ) -> None:
@@ -239,12 +242,13 @@ def serve_shared_queue(
         prepare: The initializer, ready to be called, or None.
         limit: The maximum number of calls to run, or None.
         forked: No longer empty in a process that a call has forked, which is not the worker.
+        after_calls: Called after each call; they raise nothing.
         decode: Makes an object of an inline body.
         reporter: Encodes the outcomes of calls.
     """
     report = reporter(encode)
     transport = SharedQueueTransport(
-        tasks, frames, arena, status_table, worker_index, slot_starts, channel, limit, forked, report
+        tasks, frames, arena, status_table, worker_index, slot_starts, channel, limit, forked, after_calls, report
     )
     try:
         serve(transport, report=report, prepare=prepare, decode=decode)

@@ -1,0 +1,204 @@
+"""What workers own: an object that is sent to each of them once, beside the ways in which programs do that today.
+
+The object is an array of 64 MB: one of NumPy where that is installed, which joblib needs. Two workers; a call tells the
+size of the object.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as standard
+import importlib
+import importlib.util
+import multiprocessing
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import corefutures
+from benchmarks.measuring import Row, Sheet, seconds
+
+BYTES = 64_000_000
+WORKERS = 2
+CALLS = 1_000
+#: Milliseconds that a second send of the object may cost.
+SECOND_SEND = 0.5
+#: How much longer calls with the object may take than calls with a small integer.
+SLOWDOWN = 1.3
+
+#: The object of a worker, for the idiom of an initializer and a global.
+_owned: Any = None
+
+
+def big() -> Any:
+    if importlib.util.find_spec("numpy") is None:
+        return memoryview(bytes(BYTES))
+    return importlib.import_module("numpy").zeros(BYTES, "B")
+
+
+def own(owned: Any) -> None:
+    global _owned
+    _owned = owned
+
+
+def size_of_own(number: int) -> int:
+    return len(_owned) + number
+
+
+def size_of(owned: Any, number: int) -> int:
+    return (owned if type(owned) is int else len(owned)) + number
+
+
+def make(workers: int = WORKERS) -> Any:
+    return corefutures.create_executor("process", max_workers=workers, mp_context="forkserver")
+
+
+def make_standard(workers: int = WORKERS, owned: Any = None) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    return standard.ProcessPoolExecutor(workers, context, initializer=own, initargs=(owned,))
+
+
+def _all(futures: list[Any]) -> None:
+    for future in futures:
+        future.result()
+
+
+# ── a second send ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def second_call() -> float:
+    """Milliseconds of a call with the object, of a worker that has it."""
+    with make(1) as pool, pool.share(big()) as shared:
+        return _second(partial(pool.submit, size_of, shared, 1))
+
+
+def second_call_of_global() -> float:
+    """The same by an initializer and a global."""
+    owned = bytes(BYTES)  # no initializer gets a memoryview
+    with make_standard(1, owned) as pool:
+        return _second(partial(pool.submit, size_of_own, 1))
+
+
+def second_call_sent_again() -> float:
+    """The same, and the object is an argument."""
+    owned = bytes(BYTES)
+    with make_standard(1) as pool:
+        return _second(partial(pool.submit, size_of, owned, 1))
+
+
+def _second(submit: Callable[[], Any]) -> float:
+    submit().result()
+    return min(seconds(lambda: submit().result()) for _ in range(20)) * 1e3
+
+
+# ── many calls ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def calls_with(shares: bool) -> float:
+    """Microseconds of a call, of many, with the shared object or with an integer."""
+    with make() as pool:
+        argument = pool.share(big()) if shares else BYTES
+
+        def run(count: int) -> None:
+            _all([pool.submit(size_of, argument, number) for number in range(count)])
+
+        return _many(run)
+
+
+def calls_with_global() -> float:
+    with make_standard(owned=bytes(BYTES)) as pool:
+        return _many(lambda count: _all([pool.submit(size_of_own, number) for number in range(count)]))
+
+
+def calls_of_mpire(way: str) -> float:
+    """mpire: its `shared_objects`, or its `worker_init` with a state for each worker."""
+    library: Any = importlib.import_module("mpire")
+    owned = big()
+    options = {"shared_objects": owned} if way == "shared_objects" else {"use_worker_state": True}
+    with library.WorkerPool(WORKERS, start_method="fork", keep_alive=True, **options) as pool:
+        if way == "shared_objects":
+            return _many(lambda count: pool.map(size_of, range(count), iterable_len=count, chunk_size=1))
+        return _many(
+            lambda count: pool.map(
+                _size_in_state, range(count), iterable_len=count, chunk_size=1, worker_init=_make_state
+            )
+        )
+
+
+def _make_state(state: dict[str, Any]) -> None:
+    state["owned"] = big()
+
+
+def _size_in_state(state: dict[str, Any], number: int) -> int:
+    return size_of(state["owned"], number)
+
+
+def calls_of_joblib() -> float:
+    """joblib: arrays of NumPy become memory maps."""
+    library: Any = importlib.import_module("joblib")
+    owned = big()
+    with library.Parallel(n_jobs=WORKERS) as parallel:
+        return _many(lambda count: parallel(library.delayed(size_of)(owned, number) for number in range(count)))
+
+
+def _many(run: Callable[[int], object]) -> float:
+    run(50)
+    return seconds(lambda: run(CALLS)) / CALLS * 1e6
+
+
+# ── the first use ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def first_use() -> float:
+    """Milliseconds from the object to the first result with it, in a pool that runs."""
+    with make(1) as pool:
+        pool.submit(size_of, 1, 1).result()
+        owned = big()
+
+        def run() -> None:
+            with pool.share(owned) as shared:
+                pool.submit(size_of, shared, 1).result()
+
+        return min(seconds(run) for _ in range(3)) * 1e3
+
+
+def first_use_as_argument() -> float:
+    """The same, and the object is an argument."""
+    owned = bytes(BYTES)
+    with make_standard(1) as pool:
+        pool.submit(size_of, 1, 1).result()
+        return min(seconds(lambda: pool.submit(size_of, owned, 1).result()) for _ in range(3)) * 1e3
+
+
+def sharing() -> Iterator[Row]:
+    yield Row(
+        what="a second send of 64 MB, beside a global",
+        unit="ms",
+        ours=second_call,
+        against=second_call_of_global,
+        at_most=SECOND_SEND,
+        others={"sent_again": second_call_sent_again},
+    )
+    peers: dict[str, Callable[[], float]] = {"global_of_initializer": calls_with_global}
+    if importlib.util.find_spec("mpire") is not None and "fork" in multiprocessing.get_all_start_methods():
+        peers["mpire_shared_objects"] = partial(calls_of_mpire, "shared_objects")
+        peers["mpire_worker_init"] = partial(calls_of_mpire, "worker_init")
+    if all(importlib.util.find_spec(name) is not None for name in ("joblib", "numpy")):
+        peers["joblib_memmap"] = calls_of_joblib
+    yield Row(
+        what="1,000 calls with 64 MB, beside an integer",
+        unit="µs a call",
+        ours=partial(calls_with, True),
+        against=partial(calls_with, False),
+        at_least=1 / SLOWDOWN,
+        others=peers,
+    )
+    yield Row(
+        what="64 MB to a worker for the first time, beside an argument",
+        unit="ms",
+        ours=first_use,
+        against=first_use_as_argument,
+    )
+
+
+def sheets() -> Iterator[Sheet]:
+    yield Sheet(title="Objects that are shared with workers", rows=sharing)
