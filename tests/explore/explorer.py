@@ -802,6 +802,9 @@ def explore(
 def _explore(
     program: Program, places: Places, preemptions: int, delays: bool, most: int, first: Iterable[Schedule]
 ) -> Report:
+    run = run_once(program, [], places)  # what is made at the first use is there in all others
+    if run.failure is not None:
+        return Report(1, False, run.failure)
     schedules = 0
     for known in first:
         schedules += 1
@@ -827,6 +830,7 @@ def search(program: Program, places: Places, *, changes: int, most: int, seed: i
     random = Random(seed)
     length = 0
     with places.watched(), _undisturbed():
+        run_once(program, [], places)  # as in `_explore`
         for number in range(most):
             _collect_now_and_then(number)
             run = Run(places)

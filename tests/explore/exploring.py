@@ -1,7 +1,7 @@
 """Explores models: `make explore` runs all of them, `make explore ARGS=NAME` one; `ARGS=--table` tells what they guard.
 
-Their old faults are put back, too: each has to be found. A schedule that failed is stored in schedules/NAME.json and
-tried first in every later run.
+Beyond the bound, some schedules of each are chosen at random. Their old faults are put back, too: each has to be found.
+A schedule that failed is stored in schedules/NAME.json and tried first in every later run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from world import World
 SCHEDULES = Path(__file__).with_name("schedules")
 #: The most schedules in which an old fault has to be found.
 ENOUGH = 1_000
+#: How many schedules of each model are chosen at random, with so many changes of priorities.
+_AT_RANDOM, _CHANGES = 200, 4
 _JOBS_OF_A_PROCESS = 10
 #: The living objects that a forked child renews, by module.
 REGISTRIES = {"corefutures_thread._executor": "_executors", "corefutures_pools.workers.executor": "pools"}
@@ -58,15 +62,12 @@ def _forget(world: World) -> None:
             getattr(world.modules[name], objects).clear()
 
 
-def explore_model(
-    model: Model, *, preemptions: int | None = None, most: int = 1_000_000, fault: Fault | None = None
-) -> Report:
+def explore_model(model: Model, *, preemptions: int | None = None, fault: Fault | None = None) -> Report:
     """Runs a model under every schedule, those first that have failed before.
 
     Args:
         model: The model.
-        preemptions: How many at most; what the model says if None.
-        most: How many schedules at most.
+        preemptions: How many at most. If None, what the model says, and then at random.
         fault: What is put back.
     """
     world = _world(model, fault)
@@ -74,17 +75,22 @@ def explore_model(
     passes = model.passes if preemptions is None else [(model.files, preemptions)]
     schedules = 0
     with world.installed():
-        for files, _ in passes:
+        for files in dict.fromkeys(files for files, _ in (*passes, *model.passes)):
             if known := _stored(model, files):
                 report = explore(program, world.places(*files), delays=model.delays, most=len(known), first=known)
                 if report.failure is not None:
                     return replace(report, files=files)
                 schedules += report.schedules
         for files, bound in passes:
-            report = explore(program, world.places(*files), preemptions=bound, delays=model.delays, most=most)
+            report = explore(program, world.places(*files), preemptions=bound, delays=model.delays)
             schedules += report.schedules
             if report.failure is not None:
                 break
+        else:
+            if preemptions is None:
+                files = model.files
+                report = search(program, world.places(*files), changes=_CHANGES, most=_AT_RANDOM)
+                schedules += report.schedules
     _forget(world)
     return replace(report, schedules=schedules, files=files)
 
@@ -134,8 +140,13 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(names: list[str]) -> int:
-    """Explores the models of these names, or all, and puts their faults back; returns the exit status."""
+def main(names: list[str], processes: int | None = None) -> int:
+    """Explores the models of these names, or all, and puts their faults back; returns the exit status.
+
+    Args:
+        names: The names.
+        processes: How many models are explored at once; as many as there are processors if None; 0: in this process.
+    """
     if names == ["--table"]:
         print(table(), end="")
         return 0
@@ -147,34 +158,44 @@ def main(names: list[str]) -> int:
     jobs = [(model.name, number) for model in reversed(chosen) for number in (None, *range(len(model.faults)))]
     failed = total = 0
     spent = 0.0
-    # Forks are dearer in a process that has explored much before.
-    with multiprocessing.get_context("spawn").Pool(maxtasksperchild=_JOBS_OF_A_PROCESS) as pool:
-        for name, number, report, seconds in pool.imap_unordered(_explored, jobs):
-            model = MODELS[name]
+    with ExitStack() as stack:
+        run: Callable[..., Iterable[_Explored]] = map
+        if processes != 0:
+            # Forks are dearer in a process that has explored much before.
+            pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_JOBS_OF_A_PROCESS)
+            run = stack.enter_context(pool).imap_unordered
+        for name, number, report, seconds in run(_explored, jobs):
             total += report.schedules
             spent += seconds
-            if number is not None:
-                fault = model.faults[number]
-                verdict = f"FAILED: not found in {report.schedules} schedules"
-                if report.failure is not None:
-                    verdict = f"found in schedule {report.schedules}"
-                failed += report.failure is None
-                print(f"{name}, with the fault that {fault.name}: {verdict}, {seconds:.1f} s", flush=True)
-                continue
-            bound = f"{model.passes[-1][1]} {'delays' if model.delays else 'preemptions'}"
-            print(f"{name}: {report.schedules} schedules, {bound}, {seconds:.1f} s", flush=True)
-            if report.failure is not None:
-                failed += 1
-                stored = store(model, report)
-                print(
-                    f"FAILED: {report.failure}\nreplay: make explore ARGS={name} ({stored.name} comes first)",
-                    flush=True,
-                )
+            failed += _tell(MODELS[name], number, report, seconds)
     print(f"{len(chosen)} models, {total} schedules, {spent:.0f} s of a processor, {failed} failures")
     return 1 if failed else 0
 
 
-def _explored(job: tuple[str, int | None]) -> tuple[str, int | None, Report, float]:
+def _tell(model: Model, number: int | None, report: Report, seconds: float) -> bool:
+    """Prints what became of a model, or of one of its faults, and keeps its schedule; returns whether it has failed."""
+    if number is not None:
+        verdict = f"FAILED: not found in {report.schedules} schedules"
+        if report.failure is not None:
+            verdict = f"found in schedule {report.schedules}"
+        fault = model.faults[number]
+        print(f"{model.name}, with the fault that {fault.name}: {verdict}, {seconds:.1f} s", flush=True)
+        return report.failure is None
+    bound = f"{model.passes[-1][1]} {'delays' if model.delays else 'preemptions'}"
+    print(f"{model.name}: {report.schedules} schedules, {bound}, {seconds:.1f} s", flush=True)
+    if report.failure is not None:
+        stored = store(model, report)
+        print(
+            f"FAILED: {report.failure}\nreplay: make explore ARGS={model.name} ({stored.name} comes first)", flush=True
+        )
+    return report.failure is not None
+
+
+#: A model's name, the number of its fault or None, what came of it, and how many seconds of a processor that took.
+_Explored = tuple[str, int | None, Report, float]
+
+
+def _explored(job: tuple[str, int | None]) -> _Explored:
     begun = sum(os.times()[:4])  # of forked children as well
     name, number = job
     model = MODELS[name]

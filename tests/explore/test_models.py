@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import exploring
 import pytest
 from explorer import Run, explore, run_once
 from exploring import ENOUGH, can_run, explore_model, search_fault, table
-from modelling import Fault, Model
+from modelling import Answers, Check, Fault, Model, expect
 from models import MODELS
 from world import Mutex, World
 
@@ -77,6 +80,37 @@ def test_a_schedule_that_failed_is_stored_and_comes_first_from_then_on(
     assert again.schedules == 1
     assert str(again.failure).splitlines()[-1] == str(found.failure).splitlines()[-1]
     assert explore_model(model).failure is None  # the fault is mended: the schedule passes, and the others are run
+
+
+def test_a_run_prints_the_replay_of_a_failure_and_a_later_run_begins_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `make explore` does, of all models and of one by its name; the failure is one of the focus."""
+    focus = ("_wait.py",)
+
+    def program(run: Run, our: Any) -> Check:
+        future, got = our.future.Future(), Answers()
+        run.spawn("worker", lambda: future.set_result(7))
+        run.spawn("waiter", got.say("done", lambda: len(our.wait.wait([future], 0).done)))
+        return lambda: expect(got["done"], 1)  # but the worker may come too late
+
+    fails = replace(MODELS["wait_against_finish"], name="fails", program=program, files=focus, focus=(), faults=())
+    passes = replace(MODELS["cancel_against_start"], faults=())
+    monkeypatch.setattr(exploring, "SCHEDULES", tmp_path)
+    monkeypatch.setattr(exploring, "MODELS", {"fails": fails, passes.name: passes})
+    reports = []
+    for names in ([], ["fails"]):
+        assert exploring.main(names, 0) == 1
+        reports.append(capsys.readouterr().out)
+        assert "FAILED: Traceback" in reports[-1]
+        assert "replay: make explore ARGS=fails (fails.json comes first)\n" in reports[-1]
+    assert re.search(r"^cancel_against_start: [0-9]+ schedules, 2 preemptions, ", reports[0], re.MULTILINE)
+    (first, second) = (int(text.partition("fails: ")[2].partition(" ")[0]) for text in reports)
+    assert first > second == 1
+
+    # The quick run of `make test` looks at it as well, though it switches in other files.
+    wide = replace(fails, files=("_future.py",), focus=focus)
+    assert explore_model(wide, preemptions=0).schedules == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
