@@ -70,7 +70,7 @@ defects:
 
 explore:
 	$(call set-up,$(GROUPS_FOR_TESTS) explore)
-	$(RUN) -m pytest tests/explore/test_outside_explorers.py
+	$(RUN) -m pytest tests/explore/test_outside_explorers.py --numprocesses $(JOBS)
 	$(RUN) tests/explore/exploring.py $(ARGS)
 
 check:
