@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from corefutures.backend import Future
     from corefutures_pools.blocking import threading
     from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
+    from corefutures_pools.workers.memory_limits import MemoryLimit
     from corefutures_pools.workers.pool import WorkerPool
 
     _P = ParamSpec("_P")
@@ -100,6 +101,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         warm: The names of modules, such as `["numpy", "package.module"]`. A template process imports them once, and
             the workers are forked from it, so that they start fast. The template is made with the pool, which waits
             for the imports; pools with the same modules share it. Needs forkserver.
+        memory: The private memory that each process may have, such as "4 GiB", "500 MB" or a number of bytes; None for
+            no limit. The process of a call that exceeds it is killed, so that the call fails with `WorkerLostError`.
+            Not available with fork; elsewhere than on Linux it needs psutil.
         slots: Named resources that calls may demand with `options(slots=…)`, such as `{"gpu": [0, 1], "db": 3}`: for
             each name a list of ids, or a number. A call that has slots "gpu" runs with `CUDA_VISIBLE_DEVICES` set to
             their ids.
@@ -134,6 +138,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         inner_threads: int | None = None,
         forward_logs: bool = False,
         warm: Iterable[str] | None = None,
+        memory: int | str | None = None,
         slots: SlotsOption = None,
     ) -> None:
         # Imports in functions are here for start-up time only.
@@ -158,10 +163,12 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             from corefutures_pools.context import check_carried
 
             self._cf_carried = check_carried(self, context)
+        self._cf_memory = None if memory is None else self._cf_memory_limit(memory)
         replacing = {
             "max_tasks_per_child": max_tasks_per_child is not None,
             "on_worker_loss='replace'": on_worker_loss == REPLACE,
             "kill_on_cancel=True": kill_on_cancel,
+            "memory": memory is not None,
         }
         if warm is not None:
             from corefutures_process._warm_option import check_warm
@@ -231,6 +238,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "decoder": ResultDecoder(pickle.loads, encode, remote_traceback, self._cf_hint),
             "limiter": self._cf_make_limiter(),
             "slots": self._cf_make_scheduler(),
+            "memory": self._cf_make_memory_limit(),
             "logs": logs,
         }
         if sys.platform == "linux" and shares_queue:
@@ -242,6 +250,34 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         from corefutures_pools.workers.transport import connection_pair
 
         return PipePool(options, make_pair=connection_pair, **parts)
+
+    def _cf_make_memory_limit(self) -> MemoryLimit | None:
+        """Return what keeps the memory of the processes of a new pool in its limit; None if there is none."""
+        if self._cf_memory is None:
+            return None
+        from corefutures_pools.workers.memory_limits import MemoryLimit  # here for start-up time only
+
+        return MemoryLimit(*self._cf_memory)
+
+    def _cf_memory_limit(self, memory: object) -> tuple[int, Callable[[int], int]]:
+        """Check the option `memory`; return the bytes, and what measures them.
+
+        Raises:
+            TypeError: It is no size.
+            ValueError: It can't be read, or is not positive.
+            UnsupportedError: The memory of a process can't be measured here.
+        """
+        from corefutures_pools.workers.memory_limits import checked_size, find_meter  # here for start-up time only
+
+        size, measure = checked_size("memory", memory), find_meter()
+        if measure is None:
+            from corefutures import UnsupportedError
+
+            raise UnsupportedError(
+                "memory= needs to measure the memory of processes, which takes psutil on this platform: pip install"
+                " psutil"
+            )
+        return size, measure
 
     @property
     def _cf_forks(self) -> bool:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from corefutures_pools.stats import Stats
     from corefutures_pools.workers.interface import WorkerLauncher
     from corefutures_pools.workers.logging.receiver import LogReceiver
+    from corefutures_pools.workers.memory_limits import MemoryLimit
     from corefutures_pools.workers.result_decoding import ResultDecoder
     from corefutures_pools.workers.serialization import Encoder
 
@@ -101,6 +102,7 @@ class WorkerPool(PoolTransport):
         decoder: Makes results of bodies.
         limiter: Where calls are admitted, if the number of those that wait is limited.
         slots: Holds the calls that demand slots, if the pool has some.
+        memory: Limits the memory of each worker.
         logs: What reads the workers' logs, if they are forwarded.
 
     Attributes:
@@ -125,6 +127,7 @@ class WorkerPool(PoolTransport):
         decoder: ResultDecoder,
         limiter: PendingLimiter | None = None,
         slots: SlotScheduler | None = None,
+        memory: MemoryLimit | None = None,
         logs: LogReceiver | None = None,
     ) -> None:
         self.size = options.size
@@ -136,7 +139,8 @@ class WorkerPool(PoolTransport):
         self._encode = encode
         self._limiter = limiter
         self._slots = slots
-        self._admits = limiter is not None or slots is not None  # whether each call needs a permit
+        self._memory = memory
+        self._admits = not (limiter is slots is memory is None)  # whether each call needs a permit
         if self._admits:  # not by the first submit: a signal handler that interrupts an import can't submit (F8)
             import corefutures_pools.workers.submission  # noqa: F401
         self._logs = logs
@@ -199,7 +203,10 @@ class WorkerPool(PoolTransport):
         if self._admits and permit is None:
             from corefutures_pools.workers.submission import submit_admitted  # imported by the constructor
 
-            return submit_admitted(self, self._limiter, self._slots, fn, args, kwargs)
+            future = submit_admitted(self, self._limiter, self._slots, fn, args, kwargs)
+            if self._memory is not None:
+                self._memory.watch(self)
+            return future
         try:
             body = self._encode.call(fn, args, kwargs)
         except BaseException as exc:
