@@ -142,6 +142,8 @@ def _swapped(pid: int) -> int:
 
 
 def _read(path: str) -> bytes:
+    if sys.platform != "linux":
+        return b""
     try:
         descriptor = system.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -243,8 +245,8 @@ class MemoryLimit:
 
     def _error(self, call: CallFuture[Any], used: int, pid: int, worker: str) -> WorkerLostError:
         return WorkerLostError(
-            f"{described_call(call)} exceeded the memory limit of its worker, {size_text(self.limit)} (memory=), and was"
-            f" killed with it: its peak was {size_text(used)}",
+            f"{described_call(call)} exceeded the memory limit of its worker, {size_text(self.limit)} (memory=), and"
+            f" was killed with it: its peak was {size_text(used)}",
             pid=pid,
             worker=worker,
         )

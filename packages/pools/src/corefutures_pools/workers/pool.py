@@ -140,7 +140,8 @@ class WorkerPool(PoolTransport):
         self._limiter = limiter
         self._slots = slots
         self._memory = memory
-        self._admits = not (limiter is slots is memory is None)  # whether each call needs a permit
+        # Whether each call needs a permit.
+        self._admits = limiter is not None or slots is not None or memory is not None
         if self._admits:  # not by the first submit: a signal handler that interrupts an import can't submit (F8)
             import corefutures_pools.workers.submission  # noqa: F401
         self._logs = logs
@@ -203,10 +204,14 @@ class WorkerPool(PoolTransport):
         if self._admits and permit is None:
             from corefutures_pools.workers.submission import submit_admitted  # imported by the constructor
 
-            future = submit_admitted(self, self._limiter, self._slots, fn, args, kwargs)
+            admitted = submit_admitted(self, self._limiter, self._slots, fn, args, kwargs)
             if self._memory is not None:
-                self._memory.watch(self)
-            return future
+                try:
+                    self._memory.watch(self)
+                except BaseException:  # no thread can be started: nobody has the future, nor will have
+                    admitted.cancel()
+                    raise
+            return admitted
         try:
             body = self._encode.call(fn, args, kwargs)
         except BaseException as exc:
