@@ -17,6 +17,7 @@ from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
 from corefutures_pools.descriptors import kept_memfds
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
+from corefutures_pools.workers.shared_queue.memfds import release_idle
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
@@ -173,8 +174,6 @@ class EventLoop:
         if pool.connections.failing:
             timeout = min(_PERIOD, timeout or _PERIOD)
         if kept_memfds:
-            from corefutures_pools.workers.shared_queue.memfds import release_idle  # here for start-up time only
-
             due = release_idle()
             if due is not None:
                 timeout = min(due, due if timeout is None else timeout)

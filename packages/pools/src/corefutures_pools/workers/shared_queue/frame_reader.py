@@ -120,7 +120,9 @@ class FrameReader:
         data, position = connection.buffer, connection.position
         end = len(data)
         header, header_size = FRAME.unpack_from, FRAME.size
-        calls, free, finished = pool.calls, pool.queue.arena.free, 0  # type: ignore[union-attr]
+        arena = pool.queue.arena  # type: ignore[union-attr]
+        calls, free, copy, finished = pool.calls, arena.free, arena.copy, 0
+        outcome, slot_result, slot_result_size = pool.decoder.outcome, SLOT_RESULT.unpack_from, SLOT_RESULT.size
         try:
             while end - position >= header_size:
                 size, kind, number = header(data, position)
@@ -141,13 +143,32 @@ class FrameReader:
                         value = loads(data[start:stop])
                     except BaseException as exc:
                         error = exc
-                    pool.settling = calls.get(number)
-                    future = calls.pop(number, None)  # from here on nothing can fail that would leave it without an end
-                    if future is not None:  # or else the pool broke
-                        future._cf_settle(value, error)
-                    value = error = future = None
+                elif kind == RESULT_PICKLE or (kind == RESULT_SLOT and size == slot_result_size):
+                    body: bytes | None
+                    if kind == RESULT_PICKLE:
+                        body = data[start:stop]
+                    else:
+                        size, kind = slot_result(data, start)
+                        small = size <= INLINE_LIMIT and kind in (RESULT_MARSHAL, RESULT_PICKLE)
+                        body = copy(number, size) if small else None
+                        if body is None:  # a large result, or none of that call
+                            self._take(connection, RESULT_SLOT, number, data[start:stop])
+                            position = stop
+                            continue
+                    value, error = outcome(kind, body)  # which may run a turn of the event loop within this one
+                    body = None
+                    if not free(number):
+                        self._check(connection, stop - start, kind, number)
+                    finished += 1
                 else:
                     self._take(connection, kind, number, data[start:stop])
+                    position = stop
+                    continue
+                pool.settling = calls.get(number)
+                future = calls.pop(number, None)  # from here on nothing can fail that would leave it without an end
+                if future is not None:  # or else the pool broke
+                    future._cf_settle(value, error)
+                value = error = future = None
                 position = stop
         except MalformedFrame as exc:
             if connection.buffer is data:

@@ -203,10 +203,8 @@ def new_memfd(*, sparing: bool) -> int:
     """
     descriptor = above_standard(system.memfd_create("corefutures", os.MFD_CLOEXEC))
     if sparing:
-        import resource  # only large payloads need it, and only where there is a memfd
-
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if limit != resource.RLIM_INFINITY and descriptor >= limit - _DESCRIPTORS_TO_SPARE:
+        limit = system.sysconf("SC_OPEN_MAX")  # the limit of this moment; -1: there is none
+        if limit >= 0 and descriptor >= limit - _DESCRIPTORS_TO_SPARE:
             system.close(descriptor)
             raise OSError(errno.EMFILE, system.strerror(errno.EMFILE))
     return descriptor

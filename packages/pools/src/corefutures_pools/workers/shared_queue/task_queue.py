@@ -156,8 +156,8 @@ class TaskQueue:
         """
         if self._full or not self._encode(future):
             self.defer_encoding(future)
-            return
-        future._cf_dispatched = True
+        else:
+            future._cf_dispatched = True
 
     def defer_encoding(self, future: CallFuture[Any]) -> None:
         """Leave it to the result thread to encode a call; it is no error to do so twice."""
