@@ -114,6 +114,7 @@ def create_executor(
     inner_threads: int | None = None,
     forward_logs: bool = False,
     warm: Iterable[str] | None = None,
+    spares: int = 0,
 ) -> ProcessPoolExecutor: ...
 
 if sys.version_info >= (3, 14):

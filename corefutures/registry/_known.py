@@ -72,7 +72,9 @@ OPTIONS_OF: Final = {
     "security": ("dask",),
     "serializer": ("process", "interpreter"),
     "slots": ("thread", "process", "interpreter"),
+    "spares": ("process",),
     "thread_name_prefix": ("thread", "interpreter"),
+    "warm": ("process",),
 }
 
 #: The names of backends elsewhere; in small letters, without "pool", "executor" and the plural.

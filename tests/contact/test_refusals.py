@@ -71,6 +71,8 @@ for backend in [name for name in LOCAL if name != "process"]:
         f"{backend} start_method", TypeError, "option of 'process', called 'mp_context'", made(backend, start_method=1)
     )
     case(f"{backend} kill_on_cancel", TypeError, "it is an option of 'process'", made(backend, kill_on_cancel=True))
+    case(f"{backend} warm", TypeError, "it is an option of 'process'", made(backend, warm=["json"]))
+    case(f"{backend} spares", TypeError, "it is an option of 'process'", made(backend, spares=1))
     case(f"{backend} thread_name_prefix", TypeError, "must be a str, not 3", made(backend, thread_name_prefix=3))
     case(f"{backend} inner_threads", UnsupportedError, "create_executor('process')", made(backend, inner_threads=3))
 case(

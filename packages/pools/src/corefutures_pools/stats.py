@@ -23,6 +23,7 @@ class Stats(NamedTuple):
         uptime: Seconds since the pool was made.
         cpu_time: Processor time of the living workers, in seconds, also between calls and before the first one. None
             where the platform does not tell. It is read now, at no cost for calls.
+        spares: Workers that are alive besides, and take no calls until a worker is needed.
     """
 
     submitted: int
@@ -35,6 +36,7 @@ class Stats(NamedTuple):
     lost_workers: int
     uptime: float
     cpu_time: float | None
+    spares: int = 0
 
 
 def total(seconds: list[float | None]) -> float | None:

@@ -49,7 +49,9 @@ _UNSUPPORTED = {
     "on_worker_loss": "choose what the loss of a worker means: its calls run again on another, as Dask is configured",
     "serializer": "choose a serializer: it always uses cloudpickle where pickle does not do",
     "slots": "have slots of its own: its workers have resources, which `options(slots=…)` demands",
+    "spares": "keep spare workers",
     "thread_name_prefix": "name its threads",
+    "warm": "fork its workers from a process that has imported modules",
     "when_full": "limit the calls that wait",
 }
 

@@ -107,6 +107,8 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         slots: Named resources that calls may demand with `options(slots=…)`, such as `{"gpu": [0, 1], "db": 3}`: for
             each name a list of ids, or a number. A call that has slots "gpu" runs with `CUDA_VISIBLE_DEVICES` set to
             their ids.
+        spares: The number of processes that are kept started besides, and take no calls until a process is needed: most
+            of all when one is lost. They run the initializer before. Not available with fork.
 
     Raises:
         ValueError: An argument has an invalid value, or two arguments are incompatible.
@@ -140,12 +142,14 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         warm: Iterable[str] | None = None,
         memory: int | str | None = None,
         slots: SlotsOption = None,
+        spares: int = 0,
     ) -> None:
         # Imports in functions are here for start-up time only.
         from corefutures_pools.workers.supervisor import BREAK, REPLACE
         from corefutures_process._inner_threads import check_inner_threads
 
         self._max_workers: int = _checked_size(max_workers)
+        _check_spares(spares, self._max_workers)
         self._initargs = check_initializer(initializer, initargs)
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment]
         _check_tasks(max_tasks_per_child)
@@ -169,6 +173,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "on_worker_loss='replace'": on_worker_loss == REPLACE,
             "kill_on_cancel=True": kill_on_cancel,
             "memory": memory is not None,
+            f"spares={spares}": spares > 0,
         }
         if warm is not None:
             from corefutures_process._warm_option import check_warm
@@ -184,6 +189,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "on_loss": on_worker_loss,
             "at_exit": at_exit,
             "kill_on_cancel": bool(kill_on_cancel),
+            "spares": spares,
         }
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
         if slots is not None:
@@ -218,7 +224,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             hint=self._cf_hint,
             **self._cf_launcher_options,
         )
-        shares_queue = supports_shared_queue(self._max_workers)
+        shares_queue = supports_shared_queue(self._max_workers + self._cf_pool_options["spares"])
         encode: Any = make_encoder(self._cf_serializer, memfds=shares_queue)
         if self._cf_carried is not None:
             from corefutures_pools.context import ContextEncoder
@@ -434,6 +440,15 @@ def _checked_size(max_workers: int | None) -> int:
     if sys.platform == "win32" and max_workers > _MOST_ON_WINDOWS:
         raise ValueError(f"max_workers must be <= {_MOST_ON_WINDOWS}, not {max_workers}")
     return max_workers
+
+
+def _check_spares(spares: object, max_workers: int) -> None:
+    if isinstance(spares, bool) or not isinstance(spares, int):
+        raise TypeError(f"spares must be an integer, not {shown(spares)}")
+    if spares < 0:
+        raise ValueError(f"spares must be >= 0, not {spares}")
+    if sys.platform == "win32" and max_workers + spares > _MOST_ON_WINDOWS:
+        raise ValueError(f"max_workers and spares together must be <= {_MOST_ON_WINDOWS}, not {max_workers + spares}")
 
 
 def _check_tasks(number: int | None) -> None:

@@ -180,6 +180,7 @@ def _serve_shared_queue(
             limit=limit,
             forked=forked,
             after_calls=after_calls,
+            is_spare=ends.is_spare,
         )
     finally:
         channel.close()

@@ -52,7 +52,8 @@ class WorkerSnapshot(NamedTuple):
         name: The worker's name.
         pid: The id of its process; None in this process.
         thread: The ident of its thread, None if it is a process.
-        state: "starting" (also while its initializer runs), "idle", or "running".
+        state: "starting" (also while its initializer runs), "idle", "running", or "spare": it takes no calls until a
+            worker is needed.
         calls: The calls that it runs, innermost last; more than one if a call waits for others, which run in its place.
         stack: Its stack, innermost last, as `Frame`s of `file`, `line` and `function`: from its outermost call on, if
             it runs any. Empty if it is not known.
@@ -73,7 +74,7 @@ class WorkerSnapshot(NamedTuple):
         lines = [f"  {self.name} ({where}) {does}"]
         if self.remark is not None:
             lines.append(f"    {self.remark}")
-        if self.state != "idle":
+        if self.state not in ("idle", "spare"):
             lines += _stack_lines(self.stack)
         return "\n".join(lines)
 
@@ -100,7 +101,9 @@ class Snapshot(NamedTuple):
     first_waiting: tuple[str, ...]
 
     def __str__(self) -> str:
-        counts = f"{len(self.workers)} of {self.max_workers} workers, {self.running} running, {self.waiting} waiting"
+        spares = sum(worker.state == "spare" for worker in self.workers)
+        counts = f"{len(self.workers) - spares} of {self.max_workers} workers, "
+        counts += f"{self.running} running, {self.waiting} waiting{f', {spares} spare' if spares else ''}"
         lines = [f"{self.name} ({self.state}): {counts}", *map(str, self.workers)]
         if self.first_waiting:
             more = self.waiting - len(self.first_waiting)

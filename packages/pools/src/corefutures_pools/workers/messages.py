@@ -50,6 +50,8 @@ ITEMS: Final = frozenset({RESULT_PICKLE | ITEM, RESULT_PAYLOAD | ITEM, RESULT_MA
 #: Or-ed to the number of a call, in a message to its worker: so many more items of its stream may be sent; none if no
 #: more will be taken.
 GRANT: Final = 1 << 61
+#: In place of a call's number, with GRANT: the worker is a spare no more.
+SPARE: Final = 0
 
 #: Or-ed to the number of a call that is observed: its worker sends CALL_STARTED and CALL_FINISHED.
 OBSERVED: Final = 1 << 62

@@ -67,6 +67,7 @@ class PoolOptions:
         kill_on_cancel: Whether cancelling a call that runs kills its worker.
         prestart: Whether all workers start before the first thread of the pool does, as fork needs it.
         not_ready_hint: Said of a worker that was lost before it was ready.
+        spares: How many more workers are kept started, which take no calls until another one is needed.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class PoolOptions:
         kill_on_cancel: bool = False,
         prestart: bool = False,
         not_ready_hint: str = "It had not finished starting.",
+        spares: int = 0,
     ) -> None:
         self.size = size
         self.broken = broken
@@ -89,6 +91,7 @@ class PoolOptions:
         self.kill_on_cancel = kill_on_cancel
         self.prestart = prestart
         self.not_ready_hint = not_ready_hint
+        self.spares = spares
 
 
 class WorkerPool(PoolTransport):
@@ -180,6 +183,7 @@ class WorkerPool(PoolTransport):
             prestart=options.prestart,
             not_ready_hint=options.not_ready_hint,
             logs=logs,
+            spares=options.spares,
         )
         self._workers = self.supervisor.workers  # the same set
 
@@ -430,7 +434,7 @@ class WorkerPool(PoolTransport):
 
     def stats(self) -> Stats:
         """Return what became of the calls."""
-        return self._stats.summary(self._taken, list(self.calls.values()), self._workers)
+        return self._stats.summary(self._taken, list(self.calls.values()), self._workers, self.supervisor.spares)
 
     def snapshot(self, name: str, timeout: float) -> Snapshot:
         """Return what the pool is busy with; see `PoolExecutor.snapshot`."""

@@ -40,13 +40,16 @@ class PoolStats:
         """Return how often `what` was counted."""
         return sum(number for (counted, _), number in list(self._counts.items()) if counted == what)
 
-    def summary(self, taken: int, calls: Collection[CallFuture[Any]], workers: Collection[Any]) -> Stats:
+    def summary(
+        self, taken: int, calls: Collection[CallFuture[Any]], workers: Collection[Any], spares: Collection[Any] = ()
+    ) -> Stats:
         """Return the counts.
 
         Args:
             taken: How many calls have entered the table.
             calls: The calls that are in it.
             workers: The connections of the workers that live.
+            spares: Those of the spares.
         """
         from corefutures_pools.stats import Stats, total  # here for start-up time only
 
@@ -64,4 +67,5 @@ class PoolStats:
             lost_workers=self.counted("lost"),
             uptime=clock.monotonic() - self._started,
             cpu_time=total([worker.cpu_seconds() for one in list(workers) if (worker := one.worker) is not None]),
+            spares=len(spares),
         )

@@ -100,8 +100,12 @@ class PoolTransport(ABC):
         """Start the first thread of the pool; called once, after `open_transport`."""
 
     @abstractmethod
-    def start_worker(self, launcher: WorkerLauncher) -> None:
-        """Start a worker, and add its connection to `supervisor.workers`."""
+    def start_worker(self, launcher: WorkerLauncher, *, spare: bool = False) -> None:
+        """Start a worker, and add its connection to `supervisor.workers`, or to `supervisor.spares`."""
+
+    @abstractmethod
+    def promote(self, connection: Any) -> None:
+        """Have a spare take calls, which has been moved to `supervisor.workers`; never block."""
 
     def is_unserved(self) -> bool:
         """Return whether no thread reads what workers send, nor ever will."""

@@ -30,6 +30,7 @@ class Occupation(NamedTuple):
     ready: bool  # the worker has finished starting
     call: CallFuture[Any] | None
     since: float | None  # when that call began, by `time.monotonic`
+    spare: bool = False  # the worker takes no calls yet
 
 
 class _InspectedPool(Protocol):
@@ -64,7 +65,7 @@ def snapshot(pool: _InspectedPool, name: str, timeout: float) -> Snapshot:
 
 
 def _worker_snapshot(pool: _InspectedPool, occupation: Occupation, deadline: float) -> WorkerSnapshot:
-    worker, ready, call, since = occupation
+    worker, ready, call, since, spare = occupation
     stack, remark = worker.read_stack(deadline)
     called = from_call_on(stack, _ENTRANCES) if call is not None else []
     calls: tuple[CallSnapshot, ...] = ()
@@ -73,7 +74,7 @@ def _worker_snapshot(pool: _InspectedPool, occupation: Occupation, deadline: flo
         if name == _UNKNOWN and called:
             name = called[0].function
         calls = (CallSnapshot(_described(name, call), *since_when(call, since)),)
-    state = "running" if calls else "idle" if ready else "starting"
+    state = "running" if calls else "starting" if not ready else "spare" if spare else "idle"
     return WorkerSnapshot(worker.name, worker.pid, worker.thread, state, calls, tuple(called or stack), remark)
 
 

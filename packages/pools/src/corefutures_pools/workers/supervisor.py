@@ -13,8 +13,8 @@ from collections import deque
 
 from corefutures._blocking import _thread, threading
 from corefutures._exceptions import InvalidStateError, WorkerLostError
-from corefutures._foreign_code import copied
-from corefutures._future import Future
+from corefutures._foreign_code import copied, log_failure
+from corefutures._future import LOGGER, Future
 from corefutures._instrumentation import instrumentation
 from corefutures_pools.descriptors import standard_reserved
 
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
         def wake(self) -> None: ...
         def open_transport(self) -> None: ...
         def start_threads(self) -> None: ...
-        def start_worker(self, launcher: WorkerLauncher) -> None: ...
+        def start_worker(self, launcher: WorkerLauncher, *, spare: bool = False) -> None: ...
+        def promote(self, connection: Any) -> None: ...
         def is_unserved(self) -> bool: ...
         def owns_thread(self, thread: threading.Thread) -> bool: ...
         def end_workers(self, how: str) -> None: ...
@@ -57,6 +58,8 @@ REPLACE: Final = "replace"
 
 #: A crash loop: this many losses in a row, and more than two for each worker, without a call that ends in between.
 _CRASH_LOOP: Final = 5
+#: So many spares in a row that end before one is needed: no more of them are started.
+_SPARE_LOSSES: Final = 3
 #: Seconds that a process whose initializer has failed gets to end by itself, before its pool breaks and stops all.
 _INIT_FAILED_GRACE: Final = 1.0
 
@@ -100,9 +103,11 @@ class WorkerSupervisor:
         prestart: Whether all workers start before the first thread of the pool does, as fork needs it.
         not_ready_hint: Said of a worker that was lost before it was ready.
         logs: What reads the workers' logs, if they are forwarded.
+        spares: How many spares are kept started.
 
     Attributes:
         workers: The connections of the workers that take calls, or will once they have started.
+        spares: The connections of the workers that take no calls until another one is needed.
         has_finished_calls: Whether a call has ended since the last loss.
         forced: Whether the workers were ended by hand.
         closed: Whether no worker is started any more.
@@ -122,6 +127,7 @@ class WorkerSupervisor:
         prestart: bool,
         not_ready_hint: str,
         logs: LogReceiver | None,
+        spares: int = 0,
     ) -> None:
         self._pool = pool
         self._launcher = weakref.ref(launcher, on_launcher_collected)
@@ -130,6 +136,9 @@ class WorkerSupervisor:
         self._logs = logs
         self.prestart = prestart
         self.workers: set[Any] = set()
+        self.spares: set[Any] = set()
+        self._spares_wanted = spares
+        self._spare_losses = 0  # since one was needed; written by the threads that take in the end of a spare
         # Set by the threads that receive results, cleared by the one that takes in a loss. A result that comes at that
         # very moment may be missed: then one loss more counts.
         self.has_finished_calls = False
@@ -233,6 +242,8 @@ class WorkerSupervisor:
             failure = exc
         finally:
             request.end(failure)
+        if self._spares_wanted:
+            self._request_spares()
 
     def _start_needed(self) -> bool:
         """Start the workers that are needed; return False if there is no launcher any more."""
@@ -249,12 +260,103 @@ class WorkerSupervisor:
             try:
                 everybody = self.prestart and pool.thread is None
                 while self.needs_worker() or (everybody and len(self.workers) < pool.size):
-                    pool.start_worker(launcher)
+                    if not (self.spares and self._promote_spare()):
+                        pool.start_worker(launcher)
             finally:
                 # Not if the first worker could not be forked: beside a thread none is forked later either.
                 if pool.thread is None and len(self.workers):
                     pool.start_threads()
         return True
+
+    # ── spares ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _promote_spare(self) -> bool:
+        """Have a spare take calls from now on; return False if there is none.
+
+        1. The spare is entered among the workers, and then taken out of the spares.
+        2. The thread that takes in the end of a spare takes it out of the spares, and then out of the workers.
+
+        So one of the two threads alone finds it among the spares. If that is the second one, the spare has had no call,
+        and this thread takes it out of the workers again.
+        """
+        for connection in sorted(copied(self.spares), key=lambda spare: not spare.ready):
+            self.workers.add(connection)
+            try:
+                self.spares.remove(connection)
+            except KeyError:
+                self.workers.discard(connection)
+                continue
+            self._spare_losses = 0
+            self._pool.promote(connection)
+            return True
+        return False
+
+    def _lacks_spare(self) -> bool:
+        pool = self._pool
+        return (
+            len(self.spares) < self._spares_wanted
+            and len(self.workers) > 0
+            and self._spare_losses < _SPARE_LOSSES
+            and not (self.closed or self.forced or pool.closing or pool.broken_reason is not None)
+        )
+
+    def _request_spares(self) -> None:
+        """Have the spares that are lacking started, in a thread that nobody waits for."""
+        if self._lacks_spare():
+            with contextlib.suppress(RuntimeError):  # there are too many threads, or the interpreter ends
+                _thread.start_new_thread(self._start_spares, ())
+
+    def _start_spares(self) -> None:
+        """Start the spares that are lacking, unless another thread starts workers: that one requests them when done.
+
+        A thread that needs a worker meanwhile leaves: so this one looks for that after each spare.
+        """
+        request, requests = _StartRequest(ours=True), self._requests
+        try:
+            while self._lacks_spare():
+                requests.append(request)
+                try:
+                    launcher = self._launcher() if requests[0] is request else None
+                    if launcher is None:
+                        break
+                    if self._lacks_spare():
+                        with standard_reserved:
+                            self._pool.start_worker(launcher, spare=True)
+                except Exception as exc:
+                    self._count_lost_spare(exc)
+                finally:
+                    launcher = None
+                    while request in requests:
+                        requests.remove(request)
+                if self.needs_worker():
+                    self._run(_StartRequest(ours=True))
+        finally:
+            request.end(None)
+            if self.closed:
+                self._pool.wake()
+            if sys.version_info < (3, 12):  # as in `_run_in_thread`
+                threading._active.pop(threading.get_ident(), None)  # type: ignore[attr-defined]
+
+    def _count_lost_spare(self, error: BaseException) -> None:
+        self._spare_losses += 1  # two threads at once may count one: then one more is started
+        if self._spare_losses == _SPARE_LOSSES:
+            log_failure(
+                LOGGER, "spares of the %s end before they are needed: no more are started", self._pool.name, error=error
+            )
+
+    def _on_spare_end(self, connection: WorkerRecord, exitcode: int | None) -> None:
+        """Take in that a spare was lost, which has had no call: the pool goes on."""
+        if connection.init_error is not None:
+            return
+        pool = self._pool
+        loss = connection.loss(exitcode)
+        if not self.forced:
+            if instrumentation.enabled and connection.worker is not None:
+                instrumentation.worker_lost(pool.owner(), connection.worker.name, loss)
+            pool.count("lost")
+            self._count_lost_spare(loss)
+        self.replace_worker()
+        self._request_spares()
 
     def _end_unserved(self, failure: BaseException) -> None:
         """End a pool that has no thread, as a worker or the thread could not be started."""
@@ -342,6 +444,7 @@ class WorkerSupervisor:
         expected: bool,
         killed: bool,
         fail_calls: Callable[[WorkerLostError], object],
+        spare: bool = False,
     ) -> None:
         """Decide what the end of a worker means; called once, after the worker was reaped and left `workers`.
 
@@ -351,6 +454,7 @@ class WorkerSupervisor:
         was to end (`expected`)                     no              starts another one if that is needed
         could not run the initializer               no              is broken already
         could not start                             no              goes on without it, breaks if there is no other
+        was lost as a spare (`spare`)               no              starts another one, but not again and again
         was killed for its call (`killed`)          yes             starts another one if that is needed
         was lost                                    yes             breaks, or starts another one: `_survives`
         ==========================================  ==============  ================================================
@@ -361,8 +465,12 @@ class WorkerSupervisor:
             expected: Whether the worker has said that it leaves, or the pool has ended; and it held no call.
             killed: Whether `kill_running` has ended it.
             fail_calls: Fails the calls that the worker held, if any, with this error or that of `kill_running`.
+            spare: Whether it was one of `spares` when it left them.
         """
         pool = self._pool
+        if spare and not expected:
+            self._on_spare_end(connection, exitcode)
+            return
         if not expected:
             if connection.init_error is not None:
                 return

@@ -22,6 +22,7 @@ from corefutures_pools.workers.messages import (
     READY,
     RESULT_MARSHAL,
     RESULT_PICKLE,
+    SPARE,
     pack_error,
 )
 
@@ -222,6 +223,7 @@ def serve(
     report: Reporter,
     prepare: Callable[[], object] | None,
     decode: Callable[[Any], Any],
+    is_spare: bool = False,
 ) -> None:
     """Run calls until the transport has no more of them.
 
@@ -230,6 +232,7 @@ def serve(
         report: Encodes the outcomes of calls.
         prepare: The initializer, ready to be called, or None.
         decode: Makes an object of a pickled inline body.
+        is_spare: Whether to wait for a grant, once ready.
     """
     take = CallReader(decode).__call__  # bound, which makes calls of it cheaper than calls of the object
     send, fetch, deliver, steps = transport.send, transport.fetch, transport.deliver, transport.after_calls
@@ -248,6 +251,8 @@ def serve(
         prepare = None
     serving[_thread.get_ident()] = transport, report
     send(READY, 0)
+    if is_spare:
+        transport.await_grant(SPARE)
     for number, memory, start, end in transport.claims():
         if number & OBSERVED:
             send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))

@@ -143,6 +143,8 @@ class PipePool(WorkerPool):
         """See `PoolTransport.wake`."""
         while self._idle:
             self._wake_one()
+        for connection in copied(self.supervisor.spares):
+            self.promote(connection)
 
     def revoke(self, future: CallFuture[Any]) -> None:
         """See `PoolTransport.revoke`."""
@@ -158,7 +160,8 @@ class PipePool(WorkerPool):
 
         connections = [connection for connection in list(self._connections) if connection.worker is not None]
         connections.sort(key=lambda connection: connection.worker.name)  # type: ignore[union-attr]
-        return [Occupation(s.worker, s.ready, s.call, s.since) for s in connections]  # type: ignore[arg-type]
+        spares = self.supervisor.spares
+        return [Occupation(s.worker, s.ready, s.call, s.since, s in spares) for s in connections]  # type: ignore[arg-type]
 
     def body_of(self, future: CallFuture[Any]) -> Any:
         """See `PoolTransport.body_of`."""
@@ -202,7 +205,7 @@ class PipePool(WorkerPool):
             raise
         self.thread = connection.thread
 
-    def start_worker(self, launcher: WorkerLauncher) -> None:
+    def start_worker(self, launcher: WorkerLauncher, *, spare: bool = False) -> None:
         """See `PoolTransport.start_worker`."""
         pipe, far = self._make_pair()
         try:
@@ -212,7 +215,7 @@ class PipePool(WorkerPool):
             far.close()
             raise
         connection = WorkerConnection(pipe, far, wakeup_reader, wakeup_writer)
-        self._workers.add(connection)
+        (self.supervisor.spares if spare else self._workers).add(connection)
         self._connections.add(connection)
         try:
             connection.worker = worker = launcher.launch(far)
@@ -225,8 +228,41 @@ class PipePool(WorkerPool):
         if not self.supervisor.prestart:
             self._start_thread(connection)
 
-    def _remove_worker(self, connection: WorkerConnection) -> None:
+    def promote(self, connection: WorkerConnection) -> None:
+        """See `PoolTransport.promote`: its thread looks whether it is still a spare."""
+        with contextlib.suppress(OSError):  # it has ended
+            connection.wake()
+
+    def _await_promotion(self, connection: WorkerConnection) -> None:
+        """Wait until a spare is needed, or is to end.
+
+        Raises:
+            _Gone: The worker has ended.
+        """
+        spares = self.supervisor.spares
+        while connection.ready and connection in spares and not self._is_over():
+            if not self._wait(connection, connection.wakeup_reader):  # it has nothing to say
+                raise _Gone
+            self._clear_wakeup(connection)
+
+    def _is_over(self) -> bool:
+        return self.broken_reason is not None or (self.closing and not self.calls)
+
+    def _leave(self, connection: WorkerConnection) -> bool:
+        """Take a worker out of those that take calls; return whether it was a spare.
+
+        See `WorkerSupervisor._promote_spare` on the order.
+        """
+        was_spare = True
+        try:
+            self.supervisor.spares.remove(connection)
+        except KeyError:
+            was_spare = False
         self._workers.discard(connection)
+        return was_spare
+
+    def _remove_worker(self, connection: WorkerConnection) -> None:
+        self._leave(connection)
         self._connections.discard(connection)
         connection.close()
 
@@ -238,6 +274,7 @@ class PipePool(WorkerPool):
         try:
             try:
                 self._receive(connection)
+                self._await_promotion(connection)
                 while not connection.exiting and connection.init_error is None and connection in self._connections:
                     self._step(connection)
                     self.deferred.run()
@@ -548,7 +585,7 @@ class PipePool(WorkerPool):
         if connection not in self._connections:
             return
         assert worker is not None
-        self._workers.discard(connection)
+        was_spare = self._leave(connection)
         if connection.exiting:
             worker.mark_exiting()
             self.supervisor.replace_worker()  # at once: it may take its time to end
@@ -564,6 +601,7 @@ class PipePool(WorkerPool):
             expected=connection.exiting or (self.closing and not self.calls),
             killed=connection.verdict is not None,
             fail_calls=partial(self._fail_call, connection, call),
+            spare=was_spare,
         )
 
     def _fail_call(self, connection: WorkerConnection, call: CallFuture[Any] | None, loss: WorkerLostError) -> None:
@@ -648,4 +686,5 @@ class PipePool(WorkerPool):
             connection.close()
         self._connections.clear()
         self._workers.clear()
+        self.supervisor.spares.clear()
         self._idle.clear()

@@ -31,14 +31,17 @@ class ConnectionTable:
     Args:
         serving: Those of the workers that take tasks, or will once they are ready: the pool's own set. A worker that
             is exiting is no longer in it, and so can be replaced before it has ended.
-        size: How many workers may serve at a time.
+        spares: Those of the workers that take no tasks yet: the supervisor's own set.
+        size: How many workers of both kinds there may be at a time.
 
     Thread safety: changed by the thread that starts workers, and by the result thread; each change is one operation.
     """
 
-    def __init__(self, serving: set[Any], size: int) -> None:
+    def __init__(self, serving: set[Any], spares: set[Any], size: int) -> None:
         self.serving = serving
+        self.spares = spares
         self._all: set[WorkerConnection] = set()
+        self._indexed: set[WorkerConnection] = set()  # those that have an index
         self._free_indexes = list(range(size))
         #: By descriptor: of a result pipe, or a sentinel.
         self.by_descriptor: dict[int, WorkerConnection] = {}
@@ -56,10 +59,11 @@ class ConnectionTable:
         self._outer = outer
         self._leadership = leadership
 
-    def add(self, frames: int, channel: PayloadChannel) -> WorkerConnection:
+    def add(self, frames: int, channel: PayloadChannel, *, spare: bool = False) -> WorkerConnection:
         """Make the connection of a worker that is about to be started."""
         connection = WorkerConnection(self._free_indexes.pop(), frames, channel)
-        self.serving.add(connection)
+        self._indexed.add(connection)
+        (self.spares if spare else self.serving).add(connection)
         self._all.add(connection)
         self.by_descriptor[frames] = connection
         return connection
@@ -73,22 +77,35 @@ class ConnectionTable:
             self.by_descriptor[descriptor] = connection
             self._outer.register(descriptor, select.EPOLLIN)
 
-    def release_index(self, connection: WorkerConnection) -> None:
-        """Let another worker have the index of one that takes no more tasks; do nothing the second time."""
-        try:
-            self.serving.remove(connection)
-        except KeyError:
-            return
-        self._free_indexes.append(connection.index)
+    def release_index(self, connection: WorkerConnection) -> bool:
+        """Let another worker have the index of one that takes no more tasks; do nothing the second time.
 
-    def remove(self, connection: WorkerConnection) -> None:
-        """Forget a connection, and close what leads to its worker."""
-        self.release_index(connection)
+        Returns:
+            Whether it was a spare; see `WorkerSupervisor._promote_spare` on the order.
+        """
+        was_spare = connection in self.spares
+        if was_spare:
+            try:
+                self.spares.remove(connection)
+            except KeyError:  # it was promoted meanwhile
+                was_spare = False
+        self.serving.discard(connection)
+        try:
+            self._indexed.remove(connection)
+        except KeyError:
+            return was_spare
+        self._free_indexes.append(connection.index)
+        return was_spare
+
+    def remove(self, connection: WorkerConnection) -> bool:
+        """Forget a connection, and close what leads to its worker; return whether it was a spare."""
+        was_spare = self.release_index(connection)
         self._all.discard(connection)
         self.failing.discard(connection)
         self._unwatch_sentinels(connection)
         self._close_frames(connection)
         connection.channel.close()
+        return was_spare
 
     def disconnect(self, connection: WorkerConnection) -> None:
         """Kill a worker that can't be reached any more, and believe nothing that it sends from now on.
@@ -144,3 +161,4 @@ class ConnectionTable:
             connection.channel.close()
         self._all.clear()
         self.serving.clear()
+        self.spares.clear()

@@ -66,7 +66,7 @@ class InlineWaitPool(WorkerPool):
         self.wakeup: WakeupEvent | None = None  # wakes the result thread
         self.watchdog = StallWatchdog(self)
         self.revocations = Revocations(self)
-        self.connections = ConnectionTable(self._workers, self.size)
+        self.connections = ConnectionTable(self._workers, self.supervisor.spares, self.size + options.spares)
         self.settling: CallFuture[Any] | None = None  # the result thread has taken it off `calls`, and settles it
         #: For the result thread: a worker, the number of a call, and how many more items of its stream it may send.
         self.grants: deque[tuple[WorkerConnection, int, int]] = deque()

@@ -7,7 +7,7 @@ free first (E2); a lost worker is noticed at once, and which call it ran is know
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from corefutures._blocking import select, threading
@@ -20,7 +20,7 @@ from corefutures._foreign_code import copied, for_each
 from corefutures_pools.descriptors import above_standard
 from corefutures_pools.wakeup import WakeupEvent
 from corefutures_pools.workers.future import CallFuture
-from corefutures_pools.workers.messages import STOP
+from corefutures_pools.workers.messages import SPARE, STOP
 from corefutures_pools.workers.shared_queue.call_killer import CallKiller
 from corefutures_pools.workers.shared_queue.claims import ClaimResolver
 from corefutures_pools.workers.shared_queue.event_loop import EventLoop
@@ -84,6 +84,7 @@ class SharedQueuePool(InlineWaitPool):
     def __init__(self, options: PoolOptions, *, make_channel: Callable[[], PayloadChannel], **parts: Any) -> None:
         super().__init__(options, **parts)
         self._make_channel = make_channel
+        self._most_workers = self.size + options.spares
         self.claims = ClaimResolver(self)
         self.reader = FrameReader(self, self.claims)
         self.killer = CallKiller(self, self.reader)
@@ -156,7 +157,8 @@ class SharedQueuePool(InlineWaitPool):
             if worker is not None:
                 serving = connection in self._workers
                 number, since = table.current_task_since(connection.index) if serving else (0, 0.0)
-                occupations.append(Occupation(worker, connection.ready, self.calls.get(number), since))
+                spare = connection in self.supervisor.spares
+                occupations.append(Occupation(worker, connection.ready, self.calls.get(number), since, spare))
         return occupations
 
     def body_of(self, future: CallFuture[Any]) -> Any:
@@ -184,7 +186,7 @@ class SharedQueuePool(InlineWaitPool):
     def open_transport(self) -> None:
         """See `WorkerPool.open_transport`."""
         with ExitStack() as opened:  # closed again unless all of it can be had
-            queue = TaskQueue(self.size, self._backlog)
+            queue = TaskQueue(self._most_workers, self._backlog)
             opened.callback(queue.close)
             # Nothing is ever written to it: it ends when this process does, and with it the workers.
             self._parent_death_pipe, self._parent_death_pipe_end = map(above_standard, system.pipe())
@@ -197,7 +199,7 @@ class SharedQueuePool(InlineWaitPool):
             self.leadership = Leadership(self._outer)
             opened.pop_all()
         arena = queue.arena
-        self.status_table = StatusTable(memoryview(arena.map)[: arena.reserved], self.size)
+        self.status_table = StatusTable(memoryview(arena.map)[: arena.reserved], self._most_workers)
         self.connections.open(self._outer, self.leadership)
         self.wakeup = wakeup
         # 1. A submitter enters its call, then checks whether there is a queue.
@@ -219,7 +221,7 @@ class SharedQueuePool(InlineWaitPool):
         if self.closing:  # the last call may have been cancelled before there was a thread to wake
             self.wake()
 
-    def start_worker(self, launcher: WorkerLauncher) -> None:
+    def start_worker(self, launcher: WorkerLauncher, *, spare: bool = False) -> None:
         """See `WorkerPool.start_worker`."""
         queue, table, connections = self.queue, self.status_table, self.connections
         assert queue is not None
@@ -232,12 +234,12 @@ class SharedQueuePool(InlineWaitPool):
             channel.close()
             raise
         system.set_blocking(frames, False)
-        connection = connections.add(frames, channel)
+        connection = connections.add(frames, channel, spare=spare)
         table.clear(connection.index)
         arena = queue.arena
         ends = SharedQueueEnds(
             queue.reader, child_frames, arena.descriptor, arena.size, arena.reserved, arena.starts, connection.index,
-            self._parent_death_pipe, channel.child_end,
+            self._parent_death_pipe, channel.child_end, spare,
         )  # fmt: skip
         try:
             worker = launcher.launch(ends)
@@ -266,6 +268,10 @@ class SharedQueuePool(InlineWaitPool):
             connections.expect_end(connection)
             self.wake()
 
+    def promote(self, connection: WorkerConnection) -> None:
+        """See `WorkerPool.promote`: the spare waits for this grant."""
+        self.grant(connection, SPARE, 1)
+
     def _reap(self, connection: WorkerConnection) -> None:
         """Take in the end of a worker, whatever the reason, and fail the calls that are lost with it."""
         worker = connection.worker
@@ -274,7 +280,7 @@ class SharedQueuePool(InlineWaitPool):
         if connection not in self.connections:  # a turn within this one has done so
             return
         held = self.claims.held(connection)
-        self.connections.remove(connection)
+        was_spare = self.connections.remove(connection)
         code = worker.reap()
         stopping = self._loop is not None and self._loop.stopping
         self.supervisor.on_worker_end(
@@ -283,6 +289,7 @@ class SharedQueuePool(InlineWaitPool):
             expected=(connection.exiting and not held) or stopping,
             killed=connection.killed_for is not None,
             fail_calls=partial(self._fail_calls, connection, held),
+            spare=was_spare,
         )
 
     def _fail_calls(self, connection: WorkerConnection, held: int, loss: WorkerLostError) -> None:
@@ -301,7 +308,8 @@ class SharedQueuePool(InlineWaitPool):
         """Bring the workers to their end once the calls have ended or failed; for the result thread.
 
         1. No call is taken any more (`closing`), and no worker is started any more (`supervisor.close`).
-        2. A pool that is closed, and has no calls, writes STOP for each worker. It claims that after its last task.
+        2. A pool that is closed, and has no calls, writes STOP for each worker. It claims that after its last task, and
+           a spare as its first.
         3. A broken pool terminates the workers, and kills them after a time.
         4. Workers are reaped as they end; once the last one is, the result thread releases everything.
         """
@@ -322,6 +330,9 @@ class SharedQueuePool(InlineWaitPool):
             return
         if not self.calls and not loop.stopping and self.supervisor.close():
             loop.stopping = True
+            for connection in copied(self.supervisor.spares):
+                with suppress(OSError):  # it has ended
+                    connection.channel.grant(SPARE, 1)
             queue.send_control(STOP, len(self.connections))
 
     def wake(self) -> None:

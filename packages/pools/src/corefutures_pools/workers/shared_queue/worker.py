@@ -68,13 +68,16 @@ def slot_capacity(offset: int, starts: tuple[int, int]) -> int:
 class SharedQueueEnds(
     namedtuple(
         "SharedQueueEnds",
-        "tasks frames memory memory_size status_size slot_starts worker_index parent_death_pipe payload_channel",
+        "tasks frames memory memory_size status_size slot_starts worker_index parent_death_pipe payload_channel"
+        " is_spare",
+        defaults=(False,),
     )
 ):
     """The worker's ends of everything; the descriptors stay the pool's.
 
     Besides what `serve_shared_queue` takes: `memory` and its sizes, of which arena and status table are mapped, and
-    `parent_death_pipe`, the read end of a pipe that nothing is ever written to, and that ends with the pool's process.
+    `parent_death_pipe`, the read end of a pipe that nothing is ever written to, and that ends with the pool's process;
+    and `is_spare`: whether the worker waits for a grant before it claims calls.
     """
 
     __slots__ = ()
@@ -226,6 +229,7 @@ def serve_shared_queue(
     after_calls: list[Callable[[], object]] | None = None,
     decode: Callable[[Any], Any] = pickle.loads,
     reporter: type[Reporter] = Reporter,
+    is_spare: bool = False,
 ) -> None:
     """Run calls until STOP is read, the pipe is closed, or `limit` calls were run.
 
@@ -245,12 +249,13 @@ def serve_shared_queue(
         after_calls: Called after each call; they raise nothing.
         decode: Makes an object of an inline body.
         reporter: Encodes the outcomes of calls.
+        is_spare: Whether to wait for a grant before the first call is claimed.
     """
     report = reporter(encode)
     transport = SharedQueueTransport(
         tasks, frames, arena, status_table, worker_index, slot_starts, channel, limit, forked, after_calls, report
     )
     try:
-        serve(transport, report=report, prepare=prepare, decode=decode)
+        serve(transport, report=report, prepare=prepare, decode=decode, is_spare=is_spare)
     finally:
         end_worker()
