@@ -36,6 +36,7 @@ PORTABLE = [f"process, {REPLACING}, portable", pytest.param("interpreter, , port
 ISOLATED = [*(f"process, {method}" for method in METHODS), pytest.param("interpreter", marks=_new), *PORTABLE]
 every_kind = pytest.mark.parametrize("kind", ["thread", *ISOLATED])
 isolated = pytest.mark.parametrize("kind", ISOLATED)
+some = pytest.mark.parametrize("kind", [f"process, {REPLACING}", pytest.param("interpreter", marks=_new), PORTABLE[0]])
 replacing = pytest.mark.parametrize("kind", [f"process, {REPLACING}", f"process, {REPLACING}, portable"])
 has_maps = pytest.mark.skipif(not LINUX, reason="reads the maps of Linux")
 
@@ -116,7 +117,7 @@ def test_it_is_pickled_once_and_loaded_once_by_each_worker(kind: str, make: Any,
     assert calls.pickles == before + 1
 
 
-@isolated
+@some
 def test_its_buffers_are_read_only(kind: str, make: Any) -> None:
     with make(kind, max_workers=1) as pool:
         shared = pool.share(calls.Table(bytearray(100_000)))
@@ -147,7 +148,7 @@ def test_workers_map_the_same_memory(kind: str, make: Any, tmp_path: Path) -> No
 
 
 @has_maps
-@isolated
+@some
 def test_it_is_freed_everywhere(kind: str, make: Any, tmp_path: Path) -> None:
     with make(kind, max_workers=1) as pool:
         pool.submit(calls.mapped).result()
@@ -190,7 +191,7 @@ def test_it_is_freed_everywhere(kind: str, make: Any, tmp_path: Path) -> None:
         assert waiting.result() == 1_000_000
 
 
-@every_kind
+@pytest.mark.parametrize("kind", ["thread", f"process, {REPLACING}", pytest.param("interpreter", marks=_new)])
 def test_a_handle_that_can_not_be_used_fails_its_call_alone(kind: str, make: Any) -> None:
     with make(kind, max_workers=1) as pool, make(kind, max_workers=1) as other:
         shared = pool.share([1, 2])
@@ -217,7 +218,7 @@ def test_a_handle_that_can_not_be_used_fails_its_call_alone(kind: str, make: Any
             other.submit(len, theirs)
 
 
-@isolated
+@some
 def test_an_object_that_can_not_be_pickled_is_refused_at_once(kind: str, make: Any) -> None:
     with make(kind, max_workers=1) as pool:
         before = temporary()
@@ -227,7 +228,7 @@ def test_an_object_that_can_not_be_pickled_is_refused_at_once(kind: str, make: A
         assert pool.submit(len, pool.share([1])).result() == 1
 
 
-@isolated
+@some
 def test_an_object_that_can_not_be_loaded_fails_its_call_alone(kind: str, make: Any, tmp_path: Path) -> None:
     with make(kind, max_workers=1) as pool:
         shared = pool.share([calls.Fails(str(tmp_path / "path"))])
@@ -238,7 +239,7 @@ def test_an_object_that_can_not_be_loaded_fails_its_call_alone(kind: str, make: 
         assert pool.submit(calls.returned, shared).result() == ["loaded"]
 
 
-@isolated
+@some
 def test_a_shared_object_may_hold_another(kind: str, make: Any) -> None:
     with make(kind, max_workers=1) as pool:
         outer = pool.share({"table": pool.share(calls.Table(bytes(1_000_000)))})

@@ -21,6 +21,8 @@ ABLE = dict.fromkeys(
         "carries_context",
         "runs_in_place",
         "streams",
+        "worker_values",
+        "shares_objects",
     ),
     True,
 )

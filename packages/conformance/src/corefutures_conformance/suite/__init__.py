@@ -15,6 +15,7 @@ from corefutures_conformance.suite.mapping import Mapping
 from corefutures_conformance.suite.resources import Resources
 from corefutures_conformance.suite.results import Results
 from corefutures_conformance.suite.scopes import Scopes
+from corefutures_conformance.suite.sharing import Sharing
 from corefutures_conformance.suite.shutting_down import ShuttingDown
 from corefutures_conformance.suite.stateful import Stateful
 from corefutures_conformance.suite.streaming import Streaming
@@ -23,6 +24,7 @@ from corefutures_conformance.suite.submitting import Submitting
 from corefutures_conformance.suite.transport import Transport
 from corefutures_conformance.suite.waiting import Waiting
 from corefutures_conformance.suite.worker_loss import WorkerLoss
+from corefutures_conformance.suite.worker_values import WorkerValues
 
 CHAPTERS: tuple[type, ...] = (
     Submitting,
@@ -41,6 +43,8 @@ CHAPTERS: tuple[type, ...] = (
     Control,
     Scopes,
     Streaming,
+    WorkerValues,
+    Sharing,
     Resources,
     Forking,
     Interoperation,
