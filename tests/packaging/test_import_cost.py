@@ -169,6 +169,7 @@ def test_the_import_contracts_cover_every_distribution_and_private_module() -> N
         "Backends, monitor and tools use the doors only": plugins | {"corefutures_monitor", "corefutures_tools"},
         "What works over any executor uses the core's doors only": {
             "corefutures_conformance",
+            "corefutures_joblib",
             "corefutures_structured",
         },
         "Only the conformance kit imports pytest and hypothesis": every - {"corefutures_conformance"},

@@ -26,11 +26,16 @@ def ids(path: Path) -> str:
     return path.parent.name if path.parent != ROOT else "corefutures"
 
 
-@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.name)
-def workflow(request: pytest.FixtureRequest) -> dict[Any, Any]:
+def read_workflow(path: Path) -> dict[Any, Any]:
     yaml = pytest.importorskip("yaml", reason="PyYAML is not in the free-threaded dependency group")
-    loaded: dict[Any, Any] = yaml.safe_load(request.param.read_text(encoding="utf-8"))
+    loaded: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return loaded
+
+
+@pytest.fixture
+def workflow() -> dict[Any, Any]:
+    """The workflow that every change of ours must pass."""
+    return read_workflow(ROOT / ".github" / "workflows" / "tests.yml")
 
 
 @pytest.mark.parametrize("path", PROJECTS, ids=ids)
@@ -60,11 +65,13 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert first[1] == corefutures.__version__
 
 
-def test_there_is_a_workflow() -> None:
-    assert [path.name for path in WORKFLOWS] == ["tests.yml"]
+def test_there_are_workflows_for_ourselves_and_for_others() -> None:
+    assert [path.name for path in WORKFLOWS] == ["conformance.yml", "tests.yml"]
 
 
-def test_a_workflow_is_well_formed(workflow: dict[Any, Any]) -> None:
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_is_well_formed(path: Path) -> None:
+    workflow = read_workflow(path)
     assert workflow["permissions"] == {"contents": "read"}
     assert workflow["defaults"]["run"]["shell"].startswith("bash")
     assert True in workflow  # `on`, which YAML 1.1 reads as a truth value
@@ -73,7 +80,7 @@ def test_a_workflow_is_well_formed(workflow: dict[Any, Any]) -> None:
         assert job["steps"][0]["uses"].startswith("actions/checkout@"), name
 
 
-def test_a_workflow_covers_every_system_and_python(workflow: dict[Any, Any]) -> None:
+def test_our_workflow_covers_every_system_and_python(workflow: dict[Any, Any]) -> None:
     matrix = workflow["jobs"]["tests"]["strategy"]["matrix"]
     assert matrix["python"] == VERSIONS
     assert [system.partition("-")[0] for system in matrix["system"]] == ["ubuntu", "macos", "windows"]
@@ -81,7 +88,7 @@ def test_a_workflow_covers_every_system_and_python(workflow: dict[Any, Any]) -> 
     assert free_threaded["python-version"] == "3.14t"
 
 
-def test_a_workflow_calls_make_targets_that_exist(workflow: dict[Any, Any]) -> None:
+def test_our_workflow_calls_make_targets_that_exist(workflow: dict[Any, Any]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     commands = [
         step["run"].replace("${{ matrix.target }}", target)

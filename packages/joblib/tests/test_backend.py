@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import joblib
+import joblib  # type: ignore[import-untyped]
 import pytest
 from joblib import Parallel, delayed, parallel_config
 

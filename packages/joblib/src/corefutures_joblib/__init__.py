@@ -6,7 +6,7 @@ also those of scikit-learn, on a pool that is kept from one `Parallel` to the ne
 
 from __future__ import annotations
 
-from joblib import register_parallel_backend
+from joblib import register_parallel_backend  # type: ignore[import-untyped]
 
 from corefutures_joblib._backend import CorefuturesBackend
 from corefutures_joblib._kept_pools import shutdown

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from joblib._parallel_backends import AutoBatchingMixin, FallbackToBackend, SequentialBackend
-from joblib.parallel import ParallelBackendBase, cpu_count
+from joblib._parallel_backends import (  # type: ignore[import-untyped]
+    AutoBatchingMixin,
+    FallbackToBackend,
+    SequentialBackend,
+)
+from joblib.parallel import ParallelBackendBase, cpu_count  # type: ignore[import-untyped]
 
 from corefutures_joblib import _kept_pools
 from corefutures_joblib._shared_arguments import SharedArguments
@@ -81,7 +85,7 @@ class CorefuturesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         return n_jobs
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Return the number of workers for a request, in which -1 means all cores, -2 all but one, …
+        """Return the number of workers for a request, in which -1 means all cores, -2 all but one.
 
         Raises:
             ValueError: `n_jobs` is 0.
@@ -130,5 +134,3 @@ class CorefuturesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
     def __getstate__(self) -> dict[str, Any]:
         """Leave the pool out: joblib sends backends to workers as the ones for nested calls."""
         return {**self.__dict__, "_kept": None, "_shared": None, "parallel": None}
-
-
