@@ -99,6 +99,7 @@ def run_schedule(seed: str, index: int, size: int, folder: Path) -> Outcome:
     environment = os.environ | {
         SETTING: Faults(own, str(log), rates).setting(), "TMPDIR": str(folder / "temporary"),
         "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONFAULTHANDLER": "1",
+        "OPENBLAS_NUM_THREADS": "1",  # Dask imports numpy at some time, and that starts threads
     }  # fmt: skip
     shared = set(os.listdir("/dev/shm"))
     with open(output, "wb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
 import os
@@ -23,6 +24,7 @@ import pytest
 import corefutures
 from corefutures import Executor, Snapshot, UnsupportedError
 from corefutures_pools.executor import PoolExecutor
+from corefutures_pools.inspection import stacks
 
 with_processes = pytest.mark.skipif(
     importlib.util.find_spec("corefutures_process") is None, reason="the process backend is not installed here"
@@ -170,6 +172,20 @@ def test_a_worker_that_does_not_answer_is_shown_without_a_stack(backend: str, tm
         future.result(timeout=30)
         (worker,) = executor.snapshot(timeout=20).workers
         assert worker.stack  # an answer that came late is not taken for this one
+
+
+def test_without_a_descriptor_there_are_snapshots_without_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where interpreters are in use, stacks go through a pipe: that it can't be had is no reason to tell nothing."""
+
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with corefutures.ThreadPoolExecutor(1) as pool:
+        assert pool.submit(abs, -1).result(30) == 1
+        monkeypatch.setitem(sys.modules, "_interpreters", sys)
+        monkeypatch.setattr(stacks.system, "pipe", refuse)
+        (worker,) = pool.snapshot().workers
+    assert worker.stack == ()
 
 
 def test_a_call_that_threads_run_one_after_another_is_known_from_when_it_was_first_seen() -> None:

@@ -331,6 +331,26 @@ def test_after_a_first_start_that_failed_no_call_is_taken_that_nobody_runs(make_
         assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
+def test_a_shutdown_that_waits_sees_the_end_of_the_calls_of_a_lost_worker(make_pool, any_method, monkeypatch):
+    """Over pipes the worker's thread was not known any more when it failed the calls: nobody waited for it."""
+    from corefutures_pools.workers.supervisor import WorkerSupervisor
+
+    reaped, over, decide = threading.Event(), threading.Event(), WorkerSupervisor.on_worker_end
+
+    def hesitate(*args, **kwargs):
+        reaped.set()
+        over.wait(0.5)
+        decide(*args, **kwargs)
+
+    pool = make_pool(1)
+    monkeypatch.setattr(WorkerSupervisor, "on_worker_end", hesitate)
+    futures = [pool.submit(process_calls.leave), pool.submit(process_calls.square, 2)]
+    assert reaped.wait(30)
+    pool.shutdown()
+    assert [future.done() for future in futures] == [True, True]
+    over.set()
+
+
 def test_forked_workers_that_no_thread_can_serve_are_reaped(make_pool, method, monkeypatch):
     """They were killed and forgotten: each left a pipe open, and a zombie until the program forked again."""
     if method != "fork":

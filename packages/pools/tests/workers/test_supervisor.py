@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,9 @@ class Pool:
 
     def owns_thread(self, thread: object) -> bool:
         return True
+
+    def is_unserved(self) -> bool:
+        return False
 
     def start_worker(self, launcher: object) -> None:
         self.done.append("started")
@@ -129,3 +133,31 @@ def test_the_loss_of_one_that_was_ended_by_hand_breaks_the_pool(record, killed):
     pool.end(record, killed=killed)
     assert pool.done == ["lost"]
     assert pool.broken_reason == "the test pool was forcefully shut down"
+
+
+def test_the_end_of_a_pool_is_awaited_while_calls_fail_for_want_of_a_worker(monkeypatch):
+    """A shutdown that waited came back while the thread that could start no worker still failed the calls."""
+    pool, done = Pool(REPLACE), threading.Event()
+
+    def refuse(launcher):
+        raise OSError("no process")
+
+    def fail_calls(message, cause):
+        waiter.start()
+        pool.broken_reason = message
+        pool.done.append("ended too early" if done.wait(0.3) else "awaited")
+        pool.supervisor.await_requests()  # of a callback: it does not wait for its own thread
+
+    def wait():
+        pool.supervisor.await_requests()
+        done.set()
+
+    waiter = threading.Thread(target=wait)
+    monkeypatch.setattr(pool, "start_worker", refuse)
+    monkeypatch.setattr(pool, "mark_broken", fail_calls)
+    pool.supervisor.workers.clear()
+    pool.supervisor.opened = False
+    with pytest.raises(OSError, match="no process"):
+        pool.supervisor.start_workers(ours=True)
+    waiter.join()
+    assert pool.done == ["awaited"]

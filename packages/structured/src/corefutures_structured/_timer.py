@@ -74,7 +74,11 @@ class Timer:
         # The alarm is in the queue before the look at the thread. A thread that ends takes its place under the lock,
         # and looks into the queue once more there. So either that thread finds the alarm, or this one starts another.
         if (thread := self._thread) is None or not thread.is_alive():
-            self._start()
+            try:
+                self._start()
+            except BaseException:
+                alarm.cancel()  # or else the thread of a later alarm would call the function after all
+                raise
         return alarm
 
     def _start(self) -> None:

@@ -69,8 +69,11 @@ def _written_stacks() -> dict[int, list[Frame]]:
         import faulthandler
     except ImportError:  # a worker interpreter, in which it can't be loaded
         return {}
-    with standard_reserved:
-        outlet, inlet = map(above_standard, system.pipe())
+    try:
+        with standard_reserved:
+            outlet, inlet = map(above_standard, system.pipe())
+    except OSError:  # no descriptor is left, and a snapshot may tell why: better one without stacks
+        return {}
     try:
         system.set_blocking(inlet, False)  # it is read afterwards: what does not fit is lost
         system.set_blocking(outlet, False)

@@ -150,6 +150,7 @@ class WorkerSupervisor:
         # The thread of the first request starts workers. The others leave: once the first request is done, its thread
         # looks again whether more workers are needed. A queue rather than a lock: see `start_workers`.
         self._requests: deque[_StartRequest] = deque()
+        self._open: deque[_StartRequest] = deque()  # those that have not ended: they may fail calls still
 
     # ── starting ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,7 +208,9 @@ class WorkerSupervisor:
     def _run(self, request: _StartRequest) -> None:
         """Start the workers that are needed if `request` is the first of all, and end the request."""
         failure: BaseException | None = None
+        request.runner = threading.get_ident()
         try:
+            self._open.append(request)
             requests = self._requests
             while failure is None and self.needs_worker():
                 try:
@@ -242,6 +245,8 @@ class WorkerSupervisor:
             failure = exc
         finally:
             request.end(failure)
+            with contextlib.suppress(ValueError):  # in a forked child
+                self._open.remove(request)
         if self._spares_wanted:
             self._request_spares()
 
@@ -406,14 +411,22 @@ class WorkerSupervisor:
         return not self._requests
 
     def await_requests(self) -> None:
-        """Wait until no thread starts workers, and with them threads of the pool, but this one, if interrupted."""
-        for request in copied(self._requests):
-            if request.thread != threading.get_ident():
+        """Wait until no thread starts workers, and with them threads of the pool, or fails calls for want of them.
+
+        Not for this thread, if interrupted; and a thread that does so itself waits for no other, which may wait for it.
+        """
+        current = threading.get_ident()
+        requests = copied(self._open)
+        if any(request.runner == current for request in requests):
+            return
+        for request in requests:
+            if request.thread != current:
                 request.exception()
 
     def after_fork_in_child(self) -> None:
         """Start no worker any more: the requests and the workers are the parent's."""
         self._requests.clear()
+        self._open.clear()
         self.closed = True
         self.opened = False
 
@@ -521,6 +534,7 @@ class _StartRequest(Future[None]):
     def __init__(self, *, ours: bool) -> None:
         super().__init__()
         self.thread = threading.get_ident()  # of the requester
+        self.runner = 0  # the ident of the thread that starts workers for it
         self.ours = ours  # that is a thread of the pool
 
     def _cf_await_end(self, timeout: float | None) -> None:

@@ -120,6 +120,8 @@ class PipePool(WorkerPool):
         super().__init__(options, **parts)
         self._make_pair = make_pair
         self._connections: set[WorkerConnection] = set()  # all that have not ended; changed under `lock`
+        # The threads whose workers have ended, and which decide what that means: they fail calls, or start a worker.
+        self._leaving: set[threading.Thread] = set()
         self._idle: deque[WorkerConnection] = deque()  # those whose threads wait for a call; each at most once
         # Takes a connection out of `_idle` and wakes its thread, in one step of the interpreter: between two steps a
         # signal handler would find a thread that sleeps, and that nobody wakes.
@@ -292,6 +294,7 @@ class PipePool(WorkerPool):
         finally:
             nested_loops.pop(threading.get_ident(), None)
             self.deferred.run()
+            self._leaving.discard(threading.current_thread())
 
     def _step(self, connection: WorkerConnection, patience: float | None = None) -> None:
         """Send the worker a call, or receive the result of its call; stop the worker if there is nothing more.
@@ -592,6 +595,7 @@ class PipePool(WorkerPool):
         elif connection.init_error is None:
             worker.kill()  # first: if it has not ended, it can't be heard any more, and would be waited for in vain
         code = worker.reap()
+        self._leaving.add(threading.current_thread())
         self._remove_worker(connection)
         if call is not None:
             self._running.discard(call)
@@ -667,8 +671,8 @@ class PipePool(WorkerPool):
         while True:
             if self.owns_thread(threading.current_thread()):
                 return
-            threads = [thread for connection in list(self._connections) if (thread := connection.thread) is not None]
-            threads = [thread for thread in threads if thread.ident is not None]
+            serving = [thread for connection in list(self._connections) if (thread := connection.thread) is not None]
+            threads = [thread for thread in [*serving, *copied(self._leaving)] if thread.ident is not None]
             if not threads:
                 self.supervisor.await_requests()  # whoever starts a worker has started its thread then
                 if not any(connection.thread is not None for connection in list(self._connections)):
@@ -678,7 +682,7 @@ class PipePool(WorkerPool):
 
     def owns_thread(self, thread: threading.Thread) -> bool:
         """See `PoolTransport.owns_thread`."""
-        return any(connection.thread is thread for connection in list(self._connections))
+        return thread in self._leaving or any(connection.thread is thread for connection in list(self._connections))
 
     def release_resources(self, *, in_child: bool = False) -> None:
         """See `PoolTransport.release_resources`."""
@@ -688,3 +692,5 @@ class PipePool(WorkerPool):
         self._workers.clear()
         self.supervisor.spares.clear()
         self._idle.clear()
+        if in_child:
+            self._leaving.clear()  # no other thread is left
