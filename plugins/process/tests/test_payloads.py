@@ -523,6 +523,25 @@ def test_a_process_that_may_have_no_more_mappings_gets_its_results(monkeypatch, 
     kept_memfds.clear()  # as the end of a pool does
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
+def test_a_call_whose_arguments_can_not_be_sent_does_not_keep_them(make_pool, transport, monkeypatch):
+    """The frames of its error's traceback did: the memory, or the descriptor, as long as its future was kept."""
+    if transport != "shared_queue":
+        pytest.skip("over pipes no memory file is needed")
+
+    def refuse(*_, **__):
+        raise OSError(errno.ENOMEM, "no more of them")
+
+    pool = make_pool(1)
+    assert pool.submit(len, b"").result(30) == 0
+    monkeypatch.setattr(payloads, "_write_memfds", refuse)
+    future = pool.submit(len, bytes(1 << 22))
+    assert isinstance(future.exception(30), OSError)
+    pool.shutdown()
+    gc.collect()
+    assert not [found for found in gc.get_objects() if isinstance(found, payloads.Payload)]
+
+
 def test_what_a_pickle_only_names_is_there_until_the_call_has_ended(pool):
     naps = [pool.submit(time.sleep, 0.2) for _ in range(8)]  # the calls below wait, and nobody else has their arguments
     with multiprocessing.get_context("spawn").Manager() as manager:

@@ -17,7 +17,7 @@ PIPE_POOL = WORKERS + "pipes.pool"
 
 LOOKS_ONCE = Fault(
     "a thread that has become idle does not look for a call again", PIPE_POOL,
-    right="            self._look_again()\n", wrong="",
+    right="            self._look_again()\n", wrong="", changes=3,
 )  # fmt: skip
 RINGS_IN_STEPS = Fault(
     "a worker's thread is taken out of the idle list, and then woken: two steps", PIPE_POOL,

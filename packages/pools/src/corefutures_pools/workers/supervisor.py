@@ -193,6 +193,8 @@ class WorkerSupervisor:
                 self._run(request)
         failure = request.exception()
         if failure is not None:
+            if isinstance(failure, Exception) and len(self.workers) and self._pool.broken_reason is None:
+                return  # another thread has started a worker meanwhile, and that may have the call already
             try:
                 raise failure
             finally:

@@ -668,9 +668,8 @@ class PipePool(WorkerPool):
         if not self._connections and self.calls and not self.owns_thread(threading.current_thread()):
             with contextlib.suppress(Exception):  # whoever submitted them may not have come to start a worker
                 self.supervisor.start_workers()
-        while True:
-            if self.owns_thread(threading.current_thread()):
-                return
+        current = threading.current_thread()
+        while not (self.owns_thread(current) or current in self._leaving):
             serving = [thread for connection in list(self._connections) if (thread := connection.thread) is not None]
             threads = [thread for thread in [*serving, *copied(self._leaving)] if thread.ident is not None]
             if not threads:
@@ -682,7 +681,7 @@ class PipePool(WorkerPool):
 
     def owns_thread(self, thread: threading.Thread) -> bool:
         """See `PoolTransport.owns_thread`."""
-        return thread in self._leaving or any(connection.thread is thread for connection in list(self._connections))
+        return any(connection.thread is thread for connection in list(self._connections))
 
     def release_resources(self, *, in_child: bool = False) -> None:
         """See `PoolTransport.release_resources`."""

@@ -270,7 +270,7 @@ class FrameReader:
             return
         except OSError as exc:
             if future is not None:
-                self._claims.fail(number, exc)
+                self._claims.fail(number, exc.with_traceback(None))  # whose frames refer to the payload
             try:
                 connection.channel.refuse(number)
             except OSError:
