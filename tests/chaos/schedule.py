@@ -411,7 +411,7 @@ class Life:
                 if what not in ("result", "alone"):
                     getattr(self, f"step_{what}")(chance)
                 elif record is not None:
-                    with contextlib.suppress(Exception, CancelledError):
+                    with contextlib.suppress(Exception, SystemExit, CancelledError):
                         record.future.result(LIMIT)
         except Interrupted:
             self.counts["an interrupt has come through"] += 1

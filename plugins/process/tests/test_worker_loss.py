@@ -331,6 +331,24 @@ def test_after_a_first_start_that_failed_no_call_is_taken_that_nobody_runs(make_
         assert pool.submit(process_calls.square, 3).result(30) == 9
 
 
+def test_a_call_that_another_worker_has_run_is_not_refused_for_want_of_one(make_pool, any_method, monkeypatch):
+    """Submit raised, as its thread could start no worker: another thread's had run the call, and was lost since."""
+    from corefutures_process._launcher import ProcessLauncher
+
+    pool = make_pool(1)
+    inner = pool._cf_pool
+
+    def refuse(*_):
+        (future,) = inner.calls.values()
+        inner.finish_call(future._number, "run by another", None)
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessLauncher, "launch", refuse)
+        assert pool.submit(process_calls.square, 2).result(30) == "run by another"
+    assert pool.submit(process_calls.square, 3).result(30) == 9
+
+
 def test_a_shutdown_that_waits_sees_the_end_of_the_calls_of_a_lost_worker(make_pool, any_method, monkeypatch):
     """Over pipes the worker's thread was not known any more when it failed the calls: nobody waited for it."""
     from corefutures_pools.workers.supervisor import WorkerSupervisor

@@ -161,27 +161,3 @@ def test_the_end_of_a_pool_is_awaited_while_calls_fail_for_want_of_a_worker(monk
         pool.supervisor.start_workers(ours=True)
     waiter.join()
     assert pool.done == ["awaited"]
-
-
-def test_a_call_that_another_thread_has_started_a_worker_for_is_not_refused(monkeypatch):
-    """Submit raised, as its thread could start no worker; but another thread could, and that worker ran the call."""
-    pool = Pool(REPLACE)
-    pool.calls = {1: object()}
-    pool.supervisor.workers.clear()
-    decide = pool.supervisor._on_start_failure
-
-    def decide_before_another_starts(failure, *, ours):
-        told = decide(failure, ours=ours)
-        pool.supervisor.workers.add("another one")
-        return told
-
-    def refuse(launcher):
-        raise OSError("no process")
-
-    monkeypatch.setattr(pool, "start_worker", refuse)
-    monkeypatch.setattr(pool, "owns_thread", lambda thread: False)
-    with pytest.raises(OSError, match="no process"):
-        pool.supervisor.start_workers()
-    monkeypatch.setattr(pool.supervisor, "_on_start_failure", decide_before_another_starts)
-    pool.supervisor.start_workers()
-    assert pool.broken_reason is None

@@ -253,7 +253,7 @@ class WorkerPool(PoolTransport):
             if refused:
                 self.check_open()
             if len(self._workers) < self.size and self.supervisor.needs_worker():
-                self.supervisor.start_workers()
+                self.supervisor.start_workers(taken=partial(self._was_taken, future))
             if added:
                 self.dispatch(future)
             else:
@@ -262,6 +262,10 @@ class WorkerPool(PoolTransport):
             future.cancel()
             raise
         return future
+
+    def _was_taken(self, future: CallFuture[Any]) -> bool:
+        """Cancel a call that can't have a worker; return whether another worker has taken it, and lost it perhaps."""
+        return not future.cancel() and type(future._exception) is not self._broken_type
 
     def check_open(self) -> None:
         """Raise what `submit` raises if no call can be taken: which is when the pool is closing."""

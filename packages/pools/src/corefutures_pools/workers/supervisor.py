@@ -164,7 +164,7 @@ class WorkerSupervisor:
             and not (self.prestart and pool.thread is not None)
         )
 
-    def start_workers(self, *, ours: bool = False) -> None:
+    def start_workers(self, *, ours: bool = False, taken: Callable[[], bool] = bool) -> None:
         """Start the workers that are needed, unless another thread does so: that one looks again when it is done.
 
         A thread of its own starts them, and the submitter waits for that thread:
@@ -179,6 +179,7 @@ class WorkerSupervisor:
         Args:
             ours: Whether a thread of the pool calls this, which its calls depend on: also one that the pool does not
                 know any more, because the worker that it has served has ended.
+            taken: Whether a worker has run the submitter's call meanwhile, so that it can't be refused.
 
         Raises:
             BaseException: No worker could be started, and there is none.
@@ -192,9 +193,7 @@ class WorkerSupervisor:
             except RuntimeError:  # there are too many threads, or the interpreter ends
                 self._run(request)
         failure = request.exception()
-        if failure is not None:
-            if isinstance(failure, Exception) and len(self.workers) and self._pool.broken_reason is None:
-                return  # another thread has started a worker meanwhile, and that may have the call already
+        if failure is not None and not (isinstance(failure, Exception) and taken()):
             try:
                 raise failure
             finally:
