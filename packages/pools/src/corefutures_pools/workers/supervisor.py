@@ -417,7 +417,7 @@ class WorkerSupervisor:
         Not for this thread, if interrupted; and a thread that does so itself waits for no other, which may wait for it.
         """
         current = threading.get_ident()
-        requests = copied(self._open)
+        requests = [*copied(self._open), *copied(self._requests)]  # the second has also those for spares
         if any(request.runner == current for request in requests):
             return
         for request in requests:
