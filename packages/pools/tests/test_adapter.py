@@ -381,6 +381,7 @@ def test_a_callbacks_exit_is_logged_in_a_worker_and_raised_to_who_cancels(execut
         assert future.cancelled()
 
 
+@pytest.mark.thread_unsafe(reason="two threads race as it is, and each of 2,000 calls starts one more")
 def test_cancelling_races_the_start_of_thousands_of_calls():
     ran: set[int] = set()
     with frequent_switches(), adapt(BareExecutor(2)) as executor:
