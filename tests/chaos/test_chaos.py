@@ -39,6 +39,51 @@ def test_a_setting_says_all() -> None:
     assert Faults.from_setting(faults.setting()).setting() == faults.setting()
 
 
+REPLAYED = """
+from corefutures._blocking import start_thread, threading
+from corefutures_pools.wakeup import WakeupEvent
+from corefutures_pools.workers.payload import Segment
+
+for _ in range(200):
+    try:
+        Segment([bytes(5000)], memfds=True).to_memfds()
+    except OSError:
+        pass
+    try:
+        WakeupEvent().close()
+    except OSError:
+        pass
+    try:
+        thread = threading.Thread(target=int)
+        start_thread(thread)
+        thread.join()
+    except RuntimeError:
+        pass
+"""
+
+
+@linux
+def test_the_same_faults_fire_at_the_same_points_when_a_seed_is_used_again(tmp_path: Path) -> None:
+    rates = dict.fromkeys(
+        ("EMFILE at memfd_create", "ENOSPC at pwrite", "pwrite cut short", "EMFILE at eventfd", "a thread can't start"),
+        0.1,
+    )
+
+    def fired(seed: str) -> list[str]:
+        log = tmp_path / "faults"
+        log.unlink(missing_ok=True)
+        paths = [str(HERE / "startup"), str(HERE), *filter(None, sys.path)]
+        setting = Faults(seed, str(log), rates).setting()
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), SETTING: setting}
+        subprocess.run([sys.executable, "-c", REPLAYED], env=environment, timeout=30, check=True)
+        return [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("fault|")]
+
+    first = fired("1")
+    assert {line.split("|")[1] for line in first} == set(rates)
+    assert fired("1") == first
+    assert fired("2") != first
+
+
 def test_the_same_seed_plans_the_same() -> None:
     assert chaos.plan("1", 3) == chaos.plan("1", 3)
     assert chaos.plan("1", 3) != chaos.plan("1", 4)
