@@ -195,7 +195,7 @@ def large(pools: Pools, there: bool) -> float:
     call: Callable[..., object] = tiny.size_of if there else tiny.array
     with pools(WORKERS) as pool:
         warm(pool)
-        pool.submit(call, array if there else 8).result()
+        pool.submit(call, array if there else array.size).result()
         return seconds(lambda: pool.submit(call, array if there else array.size).result()) * 1e3
 
 

@@ -20,6 +20,8 @@ TELLS_NOBODY = Fault(
     "a thread that has read its result tells nobody else who waits for it", INLINE_WAIT,
     right="        if term.settled and future._has_to_tell():\n", wrong="        if False:\n",
 )  # fmt: skip
+_ASKS_LATER = """                self.watchdog.request()  # who reads began after `step_down`, and may be interrupted
+"""
 SUBSCRIBES_ONLY = Fault(
     "a thread that waits for the call of one that reads, and was interrupted, asks nobody to look after that",
     INLINE_WAIT,
@@ -28,6 +30,11 @@ SUBSCRIBES_ONLY = Fault(
 """,
     wrong="""            self.wake()  # for what was read, and not parsed
 """,
+    also=((INLINE_WAIT, _ASKS_LATER, ""),),
+)  # fmt: skip
+LOOKS_ONCE = Fault(
+    "a thread that waits for the call of one that has begun to read meanwhile asks nobody to look after that",
+    INLINE_WAIT, right=_ASKS_LATER, wrong="", changes=4,
 )  # fmt: skip
 NEVER_REARMS = Fault(
     "a leader that steps down leaves the result thread disarmed", INLINE_WAIT,
@@ -132,7 +139,7 @@ def a_handler_that_waits_for_a_call_while_its_thread_reads(run: Run, our: Any, u
     return lambda: (expect(got["main"], 32), expect(answers, [], [64]))
 
 
-@pool_models("E1 F8", QUEUE, focus=(), files=READING, preemptions=1, faults={QUEUE: (SUBSCRIBES_ONLY,)})
+@pool_models("E1 F8", QUEUE, focus=(), files=READING, preemptions=1, faults={QUEUE: (SUBSCRIBES_ONLY, LOOKS_ONCE)})
 def a_handler_that_waits_for_a_thread_while_its_thread_reads(run: Run, our: Any, use: Use) -> Check:
     """That other thread waits for the same call, which the interrupted thread was about to read."""
     other, got_it = Answers(), []  # type: ignore[var-annotated]

@@ -101,7 +101,7 @@ class InlineWaitPool(WorkerPool):
                 future._cf_add_parked(leadership.wakeup.set)
                 if future._cf_parked and len(future._cf_parked) > 1:
                     self.watchdog.request()
-                while leadership.is_leader(term, alone=True) and future._state == PENDING:
+                while future._state == PENDING and leadership.is_leader(term, alone=True):
                     left = None if deadline is None else deadline - clock.monotonic()
                     if future._cf_callbacks or future._cf_listeners or (left is not None and left <= 0):
                         break
@@ -113,6 +113,7 @@ class InlineWaitPool(WorkerPool):
             else:
                 leadership.release(term)
                 leadership.retire(term)
+                self.watchdog.request()  # who reads began after `step_down`, and may be interrupted
         except BaseException as exc:  # of a signal handler; also in `_end_term`, of which each step may be repeated
             if future._state == FINISHED:
                 term.settled.append(future)
@@ -125,7 +126,8 @@ class InlineWaitPool(WorkerPool):
     def _end_term(self, leadership: Leadership, term: LeaderTerm) -> None:
         future = term.future
         if future is not None:
-            future._cf_remove_parked(leadership.wakeup.set)
+            if future._cf_parked:
+                future._cf_remove_parked(leadership.wakeup.set)
             if future._ended_for is term:
                 future._ended_for = None
         self.defer_callbacks(term)
