@@ -218,11 +218,15 @@ SKIPPED_SPINS: Final = 1000
 _spins_to_skip = 0  # roughly: written by all threads, without a lock
 
 
-def spin_until(condition: Callable[[], object]) -> bool:
+def spin_until(condition: Callable[[], object], spins: int = SPINS) -> bool:
     """Return whether `condition()` becomes true within some microseconds.
 
     Waking a blocked thread costs more than a short call; a thread that yields the processor and checks again need
     often not block. Where processors are scarce, so that yielding costs milliseconds, spinning is skipped.
+
+    Args:
+        condition: What to check.
+        spins: How often.
 
     Thread safety: may be called by any number of threads; they share a rough count only.
     """
@@ -231,7 +235,7 @@ def spin_until(condition: Callable[[], object]) -> bool:
         _spins_to_skip -= 1
         return False
     limit = clock.perf_counter() + SLOW_SPIN
-    for _ in range(SPINS):
+    for _ in range(spins):
         yield_processor()
         met = condition()
         if clock.perf_counter() > limit:

@@ -571,12 +571,14 @@ class Future(_standard.Future["_T"]):
 
     def _cf_release_parked(self) -> None:
         # Each `unpark` is taken out of the list and called in one step of the interpreter, which allocates nothing
-        # (before 3.12, an allocation may collect garbage): no handler or finaliser runs between the two, and no loop is
-        # disturbed by a thread that times out and removes its own. No thread is added any more: the future is done.
+        # (before 3.12, an allocation may collect garbage): no handler or finaliser runs between the two. A thread that
+        # times out may remove its own meanwhile. No thread is added any more: the future is done.
         parked = self._cf_parked
         if parked:
+            unpark_one = map(call, iter(parked.pop, None)).__next__
             try:
-                deque(map(call, iter(parked.pop, None)), 0)
+                while parked:
+                    unpark_one()
             except IndexError:
                 pass
             finally:

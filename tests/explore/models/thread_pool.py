@@ -15,14 +15,13 @@ THREAD_POOL = "corefutures_thread._thread_pool"
 
 SLEEPS_AT_ONCE = Fault(
     "a worker that has entered itself into the idle list does not look for a call again", WORKER,
-    right="look for a call: see `ThreadPool`\n            try:\n                take()",
-    wrong="look for a call\n            try:\n                raise IndexError",
+    right="            if queue or pool.leaving:", wrong="            if pool.leaving:",
 )  # fmt: skip
 
 LEAVES_TOO_SOON = Fault(
-    "a worker leaves while a submitter counts on it: the pool is closed, and still called fully started", WORKER,
-    right="                pool.fully_started = False  # before the very last look for a call: see `ThreadPool`\n",
-    wrong="",
+    "a worker leaves while a submitter counts on it: the pool is closed, and still called fully started", THREAD_POOL,
+    right="        self.fully_started = False  # before `leaving`\n",
+    wrong="        self.leaving = self.slots is None\n        self.fully_started = False\n",
 )  # fmt: skip
 
 UNPARKS_IN_STEPS = Fault(
@@ -140,6 +139,33 @@ def submit_against_shutdown_that_does_not_wait(run: Run, our: Any) -> Check:
 @pool_model("E1 E6", faults=(LEAVES_TOO_SOON,))
 def submit_against_shutdown_while_a_call_ends(run: Run, our: Any) -> Check:
     return _submit_and_shut_down(run, our, lambda pool: pool.shutdown(wait=False), busy=True)
+
+
+@pool_model("E1 E6", preemptions=1, quick=0)
+def submit_against_shutdown_while_a_worker_starts(run: Run, our: Any) -> Check:
+    """The worker calls the pool fully started while it is being closed."""
+    got = Answers()
+
+    def main() -> None:
+        with run.settled():
+            pool = our.executor.ThreadPoolExecutor(1)
+            run.spawn("starter", got.say("first", lambda: submit(pool)))
+            run.spawn("submitter", got.say("second", lambda: submit(pool)))
+            run.spawn("closer", lambda: pool.shutdown(wait=False))
+
+    def submit(pool: Any) -> Any:
+        try:
+            return outcome(pool.submit(int, 7))
+        except RuntimeError:
+            return "refused"
+
+    run.spawn("main", main)
+
+    def check() -> None:
+        expect(got["first"], 7, "refused")
+        expect(got["second"], 7, "refused")
+
+    return check
 
 
 @pool_model("E1 E6")

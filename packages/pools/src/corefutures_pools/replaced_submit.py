@@ -50,8 +50,9 @@ class StandardSubmit:
                 return plain.seen(self, OurPool.submit, fn, args, kwargs)
             fn = fn.function
 
-    Reading a function's code (`is_recoded`) takes a tenth of the time of `submit`: a pool does it when it is made, and
-    when a worker is idle. A replacement is remembered until a call finds the original function again.
+    Reading a function's code (`is_recoded`) takes a tenth of the time of `submit`: a pool does it while not all of its
+    workers have started, and when one is idle. A replacement is remembered until a call finds the original function
+    again.
 
     Args:
         pool: The class.

@@ -164,6 +164,9 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
 
     BROKEN = BrokenThreadPool
     _cf_can_have_slots = True
+    _cf_is_special = False  # calls have a context of their own, are limited in number, or may demand slots
+    _cf_make_context: Callable[[], Any] | None = None
+    _cf_at_exit: AtExit = "wait"
     _cf_starts_threads = False  # True in a subclass that starts its threads itself: see `_standard_threads`
 
     _cf_sharer: Sharer | None = None  # of the shared objects, once there is one
@@ -200,18 +203,20 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         if thread_name_prefix is not None:  # as the standard library takes it
             check_text("thread_name_prefix", thread_name_prefix)
         initargs = check_initializer(initializer, initargs)
-        check_flag("forward_logs", forward_logs)
+        if forward_logs is not False:
+            check_flag("forward_logs", forward_logs)
         if inner_threads is not None:
             raise unsupported(self, "limit the threads of BLAS and OpenMP")
-        if context is not None:
-            self._cf_make_context = _context_maker(context)
-        check_at_exit(self, at_exit, "threads", abandons=True)
-        self._cf_copies_context = context is not None
-        self._cf_limiter_options = (max_pending, when_full)
-        self._cf_is_special = context is not None or max_pending is not None or slots is not None
-        if slots is not None:
-            self._cf_set_slots(slots, when_full)
-        self._cf_at_exit = at_exit
+        if at_exit != "wait":
+            check_at_exit(self, at_exit, "threads", abandons=True)
+            self._cf_at_exit = at_exit
+        if context is not None or max_pending is not None or slots is not None or when_full != "block":
+            self._cf_is_special = True
+            self._cf_limiter_options = (max_pending, when_full)
+            if context is not None:
+                self._cf_make_context = _context_maker(context)
+            if slots is not None:
+                self._cf_set_slots(slots, when_full)
         self._max_workers = max_workers
         self._thread_name_prefix: str = thread_name_prefix or f"ThreadPoolExecutor-{self._counter()}"
         self._initializer: Callable[..., object] | None = initializer  # type: ignore[assignment, unused-ignore]
@@ -219,7 +224,6 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         self._cf_pool = self._cf_make_pool()
         if _executors.exiting:
             self._cf_pool.close(RuntimeError(AFTER_EXIT))
-        _submit.is_recoded()
         _executors.add(self)
         register_pool(self)
         if instrumentation.enabled:
@@ -287,9 +291,12 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             TypeError: `timeout` is no number.
             ValueError: `timeout` is negative.
         """
-        check_flag("wait", wait)
-        check_flag("cancel_futures", cancel_futures)
-        check_seconds("timeout", timeout, least=0)
+        if wait is not True:
+            check_flag("wait", wait)
+        if cancel_futures is not False:
+            check_flag("cancel_futures", cancel_futures)
+        if timeout is not None:
+            check_seconds("timeout", timeout, least=0)
         pool = self._cf_pool
         if instrumentation.enabled:
             instrumentation.executor_shut_down(self)
@@ -368,7 +375,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
                 fn, args, kwargs = sharer.in_place(fn), sharer.in_place(args), sharer.in_place(kwargs)
             except UnusableHandle as exc:  # fails the call alone
                 return PoolFuture(_raise, (exc,), None)
-        if self._cf_copies_context:
+        if self._cf_make_context is not None:
             return PoolFuture(self._cf_make_context().run, (fn, *args), kwargs or None)
         return PoolFuture(fn, args, kwargs or None)
 
@@ -440,8 +447,7 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             self._initializer,
             self._initargs,
             self.BROKEN,
-            self._cf_make_limiter(),
-            self._cf_make_scheduler(),
+            *((self._cf_make_limiter(), self._cf_make_scheduler()) if self._cf_is_special else ()),
         )
         pool.executor = weakref.ref(self, pool.on_executor_dropped)
         pool.daemons = self._cf_at_exit == "abandon"

@@ -67,13 +67,13 @@ class ThreadPool:
     Whatever the interleaving, the submitter finds the worker or the worker finds the call. Closing works alike:
 
     1. `close` sets `closed`, then clears `fully_started`, sets `leaving`, then unparks every worker in `idle`.
-    2. A worker leaves if it sees `leaving`, clears `fully_started`, and after that finds no call. If it is in `idle`,
-       it takes itself out first.
+    2. A worker leaves if, out of `idle`, it sees `leaving`, and after that finds no call.
     3. A submitter reads `closed` once more after it has appended its call, and takes the call back if it can.
 
     `fully_started` tells submitters that they need consider neither a further worker nor the end: they leave out step
     3. A worker that starts sets it (`on_worker_started`). A submitter that finds it set, after it has appended its
-    call, finds what some worker has set; that worker clears it itself before its last look, and so finds the call.
+    call, comes before `close` has cleared it, so the last look of every worker finds the call; or a worker has set it
+    that has just started, and looks for a call only after that.
 
     Calls that wait for slots are not in `queue` yet. `leaving` is set once the pool is closed and holds none of them:
 
@@ -206,9 +206,10 @@ class ThreadPool:
     def on_worker_started(self, thread: threading.Thread) -> None:
         """Enter a worker whose start was interrupted: called by each worker when it starts."""
         self.threads.setdefault(thread, threading.get_ident())
-        self.fully_started = len(self.workers) >= self.max_workers
-        if self.closed:
-            self.fully_started = False
+        if len(self.workers) >= self.max_workers:
+            self.fully_started = True
+            if self.closed:
+                self.fully_started = False
 
     def on_worker_exit(self, ident: int) -> None:
         """Remove a worker that leaves, and keep its counts."""
@@ -227,23 +228,28 @@ class ThreadPool:
             TimeoutError: They have not left after `timeout` seconds; the message lists the calls that run.
         """
         deadline = None if timeout is None else clock.monotonic() + timeout
-        joined: set[threading.Thread] = set()  # calls that were held may start more threads meanwhile
-        while threads := [item for item in list(self.threads.items()) if item[0] not in joined]:
-            thread, starter = threads[0]
-            joined.add(thread)
-            while thread in self.threads:  # until its start has failed
-                _spin_until_ended(thread)
-                try:
-                    thread.join(
-                        None if deadline is None else min(max(0.0, deadline - clock.monotonic()), threading.TIMEOUT_MAX)
-                    )
-                    if deadline is not None and thread.is_alive():
-                        raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
-                    break
-                except RuntimeError:  # it is being started, by another thread …
-                    if starter == threading.get_ident():  # … or by the frame that this one interrupted
+        joined: dict[threading.Thread, int] = {}
+        threads = list(self.threads.items())
+        while threads:
+            for thread, starter in threads:
+                while thread in self.threads:  # until its start has failed
+                    _spin_until_ended(thread)
+                    try:
+                        if deadline is None:
+                            thread.join()
+                        else:
+                            thread.join(min(max(0.0, deadline - clock.monotonic()), threading.TIMEOUT_MAX))
+                            if thread.is_alive():
+                                raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
                         break
-                    sleep(0.001)
+                    except RuntimeError:  # it is being started, by another thread …
+                        if starter == threading.get_ident():  # … or by the frame that this one interrupted
+                            break
+                        sleep(0.001)
+            if self.slots is None:
+                return
+            joined.update(threads)  # calls that were held may have started more threads meanwhile
+            threads = [item for item in list(self.threads.items()) if item[0] not in joined]
 
     def abandon(self, timeout: float) -> None:
         """Wait for the calls that run for so many seconds, and warn of those that are left: at exit."""
@@ -418,7 +424,7 @@ class ThreadPool:
     def refuse_calls(self) -> None:
         """Take no more calls."""
         self.closed = True
-        self.fully_started = False
+        self.fully_started = False  # before `leaving`
         if self.slots is None or not self.slots.held:
             self.leaving = True
 

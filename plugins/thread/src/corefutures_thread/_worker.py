@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         idle: deque[Any]
         workers: dict[int, WorkerThread]
         leaving: bool
-        fully_started: bool
         executor: Callable[[], Any]
 
         def claim(self, future: object) -> bool: ...
@@ -47,8 +46,10 @@ if TYPE_CHECKING:
         def make_refusal(self) -> Exception: ...
 
 
-#: How often a worker parks at once after it has spun in vain: where calls come one by one, the spinning worker and the
-#: thread that is to submit the next call take the GIL from each other.
+#: How often a worker yields before it parks: enough if the thread that is to submit the next call has the same
+#: processor. If it has another one, that thread and a worker that spins take the GIL from each other; so a worker parks
+#: at once this many times after it has spun in vain.
+SPINS = 2
 SKIPPED_SPINS = 15
 
 LOGGER = logging.getLogger("concurrent.futures")
@@ -114,35 +115,27 @@ def _run_calls(pool: Pool, worker: WorkerThread) -> None:
     spins_to_skip = 0
     while True:
         if listed:
-            leaving = pool.leaving  # before a look for a call: see `ThreadPool`
-            try:
-                take()
-            except IndexError:
-                if not leaving:
-                    # The thread that unparks it has taken it out of `idle`. After a spin in vain, spins are left out.
-                    if spins_to_skip:
-                        spins_to_skip -= 1
-                        parker.park()
-                    elif not spin_until(parker.try_park):
-                        spins_to_skip = SKIPPED_SPINS
-                        parker.park()
-                    worker.mark_busy()
-                    listed = False
-                    if not pool.leaving or queue:
-                        continue
-                pool.fully_started = False  # before the very last look for a call: see `ThreadPool`
-                if not queue and (not listed or _leave_idle(idle, parker)):
-                    return
-                listed = False
-                continue
-            _leave_idle(idle, parker)
-        else:
-            try:
-                take()
-            except IndexError:
+            if queue or pool.leaving:  # a look for a call: see `ThreadPool`
+                _leave_idle(idle, parker)
+            else:
+                # The thread that unparks it has taken it out of `idle`. After a spin in vain, spins are left out.
+                if spins_to_skip:
+                    spins_to_skip -= 1
+                    parker.park()
+                elif not spin_until(parker.try_park, SPINS):
+                    spins_to_skip = SKIPPED_SPINS
+                    parker.park()
+                worker.mark_busy()
+            listed = False
+        try:
+            take()
+        except IndexError:
+            if not pool.leaving:
                 idle.append(unpark)
                 listed = True
-                continue
+            elif not queue:  # the last look for a call: see `ThreadPool`
+                return
+            continue
 
         # A copy of `begin` and, below, of `finish` for a future that nobody watches, with the transitions of `Future`:
         # the only other place that writes a future's state. Without the calls a worker is a quarter faster, with and
