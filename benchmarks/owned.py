@@ -1,7 +1,7 @@
 """What workers own: an object that is sent to each of them once, beside the ways in which programs do that today.
 
 The object is an array of 64 MB: one of NumPy where that is installed, which joblib needs. Two workers; a call tells the
-size of the object.
+size of the object. And what a new worker costs, with a template (`warm`), with a spare, and without.
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ import concurrent.futures as standard
 import importlib
 import importlib.util
 import multiprocessing
+import os
+import signal
+import statistics
+import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -24,6 +29,13 @@ CALLS = 1_000
 SECOND_SEND = 0.5
 #: How much longer calls with the object may take than calls with a small integer.
 SLOWDOWN = 1.3
+
+#: How much longer the first result of a warm pool may take than that of a pool whose call needs no import.
+WARM = 1.3
+#: Milliseconds from the loss of a worker to the first result of another one: from a template, and of a spare.
+REPLACED, REPLACED_BY_SPARE = 20, 3
+#: A module whose import takes long.
+HEAVY = "numpy" if importlib.util.find_spec("numpy") is not None else "asyncio"
 
 #: The object of a worker, for the idiom of an initializer and a global.
 _owned: Any = None
@@ -200,5 +212,114 @@ def sharing() -> Iterator[Row]:
     )
 
 
+# ── new workers ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def use(module: str) -> bool:
+    """Need a module, as a call does."""
+    return importlib.import_module(module).__name__ in sys.modules
+
+
+def first_result(module: str, **options: Any) -> float:
+    """Milliseconds from making a pool to the result of a call that needs the module."""
+    start = time.perf_counter()
+    with corefutures.create_executor("process", max_workers=1, mp_context="forkserver", **options) as pool:
+        pool.submit(use, module).result()
+        return (time.perf_counter() - start) * 1e3
+
+
+def first_result_of_running_template() -> float:
+    with corefutures.create_executor("process", max_workers=1, warm=[HEAVY]):
+        return first_result(HEAVY, warm=[HEAVY])
+
+
+def first_result_of_new_template() -> float:
+    importlib.import_module("corefutures_process._template").close_all()
+    return first_result(HEAVY, warm=[HEAVY])
+
+
+def first_result_of_standard(module: str) -> float:
+    start = time.perf_counter()
+    with make_standard(1) as pool:
+        pool.submit(use, module).result()
+        return (time.perf_counter() - start) * 1e3
+
+
+def replacement(method: str = "forkserver", **options: Any) -> float:
+    """Milliseconds from the loss of a worker to the first result of the next one, which needs the module."""
+    costs = []
+    with corefutures.create_executor(
+        "process", max_workers=1, mp_context=method, on_worker_loss="replace", **options
+    ) as pool:
+        pool.submit(use, HEAVY).result()
+        for _ in range(5):
+            victim = pool.submit(os.getpid).result()
+            while sum(worker.state == "spare" for worker in pool.snapshot().workers) < options.get("spares", 0):
+                time.sleep(0.01)
+            start = time.perf_counter()
+            os.kill(victim, signal.SIGKILL)
+            while pool.submit(use, HEAVY).exception() is not None:  # the lost worker has claimed it as its last call
+                pass
+            costs.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(costs)
+
+
+def replacement_of_standard() -> float:
+    """The same by another pool, because the pool is broken."""
+    with make_standard(1) as pool:
+        victim = pool.submit(os.getpid).result()
+        start = time.perf_counter()
+        os.kill(victim, signal.SIGKILL)
+        try:
+            pool.submit(use, HEAVY).result()
+        except standard.BrokenExecutor:
+            pass
+        with make_standard(1) as other:
+            other.submit(use, HEAVY).result()
+            return (time.perf_counter() - start) * 1e3
+
+
+def _nothing() -> float:
+    return 0.0
+
+
+def starting() -> Iterator[Row]:
+    yield Row(
+        what=f"first result of a new pool, warm=[{HEAVY!r}], beside a pool whose call imports nothing",
+        unit="ms",
+        ours=first_result_of_running_template,
+        against=partial(first_result, "os"),
+        at_least=1 / WARM,
+        others={
+            "template_starts_as_well": first_result_of_new_template,
+            "without_warm": partial(first_result, HEAVY),
+            "standard": partial(first_result_of_standard, HEAVY),
+        },
+    )
+    yield Row(
+        what=f"a lost worker is replaced, warm=[{HEAVY!r}]: milliseconds to the first result",
+        unit="ms",
+        ours=partial(replacement, warm=[HEAVY]),
+        against=_nothing,
+        at_most=REPLACED,
+        others={"without_warm": replacement, "standard_another_pool": replacement_of_standard},
+    )
+    yield Row(
+        what="a lost worker is replaced, spares=1: milliseconds to the first result",
+        unit="ms",
+        ours=partial(replacement, warm=[HEAVY], spares=1),
+        against=_nothing,
+        at_most=REPLACED_BY_SPARE,
+        others={
+            "spare_of_spawn_with_initializer": partial(
+                replacement, "spawn", spares=1, initializer=use, initargs=(HEAVY,)
+            ),
+            "spawn_without_spare": partial(replacement, "spawn"),
+        },
+    )
+
+
 def sheets() -> Iterator[Sheet]:
     yield Sheet(title="Objects that are shared with workers", rows=sharing)
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        yield Sheet(title="What a new worker costs", rows=starting)
