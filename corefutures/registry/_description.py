@@ -54,6 +54,7 @@ class Capabilities:
         slots: The factory takes `slots`, which calls can demand: `options(slots=…)`.
         worker_values: Calls can use `corefutures.worker_local`.
         shares_objects: It can send an object to each worker once: `share`.
+        spares: The factory takes `spares`, workers that take no calls until one is needed.
 
     Raises:
         TypeError: If a value is not a bool.
@@ -77,6 +78,7 @@ class Capabilities:
     slots: bool = False
     worker_values: bool = False
     shares_objects: bool = False
+    spares: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -19,7 +19,7 @@ from corefutures_conformance.suite import CHAPTERS
 CHAPTER_NAMES = {
     "submitting", "results", "exceptions", "cancelling", "callbacks", "mapping", "waiting", "as_completed",
     "shutting_down", "initializing", "worker_loss", "transport", "concurrency", "resources", "interoperation",
-    "stress", "stateful", "control", "forking", "scopes", "streaming", "worker_values", "sharing",
+    "stress", "stateful", "control", "forking", "scopes", "streaming", "worker_values", "sharing", "spares",
 }  # fmt: skip
 
 

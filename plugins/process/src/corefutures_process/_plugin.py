@@ -31,6 +31,7 @@ def corefutures_backend() -> Backend:
             slots=True,
             worker_values=True,
             shares_objects=True,
+            spares=True,
         ),
         summary="processes of this machine",
         contract=(1, 1),

@@ -17,6 +17,7 @@ from corefutures_conformance.suite.results import Results
 from corefutures_conformance.suite.scopes import Scopes
 from corefutures_conformance.suite.sharing import Sharing
 from corefutures_conformance.suite.shutting_down import ShuttingDown
+from corefutures_conformance.suite.spares import Spares
 from corefutures_conformance.suite.stateful import Stateful
 from corefutures_conformance.suite.streaming import Streaming
 from corefutures_conformance.suite.stress import Stress
@@ -45,6 +46,7 @@ CHAPTERS: tuple[type, ...] = (
     Streaming,
     WorkerValues,
     Sharing,
+    Spares,
     Resources,
     Forking,
     Interoperation,

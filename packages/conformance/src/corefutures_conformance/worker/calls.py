@@ -113,6 +113,11 @@ def note(journal: Journal, entry: object) -> None:
     journal.note(entry)
 
 
+def note_process(journal: Journal) -> None:
+    """Note the process that this runs in."""
+    journal.note(os.getpid())
+
+
 def note_and_echo(journal: Journal, entry: T) -> T:
     """Write `entry` into the journal and return it."""
     journal.note(entry)
