@@ -318,6 +318,7 @@ class WorkerSupervisor:
         A thread that needs a worker meanwhile leaves: so this one looks for that after each spare.
         """
         request, requests = _StartRequest(ours=True), self._requests
+        request.runner = request.thread
         try:
             while self._lacks_spare():
                 requests.append(request)
