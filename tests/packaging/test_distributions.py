@@ -26,7 +26,9 @@ PLUGINS = sorted(name for name, folder in FOLDERS.items() if folder.parent.name 
 PACKAGES = sorted(FOLDERS.keys() - {CORE, *PLUGINS})
 POOLS = f"{CORE}-pools"
 #: Installed with the toolkit of pools; the other packages need the core alone.
-WITH_TOOLKIT = {*PLUGINS, POOLS, f"{CORE}-monitor", f"{CORE}-tools"}
+WITH_TOOLKIT = {*PLUGINS, POOLS, f"{CORE}-joblib", f"{CORE}-monitor", f"{CORE}-tools"}
+#: Installed with backends: what it chooses by itself.
+WITH_BACKENDS = {f"{CORE}-joblib": {f"{CORE}-process", f"{CORE}-thread"}}
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(300)]
 
@@ -184,7 +186,7 @@ def test_a_package_alone_brings_the_core_and_offers_its_names(built: Path, tmp_p
     program = f"import {package(distribution)} as it; print([getattr(it, name) for name in it.__all__] != [])"
     assert answer(python, program) == "True"
     toolkit = {POOLS} if distribution in WITH_TOOLKIT else set()
-    assert ours(python) == {CORE, distribution, *toolkit}
+    assert ours(python) == {CORE, distribution, *toolkit, *WITH_BACKENDS.get(distribution, set())}
     run(python, "-m", "pip", "check", cwd=tmp_path)
 
 
@@ -440,7 +442,7 @@ def test_from_a_folder_of_wheels(tmp_path: Path) -> None:
     everything = f"{CORE}[all,monitor,structured,tools]"
     run(python, "-m", "pip", "install", "--quiet", "--find-links", dist, everything, cwd=tmp_path)
     use(python, tmp_path, *LOCAL)
-    assert ours(python) == FOLDERS.keys() - {f"{CORE}-conformance", f"{CORE}-dask"}
+    assert ours(python) == FOLDERS.keys() - {f"{CORE}-conformance", f"{CORE}-dask", f"{CORE}-joblib"}
     run(python, "-m", "pip", "check", cwd=tmp_path)
 
 
