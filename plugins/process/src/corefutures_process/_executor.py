@@ -333,9 +333,9 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             raise UnsupportedError(NEEDS_ANOTHER_START.format("calls can't have a time limit in this pool"))
         # No call was submitted yet, and the program has not asked for fork: another pool takes this one's place.
         self._cf_choose_method("a time limit")
-        pool = self._cf_pool
+        sharer = self._cf_pool.give_up_shared()
         self._cf_renew_pool()
-        self._cf_pool.take_over_shared(pool)
+        self._cf_pool.take_over_shared(sharer)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Schedule `fn(*args, **kwargs)` to run in one of the processes.

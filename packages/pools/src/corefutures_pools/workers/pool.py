@@ -330,10 +330,14 @@ class WorkerPool(PoolTransport):
         self.check_open()
         return handle
 
-    def take_over_shared(self, other: WorkerPool) -> None:
-        """Take the handles of a pool in whose place this one is."""
-        self.sharer = self._encode.sharer = other.sharer
-        other.sharer = None
+    def give_up_shared(self) -> Sharer | None:
+        """Return the handles for the pool that comes in the place of this one; its end does not close them then."""
+        sharer, self.sharer = self.sharer, None
+        return sharer
+
+    def take_over_shared(self, sharer: Sharer | None) -> None:
+        """Take the handles of the pool in whose place this one is."""
+        self.sharer = self._encode.sharer = sharer
 
     def _close_shared(self) -> None:
         if self.sharer is not None:
