@@ -147,9 +147,10 @@ class CallReader:
         end = (body[1] << 8) + body[2]
         known = shared_objects.get(body[_TOKEN])
         value = self._decode(body[_TOKEN.stop : end]) if known is None else known[1]
-        fn, args, *kwargs = self(body[end:])
-        index = body[_INDEX]
-        return (fn, (*args[:index], value, *args[index + 1 :]), *kwargs)
+        call = self(body[end:])
+        args, index = call[1], body[_INDEX]
+        args = (*args[:index], value, *args[index + 1 :])
+        return (call[0], args) if len(call) == 2 else (call[0], args, call[2])
 
     def _unpickle(self, pickled: bytes, head: bytes) -> Any:
         fn = self._decode(pickled)

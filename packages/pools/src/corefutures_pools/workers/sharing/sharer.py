@@ -29,16 +29,20 @@ class WorkerSharer(Sharer):
         plain: list[Any] = [*args]
         used = []
         places = b""
-        for index, arg in enumerate(args):
+        index = -1
+        for arg in args:
+            index += 1
             if type(arg) is Shared:
-                memory = arg._cf_content(self)
-                if index > 255 or memory.kept is not None:  # too far for a byte; or freeing it may run foreign code
-                    return None
-                used.append(memory)
-                plain[index] = None
+                memory = arg._content
+                if memory is None or arg._sharer is not self:
+                    arg._cf_content(self)  # raises
                 place = memory.places.get(index)
                 if place is None:
+                    if index > 255 or memory.kept is not None:  # too far for a byte; or freeing it may run foreign code
+                        return None
                     place = memory.places[index] = shared_place(index, memory.token, memory.reference)
+                used.append(memory)
+                plain[index] = None
                 places += place
-        call = marshalled_call(fn, tuple(plain), kwargs, INLINE_LIMIT - len(places), head) if used else None
+        call = marshalled_call(fn, (*plain,), kwargs, INLINE_LIMIT - len(places), head) if used else None
         return None if call is None else RetainedCall(places + call, None, used)
