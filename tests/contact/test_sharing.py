@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import gc
 import multiprocessing
 import os
@@ -82,6 +83,27 @@ def temporary() -> list[str]:
     """The temporary files that hold shared objects of this process."""
     prefix = f"corefutures-shared-{os.getpid()}-"
     return [name for name in os.listdir(tempfile.gettempdir()) if name.startswith(prefix)]
+
+
+@pytest.mark.skipif(not LINUX, reason="memory files are of Linux")
+@pytest.mark.parametrize("missing", ["a descriptor", "the user"])
+def test_a_temporary_file_takes_the_place_of_a_memory_file(
+    missing: str, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from corefutures_pools.workers.shared_queue import memfds
+    from corefutures_pools.workers.sharing import memory
+
+    def fail(**_: object) -> int:
+        raise OSError(errno.EMFILE, "no descriptor is left")
+
+    if missing == "a descriptor":
+        monkeypatch.setattr(memfds, "new_memfd", fail)
+    else:  # the process has changed it: nobody else may open what it has open
+        monkeypatch.setattr(memory, "_lets_others_open", lambda: False)
+    with make(f"process, {REPLACING}", max_workers=1) as pool, pool.share(calls.Table(bytes(100_000))) as shared:
+        assert len(temporary()) == 1
+        assert pool.submit(calls.size, shared).result() == 100_000
+    assert comes(temporary, [])
 
 
 @every_kind
