@@ -9,7 +9,6 @@ import weakref
 from array import array
 from concurrent import interpreters
 from concurrent.interpreters import ExecutionFailed, NotShareableError
-from types import SimpleNamespace
 
 import interpreter_calls
 import pytest
@@ -285,7 +284,7 @@ def test_the_last_resort_of_a_reporter_can_be_read(monkeypatch):
     def no_memory(*_):
         raise MemoryError
 
-    monkeypatch.setattr("corefutures_interpreter._failures.pickle", SimpleNamespace(dumps=no_memory))
+    monkeypatch.setattr(pickle, "dumps", no_memory)
     _, body = reporter.error(ValueError("lost"))
     monkeypatch.undo()
     assert isinstance(rebuild(body, pickle.loads), MemoryError)

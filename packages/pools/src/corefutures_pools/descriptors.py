@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 
 from corefutures._blocking import RLock, system
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
     from typing import Any, Final
+else:
+    from _collections import deque  # the one of `collections`, which would be imported for this alone
 
 _STANDARD: Final = (0, 1, 2)
 

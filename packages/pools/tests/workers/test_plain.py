@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from corefutures_pools.workers.marshalled import SHORT, CallReader, marshalled_call, marshalled_result
-from corefutures_pools.workers.serialization import INLINE_LIMIT, Encoder
+from corefutures_pools.workers.messages import INLINE_LIMIT
+from corefutures_pools.workers.serialization import Encoder
 
 VALUES = st.one_of(
     st.integers(),

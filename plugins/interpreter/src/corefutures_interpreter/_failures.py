@@ -10,9 +10,6 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
-import pickle
-
-from corefutures_pools.foreign_code import add_note, class_name, set_cause
 from corefutures_pools.workers.messages import ERROR
 from corefutures_pools.workers.worker_loop import Reporter
 
@@ -37,9 +34,7 @@ class FailureReporter(Reporter):
     """Encodes outcomes of calls; exceptions with the summary that `rebuild` needs."""
 
     def __init__(self, encode: Encoder) -> None:
-        super().__init__(encode)
-        # Prepared while there is memory, in the format that `rebuild` reads.
-        self._no_memory = _packed(("MemoryError", "MemoryError", "builtins", "", ""), pickle.dumps(MemoryError()))
+        self.encode = encode
 
     def error(self, error: BaseException) -> tuple[int, bytes]:
         """Return ERROR, and a body with the exception and its summary."""
@@ -58,15 +53,19 @@ class FailureReporter(Reporter):
             try:
                 return ERROR, _packed(_undescribed(error, exc), None)
             except BaseException:
-                return ERROR, self._no_memory
+                return ERROR, b""  # `rebuild` makes a MemoryError of it
 
 
 def _packed(summary: tuple[str, str, str, str, str], pickled: bytes | None) -> bytes:
-    return pickle.dumps((summary, pickled))
+    from pickle import dumps  # only calls that fail need it
+
+    return dumps((summary, pickled))
 
 
 def _undescribed(error: BaseException, reason: BaseException) -> tuple[str, str, str, str, str]:
     """Return the summary of an exception whose description failed."""
+    from corefutures_pools.foreign_code import class_name  # only calls that fail need it
+
     name = class_name(error)
     return name, name, "builtins", f"<it can't be described: {class_name(reason)}>", ""
 
@@ -109,12 +108,15 @@ def _advise(error: BaseException) -> None:
             note = f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
         chain = chain.__cause__ or chain.__context__
     if note:
+        from corefutures_pools.foreign_code import add_note  # hardly any call needs it
+
         add_note(error, note)
 
 
 def _summary(error: BaseException) -> tuple[str, str, str, str, str]:
     """Return the names of an exception's class, its message, and its traceback as text."""
-    from corefutures_pools.tracebacks import traceback_text  # only calls that fail need it
+    from corefutures_pools.foreign_code import class_name  # only calls that fail need it, as the next one
+    from corefutures_pools.tracebacks import traceback_text
 
     kind = type(error)
     try:
@@ -137,6 +139,8 @@ def failure_in_chunk(traceback: str) -> Exception:
 
 
 def _text(error: BaseException) -> str:
+    from corefutures_pools.foreign_code import class_name  # for the pool's interpreter, as below
+
     try:
         return str(error)
     except BaseException as exc:
@@ -145,9 +149,14 @@ def _text(error: BaseException) -> str:
 
 def rebuild(body: Any, decode: Callable[[Any], Any]) -> BaseException:
     """Return the exception that a worker reported, caused by its summary; or the summary if decoding it fails."""
+    import pickle
     from concurrent.interpreters import ExecutionFailed
     from types import SimpleNamespace
 
+    from corefutures_pools.foreign_code import class_name, set_cause
+
+    if not body:  # there was no memory for more
+        body = _packed(("MemoryError", "MemoryError", "builtins", "", ""), pickle.dumps(MemoryError()))
     (name, qualname, module, message, traceback), pickled = pickle.loads(body)
     kind = SimpleNamespace(__name__=name, __qualname__=qualname, __module__=module)
     shown = qualname if module in ("builtins", "__main__", "__mp_main__") else f"{module}.{qualname}"

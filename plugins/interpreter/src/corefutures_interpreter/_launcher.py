@@ -28,7 +28,7 @@ from corefutures_pools.future import LOGGER
 from corefutures_pools.workers.logging.receiver import current_levels
 from corefutures_pools.workers.messages import FAILED, FRAME, INIT_FAILED
 from corefutures_pools.workers.pipes.worker import send_frame
-from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
+from corefutures_pools.workers.shared_queue.ends import SharedQueueEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

@@ -20,6 +20,7 @@ from types import FunctionType
 
 from _interpreters import NotShareableError
 
+from corefutures_interpreter._functions import MAIN_MODULES, by_value, rebuild_function
 from corefutures_pools.workers.marshalled import make_head
 from corefutures_pools.workers.payload import Payload, unpickle
 from corefutures_pools.workers.serialization import Encoder
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from corefutures_pools.workers.payload import Segment
-
-#: The names of a main module: in the process that was started, and in workers, which run it again.
-MAIN_MODULES = ("__main__", "__mp_main__")
-
 
 # ── functions by value ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -62,8 +59,6 @@ class _SentCode:
 
 #: The code that was sent, by its id; emptied when it is full: a program that makes its functions anew never ends.
 _sent: dict[int, _SentCode] = {}
-#: The code that was received, by its bytes.
-_received: dict[bytes, CodeType] = {}
 _CACHE_SIZE: Final = 1 << 10
 
 
@@ -76,7 +71,7 @@ def _by_value(function: FunctionType) -> Any:
     sent = None if _is_importable(function) else _code_of(function)
     if sent is None:
         return NotImplemented  # by its name
-    return _rebuild_function, (sent.marshalled, function.__name__, function.__qualname__)
+    return rebuild_function, (sent.marshalled, function.__name__, function.__qualname__)
 
 
 def _is_importable(function: FunctionType) -> bool:
@@ -112,29 +107,8 @@ def _head(function: Any) -> bytes:
     names = function.__name__, function.__qualname__
     head = sent.heads.get(names)
     if head is None:
-        head = sent.heads[names] = make_head(pickle.dumps(_CodePickle(sent.marshalled, *names), 5))
+        head = sent.heads[names] = make_head(by_value(sent.marshalled, *names))
     return head
-
-
-class _CodePickle:
-    """Pickles as a function of that code."""
-
-    def __init__(self, *parts: Any) -> None:
-        self._parts = parts
-
-    def __reduce__(self) -> Any:
-        return _rebuild_function, self._parts
-
-
-def _rebuild_function(marshalled: bytes, name: str, qualname: str) -> FunctionType:
-    code = _received.get(marshalled)
-    if code is None:
-        if len(_received) >= _CACHE_SIZE:
-            _received.clear()
-        code = _received[marshalled] = marshal.loads(marshalled)
-    function = FunctionType(code, {"__builtins__": builtins, "__name__": "__main__"}, name)
-    function.__qualname__ = qualname
-    return function
 
 
 def _global_names(code: CodeType) -> tuple[str, ...]:

@@ -10,12 +10,8 @@ import sys
 
 assert sys.version_info >= (3, 14)  # the type checkers know it from here on
 
-import pickle
-
 from corefutures_interpreter._failures import FailureReporter, record_refusals
-from corefutures_interpreter._serialization import MAIN_MODULES, load, make_encoder, undecodable
-from corefutures_pools.blocking import set_cancel_probe
-from corefutures_pools.workers.worker_loop import end_worker
+from corefutures_interpreter._functions import MAIN_MODULES, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,17 +47,22 @@ def serve(
         _forward_logs(*log)
     record_refusals()
     decoder = _Decoder(*main)
-    encode = make_encoder(serializer)
+    reporter = _Reporter(serializer)
     if initializer is not None:
+        from corefutures_pools.blocking import set_cancel_probe
+        from corefutures_pools.workers.worker_loop import end_worker
+
         set_cancel_probe(bool)  # a worker from here on; no call runs yet that could be asked to stop
         try:
             function, arguments = decoder.body(initializer)
             function(*arguments)
         except BaseException as exc:
-            body = FailureReporter(encode).error(exc)[1]
+            body = reporter.error(exc)[1]
             end_worker()
             return body
-    common = {"encode": encode, "prepare": None, "limit": None, "decode": decoder.body, "reporter": FailureReporter}
+    common = {
+        "encode": None, "prepare": None, "limit": None, "decode": decoder.body, "reporter": lambda _: reporter,
+    }  # fmt: skip
     transport, *rest = ends
     serve_transport = _serve_shared_queue if transport == "shared queue" else _serve_pipe
     serve_transport(*rest, decoder=decoder, common=common)
@@ -138,6 +139,21 @@ def _forward_logs(end: Any, levels: dict[str, int]) -> None:
     forward_logs(end, levels)
 
 
+class _Reporter(FailureReporter):
+    """A reporter whose encoder is made for the first outcome that can't be marshalled: it imports `pickle`."""
+
+    def __init__(self, serializer: str) -> None:
+        self._serializer = serializer
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "encode":
+            raise AttributeError(name)
+        from corefutures_interpreter._serialization import make_encoder
+
+        self.encode = make_encoder(self._serializer)
+        return self.encode
+
+
 class _LazyPayloadChannel:
     """A `WorkerQueueChannel` that is made for the first payload: most workers receive none."""
 
@@ -181,10 +197,12 @@ class _Decoder:
 
     def body(self, body: Any) -> Any:
         """Decode an inline body."""
-        return self._decode(pickle.loads, body)
+        return self._decode(loads, body)
 
     def payload(self, views: tuple[Any, ...]) -> Any:
         """Decode a payload; its buffers stay in the memory of the pool's interpreter."""
+        from corefutures_interpreter._serialization import load
+
         return self._decode(load, views)
 
     def _decode(self, decode: Callable[[Any], Any], body: Any) -> Any:
@@ -199,6 +217,8 @@ class _Decoder:
         except ImportError:
             raise
         except Exception as exc:
+            from corefutures_interpreter._serialization import undecodable
+
             raise undecodable("args", exc) from exc
 
     def _import_main(self) -> None:

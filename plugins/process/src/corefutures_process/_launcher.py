@@ -19,7 +19,7 @@ from corefutures_pools.foreign_code import add_note
 from corefutures_pools.lifecycle import renew_in_child
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels
-from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
+from corefutures_pools.workers.shared_queue.ends import SharedQueueEnds
 from corefutures_pools.workers.transport import threads_are_replaced
 from corefutures_process import _fork_server, _worker_process
 from corefutures_process._inherited_state import StatefulName, inherited_state

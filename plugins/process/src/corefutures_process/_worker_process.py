@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
+    from corefutures_pools.workers.shared_queue.ends import SharedQueueEnds
 
 #: The signal that requests a worker's stack: ignored by default, and used by few programs.
 STACK_SIGNAL = getattr(signal, "SIGURG", 0)
@@ -104,7 +104,7 @@ def _write_stack_on_signal(descriptor: int) -> None:
 
 def receive_ends(*values: Any) -> SharedQueueEnds:
     """Return the ends that were sent to this process as it was started, as `reduction.DupFd`."""
-    from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds  # only Linux has shared queues
+    from corefutures_pools.workers.shared_queue.ends import SharedQueueEnds  # only Linux has shared queues
 
     ends = SharedQueueEnds(*values)
     return ends._replace(

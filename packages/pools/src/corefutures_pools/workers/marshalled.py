@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import sys
 from marshal import dumps, loads
-from types import BuiltinFunctionType, FunctionType
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import BuiltinFunctionType, FunctionType
     from typing import Any, Final
 
 #: The types of functions that can be sent by name.
-NAMED: Final = (FunctionType, BuiltinFunctionType)
+NAMED: Final = (type(lambda: None), type(len))
 #: Types that every pickler encodes itself, whatever the reducers.
 SCALARS: Final = frozenset({int, float, bool, complex, type(None)})
 #: Text and bytes are such types as well; longer ones than this are pickled, which copies them fewer times.
@@ -114,6 +114,24 @@ def make_head(pickled: bytes) -> bytes:
     return len(pickled).to_bytes(_SIZE) + pickled if len(pickled) <= _HEAD_LIMIT else b""
 
 
+def import_named(pickled: bytes) -> Any:
+    """Return the function that a head names, without `pickle`; None if there is none, or the head has no name.
+
+    Raises:
+        BaseException: Whatever the import of its module raises.
+    """
+    if not pickled.startswith(_GLOBAL):
+        return None
+    module, name = _place(pickled)
+    __import__(module)
+    return getattr(sys.modules.get(module), name, None)
+
+
+def _place(pickled: bytes) -> tuple[str, str]:
+    module, name, _ = pickled[len(_GLOBAL) :].decode().split("\n")
+    return module, name
+
+
 class CallReader:
     """Decodes calls, in a worker.
 
@@ -155,10 +173,9 @@ class CallReader:
     def _unpickle(self, pickled: bytes, head: bytes) -> Any:
         fn = self._decode(pickled)
         if pickled.startswith(_GLOBAL):
-            module, name, _ = pickled[len(_GLOBAL) :].decode().split("\n")
             if len(self._names) >= _CACHE_SIZE:
                 self._names.clear()
-            self._names[head] = module, name
+            self._names[head] = _place(pickled)
         return fn
 
 

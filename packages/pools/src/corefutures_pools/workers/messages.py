@@ -60,6 +60,10 @@ MOMENT: Final = Struct("=dQ")
 #: The number of bytes of a result in a slot, and RESULT_PICKLE or RESULT_MARSHAL.
 SLOT_RESULT: Final = Struct("=IB")
 
+#: Bytes: a larger body is a payload.
+INLINE_LIMIT: Final = 1 << 16
+#: Bytes: a larger payload is written to memfds at once; another one stays in plain memory, for a slot of the arena.
+SLOT_LIMIT: Final = (1 << 20) + (1 << 12)
 #: Bytes: no body is larger. What is, came from somebody else's writing to our descriptors.
 LARGEST: Final = 1 << 30
 _SIZES: Final = {

@@ -15,6 +15,7 @@ from functools import partial
 from weakref import WeakValueDictionary, finalize, getweakrefcount
 
 from corefutures_pools.workers.marshalled import NAMED, marshalled_call
+from corefutures_pools.workers.messages import INLINE_LIMIT, SLOT_LIMIT
 from corefutures_pools.workers.payload import EMBEDDED_LIMIT, Payload, Segment
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
     Reducers = Mapping[type, Callable[[Any], Any]]
 
-#: Bytes: a larger body is a payload.
-INLINE_LIMIT: Final = 1 << 16
-#: Bytes: a larger payload is written to memfds at once; another one stays in plain memory, for a slot of the arena.
-SLOT_LIMIT: Final = (1 << 20) + (1 << 12)
 #: Bytes: larger content has a segment of its own, which waiting calls with equal content share.
 LARGE: Final = 1 << 18
 #: How many such segments a payload has at most, since each takes a descriptor; more content goes with the rest.

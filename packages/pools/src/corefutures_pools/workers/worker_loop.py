@@ -7,9 +7,6 @@ does, raises or returns ends the loop; a call's arguments and result are dropped
 
 from __future__ import annotations
 
-import pickle
-from functools import partial
-
 from corefutures._blocking import _thread, clock, set_cancel_probe, system
 from corefutures_pools.workers.marshalled import CallReader, marshalled_result
 from corefutures_pools.workers.messages import (
@@ -115,7 +112,7 @@ class Reporter:
 
     def __init__(self, encode: Encoder) -> None:
         self.encode = encode
-        self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", pickle.dumps)
+        self._no_memory = pack_error(MemoryError(), "MemoryError in the worker\n", _dumps)
 
     def value(self, result: Any) -> tuple[int, bytes | Payload]:
         """Return RESULT_MARSHAL or RESULT_PICKLE with the result, or ERROR with what encoding it raised."""
@@ -149,7 +146,7 @@ class Reporter:
                 from corefutures._foreign_code import class_name
 
                 plain = RuntimeError(f"a {class_name(error)} that can't be reported ({class_name(exc)})")
-                return ERROR, pack_error(plain, "", pickle.dumps)
+                return ERROR, pack_error(plain, "", _dumps)
             except BaseException:
                 return ERROR, self._no_memory
 
@@ -170,6 +167,12 @@ class Reporter:
             return self.encode.in_band(error)
         finally:
             BaseException.with_traceback(error, traceback)
+
+
+def _dumps(error: BaseException) -> bytes:
+    from pickle import dumps  # here for workers that marshal all outcomes
+
+    return dumps(error)
 
 
 _OURS = __name__.rpartition(".")[0] + "."
@@ -208,7 +211,7 @@ exit_callbacks: list[Callable[[], object]] = []
 def leave_forked(forked: list[bool], after_calls: list[Callable[[], object]]) -> None:
     """Note, in a process that a call has forked, that it is not the worker: it ends with its call."""
     forked.append(True)
-    after_calls.append(partial(system._exit, 1))
+    after_calls.append(lambda: system._exit(1))
 
 
 def end_worker() -> None:

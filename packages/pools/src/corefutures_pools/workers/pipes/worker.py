@@ -6,7 +6,6 @@ Runs in the worker; `send_payload` and `receive_payload` also in the caller's pr
 
 from __future__ import annotations
 
-import pickle
 import sys
 from functools import partial
 from struct import Struct
@@ -170,7 +169,7 @@ def serve_pipe(
     encode: Encoder,
     prepare: Callable[[], object] | None,
     limit: int | None,
-    decode: Callable[[Any], Any] = pickle.loads,
+    decode: Callable[[Any], Any] | None = None,
     reporter: type[Reporter] = Reporter,
     fetch: Callable[[Connection], Any] | None = None,
     ship: Callable[[Connection, Any], None] | None = None,
@@ -182,11 +181,15 @@ def serve_pipe(
         encode: Encodes results.
         prepare: The initializer, ready to be called, or None.
         limit: The maximum number of calls to run, or None.
-        decode: Makes an object of an inline body.
+        decode: Makes an object of an inline body; unpickles it if None.
         reporter: Encodes the outcomes of calls.
         fetch: Returns the decoded payload that was announced; through the connection if None.
         ship: Sends a payload that was announced; through the connection if None.
     """
+    if decode is None:
+        from pickle import loads  # here for workers that unpickle nothing at first
+
+        decode = loads
     transport = PipeTransport(connection, fetch or receive_payload, ship or send_payload, limit)
     try:
         serve(transport, report=reporter(encode), prepare=prepare, decode=decode)

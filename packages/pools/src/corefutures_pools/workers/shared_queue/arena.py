@@ -17,7 +17,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 
 from corefutures._blocking import system
 from corefutures_pools.descriptors import above_standard
-from corefutures_pools.workers.serialization import INLINE_LIMIT, SLOT_LIMIT
+from corefutures_pools.workers.messages import INLINE_LIMIT, SLOT_LIMIT
 from corefutures_pools.workers.shared_queue.worker import slot_capacity
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`

@@ -23,6 +23,7 @@ from corefutures_pools.workers.messages import (
     FETCH_PAYLOAD,
     FRAME,
     INIT_FAILED,
+    INLINE_LIMIT,
     ITEM,
     ITEMS,
     PING,
@@ -36,7 +37,6 @@ from corefutures_pools.workers.messages import (
     MalformedFrame,
     check_head,
 )
-from corefutures_pools.workers.serialization import INLINE_LIMIT
 from corefutures_pools.workers.shared_queue.connection import READ_SIZE, WorkerConnection
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`

@@ -15,9 +15,16 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 
 from corefutures._blocking import clock, nested_loops, system
 from corefutures._future import FINISHED, PENDING
-from corefutures_pools.workers.messages import ERROR, FRAME, RESULT_MARSHAL, RESULT_PICKLE, RESULT_SLOT, SLOT_RESULT
+from corefutures_pools.workers.messages import (
+    ERROR,
+    FRAME,
+    INLINE_LIMIT,
+    RESULT_MARSHAL,
+    RESULT_PICKLE,
+    RESULT_SLOT,
+    SLOT_RESULT,
+)
 from corefutures_pools.workers.pool import WorkerPool
-from corefutures_pools.workers.serialization import INLINE_LIMIT
 from corefutures_pools.workers.shared_queue.connection import READ_SIZE, WorkerConnection
 from corefutures_pools.workers.shared_queue.connection_table import ConnectionTable
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm

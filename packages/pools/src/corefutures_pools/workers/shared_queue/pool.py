@@ -23,13 +23,13 @@ from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.messages import SPARE, STOP
 from corefutures_pools.workers.shared_queue.call_killer import CallKiller
 from corefutures_pools.workers.shared_queue.claims import ClaimResolver
+from corefutures_pools.workers.shared_queue.ends import SharedQueueEnds
 from corefutures_pools.workers.shared_queue.event_loop import EventLoop
 from corefutures_pools.workers.shared_queue.frame_reader import FrameReader
 from corefutures_pools.workers.shared_queue.inline_wait import InlineWaitPool
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm, new_epoll
 from corefutures_pools.workers.shared_queue.status_table import StatusTable
 from corefutures_pools.workers.shared_queue.task_queue import TaskQueue
-from corefutures_pools.workers.shared_queue.worker import SharedQueueEnds
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 

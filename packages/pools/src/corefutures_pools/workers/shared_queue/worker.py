@@ -6,10 +6,7 @@ worker before anything of it runs; see `SharedQueueTransport` for what the pool 
 
 from __future__ import annotations
 
-import pickle
 import sys
-from collections import namedtuple
-from functools import partial
 
 from corefutures._blocking import clock, system
 from corefutures_pools.descriptors import kept_memfds
@@ -17,6 +14,7 @@ from corefutures_pools.workers.messages import (
     EXITING,
     FETCH_PAYLOAD,
     FRAME,
+    INLINE_LIMIT,
     ITEM,
     PAYLOAD_SIZE,
     PONG,
@@ -24,17 +22,18 @@ from corefutures_pools.workers.messages import (
     RESULT_PAYLOAD,
     RESULT_PICKLE,
     RESULT_SLOT,
+    SLOT_LIMIT,
     SLOT_RESULT,
     STOP,
     TASK,
 )
-from corefutures_pools.workers.serialization import INLINE_LIMIT, SLOT_LIMIT
 from corefutures_pools.workers.worker_loop import Reporter, end_worker, serve
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from functools import partial
     from mmap import mmap
     from typing import Any, Protocol
 
@@ -56,6 +55,8 @@ if TYPE_CHECKING:
         def receive_grant(self, number: int) -> int:
             """Wait until more items of call `number` may be sent; return how many, 0 if it is to stop."""
             ...
+else:
+    from _functools import partial  # the one of `functools`, which would be imported for this alone
 
 
 def slot_capacity(offset: int, starts: tuple[int, int]) -> int:
@@ -63,24 +64,6 @@ def slot_capacity(offset: int, starts: tuple[int, int]) -> int:
     if offset < starts[0]:
         return 0
     return INLINE_LIMIT if offset < starts[1] else SLOT_LIMIT
-
-
-class SharedQueueEnds(
-    namedtuple(
-        "SharedQueueEnds",
-        "tasks frames memory memory_size status_size slot_starts worker_index parent_death_pipe payload_channel"
-        " is_spare",
-        defaults=(False,),
-    )
-):
-    """The worker's ends of everything; the descriptors stay the pool's.
-
-    Besides what `serve_shared_queue` takes: `memory` and its sizes, of which arena and status table are mapped, and
-    `parent_death_pipe`, the read end of a pipe that nothing is ever written to, and that ends with the pool's process;
-    and `is_spare`: whether the worker waits for a grant before it claims calls.
-    """
-
-    __slots__ = ()
 
 
 class SharedQueueTransport:
@@ -227,7 +210,7 @@ def serve_shared_queue(
     limit: int | None,
     forked: Sequence[object] = (),
     after_calls: list[Callable[[], object]] | None = None,
-    decode: Callable[[Any], Any] = pickle.loads,
+    decode: Callable[[Any], Any] | None = None,
     reporter: type[Reporter] = Reporter,
     is_spare: bool = False,
 ) -> None:
@@ -247,10 +230,14 @@ def serve_shared_queue(
         limit: The maximum number of calls to run, or None.
         forked: No longer empty in a process that a call has forked, which is not the worker.
         after_calls: Called after each call; they raise nothing.
-        decode: Makes an object of an inline body.
+        decode: Makes an object of an inline body; unpickles it if None.
         reporter: Encodes the outcomes of calls.
         is_spare: Whether to wait for a grant before the first call is claimed.
     """
+    if decode is None:
+        from pickle import loads  # here for workers that unpickle nothing at first
+
+        decode = loads
     report = reporter(encode)
     transport = SharedQueueTransport(
         tasks, frames, arena, status_table, worker_index, slot_starts, channel, limit, forked, after_calls, report

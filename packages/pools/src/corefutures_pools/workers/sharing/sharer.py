@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from corefutures_pools.sharing import Shared, Sharer
 from corefutures_pools.workers.marshalled import marshalled_call, shared_place
-from corefutures_pools.workers.serialization import INLINE_LIMIT, RetainedCall
+from corefutures_pools.workers.messages import INLINE_LIMIT
+from corefutures_pools.workers.serialization import RetainedCall
 
 TYPE_CHECKING = False  # as in `corefutures`: a first pool does without `typing`
 
