@@ -205,6 +205,17 @@ def _has_ended(future: Any) -> bool:
     raise TypeError(f"wait and as_completed take futures, not {shown(future)}: futures are what submit() returns")
 
 
+def _are_ours(futures: Iterable[Any]) -> bool:
+    return all(issubclass(kind, Future) for kind in set(map(type, futures)))
+
+
+def _ended_of(futures: set[Any]) -> set[Any]:
+    """Return the futures that have ended."""
+    if _are_ours(futures):
+        return {future for future in futures if future._state in ENDED}
+    return {future for future in futures if _has_ended(future)}
+
+
 def _checked(verb: str, fs: Any) -> Any:
     """Return `fs` if it can be iterated over; raise TypeError otherwise."""
     if hasattr(type(fs), "__iter__") or hasattr(type(fs), "__getitem__"):
@@ -260,7 +271,7 @@ def _end_within_a_moment(pending: set[Any], return_when: str) -> bool:
     """Return whether enough futures end within some microseconds: subscribing to them costs more than a short call."""
     if len(pending) > _SPUN_FOR or _thread.get_ident() in current_workers:  # a worker runs them itself
         return False
-    if not all(issubclass(kind, Future) for kind in set(map(type, pending))):
+    if not _are_ours(pending):
         return False
     if return_when == FIRST_COMPLETED:
         return spin_until(lambda: not ENDED.isdisjoint(map(_state_of, pending)))
@@ -293,11 +304,11 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
     check_seconds("timeout", timeout)
     deadline = None if timeout is None else clock.monotonic() + timeout
     futures = set(_checked("wait", fs))
-    done = {future for future in futures if _has_ended(future)}
+    done = _ended_of(futures)
     pending = futures - done
     enough = _are_enough(done, pending, return_when)
     if not enough and (timeout is None or timeout > 0) and _end_within_a_moment(pending, return_when):
-        done = {future for future in futures if _has_ended(future)}
+        done = _ended_of(futures)
         pending = futures - done
         enough = _are_enough(done, pending, return_when)
     if enough or (timeout is not None and timeout <= 0):
