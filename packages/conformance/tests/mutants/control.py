@@ -20,6 +20,7 @@ ABLE = dict.fromkeys(
         "counts_calls",
         "carries_context",
         "runs_in_place",
+        "slots",
         "streams",
         "worker_values",
         "shares_objects",

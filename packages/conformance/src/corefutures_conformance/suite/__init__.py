@@ -17,6 +17,7 @@ from corefutures_conformance.suite.results import Results
 from corefutures_conformance.suite.scopes import Scopes
 from corefutures_conformance.suite.sharing import Sharing
 from corefutures_conformance.suite.shutting_down import ShuttingDown
+from corefutures_conformance.suite.slots import Slots
 from corefutures_conformance.suite.spares import Spares
 from corefutures_conformance.suite.stateful import Stateful
 from corefutures_conformance.suite.streaming import Streaming
@@ -47,6 +48,7 @@ CHAPTERS: tuple[type, ...] = (
     WorkerValues,
     Sharing,
     Spares,
+    Slots,
     Resources,
     Forking,
     Interoperation,

@@ -321,3 +321,17 @@ def fail_at_first(path: str, times: int) -> int:
     if attempt <= times:
         raise LookupError(f"attempt {attempt}")
     return attempt
+
+
+def held_slots() -> dict[str, tuple[Any, ...]]:
+    """Return the slots that this call holds."""
+    import corefutures
+
+    return corefutures.held_slots()
+
+
+def held_slots_for(seconds: float) -> tuple[float, float, dict[str, tuple[Any, ...]]]:
+    """Return when this call began and ended, by the clock of the machine, and the slots that it holds."""
+    begun, held = time.monotonic(), held_slots()
+    time.sleep(seconds)
+    return begun, time.monotonic(), held
