@@ -14,6 +14,7 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,6 +30,9 @@ CALLS = 1_000
 SECOND_SEND = 0.5
 #: How much longer calls with the object may take than calls with a small integer.
 SLOWDOWN = 1.3
+#: The memory limit of a worker, and in how many milliseconds a call that exceeds it is to be stopped.
+MEMORY = 512 << 20
+STOP = 200.0
 
 #: How much longer the first result of a warm pool may take than that of a pool whose call needs no import.
 WARM = 1.3
@@ -316,6 +320,62 @@ def starting() -> Iterator[Row]:
             ),
             "spawn_without_spare": partial(replacement, "spawn"),
         },
+
+
+# ── slots and memory ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def calls_with_slots(demand: dict[str, int] | None, **options: Any) -> float:
+    """Microseconds of a call, of many, each with slots or without."""
+    with corefutures.create_executor("process", max_workers=WORKERS, mp_context="forkserver", **options) as pool:
+        view = pool if demand is None else pool.options(slots=demand)
+        return _many(lambda count: _all([view.submit(size_of, 1, number) for number in range(count)]))
+
+
+def _grow(path: str) -> None:
+    """Take memory until this worker is killed; write down when it exceeds the limit."""
+    kept = []
+    while True:
+        kept.append(bytearray(b"\1") * (1 << 22))
+        if len(kept) == (MEMORY >> 22) - 4:  # the rest is what the worker had before
+            with open(path, "w") as file:
+                file.write(repr(time.monotonic()))
+
+
+def until_stopped() -> float:
+    """Milliseconds from the moment in which a call exceeds the limit to its error."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        corefutures.create_executor("process", max_workers=1, mp_context="forkserver", memory=MEMORY) as pool,
+    ):
+        path = os.path.join(folder, "exceeded")
+        pool.submit(_grow, path).exception()
+        ended = time.monotonic()
+        with open(path) as file:
+            return (ended - float(file.read())) * 1e3
+
+
+def limiting() -> Iterator[Row]:
+    slots = {"gpu": [0, 1], "db": 3}
+    yield Row(
+        what="1,000 calls with a slot each, beside calls of a pool without slots",
+        unit="µs a call",
+        ours=partial(calls_with_slots, {"gpu": 1}, slots=slots),
+        against=partial(calls_with_slots, None),
+        others={"without_demand": partial(calls_with_slots, None, slots=slots)},
+    )
+    yield Row(
+        what="1,000 calls of a pool with a memory limit, beside one without",
+        unit="µs a call",
+        ours=partial(calls_with_slots, None, memory="4 GiB"),
+        against=partial(calls_with_slots, None),
+    )
+    yield Row(
+        what="from 512 MiB exceeded to the error",
+        unit="ms",
+        ours=until_stopped,
+        against=lambda: 0.0,
+        at_most=STOP,
     )
 
 
@@ -323,3 +383,4 @@ def sheets() -> Iterator[Sheet]:
     yield Sheet(title="Objects that are shared with workers", rows=sharing)
     if "forkserver" in multiprocessing.get_all_start_methods():
         yield Sheet(title="What a new worker costs", rows=starting)
+    yield Sheet(title="Slots and memory limits of workers", rows=limiting)
