@@ -79,6 +79,38 @@ def test_a_memory_limit_beside_slots_and_pending_calls() -> None:
 
 
 @needs_meter
+def test_calls_wait_while_the_workers_have_more_than_the_total(tmp_path: Path) -> None:
+    gate = str(tmp_path / "gate")
+    with ProcessPoolExecutor(3, "spawn", memory_total="120 MiB", slots={"gpu": 1}) as pool:
+        assert list(pool.map(memory_calls.take, [MIB] * 6)) == [MIB] * 6
+        large = pool.submit(memory_calls.take, 150 * MIB, gate)
+        while not (os.path.exists(gate + ".begun") and not pool._cf_pool._memory.admits()):
+            threading.Event().wait(0.002)
+        waiting = [pool.submit(memory_calls.take, MIB), pool.options(slots={"gpu": 1}).submit(memory_calls.take, MIB)]
+        for _ in range(5):  # looks
+            threading.Event().wait(0.02)
+        assert not any(future.running() or future.done() for future in waiting)
+        assert waiting[0].cancel()
+        Path(gate).touch()
+        assert large.result(LIMIT) == 150 * MIB
+        assert waiting[1].result(LIMIT) == MIB
+
+
+@needs_meter
+def test_one_call_always_runs() -> None:
+    with ProcessPoolExecutor(2, "spawn", memory_total="1 MB") as pool:
+        assert list(pool.map(memory_calls.take, [MIB] * 5)) == [MIB] * 5
+        assert pool.stats().finished == 5
+
+
+def test_calls_that_their_submitter_runs_have_no_total() -> None:
+    with pytest.raises(ValueError, match="memory_total has no effect"):
+        ProcessPoolExecutor(1, memory_total="1 GiB", max_pending=1, when_full="caller_runs")
+    with pytest.raises(ValueError, match="memory_total must be a size"):
+        ProcessPoolExecutor(1, memory_total="much")
+
+
+@needs_meter
 def test_no_thread_watches_a_pool_without_calls() -> None:
     with ProcessPoolExecutor(1, "spawn", memory="1 GiB") as pool:
         pool.submit(memory_calls.take, MIB).result(LIMIT)

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 _PATIENCE: Final = 100
 
 
+#: For a `SlotSet` without slots, of a pool whose calls wait for something else.
+NO_SLOTS: Final[dict[str, int]] = {}
+
+
 class Demand:
     """What a call demands: the same object for all calls with equal demands, which are one class of calls.
 
@@ -89,7 +93,7 @@ class SlotSet:
     def __init__(self, given: Any, variables: Mapping[str, str]) -> None:
         if not isinstance(given, Mapping):
             raise TypeError(f"slots must be a dict such as {{'gpu': [0, 1], 'db': 3}}, not {shown(given)}")
-        if not given:
+        if not given and given is not NO_SLOTS:
             raise ValueError("slots names no slots: leave it out, or write a dict such as {'gpu': [0, 1], 'db': 3}")
         self.ids: dict[str, Sequence[Any]] = {name: _checked_ids(name, value) for name, value in given.items()}
         self._variables = variables
@@ -216,6 +220,7 @@ class SlotScheduler:
 
     Args:
         slots: The slots.
+        admits: Returns whether the pool takes one more call, besides so many; None if that depends on slots alone.
 
     Attributes:
         held: The calls that wait for slots, by their futures.
@@ -224,12 +229,16 @@ class SlotScheduler:
     Thread safety: the public methods may be called from any thread, signal handler or finaliser.
     """
 
-    def __init__(self, slots: SlotSet) -> None:
+    def __init__(self, slots: SlotSet, admits: Callable[[int], bool] | None = None) -> None:
         self.slots = slots
+        self._admits = admits
+        #: What calls without slots demand, where each call waits to be admitted; or else None, and they are not held.
+        self.nothing = None if admits is None else Demand(0, 0, ())
         self.held: dict[Any, HeldCall] = {}
         self.granted: dict[Any, HeldCall] = {}
         self._numbers = count(1)
-        # HeldCall: a new call. Future: one that has ended. Parker: of a thread that waits until this is reached.
+        # HeldCall: a new call. Future: one that has ended. Parker: of a thread that waits until this is reached. None:
+        # more calls may be admitted.
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # Guards `_serving`, whether a thread serves, and `_free`, what is free. Nothing is called under it, see `Lock`.
         self._lock = Lock()
@@ -262,6 +271,11 @@ class SlotScheduler:
         """Forget a call whose submission has failed, and which is cancelled."""
         if self.held.pop(future, None) is not None and self._serving:
             self._events.put(future)
+
+    def look_again(self) -> None:
+        """Have calls dispatched that are admitted only now."""
+        if self._serving:
+            self._events.put(None)
 
     def catch_up(self) -> None:
         """Wait until the thread has done what the events so far ask for: for a worker that is about to sleep."""
@@ -317,7 +331,7 @@ class SlotScheduler:
         try:
             if isinstance(event, HeldCall):
                 self._waiting.setdefault(event.demand, deque()).append(event)
-            elif not isinstance(event, Parker):
+            elif event is not None and not isinstance(event, Parker):
                 self._release(event)
             self._grant()
         except BaseException:  # of one call: the others go on
@@ -369,6 +383,8 @@ class SlotScheduler:
                 if waiting[0].future.done():
                     waiting.popleft()
                     continue
+                if self._admits is not None and self.granted and not self._admits(len(self.granted)):
+                    return  # one call always runs
                 if demand.mask & reserved or not self._claim(demand):
                     if waiting[0].overtaken >= _PATIENCE:
                         reserved |= demand.mask

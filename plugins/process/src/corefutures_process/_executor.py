@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from corefutures.backend import Future
     from corefutures_pools.blocking import threading
     from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
-    from corefutures_pools.workers.memory_limits import MemoryLimit
     from corefutures_pools.workers.pool import WorkerPool
 
     _P = ParamSpec("_P")
@@ -104,6 +103,8 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         memory: The private memory that each process may have, such as "4 GiB", "500 MB" or a number of bytes; None for
             no limit. The process of a call that exceeds it is killed, so that the call fails with `WorkerLostError`.
             Not available with fork; elsewhere than on Linux it needs psutil.
+        memory_total: The private memory of all processes together, as a size, above which no waiting call is started;
+            but one call always runs. Not available with fork, nor with `when_full="caller_runs"`.
         slots: Named resources that calls may demand with `options(slots=…)`, such as `{"gpu": [0, 1], "db": 3}`: for
             each name a list of ids, or a number. A call that has slots "gpu" runs with `CUDA_VISIBLE_DEVICES` set to
             their ids.
@@ -141,6 +142,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         forward_logs: bool = False,
         warm: Iterable[str] | None = None,
         memory: int | str | None = None,
+        memory_total: int | str | None = None,
         slots: SlotsOption = None,
         spares: int = 0,
     ) -> None:
@@ -167,12 +169,15 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             from corefutures_pools.context import check_carried
 
             self._cf_carried = check_carried(self, context)
-        self._cf_memory = None if memory is None else self._cf_memory_limit(memory)
+        self._cf_memory = self._cf_memory_limits(memory, memory_total)
+        if memory_total is not None and when_full == "caller_runs":
+            raise ValueError("memory_total has no effect on calls that their submitter runs: use another when_full")
         replacing = {
             "max_tasks_per_child": max_tasks_per_child is not None,
             "on_worker_loss='replace'": on_worker_loss == REPLACE,
             "kill_on_cancel=True": kill_on_cancel,
             "memory": memory is not None,
+            "memory_total": memory_total is not None,
             f"spares={spares}": spares > 0,
         }
         if warm is not None:
@@ -243,8 +248,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
             "encode": encode,
             "decoder": ResultDecoder(pickle.loads, encode, remote_traceback, self._cf_hint),
             "limiter": self._cf_make_limiter(),
-            "slots": self._cf_make_scheduler(),
-            "memory": self._cf_make_memory_limit(),
+            **self._cf_make_limits(),
             "logs": logs,
         }
         if sys.platform == "linux" and shares_queue:
@@ -257,25 +261,37 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
 
         return PipePool(options, make_pair=connection_pair, **parts)
 
-    def _cf_make_memory_limit(self) -> MemoryLimit | None:
-        """Return what keeps the memory of the processes of a new pool in its limit; None if there is none."""
+    def _cf_make_limits(self) -> dict[str, Any]:
+        """Return what grants slots and keeps memory limits in a new pool: its parts `slots` and `memory`."""
         if self._cf_memory is None:
-            return None
+            return {"slots": self._cf_make_scheduler()}
         from corefutures_pools.workers.memory_limits import MemoryLimit  # here for start-up time only
 
-        return MemoryLimit(*self._cf_memory)
+        memory = MemoryLimit(*self._cf_memory)
+        if self._cf_memory[1] is None:
+            return {"slots": self._cf_make_scheduler(), "memory": memory}
+        from corefutures_pools.slots import NO_SLOTS, SlotScheduler, SlotSet  # here for start-up time only
 
-    def _cf_memory_limit(self, memory: object) -> tuple[int, Callable[[int], int]]:
-        """Check the option `memory`; return the bytes, and what measures them.
+        slots, most = self._cf_slots or SlotSet(NO_SLOTS, {}), self._max_workers
+        scheduler = SlotScheduler(slots, lambda running: running < most and memory.admits())
+        memory.on_look = scheduler.look_again
+        return {"slots": scheduler, "memory": memory}
+
+    def _cf_memory_limits(self, memory: Any, total: Any) -> tuple[int | None, int | None, Callable[[int], int]] | None:
+        """Check the options `memory` and `memory_total`; return the bytes, and what measures them.
 
         Raises:
-            TypeError: It is no size.
-            ValueError: It can't be read, or is not positive.
+            TypeError: One is no size.
+            ValueError: One can't be read, or is not positive.
             UnsupportedError: The memory of a process can't be measured here.
         """
+        if memory is None and total is None:
+            return None
         from corefutures_pools.workers.memory_limits import checked_size, find_meter  # here for start-up time only
 
-        size, measure = checked_size("memory", memory), find_meter()
+        memory = None if memory is None else checked_size("memory", memory)
+        total = None if total is None else checked_size("memory_total", total)
+        measure = find_meter()
         if measure is None:
             from corefutures import UnsupportedError
 
@@ -283,7 +299,7 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
                 "memory= needs to measure the memory of processes, which takes psutil on this platform: pip install"
                 " psutil"
             )
-        return size, measure
+        return memory, total, measure
 
     @property
     def _cf_forks(self) -> bool:

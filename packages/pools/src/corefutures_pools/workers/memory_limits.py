@@ -174,24 +174,35 @@ else:
 
 
 class MemoryLimit:
-    """The limit of the private memory of each worker of a pool, and the thread that keeps it while there are calls.
+    """The limits of the private memory of the workers of a pool, and the thread that keeps them while there are calls.
 
     1. A submitter enters its call into the table of the pool, then starts a thread unless one watches.
     2. A thread that finds no call declares that it watches no more, then looks for calls again.
 
     Args:
-        limit: Bytes.
+        limit: Bytes for each worker; None for no limit.
+        total: Bytes for all workers: no further call is admitted above that; None for no limit.
         measure: What `find_meter` returned.
+
+    Attributes:
+        on_look: Called after each look at the workers, if there is a `total`.
 
     Thread safety: `watch` may be called from any thread, signal handler or finaliser.
     """
 
-    def __init__(self, limit: int, measure: Callable[[int], int]) -> None:
+    def __init__(self, limit: int | None, total: int | None, measure: Callable[[int], int]) -> None:
         self.limit = limit
+        self._total = total
+        self._used = 0  # by all workers, at the last look
+        self.on_look: Callable[[], object] = bool
         self._measure = measure
         # Guards that one thread watches. Nothing is called under it, see `Lock`.
         self._lock = Lock()
         self._watching = False
+
+    def admits(self) -> bool:
+        """Return whether the workers have had less memory than `total` at the last look."""
+        return self._total is None or self._used < self._total
 
     def watch(self, pool: _WatchedPool) -> None:
         """Have the calls of a pool watched, one of which has just been submitted.
@@ -226,26 +237,34 @@ class MemoryLimit:
 
     def _look(self, pool: _WatchedPool) -> float:
         """Kill the workers whose calls have exceeded the limit; return the seconds until the next look."""
-        left = self.limit
+        limit = self.limit
+        left, total = limit, 0
         try:
             for occupation in pool.occupations():
                 pid, call = occupation.worker.pid, occupation.call
-                if pid is None or call is None:
+                if pid is None:
                     continue
                 used = self._measure(pid)
-                if used > self.limit:
+                if limit is not None and used > limit and call is not None:
                     exact = exact_private(pid)  # the worker may share memory with the process it was forked from
                     used = used if exact is None else exact
-                if used > self.limit:
-                    pool.kill_running(call, self._error(call, used, pid, occupation.worker.name))
-                left = min(left, self.limit - used)
+                    if used > limit:
+                        pool.kill_running(call, self._error(call, used, limit, pid, occupation.worker.name))
+                total += used
+                if limit is not None and left is not None and call is not None:
+                    left = min(left, limit - used)
+            self._used = total
+            if self._total is not None:
+                self.on_look()
         except BaseException:  # it is tried again
             log_failure(LOGGER, "the memory of the workers of the %s could not be looked at", pool.name)
+        if left is None:
+            return _LONGEST_INTERVAL
         return min(_LONGEST_INTERVAL, max(_SHORTEST_INTERVAL, left / _FASTEST_GROWTH))
 
-    def _error(self, call: CallFuture[Any], used: int, pid: int, worker: str) -> WorkerLostError:
+    def _error(self, call: CallFuture[Any], used: int, limit: int, pid: int, worker: str) -> WorkerLostError:
         return WorkerLostError(
-            f"{described_call(call)} exceeded the memory limit of its worker, {size_text(self.limit)} (memory=), and"
+            f"{described_call(call)} exceeded the memory limit of its worker, {size_text(limit)} (memory=), and"
             f" was killed with it: its peak was {size_text(used)}",
             pid=pid,
             worker=worker,

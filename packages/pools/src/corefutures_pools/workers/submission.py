@@ -85,6 +85,8 @@ def submit_admitted(
 ) -> CallFuture[Any]:
     """Submit a call if fewer calls wait than may, or once that is so; and hold it if it demands slots."""
     permit = Permit(limiter)
+    if slots is not None and slots.nothing is not None and type(fn) is not SlotCall and callable(fn):
+        fn = slots.nothing.call(fn)
     if slots is not None and type(fn) is SlotCall:
         permit = _SlotPermit(limiter, slots, pool, fn)
     try:
