@@ -320,6 +320,7 @@ def starting() -> Iterator[Row]:
             ),
             "spawn_without_spare": partial(replacement, "spawn"),
         },
+    )
 
 
 # ── slots and memory ─────────────────────────────────────────────────────────────────────────────────────────

@@ -52,7 +52,7 @@ def _all_free(scheduler: Any) -> None:
     expect(scheduler._free, scheduler.slots.all)
 
 
-@model("C12 E2", modules=MODULES, files=("slots.py",), preemptions=1, quick=0, faults=(LEAVES_BLINDLY,))
+@model("C13 E2", modules=MODULES, files=("slots.py",), preemptions=1, quick=0, faults=(LEAVES_BLINDLY,))
 def a_call_submitted_while_the_thread_that_grants_leaves(run: Run, our: Any) -> Check:
     scheduler, got = _scheduler(our), Answers()
 
@@ -71,7 +71,7 @@ def a_call_submitted_while_the_thread_that_grants_leaves(run: Run, our: Any) -> 
     return check
 
 
-@model("C12 E3", modules=MODULES, files=("slots.py",), preemptions=1, quick=0, faults=(STAYS_HELD,))
+@model("C13 E3", modules=MODULES, files=("slots.py",), preemptions=1, quick=0, faults=(STAYS_HELD,))
 def cancel_against_the_grant_of_slots(run: Run, our: Any) -> Check:
     scheduler, got = _scheduler(our), Answers()
     first, second = our.future.Future(), our.future.Future()
