@@ -30,7 +30,7 @@ SUPPORT = HERE.parent / "support"
 #: Calls of one schedule, about.
 SIZE = 4000
 #: Seconds after which a schedule hangs.
-LIMIT = 400
+LIMIT = 900
 #: So many calls reach every fault point and branch.
 ENOUGH = 150_000
 

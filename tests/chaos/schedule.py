@@ -40,8 +40,8 @@ from corefutures import WorkerLostError
 from corefutures_pools import adapt
 from corefutures_pools.workers.supervisor import WorkerSupervisor
 
-#: Seconds after which something hangs.
-LIMIT = 60.0
+#: Seconds after which something hangs, also on a machine with much else to do.
+LIMIT = 120.0
 #: Numbers of calls that each forked child may use.
 _FORKED = 1 << 40
 
