@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -379,6 +380,30 @@ def test_a_callbacks_exit_is_logged_in_a_worker_and_raised_to_who_cancels(execut
         with pytest.raises(SystemExit):
             future.cancel()
         assert future.cancelled()
+
+
+def test_an_interrupt_of_submit_leaves_no_call_that_shutdown_waits_for():
+    """The call had ended already, and who submits ended its future: an interrupt of that was logged, and no more."""
+
+    class Interrupted(BaseException):
+        pass
+
+    class Instant:
+        def submit(self, fn):
+            future = standard.Future()
+            future.set_result(fn())
+            return future
+
+        def shutdown(self, wait=True):
+            pass
+
+    def scenario(interrupt):
+        executor = adapt(Instant())
+        with contextlib.suppress(Interrupted), interrupt(lambda: raising(Interrupted())):
+            executor.submit(int)
+        executor.shutdown()
+
+    assert everywhere(scenario, adapter_future, raises=True) > 10
 
 
 @pytest.mark.thread_unsafe(reason="two threads race as it is, and each of 2,000 calls starts one more")

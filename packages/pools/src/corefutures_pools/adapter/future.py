@@ -122,12 +122,30 @@ class AdaptedFuture(PoolFuture[_T]):
             executor.wait_in_thread(functools.partial(self._end_as, foreign))
 
     def _end_as(self, foreign: Any) -> None:
-        """End as `foreign` has ended; for a thread of the foreign executor, or one that waits for `foreign`."""
+        """End as `foreign` has ended; for a thread of the foreign executor, or one that waits for `foreign`.
+
+        Also for the thread that submits, if `foreign` has ended already. A signal handler may interrupt that: the end
+        is made up for, or nobody would end this future, and then the exception goes on to who submits.
+        """
         executor = self.executor
         if executor is None:
             return
-        error: BaseException | None = None
         before, entered.executors = entered.executors, (*entered.executors, executor)
+        try:
+            self._take_outcome(foreign)
+        except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
+            if self._state not in DONE:
+                self._take_outcome(foreign)
+            executor.discard(self)
+            if executor in before:
+                raise
+            log_failure(LOGGER, "exception calling callback for %r", self)
+        finally:
+            entered.executors = before
+            del executor, before  # no cycle from an exception's traceback to this frame
+
+    def _take_outcome(self, foreign: Any) -> None:
+        error: BaseException | None = None
         try:
             cancelled, result, error = _outcome(foreign)
             if cancelled and self._cancelling_thread == threading.get_ident():
@@ -137,11 +155,8 @@ class AdaptedFuture(PoolFuture[_T]):
             elif self._cf_settle(result, error):
                 self._cf_notify_in_worker()
             self.release()
-        except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
-            log_failure(LOGGER, "exception calling callback for %r", self)
         finally:
-            entered.executors = before
-            del error, executor, before  # no cycle from an exception's traceback to this frame
+            del error  # no cycle, as above
 
     def end_revoked(self) -> None:
         """End because the foreign future was cancelled; if the call had started, with that as its error (F1)."""
