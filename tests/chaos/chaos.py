@@ -32,7 +32,7 @@ SIZE = 4000
 #: Seconds after which a schedule hangs.
 LIMIT = 900
 #: So many calls reach every fault point and branch.
-ENOUGH = 150_000
+ENOUGH = 2_000_000
 
 #: The signals that the main thread of a schedule is interrupted by, within one of its own calls.
 SIGNALS = tuple(
@@ -45,7 +45,7 @@ OUTCOMES = ("value", "cancelled", "Planned", "WorkerLostError", "BrokenProcessPo
 
 #: A main module without a file: workers do not import it.
 _PROGRAM = "import schedule; raise SystemExit(schedule.main())"
-_RATES = {"deaths": (0.0003, 0.002), "shortages": (0.01, 0.1), "starts": (0.02, 0.3), "delays": (0.02, 0.3)}
+_RATES = {"deaths": (0.0003, 0.002), "shortages": (0.01, 0.1), "starts": (0.05, 0.4), "delays": (0.02, 0.3)}
 
 
 class Outcome:
@@ -81,7 +81,7 @@ def plan(seed: str, index: int) -> tuple[str, list[str], dict[str, float]]:
     for kind in [kind for kind in KINDS if chance.random() < 0.5]:
         low, high = _RATES[kind]
         for point in KINDS[kind]:
-            if chance.random() < 0.5:
+            if chance.random() < (0.9 if kind == "starts" else 0.5):
                 rates[point] = round(low * (high / low) ** chance.random(), 6)
                 if kind == "shortages" and chance.random() < 0.25:
                     rates[point] = 0.4
@@ -282,7 +282,7 @@ class Run:
 def main() -> int:
     get = os.environ.get
     seed = get("SEED") or str(random.SystemRandom().randrange(10**9))
-    calls = int(get("CALLS") or 200_000)
+    calls = int(get("CALLS") or 2_000_000)
     folder = Path(get("CHAOS_FOLDER") or tempfile.mkdtemp(prefix="chaos-"))
     print(f"seed {seed}: make chaos SEED={seed} CALLS={calls} repeats this", flush=True)
     if schedule := get("SCHEDULE"):

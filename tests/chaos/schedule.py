@@ -816,7 +816,7 @@ class Over(Exception):
 
 _WEIGHTS = {
     "submit": 300, "result": 300, "impatient": 60, "cancel": 120, "map": 40, "wait": 60, "callback": 60, "kill": 12,
-    "ask": 12, "limit": 8, "look": 20, "scope": 15, "retry": 15, "nested": 30,
+    "ask": 24, "limit": 8, "look": 20, "scope": 15, "retry": 15, "nested": 30,
 }  # fmt: skip
 _STEPS = list(_WEIGHTS), list(_WEIGHTS.values())
 #: What the main thread does while it is interrupted.
