@@ -338,7 +338,8 @@ class Future(_standard.Future["_T"]):
             TypeError: `exception` is no exception.
             InvalidStateError: The future has already ended.
         """
-        if exception is not None and not isinstance(exception, BaseException) and not _is_exception_class(exception):
+        is_class = isinstance(exception, type) and issubclass(exception, BaseException)  # `raise` takes one
+        if exception is not None and not isinstance(exception, BaseException) and not is_class:
             raise TypeError(f"set_exception() takes an exception, not {shown(exception)}")
         self._cf_finish(None, exception)
 
@@ -535,11 +536,15 @@ class Future(_standard.Future["_T"]):
     def _cf_notify_cancelled(self) -> None:
         """Notify parked threads and callbacks: `wait` and `as_completed` count a bare cancelled future as pending."""
         try:
-            if self._cf_parked is not None or self._cf_own_condition._waiters:
-                self._cf_wake_parked()
+            self._cf_release_parked()
         finally:
-            if self._cf_callbacks is not None:
-                self._invoke_callbacks()
+            try:
+                if (condition := self._cf_own_condition)._waiters:  # programs may wait on it
+                    with condition:
+                        condition.notify_all()
+            finally:
+                if self._cf_callbacks is not None:
+                    self._invoke_callbacks()
 
     def _cf_notify_waiters(self) -> None:
         """Notify the waiters that a transition has noted."""
@@ -559,15 +564,6 @@ class Future(_standard.Future["_T"]):
             waiter.add_exception(self)
         else:
             waiter.add_result(self)
-
-    def _cf_wake_parked(self) -> None:
-        try:
-            self._cf_release_parked()
-        finally:
-            condition = self._cf_own_condition
-            if condition._waiters:  # programs may wait on it; the standard library does not
-                with condition:
-                    condition.notify_all()
 
     def _cf_release_parked(self) -> None:
         # Each `unpark` is taken out of the list and called in one step of the interpreter, which allocates nothing
@@ -724,7 +720,3 @@ def _discard(items: list[Any] | None, item: object) -> None:
             items.remove(item)
         except ValueError:
             pass
-
-
-def _is_exception_class(exception: object) -> bool:
-    return isinstance(exception, type) and issubclass(exception, BaseException)  # `raise` takes one

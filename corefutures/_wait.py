@@ -205,15 +205,10 @@ def _has_ended(future: Any) -> bool:
     raise TypeError(f"wait and as_completed take futures, not {shown(future)}: futures are what submit() returns")
 
 
-def _are_ours(futures: Iterable[Any]) -> bool:
-    return all(issubclass(kind, Future) for kind in set(map(type, futures)))
-
-
 def _ended_of(futures: set[Any]) -> set[Any]:
     """Return the futures that have ended."""
-    if _are_ours(futures):
-        return {future for future in futures if future._state in ENDED}
-    return {future for future in futures if _has_ended(future)}
+    ours = all(issubclass(kind, Future) for kind in set(map(type, futures)))
+    return {future for future in futures if (future._state in ENDED if ours else _has_ended(future))}
 
 
 def _checked(verb: str, fs: Any) -> Any:
@@ -222,10 +217,6 @@ def _checked(verb: str, fs: Any) -> Any:
         return fs
     remedy = f": write {verb}([future])" if hasattr(fs, "add_done_callback") else ""
     raise TypeError(f"{verb} takes several futures, such as a list of them, not {shown(fs)}{remedy}")
-
-
-def _has_failed(future: Any) -> bool:
-    return not future.cancelled() and future.exception() is not None
 
 
 def _subscribe(future: Any, waiter: Waiter) -> None:
@@ -257,7 +248,10 @@ def _are_enough(done: set[Any], pending: set[Any], return_when: str) -> bool:
     return (
         not pending
         or (return_when == FIRST_COMPLETED and bool(done))
-        or (return_when == FIRST_EXCEPTION and any(map(_has_failed, done)))
+        or (
+            return_when == FIRST_EXCEPTION
+            and any(not future.cancelled() and future.exception() is not None for future in done)
+        )
     )
 
 
@@ -271,7 +265,7 @@ def _end_within_a_moment(pending: set[Any], return_when: str) -> bool:
     """Return whether enough futures end within some microseconds: subscribing to them costs more than a short call."""
     if len(pending) > _SPUN_FOR or _thread.get_ident() in current_workers:  # a worker runs them itself
         return False
-    if not _are_ours(pending):
+    if not all(issubclass(kind, Future) for kind in set(map(type, pending))):
         return False
     if return_when == FIRST_COMPLETED:
         return spin_until(lambda: not ENDED.isdisjoint(map(_state_of, pending)))
