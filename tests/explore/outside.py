@@ -119,6 +119,8 @@ def interleave(model: Model, fault: Fault | None = None, *, schedule: Any = None
     try:
         with world.installed():
             common = {"include": files, "timeout": 60, "raise_on_failure": False}
+            # What is made at the first use is made before the first schedule: a replay would not do the same.
+            interleave_test.explore(program, seed=1, strategy="pct", iterations=1, **common)
             if schedule is not None:
                 return interleave_test.replay(program, schedule, **common)
             return interleave_test.explore(program, seed=1, **common, **options)

@@ -45,7 +45,7 @@ STARTS_IN_PLACE = Fault(
 )  # fmt: skip
 DOES_NOT_LOOK_AGAIN = Fault(
     "of two threads that start workers, neither sees that another one is needed", SUPERVISOR,
-    right="            while failure is None and self.needs_worker():\n",
+    right="            while failure is None and not leaves and self.needs_worker():\n",
     wrong="            for _ in range(int(failure is None and self.needs_worker())):\n",
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ def two_submitters_that_need_a_worker_each(run: Run, our: Any, use: Use) -> Chec
         thread.join()
         return result
 
-    got = use(2, main, warm=False)
+    got = use(2, main, warm=False, settled_end=True)
     return lambda: expect((got["main"], other["result"]), (2, 1))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import in_process
 from explorer import Run
-from modelling import Answers, Check, Fault, expect, outcome
+from modelling import CORE, Answers, Check, Fault, expect, model, outcome
 from world import Thread
 
 from models.calls import SUPERVISOR
@@ -34,10 +35,45 @@ ENDS_THE_POOL_LATE = Fault(
 )  # fmt: skip
 STARTS_AFTER_THE_END = Fault(
     "a thread that was about to start workers does so for a pool that has ended meanwhile", SUPERVISOR,
-    right="""                    if not self.needs_worker():  # the request before has started it, or has ended the pool
-                        continue
-""", wrong="",
+    right="if leaves or not self.needs_worker():  # the request", wrong="if leaves:  # the request",
 )  # fmt: skip
+LEAVES_FOR_ANOTHER = Fault(
+    "a thread that starts workers, and one that has left that to it, leave it to each other", SUPERVISOR,
+    right="                    leaves = leaves and bool(requests)\n", wrong="",
+)  # fmt: skip
+
+
+@model(
+    "E2", modules=(*CORE, *in_process.PIPE_MODULES), files=("supervisor.py",), preemptions=3,
+    faults=(LEAVES_FOR_ANOTHER,),
+)  # fmt: skip
+def two_that_start_workers_for_their_calls(run: Run, our: Any) -> Check:
+    """The supervisor alone: a worker is an entry in its set."""
+    pool = SimpleNamespace(
+        size=2, calls={}, broken_reason=None, thread="one", wake=lambda: None, start_worker=lambda launcher: start()
+    )
+
+    class Launcher: ...
+
+    launcher = Launcher()
+    module = our.modules[SUPERVISOR]
+    supervisor = module.WorkerSupervisor(
+        pool, launcher, on_launcher_collected=int, on_loss="break", prestart=False, not_ready_hint="", logs=None
+    )
+    supervisor.opened = True
+
+    def start() -> None:
+        assert launcher
+        supervisor.workers.add(len(supervisor.workers))
+
+    def submit(number: int) -> None:
+        pool.calls[number] = number
+        if supervisor.needs_worker():
+            supervisor._run(module._StartRequest(ours=False))
+
+    run.spawn("one", lambda: submit(1))
+    run.spawn("another", lambda: submit(2))
+    return lambda: expect(len(supervisor.workers), 2)
 
 
 def _submit(pool: Any, number: int) -> Any:

@@ -44,7 +44,7 @@ READS_THE_TABLE_LAST = Fault(
     right="""        for candidate in candidates:
             read(candidate)
 """, wrong="",
-    also=((CLAIMS, """        current = {candidate: table""", """        for candidate in candidates:
+    changes=4, also=((CLAIMS, """        current = {candidate: table""", """        for candidate in candidates:
             read(candidate)
         current = {candidate: table"""),),
 )  # fmt: skip

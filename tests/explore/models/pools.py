@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,8 +23,9 @@ class Use(Protocol):
     """Has a thread use a pool and close it, and checks at the end that nothing of it is left."""
 
     def __call__(
-        self, workers: int, main: Callable[[Any, Any], Any], *handlers: Any, warm: bool = True, **options: Any
-    ) -> Answers:
+        self, workers: int, main: Callable[[Any, Any], Any], *handlers: Any, warm: bool = True,
+        settled_end: bool = False, **options: Any,
+    ) -> Answers:  # fmt: skip
         """Returns what "main" will have got.
 
         Args:
@@ -31,13 +33,15 @@ class Use(Protocol):
             main: Is given the pool and its launcher.
             *handlers: Of the thread: see `Run.spawn`.
             warm: Whether each worker has run a call before.
+            settled_end: Whether nothing is decided once "main" has got all, and the pool ends: where that is dear, and
+                no part of the hand-off.
             **options: See `in_process.make_pool`.
         """
 
 
 def _use(
     run: Run, our: Any, fixed: Mapping[str, Any], workers: int, main: Callable[[Any, Any], Any], *handlers: Any,
-    warm: bool = True, **options: Any,
+    warm: bool = True, settled_end: bool = False, **options: Any,
 ) -> Answers:  # fmt: skip
     got = Answers()
     before = set(os.listdir("/proc/self/fd"))
@@ -53,7 +57,8 @@ def _use(
         try:
             return main(pool, launcher)
         finally:
-            pool.close(wait=True)
+            with run.settled() if settled_end else nullcontext():
+                pool.close(wait=True)
 
     run.spawn("main", got.say("main", use), *handlers)
 

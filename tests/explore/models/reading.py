@@ -72,7 +72,7 @@ def two_waiters_and_the_result_thread(run: Run, our: Any, use: Use) -> Check:
         thread.join()
         return result
 
-    got = use(2, main)
+    got = use(2, main, settled_end=True)
     return lambda: expect((got["main"], second["result"]), (32, 64))
 
 

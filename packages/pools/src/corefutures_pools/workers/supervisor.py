@@ -147,8 +147,12 @@ class WorkerSupervisor:
         self.stop_method = "kill"  # or "terminate": how the workers were ended by hand
         self.closed = False
         self.opened = False
-        # The thread of the first request starts workers. The others leave: once the first request is done, its thread
-        # looks again whether more workers are needed. A queue rather than a lock: see `start_workers`.
+        # A queue rather than a lock: see `start_workers`.
+        #
+        # 1. A thread that finds that a worker is needed appends its request. That of the first request starts workers.
+        # 2. A thread takes its request out, and looks again whether a worker is needed.
+        # 3. A thread whose request was not the first leaves, unless none is left: the thread of another one has yet to
+        #    take that out, and looks then. That one may be about to leave itself, so the last of all looks again.
         self._requests: deque[_StartRequest] = deque()
         self._open: deque[_StartRequest] = deque()  # those that have not ended: they may fail calls still
 
@@ -212,13 +216,12 @@ class WorkerSupervisor:
         request.runner = threading.get_ident()
         try:
             self._open.append(request)
-            requests = self._requests
-            while failure is None and self.needs_worker():
+            requests, leaves = self._requests, False
+            while failure is None and not leaves and self.needs_worker():
                 try:
                     requests.append(request)
-                    if requests[0] is not request:
-                        break
-                    if not self.needs_worker():  # the request before has started it, or has ended the pool
+                    leaves = requests[0] is not request
+                    if leaves or not self.needs_worker():  # the request before has started it, or has ended the pool
                         continue
                     try:
                         started = self._start_needed()
@@ -238,6 +241,7 @@ class WorkerSupervisor:
                 finally:
                     while request in requests:
                         requests.remove(request)
+                    leaves = leaves and bool(requests)
             if failure is not None:
                 failure = self._on_start_failure(failure, ours=request.ours)
             if self.closed:  # a thread of the pool waits for the requests to end
