@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -41,6 +42,21 @@ def test_an_old_fault_is_found(model: Model, fault: Fault) -> None:
         pytest.skip("the shared queue is the transport of Linux")
     report = search_fault(model, fault, ENOUGH)
     assert report.failure is not None, f"not found in {report.schedules} schedules"
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.name)
+def test_the_old_faults_of_a_model_can_be_put_back(model: Model) -> None:
+    """Also those that only `make explore` looks for."""
+    for fault in model.faults:
+        sources: dict[str, str] = {}
+        for module, right, wrong in fault.edits:
+            spec = importlib.util.find_spec(module)
+            assert spec is not None and spec.origin is not None
+            source = sources.get(module) or Path(spec.origin).read_text(encoding="utf-8")
+            assert source.count(right) == 1, f"{module} has this {source.count(right)} times: {right}"
+            sources[module] = source.replace(right, wrong)
+        for module, source in sources.items():
+            compile(source, module, "exec")
 
 
 def test_the_page_says_which_model_guards_which_promise() -> None:

@@ -37,7 +37,7 @@ NO_NESTED_LOOP_IN_PIPES = Fault(
 )  # fmt: skip
 WAITS_FOR_ITSELF = Fault(
     "a callback that submits to a full pool waits in the thread that would make room", WORKERS + "submission",
-    right="own = pool.owns_thread(threading.current_thread())", wrong="own = False",
+    right="own = limiter is not None and pool.owns_thread(threading.current_thread())", wrong="own = False",
 )  # fmt: skip
 STARTS_IN_PLACE = Fault(
     "workers are started in the submitter's thread, where a signal handler finds them half started", SUPERVISOR,
@@ -60,8 +60,9 @@ def a_call_submitted_while_a_worker_goes_idle(run: Run, our: Any, use: Use) -> C
     return lambda: expect(got["main"], (32, 64))
 
 
-@pool_models("E2", focus=("supervisor.py",), faults={QUEUE: (DOES_NOT_LOOK_AGAIN,), PIPES: (DOES_NOT_LOOK_AGAIN,)})
+@pool_models("E2", focus=(), faults={PIPES: (DOES_NOT_LOOK_AGAIN,)})
 def two_submitters_that_need_a_worker_each(run: Run, our: Any, use: Use) -> Check:
+    """See `two_that_start_workers_for_their_calls` for the requests alone, with more preemptions."""
     other = Answers()
 
     def main(pool: Any, _: Any) -> Any:

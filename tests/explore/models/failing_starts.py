@@ -10,7 +10,7 @@ from explorer import Run
 from modelling import CORE, Answers, Check, Fault, expect, model, outcome
 from world import Thread
 
-from models.calls import SUPERVISOR
+from models.calls import DOES_NOT_LOOK_AGAIN, SUPERVISOR
 from models.corruption import LOST
 from models.pools import PIPES, QUEUE, Use, pool_models
 
@@ -45,7 +45,7 @@ LEAVES_FOR_ANOTHER = Fault(
 
 @model(
     "E2", modules=(*CORE, *in_process.PIPE_MODULES), files=("supervisor.py",), preemptions=3,
-    faults=(LEAVES_FOR_ANOTHER,),
+    faults=(DOES_NOT_LOOK_AGAIN, LEAVES_FOR_ANOTHER),
 )  # fmt: skip
 def two_that_start_workers_for_their_calls(run: Run, our: Any) -> Check:
     """The supervisor alone: a worker is an entry in its set."""
