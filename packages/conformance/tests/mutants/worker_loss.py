@@ -229,7 +229,7 @@ def serve_deaf_to_exit(connection: Any) -> None:
     "worker_loss.system_exit_while_unpickling",
     says="waited",
     also=("worker_loss.system_exit_while_pickling",),
-    deadline=9,
+    deadline=3,
 )
 class SystemExitSwallowsTheReply(ProcessExecutor):
     """SystemExit while the worker pickles or unpickles leaves the caller without a reply."""
