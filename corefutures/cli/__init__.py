@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from corefutures import __version__
 from corefutures._blocking import select
 from corefutures._error_text import one_line
 from corefutures._exceptions import BackendError
@@ -141,16 +142,7 @@ def _without_command(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     if parser.parse_args(list(arguments[:1])).version:
-        print(f"corefutures {_version()}")
+        print(f"corefutures {__version__}")
         return 0
     parser.print_help()
     return 0
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # here for start-up time only
-
-    try:
-        return version("corefutures")
-    except PackageNotFoundError:
-        return "(not installed: run from its source)"

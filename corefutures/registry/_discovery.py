@@ -89,7 +89,7 @@ def scan(group: str = GROUP) -> Scan:
             if group not in (distribution.read_text("entry_points.txt") or ""):
                 continue
             name, version, defect = _identity(distribution)
-            key = _normalised(name)
+            key = re.sub(r"[-_.]+", "-", name).lower()
             if key in seen:
                 continue
             seen.add(key)
@@ -167,10 +167,6 @@ def _claims(
             continue
         plugin = match["module"] + (f":{match['attr']}" if match["attr"] else "")
         yield Claim(key, plugin, name, version, defect)
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _place(distribution: _Distribution) -> str:

@@ -231,7 +231,8 @@ class Registry:
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # SystemExit and a test framework's Skipped too
-                return _Resolution(replace(status, state="broken", reason=_load_reason(claims[0], error)), None, error)
+                reason = f"loading {claims[0].plugin} failed: {describe_error(error)}"
+                return _Resolution(replace(status, state="broken", reason=reason), None, error)
             loaded = self._loaded.setdefault(name, _Loaded(backend, claims[0]))
         status = _known_status(loaded, usable=False)
         if name in disabled_names():
@@ -325,10 +326,6 @@ def _load(claim: Claim) -> Backend:
     if backend.name != claim.name:
         raise ValueError(f"its hook describes a backend {backend.name!r}, its entry point is {claim.name!r}")
     return backend
-
-
-def _load_reason(claim: Claim, error: BaseException) -> str:
-    return f"loading {claim.plugin} failed: {describe_error(error)}"
 
 
 def _factory_of(backend: Backend) -> Callable[..., Any]:
