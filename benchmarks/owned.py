@@ -44,6 +44,8 @@ HEAVY = "numpy" if importlib.util.find_spec("numpy") is not None else "asyncio"
 #: The object of a worker, for the idiom of an initializer and a global.
 _owned: Any = None
 
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows ends a process by any of them
+
 
 def big() -> Any:
     if importlib.util.find_spec("numpy") is None:
@@ -252,16 +254,17 @@ def first_result_of_standard(module: str) -> float:
 def replacement(method: str = "forkserver", **options: Any) -> float:
     """Milliseconds from the loss of a worker to the first result of the next one, which needs the module."""
     costs = []
-    with corefutures.create_executor(
+    pool: Any = corefutures.create_executor(
         "process", max_workers=1, mp_context=method, on_worker_loss="replace", **options
-    ) as pool:
+    )
+    with pool:
         pool.submit(use, HEAVY).result()
         for _ in range(5):
             victim = pool.submit(os.getpid).result()
             while sum(worker.state == "spare" for worker in pool.snapshot().workers) < options.get("spares", 0):
                 time.sleep(0.01)
             start = time.perf_counter()
-            os.kill(victim, signal.SIGKILL)
+            os.kill(victim, KILL)
             while pool.submit(use, HEAVY).exception() is not None:  # the lost worker has claimed it as its last call
                 pass
             costs.append((time.perf_counter() - start) * 1e3)
@@ -273,7 +276,7 @@ def replacement_of_standard() -> float:
     with make_standard(1) as pool:
         victim = pool.submit(os.getpid).result()
         start = time.perf_counter()
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victim, KILL)
         try:
             pool.submit(use, HEAVY).result()
         except standard.BrokenExecutor:
@@ -328,7 +331,8 @@ def starting() -> Iterator[Row]:
 
 def calls_with_slots(demand: dict[str, int] | None, **options: Any) -> float:
     """Microseconds of a call, of many, each with slots or without."""
-    with corefutures.create_executor("process", max_workers=WORKERS, mp_context="forkserver", **options) as pool:
+    pool: Any = corefutures.create_executor("process", max_workers=WORKERS, mp_context="forkserver", **options)
+    with pool:
         view = pool if demand is None else pool.options(slots=demand)
         return _many(lambda count: _all([view.submit(size_of, 1, number) for number in range(count)]))
 

@@ -181,7 +181,7 @@ def start_thread(thread: threading.Thread) -> None:
     Raises:
         RuntimeError: The system can't start a thread.
     """
-    from contextvars import Context  # here for workers, which do without
+    from _contextvars import Context  # here for workers, which do without
 
     mark_service_thread(thread)
     Context().run(thread.start)

@@ -51,7 +51,7 @@ class CorefuturesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         self._kept: _kept_pools.KeptPool | None = None
         self._shared: SharedArguments | None = None
 
-    def configure(
+    def configure(  # pyright: ignore[reportIncompatibleMethodOverride] (what it leaves out is not for it)
         self,
         n_jobs: int = 1,
         parallel: Any = None,
@@ -84,7 +84,9 @@ class CorefuturesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
         self._shared = SharedArguments(self._kept.executor, max_nbytes) if name != "thread" and max_nbytes else None
         return n_jobs
 
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
+    def effective_n_jobs(  # pyright: ignore[reportIncompatibleMethodOverride] (joblib has no types)
+        self, n_jobs: int | None
+    ) -> int:
         """Return the number of workers for a request, in which -1 means all cores, -2 all but one.
 
         Raises:
@@ -106,7 +108,9 @@ class CorefuturesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
             future.add_done_callback(callback)
         return future
 
-    def retrieve_result_callback(self, future: Future[Any]) -> Any:
+    def retrieve_result_callback(  # pyright: ignore[reportIncompatibleMethodOverride] (joblib has no types)
+        self, future: Future[Any]
+    ) -> Any:
         """Return the results of a batch, or raise the error of one of its calls; called by joblib."""
         return future.result()
 

@@ -172,7 +172,9 @@ class HeldCall:
         self.call = call
         self.pool = pool
         self.number = 0  # in the order of submission
+        # written by the thread that grants slots
         self.overtaken = 0  # how many later calls of other classes were given slots that this one demands
+        # written by that thread too
         self.indexes: list[int] = []  # of the slots that it holds
 
     def holders(self) -> list[Any]:

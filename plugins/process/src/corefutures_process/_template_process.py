@@ -231,7 +231,7 @@ class _Server:
         except EOFError:  # the program has given up
             pass
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType]
         finally:
             try:
                 if sys.version_info >= (3, 14):

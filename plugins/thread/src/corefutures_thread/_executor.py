@@ -403,17 +403,15 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
         if pool.slots is not None:
             from corefutures_pools.slot_call import SlotCall  # here for start-up time only
 
-            held = fn if type(fn) is SlotCall else None
+            held = fn if isinstance(fn, SlotCall) else None
+        runs_here = False
         if pool.limiter is not None:
             from corefutures_pools.admission import Permit  # here for start-up time only
-            from corefutures_pools.future import begin, on_departure  # here for start-up time only
-            from corefutures_pools.helping import run_call  # here for start-up time only
+            from corefutures_pools.future import on_departure  # here for start-up time only
 
             permit = Permit(pool.limiter)
             on_departure(future, permit.release)
             runs_here = not permit.acquire(pool.owns_current_thread(), own_thread_runs=held is None)
-        else:
-            runs_here = False
         if held is not None:
             if instrumentation.enabled:
                 instrumentation.track_call(self, fn, future)
@@ -423,6 +421,9 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             return False
         if instrumentation.enabled:
             instrumentation.track_call(self, fn, future)
+        from corefutures_pools.future import begin  # here for start-up time only
+        from corefutures_pools.helping import run_call  # here for start-up time only
+
         call = begin(future)
         assert call is not None
         result, error = run_call(future, *call)
@@ -447,7 +448,8 @@ class ThreadPoolExecutor(_StandardAttributes, PoolExecutor, _standard.ThreadPool
             self._initializer,
             self._initargs,
             self.BROKEN,
-            *((self._cf_make_limiter(), self._cf_make_scheduler()) if self._cf_is_special else ()),
+            self._cf_make_limiter() if self._cf_is_special else None,
+            self._cf_make_scheduler() if self._cf_is_special else None,
         )
         pool.executor = weakref.ref(self, pool.on_executor_dropped)
         pool.daemons = self._cf_at_exit == "abandon"

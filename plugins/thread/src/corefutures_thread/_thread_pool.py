@@ -154,7 +154,7 @@ class ThreadPool:
             # The thread that grants slots is a daemon, of which daemons would be born.
             daemon=True if self.daemons else None if self.slots is None else False,
         )
-        started = getattr(thread, "_started", None)
+        started: Any = getattr(thread, "_started", None)
         if type(started) is _Started.__base__:
             started.__class__ = _Started
         starter = threading.get_ident()

@@ -50,7 +50,7 @@ def read_reports(file: str | Path) -> list[StoredReport]:
         data = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ReportError(f"cannot read the report {file}: {error}") from error
-    single = data["targets"] if isinstance(data, dict) and isinstance(data.get("targets"), list) else [data]
+    single: list[Any] = data["targets"] if isinstance(data, dict) and isinstance(data.get("targets"), list) else [data]
     for report in single:
         if isinstance(report, dict) and "schema_version" not in report:
             raise ReportError(f"{file} has no schema_version: no report of this kit, or one of an older kit")

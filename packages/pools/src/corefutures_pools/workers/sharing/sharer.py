@@ -37,6 +37,7 @@ class WorkerSharer(Sharer):
                 memory = arg._content
                 if memory is None or arg._sharer is not self:
                     arg._cf_content(self)  # raises
+                assert memory is not None
                 place = memory.places.get(index)
                 if place is None:
                     if index > 255 or memory.kept is not None:  # too far for a byte; or freeing it may run foreign code
