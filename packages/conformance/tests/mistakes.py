@@ -51,7 +51,10 @@ def _add(rules: dict[str, dict[str, Any]], rule: str, mutant: Mutant, seen_as: s
 
 def main() -> int:
     """Write the file, or check it."""
-    text = json.dumps(collected(), indent=1, ensure_ascii=False) + "\n"
+    rules = ",\n".join(
+        f"{json.dumps(rule)}: {json.dumps(found, ensure_ascii=False)}" for rule, found in collected().items()
+    )
+    text = f"{{\n{rules}\n}}\n"
     if "--check" not in sys.argv[1:]:
         FILE.write_text(text, encoding="utf-8")
         return 0

@@ -41,7 +41,7 @@ FAST: Final = (
     "shutting_down.shutdown_with_cancel_cancels_every_call_that_waits",
     "shutting_down.shutdown_with_cancel_runs_callbacks",
     "shutting_down.shutdown_that_waits_returns_in_a_callback",
-    "shutting_down.with_after_shutdown_is_harmless",
+    "shutting_down.with_waits_for_its_calls",
     "initializing.failing_initializer_runs_no_call",
     "initializing.failing_initializer_is_the_cause_in_submit",
     "initializing.failing_initializer_in_a_second_worker_breaks_the_pool",
@@ -75,5 +75,9 @@ FAST: Final = (
     "stress.many_calls_from_many_threads",
     "stress.cancel_races_shutdown",
     "stateful.histories_with_two_workers",
+    "worker_values.a_worker_makes_a_value_once",
+    "sharing.buffers_of_a_shared_object_are_read_only",
+    "slots.a_slot_is_held_by_one_call_at_a_time",
+    "spares.spares_take_no_calls",
 )
 """The ids of the rules."""

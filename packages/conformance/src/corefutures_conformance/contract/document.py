@@ -14,7 +14,7 @@ from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
-from corefutures_conformance.contract.versions import CURRENT, broken_by, of_rules
+from corefutures_conformance.contract.versions import CURRENT, ContractVersion, broken_by, of_rules
 from corefutures_conformance.executor_tests import RULES
 from corefutures_conformance.rules import Rule
 
@@ -74,6 +74,14 @@ def _cited(source: str) -> str:
     return "promise " + ", ".join(f"[{number}]({_PROMISES}#{number.lower()})" for number in numbers.split(", "))
 
 
+def listing(version: ContractVersion) -> str:
+    """Return the file of a version: JSON with a rule in each line."""
+    data = version.to_json()
+    rules = ",\n".join(f"  {json.dumps(rule, ensure_ascii=False)}" for rule in data.pop("rules"))
+    head = json.dumps(data, ensure_ascii=False).removesuffix("}")
+    return f'{head}, "rules": [\n{rules}\n]}}\n'
+
+
 def main() -> int:
     """Write the page and the current version's list of rules, or check both."""
     parser = argparse.ArgumentParser(description="Write CONTRACT.md and the current version's list from the rules.")
@@ -84,7 +92,7 @@ def main() -> int:
     if departures := broken_by(version):
         print("\n".join(departures), file=sys.stderr)
         return 1
-    listed = json.dumps(version.to_json(), indent=1, ensure_ascii=False) + "\n"
+    listed = listing(version)
     texts = {options.file: contract(), Path(__file__).with_name(f"{CURRENT}.json"): listed}
     for file, text in texts.items():
         if not options.check:
