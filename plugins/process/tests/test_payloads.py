@@ -26,6 +26,7 @@ import pytest
 from corefutures import WorkerLostError
 from corefutures_pools.descriptors import kept_memfds
 from corefutures_pools.workers import payload as payloads
+from corefutures_pools.workers.supervisor import WorkerSupervisor
 from corefutures_process._worker_process import make_encoder
 
 SIZES = {"just inline": 60_000, "just a payload": 70_000, "large": 3_000_000}
@@ -255,6 +256,23 @@ def test_what_is_kept_holds_no_descriptor(make_pool, size):
     assert descriptors() <= here + 2
     assert there_now <= there + 2
     assert len(kept) == 12
+
+
+@needs_proc
+def test_the_error_of_a_call_that_nobody_can_run_holds_no_descriptor(make_pool, monkeypatch):
+    """Its traceback refers to the frame of `submit`, which referred to the memory file with the argument."""
+
+    def refuse(_):
+        raise OSError(errno.EMFILE, "no worker can be started")
+
+    pool, before = make_pool(1), descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkerSupervisor, "_start_needed", refuse)
+        with pytest.raises(OSError, match="no worker can be started") as kept:
+            pool.submit(len, bytes(SIZES["large"]))
+    pool.shutdown()
+    assert descriptors() <= before
+    assert kept.tb is not None
 
 
 @needs_fork

@@ -261,6 +261,8 @@ class WorkerPool(PoolTransport):
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
             future.cancel()
             raise
+        finally:
+            del body  # an error's traceback keeps this frame, and descriptors must not stay open with it
         return future
 
     def _was_taken(self, future: CallFuture[Any]) -> bool:
