@@ -280,16 +280,22 @@ class Life:
         self.schedule.add(len(numbers))
 
     def step_wait(self, chance: random.Random) -> None:
+        """Wait for several calls, in the main thread with our own functions alone.
+
+        The standard library's take the locks of all their futures, one after the other. A signal handler that raises
+        meanwhile leaves the locks taken for ever, and one that waits for a call waits for a worker that needs them.
+        """
+        ours = threading.current_thread() is threading.main_thread()
         records = [record for _ in range(chance.randint(1, 12)) if (record := self.submit(chance)) is not None]
         futures = [record.future for record in records]
         if chance.random() < 0.5:
             first = chance.choice(["FIRST_COMPLETED", "ALL_COMPLETED", "FIRST_EXCEPTION"])
-            chosen: Any = chance.choice([wait, corefutures.wait])
+            chosen: Any = corefutures.wait if ours else chance.choice([wait, corefutures.wait])
             done, pending = chosen(futures, LIMIT, first)
             if (futures and not done) or (first == "ALL_COMPLETED" and pending):
                 raise Hang("wait() does not end")
         else:
-            chosen = chance.choice([as_completed, corefutures.as_completed])
+            chosen = corefutures.as_completed if ours else chance.choice([as_completed, corefutures.as_completed])
             try:
                 count = len(list(chosen(futures, LIMIT)))
             except TimeoutError:
