@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from explorer import Run
@@ -11,6 +12,7 @@ from world import Thread
 from models.pools import QUEUE, READING, WORKERS, Use, pool_models
 
 INLINE_WAIT = WORKERS + "shared_queue.inline_wait"
+CALL_FUTURE = WORKERS + "future"
 
 NOBODY_WAKES_THE_LEADER = Fault(
     "a thread that reads is not woken when its call ends by another thread", INLINE_WAIT,
@@ -20,8 +22,6 @@ TELLS_NOBODY = Fault(
     "a thread that has read its result tells nobody else who waits for it", INLINE_WAIT,
     right="        if term.settled and future._has_to_tell():\n", wrong="        if False:\n",
 )  # fmt: skip
-_ASKS_LATER = """                self.watchdog.request()  # who reads began after `step_down`, and may be interrupted
-"""
 SUBSCRIBES_ONLY = Fault(
     "a thread that waits for the call of one that reads, and was interrupted, asks nobody to look after that",
     INLINE_WAIT,
@@ -30,11 +30,37 @@ SUBSCRIBES_ONLY = Fault(
 """,
     wrong="""            self.wake()  # for what was read, and not parsed
 """,
-    also=((INLINE_WAIT, _ASKS_LATER, ""),),
 )  # fmt: skip
-LOOKS_ONCE = Fault(
+LOOKS_FIRST = Fault(
     "a thread that waits for the call of one that has begun to read meanwhile asks nobody to look after that",
-    INLINE_WAIT, right=_ASKS_LATER, wrong="", changes=4,
+    CALL_FUTURE, right="                pool.step_down()\n", wrong="", changes=3,
+)  # fmt: skip
+SAYS_NOTHING = Fault(
+    "a thread that is about to sleep looks whether another one reads, and has not said before that it waits",
+    CALL_FUTURE, right="                self._cf_watched = True  # before the look at", wrong="                #",
+)  # fmt: skip
+LOOKS_FIRST_TO_SUBSCRIBE = Fault(
+    "a thread looks whether another one reads, and then subscribes", CALL_FUTURE,
+    right="""        subscribed = super()._cf_subscribe(waiter)
+        if pool is not None:
+            pool.step_down()
+        return subscribed
+""",
+    wrong="""        if pool is not None:
+            pool.step_down()
+        return super()._cf_subscribe(waiter)
+""",
+)  # fmt: skip
+DISARMS_FIRST = Fault(
+    "a thread that reads has disarmed the result thread before it looks whether others wait", INLINE_WAIT,
+    right="""                if future._cf_watched:
+                    self.watchdog.request()
+                leadership.disarm()
+""",
+    wrong="""                leadership.disarm()
+                if future._cf_watched:
+                    self.watchdog.request()
+""",
 )  # fmt: skip
 NEVER_REARMS = Fault(
     "a leader that steps down leaves the result thread disarmed", INLINE_WAIT,
@@ -139,23 +165,72 @@ def a_handler_that_waits_for_a_call_while_its_thread_reads(run: Run, our: Any, u
     return lambda: (expect(got["main"], 32), expect(answers, [], [64]))
 
 
-@pool_models("E1 F8", QUEUE, focus=(), files=READING, preemptions=1, faults={QUEUE: (SUBSCRIBES_ONLY, LOOKS_ONCE)})
+@pool_models("E1 F8", QUEUE, focus=("inline_wait.py",), files=READING, faults={QUEUE: (SUBSCRIBES_ONLY, LOOKS_FIRST)})
 def a_handler_that_waits_for_a_thread_while_its_thread_reads(run: Run, our: Any, use: Use) -> Check:
     """That other thread waits for the same call, which the interrupted thread was about to read."""
-    other, got_it = Answers(), []  # type: ignore[var-annotated]
-    threads: list[Any] = []
 
-    def main(pool: Any, _: Any) -> Any:
+    def prepare(pool: Any, future: Any, thread: Thread) -> None:
+        thread.start()
+
+    return _join_in_a_handler(run, use, outcome, 32, prepare)
+
+
+@pool_models("E1 F8", QUEUE, focus=(), files=READING, preemptions=1, faults={QUEUE: (SAYS_NOTHING,)})
+def a_handler_that_waits_for_a_thread_that_falls_asleep(run: Run, our: Any, use: Use) -> Check:
+    """That other thread did not read, as there was another call; it gets the lock of the future at last."""
+
+    def prepare(pool: Any, future: Any, thread: Thread) -> None:
+        second = pool.submit(pow, (2, 6), {})
+        with future._cf_lock:
+            thread.start()
+            run.wait(lambda: thread._actor.blocked is not None)
+            expect(second.cancel(), True)
+
+    return _join_in_a_handler(run, use, outcome, 32, prepare)
+
+
+@pool_models("E1 F8", QUEUE, focus=(), files=READING, preemptions=1, faults={QUEUE: (LOOKS_FIRST_TO_SUBSCRIBE,)})
+def a_handler_that_waits_for_a_thread_that_subscribes(run: Run, our: Any, use: Use) -> Check:
+    """That other thread is about to wait for the same call: it gets the lock of the future at last."""
+
+    def prepare(pool: Any, future: Any, thread: Thread) -> None:
+        with future._cf_lock:
+            thread.start()
+            run.wait(lambda: thread._actor.blocked is not None)
+
+    return _join_in_a_handler(run, use, lambda future: len(our.wait.wait([future]).done), 1, prepare)
+
+
+@pool_models("E1 F8", QUEUE, focus=(), files=READING, preemptions=1, faults={QUEUE: (DISARMS_FIRST,)})
+def a_handler_that_waits_for_a_thread_that_has_subscribed(run: Run, our: Any, use: Use) -> Check:
+    """That other thread waits for the same call already; nobody read when it began."""
+
+    def prepare(pool: Any, future: Any, thread: Thread) -> None:
+        thread.start()
+        run.wait(lambda: bool(future._cf_listeners))
+
+    return _join_in_a_handler(run, use, lambda future: len(our.wait.wait([future]).done), 1, prepare)
+
+
+def _join_in_a_handler(
+    run: Run, use: Use, wait: Callable[[Any], Any], expected: Any, prepare: Callable[[Any, Any, Thread], None]
+) -> Check:
+    other, threads = Answers(), []  # type: ignore[var-annotated]
+
+    def main(pool: Any, launcher: Any) -> Any:
         with run.settled():
+            (worker,) = launcher.workers
+            worker.stop()
             future = pool.submit(pow, (2, 5), {})
-            threads.append(Thread(target=other.say("result", lambda: outcome(future))))
-            threads[0].start()
+            thread = Thread(target=other.say("result", lambda: wait(future)))
+            prepare(pool, future, thread)
+            threads.append(thread)
+            worker.go_on()
         return future.result()
 
     def handler() -> None:
         if threads:
             threads[0].join()
-            got_it.append(1)
 
     got = use(1, main, handler)
-    return lambda: expect((got["main"], other["result"]), (32, 32))
+    return lambda: expect((got["main"], other["result"]), (32, expected))

@@ -111,6 +111,9 @@ class CallFuture(Future["_T"]):
         pool, waited = self._pool, False
         if pool is not None:
             timeout, waited = pool.wait_inline(self, timeout)
+            if self._state == PENDING:
+                self._cf_watched = True  # before the look at the threads that read: see `InlineWaitPool`
+                pool.step_down()
         if waited and self._state not in DONE:  # it was awake for long enough
             self._cf_sleep_until_end(timeout)
         if self._state != FINISHED:
@@ -118,30 +121,33 @@ class CallFuture(Future["_T"]):
 
     def _cf_subscribe(self, waiter: Any) -> bool:
         pool = self._pool
+        subscribed = super()._cf_subscribe(waiter)
         if pool is not None:
             pool.step_down()
-        return super()._cf_subscribe(waiter)
+        return subscribed
 
     @property
     def _condition(self) -> Any:  # type: ignore[override]  # the standard library's `wait` subscribes under it
         pool = self._pool
+        condition = Future._condition.fget(self)  # type: ignore[attr-defined]
         if pool is not None:
             pool.step_down()
-        return Future._condition.fget(self)  # type: ignore[attr-defined]
+        return condition
 
     def add_done_callback(self, fn: Callable[[Any], object]) -> None:
         """See `Future.add_done_callback`."""
         pool = self._pool
+        super().add_done_callback(fn)
         if pool is not None:
             pool.step_down()
-        super().add_done_callback(fn)
 
     @property
     def _done_callbacks(self) -> list[Any]:
         pool = self._pool
+        callbacks = Future._done_callbacks.fget(self)  # type: ignore[attr-defined]
         if pool is not None:
             pool.step_down()
-        return Future._done_callbacks.fget(self)  # type: ignore[attr-defined, no-any-return]
+        return callbacks  # type: ignore[no-any-return]
 
     def running(self) -> bool:
         """Return True while a worker runs the call."""

@@ -60,6 +60,13 @@ class InlineWaitPool(WorkerPool):
     4. It *releases* leadership, rearms the result thread, and *retires*. Callbacks and other waiters of its own
        future are left to the result thread (`deferred`).
 
+    A signal handler may interrupt that thread for long, and join another thread that waits for the same call. One of
+    both requests a check by the watchdog, as each first writes and then looks:
+
+    - The leader enters its term into `Leadership.waiting`, and looks at `Future._cf_watched`; only then it disarms the
+      result thread, which would notice unread input by itself.
+    - The other thread sets `_cf_watched` and looks at `Leadership.waiting` (`CallFuture`, `step_down`); then it sleeps.
+
     Args:
         options: See `WorkerPool`.
         **parts: See `WorkerPool`.
@@ -104,10 +111,10 @@ class InlineWaitPool(WorkerPool):
         try:
             if leadership.acquire(term):
                 led = True
+                if future._cf_watched:
+                    self.watchdog.request()
                 leadership.disarm()
                 future._cf_add_parked(leadership.wakeup.set)
-                if future._cf_parked and len(future._cf_parked) > 1:
-                    self.watchdog.request()
                 while future._state == PENDING and leadership.is_leader(term, alone=True):
                     left = None if deadline is None else deadline - clock.monotonic()
                     if future._cf_callbacks or future._cf_listeners or (left is not None and left <= 0):
@@ -120,7 +127,6 @@ class InlineWaitPool(WorkerPool):
             else:
                 leadership.release(term)
                 leadership.retire(term)
-                self.watchdog.request()  # who reads began after `step_down`, and may be interrupted
         except BaseException as exc:  # of a signal handler; also in `_end_term`, of which each step may be repeated
             if future._state == FINISHED:
                 term.settled.append(future)
