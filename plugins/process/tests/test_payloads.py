@@ -24,7 +24,7 @@ import process_calls
 import pytest
 
 from corefutures import WorkerLostError
-from corefutures_pools.descriptors import kept_memfds
+from corefutures_pools.descriptors import kept_memfds, memfd_releasers
 from corefutures_pools.workers import payload as payloads
 from corefutures_pools.workers.supervisor import WorkerSupervisor
 from corefutures_process._worker_process import make_encoder
@@ -328,6 +328,7 @@ def test_memory_files_that_nobody_uses_are_released(monkeypatch):
         return files
 
     kept_memfds.clear()
+    memfd_releasers.add(sent)  # or nothing would be kept
     try:
         for size in 300_000, 2_000_000, 10_000_000:  # of which none is used for the next
             sent(size)
@@ -343,13 +344,34 @@ def test_memory_files_that_nobody_uses_are_released(monkeypatch):
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(number)
     finally:
+        memfd_releasers.discard(sent)
         kept_memfds.clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
+def test_a_memory_file_that_comes_back_after_the_last_pool_is_closed(make_pool):
+    """There is nobody to release it later: it would stay open until the next pool had been idle."""
+    others, pool = memfd_releasers.copy(), make_pool(1)
+    assert pool.submit(len, bytes(1_000_000)).result(30) == 1_000_000
+    payload = make_encoder("pickle", memfds=True)(bytearray(1_000_000))
+    (descriptor,) = payload.to_memfds()[1]
+    pool.shutdown()
+    assert memfd_releasers == others
+    memfd_releasers.clear()
+    try:
+        payload.close()
+    finally:
+        memfd_releasers.update(others)
+    assert not kept_memfds
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")
 def test_a_memory_file_that_a_receiver_has_is_not_written_to():
     encode = make_encoder("pickle", memfds=True)
     kept_memfds.clear()
+    memfd_releasers.add(encode)  # or nothing would be kept
     try:
         payload = encode(bytearray(b"1" * 1_000_000))
         (descriptor,) = payload.to_memfds()[1]
@@ -366,6 +388,7 @@ def test_a_memory_file_that_a_receiver_has_is_not_written_to():
             assert segment.holds(content)
             each.close()
     finally:
+        memfd_releasers.discard(encode)
         kept_memfds.clear()
 
 
@@ -538,7 +561,6 @@ def test_a_process_that_may_have_no_more_mappings_gets_its_results(monkeypatch, 
     array[0] = 7
     assert array[:3].tolist() == [7, 1, 2]
     payload.close()
-    kept_memfds.clear()  # as the end of a pool does
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has memory files")

@@ -46,6 +46,8 @@ class Descriptor:
 
 #: Descriptors of memory files that were sent, to be used again once no receiver has them: see `KeptMemfd`.
 kept_memfds: Final[deque[Any]] = deque()
+#: The event loops of pools, or the worker, that release them in time. Nothing is kept while there are none.
+memfd_releasers: Final[set[object]] = set()
 
 
 def above_standard(descriptor: int) -> int:

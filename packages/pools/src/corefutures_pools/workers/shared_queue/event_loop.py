@@ -15,7 +15,7 @@ assert sys.platform == "linux"  # nothing else imports this, and type checkers n
 from corefutures._blocking import clock, nested_loops
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
-from corefutures_pools.descriptors import kept_memfds
+from corefutures_pools.descriptors import kept_memfds, memfd_releasers
 from corefutures_pools.workers.shared_queue.leader import Leadership, LeaderTerm
 from corefutures_pools.workers.shared_queue.memfds import release_idle
 
@@ -95,6 +95,7 @@ class EventLoop:
         """Serve the pool until its last worker has been reaped; the target of the result thread."""
         pool = self._pool
         nested_loops[threading.get_ident()] = self._run_nested
+        memfd_releasers.add(self)
         try:
             while not (self.stopping and not len(pool.connections)):
                 self.turn()
@@ -111,6 +112,7 @@ class EventLoop:
                         log_failure(LOGGER, "a worker of the %s could not be reaped", pool.name)
         finally:
             pool.supervisor.closed = True
+            memfd_releasers.discard(self)
             kept_memfds.clear()
             nested_loops.pop(threading.get_ident(), None)
             try:

@@ -14,7 +14,7 @@ import sys
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
 from corefutures._blocking import clock, system
-from corefutures_pools.descriptors import Descriptor, above_standard, kept_memfds
+from corefutures_pools.descriptors import Descriptor, above_standard, kept_memfds, memfd_releasers
 
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
@@ -111,7 +111,9 @@ def _keep(memfd: KeptMemfd) -> None:
         try:
             kept_memfds.popleft()
         except IndexError:  # another thread has taken the last one
-            return
+            break
+    if not memfd_releasers:  # looked at after that: the end of a pool removes its loop first, and clears then
+        kept_memfds.clear()
 
 
 def release_idle() -> float | None:
@@ -212,6 +214,7 @@ def new_memfd(*, sparing: bool) -> int:
 
 def _release_after_fork() -> None:
     """Close what is the parent's: a forked child may never write to it."""
+    memfd_releasers.clear()
     kept_memfds.clear()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from corefutures._blocking import clock, system
-from corefutures_pools.descriptors import kept_memfds
+from corefutures_pools.descriptors import kept_memfds, memfd_releasers
 from corefutures_pools.workers.messages import (
     EXITING,
     FETCH_PAYLOAD,
@@ -110,6 +110,7 @@ class SharedQueueTransport:
         arena, status_table, worker_index = self._arena, self._status_table, self._worker_index
         since, limit = len(status_table) // 4 + worker_index, self._limit
         large_start, view, kept = self._slot_starts[0], memoryview(arena), kept_memfds
+        memfd_releasers.add(type(self))  # not itself, which need not outlive the loop
         for task in iter(partial(system.read, tasks, TASK.size), b""):  # nothing: the pool is gone
             number, offset, size = unpack(task)
             if size:
