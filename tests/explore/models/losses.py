@@ -44,7 +44,7 @@ READS_THE_TABLE_LAST = Fault(
     right="""        for candidate in candidates:
             read(candidate)
 """, wrong="",
-    changes=4, also=((CLAIMS, """        current = {candidate: table""", """        for candidate in candidates:
+    changes=3, also=((CLAIMS, """        current = {candidate: table""", """        for candidate in candidates:
             read(candidate)
         current = {candidate: table"""),),
 )  # fmt: skip
@@ -117,7 +117,7 @@ def a_worker_dies_at_any_step(run: Run, our: Any, use: Use) -> Check:
 
 @pool_models(
     "E1 E5", QUEUE, files=("shared_queue/worker.py", "claims.py"), preemptions=2,
-    faults={QUEUE: (FORGETS_CLAIMS, ASKS_NOBODY, READS_THE_TABLE_LAST)},
+    faults={QUEUE: (FORGETS_CLAIMS, ASKS_NOBODY)},
 )  # fmt: skip
 def a_worker_dies_with_a_claim_while_another_delivers(run: Run, our: Any, use: Use) -> Check:
     """It is killed at any step of a worker, also between the claim of a task and its entry in the status table."""
@@ -141,6 +141,33 @@ def a_worker_dies_with_a_claim_while_another_delivers(run: Run, our: Any, use: U
     got = use(2, main, on_loss="replace")
     run.spawn("killer", lambda: (run.wait(lambda: bool(workers)), workers[0].kill()))
     return check
+
+
+@pool_models(
+    "E1 E5", QUEUE, files=("shared_queue/worker.py", "claims.py"), focus=("claims.py",),
+    faults={QUEUE: (READS_THE_TABLE_LAST,)},
+)  # fmt: skip
+def a_worker_delivers_while_an_idle_one_is_lost(run: Run, our: Any, use: Use) -> Check:
+    """And claims the next call at once: the call before is delivered, and was not claimed by the lost worker."""
+    begun, next_ones = [], []  # type: ignore[var-annotated]
+
+    def main(pool: Any, launcher: Any) -> Any:
+        def submit_next() -> None:
+            begun.append(1)
+            run.wait(lambda: pool.claims.pings > 0)
+            next_ones.append(pool.submit(in_process.tell, (2,), {}))
+
+        with run.settled():
+            idle, _ = launcher.workers
+            idle.stop()
+            in_process.acts[:] = [submit_next]
+            first = pool.submit(in_process.act, (0,), {})
+            run.wait(lambda: bool(begun))
+            idle.kill()
+        return outcome(first), outcome(next_ones[0])
+
+    got = use(2, main, on_loss="replace")
+    return lambda: expect(got["main"], (None, 2))
 
 
 @pool_models(
