@@ -53,7 +53,7 @@ from corefutures_pools.inspection.snapshots import (
     dump as dump,
     dump_on_signal as dump_on_signal,
 )
-from corefutures_pools.options import AtExit, ContextOption, WhenFull
+from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
 from corefutures_pools.sharing import Shared as Shared
 from corefutures_pools.slot_call import held_slots as held_slots
 from corefutures_pools.stats import Stats as Stats
@@ -92,6 +92,7 @@ def create_executor(
     when_full: WhenFull = "block",
     at_exit: AtExit = "wait",
     forward_logs: bool = False,
+    slots: SlotsOption = None,
 ) -> ThreadPoolExecutor: ...
 @overload
 def create_executor(
@@ -114,6 +115,9 @@ def create_executor(
     inner_threads: int | None = None,
     forward_logs: bool = False,
     warm: Iterable[str] | None = None,
+    memory: int | str | None = None,
+    memory_total: int | str | None = None,
+    slots: SlotsOption = None,
     spares: int = 0,
 ) -> ProcessPoolExecutor: ...
 
@@ -134,6 +138,7 @@ if sys.version_info >= (3, 14):
         context: ContextOption = None,
         inner_threads: None = None,
         forward_logs: bool = False,
+        slots: SlotsOption = None,
     ) -> InterpreterPoolExecutor: ...
 
 @overload

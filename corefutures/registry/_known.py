@@ -64,6 +64,7 @@ OPTIONS_OF: Final = {
     "kill_tree": ("process",),
     "max_tasks_per_child": ("process",),
     "memory": ("process",),
+    "memory_total": ("process",),
     "mp_context": ("process",),
     "on_worker_loss": ("process",),
     "priority": ("dask",),

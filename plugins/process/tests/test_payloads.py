@@ -85,6 +85,7 @@ def test_what_can_not_be_pickled_at_all(pool):
     assert_usable(pool)
 
 
+@pytest.mark.usefixtures("without_reducers_of_others")
 def test_exception_that_does_not_unpickle(pool):
     error = pool.submit(process_calls.raise_particular).exception(30)
     assert isinstance(error, TypeError)
@@ -502,6 +503,14 @@ def test_calls_that_wait_share_what_is_equal(make, memfds):
     assert not [segment for segment in encode._segments.values() if segment.holds(b"x" * 1_000_000)]
 
 
+@pytest.fixture
+def without_reducers_of_others(monkeypatch):
+    """Has exceptions pickled as they say: importing Dask has tblib register reducers, which forked workers inherit."""
+    for kind in (process_calls.Stubborn, process_calls.Particular):
+        monkeypatch.delitem(copyreg.dispatch_table, kind, raising=False)
+
+
+@pytest.mark.usefixtures("without_reducers_of_others")
 @pytest.mark.parametrize("call", [process_calls.raise_stubborn, process_calls.give_stubborn])
 def test_an_exception_that_refuses_its_cause_and_notes_ends_its_own_call(pool, call):
     for wait in True, False:

@@ -43,7 +43,6 @@ _lock = threading.Lock()
 """Guards `_pools`, and the other fields of its pools. No pool is made, ended or waited for while it is held."""
 
 _pools: dict[str, KeptPool] = {}
-_process = os.getpid()
 
 
 def take(name: str, max_workers: int, options: dict[str, Any]) -> KeptPool:
@@ -61,7 +60,6 @@ def take(name: str, max_workers: int, options: dict[str, Any]) -> KeptPool:
     """
     key = (max_workers, tuple(sorted((option, repr(value)) for option, value in options.items())))
     with _lock:
-        _forget_those_of_the_parent()
         kept = _pools.get(name)
         if kept is not None and kept.key == key and not kept.in_use:
             kept.in_use = True
@@ -109,7 +107,6 @@ def shutdown(*, wait: bool = True) -> None:
         wait: Whether to wait until their workers have ended.
     """
     with _lock:
-        _forget_those_of_the_parent()
         pools = list(_pools.values())
         _pools.clear()
         for kept in pools:
@@ -138,19 +135,12 @@ def _end(kept: KeptPool) -> None:
     kept.executor.shutdown(wait=False)
 
 
-def _forget_those_of_the_parent() -> None:
-    """Forget the pools of a parent process: their workers answer there."""
-    global _process
-    if _process != os.getpid():
-        _process = os.getpid()
-        _pools.clear()
-
-
-def _renew_lock() -> None:
-    """Give a forked child a lock of its own: a thread of the parent may have held the other one."""
+def _begin_in_child() -> None:
+    """Forget the pools of the parent, whose workers answer there, and the lock, which one of its threads may hold."""
     global _lock
     _lock = threading.Lock()
+    _pools.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_begin_in_child)

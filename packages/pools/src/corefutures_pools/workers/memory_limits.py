@@ -164,7 +164,7 @@ def _swap_is_on() -> bool:
 
 
 if sys.platform == "linux":
-    _PAGE: Final = os.sysconf("SC_PAGESIZE")
+    _PAGE: Final = system.sysconf("SC_PAGESIZE")
     _has_swap = _swap_is_on()
 else:
     _PAGE, _has_swap = 4096, False
