@@ -93,11 +93,11 @@ def run_schedule(seed: str, index: int, size: int, folder: Path) -> Outcome:
     outcome = Outcome(index)
     own, backends, rates = plan(seed, index)
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "temporary").mkdir(parents=True)
+    (folder / "t").mkdir(parents=True)
     log, output = folder / "faults", folder / "output"
     paths = [HERE / "startup", HERE, SUPPORT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     environment = os.environ | {
-        SETTING: Faults(own, str(log), rates).setting(), "TMPDIR": str(folder / "temporary"),
+        SETTING: Faults(own, str(log), rates).setting(), "TMPDIR": str(folder / "t"),
         "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONFAULTHANDLER": "1",
         "OPENBLAS_NUM_THREADS": "1",  # Dask imports numpy at some time, and that starts threads
     }  # fmt: skip
@@ -127,7 +127,7 @@ def run_schedule(seed: str, index: int, size: int, folder: Path) -> Outcome:
         outcome.failures += unsettled(report["left"])
     outcome.failures += left_processes(program.pid)
     if not killed and not outcome.failures:
-        left = [path for path in (folder / "temporary").iterdir() if not is_kept_by_dask(path)]
+        left = [path for path in (folder / "t").iterdir() if not is_kept_by_dask(path)]
         outcome.failures += [f"left: {path}" for path in left]
     outcome.failures += left_memory(set(os.listdir("/dev/shm")) - shared)
     if log.exists():
