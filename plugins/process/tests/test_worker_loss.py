@@ -406,6 +406,8 @@ def test_the_last_call_fails_if_no_thread_can_serve_a_new_worker(
     pool = make_pool(1, on_worker_loss="replace")
     assert pool.submit(process_calls.square, 2).result(30) == 4
     monkeypatch.setattr(PipePool, "_start_thread", refuse)
-    lost, waiting = pool.submit(process_calls.leave), pool.submit(process_calls.square, 3)
+    gate = tmp_path / "gate"
+    lost, waiting = pool.submit(process_calls.leave_at, str(gate)), pool.submit(process_calls.square, 3)
+    gate.touch()
     assert isinstance(lost.exception(30), WorkerLostError)
     assert isinstance(waiting.exception(30), BrokenProcessPool)

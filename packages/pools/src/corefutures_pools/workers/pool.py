@@ -222,12 +222,13 @@ class WorkerPool(PoolTransport):
             from corefutures_pools.workers.submission import refuse_unencodable  # here for start-up time only
 
             return refuse_unencodable(self, self._encode, exc, fn, args, kwargs, permit)
-        retained = None
+        future: CallFuture[Any]
         if type(body) is RetainedCall:
             retained, body = body, body.body
-        future: CallFuture[Any] = CallFuture(self, body)
-        if retained is not None:
+            future = CallFuture(self, body)
             retained.enter(future, permit is not None)
+        else:
+            future = CallFuture(self, body)
         added: tuple[CallFuture[Any], ...] = (future,)
         try:
             if permit is not None:  # a call leaves when it ends: the moment in which it starts is the worker's
