@@ -59,7 +59,7 @@ def _fork_against(
 FILES = (*THREADS, "pools/future.py", "_future.py", "helping.py")
 
 
-@model("E11", modules=POOL, files=THREADS, preemptions=1, quick=0, faults=(KEEPS_LOCKS, TAKES_IN_STEPS))
+@model("E11", modules=POOL, files=THREADS, preemptions=1, quick=None, faults=(KEEPS_LOCKS, TAKES_IN_STEPS))
 def fork_against_submit_to_threads(run: Run, our: Any) -> Check:
     def act(pool: Any, futures: list[Any]) -> bool:
         futures.append(pool.submit(int, 7))
