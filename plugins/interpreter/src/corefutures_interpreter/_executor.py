@@ -117,6 +117,9 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
                 "a worker interpreter imports the main module, and that makes a pool: put what is not to run in the"
                 ' workers under `if __name__ == "__main__":`'
             )
+        from corefutures_pools.workers.main_file import note_main_file
+
+        note_main_file()
         self._max_workers: int = check_max_workers(max_workers)
         if thread_name_prefix is not None:  # the standard library accepts None
             check_text("thread_name_prefix", thread_name_prefix)

@@ -26,6 +26,7 @@ from corefutures_pools.descriptors import above_standard, standard_reserved
 from corefutures_pools.foreign_code import log_failure
 from corefutures_pools.future import LOGGER
 from corefutures_pools.workers.logging.receiver import current_levels
+from corefutures_pools.workers.main_file import main_file
 from corefutures_pools.workers.messages import FAILED, FRAME, INIT_FAILED
 from corefutures_pools.workers.pipes.worker import send_frame
 from corefutures_pools.workers.shared_queue.ends import SharedQueueEnds
@@ -67,7 +68,7 @@ def main_module() -> tuple[str | None, str | None]:
     if name is not None:
         # A `__main__.py` runs the program without a condition, so workers must not run it.
         return (None, None) if name == "__main__" or name.endswith(".__main__") else (name, None)
-    path = getattr(main, "__file__", None)
+    path = main_file()
     if path is None or path.startswith("<"):  # the file of a program from standard input is "<stdin>"
         return None, None
     return None, os.path.abspath(path)

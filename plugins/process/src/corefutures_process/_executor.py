@@ -147,9 +147,11 @@ class ProcessPoolExecutor(IsolatedExecutor, _standard.ProcessPoolExecutor):
         spares: int = 0,
     ) -> None:
         # Imports in functions are here for start-up time only.
+        from corefutures_pools.workers.main_file import note_main_file
         from corefutures_pools.workers.supervisor import BREAK, REPLACE
         from corefutures_process._inner_threads import check_inner_threads
 
+        note_main_file()
         self._max_workers: int = _checked_size(max_workers)
         _check_spares(spares, self._max_workers)
         self._initargs = check_initializer(initializer, initargs)

@@ -19,6 +19,7 @@ from corefutures_pools.foreign_code import add_note
 from corefutures_pools.lifecycle import renew_in_child
 from corefutures_pools.workers.fork_check import check_fork
 from corefutures_pools.workers.logging.receiver import current_levels
+from corefutures_pools.workers.main_file import restore_main_file
 from corefutures_pools.workers.shared_queue.ends import SharedQueueEnds
 from corefutures_pools.workers.transport import threads_are_replaced
 from corefutures_process import _fork_server, _worker_process
@@ -189,6 +190,7 @@ class ProcessLauncher:
         if method == "forkserver" or (self._inner_threads is not None and method != "fork"):
             process.name = StatefulName(name, inherited_state(self._inner_threads))
         with _UnnamedMainFile(), _turn_to_fork() if method == "fork" else contextlib.nullcontext():
+            restore_main_file()
             process.start()
         process.name = name
         return process
