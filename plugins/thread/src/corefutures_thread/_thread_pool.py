@@ -155,7 +155,7 @@ class ThreadPool:
             daemon=True if self.daemons else None if self.slots is None else False,
         )
         started: Any = getattr(thread, "_started", None)
-        if type(started) is _Started.__base__:
+        if type(started) is _Started.__base__ and type(started).__module__ == "threading":  # gevent has its own
             started.__class__ = _Started
         starter = threading.get_ident()
         try:
