@@ -339,8 +339,8 @@ def program_ended_by_interrupt() -> int:
 
 
 def clean_up_when_interrupted(journal: str) -> str:
-    mark(journal, "began")
     try:
+        mark(journal, "began")
         time.sleep(600)
     except KeyboardInterrupt:
         mark(journal, "interrupted")
