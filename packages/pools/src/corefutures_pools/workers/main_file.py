@@ -7,7 +7,10 @@ threads and for calls that wait, and workers that start then need the file: they
 from __future__ import annotations
 
 import sys
-from typing import Any
+
+TYPE_CHECKING = False  # as in `corefutures`: the first call of a program does without `typing`
+if TYPE_CHECKING:
+    from typing import Any
 
 #: The main module and its file. Replaced as a whole, by any thread.
 _noted: tuple[Any, str] | None = None
@@ -32,6 +35,7 @@ def main_file() -> str | None:
 
 def restore_main_file() -> None:
     """Give the main module the file back that was noted: multiprocessing looks for it there as a process starts."""
-    noted = _noted
-    if noted is not None and noted[0] is sys.modules.get("__main__") and not hasattr(noted[0], "__file__"):
-        noted[0].__file__ = noted[1]
+    if _noted is not None:
+        main, file = _noted
+        if main is sys.modules.get("__main__") and not hasattr(main, "__file__"):
+            main.__file__ = file
