@@ -35,7 +35,6 @@ def main_file() -> str | None:
 
 def restore_main_file() -> None:
     """Give the main module the file back that was noted: multiprocessing looks for it there as a process starts."""
-    if _noted is not None:
-        main, file = _noted
-        if main is sys.modules.get("__main__") and not hasattr(main, "__file__"):
-            main.__file__ = file
+    noted, main = _noted, sys.modules.get("__main__")
+    if noted is not None and main is not None and main is noted[0] and not hasattr(main, "__file__"):
+        main.__file__ = noted[1]
