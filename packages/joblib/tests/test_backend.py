@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -219,3 +221,38 @@ def test_large_arrays_are_shared() -> None:
         assert Parallel()(delayed(total)(small, 1) for _ in range(2)) == [(10.0, True)] * 2
         unshared = Parallel(max_nbytes=None)(delayed(total)(array, 1) for _ in range(2))
     assert unshared == [(300_000.0, True)] * 2
+
+
+ADAPTED = """
+from concurrent.futures import ThreadPoolExecutor
+
+import corefutures, joblib, numpy
+import corefutures_joblib
+from corefutures.backend import Backend
+
+def adapted(max_workers):
+    return corefutures.adapt(ThreadPoolExecutor(max_workers))
+
+corefutures.register_backend(Backend("adapted", adapted))
+with joblib.parallel_config(backend="corefutures", executor="adapted", n_jobs=2):
+    calls = [joblib.delayed(numpy.sum)(numpy.ones(300_000)) for _ in range(3)]
+    print([int(total) for total in joblib.Parallel(max_nbytes="1M")(calls)])
+corefutures_joblib.shutdown()
+"""
+
+
+def test_an_executor_that_can_not_share_is_given_the_arrays() -> None:
+    """It refused to share them, and the run failed."""
+    pytest.importorskip("numpy", reason="the arguments are arrays of numpy")
+    done = subprocess.run([sys.executable, "-c", ADAPTED], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.stdout, done.stderr) == ("[300000, 300000, 300000]\n", "")
+
+
+def test_a_pool_ends_if_no_thread_can_watch_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", refuse)
+    with parallel_config(backend="corefutures", executor="thread", n_jobs=2):
+        assert Parallel()(delayed(square)(number) for number in range(3)) == [0, 1, 4]
+    assert _kept_pools._pools == {}

@@ -13,6 +13,7 @@ from joblib._parallel_backends import (  # type: ignore[import-untyped]
 )
 from joblib.parallel import ParallelBackendBase, cpu_count  # type: ignore[import-untyped]
 
+import corefutures
 from corefutures_joblib import _kept_pools
 from corefutures_joblib._shared_arguments import SharedArguments
 
@@ -81,7 +82,8 @@ class CorefuturesBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignor
             options.setdefault("inner_threads", self.inner_max_num_threads or max(cpu_count() // n_jobs, 1))
         self.parallel = parallel
         self._kept = _kept_pools.take(name, n_jobs, options)
-        self._shared = SharedArguments(self._kept.executor, max_nbytes) if name != "thread" and max_nbytes else None
+        shares = name != "thread" and max_nbytes and corefutures.get_backend(name).capabilities.shares_objects
+        self._shared = SharedArguments(self._kept.executor, max_nbytes) if shares and max_nbytes else None
         return n_jobs
 
     def effective_n_jobs(  # pyright: ignore[reportIncompatibleMethodOverride] (joblib has no types)

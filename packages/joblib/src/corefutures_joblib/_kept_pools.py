@@ -81,12 +81,15 @@ def give_back(pool: KeptPool) -> None:
     with _lock:
         pool.in_use = False
         is_kept = _pools.get(pool.name) is pool
-        if is_kept:
-            pool.timer = threading.Timer(IDLE_SECONDS, _end_if_idle, [pool])
-            pool.timer.daemon = True
-            pool.timer.start()
+        timer = pool.timer = threading.Timer(IDLE_SECONDS, _end_if_idle, [pool])
     if not is_kept:
         _end(pool)
+        return
+    timer.daemon = True
+    try:
+        timer.start()  # one that was cancelled meanwhile ends at once
+    except RuntimeError:  # no thread can be started: nobody would end the pool
+        _end_if_idle(pool)
 
 
 def discard(kept: KeptPool) -> None:
@@ -94,10 +97,12 @@ def discard(kept: KeptPool) -> None:
     with _lock:
         if _pools.get(kept.name) is kept:
             del _pools[kept.name]
-    kill = getattr(kept.executor, "kill_workers", None)
-    if kill is not None:
-        kill()
-    kept.executor.shutdown(wait=False, cancel_futures=True)
+    try:
+        kill = getattr(kept.executor, "kill_workers", None)
+        if kill is not None:
+            kill()
+    finally:
+        kept.executor.shutdown(wait=False, cancel_futures=True)
 
 
 def shutdown(*, wait: bool = True) -> None:

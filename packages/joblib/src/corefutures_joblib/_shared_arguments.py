@@ -16,15 +16,14 @@ class SharedArguments:
     """
 
     def __init__(self, executor: Executor, max_nbytes: int) -> None:
-        """Share through `executor.share`; without that method nothing is shared."""
-        self._share: Any = getattr(executor, "share", None)
+        """Share through `executor.share`, which the backend must have: its capability `shares_objects`."""
+        self._share: Any = executor.share  # type: ignore[attr-defined]
         self._max_nbytes = max_nbytes
         self._handles: dict[int, tuple[Any, Any]] = {}  # by the array's identity: the array, which so keeps it; handle
 
     def replace_in(self, batch: Any) -> None:
         """Put handles in the place of large arrays in a batch of joblib, before it is pickled."""
-        if self._share is not None:
-            batch.items = [(fn, self._replaced(args), self._replaced(kwargs)) for fn, args, kwargs in batch.items]
+        batch.items = [(fn, self._replaced(args), self._replaced(kwargs)) for fn, args, kwargs in batch.items]
 
     def close(self) -> None:
         """Free everything that was shared."""
@@ -44,7 +43,7 @@ class SharedArguments:
         return self._handle(value) if self._is_large(value) else value
 
     def _is_large(self, value: Any) -> bool:
-        """Return whether a value is an array of the size, and not one that is mapped from a file already."""
+        """Return whether a value is an array of the size; a `numpy.memmap` is not, workers map its file."""
         if type(value).__module__ != "numpy" or type(value).__name__ != "ndarray":
             return False
         return value.nbytes >= self._max_nbytes and not value.dtype.hasobject
