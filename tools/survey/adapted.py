@@ -1,0 +1,104 @@
+"""The executors of the survey behind `corefutures_pools.adapt`: what the kit is called with, and how each is made.
+
+Nothing is imported until it is surveyed. Each factory says to `adapt` what is known of the executor from its manual.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from corefutures.backend import Capabilities
+from corefutures_pools import adapt
+from tools.survey import subjects
+from tools.survey.subjects import Subject
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+HERE = __name__
+
+PROCESSES = Capabilities(pickles=True, accepts_initializer=True)
+THREADS = Capabilities(same_process=True, shares_memory=True, accepts_initializer=True)
+
+
+def loky(max_workers: int, **options: Any) -> Executor:
+    """loky's pool."""
+    return adapt(import_module("loky").ProcessPoolExecutor(max_workers, **options), capabilities=PROCESSES)
+
+
+def loky_reusable(max_workers: int, **options: Any) -> Executor:
+    """loky's reusable executor."""
+    return adapt(subjects.loky_reusable(max_workers, **options), capabilities=PROCESSES)
+
+
+def joblib(max_workers: int, **options: Any) -> Executor:
+    """The reusable executor of joblib's copy of loky."""
+    return adapt(subjects.joblib_reusable(max_workers, **options), capabilities=PROCESSES)
+
+
+def distributed(max_workers: int) -> Executor:
+    """Dask's executor."""
+    return adapt(subjects.dask_client_executor(max_workers), capabilities=Capabilities(pickles=True, remote=True))
+
+
+def mpi4py(max_workers: int, **options: Any) -> Executor:
+    """mpi4py's pool."""
+    return adapt(import_module("mpi4py.futures").MPIPoolExecutor(max_workers, **options), capabilities=PROCESSES)
+
+
+def executorlib(max_workers: int) -> Executor:
+    """executorlib with one process for each call."""
+    return adapt(
+        import_module("executorlib").SingleNodeExecutor(max_workers=max_workers),
+        capabilities=Capabilities(pickles=True),
+    )
+
+
+def executorlib_in_blocks(max_workers: int) -> Executor:
+    """executorlib with workers that stay."""
+    return adapt(subjects.executorlib_in_blocks(max_workers), capabilities=Capabilities(pickles=True))
+
+
+def more_executors(max_workers: int, **options: Any) -> Executor:
+    """more-executors' thread pool."""
+    return adapt(subjects.more_executors_threads(max_workers, **options), capabilities=THREADS)
+
+
+def more_executors_with_retry(max_workers: int, **options: Any) -> Executor:
+    """more-executors' thread pool with a layer of its own."""
+    return adapt(subjects.more_executors_with_retry(max_workers, **options), capabilities=THREADS)
+
+
+def pebble_processes(max_workers: int, **options: Any) -> Executor:
+    """pebble's process pool."""
+    return adapt(subjects.PebbleProcesses(max_workers, **options), capabilities=PROCESSES)
+
+
+def pebble_threads(max_workers: int, **options: Any) -> Executor:
+    """pebble's thread pool."""
+    return adapt(subjects.PebbleThreads(max_workers, **options), capabilities=THREADS)
+
+
+def _adapted(slug: str, factory: str) -> Subject:
+    bare = subjects.SUBJECTS[slug]
+    return Subject(f"{bare.name}, through adapt", f"{HERE}:{factory}", bare.distribution, bare.note, bare.arguments)
+
+
+#: The slug of the executor itself → the executor behind `adapt`; the result of `slug` belongs in `slug-adapted.json`.
+ADAPTED: dict[str, Subject] = {
+    slug: _adapted(slug, factory)
+    for slug, factory in {
+        "loky": "loky",
+        "loky-reusable": "loky_reusable",
+        "joblib": "joblib",
+        "distributed": "distributed",
+        "mpi4py": "mpi4py",
+        "executorlib": "executorlib",
+        "executorlib-block": "executorlib_in_blocks",
+        "more-executors": "more_executors",
+        "more-executors-retry": "more_executors_with_retry",
+        "pebble-process": "pebble_processes",
+        "pebble-thread": "pebble_threads",
+    }.items()
+}
