@@ -77,6 +77,15 @@ class Undumpable:
         raise ValueError("not to be pickled")
 
 
+def load_or_do_without(name):
+    """Returns the error of an import, as a library that has something else in place of a compiled part goes on."""
+    try:
+        __import__(name)
+    except ImportError as error:
+        return str(error)
+    return ""
+
+
 def make(kind):
     return kind()
 

@@ -216,6 +216,24 @@ def test_an_extension_module_that_refuses_comes_with_advice(pool):
     assert pool.submit(interpreter_calls.echo, 1).result() == 1
 
 
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_what_was_refused_is_named_beside_later_errors(pool, chunksize):
+    swallowed = pool.submit(interpreter_calls.load_or_do_without, "_tracemalloc").result()
+    assert "does not support loading" in swallowed
+    later = pool.map(interpreter_calls.fail, [LookupError, NameError], ["far away", "lost"], chunksize=chunksize)
+    for kind, start in ((LookupError, "This interpreter could not load"), (NameError, "This may come of")):
+        with pytest.raises(kind) as raised:
+            next(later)
+        (note,) = raised.value.__notes__
+        assert note.startswith(start)
+        assert "_tracemalloc" in note
+        assert 'create_executor("process")' in note
+
+
+def test_without_a_refusal_errors_have_no_note(pool):
+    assert not hasattr(pool.submit(interpreter_calls.fail, LookupError).exception(), "__notes__")
+
+
 def test_numpy_loads_or_says_what_to_do(pool):
     pytest.importorskip("numpy")
     error = pool.submit(__import__, "numpy").exception()

@@ -1,7 +1,7 @@
 """Exceptions on their way to another interpreter: the original, with a summary as its cause.
 
 Used on both sides; `rebuild` in the pool's interpreter only. Guarantees: an exception that can't be pickled or
-unpickled arrives as its summary; the error of an extension module that can't be loaded here gets a note with advice.
+unpickled arrives as its summary; a note names what this interpreter could not load, from the first time on.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
     from corefutures_pools.workers.serialization import Encoder
 
-#: Texts in the errors of extension modules that can't be loaded in a second interpreter.
-_REFUSAL_TEXTS = ("subinterpreter", "sub-interpreter", "more than once per process")
+#: Texts in the errors of extension modules that can't be loaded in a second interpreter: of CPython, PyO3; of modules
+#: that look for it themselves, such as NumPy's; of Cython; of PyO3 again.
+_REFUSAL_TEXTS = (
+    "subinterpreter", "sub-interpreter", "more than once per process", "one interpreter per process",
+    "once per interpreter process",
+)  # fmt: skip
 
 _INSTEAD = 'The process backend can run this call: corefutures.create_executor("process").'
 _ADVICE = f"This module, or one that it needs, can't be loaded in an interpreter of its own. {_INSTEAD}"
 
-#: The extension modules that this interpreter could not load for that reason; entries are only added.
-_refused: list[str] = []
+#: The extension modules that this interpreter could not load for that reason, in their order; none is taken out.
+_refused: dict[str, None] = {}
 
 
 class FailureReporter(Reporter):
@@ -40,7 +44,7 @@ class FailureReporter(Reporter):
         """Return ERROR, and a body with the exception and its summary."""
         try:
             try:
-                _advise(error)
+                self.annotate(error)
                 summary = _summary(error)
             except Exception as exc:
                 summary = _undescribed(error, exc)
@@ -54,6 +58,14 @@ class FailureReporter(Reporter):
                 return ERROR, _packed(_undescribed(error, exc), None)
             except BaseException:
                 return ERROR, b""  # `rebuild` makes a MemoryError of it
+
+    def annotate(self, error: BaseException) -> None:
+        """Add a note that names what this interpreter could not load, if there is anything, and says what can."""
+        note = _note(error)
+        if note:
+            from corefutures_pools.foreign_code import add_note  # hardly any call needs it
+
+            add_note(error, note)
 
 
 def _packed(summary: tuple[str, str, str, str, str], pickled: bytes | None) -> bytes:
@@ -79,38 +91,38 @@ def record_refusals() -> None:
             try:
                 return load(module, *rest)
             except ImportError as exc:
-                if _is_refusal(exc):
-                    _refused.append(str(getattr(module, "name", None) or module.__name__))
+                if is_refusal(exc):
+                    _refused[str(getattr(module, "name", None) or module.__name__)] = None
                 raise
 
         return loads
 
-    _imp.create_dynamic = recording(_imp.create_dynamic)
-    _imp.exec_dynamic = recording(_imp.exec_dynamic)
+    for name in ("create_builtin", "create_dynamic", "exec_dynamic"):
+        setattr(_imp, name, recording(getattr(_imp, name)))
 
 
-def _is_refusal(error: BaseException) -> bool:
+def is_refusal(error: BaseException) -> bool:
+    """Return whether an extension module raised this because it can't be loaded in an interpreter of its own."""
     return isinstance(error, ImportError) and any(refusal in str(error) for refusal in _REFUSAL_TEXTS)
 
 
-def _advise(error: BaseException) -> None:
-    """Add a note to the error of an extension module that can't be loaded here, or to a likely consequence of it."""
+def _note(error: BaseException) -> str:
+    """Return a note for an error in this interpreter; nothing if all extension modules could be loaded so far."""
     chain: BaseException | None = error
     seen = set()
-    note = ""
+    consequence = False
     while chain is not None and id(chain) not in seen:
         seen.add(id(chain))
-        if isinstance(error, ImportError) and _is_refusal(chain):
-            note = _ADVICE
-            break
-        if _refused and isinstance(chain, (ImportError, NameError, AttributeError)):
-            names = ", ".join(dict.fromkeys(_refused))
-            note = f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
+        if isinstance(error, ImportError) and is_refusal(chain):
+            return _ADVICE
+        consequence = consequence or isinstance(chain, (ImportError, NameError, AttributeError))
         chain = chain.__cause__ or chain.__context__
-    if note:
-        from corefutures_pools.foreign_code import add_note  # hardly any call needs it
-
-        add_note(error, note)
+    if not _refused:
+        return ""
+    names = ", ".join(_refused)
+    if consequence:
+        return f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
+    return f"This interpreter could not load {names}, and goes on without. {_INSTEAD}"
 
 
 def _summary(error: BaseException) -> tuple[str, str, str, str, str]:

@@ -58,9 +58,11 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
             break
         except BaseException as exc:  # of one call: the map goes on with the next
             from corefutures_pools.tracebacks import traceback_text
+            from corefutures_pools.workers.worker_loop import annotate
 
             try:
                 errors[len(results)] = traceback_text(exc)
+                annotate(exc)
             except KeyboardInterrupt:
                 raise
             except BaseException:

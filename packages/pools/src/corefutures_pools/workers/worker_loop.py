@@ -150,6 +150,9 @@ class Reporter:
             except BaseException:
                 return ERROR, self._no_memory
 
+    def annotate(self, error: BaseException) -> None:
+        """Add a note to an error of a call, if this kind of worker has something to say."""
+
     def init_failure(self, error: BaseException) -> bytes:
         """Log that the initializer failed, as standard workers do, and return the body of INIT_FAILED."""
         import logging  # hardly any worker needs it
@@ -206,6 +209,16 @@ interrupts = _Interrupts()
 serving: dict[int, tuple[Transport, Reporter]] = {}
 #: Called when this worker leaves, the last one first.
 exit_callbacks: list[Callable[[], object]] = []
+
+
+def annotate(error: BaseException) -> None:
+    """Have the worker that this thread is, if it is one, add a note to an error within the result of a call."""
+    served = serving.get(_thread.get_ident())
+    if served is not None:
+        try:
+            served[1].annotate(error)
+        except Exception:  # of the error's own methods: it is told as it is
+            pass
 
 
 def leave_forked(forked: list[bool], after_calls: list[Callable[[], object]]) -> None:
