@@ -6,6 +6,7 @@ Touches the core alone.
 from __future__ import annotations
 
 from corefutures._foreign_code import (
+    LiveObjects as LiveObjects,
     add_note as add_note,
     class_name as class_name,
     copied as copied,

@@ -41,7 +41,7 @@ def make_stats(pool: ThreadPool) -> Stats:
             break
     alive = [thread for thread in list(pool.threads) if thread.is_alive()]
     cpu_time = total([thread_seconds(thread.native_id) for thread in alive])
-    return Stats(**counts, uptime=clock.monotonic() - pool.created, cpu_time=cpu_time)
+    return Stats(**counts, workers=len(alive), uptime=clock.monotonic() - pool.created, cpu_time=cpu_time)
 
 
 def _count(pool: ThreadPool) -> dict[str, int]:
@@ -62,7 +62,6 @@ def _count(pool: ThreadPool) -> dict[str, int]:
         "submitted": waiting + running + sum(counts.values()),
         "waiting": waiting,
         "running": running,
-        "workers": len(pool.threads),
         "lost_workers": 0,
     }
 
