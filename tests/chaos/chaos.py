@@ -184,9 +184,9 @@ def processes_of(session: int) -> dict[int, str]:
 def left_memory(names: set[str]) -> list[str]:
     """Return the names of shared memory that are there still, and that no living process has.
 
-    Semaphores are others': the pools make none.
+    Only names that a program of the chaos could give: `multiprocessing`'s and ours. MPI and others run beside it.
     """
-    names = {name for name in names if not name.startswith("sem.")}
+    names = {name for name in names if name.startswith(("psm_", "corefutures"))}
     deadline = time.monotonic() + 5
     while names := names.intersection(os.listdir("/dev/shm")):
         if time.monotonic() > deadline:
