@@ -1,4 +1,4 @@
-"""A hook of mkdocs: CHANGELOG.md and CONTRACT.md become pages, and links to files of the repository are adapted.
+"""A hook of mkdocs: CHANGELOG.md, CONTRACT.md and the survey become pages, and links to files are adapted.
 
 The pages in docs/ link to the files by their paths, so that the links work without the site. On the site such a link
 leads to the page that is made of the file, or to the repository.
@@ -13,10 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.survey import html
+from tools.survey.registry import entries
+from tools.survey.reproductions import reproductions
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Files of the repository that are pages of the site.
-PAGES = {"CHANGELOG.md": "changelog.md", "CONTRACT.md": "contract.md"}
+PAGES = {"CHANGELOG.md": "changelog.md", "CONTRACT.md": "contract.md", "survey/README.md": "survey.html"}
 
 LINK = re.compile(r"(?<=\]\()(?P<target>[^)#\s:]+)(?P<anchor>#[^)\s]*)?(?=\))")
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
@@ -44,7 +48,7 @@ def on_files(files: Any, *, config: Any) -> Any:
     """Add the pages that are made of the repository's files."""
     generated = importlib.import_module("mkdocs.structure.files").File.generated  # types are checked without mkdocs
     for source, page in PAGES.items():
-        files.append(generated(config, page, content=_as_page(source)))
+        files.append(generated(config, page, content=_as_page(source) if page.endswith(".md") else _survey()))
     return files
 
 
@@ -84,3 +88,8 @@ def _as_page(source: str) -> str:
     """Return the text of a file of the root, with links as if the file lay in docs/."""
     text = (ROOT / source).read_text(encoding="utf-8")
     return LINK.sub(lambda link: posixpath.join("..", link["target"]) + (link["anchor"] or ""), text)
+
+
+def _survey() -> str:
+    """Return the page on the survey, which has filters, in place of its Markdown."""
+    return html.page(entries(ROOT / "survey" / "results"), reproductions(ROOT / "survey"))

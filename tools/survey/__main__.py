@@ -1,85 +1,46 @@
-"""Certify the named subjects, and write survey/README.md from survey/results/*.json; `--check` only compares.
+"""The survey of executors: certify one (`run`), add a report (`add`), write the pages (`page`).
 
-The subjects' distributions belong into an environment of their own; an error names those that are missing. A result
-keeps the verdict, the capabilities and the broken rules. A broken MUST is published only with a reproduction by hand:
-a function in survey/reproductions/*.py whose docstring names the subjects and the rules.
+`run` certifies executors that tools/survey/subjects.py names, in the environment that runs it. `add` takes a report
+file that anybody made; it is verified first. Both store the report in the registry, survey/results, and write
+survey/README.md anew. A broken MUST is published only with a reproduction by hand: a function in
+survey/reproductions/*.py whose docstring names the executors and the rules.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-import textwrap
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from corefutures_conformance.executor_tests import RULES
+from tools.survey import html, markdown
+from tools.survey.registry import Entry, RegistryError, checked, entries, store
+from tools.survey.reproductions import reproductions, without_reproduction
 from tools.survey.subjects import SUBJECTS, Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 SURVEY = ROOT / "survey"
-PAGE = SURVEY / "README.md"
-BAD = ("failed", "overdue")
-STATEMENTS = {rule.id: rule.statement for rule in RULES.values()}
-
-PREFACE = """\
-# How conformant is everybody?
-
-Verdicts of [the conformance kit](../docs/certify.md) on executors that many programs use, and on ours.
-`python -m tools.survey` generates this page from the kit's results in `survey/results`; do not edit it. Rules from the
-manual of `concurrent.futures` or from PEP 3148 (MUST) decide the verdict. Rules from
-[our own promises](../docs/promises.md) beyond them (SHOULD) are advice for other executors; they are counted here to
-show which executors do more than they must.
-
-An executor that was not made as a drop-in replacement is not worse for breaking a rule. The page shows which
-differences to expect when one executor takes the place of another. **Every broken MUST was reproduced by hand**,
-without the kit, in a few lines that anybody can run; the link is beside the rule. One cause may break many rules.
-
-To repeat the survey, run `pip install loky joblib distributed mpi4py mpich executorlib more-executors pebble` beside
-corefutures and its backends. Then run `python -m tools.survey NAME…` in the repository; without a name it only writes
-this page. After 10 overdue rules the kit gives up, and the remaining rules are not run.
-
-"""
 
 
-def certify(slug: str, subject: Subject, deadline: float, rules: str = "") -> dict[str, Any]:
-    """Run the kit, or some of its rules, on a subject; return the part of the report that is kept."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "report.json")
-        command = [sys.executable, "-m", "corefutures", "conformance", subject.target, *subject.arguments]
-        # mpiexec, for instance, is installed beside the interpreter, whose folder need not be on the path.
-        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
-        subprocess.run(
-            [*command, "--timeout", f"{deadline:g}", "--json", str(file), "-k", rules],
-            cwd=ROOT, env={**os.environ, "PATH": path}, check=False,
-        )  # fmt: skip
-        if not file.exists():
-            raise SystemExit(f"{slug} could not be certified")
-        return kept(json.loads(file.read_text(encoding="utf-8")), subject.version())
+def certify(slug: str, subject: Subject, *, adapted: bool, deadline: float, file: Path) -> None:
+    """Run the kit on a form of a subject, and have it write its report.
 
-
-def look_again(slug: str, subject: Subject, deadline: float) -> dict[str, Any]:
-    """Run overdue rules without a reproduction once more, each alone: the machine may have been busy."""
-    result: dict[str, Any] = json.loads((SURVEY / "results" / f"{slug}.json").read_text(encoding="utf-8"))
-    shown = reproductions(SURVEY)
-    doubtful = [rule for rule in result["broken"] if rule["outcome"] == "overdue" and (slug, rule["id"]) not in shown]
-    for rule in doubtful:
-        again = certify(slug, subject, deadline, rule["id"])
-        outcomes = Counter(again["outcomes"])
-        if not any(outcomes[f"{rule['level']} {how}"] for how in BAD) and outcomes[f"{rule['level']} passed"]:
-            result["broken"].remove(rule)
-            result["outcomes"] = Counter(result["outcomes"])
-            result["outcomes"].update({f"{rule['level']} passed": 1, f"{rule['level']} overdue": -1})
-    return result
+    Raises:
+        RegistryError: There is no report.
+    """
+    command = [sys.executable, "-m", "corefutures", "conformance", *subject.command(slug, adapted=adapted)]
+    # mpiexec, for instance, is installed beside the interpreter, whose folder need not be on the path.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    subprocess.run(
+        [*command, "--timeout", f"{deadline:g}", "--json", str(file)],
+        cwd=ROOT, env={**os.environ, "PATH": path}, check=False,
+    )  # fmt: skip
+    if not file.exists():
+        raise RegistryError(f"{slug} could not be certified")
 
 
 def installed(distribution: str) -> bool:
@@ -91,137 +52,117 @@ def installed(distribution: str) -> bool:
     return True
 
 
-def kept(report: dict[str, Any], version: str) -> dict[str, Any]:
-    """Return the part of the kit's report that the survey keeps."""
-    environment = report["environment"]
-    return {
-        "target": report["target"],
-        "version": version or environment["python"],
-        "python": environment["python"],
-        "verdict": report["verdict"],
-        "capabilities": report["capabilities"],
-        "outcomes": Counter(f"{rule['level']} {rule['outcome']}" for rule in report["rules"]),
-        "broken": [
-            {"id": rule["id"], "level": rule["level"], "outcome": rule["outcome"], "message": readable(rule["message"])}
-            for rule in report["rules"]
-            if rule["outcome"] in (*BAD, "expected-failure")
-        ],
-    }
+def publish(survey: Path, file: Path, slug: str, *, adapted: bool = False, distribution: str = "") -> Entry:
+    """Verify a report, store it in the registry, and write the page anew.
 
-
-def readable(message: str, most: int = 160) -> str:
-    """Return a message in one line, without the parts that differ from run to run."""
-    text = re.sub(r"(?<![\w/])/[\w./-]+/", "…/", re.sub(r" at 0x[0-9a-f]+", "", " ".join(message.split())))
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def reproductions(folder: Path) -> dict[tuple[str, str], str]:
-    """Return the script that reproduces a broken rule, by slug and rule: see the docstrings, `slug…: rule…`."""
-    found: dict[tuple[str, str], str] = {}
-    for path in sorted(folder.glob("reproductions/*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and ":" in (text := ast.get_docstring(node) or ""):
-                slugs, _, rules = text.partition("\n\n")[0].partition(":")
-                found |= {(slug, rule): path.name for slug in slugs.split() for rule in rules.split()}
-    return found
-
-
-def page(folder: Path) -> str:
-    """Return the page on all results in the survey's folder."""
-    results = {
-        slug: json.loads(path.read_text(encoding="utf-8"))
-        for slug in SUBJECTS
-        if (path := folder / "results" / f"{slug}.json").exists()
-    }
-    shown = reproductions(folder)
-    return PREFACE + "\n".join([*overview(results), *sections(results, shown)]) + "\n"
-
-
-def overview(results: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the table of all subjects."""
-    yield "| executor | version | verdict | MUST broken | SHOULD broken | rules kept |"
-    yield "|---|---|---|---|---|---|"
-    for slug, result in results.items():
-        outcomes = Counter(result["outcomes"])
-        must, should = (sum(outcomes[f"{level} {how}"] for how in BAD) for level in ("MUST", "SHOULD"))
-        known = sum(outcomes[f"{level} expected-failure"] for level in ("MUST", "SHOULD"))
-        passed = sum(outcomes[f"{level} passed"] for level in ("MUST", "SHOULD", "MAY"))
-        name = SUBJECTS[slug].name
-        more = f" (+{known} known)" if known else ""
-        yield (
-            f"| [{name}](#{slug}) | {result['version']} | {result['verdict']} | {must or ''} | {should or ''}{more} "
-            f"| {passed} |"
-        )
-    pythons = ", ".join(sorted({result["python"] for result in results.values()}))
-    yield ""
-    yield f"On {pythons}, Linux. “Known” counts failures that the kit expects, because of a known issue."
-
-
-def sections(results: dict[str, dict[str, Any]], shown: dict[tuple[str, str], str]) -> Iterator[str]:
-    """Yield the lines on each executor.
+    A report that breaks a MUST without a reproduction is not stored.
 
     Raises:
-        ValueError: when a broken MUST has no reproduction.
+        RegistryError: The report is not stored; the message says why.
     """
-    for slug, result in results.items():
-        subject = SUBJECTS[slug]
-        yield f'\n<a id="{slug}"></a>\n\n## {subject.name}\n'
-        has = ", ".join(f"`{name}`" for name, value in result["capabilities"].items() if value) or "none"
-        lines = [f"{result['version']}: **{result['verdict']}**.", f"Capabilities: {has}."]
-        if subject.note:
-            lines.append(f"How it was made: {subject.note}.")
-        yield wrapped(" ".join(lines))
-        must = [rule for rule in result["broken"] if rule["level"] == "MUST" and rule["outcome"] in BAD]
-        missing = [rule["id"] for rule in must if (slug, rule["id"]) not in shown]
-        if missing:
-            raise ValueError(f"{slug} breaks {missing}, and no script in survey/reproductions reproduces it")
-        if must:
-            yield "\n| broken rule | what happened | reproduction |\n|---|---|---|"
-            for rule in must:
-                script = f"[{shown[slug, rule['id']]}](reproductions/{shown[slug, rule['id']]})"
-                what = rule["message"].replace("|", "\\|").replace("<", "&lt;")
-                yield f"| {STATEMENTS.get(rule['id'], '')} `{rule['id']}` | {what} | {script} |"
-        should = [rule["id"] for rule in result["broken"] if rule["level"] == "SHOULD" and rule["outcome"] in BAD]
-        if should:
-            yield "\n" + wrapped(f"Broken SHOULD: {', '.join(f'`{rule}`' for rule in should)}.")
-        known = [rule["id"] for rule in result["broken"] if rule["outcome"] == "expected-failure"]
-        if known:
-            yield "\n" + wrapped(f"Known failures: {', '.join(f'`{rule}`' for rule in known)}.")
+    from corefutures_conformance.reporting.stored import ReportError, read_reports
+
+    try:
+        reports = read_reports(file)
+    except ReportError as error:
+        raise RegistryError(str(error)) from error
+    if len(reports) != 1:
+        raise RegistryError(f"{file} has {len(reports)} targets; a report on one is needed")
+    entry = checked(slug, reports[0], adapted=adapted, distribution=distribution)
+    if missing := without_reproduction([entry], reproductions(survey)):
+        rules = " ".join(missing[slug])
+        raise RegistryError(
+            f"{slug} breaks rules that no script in survey/reproductions shows by hand: write a function whose "
+            f'docstring is "{slug}: {rules}"'
+        )
+    store(survey / "results", entry)
+    write(survey)
+    return entry
 
 
-def wrapped(text: str) -> str:
-    """Return a paragraph in lines of at most 118 characters."""
-    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
+def write(survey: Path) -> None:
+    """Write the page in Markdown anew."""
+    text = markdown.page(entries(survey / "results"), reproductions(survey))
+    (survey / "README.md").write_text(text, encoding="utf-8")
 
 
-def main() -> int:
-    """Certify and write, or compare."""
-    parser = argparse.ArgumentParser(prog="python -m tools.survey", description=__doc__)
-    parser.add_argument("subjects", nargs="*", metavar="NAME", help=f"the subjects to certify: {', '.join(SUBJECTS)}")
-    parser.add_argument("--deadline", type=float, default=15.0, help="seconds for each rule")
-    parser.add_argument(
-        "--again", action="store_true", help="run only overdue rules without a reproduction, each rule alone"
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is not current")
-    options = parser.parse_args()
+def _run(options: argparse.Namespace) -> int:
     if unknown := set(options.subjects) - set(SUBJECTS):
-        parser.error(f"no subject is called {', '.join(sorted(unknown))}")
-    chosen = [SUBJECTS[slug] for slug in options.subjects]
-    missing = sorted({name for subject in chosen for name in subject.requires if not installed(name)})
+        raise RegistryError(f"no subject is called {', '.join(sorted(unknown))}; there are {', '.join(SUBJECTS)}")
+    chosen = {slug: SUBJECTS[slug] for slug in options.subjects}
+    missing = sorted({name for subject in chosen.values() for name in subject.requires if not installed(name)})
     if missing:
-        parser.error(f"not installed here: {', '.join(missing)}; try: pip install {' '.join(missing)}")
-    (SURVEY / "results").mkdir(exist_ok=True)
-    for slug in options.subjects:
-        result = (look_again if options.again else certify)(slug, SUBJECTS[slug], options.deadline)
-        (SURVEY / "results" / f"{slug}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    text = page(SURVEY)
-    if not options.check:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{PAGE.name} is not current: run python -m tools.survey", file=sys.stderr)
-    return 1
+        raise RegistryError(f"not installed here: {', '.join(missing)}; try: pip install {' '.join(missing)}")
+    with tempfile.TemporaryDirectory() as folder:
+        for slug, subject in chosen.items():
+            file = Path(options.keep or folder, f"{slug}{'.adapted' if options.adapted else ''}.json")
+            certify(slug, subject, adapted=options.adapted, deadline=options.deadline, file=file)
+            print(publish(SURVEY, file, slug, adapted=options.adapted, distribution=subject.version()).path)
+    return 0
+
+
+def _add(options: argparse.Namespace) -> int:
+    subject = SUBJECTS.get(options.executor)
+    distribution = options.distribution
+    if not distribution and subject is not None and subject.distribution and installed(subject.distribution):
+        distribution = subject.version()
+    entry = publish(SURVEY, options.report, options.executor, adapted=options.adapted, distribution=distribution)
+    print(entry.path)
+    return 0
+
+
+def _page(options: argparse.Namespace) -> int:
+    if options.html is not None:
+        text = html.page(entries(SURVEY / "results"), reproductions(SURVEY))
+        options.html.write_text(text, encoding="utf-8")
+    elif not options.check:
+        write(SURVEY)
+    elif (SURVEY / "README.md").read_text(encoding="utf-8") != markdown.page(
+        entries(SURVEY / "results"), reproductions(SURVEY)
+    ):
+        raise RegistryError("survey/README.md is not current: run python -m tools.survey page")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.survey", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+
+    run = commands.add_parser("run", help="certify executors of the survey, and add the reports")
+    run.add_argument("subjects", nargs="+", metavar="NAME", help=f"the executors: {', '.join(SUBJECTS)}")
+    run.add_argument("--adapted", action="store_true", help="through adapt")
+    run.add_argument("--deadline", type=float, default=15.0, help="seconds for each rule")
+    run.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the kit's reports in a folder")
+    run.set_defaults(run=_run)
+
+    adding = commands.add_parser("add", help="verify the report of a file, and add it")
+    adding.add_argument("executor", metavar="NAME", help="the executor's folder in survey/results")
+    adding.add_argument("report", type=Path, metavar="REPORT", help="a report in JSON: corefutures conformance --json")
+    adding.add_argument("--adapted", action="store_true", help="the report is on the executor through adapt")
+    adding.add_argument(
+        "--distribution", default="", metavar="'NAME VERSION'",
+        help="what the target is installed as, if the report does not say it",
+    )  # fmt: skip
+    adding.set_defaults(run=_add)
+
+    page = commands.add_parser("page", help="write survey/README.md anew")
+    page.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is not current")
+    page.add_argument("--html", type=Path, metavar="FILE", help="write the page of the site instead")
+    page.set_defaults(run=_page)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except RegistryError as error:
+        print(f"survey: {error}", file=sys.stderr)
+        return 1
+    return status
 
 
 if __name__ == "__main__":

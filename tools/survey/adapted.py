@@ -1,22 +1,23 @@
 """The executors of the survey behind `corefutures_pools.adapt`: what the kit is called with, and how each is made.
 
 Nothing is imported until it is surveyed. Each factory says to `adapt` what is known of the executor from its manual.
+It is named after the executor, with underscores, or a subject's attribute `adapted` names it. For an executor without
+a factory here, `adapt` is called without more.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from corefutures.backend import Capabilities
 from corefutures_pools import adapt
 from tools.survey import subjects
-from tools.survey.subjects import Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
-
-HERE = __name__
 
 PROCESSES = Capabilities(pickles=True, accepts_initializer=True)
 THREADS = Capabilities(same_process=True, shares_memory=True, accepts_initializer=True)
@@ -80,25 +81,18 @@ def pebble_threads(max_workers: int, **options: Any) -> Executor:
     return adapt(subjects.PebbleThreads(max_workers, **options), capabilities=THREADS)
 
 
-def _adapted(slug: str, factory: str) -> Subject:
-    bare = subjects.SUBJECTS[slug]
-    return Subject(f"{bare.name}, through adapt", f"{HERE}:{factory}", bare.distribution, bare.note, bare.arguments)
+def __getattr__(name: str) -> Callable[..., Executor]:
+    """Return the factory of an adapted form that needs no function of its own.
 
+    Raises:
+        AttributeError: No subject of the survey has this name.
+    """
+    subject = subjects.SUBJECTS.get(name.replace("_", "-"))
+    if subject is None or ":" not in subject.target:
+        raise AttributeError(name)
+    target = subject.target
 
-#: The slug of the executor itself → the executor behind `adapt`; the result of `slug` belongs in `slug-adapted.json`.
-ADAPTED: dict[str, Subject] = {
-    slug: _adapted(slug, factory)
-    for slug, factory in {
-        "loky": "loky",
-        "loky-reusable": "loky_reusable",
-        "joblib": "joblib",
-        "distributed": "distributed",
-        "mpi4py": "mpi4py",
-        "executorlib": "executorlib",
-        "executorlib-block": "executorlib_in_blocks",
-        "more-executors": "more_executors",
-        "more-executors-retry": "more_executors_with_retry",
-        "pebble-process": "pebble_processes",
-        "pebble-thread": "pebble_threads",
-    }.items()
-}
+    def adapted_executor(max_workers: int, **options: Any) -> Executor:
+        return adapt(resolve_name(target)(max_workers=max_workers, **options))
+
+    return adapted_executor

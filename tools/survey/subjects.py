@@ -1,5 +1,7 @@
 """Whose executors are surveyed: for each a name, what the kit is called with, and how its executors are made.
 
+Each has a bare form, and an adapted form: the same executor through `adapt`, see `tools/survey/adapted.py`.
+
 The factories here stand in where making an executor takes more than calling a class with `max_workers`; each does as
 little as it can. Nothing is imported until it is surveyed.
 """
@@ -15,6 +17,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 HERE = __name__
+ADAPTED = "tools.survey.adapted"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,11 @@ class Subject:
         target: What the kit is called with.
         distribution: What it is installed as; empty for the standard library.
         note: How it was made, where that needs saying.
-        arguments: Further arguments for the kit.
+        arguments: Further arguments for the kit, for both forms.
+        adapted: What the kit is called with for the adapted form; empty: the factory in `tools.survey.adapted` that
+            has the executor's name.
+        adapted_note: What the adapted form is, where it is more than a call of `adapt`.
+        installs: What it needs besides its distribution.
     """
 
     name: str
@@ -34,13 +41,24 @@ class Subject:
     distribution: str = ""
     note: str = ""
     arguments: tuple[str, ...] = ()
+    adapted: str = ""
+    adapted_note: str = ""
+    installs: tuple[str, ...] = ()
 
     @property
     def requires(self) -> tuple[str, ...]:
-        """The distributions that it needs; mpi4py needs an MPI besides, and mpich is one to be had as a package."""
-        if self.distribution == "mpi4py":
-            return ("mpi4py", "mpich")
-        return (self.distribution,) if self.distribution else ()
+        """The distributions that it needs."""
+        return (self.distribution, *self.installs) if self.distribution else self.installs
+
+    @property
+    def has_adapted_form(self) -> bool:
+        """Whether the executor is one to adapt: ours are not."""
+        return not self.distribution.startswith("corefutures")
+
+    def command(self, slug: str, *, adapted: bool) -> tuple[str, ...]:
+        """Return the target of a form, and the further arguments for the kit."""
+        by_name = f"{ADAPTED}:{slug.replace('-', '_')}"
+        return (self.adapted or by_name if adapted else self.target, *self.arguments)
 
     def version(self) -> str:
         """The distribution and its version; empty for the standard library."""
@@ -86,7 +104,11 @@ SUBJECTS: dict[str, Subject] = {
         ("--capabilities", "remote=yes,survives_worker_loss=yes"),
     ),
     "mpi4py": Subject(
-        "mpi4py.futures.MPIPoolExecutor", "mpi4py.futures:MPIPoolExecutor", "mpi4py", "with MPICH, on one machine"
+        "mpi4py.futures.MPIPoolExecutor",
+        "mpi4py.futures:MPIPoolExecutor",
+        "mpi4py",
+        "with MPICH, on one machine",
+        installs=("mpich",),
     ),
     "executorlib": Subject(
         "executorlib.SingleNodeExecutor",
@@ -99,6 +121,7 @@ SUBJECTS: dict[str, Subject] = {
         f"{HERE}:executorlib_in_blocks",
         "executorlib",
         "`block_allocation=True`: workers stay, instead of one process for each call",
+        adapted=f"{ADAPTED}:executorlib_in_blocks",
     ),
     "more-executors": Subject(
         "more_executors.Executors.thread_pool", f"{HERE}:more_executors_threads", "more-executors"
@@ -108,6 +131,7 @@ SUBJECTS: dict[str, Subject] = {
         f"{HERE}:more_executors_with_retry",
         "more-executors",
         "`Executors.thread_pool(…).with_retry(max_attempts=1)`",
+        adapted=f"{ADAPTED}:more_executors_with_retry",
     ),
     "pebble-process": Subject(
         "pebble.ProcessPool",
@@ -115,8 +139,15 @@ SUBJECTS: dict[str, Subject] = {
         "pebble",
         "pebble's interface is `schedule`, `close`, `stop` and `join`; an adapter of 20 lines adds `submit` and "
         "`shutdown`",
+        adapted=f"{ADAPTED}:pebble_processes",
     ),
-    "pebble-thread": Subject("pebble.ThreadPool", f"{HERE}:PebbleThreads", "pebble", "through the same adapter"),
+    "pebble-thread": Subject(
+        "pebble.ThreadPool",
+        f"{HERE}:PebbleThreads",
+        "pebble",
+        "through the same adapter",
+        adapted=f"{ADAPTED}:pebble_threads",
+    ),
 }
 """Slug → subject, in the order of the page."""
 

@@ -19,12 +19,15 @@ from mutants import MUTANTS, Mutant
 
 from corefutures_conformance import explaining
 
-SURVEY = Path(__file__).resolve().parents[3] / "survey" / "results"
+ROOT = Path(__file__).resolve().parents[3]
 FILE = Path(explaining.__file__).with_name("mistakes.json")
 
 
 def collected() -> dict[str, dict[str, Any]]:
     """Return the mistakes of the mutants and the executors of the survey, by rule."""
+    sys.path.insert(0, str(ROOT))  # for the survey's tools, which no distribution has
+    from tools.survey import markdown, registry
+
     for found in pkgutil.iter_modules(mutants.__path__):
         importlib.import_module(f"mutants.{found.name}")
     rules: dict[str, dict[str, Any]] = {}
@@ -34,12 +37,12 @@ def collected() -> dict[str, dict[str, Any]]:
     for mutant in MUTANTS.values():
         for rule in sorted(mutant.broken - of_their_own):
             _add(rules, rule, mutant, "")
-    for file in sorted(SURVEY.rglob("*.json")):
-        result = json.loads(file.read_text(encoding="utf-8"))
-        for broken in result["broken"]:
+    for group in markdown.by_executor(registry.entries(ROOT / "survey" / "results")).values():
+        if (newest := registry.newest(group)) is None:
+            continue
+        for broken in (*newest.broken("MUST"), *newest.broken("SHOULD"), *newest.expected()):
             entry = rules.setdefault(broken["id"], {"mistakes": [], "broken_by": {}})
-            name = result["target"].removeprefix("tools.survey.subjects:")
-            entry["broken_by"][f"{name} ({result['version']})"] = broken["message"]
+            entry["broken_by"][f"{markdown.title(newest)} ({markdown.version(newest)})"] = broken["message"]
     return dict(sorted(rules.items()))
 
 

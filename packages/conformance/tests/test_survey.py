@@ -1,57 +1,231 @@
-"""survey/README.md is what the committed results say, and nobody is accused without a reproduction by hand."""
+"""The registry has reports that can be relied on; survey/README.md is what they say; who is accused was shown."""
 
 from __future__ import annotations
 
+import functools
 import json
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from corefutures_conformance.executor_tests import RULES
-from tools.survey.__main__ import SURVEY, kept, page, reproductions
+from corefutures_conformance.contract.versions import contract_version, versions
+from corefutures_conformance.reporting.stored import canonical, problems, read_reports
+from tools.survey import html, markdown, subjects as subjects_module
+from tools.survey.__main__ import SURVEY, main, publish
+from tools.survey.adapted import __getattr__ as adapted_form
+from tools.survey.registry import Entry, RegistryError, changes, checked, entries, newest, store
+from tools.survey.reproductions import reproductions
 from tools.survey.subjects import SUBJECTS
 
 ROOT = Path(__file__).resolve().parents[3]
+BREAKABLE = "submitting.each_call_runs_exactly_once"
 
 
-def test_the_page_is_that_of_the_committed_results() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.survey", "--check"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
+@functools.cache
+def registry() -> list[Entry]:
+    return entries(SURVEY / "results")
+
+
+def a_report(distribution: str = "acme 1.2", python: str = "CPython 3.14.1") -> dict[str, Any]:
+    """A report that can be relied on: the stored one on the standard thread pool, as if it were on another target."""
+    text = json.dumps(next(entry for entry in registry() if entry.executor == "stdlib-thread").report)
+    report: dict[str, Any] = json.loads(text)
+    report["target"] = "acme:Executor"
+    report["environment"] |= {"distribution": distribution, "python": python, "gil": "on"}
+    return report
+
+
+def breaking(
+    report: dict[str, Any], *names: str, message: str = "it ran | twice in /some/where/file.py at 0x7f00"
+) -> Any:
+    """The same report with broken rules, and the verdict that follows."""
+    for rule in report["rules"]:
+        if rule["id"] in names:
+            rule |= {
+                "outcome": "failed",
+                "message": "it ran | twice in /some/where/file.py at 0x7f00",
+                "details": "Traceback",
+            }
+    return report | {"verdict": "nonconformant"}
+
+
+def a_file(folder: Path, report: Mapping[str, Any]) -> Path:
+    file = folder / "report.json"
+    file.write_text(json.dumps(report), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def survey(tmp_path: Path) -> Path:
+    """A survey without results; one reproduction."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "reproductions").mkdir()
+    (tmp_path / "reproductions" / "shows.py").write_text(
+        f'def twice():\n    """acme loky: {BREAKABLE}"""\n', encoding="utf-8"
     )
+    return tmp_path
+
+
+def test_the_page_is_that_of_the_stored_reports() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.survey", "page", "--check"],
+        cwd=ROOT, capture_output=True, text=True, timeout=50, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 
-def test_reproductions_are_of_subjects_and_rules_that_exist() -> None:
-    ids = {rule.id for rule in RULES.values()}
-    for slug, rule in reproductions(SURVEY):
-        assert slug in SUBJECTS, f"nobody is called {slug}"
+def test_every_stored_report_can_be_relied_on() -> None:
+    assert len(registry()) > 1
+    for entry in registry():
+        file = SURVEY / "results" / entry.path
+        (report,) = read_reports(file)
+        assert problems(report) == [], entry.path
+        assert file.read_text(encoding="utf-8") == canonical([report]), f"{entry.path} is not in canonical form"
+        assert not any(rule["details"] for rule in report["rules"]), f"{entry.path} has tracebacks"
+
+
+def test_reproductions_are_of_executors_and_rules_that_exist() -> None:
+    ids = {name for version in versions() for name in contract_version(version).rules}
+    executors = {*SUBJECTS, *(entry.executor for entry in registry())}
+    for executor, rule in reproductions(SURVEY):
+        assert executor in executors, f"nobody is called {executor}"
         assert rule in ids, f"there is no rule {rule}"
 
 
-def test_who_breaks_a_rule_is_not_published_without_a_reproduction(tmp_path: Path) -> None:
-    broken = {
-        "id": "submitting.each_call_runs_exactly_once", "level": "MUST", "outcome": "failed",
-        "message": "ran | twice in /some/where/file.py at 0x7f00", "seconds": 0.1,
-    }  # fmt: skip
-    report = {
-        "target": "loky:ProcessPoolExecutor", "verdict": "nonconformant", "capabilities": {"pickles": True},
-        "environment": {"python": "CPython 3.14"}, "rules": [broken],
-    }  # fmt: skip
-    (tmp_path / "results").mkdir()
-    (tmp_path / "reproductions").mkdir()
-    (tmp_path / "results" / "loky.json").write_text(json.dumps(kept(report, "loky 3")), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"loky breaks \['submitting.each_call_runs_exactly_once'\]"):
-        page(tmp_path)
-    (tmp_path / "reproductions" / "shows.py").write_text(
-        'def twice():\n    """loky: submitting.each_call_runs_exactly_once"""\n', encoding="utf-8"
-    )
-    text = page(tmp_path)
-    assert "| ran \\| twice in …/file.py | [shows.py](reproductions/shows.py) |" in text
-    assert "| [loky.ProcessPoolExecutor](#loky) | loky 3 | nonconformant | 1 |" in text
+def test_a_report_of_anybody_is_added_by_one_command(survey: Path) -> None:
+    entry = publish(survey, a_file(survey, a_report()), "acme")
+    assert entry.path == "acme/1.2/py3.14.json"
+    assert [found.path for found in entries(survey / "results")] == [entry.path]
+    text = (survey / "README.md").read_text(encoding="utf-8")
+    assert "| [acme:Executor](#acme) | acme 1.2 | conformant |" in text
+
+
+def test_the_command_says_why_it_adds_nothing(
+    survey: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tools.survey.__main__.SURVEY", survey)
+    assert main(["add", "acme", str(survey / "nothing.json")]) == 1
+    assert "cannot read the report" in capsys.readouterr().err
+    report = a_report()
+    report["environment"].pop("distribution")
+    assert main(["add", "acme", str(a_file(survey, report))]) == 1
+    assert "does not say which distribution it judges" in capsys.readouterr().err
+    assert main(["add", "acme", str(a_file(survey, report)), "--distribution", "acme 7"]) == 0
+    assert capsys.readouterr().out == "acme/7/py3.14.json\n"
+    assert main(["run", "nobody"]) == 1
+    assert "no subject is called nobody" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"verdict": "nonconformant"}, "the verdict that follows from the rules is conformant"),
+        ({"selection": "waiting"}, "only some rules were selected"),
+        ({"rules": []}, "rules are missing"),
+        ({"contract": {"version": "1.1", "digest": f"sha256:{'0' * 64}", "declared": None}}, "the digest is not that"),
+    ],
+)
+def test_a_report_that_cannot_be_relied_on_is_not_added(survey: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(RegistryError, match=said):
+        publish(survey, a_file(survey, a_report() | change), "acme")
+    assert entries(survey / "results") == []
+
+
+def test_who_breaks_a_rule_is_not_published_without_a_reproduction(survey: Path) -> None:
+    report = breaking(a_report(), BREAKABLE)
+    with pytest.raises(RegistryError, match=f'docstring is "other: {BREAKABLE}"'):
+        publish(survey, a_file(survey, report), "other")
+    store(survey / "results", checked("other", report))
+    with pytest.raises(ValueError, match=f"no script.*'other': \\['{BREAKABLE}'\\]"):
+        markdown.page(entries(survey / "results"), reproductions(survey))
+    shutil.rmtree(survey / "results" / "other")
+    publish(survey, a_file(survey, report), "acme")
+    text = (survey / "README.md").read_text(encoding="utf-8")
+    assert "| it ran \\| twice in …/file.py | [shows.py](reproductions/shows.py) |" in text
+    assert "| [acme:Executor](#acme) | acme 1.2 | nonconformant | 1 |" in text
+    assert "/some/where" not in (survey / "results" / "acme" / "1.2" / "py3.14.json").read_text(encoding="utf-8")
+
+
+def test_the_adapted_form_stands_in_a_column_and_accuses_nobody(survey: Path) -> None:
+    publish(survey, a_file(survey, breaking(a_report("loky 3.7"), BREAKABLE)), "loky")
+    other = breaking(a_report("loky 3.7"), "submitting.passes_a_keyword_called_fn")
+    assert publish(survey, a_file(survey, other), "loky", adapted=True).path == "loky/3.7/py3.14.adapted.json"
+    text = (survey / "README.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if "](#loky)" in line)
+    assert row.endswith("| nonconformant (1 MUST broken) |")
+    assert "rule that stays broken through `adapt`" in text
+
+
+def test_the_history_says_what_a_version_changed(survey: Path) -> None:
+    for version, broken in (("1.9", [BREAKABLE]), ("1.10", []), ("1.11", [BREAKABLE])):
+        report = a_report(f"acme {version}")
+        publish(survey, a_file(survey, breaking(report, *broken) if broken else report), "acme")
+    found = entries(survey / "results")
+    assert [entry.version for entry in found] == ["1.9", "1.10", "1.11"]
+    assert changes(found[0], found[1]) == ([BREAKABLE], [])
+    assert changes(found[1], found[2]) == ([], [BREAKABLE])
+    last = newest(found)
+    assert last is not None
+    assert last.version == "1.11"
+    assert newest(found, adapted=True) is None
+    told = " ".join((survey / "README.md").read_text(encoding="utf-8").split())
+    assert f"1.10 on Python 3.14 no longer breaks `{BREAKABLE}`, compared with 1.9 on Python 3.14." in told
+    assert f"1.11 on Python 3.14 breaks `{BREAKABLE}` in addition, compared with 1.10 on Python 3.14." in told
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("acme/py3.14.json", "is not of the form"),
+        ("acme/1.3/py3.14.json", "belongs to acme/1.2/py3.14.json"),
+        ("acme/1.2/py3.13.json", "belongs to acme/1.2/py3.14.json"),
+    ],
+)
+def test_a_report_at_a_wrong_place_is_an_error(survey: Path, place: str, said: str) -> None:
+    file = survey / "results" / place
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(a_report()), encoding="utf-8")
+    with pytest.raises(RegistryError, match=re.escape(said)):
+        entries(survey / "results")
+
+
+def test_free_threaded_python_has_a_name_of_its_own() -> None:
+    report = a_report(python="CPython 3.13.5")
+    report["environment"]["gil"] = "off"
+    assert checked("acme", report).path == "acme/1.2/py3.13t.json"
+
+
+def test_an_executor_has_an_adapted_form() -> None:
+    assert SUBJECTS["stdlib-thread"].command("stdlib-thread", adapted=True) == ("tools.survey.adapted:stdlib_thread",)
+    with adapted_form("stdlib_thread")(max_workers=1) as executor:
+        assert not isinstance(executor, ThreadPoolExecutor)
+        assert executor.submit(dict, fn=1, self=2).result() == {"fn": 1, "self": 2}
+    with pytest.raises(AttributeError):
+        adapted_form("nobody")
+
+
+def test_the_factories_of_the_survey_exist() -> None:
+    for slug, subject in SUBJECTS.items():
+        module, _, name = subject.target.partition(":")
+        if module == subjects_module.__name__:
+            assert callable(getattr(subjects_module, name)), slug
+        if subject.has_adapted_form:
+            assert subject.command(slug, adapted=True)[0]
+
+
+def test_the_page_of_the_site_has_each_executor_and_each_broken_rule() -> None:
+    text = html.page(registry(), reproductions(SURVEY))
+    assert "$" not in re.sub(r"\$\{", "", text).split("<script>")[0]
+    for executor, group in markdown.by_executor(registry()).items():
+        assert f'<section class="executor" id="{executor}"' in text
+        bare = newest(group)
+        assert bare is not None
+        for rule in (*bare.broken("MUST"), *bare.broken("SHOULD")):
+            assert f"<code>{rule['id']}</code>" in text
