@@ -45,6 +45,7 @@ from corefutures.registry._registry import (
 )
 from corefutures_dask import DaskExecutor
 from corefutures_monitor import instrument as instrument, progress as progress, trace as trace, track as track
+from corefutures_mpi import MPIExecutor
 from corefutures_pools.adapter import adapt as adapt
 from corefutures_pools.inspection.snapshots import (
     CallSnapshot as CallSnapshot,
@@ -160,6 +161,15 @@ def create_executor(
     check_versions: bool = True,
     **cluster: Any,
 ) -> DaskExecutor: ...
+@overload
+def create_executor(
+    name: Literal["mpi"],
+    /,
+    *,
+    max_workers: int | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+) -> MPIExecutor: ...
 @overload
 def create_executor(name: str, /, **options: Any) -> Executor: ...
 

@@ -31,6 +31,7 @@ OWN_DISTRIBUTIONS: Final = {
     "process": "corefutures-process",
     "interpreter": "corefutures-interpreter",
     "dask": "corefutures-dask",
+    "mpi": "corefutures-mpi",
 }
 
 #: The pool classes of the local ones.
@@ -82,6 +83,7 @@ OPTIONS_OF: Final = {
 NICKNAMES: Final = {
     **dict.fromkeys(("dask.distributed", "distributed", "localcluster"), "dask"),
     **dict.fromkeys(("futures", "threading"), "thread"),
+    **dict.fromkeys(("mpi4py", "mpi4py.futures", "mpicomm"), "mpi"),
     **dict.fromkeys(("mp", "multiprocess", "multiprocessing", "subprocess"), "process"),
     "subinterpreter": "interpreter",
 }

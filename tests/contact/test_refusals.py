@@ -15,7 +15,7 @@ import pytest
 import corefutures
 from corefutures import UnsupportedError
 from corefutures.registry import _registry
-from corefutures.registry._known import OPTIONS_OF
+from corefutures.registry._known import OPTIONS_OF, OWN_CLASSES, OWN_DISTRIBUTIONS
 from tests.support import control_calls
 
 NAN = float("nan")
@@ -262,15 +262,13 @@ def test_a_start_method_may_be_named() -> None:
 
 def test_the_table_of_options_is_right() -> None:
     signatures = {}
-    for backend in ("thread", "process", "interpreter", "dask"):
-        if importlib.util.find_spec(f"corefutures_{backend}") is None or (
-            backend == "dask" and not _has("distributed")
-        ):
+    for backend in OWN_DISTRIBUTIONS:
+        if not _has(f"corefutures_{backend}") or not _has({"dask": "distributed", "mpi": "mpi4py"}.get(backend, "sys")):
             pytest.skip("the table can be checked where every backend is installed")
         if backend == "interpreter" and sys.version_info < (3, 14):
             pytest.skip("the interpreter backend needs Python 3.14")
         signatures[backend] = set(inspect.signature(_registry.REGISTRY.factory(backend)).parameters)
-    local = [name for name in signatures if name != "dask"]
+    local = [name for name in signatures if name in OWN_CLASSES]
     for option, owners in OPTIONS_OF.items():
         assert {name for name in signatures if option in signatures[name]} == set(owners), option
     some = set.union(*signatures.values()) - set.intersection(*(signatures[name] for name in local))

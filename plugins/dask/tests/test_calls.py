@@ -17,7 +17,7 @@ import pytest
 import corefutures as futures
 from corefutures_dask import DaskExecutor, _dispatcher
 from corefutures_dask._batching import TaskOptions
-from corefutures_dask._exceptions import RemoteTraceback
+from corefutures_dask._wire import RemoteTraceback
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures_dask import _wire
-from corefutures_dask._exceptions import RemoteTraceback
 from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import clock, nested_loops
 from corefutures_pools.foreign_code import for_each, log_failure, set_cause
@@ -141,7 +140,7 @@ class CompletionThread(threading.Thread):
                 result, error, text = _wire.load_outcome(body)
                 if error is not None and text:
                     try:
-                        set_cause(error, RemoteTraceback(text))
+                        set_cause(error, _wire.RemoteTraceback(text))
                     except Exception:  # not every class allows it
                         pass
                 if future.finish(result, error):

@@ -20,16 +20,6 @@ class BrokenDaskPool(BrokenExecutor):
     """The scheduler is gone, or an initializer has failed: the calls that were pending fail with this error."""
 
 
-class RemoteTraceback(Exception):
-    """The cause of an exception that a call raised: shows the traceback of the worker."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.args[0]}"""'
-
-
 def worker_lost(error: KilledWorker) -> WorkerLostError:
     """Return the error of a call whose workers were lost, as often as Dask was willing to try."""
     address = getattr(error.last_worker, "address", None)

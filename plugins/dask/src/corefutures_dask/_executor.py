@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from corefutures_dask import _cluster, _wire
 from corefutures_dask._batching import TaskOptions
 from corefutures_dask._dispatcher import Dispatcher
-from corefutures_dask._exceptions import BrokenDaskPool, RemoteTraceback
+from corefutures_dask._exceptions import BrokenDaskPool
 from corefutures_dask._future import DaskFuture, non_blocking
 from corefutures_pools.blocking import system
 from corefutures_pools.executor import OptionsView, PoolExecutor, unsupported, with_retries
@@ -203,7 +203,7 @@ class DaskExecutor(PoolExecutor):
 
         return chunked_map(
             submit_chunk, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize,
-            workers=self._max_workers, pace=self._cf_cost_model, remote_traceback=RemoteTraceback,
+            workers=self._max_workers, pace=self._cf_cost_model, remote_traceback=_wire.RemoteTraceback,
         )  # fmt: skip
 
     def options(

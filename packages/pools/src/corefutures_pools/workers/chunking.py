@@ -88,6 +88,7 @@ def chunked_map(
     workers: int,
     pace: CostModel,
     remote_traceback: Callable[[str], BaseException],
+    chunk_seconds: float = _WORTH,
 ) -> ResultIterator[_T]:
     """Return the results of `fn` over the items, of which `chunksize` at a time make a call.
 
@@ -101,6 +102,7 @@ def chunked_map(
         workers: How many workers share the chunks.
         pace: What is known of the functions of earlier maps.
         remote_traceback: Makes the cause of an exception of its traceback as text.
+        chunk_seconds: The seconds of work that a chunk is to hold, when that is measured.
 
     Raises:
         ValueError: `chunksize` or `buffersize` is not positive.
@@ -128,9 +130,9 @@ def chunked_map(
 
     if isinstance(chunksize, str):
         if buffersize is None:
-            submissions = _measured(submit_chunk, list(items), workers, pace.of(fn))
+            submissions = _measured(submit_chunk, list(items), workers, _ChunkSizer(pace.of(fn), chunk_seconds))
         else:
-            submissions = _growing(submit_chunk, items, pace.of(fn))
+            submissions = _growing(submit_chunk, items, _ChunkSizer(pace.of(fn), chunk_seconds))
     else:
         submissions = _equal(submit_chunk, items, chunksize)
     note = partial(pace.note, fn)
@@ -151,10 +153,9 @@ def _equal(submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any
 
 
 def _measured(
-    submit_chunk: Callable[[list[Any]], Future[Any]], items: list[Any], workers: int, known: float | None
+    submit_chunk: Callable[[list[Any]], Future[Any]], items: list[Any], workers: int, meter: _ChunkSizer
 ) -> Iterator[Future[Any]]:
     """Submit all items: a few one by one, then chunks as large as what was measured until then says."""
-    meter = _ChunkSizer(known)
     probes = workers if meter.blank else 0
     unmeasured = -(-len(items) // (_UNMEASURED * workers))
     position = 0
@@ -173,10 +174,9 @@ def _measured(
 
 
 def _growing(
-    submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], known: float | None
+    submit_chunk: Callable[[list[Any]], Future[Any]], items: Iterator[Any], meter: _ChunkSizer
 ) -> Iterator[Future[Any]]:
     """Submit items whose end is not known, while results are taken: each chunk twice as large as the last at most."""
-    meter = _ChunkSizer(known)
     size = 1 if meter.blank else meter.size(1)
     while chunk := list(islice(items, size)):
         future = submit_chunk(chunk)
@@ -212,8 +212,9 @@ class CostModel:
 class _ChunkSizer:
     """Says how many items are worth a chunk, as far as is known, and learns from the chunks that end."""
 
-    def __init__(self, known: float | None) -> None:
+    def __init__(self, known: float | None, chunk_seconds: float) -> None:
         self._known = known
+        self._chunk_seconds = chunk_seconds
         self._watched: list[Future[Any]] = []
 
     @property
@@ -241,4 +242,4 @@ class _ChunkSizer:
                     self._known = seconds / len(results)
         if self._known is None:
             return unmeasured
-        return int(_WORTH / max(self._known, 1e-9)) or 1
+        return int(self._chunk_seconds / max(self._known, 1e-9)) or 1
