@@ -1,4 +1,4 @@
-"""The backends on engines, each beside the engine itself: what docs/scale.md says of MPI is measured here.
+"""The backends on engines, each beside the engine itself: what docs/scale.md says of MPI and SLURM is measured here.
 
 Two workers on this machine. An engine that is not installed has no rows; MPI needs `mpiexec` on PATH.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Subject:
         module: The module that the engine needs.
         itself: Makes the engine's own executor.
         calls: How many calls are submitted at once.
+        by_itself: How many to the engine itself.
         alone: How many one after the other.
         items: How many items a map has.
         options: Of the backend.
@@ -43,6 +45,7 @@ class Subject:
     module: str
     itself: Made
     calls: int
+    by_itself: int
     alone: int
     items: int
     options: dict[str, Any]
@@ -63,6 +66,13 @@ def mpi_itself() -> Iterator[Any]:
     with make(max_workers=WORKERS, path=sys.path) as executor:
         executor.submit(tiny.nothing).result()
         yield executor
+
+
+@contextmanager
+def submitit_itself() -> Iterator[Any]:
+    make: Any = importlib.import_module("submitit").AutoExecutor
+    with tempfile.TemporaryDirectory() as folder:
+        yield make(folder, cluster="local")
 
 
 def submit_many(made: Made, calls: int) -> float:
@@ -88,7 +98,15 @@ def map_in_chunks(made: Made, items: int) -> float:
         return seconds(lambda: list(executor.map(tiny.echo, range(items), chunksize="auto"))) / items * 1e6
 
 
-SUBJECTS = [Subject("mpi", "MPI, beside mpi4py.futures itself", "mpi4py", mpi_itself, 2_000, 200, 100_000, {})]
+FOLDER = tempfile.gettempdir()
+
+SUBJECTS = [
+    Subject("mpi", "MPI, beside mpi4py.futures itself", "mpi4py", mpi_itself, 2_000, 2_000, 200, 100_000, {}),
+    Subject(
+        "slurm", "SLURM: submitit's local executor, beside submitit itself", "submitit", submitit_itself, 1_000, 10, 5,
+        100_000, {"cluster": "local", "folder": FOLDER},
+    ),
+]  # fmt: skip
 
 
 def rows(subject: Subject) -> Iterator[Row]:
@@ -102,7 +120,7 @@ def rows(subject: Subject) -> Iterator[Row]:
         what=f"submit {subject.calls:,} tiny calls",
         unit="µs a call",
         ours=lambda: submit_many(made, subject.calls),
-        against=lambda: submit_many(subject.itself, subject.calls),
+        against=lambda: submit_many(subject.itself, subject.by_itself),
     )
     yield Row(
         what="submit one, wait for it, repeat",

@@ -4,8 +4,9 @@ Where a backend's distribution is not installed, its class is unknown to them. `
 our backends; a test compares them with the classes.
 """
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, overload
 
@@ -61,6 +62,7 @@ from corefutures_pools.stats import Stats as Stats
 from corefutures_pools.streams.stream import Stream as Stream
 from corefutures_pools.worker_values import WorkerLocal as WorkerLocal, worker_local as worker_local
 from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
+from corefutures_slurm import SlurmExecutor
 from corefutures_structured import (
     completions as completions,
     default_executor as default_executor,
@@ -170,6 +172,28 @@ def create_executor(
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
 ) -> MPIExecutor: ...
+@overload
+def create_executor(
+    name: Literal["slurm"],
+    /,
+    *,
+    max_workers: int | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    partition: str | None = None,
+    time: int = 60,
+    mem_gb: float | None = None,
+    cpus: int = 1,
+    gpus: int | None = None,
+    account: str | None = None,
+    qos: str | None = None,
+    constraint: str | None = None,
+    setup: Sequence[str] = (),
+    sbatch: Mapping[str, Any] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    idle: float = 300.0,
+    cluster: str = "slurm",
+) -> SlurmExecutor: ...
 @overload
 def create_executor(name: str, /, **options: Any) -> Executor: ...
 

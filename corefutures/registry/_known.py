@@ -32,6 +32,7 @@ OWN_DISTRIBUTIONS: Final = {
     "interpreter": "corefutures-interpreter",
     "dask": "corefutures-dask",
     "mpi": "corefutures-mpi",
+    "slurm": "corefutures-slurm",
 }
 
 #: The pool classes of the local ones.
@@ -58,24 +59,36 @@ OWN_CAPABILITIES: Final = {
 
 #: Options that not all of our backends have, and which have them.
 OPTIONS_OF: Final = {
+    "account": ("slurm",),
     "address": ("dask",),
     "check_versions": ("dask",),
     "client": ("dask",),
+    "constraint": ("slurm",),
+    "cpus": ("slurm",),
+    "folder": ("slurm",),
+    "gpus": ("slurm",),
+    "idle": ("slurm",),
     "kill_on_cancel": ("process",),
     "kill_tree": ("process",),
     "max_tasks_per_child": ("process",),
+    "mem_gb": ("slurm",),
     "memory": ("process",),
     "memory_total": ("process",),
     "mp_context": ("process",),
     "on_worker_loss": ("process",),
+    "partition": ("slurm",),
     "priority": ("dask",),
+    "qos": ("slurm",),
     "resources": ("dask",),
     "retries": ("dask",),
+    "sbatch": ("slurm",),
     "scheduler_file": ("dask",),
     "security": ("dask",),
     "serializer": ("process", "interpreter"),
+    "setup": ("slurm",),
     "spares": ("process",),
     "thread_name_prefix": ("thread", "interpreter"),
+    "time": ("slurm",),
     "warm": ("process",),
 }
 
@@ -85,6 +98,7 @@ NICKNAMES: Final = {
     **dict.fromkeys(("futures", "threading"), "thread"),
     **dict.fromkeys(("mpi4py", "mpi4py.futures", "mpicomm"), "mpi"),
     **dict.fromkeys(("mp", "multiprocess", "multiprocessing", "subprocess"), "process"),
+    **dict.fromkeys(("submitit", "sbatch"), "slurm"),
     "subinterpreter": "interpreter",
 }
 

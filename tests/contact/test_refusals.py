@@ -260,10 +260,14 @@ def test_a_start_method_may_be_named() -> None:
             assert executor.submit(abs, -1).result(30) == 1
 
 
+#: What a backend needs besides itself.
+_ENGINES = {"dask": "distributed", "mpi": "mpi4py", "slurm": "submitit"}
+
+
 def test_the_table_of_options_is_right() -> None:
     signatures = {}
     for backend in OWN_DISTRIBUTIONS:
-        if not _has(f"corefutures_{backend}") or not _has({"dask": "distributed", "mpi": "mpi4py"}.get(backend, "sys")):
+        if not _has(f"corefutures_{backend}") or not _has(_ENGINES.get(backend, "sys")):
             pytest.skip("the table can be checked where every backend is installed")
         if backend == "interpreter" and sys.version_info < (3, 14):
             pytest.skip("the interpreter backend needs Python 3.14")
