@@ -28,7 +28,8 @@ WORKERS = 2
 CALLS = 1_000
 #: Milliseconds that a second send of the object may cost.
 SECOND_SEND = 0.5
-#: How much longer calls with the object may take than calls with a small integer.
+#: How much longer calls with the object may take than calls with a small integer, and how much longer a thousand calls
+#: for which it is shared may take than one for which it is.
 SLOWDOWN = 1.3
 #: The memory limit of a worker, and in how many milliseconds a call that exceeds it is to be stopped.
 MEMORY = 512 << 20
@@ -159,8 +160,22 @@ def calls_of_joblib() -> float:
 
 
 def _many(run: Callable[[int], object]) -> float:
+    """Microseconds of a call: the quickest of several runs, as all workers have started and have the object then."""
     run(50)
-    return seconds(lambda: run(CALLS)) / CALLS * 1e6
+    return min(seconds(lambda: run(CALLS)) for _ in range(5)) / CALLS * 1e6
+
+
+def shared_and_used(calls: int) -> float:
+    """Milliseconds from the object to the last result of so many calls with it, in a pool that runs."""
+    with make() as pool:
+        _all([pool.submit(size_of, 1, number) for number in range(50)])
+        owned = big()
+
+        def run() -> None:
+            with pool.share(owned) as shared:
+                _all([pool.submit(size_of, shared, number) for number in range(calls)])
+
+        return min(seconds(run) for _ in range(5)) * 1e3
 
 
 # ── the first use ────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,12 +218,19 @@ def sharing() -> Iterator[Row]:
     if all(importlib.util.find_spec(name) is not None for name in ("joblib", "numpy")):
         peers["joblib_memmap"] = calls_of_joblib
     yield Row(
-        what="1,000 calls with 64 MB, beside an integer",
+        what="one of 1,000 calls with a shared object of 64 MB, which the workers have, beside one with an integer",
         unit="µs a call",
         ours=partial(calls_with, True),
         against=partial(calls_with, False),
         at_least=1 / SLOWDOWN,
         others=peers,
+    )
+    yield Row(
+        what="64 MB are shared and 1,000 calls use them, beside 64 MB that are shared for one call",
+        unit="ms",
+        ours=partial(shared_and_used, CALLS),
+        against=partial(shared_and_used, 1),
+        at_least=1 / SLOWDOWN,
     )
     yield Row(
         what="64 MB to a worker for the first time, beside an argument",

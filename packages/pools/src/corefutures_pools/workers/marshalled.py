@@ -26,7 +26,8 @@ SHORT: Final = 1 << 15
 # A marshalled call: 0 (no pickle begins with it), or 1 if there are keywords; the head; the marshalled arguments, or
 # arguments and keywords. The head is the same for each call of a function: the size of a pickle of it in two bytes, and
 # that pickle. If an argument is a shared object: 2; where the call begins, in two bytes; the index of the argument; the
-# token of the object and its pickle; the call with None in the place of that argument, which may begin with 2 as well.
+# token of the object and its pickle; the call with None in the place of that argument, which may begin with 2 as well,
+# and whose arguments are a list.
 _GLOBAL: Final = b"\x80\x04c"
 _SIZE: Final = 2
 WITH_SHARED: Final = 2
@@ -42,7 +43,7 @@ _CACHE_SIZE: Final = 1 << 12
 
 
 def marshalled_call(
-    fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int, head: bytes = b""
+    fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], limit: int, head: bytes = b""
 ) -> bytes | None:
     """Return the body of a call if it can be marshalled in at most `limit` bytes, None otherwise.
 
@@ -166,10 +167,9 @@ class CallReader:
         known = shared_objects.get(body[_TOKEN])
         value = self._decode(body[_TOKEN.stop : end]) if known is None else known[1]
         call = self(body[end:])
-        args, index = call[1], body[_INDEX]
-        args = (*args[:index], value, *args[index + 1 :])
-        return (call[0], args) if len(call) == 2 else (call[0], args, call[2])
-
+        args = call[1]
+        args[body[_INDEX]] = value
+        return call
     def _unpickle(self, pickled: bytes, head: bytes) -> Any:
         fn = self._decode(pickled)
         if pickled.startswith(_GLOBAL):

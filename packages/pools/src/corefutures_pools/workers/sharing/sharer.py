@@ -38,13 +38,15 @@ class WorkerSharer(Sharer):
                 if memory is None or arg._sharer is not self:
                     arg._cf_content(self)  # raises
                 assert memory is not None
-                place = memory.places.get(index)
-                if place is None:
+                try:
+                    places += memory.places[index]
+                except KeyError:
                     if index > 255 or memory.kept is not None:  # too far for a byte; or freeing it may run foreign code
                         return None
-                    place = memory.places[index] = shared_place(index, memory.token, memory.reference)
+                    places += memory.places.setdefault(index, shared_place(index, memory.token, memory.reference))
                 used.append(memory)
                 plain[index] = None
-                places += place
-        call = marshalled_call(fn, (*plain,), kwargs, INLINE_LIMIT - len(places), head) if used else None
+        if not used:
+            return None
+        call = marshalled_call(fn, plain, kwargs, INLINE_LIMIT - len(places), head)
         return None if call is None else RetainedCall(places + call, None, used)
