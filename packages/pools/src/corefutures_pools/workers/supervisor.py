@@ -11,7 +11,7 @@ import sys
 import weakref
 from collections import deque
 
-from corefutures._blocking import _thread, threading
+from corefutures._blocking import _thread, sleep, threading
 from corefutures._exceptions import InvalidStateError, WorkerLostError
 from corefutures._foreign_code import copied, log_failure
 from corefutures._future import LOGGER, Future
@@ -60,6 +60,8 @@ REPLACE: Final = "replace"
 _CRASH_LOOP: Final = 5
 #: So many spares in a row that end before one is needed: no more of them are started.
 _SPARE_LOSSES: Final = 3
+#: Seconds from the promotion of a spare to the start of the next one, which would compete with the calls that wait.
+_SPARE_PAUSE: Final = 0.01
 #: Seconds that a process whose initializer has failed gets to end by itself, before its pool breaks and stops all.
 _INIT_FAILED_GRACE: Final = 1.0
 
@@ -321,6 +323,7 @@ class WorkerSupervisor:
 
         A thread that needs a worker meanwhile leaves: so this one looks for that after each spare.
         """
+        sleep(_SPARE_PAUSE)
         request, requests = _StartRequest(ours=True), self._requests
         request.runner = request.thread
         try:
