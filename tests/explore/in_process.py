@@ -18,7 +18,7 @@ from multiprocessing import connection as connections
 from typing import Any
 
 from explorer import Run
-from world import Thread, _before_call, exploring, is_readable, run
+from world import Thread, _before_call, exploring, is_readable, read, run
 
 #: The process id of the first worker; no process has such a number.
 _FIRST_PID = 1 << 30
@@ -145,19 +145,22 @@ class InProcessLauncher:
         arena = mmap.mmap(ends.memory, ends.memory_size)
         status = mmap.mmap(ends.memory, ends.status_size)
         table = memoryview(status).cast("Q")
+        channel = _Grants(ends.payload_channel) if ends.is_spare else None
 
         def work() -> None:
             try:
                 serve(
                     tasks=ends.tasks, frames=frames, arena=arena, slot_starts=ends.slot_starts, status_table=table,
-                    worker_index=ends.worker_index,
-                    channel=None, encode=encode, prepare=None, limit=self._limit,
+                    worker_index=ends.worker_index, channel=channel, encode=encode, prepare=None, limit=self._limit,
+                    is_spare=ends.is_spare,
                 )  # fmt: skip
             finally:
                 self._our.blocking._cancel_probe = None  # or it would keep the table
 
         def close() -> None:  # as the end of a process does
             os.close(frames)
+            if channel is not None:
+                channel.close()
             table.release()
             for mapped in (status, arena):
                 with suppress(BufferError):
@@ -178,6 +181,19 @@ class InProcessLauncher:
             raise ProcessLookupError
         if number == signal.SIGCONT:
             worker.go_on()
+
+
+class _Grants:
+    """The worker's end of a payload channel, as far as a spare needs it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+
+    def receive_grant(self, number: int) -> int:
+        return len(read(self._descriptor, 1 << 10))  # nothing once the pool has closed its end
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 class PipeLauncher(InProcessLauncher):

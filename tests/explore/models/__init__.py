@@ -8,7 +8,7 @@ from modelling import MODELS
 
 for _subject in (
     "transitions", "waiting", "admission", "thread_pool", "helping", "task_queue", "calls", "reading", "losses",
-    "corruption", "failing_starts", "endings", "streams", "slots", "forking",
+    "spares", "corruption", "failing_starts", "endings", "streams", "slots", "forking",
 ):  # fmt: skip
     import_module(f"models.{_subject}")
 

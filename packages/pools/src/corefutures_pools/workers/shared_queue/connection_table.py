@@ -83,6 +83,12 @@ class ConnectionTable:
         Returns:
             Whether it was a spare; see `WorkerSupervisor._promote_spare` on the order.
         """
+        try:
+            self._indexed.remove(connection)
+        except KeyError:
+            pass
+        else:  # first: a thread that counts one worker less starts another one, which needs an index
+            self._free_indexes.append(connection.index)
         was_spare = connection in self.spares
         if was_spare:
             try:
@@ -90,11 +96,6 @@ class ConnectionTable:
             except KeyError:  # it was promoted meanwhile
                 was_spare = False
         self.serving.discard(connection)
-        try:
-            self._indexed.remove(connection)
-        except KeyError:
-            return was_spare
-        self._free_indexes.append(connection.index)
         return was_spare
 
     def remove(self, connection: WorkerConnection) -> bool:
