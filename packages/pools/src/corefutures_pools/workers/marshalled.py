@@ -43,7 +43,11 @@ _CACHE_SIZE: Final = 1 << 12
 
 
 def marshalled_call(
-    fn: FunctionType | BuiltinFunctionType, args: tuple[Any, ...] | list[Any], kwargs: dict[str, Any], limit: int, head: bytes = b""
+    fn: FunctionType | BuiltinFunctionType,
+    args: tuple[Any, ...] | list[Any],
+    kwargs: dict[str, Any],
+    limit: int,
+    head: bytes = b"",
 ) -> bytes | None:
     """Return the body of a call if it can be marshalled in at most `limit` bytes, None otherwise.
 
@@ -170,6 +174,7 @@ class CallReader:
         args = call[1]
         args[body[_INDEX]] = value
         return call
+
     def _unpickle(self, pickled: bytes, head: bytes) -> Any:
         fn = self._decode(pickled)
         if pickled.startswith(_GLOBAL):
