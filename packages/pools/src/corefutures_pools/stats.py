@@ -24,6 +24,8 @@ class Stats(NamedTuple):
         cpu_time: Processor time of the living workers, in seconds, also between calls and before the first one. None
             where the platform does not tell. It is read now, at no cost for calls.
         spares: Workers that are alive besides, and take no calls until a worker is needed.
+        refused: Those among them that a worker could not load, and that a pool of another kind ran: see `on_refusal` of
+            interpreter pools.
     """
 
     submitted: int
@@ -37,6 +39,7 @@ class Stats(NamedTuple):
     uptime: float
     cpu_time: float | None
     spares: int = 0
+    refused: int = 0
 
 
 def total(seconds: list[float | None]) -> float | None:

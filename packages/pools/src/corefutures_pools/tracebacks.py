@@ -11,6 +11,7 @@ import sys
 TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, TracebackType
     from typing import Final
 
@@ -27,6 +28,19 @@ _HEADER: Final = "Traceback (most recent call last):\n"
 #: the id stays the code's. Emptied when it is full: a program that makes its functions anew adds places without end.
 _places: dict[tuple[int, int, int | None], _Place] = {}
 _PLACES_AT_MOST: Final = 1 << 10
+
+
+#: In a worker: called with each error that is sent, to add a note.
+annotators: list[Callable[[BaseException], object]] = []
+
+
+def annotate(error: BaseException) -> None:
+    """Add the notes to an error that is sent within the result of a call."""
+    for add_notes in annotators:
+        try:
+            add_notes(error)
+        except Exception:  # of the error's own methods: it is told as it is
+            pass
 
 
 def traceback_text(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from concurrent.futures.interpreter import BrokenInterpreterPool
 
 from corefutures_pools.executor import check_at_exit, unsupported
 from corefutures_pools.options import (
+    check_choice,
     check_flag,
     check_initializer,
     check_max_workers,
@@ -29,15 +30,21 @@ TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main modul
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ParamSpec, TypeVar
+    from typing import Any, Literal, ParamSpec, TypeVar
 
     from corefutures.backend import Future
     from corefutures_pools.blocking import threading
     from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
     from corefutures_pools.workers.pool import WorkerPool
 
+    OnRefusal = Literal["raise", "process", "rerun"]
+
     _P = ParamSpec("_P")
     _T = TypeVar("_T")
+
+
+#: Windows can wait for so many processes.
+_MOST_PROCESSES = 61 if sys.platform == "win32" else sys.maxsize
 
 
 def _failure_in_chunk(text: str) -> BaseException:
@@ -71,6 +78,10 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         inner_threads: Must be None: the threads of BLAS and OpenMP can be limited for each process only.
         slots: Named resources that calls may demand with `options(slots=…)`, such as `{"gpu": [0, 1], "db": 3}`: for
             each name a list of ids, or a number.
+        on_refusal: The fate of a call that an interpreter can't load, because an extension module refuses to be loaded
+            there: "raise" its error, or run the call in a "process" of a pool that is made at the first such call. Its
+            function has not begun then. "rerun" runs also a call again from its beginning that had begun, and failed
+            with such an error, as of an import in the function.
 
     Raises:
         ValueError: An argument has an invalid value.
@@ -102,6 +113,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
         inner_threads: None = None,
         forward_logs: bool = False,
         slots: SlotsOption = None,
+        on_refusal: OnRefusal = "raise",
     ) -> None:
         # Imports in functions are here for start-up time only.
         from corefutures_interpreter import _worker_interpreter
@@ -135,6 +147,10 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             from corefutures_pools.context import check_carried
 
             self._cf_carried = check_carried(self, context)
+        check_choice("on_refusal", on_refusal, ("raise", "process", "rerun"))
+        if on_refusal != "raise":
+            _check_process_backend(on_refusal)
+        self._cf_on_refusal = on_refusal
         self._cf_serializer = serializer
         self._cf_limiter_options = (max_pending, when_full, self._max_workers)
         if slots is not None:
@@ -165,7 +181,7 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             logs = LogReceiver(1, self._thread_name_prefix, daemon=self._cf_at_exit == "abandon")
         self._cf_launcher = InterpreterLauncher(
             self._threads, self._thread_name_prefix, self._initializer, self._initargs, self._cf_serializer, logs,
-            daemons=self._cf_at_exit == "abandon",
+            daemons=self._cf_at_exit == "abandon", on_refusal=self._cf_on_refusal,
         )  # fmt: skip
         encode: Any = make_encoder(self._cf_serializer)
         if self._cf_carried is not None:
@@ -182,10 +198,34 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
             launcher=self._cf_launcher,
             threads=self._threads,
             encode=encode,
+            make_fallback=None if self._cf_on_refusal == "raise" else self._cf_fallback_maker(),
             limiter=self._cf_make_limiter(),
             slots=self._cf_make_scheduler(),
             logs=logs,
         )
+
+    def _cf_fallback_maker(self) -> Callable[[], Any]:
+        """Return a function that makes the process pool of refused calls; it does not keep this executor alive."""
+        from functools import partial
+
+        from corefutures import create_executor
+
+        return partial(
+            create_executor,
+            "process",
+            max_workers=min(self._max_workers, _MOST_PROCESSES),
+            initializer=self._initializer,
+            initargs=self._initargs,
+            on_worker_loss="replace",
+            serializer=self._cf_serializer,
+            forward_logs=self._cf_forwards_logs,
+        )
+
+    def _cf_interrupt(self) -> None:
+        super()._cf_interrupt()
+        fallback = self._cf_pool.fallback  # type: ignore[attr-defined]
+        if fallback is not None:
+            fallback.interrupt()
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Schedule `fn(*args, **kwargs)` to run in one of the interpreters.
@@ -233,3 +273,13 @@ class InterpreterPoolExecutor(IsolatedExecutor, _standard.InterpreterPoolExecuto
     @property
     def _shutdown(self) -> bool:  # type: ignore[override]
         return self._cf_pool.closing and not self._broken
+
+
+def _check_process_backend(on_refusal: str) -> None:
+    """Raise ValueError if there is no process backend for refused calls; it can't be imported at exit."""
+    import corefutures  # few pools need it
+
+    try:
+        corefutures.ProcessPoolExecutor  # noqa: B018 - imports it
+    except corefutures.BackendError as exc:
+        raise ValueError(f"on_refusal={on_refusal!r} needs the process backend: {exc}") from exc

@@ -15,7 +15,7 @@ from corefutures_pools.workers.worker_loop import Reporter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from corefutures_pools.workers.serialization import Encoder
@@ -26,6 +26,9 @@ _REFUSAL_TEXTS = (
     "subinterpreter", "sub-interpreter", "more than once per process", "one interpreter per process",
     "once per interpreter process",
 )  # fmt: skip
+
+#: The types of errors that a library raises which goes on without what it needs.
+_CONSEQUENCES = ImportError, NameError, AttributeError
 
 _INSTEAD = 'The process backend can run this call: corefutures.create_executor("process").'
 _ADVICE = f"This module, or one that it needs, can't be loaded in an interpreter of its own. {_INSTEAD}"
@@ -44,7 +47,7 @@ class FailureReporter(Reporter):
         """Return ERROR, and a body with the exception and its summary."""
         try:
             try:
-                self.annotate(error)
+                _annotate(error)
                 summary = _summary(error)
             except Exception as exc:
                 summary = _undescribed(error, exc)
@@ -58,14 +61,6 @@ class FailureReporter(Reporter):
                 return ERROR, _packed(_undescribed(error, exc), None)
             except BaseException:
                 return ERROR, b""  # `rebuild` makes a MemoryError of it
-
-    def annotate(self, error: BaseException) -> None:
-        """Add a note that names what this interpreter could not load, if there is anything, and says what can."""
-        note = _note(error)
-        if note:
-            from corefutures_pools.foreign_code import add_note  # hardly any call needs it
-
-            add_note(error, note)
 
 
 def _packed(summary: tuple[str, str, str, str, str], pickled: bytes | None) -> bytes:
@@ -92,6 +87,10 @@ def record_refusals() -> None:
                 return load(module, *rest)
             except ImportError as exc:
                 if is_refusal(exc):
+                    if not _refused:
+                        from corefutures_pools.tracebacks import annotators  # hardly any worker needs it
+
+                        annotators.append(_annotate)
                     _refused[str(getattr(module, "name", None) or module.__name__)] = None
                 raise
 
@@ -106,21 +105,46 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, ImportError) and any(refusal in str(error) for refusal in _REFUSAL_TEXTS)
 
 
-def _note(error: BaseException) -> str:
-    """Return a note for an error in this interpreter; nothing if all extension modules could be loaded so far."""
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, and those behind it."""
     chain: BaseException | None = error
     seen = set()
-    consequence = False
     while chain is not None and id(chain) not in seen:
         seen.add(id(chain))
-        if isinstance(error, ImportError) and is_refusal(chain):
-            return _ADVICE
-        consequence = consequence or isinstance(chain, (ImportError, NameError, AttributeError))
+        yield chain
         chain = chain.__cause__ or chain.__context__
+
+
+def refusal_text(error: BaseException) -> str:
+    """Return the text of the refusal of an extension module that is behind an error; nothing if there is none."""
+    return next((str(part) for part in _chain(error) if is_refusal(part)), "")
+
+
+def refusal_behind(error: BaseException) -> str:
+    """Return which refusal is, or may be, the reason of an error; nothing if none can be."""
+    text = refusal_text(error)
+    if not text and _refused and any(isinstance(part, _CONSEQUENCES) for part in _chain(error)):
+        return f"this interpreter could not load {', '.join(_refused)}"
+    return text
+
+
+def _annotate(error: BaseException) -> None:
+    """Add a note that names what this interpreter could not load, if there is anything, and says what can."""
+    note = _note(error)
+    if note:
+        from corefutures_pools.foreign_code import add_note  # hardly any call needs it
+
+        add_note(error, note)
+
+
+def _note(error: BaseException) -> str:
+    """Return a note for an error in this interpreter; nothing if all extension modules could be loaded so far."""
+    if isinstance(error, ImportError) and refusal_text(error):
+        return _ADVICE
     if not _refused:
         return ""
     names = ", ".join(_refused)
-    if consequence:
+    if any(isinstance(part, _CONSEQUENCES) for part in _chain(error)):
         return f"This may come of what couldn't be loaded in this interpreter: {names}. {_INSTEAD}"
     return f"This interpreter could not load {names}, and goes on without. {_INSTEAD}"
 

@@ -99,6 +99,7 @@ class InterpreterLauncher:
         serializer: The executor's option.
         logs: The receiver of the workers' log records, or None.
         daemons: Whether the program may end before the workers' threads.
+        on_refusal: The executor's option.
     """
 
     def __init__(
@@ -111,7 +112,9 @@ class InterpreterLauncher:
         logs: LogReceiver | None = None,
         *,
         daemons: bool = False,
+        on_refusal: str = "raise",
     ) -> None:
+        self._on_refusal = on_refusal
         self._logs = logs
         self._daemons = daemons
         self._threads = threads
@@ -130,7 +133,7 @@ class InterpreterLauncher:
             _check_descriptors()
         worker = InterpreterWorker(
             f"{self._prefix}_{self._started}", ends, self._initializer, self._serializer, self._threads, self._logs,
-            daemon=self._daemons,
+            daemon=self._daemons, on_refusal=self._on_refusal,
         )  # fmt: skip
         self._started += 1
         return worker
@@ -192,6 +195,7 @@ class InterpreterWorker:
         threads: The set that contains the thread while it lives.
         logs: The receiver of the worker's log records, or None.
         daemon: Whether the program may end before the thread.
+        on_refusal: The executor's option.
 
     Raises:
         BaseException: The process has no memory, thread or descriptor left for an interpreter.
@@ -209,7 +213,9 @@ class InterpreterWorker:
         logs: LogReceiver | None,
         *,
         daemon: bool = False,
+        on_refusal: str = "raise",
     ) -> None:
+        self._on_refusal = on_refusal
         self.name = name
         self._logs = logs
         self._log_pipe = None if logs is None else logs.open_pipe()
@@ -285,7 +291,16 @@ class InterpreterWorker:
         argv = tuple(map(str, sys.argv))
         log = None if self._log_pipe is None else (self._log_pipe.child_number(), current_levels())
         init_error: bytes | None = interpreter.call(
-            _enter, path, argv, self._closed, self._ends.arguments, body, serializer, main_module(), log
+            _enter,
+            path,
+            argv,
+            self._closed,
+            self._ends.arguments,
+            body,
+            serializer,
+            main_module(),
+            log,
+            self._on_refusal,
         )
         return init_error
 

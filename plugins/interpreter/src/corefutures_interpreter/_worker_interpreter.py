@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from corefutures_interpreter._payload_channel import WorkerQueueChannel
+    from corefutures_interpreter._refusing import Refuser
 
 #: True while this interpreter runs the program's main module, which must not make a pool then.
 importing_main = False
@@ -30,6 +31,7 @@ def serve(
     serializer: str,
     main: tuple[str | None, str | None],
     log: tuple[int, dict[str, int]] | None,
+    on_refusal: str,
 ) -> bytes | None:
     """Serve a pool until it ends.
 
@@ -39,6 +41,7 @@ def serve(
         serializer: The serializer for results.
         main: The name and the file of the program's main module.
         log: The descriptor to write log records to, and the levels of loggers; None leaves records to this interpreter.
+        on_refusal: The executor's option.
 
     Returns:
         The body of INIT_FAILED if the initializer failed.
@@ -48,18 +51,28 @@ def serve(
     record_refusals()
     decoder = _Decoder(*main)
     reporter = _Reporter(serializer)
+    if on_refusal != "raise":
+        from corefutures_interpreter._refusing import Refuser
+
+        decoder.refuser = reporter.refuse = Refuser(reporter, reruns=on_refusal == "rerun")
     if initializer is not None:
         from corefutures_pools.blocking import set_cancel_probe
         from corefutures_pools.workers.worker_loop import end_worker
 
         set_cancel_probe(bool)  # a worker from here on; no call runs yet that could be asked to stop
+        function: Any = None
         try:
             function, arguments = decoder.body(initializer)
             function(*arguments)
         except BaseException as exc:
-            body = reporter.error(exc)[1]
-            end_worker()
-            return body
+            refuse, refuser = None, decoder.refuser
+            if refuser is not None:
+                refuse = refuser.initializer_refused(exc, begun=function is not None)
+            if refuse is None:
+                body = reporter.error(exc)[1]
+                end_worker()
+                return body
+            decoder.body = decoder.payload = refuse  # type: ignore[method-assign]
     common = {
         "encode": None, "prepare": None, "limit": None, "decode": decoder.body, "reporter": lambda _: reporter,
     }  # fmt: skip
@@ -194,6 +207,8 @@ class _Decoder:
         self._main = name, path
         self._can_import_main = name is not None or path is not None
         self._failure: BaseException | None = None  # the reason why the main module can't be imported here
+        #: Sends calls back that can't be loaded here, if they may be.
+        self.refuser: Refuser | None = None
 
     def body(self, body: Any) -> Any:
         """Decode an inline body."""
@@ -203,6 +218,8 @@ class _Decoder:
         """Decode a payload; its buffers stay in the memory of the pool's interpreter."""
         from corefutures_interpreter._serialization import load
 
+        if self.refuser is not None:
+            return self.refuser.payload(views, lambda views: self._decode(load, views))
         return self._decode(load, views)
 
     def _decode(self, decode: Callable[[Any], Any], body: Any) -> Any:

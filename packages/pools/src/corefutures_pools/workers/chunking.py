@@ -57,8 +57,7 @@ def run_chunk(fn: Callable[..., Any], *columns: list[Any]) -> tuple[float, list[
                 append(result)
             break
         except BaseException as exc:  # of one call: the map goes on with the next
-            from corefutures_pools.tracebacks import traceback_text
-            from corefutures_pools.workers.worker_loop import annotate
+            from corefutures_pools.tracebacks import annotate, traceback_text
 
             try:
                 errors[len(results)] = traceback_text(exc)

@@ -68,6 +68,7 @@ class CallFuture(Future["_T"]):
     _body: bytes | Payload | None = None
     _pool: _CallOwner | None = None
     _stream: Any = None  # an `ItemBuffer`, if the call is a stream
+    _stop_asked = False  # where a pool has to pass requests on: see `Fallback`
     _kept: Any = None  # function and arguments, as long as what they hold may be needed
     _ended_for: Any = None  # a `LeaderTerm`, whose thread must not run callbacks: the result thread does
     _cf_on_departure: Callable[[], object] | None = None  # called once when the call has ended

@@ -53,6 +53,11 @@ GRANT: Final = 1 << 61
 #: In place of a call's number, with GRANT: the worker is a spare no more.
 SPARE: Final = 0
 
+#: What an item of kind RESULT_PICKLE begins with that is a `SentBack`: no pickle begins so. The worker then waits for a
+#: grant. In an ERROR frame, before the number of the call: it has had the grant.
+REFUSED: Final = b"\0refused"
+REFUSED_NUMBER: Final = Struct("=Q")
+
 #: Or-ed to the number of a call that is observed: its worker sends CALL_STARTED and CALL_FINISHED.
 OBSERVED: Final = 1 << 62
 #: When something happened, by `time.perf_counter`, which all processes of a machine share; the size of the result.

@@ -120,6 +120,8 @@ class WorkerPool(PoolTransport):
 
     #: Whether workers can open memory files of this process.
     opens_descriptors = False
+    #: Whether the pool takes calls of another pool alone, which ends it, at exit as well.
+    ends_with_another = False
 
     def __init__(
         self,
@@ -579,6 +581,8 @@ class WorkerPool(PoolTransport):
 
     def close_at_exit(self) -> None:
         """Take no more calls because the interpreter ends; `at_exit` says what becomes of those the pool has."""
+        if self.ends_with_another:
+            return
         self._exiting = True
         if self._at_exit == "kill":
             self.stop_workers("kill")
@@ -592,7 +596,8 @@ class WorkerPool(PoolTransport):
 
     def finish_at_exit(self) -> None:
         """Wait for the end of the pool, because the interpreter ends."""
-        self.finish()
+        if not self.ends_with_another:
+            self.finish()
 
     def after_fork_in_child(self) -> None:
         """Leave the calls to the parent, and give the executor a pool of the child's own (E11)."""

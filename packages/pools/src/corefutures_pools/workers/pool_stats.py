@@ -31,7 +31,7 @@ class PoolStats:
         self._counts: defaultdict[tuple[str, int], int] = defaultdict(int)
 
     def count(self, *whats: str) -> None:
-        """Count an event: "failed", "cancelled", "lost" (a worker), "unsent" (a call that never entered the table)."""
+        """Count "failed", "cancelled", "refused", "unsent" (a call outside the table), or "lost" (a worker)."""
         counts, thread = self._counts, threading.get_ident()
         for what in whats:
             counts[what, thread] += 1  # nothing is called here, after which a handler could count as well
@@ -68,4 +68,5 @@ class PoolStats:
             uptime=clock.monotonic() - self._started,
             cpu_time=total([worker.cpu_seconds() for one in list(workers) if (worker := one.worker) is not None]),
             spares=len(spares),
+            refused=self.counted("refused"),
         )

@@ -94,8 +94,16 @@ if TYPE_CHECKING:
             """Send an item of the stream of call `number`, which is a payload."""
             ...
 
-        def await_grant(self, number: int) -> int:
-            """Wait until more items of call `number` may be sent; return how many, 0 if it is to stop."""
+        def await_grant(self, number: int, *, unless_asked: bool = True) -> int:
+            """Wait until more items of call `number` may be sent.
+
+            Args:
+                number: The number of the call.
+                unless_asked: Whether to wait no longer once the call is asked to stop.
+
+            Returns:
+                How many; 0 if it is to stop.
+            """
             ...
 
 
@@ -108,7 +116,15 @@ class ConnectionLost(Exception):
 
 
 class Reporter:
-    """Encodes what came of a call as the kind and body of a frame; never raises."""
+    """Encodes what came of a call as the kind and body of a frame; never raises.
+
+    Attributes:
+        refuse: Called with what a call raised: the transport, its number, its body or None if it is a payload, the
+            exception, and the function, None if the call could not be loaded. Returns the outcome, kind and body, if
+            the call was run elsewhere instead, and None if not. It raises nothing.
+    """
+
+    refuse: Callable[..., tuple[int, bytes] | None] | None = None
 
     def __init__(self, encode: Encoder) -> None:
         self.encode = encode
@@ -149,9 +165,6 @@ class Reporter:
                 return ERROR, pack_error(plain, "", _dumps)
             except BaseException:
                 return ERROR, self._no_memory
-
-    def annotate(self, error: BaseException) -> None:
-        """Add a note to an error of a call, if this kind of worker has something to say."""
 
     def init_failure(self, error: BaseException) -> bytes:
         """Log that the initializer failed, as standard workers do, and return the body of INIT_FAILED."""
@@ -211,16 +224,6 @@ serving: dict[int, tuple[Transport, Reporter]] = {}
 exit_callbacks: list[Callable[[], object]] = []
 
 
-def annotate(error: BaseException) -> None:
-    """Have the worker that this thread is, if it is one, add a note to an error within the result of a call."""
-    served = serving.get(_thread.get_ident())
-    if served is not None:
-        try:
-            served[1].annotate(error)
-        except Exception:  # of the error's own methods: it is told as it is
-            pass
-
-
 def leave_forked(forked: list[bool], after_calls: list[Callable[[], object]]) -> None:
     """Note, in a process that a call has forked, that it is not the worker: it ends with its call."""
     forked.append(True)
@@ -251,6 +254,7 @@ def serve(
         is_spare: Whether to wait for a grant, once ready.
     """
     take = CallReader(decode).__call__  # bound, which makes calls of it cheaper than calls of the object
+    refuse = report.refuse
     send, fetch, deliver, steps = transport.send, transport.fetch, transport.deliver, transport.after_calls
     interruptible = interrupts
     set_cancel_probe(transport.cancel_requested)
@@ -269,6 +273,7 @@ def serve(
     send(READY, 0)
     if is_spare:
         transport.await_grant(SPARE)
+    fn: Any = None
     for number, memory, start, end in transport.claims():
         if number & OBSERVED:
             send(CALL_STARTED, number, MOMENT.pack(clock.perf_counter(), 0))
@@ -287,7 +292,10 @@ def serve(
         except ConnectionLost:
             raise
         except BaseException as exc:
-            kind, body = report.error(exc)
+            outcome = None
+            if refuse is not None:
+                outcome = refuse(transport, number, None if memory is None else memory[start:end], exc, fn)
+            kind, body = report.error(exc) if outcome is None else outcome
         else:
             kind, body = report.value(result)
         if steps:

@@ -127,11 +127,15 @@ class PipeTransport:
         self.send(RESULT_PAYLOAD | ITEM, number)
         self._ship(self._connection, payload)
 
-    def await_grant(self, number: int) -> int:
+    def await_grant(self, number: int, *, unless_asked: bool = True) -> int:
         """See `worker_loop.Transport.await_grant`."""
         from corefutures_pools.workers.transport import wait_natively  # only streams need it
 
-        while not self.cancel_requested() and not self._is_gone:
+        while not self._is_gone:
+            if self.cancel_requested():
+                if unless_asked:
+                    break
+                self._receive_requests()
             while self._granted:
                 about, count = self._granted.pop(0)
                 if about == number:

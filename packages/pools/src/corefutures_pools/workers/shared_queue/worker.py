@@ -179,7 +179,7 @@ class SharedQueueTransport:
         self._channel.send(number, payload)
         self.send(RESULT_PAYLOAD | ITEM, number)
 
-    def await_grant(self, number: int) -> int:
+    def await_grant(self, number: int, *, unless_asked: bool = True) -> int:
         """See `worker_loop.Transport.await_grant`."""
         return self._channel.receive_grant(number)
 
