@@ -72,7 +72,7 @@ def serve(
                 body = reporter.error(exc)[1]
                 end_worker()
                 return body
-            decoder.body = decoder.payload = refuse  # type: ignore[method-assign]
+            decoder.body = decoder.payload = refuse  # type: ignore[method-assign, assignment]
     common = {
         "encode": None, "prepare": None, "limit": None, "decode": decoder.body, "reporter": lambda _: reporter,
     }  # fmt: skip

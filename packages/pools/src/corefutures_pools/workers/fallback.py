@@ -67,7 +67,8 @@ class _SameItems(Permit):
 class Fallback:
     """Runs the refused calls of one pool.
 
-    1. A worker could not load a call. It sends the call back, as an item that is a `SentBack`, and waits for a grant. For all others the call runs there: it can't be cancelled, and it holds its slots.
+    1. A worker could not load a call. It sends the call back, as an item that is a `SentBack`, and waits for a grant.
+       For all others the call runs there: it can't be cancelled, and it holds its slots.
     2. A thread of the pool enters the call in `_moved`, and submits it to the other executor.
     3. When it has ended there, its outcome is stored, and then the worker gets its grant.
     4. The worker sends an ERROR that says REFUSED. The pool's decoder asks here for the outcome, and the call ends as
