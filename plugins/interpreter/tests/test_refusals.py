@@ -163,6 +163,15 @@ def test_an_initializer_that_is_refused_runs_in_the_processes(make_pool, tmp_pat
         assert other.submit(int).result(30) == 0
 
 
+def test_a_pool_whose_processes_break_is_broken(make_pool):
+    executor = make_pool(1, initializer=refused_calls.fail, initargs=(LookupError, "no start"), on_refusal="process")
+    error = executor.submit(int).exception(30)
+    assert type(error) is BrokenInterpreterPool
+    assert type(error.__cause__) is LookupError
+    with pytest.raises(BrokenInterpreterPool):
+        executor.submit(int)
+
+
 def test_what_is_submitted_before_the_end_is_run(make_pool):
     executor = make_pool(2, on_refusal="process")
     futures = [executor.submit(refused_calls.double, number) for number in range(6)]

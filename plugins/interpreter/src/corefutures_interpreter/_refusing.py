@@ -118,7 +118,7 @@ class Refuser:
         def refuse(body: Any) -> Any:
             if type(body) is tuple:  # a payload
                 self.views = body
-            raise ImportError(f"{reason} (the initializer, for which no subinterpreter is right)")
+            raise ImportError(f"{reason} (so the initializer could not run in this subinterpreter)")
 
         return refuse
 

@@ -144,7 +144,13 @@ class Fallback:
         else:
             error = future.exception()
             moved.outcome = (future.result(), None) if error is None else (None, error)
-        self._pool.grant(moved.connection, moved.number, 1)
+        executor = self._executor
+        reason = None if executor is None or self._ended else executor._cf_pool.broken_reason
+        if reason is None:
+            self._pool.grant(moved.connection, moved.number, 1)
+            return
+        cause = None if moved.outcome[1] is None else moved.outcome[1].__cause__
+        self._pool.mark_broken(f"the processes of what it refused are: {reason}", cause)  # it calls `kill`
 
     def _leave(self, number: int, depart: Callable[[], object] | None) -> None:
         """Forget a call that has ended."""
