@@ -26,7 +26,7 @@ PLUGINS = sorted(name for name, folder in FOLDERS.items() if folder.parent.name 
 PACKAGES = sorted(FOLDERS.keys() - {CORE, *PLUGINS})
 POOLS = f"{CORE}-pools"
 #: Installed with the toolkit of pools; the other packages need the core alone.
-WITH_TOOLKIT = {*PLUGINS, POOLS, f"{CORE}-joblib", f"{CORE}-monitor", f"{CORE}-tools"}
+WITH_TOOLKIT = {*PLUGINS, POOLS, f"{CORE}-joblib", f"{CORE}-monitor", f"{CORE}-testing", f"{CORE}-tools"}
 #: Installed with backends: what it chooses by itself.
 WITH_BACKENDS = {f"{CORE}-joblib": {f"{CORE}-process", f"{CORE}-thread"}}
 
@@ -442,7 +442,7 @@ def test_from_a_folder_of_wheels(tmp_path: Path) -> None:
     everything = f"{CORE}[all,monitor,structured,tools]"
     run(python, "-m", "pip", "install", "--quiet", "--find-links", dist, everything, cwd=tmp_path)
     use(python, tmp_path, *LOCAL)
-    left = {f"{CORE}-{name}" for name in ("conformance", "dask", "joblib", "mpi", "slurm")}
+    left = {f"{CORE}-{name}" for name in ("conformance", "dask", "joblib", "mpi", "slurm", "testing")}
     assert ours(python) == FOLDERS.keys() - left
     run(python, "-m", "pip", "check", cwd=tmp_path)
 

@@ -189,13 +189,15 @@ def test_the_import_contracts_cover_every_distribution_and_private_module() -> N
     assert set(configured["root_packages"]) == every
     assert {f"corefutures.{name}" for layer in layers["layers"] for name in re.findall(r"\w+", layer)} >= private
     about = {
-        "Backends, monitor and tools use the doors only": plugins | {"corefutures_monitor", "corefutures_tools"},
+        "Backends, monitor, testing and tools use the doors only": plugins
+        | {"corefutures_monitor", "corefutures_testing", "corefutures_tools"},
         "What works over any executor uses the core's doors only": {
             "corefutures_conformance",
             "corefutures_joblib",
             "corefutures_structured",
         },
-        "Only the conformance kit imports pytest and hypothesis": every - {"corefutures_conformance"},
+        "Only the conformance kit and what is for tests import pytest and hypothesis": every
+        - {"corefutures_conformance", "corefutures_testing"},
         # The others run over any executor, or in Dask's processes, and take none of these from private modules.
         "Locks, threads, queues, clocks and waits are taken from the seam alone": {
             "corefutures",
