@@ -1,4 +1,4 @@
-"""Collects tests/cpython and tests/tools only where they are named: each has its own command, of the same name."""
+"""Collects tests/cpython and tests/tools only where they are named (each has its command); settings of Hypothesis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is slow to draw examples, and no test is wrong because of that.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 ONLY_WHEN_NAMED = [Path(__file__).parent / "tests" / name for name in ("cpython", "tools")]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from races import LIMIT, together
 
 from corefutures import CancelledError, Executor, Future
@@ -65,7 +65,6 @@ def drain(results: Iterator[int]) -> list[object]:
 buffersizes = st.none() | st.integers(1, 12)
 
 
-@settings(deadline=None)
 @given(items=st.lists(st.integers(-3, 20), max_size=30), buffersize=buffersizes, chunksize=st.integers(1, 5))
 def test_results_and_errors_come_in_the_order_of_the_input(
     items: list[int], buffersize: int | None, chunksize: int
@@ -77,7 +76,6 @@ def test_results_and_errors_come_in_the_order_of_the_input(
     assert drain(results) == []
 
 
-@settings(deadline=None)
 @given(lengths=st.lists(st.integers(0, 8), min_size=0, max_size=4), buffersize=buffersizes)
 def test_the_shortest_input_decides(lengths: list[int], buffersize: int | None) -> None:
     def gather(*items: int) -> tuple[int, ...]:
@@ -87,7 +85,6 @@ def test_the_shortest_input_decides(lengths: list[int], buffersize: int | None) 
     assert list(Immediate().map(gather, *inputs, buffersize=buffersize)) == list(zip(*inputs, strict=False))
 
 
-@settings(deadline=None)
 @given(total=st.integers(0, 40), taken=st.integers(0, 40), buffersize=st.integers(1, 12))
 def test_no_more_is_submitted_than_the_buffer_holds(total: int, taken: int, buffersize: int) -> None:
     """E9: what has been submitted and not taken is never more than `buffersize`."""
@@ -115,7 +112,6 @@ def test_an_endless_input_needs_a_buffer_only() -> None:
     assert executor.submitted <= 1003
 
 
-@settings(deadline=None)
 @given(good=st.integers(0, 10), buffersize=st.integers(1, 5))
 def test_an_error_of_the_input_comes_where_its_item_would_have(good: int, buffersize: int) -> None:
     """E9: nothing that was submitted before is lost."""

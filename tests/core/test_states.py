@@ -133,7 +133,7 @@ class Arrows(RuleBasedStateMachine):
             assert caught.value is error
 
 
-Arrows.TestCase.settings = settings(max_examples=150, stateful_step_count=12, deadline=None)
+Arrows.TestCase.settings = settings(max_examples=150, stateful_step_count=12)
 TestArrows = Arrows.TestCase
 
 

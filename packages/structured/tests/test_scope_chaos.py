@@ -250,7 +250,7 @@ class Scopes(RuleBasedStateMachine):
 
 def test_scopes_keep_their_promises_in_any_order() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Scopes, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+        Scopes, settings=settings(max_examples=40, stateful_step_count=25)
     )
 
 

@@ -106,7 +106,7 @@ actions = st.lists(st.sampled_from(["none", "cancel", "abandon"]), max_size=3)
 
 
 @given(subscriptions, subscriptions, actions, st.booleans())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_the_inlined_copy_does_what_the_transitions_do(
     before: list[str], during: list[str], actions: list[str], fails: bool
 ) -> None:
