@@ -10,7 +10,6 @@ from concurrent.futures import CancelledError
 from functools import partial
 
 from corefutures._blocking import Lock, system
-from corefutures._foreign_code import for_each
 from corefutures_pools.admission import Permit
 from corefutures_pools.future import LOGGER
 from corefutures_pools.workers.messages import REFUSED, REFUSED_NUMBER
@@ -146,15 +145,16 @@ class Fallback:
             moved.outcome = (future.result(), None) if error is None else (None, error)
         executor = self._executor
         reason = None if executor is None or self._ended else executor._cf_pool.broken_reason
-        if reason is None:
-            self._pool.grant(moved.connection, moved.number, 1)
-            return
-        cause = None if moved.outcome[1] is None else moved.outcome[1].__cause__
-        self._pool.mark_broken(f"the processes of what it refused are: {reason}", cause)  # it calls `kill`
+        if reason is not None:
+            cause = None if moved.outcome[1] is None else moved.outcome[1].__cause__
+            self._pool.mark_broken(f"the processes of what it refused are broken: {reason}", cause)
+        self._pool.grant(moved.connection, moved.number, 1)
 
     def _leave(self, number: int, depart: Callable[[], object] | None) -> None:
-        """Forget a call that has ended."""
-        self._moved.pop(number, None)
+        """Forget a call that has ended; release its worker if that still waits, because the pool broke."""
+        moved = self._moved.pop(number, None)
+        if moved is not None and moved.outcome is None and system.getpid() == self._process:
+            self._pool.grant(moved.connection, number, 1)
         if depart is not None:
             depart()
 
@@ -212,15 +212,10 @@ class Fallback:
             executor._cf_pool.close(wait=wait)
 
     def kill(self) -> None:
-        """End the executor at once, and release the workers that wait: the pool is broken, or its calls abandoned."""
+        """End the executor at once: the pool is broken, or its calls are abandoned."""
         executor = self._taken_out()
-        if system.getpid() != self._process:
-            return
-        try:
-            if executor is not None:
-                executor._cf_pool.stop_workers("kill")
-        finally:
-            for_each(lambda moved: self._pool.grant(moved.connection, moved.number, 1), list(self._moved.values()))
+        if executor is not None:
+            executor._cf_pool.stop_workers("kill")
 
     def interrupt(self) -> None:
         """Interrupt the calls that run there: Ctrl-C."""
