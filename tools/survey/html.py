@@ -10,7 +10,7 @@ from string import Template
 
 from tools.survey.markdown import by_executor, differences, title, version
 from tools.survey.registry import BROKEN, Entry, Report, newest
-from tools.survey.subjects import SUBJECTS
+from tools.survey.subjects import NOT_CERTIFIED, SUBJECTS
 
 SOURCE = "https://github.com/corefutures/corefutures/blob/main/survey"
 VERDICTS = ("conformant", "conformant-with-exceptions", "nonconformant", "incomplete")
@@ -50,6 +50,7 @@ def page(found: Sequence[Entry], shown: Mapping[tuple[str, str], str]) -> str:
             f"{''.join(_rule(broken[name], forms) for name in names)}</tbody>"
             for chapter, names in groupby(sorted(broken), key=lambda name: name.partition(".")[0])
         ),
+        others="; ".join(f"{name}: {_code(reason)}" for name, reason in NOT_CERTIFIED.items()),
         sections="".join(_section(group, shown) for group in groups.values()),
     )
 

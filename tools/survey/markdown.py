@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 
 from tools.survey.registry import Entry, changes, newest
 from tools.survey.reproductions import without_reproduction
-from tools.survey.subjects import SUBJECTS
+from tools.survey.subjects import NOT_CERTIFIED, SUBJECTS
 
 PREFACE = """\
 # How conformant is everybody?
@@ -95,6 +95,8 @@ def _overview(groups: Mapping[str, list[Entry]]) -> Iterator[str]:
         "version of each executor on the newest Python. “Known” counts failures that the kit expects, because of a "
         "known issue."
     )
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in NOT_CERTIFIED.items())
+    yield "\n" + wrapped(f"Looked at, and not certified: {reasons}.")
 
 
 def _through_adapt(adapted: Entry | None) -> str:

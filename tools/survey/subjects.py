@@ -8,6 +8,8 @@ little as it can. Nothing is imported until it is surveyed.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import threading
 import weakref
 from collections.abc import Callable
@@ -148,8 +150,70 @@ SUBJECTS: dict[str, Subject] = {
         "through the same adapter",
         adapted=f"{ADAPTED}:pebble_threads",
     ),
+    "deadpool": Subject("deadpool.Deadpool", "deadpool:Deadpool", "deadpool-executor"),
+    "bounded-thread": Subject(
+        "bounded_pool_executor.BoundedThreadPoolExecutor",
+        "bounded_pool_executor:BoundedThreadPoolExecutor",
+        "bounded-pool-executor",
+        "`submit` waits while `max_workers` calls have not ended, by design",
+    ),
+    "bounded-process": Subject(
+        "bounded_pool_executor.BoundedProcessPoolExecutor",
+        "bounded_pool_executor:BoundedProcessPoolExecutor",
+        "bounded-pool-executor",
+        "`submit` waits while `max_workers` calls have not ended, by design",
+    ),
+    "billiard": Subject(
+        "billiard.Pool, the pool of Celery",
+        f"{HERE}:BilliardProcesses",
+        "billiard",
+        "billiard's interface is that of `multiprocessing.Pool`; an adapter of 20 lines makes `submit` of "
+        "`apply_async`, and `shutdown` of `close` and `join`",
+    ),
+    "ipyparallel": Subject(
+        "ipyparallel's ViewExecutor",
+        f"{HERE}:ipyparallel_view_executor",
+        "ipyparallel",
+        "`Client.load_balanced_view().executor`, on a local cluster of one engine for each worker. After a shutdown "
+        "the next executor gets the same cluster",
+        ("--capabilities", "remote=yes"),
+    ),
+    "parsl": Subject(
+        "parsl.concurrent.ParslPoolExecutor",
+        f"{HERE}:parsl_pool_executor",
+        "parsl",
+        "on Parsl's executor of threads, `parsl.executors.ThreadPoolExecutor`; its kernel ends with it",
+    ),
+    "aio-process-pool": Subject(
+        "aio_process_pool.Executor",
+        f"{HERE}:AioProcesses",
+        "aio-process-pool",
+        "its `submit` is for the thread of a running event loop; an adapter of 20 lines has a loop in a thread of its "
+        "own, and calls it there",
+    ),
+    "futures-actors": Subject(
+        "futures_actors.ThreadActor",
+        f"{HERE}:FuturesActors",
+        "futures-actors",
+        "an actor has one thread and handles messages; here each message is a call, and calls go to `max_workers` "
+        "actors in turn",
+    ),
+    "ray": Subject(
+        "ray.util.multiprocessing.Pool",
+        f"{HERE}:RayProcesses",
+        "ray",
+        "Ray has no executor of its own; its pool has the interface of `multiprocessing.Pool`, and the adapter is that "
+        "for billiard",
+        ("--capabilities", "remote=yes"),
+    ),
 }
 """Slug → subject, in the order of the page."""
+
+NOT_CERTIFIED: dict[str, str] = {
+    "Celery 5.7.0": "its process pool is billiard's, which is above; the rest of it needs a broker and a worker",
+    "cf-taskpool 0.2.0": "`TaskPoolExecutor.submit` takes coroutines and gives futures of asyncio: it runs no calls",
+}
+"""What was looked at and has no executor to certify, with the reason."""
 
 
 def loky_reusable(max_workers: int, **options: Any) -> Executor:
@@ -244,3 +308,127 @@ class PebbleThreads(_Pebble):
     """pebble.ThreadPool as an executor."""
 
     kind = "ThreadPool"
+
+
+class _ApplyAsync(Executor):
+    """submit() is apply_async() of a pool, shutdown() is close() and join(), in a thread if nobody waits for it."""
+
+    pool: Any
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have the pool call the function; a pool can't say when a call begins."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self.pool.apply_async(
+            fn, args, kwargs, callback=future.set_result, error_callback=lambda error: _fail(future, error)
+        )
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Close the pool; `terminate` would end calls that run as well."""
+        self.pool.close()
+        joining = threading.Thread(target=self.pool.join)
+        joining.start()
+        if wait:
+            joining.join()
+
+
+def _fail(future: Future[Any], error: Any) -> None:
+    future.set_exception(getattr(error, "exception", error))  # billiard tells the error with its traceback
+
+
+class BilliardProcesses(_ApplyAsync):
+    """billiard.Pool as an executor."""
+
+    def __init__(self, max_workers: int, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:
+        self.pool = import_module("billiard").Pool(max_workers, initializer, initargs)
+
+
+class RayProcesses(_ApplyAsync):
+    """ray.util.multiprocessing.Pool as an executor."""
+
+    def __init__(self, max_workers: int, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:
+        self.pool = import_module("ray.util.multiprocessing").Pool(max_workers, initializer, initargs)
+
+
+_clusters: list[tuple[int, Any, Any]] = []
+
+
+def ipyparallel_view_executor(max_workers: int) -> Executor:
+    """ipyparallel's executor; a cluster whose executor is not used any more serves again."""
+    free = [entry for entry in _clusters if entry[0] == max_workers and entry[2]() is None]
+    if free:
+        client = free[0][1]
+        _clusters.remove(free[0])
+    else:
+        cluster = import_module("ipyparallel").Cluster(n=max_workers, log_level=40)
+        client = cluster.start_and_connect_sync()
+        client.kept = cluster
+    made: Executor = client.load_balanced_view().executor
+    _clusters.append((max_workers, client, weakref.ref(made)))
+    return made
+
+
+def parsl_pool_executor(max_workers: int) -> Executor:
+    """Parsl's executor with a kernel of its own, which ends with the executor."""
+    parsl, directory = import_module("parsl"), import_module("tempfile").mkdtemp()
+    threads = import_module("parsl.executors").ThreadPoolExecutor(max_threads=max_workers)
+    settings = parsl.Config([threads], run_dir=directory, usage_tracking=0, initialize_logging=False)
+    kernel = parsl.DataFlowKernel(settings)
+
+    class Managed(import_module("parsl.concurrent").ParslPoolExecutor):  # type: ignore[misc]
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            self._config = settings  # the executor ends its kernel if it knows the settings
+            super().shutdown(wait, cancel_futures=cancel_futures)
+
+    made: Executor = Managed(dfk=kernel)
+    return made
+
+
+class AioProcesses(Executor):
+    """aio_process_pool.Executor with an event loop in a thread of its own."""
+
+    def __init__(self, max_workers: int) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.pool = self._in_loop(import_module("aio_process_pool").Executor, max_workers)
+
+    def _in_loop(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        async def call() -> Any:
+            return fn(*args, **kwargs)
+
+        return asyncio.run_coroutine_threadsafe(call(), self.loop).result()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit in the thread of the loop."""
+        made: Future[Any] = self._in_loop(self.pool.submit, fn, *args, **kwargs)
+        return made
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut down in the thread of the loop."""
+        ending = self.pool.shutdown_async(wait, cancel_futures=cancel_futures)
+        asyncio.run_coroutine_threadsafe(ending, self.loop).result()
+
+
+class FuturesActors(Executor):
+    """Actors of futures_actors whose messages are calls."""
+
+    def __init__(self, max_workers: int) -> None:
+        class Caller(import_module("futures_actors").ThreadActor):  # type: ignore[misc]
+            def handle(self, message: Any) -> Any:
+                fn, args, kwargs = message
+                return fn(*args, **kwargs)
+
+        self.actors = itertools.cycle([Caller.executor() for _ in range(max_workers)])
+        self.each = [next(self.actors) for _ in range(max_workers)]
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Post the call to the next actor."""
+        made: Future[Any] = next(self.actors).post((fn, args, kwargs))
+        return made
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut each actor down."""
+        for actor in self.each:
+            actor.shutdown(wait)
