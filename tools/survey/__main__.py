@@ -9,6 +9,7 @@ survey/reproductions/*.py whose docstring names the executors and the rules.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from tools.survey import html, markdown
-from tools.survey.registry import Entry, RegistryError, checked, entries, store
+from tools.survey.registry import Entry, RegistryError, Report, checked, entries, store
 from tools.survey.reproductions import reproductions, without_reproduction
 from tools.survey.subjects import SUBJECTS, Subject
 
@@ -26,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SURVEY = ROOT / "survey"
 
 
-def certify(slug: str, subject: Subject, *, adapted: bool, deadline: float, file: Path) -> None:
-    """Run the kit on a form of a subject, and have it write its report.
+def certify(slug: str, subject: Subject, *, adapted: bool, deadline: float, file: Path, rules: str = "") -> None:
+    """Run the kit, or some of its rules, on a form of a subject, and have it write its report.
 
     Raises:
         RegistryError: There is no report.
@@ -36,11 +37,34 @@ def certify(slug: str, subject: Subject, *, adapted: bool, deadline: float, file
     # mpiexec, for instance, is installed beside the interpreter, whose folder need not be on the path.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     subprocess.run(
-        [*command, "--timeout", f"{deadline:g}", "--json", str(file)],
+        [*command, "--timeout", f"{deadline:g}", "--json", str(file), "-k", rules],
         cwd=ROOT, env={**os.environ, "PATH": path}, check=False,
     )  # fmt: skip
     if not file.exists():
         raise RegistryError(f"{slug} could not be certified")
+
+
+def look_again(report: Report, slug: str, subject: Subject, *, adapted: bool, deadline: float) -> Report:
+    """Run overdue rules without a reproduction once more, each alone: the machine may have been busy.
+
+    Returns:
+        The report with the outcomes of the rules that passed this time, and the verdict that follows.
+    """
+    from corefutures_conformance.reporting.stored import recomputed
+
+    shown = reproductions(SURVEY)
+    rules = []
+    for rule in report["rules"]:
+        if rule["outcome"] == "overdue" and (adapted or (slug, rule["id"]) not in shown):
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, "report.json")
+                certify(slug, subject, adapted=adapted, deadline=deadline, file=file, rules=rule["id"])
+                found = {one["id"]: one for one in json.loads(file.read_text(encoding="utf-8"))["rules"]}
+            if found[rule["id"]]["outcome"] == "passed":
+                rule = found[rule["id"]]
+        rules.append(rule)
+    again = {**report, "rules": rules}
+    return again if report["gave_up"] else {**again, "verdict": recomputed(again)}
 
 
 def installed(distribution: str) -> bool:
@@ -52,13 +76,11 @@ def installed(distribution: str) -> bool:
     return True
 
 
-def publish(survey: Path, file: Path, slug: str, *, adapted: bool = False, distribution: str = "") -> Entry:
-    """Verify a report, store it in the registry, and write the page anew.
-
-    A report that breaks a MUST without a reproduction is not stored.
+def read(file: Path) -> Report:
+    """Return the report of a file.
 
     Raises:
-        RegistryError: The report is not stored; the message says why.
+        RegistryError: There is none, or more than one.
     """
     from corefutures_conformance.reporting.stored import ReportError, read_reports
 
@@ -68,7 +90,18 @@ def publish(survey: Path, file: Path, slug: str, *, adapted: bool = False, distr
         raise RegistryError(str(error)) from error
     if len(reports) != 1:
         raise RegistryError(f"{file} has {len(reports)} targets; a report on one is needed")
-    entry = checked(slug, reports[0], adapted=adapted, distribution=distribution)
+    return reports[0]
+
+
+def publish(survey: Path, report: Report, slug: str, *, adapted: bool = False, distribution: str = "") -> Entry:
+    """Verify a report, store it in the registry, and write the page anew.
+
+    A report that breaks a MUST without a reproduction is not stored.
+
+    Raises:
+        RegistryError: The report is not stored; the message says why.
+    """
+    entry = checked(slug, report, adapted=adapted, distribution=distribution)
     if missing := without_reproduction([entry], reproductions(survey)):
         rules = " ".join(missing[slug])
         raise RegistryError(
@@ -95,9 +128,11 @@ def _run(options: argparse.Namespace) -> int:
         raise RegistryError(f"not installed here: {', '.join(missing)}; try: pip install {' '.join(missing)}")
     with tempfile.TemporaryDirectory() as folder:
         for slug, subject in chosen.items():
-            file = Path(options.keep or folder, f"{slug}{'.adapted' if options.adapted else ''}.json")
-            certify(slug, subject, adapted=options.adapted, deadline=options.deadline, file=file)
-            print(publish(SURVEY, file, slug, adapted=options.adapted, distribution=subject.version()).path)
+            file = options.begun or Path(options.keep or folder, f"{slug}{'.adapted' if options.adapted else ''}.json")
+            if not options.begun:
+                certify(slug, subject, adapted=options.adapted, deadline=options.deadline, file=file)
+            report = look_again(read(file), slug, subject, adapted=options.adapted, deadline=options.deadline)
+            print(publish(SURVEY, report, slug, adapted=options.adapted, distribution=subject.version()).path)
     return 0
 
 
@@ -106,7 +141,7 @@ def _add(options: argparse.Namespace) -> int:
     distribution = options.distribution
     if not distribution and subject is not None and subject.distribution and installed(subject.distribution):
         distribution = subject.version()
-    entry = publish(SURVEY, options.report, options.executor, adapted=options.adapted, distribution=distribution)
+    entry = publish(SURVEY, read(options.report), options.executor, adapted=options.adapted, distribution=distribution)
     print(entry.path)
     return 0
 
@@ -135,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--adapted", action="store_true", help="through adapt")
     run.add_argument("--deadline", type=float, default=15.0, help="seconds for each rule")
     run.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the kit's reports in a folder")
+    run.add_argument(
+        "--begun", type=Path, metavar="REPORT", help="take this report, and run only its overdue rules once more"
+    )
     run.set_defaults(run=_run)
 
     adding = commands.add_parser("add", help="verify the report of a file, and add it")

@@ -361,7 +361,7 @@ def ipyparallel_view_executor(max_workers: int) -> Executor:
         client = free[0][1]
         _clusters.remove(free[0])
     else:
-        cluster = import_module("ipyparallel").Cluster(n=max_workers, log_level=40)
+        cluster = import_module("ipyparallel").Cluster(n=max_workers, log_level=40, engine_timeout=120)
         client = cluster.start_and_connect_sync()
         client.kept = cluster
     made: Executor = client.load_balanced_view().executor

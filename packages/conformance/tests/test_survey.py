@@ -18,7 +18,7 @@ import pytest
 from corefutures_conformance.contract.versions import contract_version, versions
 from corefutures_conformance.reporting.stored import canonical, problems, read_reports
 from tools.survey import html, markdown, subjects as subjects_module
-from tools.survey.__main__ import SURVEY, main, publish
+from tools.survey.__main__ import SURVEY, look_again, main, publish
 from tools.survey.adapted import __getattr__ as adapted_form
 from tools.survey.registry import Entry, RegistryError, changes, checked, entries, newest, store
 from tools.survey.reproductions import reproductions
@@ -100,7 +100,7 @@ def test_reproductions_are_of_executors_and_rules_that_exist() -> None:
 
 
 def test_a_report_of_anybody_is_added_by_one_command(survey: Path) -> None:
-    entry = publish(survey, a_file(survey, a_report()), "acme")
+    entry = publish(survey, a_report(), "acme")
     assert entry.path == "acme/1.2/py3.14.json"
     assert [found.path for found in entries(survey / "results")] == [entry.path]
     text = (survey / "README.md").read_text(encoding="utf-8")
@@ -134,19 +134,19 @@ def test_the_command_says_why_it_adds_nothing(
 )
 def test_a_report_that_cannot_be_relied_on_is_not_added(survey: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(RegistryError, match=said):
-        publish(survey, a_file(survey, a_report() | change), "acme")
+        publish(survey, a_report() | change, "acme")
     assert entries(survey / "results") == []
 
 
 def test_who_breaks_a_rule_is_not_published_without_a_reproduction(survey: Path) -> None:
     report = breaking(a_report(), BREAKABLE)
     with pytest.raises(RegistryError, match=f'docstring is "other: {BREAKABLE}"'):
-        publish(survey, a_file(survey, report), "other")
+        publish(survey, report, "other")
     store(survey / "results", checked("other", report))
     with pytest.raises(ValueError, match=f"no script.*'other': \\['{BREAKABLE}'\\]"):
         markdown.page(entries(survey / "results"), reproductions(survey))
     shutil.rmtree(survey / "results" / "other")
-    publish(survey, a_file(survey, report), "acme")
+    publish(survey, report, "acme")
     text = (survey / "README.md").read_text(encoding="utf-8")
     assert "| it ran \\| twice in …/file.py | [shows.py](reproductions/shows.py) |" in text
     assert "| [acme:Executor](#acme) | acme 1.2 | nonconformant | 1 |" in text
@@ -154,9 +154,9 @@ def test_who_breaks_a_rule_is_not_published_without_a_reproduction(survey: Path)
 
 
 def test_the_adapted_form_stands_in_a_column_and_accuses_nobody(survey: Path) -> None:
-    publish(survey, a_file(survey, breaking(a_report("loky 3.7"), BREAKABLE)), "loky")
+    publish(survey, breaking(a_report("loky 3.7"), BREAKABLE), "loky")
     other = breaking(a_report("loky 3.7"), "submitting.passes_a_keyword_called_fn")
-    assert publish(survey, a_file(survey, other), "loky", adapted=True).path == "loky/3.7/py3.14.adapted.json"
+    assert publish(survey, other, "loky", adapted=True).path == "loky/3.7/py3.14.adapted.json"
     text = (survey / "README.md").read_text(encoding="utf-8")
     row = next(line for line in text.splitlines() if "](#loky)" in line)
     assert row.endswith("| nonconformant (1 MUST broken) |")
@@ -166,7 +166,7 @@ def test_the_adapted_form_stands_in_a_column_and_accuses_nobody(survey: Path) ->
 def test_the_history_says_what_a_version_changed(survey: Path) -> None:
     for version, broken in (("1.9", [BREAKABLE]), ("1.10", []), ("1.11", [BREAKABLE])):
         report = a_report(f"acme {version}")
-        publish(survey, a_file(survey, breaking(report, *broken) if broken else report), "acme")
+        publish(survey, breaking(report, *broken) if broken else report, "acme")
     found = entries(survey / "results")
     assert [entry.version for entry in found] == ["1.9", "1.10", "1.11"]
     assert changes(found[0], found[1]) == ([BREAKABLE], [])
@@ -178,6 +178,21 @@ def test_the_history_says_what_a_version_changed(survey: Path) -> None:
     told = " ".join((survey / "README.md").read_text(encoding="utf-8").split())
     assert f"1.10 on Python 3.14 no longer breaks `{BREAKABLE}`, compared with 1.9 on Python 3.14." in told
     assert f"1.11 on Python 3.14 breaks `{BREAKABLE}` in addition, compared with 1.10 on Python 3.14." in told
+
+
+def test_overdue_rules_that_nobody_reproduced_are_run_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = a_report()
+    for rule in report["rules"]:
+        if rule["id"] in (BREAKABLE, "submitting.passes_a_keyword_called_fn"):
+            rule |= {"outcome": "overdue", "message": "waited 9 s"}
+        elif rule["outcome"] == "overdue":
+            rule |= {"outcome": "failed"}
+    monkeypatch.setattr("tools.survey.__main__.reproductions", lambda survey: {("stdlib-thread", BREAKABLE): "x.py"})
+    subject = SUBJECTS["stdlib-thread"]
+    again = look_again(report, "stdlib-thread", subject, adapted=False, deadline=30)
+    assert [rule["id"] for rule in again["rules"] if rule["outcome"] == "overdue"] == [BREAKABLE]
+    assert again["verdict"] == "nonconformant"
+    assert problems(again) == []
 
 
 @pytest.mark.parametrize(
