@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.survey import html
-from tools.survey.registry import entries
-from tools.survey.reproductions import reproductions
+from tools.survey.__main__ import made
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -92,4 +91,4 @@ def _as_page(source: str) -> str:
 
 def _survey() -> str:
     """Return the page on the survey, which has filters, in place of its Markdown."""
-    return html.page(entries(ROOT / "survey" / "results"), reproductions(ROOT / "survey"))
+    return made(html.page, ROOT / "survey")

@@ -14,12 +14,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from tools.survey import html, markdown
-from tools.survey.registry import Entry, RegistryError, Report, checked, entries, store
+from tools.survey.registry import Entry, RegistryError, Report, checked, earlier, entries, store
 from tools.survey.reproductions import reproductions, without_reproduction
 from tools.survey.subjects import SUBJECTS, Subject
 
@@ -115,8 +115,13 @@ def publish(survey: Path, report: Report, slug: str, *, adapted: bool = False, d
 
 def write(survey: Path) -> None:
     """Write the page in Markdown anew."""
-    text = markdown.page(entries(survey / "results"), reproductions(survey))
-    (survey / "README.md").write_text(text, encoding="utf-8")
+    (survey / "README.md").write_text(made(markdown.page, survey), encoding="utf-8")
+
+
+def made(page: Callable[..., str], survey: Path) -> str:
+    """Return a page on what a survey's folder has."""
+    found = entries(survey / "results")
+    return page(found, reproductions(survey), earlier(survey, found))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -148,13 +153,10 @@ def _add(options: argparse.Namespace) -> int:
 
 def _page(options: argparse.Namespace) -> int:
     if options.html is not None:
-        text = html.page(entries(SURVEY / "results"), reproductions(SURVEY))
-        options.html.write_text(text, encoding="utf-8")
+        options.html.write_text(made(html.page, SURVEY), encoding="utf-8")
     elif not options.check:
         write(SURVEY)
-    elif (SURVEY / "README.md").read_text(encoding="utf-8") != markdown.page(
-        entries(SURVEY / "results"), reproductions(SURVEY)
-    ):
+    elif (SURVEY / "README.md").read_text(encoding="utf-8") != made(markdown.page, SURVEY):
         raise RegistryError("survey/README.md is not current: run python -m tools.survey page")
     return 0
 

@@ -7,8 +7,10 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
+from typing import Any
 
-from tools.survey.markdown import by_executor, differences, title, version
+from tools.survey.markdown import EARLIER, by_executor, differences, title, version
 from tools.survey.registry import BROKEN, Entry, Report, newest
 from tools.survey.subjects import NOT_CERTIFIED, SUBJECTS
 
@@ -17,12 +19,17 @@ VERDICTS = ("conformant", "conformant-with-exceptions", "nonconformant", "incomp
 OUTCOMES = ("passed", "expected-failure", "overdue", "failed", "not-applicable", "not-run")
 
 
-def page(found: Sequence[Entry], shown: Mapping[tuple[str, str], str]) -> str:
+def page(
+    found: Sequence[Entry],
+    shown: Mapping[tuple[str, str], str],
+    before: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> str:
     """Return the page on all entries of the registry.
 
     Args:
         found: The entries.
         shown: The scripts that reproduce broken rules, by executor and rule.
+        before: What an earlier kit said of executors without an entry.
     """
     groups = {slug: group for slug, group in by_executor(found).items() if newest(group)}
     forms = [form for group in groups.values() for form in _newest_forms(group)]
@@ -50,9 +57,22 @@ def page(found: Sequence[Entry], shown: Mapping[tuple[str, str], str]) -> str:
             f"{''.join(_rule(broken[name], forms) for name in names)}</tbody>"
             for chapter, names in groupby(sorted(broken), key=lambda name: name.partition(".")[0])
         ),
+        earlier=_earlier(before),
         others="; ".join(f"{name}: {_code(reason)}" for name, reason in NOT_CERTIFIED.items()),
         sections="".join(_section(group, shown) for group in groups.values()),
     )
+
+
+def _earlier(before: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(SUBJECTS[slug].name)}<td>{escape(row['version'])}"
+        f'<td><span class="verdict {row["verdict"]}">{row["verdict"]}</span>'
+        f'<td class="number">{row["must"]}<td class="number">{row["should"]}<td class="number">{row["kept"]}</tr>'
+        for slug, row in before.items()
+    )
+    heads = '<th>executor<th>version<th>verdict<th class="number">MUST broken<th class="number">SHOULD broken'
+    table = f'<table><thead><tr>{heads}<th class="number">rules kept</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<p class="lead">{EARLIER}</p><div class="scroll">{table}</div>' if rows else ""
 
 
 def _newest_forms(group: Sequence[Entry]) -> list[Entry]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
+from types import MappingProxyType
+from typing import Any
 
 from tools.survey.registry import Entry, changes, newest
 from tools.survey.reproductions import without_reproduction
@@ -35,13 +37,20 @@ executor of this page in your environment; add `--adapted` for the form through 
 
 """
 
+EARLIER = "Judged by an earlier kit, of 560 rules, and not yet by today's:"
 
-def page(found: Sequence[Entry], shown: Mapping[tuple[str, str], str]) -> str:
+
+def page(
+    found: Sequence[Entry],
+    shown: Mapping[tuple[str, str], str],
+    before: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> str:
     """Return the page on all entries of the registry.
 
     Args:
         found: The entries.
         shown: The scripts that reproduce broken rules, by executor and rule.
+        before: What an earlier kit said of executors without an entry.
 
     Raises:
         ValueError: When a broken MUST has no reproduction.
@@ -49,7 +58,11 @@ def page(found: Sequence[Entry], shown: Mapping[tuple[str, str], str]) -> str:
     if missing := without_reproduction(found, shown):
         raise ValueError(f"no script in survey/reproductions reproduces these broken rules: {missing}")
     groups = by_executor(found)
-    lines = [*_overview(groups), *(line for group in groups.values() for line in _section(group, shown))]
+    lines = [
+        *_overview(groups),
+        *_earlier(before),
+        *(line for group in groups.values() for line in _section(group, shown)),
+    ]
     return PREFACE + "\n".join(lines) + "\n"
 
 
@@ -97,6 +110,19 @@ def _overview(groups: Mapping[str, list[Entry]]) -> Iterator[str]:
     )
     reasons = "; ".join(f"{name}: {reason}" for name, reason in NOT_CERTIFIED.items())
     yield "\n" + wrapped(f"Looked at, and not certified: {reasons}.")
+
+
+def _earlier(before: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not before:
+        return
+    yield "\n" + wrapped(EARLIER) + "\n"
+    yield "| executor | version | verdict | MUST broken | SHOULD broken | rules kept |"
+    yield "|---|---|---|---|---|---|"
+    for slug, row in before.items():
+        yield (
+            f"| {SUBJECTS[slug].name} | {row['version']} | {row['verdict']} | {row['must'] or ''} "
+            f"| {row['should'] or ''} | {row['kept']} |"
+        )
 
 
 def _through_adapt(adapted: Entry | None) -> str:

@@ -108,6 +108,14 @@ def entries(results: Path) -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.executor, entry.age, entry.adapted))
 
 
+def earlier(survey: Path, found: Iterable[Entry]) -> dict[str, Mapping[str, Any]]:
+    """Return what an earlier kit, of 560 rules, said of the executors that have no report in the registry yet."""
+    file = survey / "earlier.json"
+    known: dict[str, Mapping[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    judged = {entry.executor for entry in found if not entry.adapted}
+    return {executor: row for executor, row in known.items() if executor not in judged}
+
+
 def newest(group: Iterable[Entry], *, adapted: bool = False) -> Entry | None:
     """Return the newest of some entries, None if there is none of the form that is asked for."""
     return max((entry for entry in group if entry.adapted is adapted), key=lambda entry: entry.age, default=None)

@@ -18,7 +18,7 @@ import pytest
 from corefutures_conformance.contract.versions import contract_version, versions
 from corefutures_conformance.reporting.stored import canonical, problems, read_reports
 from tools.survey import html, markdown, subjects as subjects_module
-from tools.survey.__main__ import SURVEY, look_again, main, publish
+from tools.survey.__main__ import SURVEY, look_again, made, main, publish
 from tools.survey.adapted import __getattr__ as adapted_form
 from tools.survey.registry import Entry, RegistryError, changes, checked, entries, newest, store
 from tools.survey.reproductions import reproductions
@@ -163,6 +163,16 @@ def test_the_adapted_form_stands_in_a_column_and_accuses_nobody(survey: Path) ->
     assert "rule that stays broken through `adapt`" in text
 
 
+def test_what_an_earlier_kit_said_is_shown_until_there_is_a_report(survey: Path) -> None:
+    shutil.copy(SURVEY / "earlier.json", survey / "earlier.json")
+    said = "| loky.ProcessPoolExecutor | loky 3.7.0 | nonconformant | 18 | 30 | 445 |"
+    assert said in made(markdown.page, survey)
+    assert "<td>loky.ProcessPoolExecutor<td>" in made(html.page, survey)
+    publish(survey, a_report("loky 3.7"), "loky")
+    assert said not in made(markdown.page, survey)
+    assert "<td>loky.ProcessPoolExecutor<td>" not in made(html.page, survey)
+
+
 def test_the_history_says_what_a_version_changed(survey: Path) -> None:
     for version, broken in (("1.9", [BREAKABLE]), ("1.10", []), ("1.11", [BREAKABLE])):
         report = a_report(f"acme {version}")
@@ -236,7 +246,7 @@ def test_the_factories_of_the_survey_exist() -> None:
 
 
 def test_the_page_of_the_site_has_each_executor_and_each_broken_rule() -> None:
-    text = html.page(registry(), reproductions(SURVEY))
+    text = made(html.page, SURVEY)
     assert "$" not in re.sub(r"\$\{", "", text).split("<script>")[0]
     for executor, group in markdown.by_executor(registry()).items():
         assert f'<section class="executor" id="{executor}"' in text

@@ -9,9 +9,7 @@ import pytest
 from browser import Browser, browser
 
 from tools.survey import html
-from tools.survey.__main__ import SURVEY
-from tools.survey.registry import entries
-from tools.survey.reproductions import reproductions
+from tools.survey.__main__ import SURVEY, made
 
 pytestmark = [
     pytest.mark.skipif(browser() is None, reason="no Chromium here"),
@@ -22,7 +20,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("survey") / "survey.html"
-    file.write_text(html.page(entries(SURVEY / "results"), reproductions(SURVEY)), encoding="utf-8")
+    file.write_text(made(html.page, SURVEY), encoding="utf-8")
     return file
 
 
