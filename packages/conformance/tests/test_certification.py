@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from corefutures_conformance.certification import MOST_OVERDUE, certify
+from corefutures_conformance import certification
+from corefutures_conformance.certification import certify
 from corefutures_conformance.executor_tests import RULES
 from corefutures_conformance.rules import Rule
 from corefutures_conformance.runner import RunnerError
@@ -42,10 +43,12 @@ def test_a_hang_is_an_overdue_rule_with_every_stack() -> None:
     assert report.verdict == "nonconformant"
 
 
-def test_after_ten_hangs_the_rest_is_not_run() -> None:
-    report = certified("saboteurs:Hanging", SUBMITTING[: MOST_OVERDUE + 4], deadline=0.5)
+def test_after_ten_hangs_the_rest_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert certification.MOST_OVERDUE == 10  # as docs/certify.md says
+    monkeypatch.setattr(certification, "MOST_OVERDUE", 3)  # each hang costs a runner process
+    report = certified("saboteurs:Hanging", SUBMITTING[: 3 + 4], deadline=0.5)
     assert report.verdict == "nonconformant"
-    assert report.count("overdue") == MOST_OVERDUE
+    assert report.count("overdue") == 3
     assert report.count("not-run") >= 1
     assert {result.outcome for result in report.results[-2:]} == {"not-run"}
 
@@ -103,7 +106,8 @@ def test_process_executors_are_probed_as_such() -> None:
 
 
 def test_a_probe_that_hangs_is_reported_as_such() -> None:
-    report = certify(Target("saboteurs:Hanging"), SUBMITTING[:1], deadline=0.5)
+    given = {name: value for name, value in KNOWN.items() if name != "same_process"}
+    report = certify(Target("saboteurs:Hanging"), SUBMITTING[:1], given=given, deadline=0.5)
     assert report.origins["same_process"].startswith("assumed: its probe ended as overdue")
 
 

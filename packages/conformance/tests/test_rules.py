@@ -182,6 +182,18 @@ def test_what_runs_in_workers_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[] []"
 
 
+def test_the_calls_of_most_rules_import_next_to_nothing() -> None:
+    """Each new interpreter of a pool imports all of it again, in each rule."""
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from corefutures_conformance.worker import calls, carrying\n"
+        "print(sorted({'typing', 'concurrent.futures', 'logging', 'pathlib'} & set(sys.modules) - before))"
+    )
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_door_is_imported_without_pytest() -> None:
     code = "import sys, corefutures_conformance, corefutures_conformance.runner_process; print('pytest' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -6,8 +6,7 @@ PYTEST_DONT_REWRITE: pytest, which loads the plugin, is not to warn of a package
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
 if TYPE_CHECKING:
     from corefutures_conformance.executor_tests import ExecutorTests as ExecutorTests
 

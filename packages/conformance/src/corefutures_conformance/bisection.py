@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from corefutures_conformance.certification import certify
+from corefutures_conformance.certification import certify, runner_of_a_named_target
 from corefutures_conformance.rules import Rule
 from corefutures_conformance.target import Target
 from corefutures_conformance.verdict import Report
@@ -21,13 +21,25 @@ def bisect(target: Target, rule: Rule, *, given: Mapping[str, bool], deadline: f
         given: Capabilities that the caller declares.
         deadline: Seconds for each run.
     """
+    runner = runner_of_a_named_target()
 
     def run(options: Mapping[str, object], capabilities: Mapping[str, bool]) -> Report:
         return certify(
             Target(target.name, options), [rule], deadline=deadline, given=capabilities, expected_failures={},
-            probe_all=True,
+            probe_all=True, runner=runner,
         )  # fmt: skip
 
+    try:
+        yield from _bisected(target, given, run)
+    finally:
+        runner.close()
+
+
+def _bisected(
+    target: Target,
+    given: Mapping[str, bool],
+    run: Callable[[Mapping[str, object], Mapping[str, bool]], Report],
+) -> Iterator[str]:
     first = run(target.options, given)
     yield f"with all options: {_told(first)}"
     if not first.results[0].bad:

@@ -133,12 +133,15 @@ def declared_contract(backend: Backend | None) -> ContractVersion | None:
     return contract_version(".".join(map(str, backend.contract)))
 
 
-def try_out(target: Target, *, deadline: float = 30.0) -> None:
+def try_out(target: Target, *, deadline: float = 30.0) -> Runner:
     """Let the target run one call: where that fails, every rule would, and say nothing about it.
 
     Args:
         target: what is to be certified.
         deadline: seconds for it.
+
+    Returns:
+        The runner, whose process may go on with the rules; the caller closes it.
 
     Raises:
         RunnerError: with the reason, when it runs none.
@@ -147,10 +150,12 @@ def try_out(target: Target, *, deadline: float = 30.0) -> None:
     try:
         runner.set_target(target.to_text(), deadline)
         try_call(runner, {key.rpartition("::")[2]: key for key in runner.collected()})
-    except RunnerError as error:
-        raise RunnerError(f"{target.name}: {error}") from error
-    finally:
+    except BaseException as error:
         runner.close()
+        if isinstance(error, RunnerError):
+            raise RunnerError(f"{target.name}: {error}") from error
+        raise
+    return runner
 
 
 def try_call(runner: Runner, keys: Mapping[str, str]) -> None:

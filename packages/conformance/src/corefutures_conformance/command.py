@@ -32,6 +32,7 @@ from corefutures.cli import (
 if TYPE_CHECKING:
     from corefutures_conformance.contract.versions import ContractVersion
     from corefutures_conformance.rules import Rule
+    from corefutures_conformance.runner import Runner
     from corefutures_conformance.target import Target
     from corefutures_conformance.verdict import Report
 
@@ -77,10 +78,12 @@ def main(arguments: Sequence[str]) -> int:
         if options.bisect:
             return _bisect(options)
         targets = _targets(options)
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), contextlib.ExitStack() as opened:
+            runners = []
             for target in targets:
-                try_out(target, deadline=options.timeout)
-            reports = list(_certified(targets, rules, given, options))
+                runners.append(try_out(target, deadline=options.timeout))
+                opened.callback(runners[-1].close)
+            reports = list(_certified(targets, runners, rules, given, options))
         _write(reports, options)
     except (TargetError, RunnerError, OSError) as error:
         if isinstance(error, BrokenPipeError):
@@ -244,9 +247,13 @@ def _targets(options: argparse.Namespace) -> list[Target]:
 
 
 def _certified(
-    targets: list[Target], rules: list[Rule], given: dict[str, bool], options: argparse.Namespace
+    targets: list[Target],
+    runners: list[Runner],
+    rules: list[Rule],
+    given: dict[str, bool],
+    options: argparse.Namespace,
 ) -> Iterator[Report]:
-    """Certify one target after the other, printing as it goes, until somebody interrupts."""
+    """Certify one target after the other, each by its runner, printing as it goes, until somebody interrupts."""
     from corefutures_conformance.certification import certify
     from corefutures_conformance.reporting import text
 
@@ -255,7 +262,7 @@ def _certified(
     chosen = [f"-k {shlex.quote(options.expression)}"] if options.expression else []
     chosen = ["--fast", *chosen] if options.fast else chosen
     selection = f"{' '.join(chosen)}, {len(rules)} of {len(contract.rules)} rules" if chosen else ""
-    for target in targets:
+    for target, runner in zip(targets, runners, strict=True):
         progress = text.Progress(StringIO() if options.quiet else out, rules, strict=options.strict)
         report = certify(
             target,
@@ -269,7 +276,9 @@ def _certified(
             seed=options.seed,
             probe_all=True,
             watcher=progress,
+            runner=runner,
         )
+        runner.close()
         progress.end()
         if not options.quiet:
             settings = [word for option in options.options for word in ("-o", option)]

@@ -1,19 +1,22 @@
 """Bounded waits for rules: nothing in a rule waits for ever, and no rule measures time.
 
 Each function waits for something that a correct executor does soon, and raises `Overdue`, naming what it
-waited for, when that has not come after `limit()` seconds. Imports the standard library alone: worker
-modules may use it.
+waited for, when that has not come after `limit()` seconds. Worker modules use it, so it imports little of the
+standard library: each new interpreter of a pool imports all again.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import Any, TypeVar
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing` and `concurrent.futures`
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 _limit: float = 20.0
 

@@ -36,7 +36,6 @@ def main(settings: dict[str, Any]) -> int:
     pytest.register_assert_rewrite("corefutures_conformance.suite")
 
     _obey(settings)
-    _quiet_hypothesis()
     plugin = _lockstep(commands, records, stacks, settings)
     return int(pytest.main([*_PYTEST, *settings["arguments"]], plugins=[plugin]))
 
@@ -56,15 +55,6 @@ def _obey(settings: dict[str, Any]) -> None:
     deadlines.set_limit(0.6 * settings["deadline"])
     target.set_target(settings["target"])
     seeding.set_seed(settings["seed"])
-
-
-def _quiet_hypothesis() -> None:
-    from hypothesis import HealthCheck, settings
-
-    settings.register_profile(
-        "corefutures", deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
-    settings.load_profile("corefutures")
 
 
 def _lockstep(commands: IO[str], records: IO[str], stacks: IO[str], settings: dict[str, Any]) -> object:

@@ -17,6 +17,6 @@ def set_seed(seed: int | None) -> None:
 
 def seeded(state_machine: T) -> T:
     """Give a state machine of Hypothesis the seed, if one was set."""
-    from hypothesis import seed  # here, because the runner imports this module before pytest has been set up
+    from hypothesis import seed  # here, because only the histories need it
 
     return state_machine if _seed is None else seed(_seed)(state_machine)

@@ -12,14 +12,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeVar
 
 from corefutures_conformance.worker.gates import Gate
 from corefutures_conformance.worker.journal import Journal
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn, TypeVar
+
+    T = TypeVar("T")
 
 
 def echo(value: T) -> T:

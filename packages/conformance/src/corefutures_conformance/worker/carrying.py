@@ -13,11 +13,14 @@ import sys
 import threading
 import weakref
 import zlib
-from collections.abc import Callable
-from typing import Any, NoReturn
 
 from corefutures_conformance.worker.gates import Gate
 from corefutures_conformance.worker.journal import Journal
+
+TYPE_CHECKING = False  # as in `corefutures`: workers do without `typing`
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 
 
 def payload(size: int) -> bytes:
