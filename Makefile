@@ -55,7 +55,7 @@ races:
 
 # With the tools that pools meet, in an environment of their own.
 tools:
-	@$(MAKE) --no-print-directory test VENV="$(VENV)-tools" GROUPS_FOR_TESTS=tools TESTS=tests/tools ARGS="$(ARGS)"
+	@$(MAKE) --no-print-directory test VENV="$(VENV)-tools" GROUPS_FOR_TESTS=tools TESTS="tests/tools plugins/ray/tests" ARGS="$(ARGS)"
 
 cpython:
 	$(call set-up,$(GROUPS_FOR_TESTS))

@@ -1,4 +1,4 @@
-"""The backends on engines, each beside the engine itself: what docs/scale.md says of MPI and SLURM is measured here.
+"""The backends on MPI, SLURM and Ray, each beside the engine itself: what docs/scale.md says of them is measured here.
 
 Two workers on this machine. An engine that is not installed has no rows; MPI needs `mpiexec` on PATH.
 """
@@ -75,6 +75,21 @@ def submitit_itself() -> Iterator[Any]:
         yield make(folder, cluster="local")
 
 
+@contextmanager
+def ray_itself() -> Iterator[Any]:
+    ray: Any = importlib.import_module("ray")
+    ray.init(num_cpus=WORKERS, include_dashboard=False)
+
+    class Tasks:
+        def submit(self, fn: Callable[..., object]) -> Any:
+            return ray.remote(fn).remote().future()
+
+    executor = Tasks()
+    executor.submit(tiny.nothing).result()
+    yield executor
+    ray.shutdown()
+
+
 def submit_many(made: Made, calls: int) -> float:
     def run(executor: Any) -> None:
         for future in [executor.submit(tiny.nothing) for _ in range(calls)]:
@@ -106,6 +121,7 @@ SUBJECTS = [
         "slurm", "SLURM: submitit's local executor, beside submitit itself", "submitit", submitit_itself, 1_000, 10, 5,
         100_000, {"cluster": "local", "folder": FOLDER},
     ),
+    Subject("ray", "Ray, beside ray.remote itself", "ray", ray_itself, 2_000, 2_000, 200, 100_000, {}),
 ]  # fmt: skip
 
 

@@ -62,6 +62,7 @@ from corefutures_pools.stats import Stats as Stats
 from corefutures_pools.streams.stream import Stream as Stream
 from corefutures_pools.worker_values import WorkerLocal as WorkerLocal, worker_local as worker_local
 from corefutures_process import ProcessPoolExecutor as ProcessPoolExecutor
+from corefutures_ray import RayExecutor
 from corefutures_slurm import SlurmExecutor
 from corefutures_structured import (
     completions as completions,
@@ -194,6 +195,21 @@ def create_executor(
     idle: float = 300.0,
     cluster: str = "slurm",
 ) -> SlurmExecutor: ...
+@overload
+def create_executor(
+    name: Literal["ray"],
+    /,
+    *,
+    max_workers: int | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    address: str | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+    resources: Mapping[str, float] | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    init: Mapping[str, Any] | None = None,
+) -> RayExecutor: ...
 @overload
 def create_executor(name: str, /, **options: Any) -> Executor: ...
 

@@ -33,6 +33,7 @@ OWN_DISTRIBUTIONS: Final = {
     "dask": "corefutures-dask",
     "mpi": "corefutures-mpi",
     "slurm": "corefutures-slurm",
+    "ray": "corefutures-ray",
 }
 
 #: The pool classes of the local ones.
@@ -60,14 +61,15 @@ OWN_CAPABILITIES: Final = {
 #: Options that not all of our backends have, and which have them.
 OPTIONS_OF: Final = {
     "account": ("slurm",),
-    "address": ("dask",),
+    "address": ("dask", "ray"),
     "check_versions": ("dask",),
     "client": ("dask",),
     "constraint": ("slurm",),
-    "cpus": ("slurm",),
+    "cpus": ("slurm", "ray"),
     "folder": ("slurm",),
-    "gpus": ("slurm",),
+    "gpus": ("slurm", "ray"),
     "idle": ("slurm",),
+    "init": ("ray",),
     "kill_on_cancel": ("process",),
     "kill_tree": ("process",),
     "max_tasks_per_child": ("process",),
@@ -79,8 +81,9 @@ OPTIONS_OF: Final = {
     "partition": ("slurm",),
     "priority": ("dask",),
     "qos": ("slurm",),
-    "resources": ("dask",),
+    "resources": ("dask", "ray"),
     "retries": ("dask",),
+    "runtime_env": ("ray",),
     "sbatch": ("slurm",),
     "scheduler_file": ("dask",),
     "security": ("dask",),

@@ -261,7 +261,7 @@ def test_a_start_method_may_be_named() -> None:
 
 
 #: What a backend needs besides itself.
-_ENGINES = {"dask": "distributed", "mpi": "mpi4py", "slurm": "submitit"}
+_ENGINES = {"dask": "distributed", "mpi": "mpi4py", "ray": "ray", "slurm": "submitit"}
 
 
 def test_the_table_of_options_is_right() -> None:

@@ -442,7 +442,7 @@ def test_from_a_folder_of_wheels(tmp_path: Path) -> None:
     everything = f"{CORE}[all,monitor,structured,tools]"
     run(python, "-m", "pip", "install", "--quiet", "--find-links", dist, everything, cwd=tmp_path)
     use(python, tmp_path, *LOCAL)
-    left = {f"{CORE}-{name}" for name in ("conformance", "dask", "joblib", "mpi", "slurm", "testing")}
+    left = {f"{CORE}-{name}" for name in ("conformance", "dask", "joblib", "mpi", "ray", "slurm", "testing")}
     assert ours(python) == FOLDERS.keys() - left
     run(python, "-m", "pip", "check", cwd=tmp_path)
 

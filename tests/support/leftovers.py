@@ -28,7 +28,7 @@ def run_alone(cwd: Path, *command: str | Path, **environment: str) -> subprocess
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
             check=False,
         )
     finally:

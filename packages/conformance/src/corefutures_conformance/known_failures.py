@@ -34,6 +34,31 @@ _ENGINE_REMEMBERS = (
     "was joined (-o address=…) the rule is kept"
 )
 
+_JOB_ENDS = "MPI ends the whole job when a rank dies, the program that has the executor included"
+_LOST_WITH_THE_JOB = (
+    *(f"{how}_while_{what}" for how in ("kill", "crash", "os_exit") for what in ("running", "unpickling", "pickling")),
+    "as_completed_ends_at_a_loss",
+    "broken_pool_refuses_map",
+    "broken_pool_refuses_submit",
+    "busy_calls_end_at_a_loss",
+    "callbacks_run_at_a_loss",
+    "cancelled_calls_stay_cancelled_at_a_loss",
+    "crash_while_pickling_an_exception",
+    "each_future_has_its_own_broken_error",
+    "finished_calls_keep_their_results_at_a_loss",
+    "loss_during_shutdown_ends_it",
+    "loss_is_noticed_while_others_are_busy",
+    "loss_of_a_new_worker_is_noticed_while_others_are_busy",
+    "loss_while_a_large_argument_is_sent",
+    "lost_call_fails_with_broken_executor",
+    "map_ends_at_a_loss",
+    "os_exit_while_starting",
+    "os_exit_with_status_zero_while_running",
+    "shutdown_after_a_loss_returns",
+    "wait_wakes_at_a_loss",
+    "waiting_calls_end_at_a_loss",
+)
+
 KNOWN_FAILURES: tuple[KnownFailure, ...] = (
     KnownFailure(
         (_INTERPRETER,),
@@ -134,6 +159,14 @@ KNOWN_FAILURES: tuple[KnownFailure, ...] = (
         "shutting_down.submit_works_in_a_thread_that_outlives_the_main_one",
         "gh-148280: Dask's scheduler, in this process, uses a pool of asyncio, which takes no calls then",
     ),
+    KnownFailure(
+        ("mpi", "ray", "slurm"),
+        "shutting_down.submit_works_in_a_thread_that_outlives_the_main_one",
+        "gh-148280: the engine's library ends with the main thread, so that the executor takes no calls then",
+    ),
+    *(KnownFailure(("mpi",), f"worker_loss.{rule}", _JOB_ENDS) for rule in _LOST_WITH_THE_JOB),
+    KnownFailure(("mpi",), "resources.threads_end_after_a_loss", _JOB_ENDS),
+    KnownFailure(("mpi",), "resources.descriptors_are_closed_after_a_loss", _JOB_ENDS),
     KnownFailure(("dask",), "resources.memory_does_not_grow_with_calls", _ENGINE_REMEMBERS),
     KnownFailure(("dask",), "resources.memory_does_not_grow_with_failing_calls", _ENGINE_REMEMBERS),
     KnownFailure(("dask",), "resources.memory_does_not_grow_with_cancelled_calls", _ENGINE_REMEMBERS),

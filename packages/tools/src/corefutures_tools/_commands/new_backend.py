@@ -23,7 +23,7 @@ _PREFIX: Final = "corefutures-"
 _LONGEST: Final = 60
 
 #: The names of this project's backends.
-_TAKEN: Final = ("dask", "interpreter", "mpi", "process", "slurm", "thread")
+_TAKEN: Final = ("dask", "interpreter", "mpi", "process", "ray", "slurm", "thread")
 
 
 def main(arguments: Sequence[str]) -> int:
