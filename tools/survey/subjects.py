@@ -9,7 +9,6 @@ little as it can. Nothing is imported until it is surveyed.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import weakref
 from collections.abc import Callable
@@ -191,13 +190,6 @@ SUBJECTS: dict[str, Subject] = {
         "its `submit` is for the thread of a running event loop; an adapter of 20 lines has a loop in a thread of its "
         "own, and calls it there",
     ),
-    "futures-actors": Subject(
-        "futures_actors.ThreadActor",
-        f"{HERE}:FuturesActors",
-        "futures-actors",
-        "an actor has one thread and handles messages; here each message is a call, and calls go to `max_workers` "
-        "actors in turn",
-    ),
     "ray": Subject(
         "ray.util.multiprocessing.Pool",
         f"{HERE}:RayProcesses",
@@ -211,6 +203,7 @@ SUBJECTS: dict[str, Subject] = {
 
 NOT_CERTIFIED: dict[str, str] = {
     "Celery 5.7.0": "its process pool is billiard's, which is above; the rest of it needs a broker and a worker",
+    "futures-actors 0.0.5": "an actor takes messages, one after the other; it has no `submit` and no number of workers",
     "cf-taskpool 0.2.0": "`TaskPoolExecutor.submit` takes coroutines and gives futures of asyncio: it runs no calls",
 }
 """What was looked at and has no executor to certify, with the reason."""
@@ -409,26 +402,3 @@ class AioProcesses(Executor):
         """Shut down in the thread of the loop."""
         ending = self.pool.shutdown_async(wait, cancel_futures=cancel_futures)
         asyncio.run_coroutine_threadsafe(ending, self.loop).result()
-
-
-class FuturesActors(Executor):
-    """Actors of futures_actors whose messages are calls."""
-
-    def __init__(self, max_workers: int) -> None:
-        class Caller(import_module("futures_actors").ThreadActor):  # type: ignore[misc]
-            def handle(self, message: Any) -> Any:
-                fn, args, kwargs = message
-                return fn(*args, **kwargs)
-
-        self.actors = itertools.cycle([Caller.executor() for _ in range(max_workers)])
-        self.each = [next(self.actors) for _ in range(max_workers)]
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Post the call to the next actor."""
-        made: Future[Any] = next(self.actors).post((fn, args, kwargs))
-        return made
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shut each actor down."""
-        for actor in self.each:
-            actor.shutdown(wait)
