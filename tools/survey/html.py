@@ -143,7 +143,7 @@ def _rule(rule: Mapping[str, str], forms: Sequence[Entry]) -> str:
     text = escape(f"{rule['id']} {rule['statement']} {rule['source']}".lower(), quote=True)
     return (
         f'<tr data-text="{text}"><td class="rule"><span class="level">{rule["level"]}</span> '
-        f'<code>{rule["id"]}</code><div class="says">{escape(rule["statement"])} ({escape(rule["source"])})</div></td>'
+        f'<code>{rule["id"]}</code><div class="says">{_code(rule["statement"])} ({escape(rule["source"])})</div></td>'
         f"<td>{chips}</td></tr>\n"
     )
 
@@ -205,7 +205,7 @@ def _broken_row(entry: Entry, rule: Report, shown: Mapping[tuple[str, str], str]
     script = shown.get((entry.executor, rule["id"]))
     link = f' <a href="{SOURCE}/reproductions/{script}">by hand</a>' if script and not entry.adapted else ""
     return (
-        f'<tr><td class="rule"><code>{rule["id"]}</code><div class="says">{escape(rule["statement"])}</div></td>'
+        f'<tr><td class="rule"><code>{rule["id"]}</code><div class="says">{_code(rule["statement"])}</div></td>'
         f'<td><span class="outcome {rule["outcome"]}">{rule["outcome"]}</span>{link}'
         f'<div class="message">{escape(rule["message"])}</div></td></tr>'
     )
