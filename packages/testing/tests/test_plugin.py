@@ -93,6 +93,7 @@ def test_explored_tests_have_fixtures_and_report_the_schedule(pytester: pytest.P
 
 LEAKS = """
     import concurrent.futures, threading
+    import corefutures
     import pytest
 
     opened = threading.Event()
@@ -115,9 +116,14 @@ LEAKS = """
 
     kept = []
 
+    def test_views():
+        with corefutures.ThreadPoolExecutor(1) as pool:
+            kept.extend([pool.options(name="a view"), corefutures.retrying(pool)])
+            assert [view.submit(int).result() for view in kept] == [0, 0]
+
     def test_pool():
         kept.append(concurrent.futures.ThreadPoolExecutor(1, "kept"))
-        kept[0].submit(int).result()
+        kept[-1].submit(int).result()
 
     def start_a_call(pool):
         kept.append(pool.submit(opened.wait))
@@ -135,7 +141,7 @@ LEAKS = """
 
 def test_leaks_are_found_with_the_stacks_of_their_making(pytester: pytest.Pytester) -> None:
     found = run_alone(pytester, LEAKS, "--corefutures-leaks")
-    found.assert_outcomes(passed=5, errors=2)
+    found.assert_outcomes(passed=6, errors=2)
     found.stdout.fnmatch_lines(
         [
             "*corefutures: the test leaves executors behind*",
@@ -153,11 +159,12 @@ def test_leaks_are_found_with_the_stacks_of_their_making(pytester: pytest.Pytest
 
 CHAOS = """
     import concurrent.futures
+    import corefutures
     import pytest
 
     @pytest.mark.parametrize("number", range(4))
     def test_threads(number):
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with [concurrent.futures, corefutures][number % 2].ThreadPoolExecutor(1) as pool:
             outcomes = [future.exception() for future in [pool.submit(int) for _ in range(20)]]
             print([type(outcome).__name__ for outcome in outcomes])
             assert not any(outcomes)

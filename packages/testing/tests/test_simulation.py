@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures as standard
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -259,6 +260,16 @@ def test_a_call_can_be_killed_and_asked_to_stop() -> None:
     assert executor.time() == 1
 
 
+def test_an_error_of_a_predicate_is_raised_where_it_is_awaited() -> None:
+    with simulated(seed=1) as executor:
+        broken = executor.submit(executor.wait_until, lambda: 1 / 0 > 0)
+        other = executor.submit(executor.sleep, 1)
+        other.result()
+        assert isinstance(broken.exception(), ZeroDivisionError)
+        with pytest.raises(ZeroDivisionError):
+            executor.wait_until(lambda: 1 / 0 > 0)
+
+
 def test_executors_of_one_simulation_share_clock_and_order() -> None:
     with simulated(seed=4) as executor, executor.make_executor(1, thread_name_prefix="io") as other:
         futures = [executor.submit(executor.sleep, 2), other.submit(other.sleep, 1), other.submit(other.sleep, 1)]
@@ -282,6 +293,19 @@ def test_a_program_that_blocks_in_something_unknown_goes_on() -> None:
         executor.submit(opened.set)
         assert opened.wait(30)
     assert any("the program has not waited for a call" in note for note in executor.notes)
+
+
+def test_futures_of_other_executors_are_awaited_as_ever() -> None:
+    opened = threading.Event()
+    with simulated(seed=8) as executor, standard.ThreadPoolExecutor(1) as pool:
+        ours = executor.submit(executor.sleep, 3)
+        ours.add_done_callback(lambda _: opened.set())
+        theirs = pool.submit(lambda: opened.wait(30) and time.sleep(0.05))
+        done, pending = corefutures.wait([ours, theirs])
+        assert (done, pending) == ({ours, theirs}, set())
+        ours = executor.submit(executor.sleep, 3)
+        assert set(corefutures.as_completed([ours, pool.submit(time.sleep, 0.05)])) >= {ours}
+    assert executor.time() == 6
 
 
 def test_a_dropped_executor_runs_its_calls() -> None:

@@ -47,8 +47,9 @@ def stop_listening(listener: Listener) -> None:
 
 
 def _wrap_classes() -> None:
-    def make(cls: type[Executor], /, *_: Any, **__: Any) -> Executor:
-        executor: Executor = object.__new__(cls)
+    def make(cls: type[Executor], /, *args: Any, **kwargs: Any) -> Executor:
+        following: Any = super(Executor, cls).__new__
+        executor: Executor = following(cls) if following is object.__new__ else following(cls, *args, **kwargs)
         _wrap(cls, "submit", _submit)
         _wrap(cls, "shutdown", _shutdown)
         for listener in _listeners:

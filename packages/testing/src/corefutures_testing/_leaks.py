@@ -27,6 +27,8 @@ _GRACE: Final = 1.0
 _CALLS_SHOWN: Final = 3
 
 _OWN: Final = __name__.partition(".")[0]
+#: Modules whose executors are simulated, or pass on their calls to others.
+_WITHOUT_WORKERS: Final = (_OWN, "corefutures_structured.")
 
 
 class _Made:
@@ -59,11 +61,11 @@ class _Made:
         unfinished, workers = self.unfinished(), self.workers()
         left = [f"{len(unfinished)} unfinished call{'s' * (len(unfinished) != 1)}"] if unfinished else []
         left += [f"the workers {', '.join(sorted(workers))}"] if workers else []
-        if self.shut_down and not left:
+        if not left and (self.shut_down or hasattr(executor, "_threads") or hasattr(executor, "_processes")):
             return None
         name = class_name(executor)
         state = "was shut down, and still has" if self.shut_down else "was not shut down, and has"
-        lines = [f"{name} {state} {' and '.join(left) or 'no worker'}; it was made at", self.stack.rstrip("\n")]
+        lines = [f"{name} {state} {' and '.join(left) or 'perhaps workers'}; it was made at", self.stack.rstrip("\n")]
         for future, stack in unfinished[:_CALLS_SHOWN]:
             lines += [f"  its call {future!r} was submitted at", stack.rstrip("\n")]
         if len(unfinished) > _CALLS_SHOWN:
@@ -81,8 +83,8 @@ class Leaks(Listener):
 
     def executor_made(self, executor: Executor) -> None:
         """Remember an executor."""
-        kind = type(executor)
-        if not self._paused and not issubclass(kind, ForwardingExecutor) and not kind.__module__.startswith(_OWN):
+        has_workers = not type(executor).__module__.startswith(_WITHOUT_WORKERS)
+        if has_workers and not self._paused and not isinstance(executor, ForwardingExecutor):
             self._made[id(executor)] = _Made(executor, _stack())
 
     def executor_shut_down(self, executor: Executor) -> None:
@@ -159,6 +161,6 @@ def _stack() -> str:
         module = str(frame.f_globals.get("__name__"))
         if module.startswith(("_pytest.", "pluggy.")):
             break
-        if not module.startswith(_OWN):
+        if not module.startswith("corefutures"):
             frames.append((frame, line))
     return "".join(traceback.StackSummary.extract(iter(frames[::-1])).format())

@@ -69,6 +69,8 @@ class Task:
         before, _asking.task = getattr(_asking, "task", None), self
         try:
             return self.ended()
+        except BaseException:  # the call asks again, and raises it in its own thread
+            return True
         finally:
             _asking.task = before
 
@@ -159,7 +161,9 @@ class Simulation:
         with self.lock:
             self._pools = [known for known in self._pools if not known.closed or known.has_calls()]
             self._pools.append(pool)
-            self._finished.clear()
+            if self._finished.is_set():
+                self._finished.clear()
+                self._watching = False
         self.join_in()
         return pool
 
@@ -414,12 +418,12 @@ class Simulation:
     def _start(self, future: SimulatedFuture[Any]) -> Task:
         """Make a task of a call that waits."""
         pool = future._cf_pool
-        del pool.waiting[future]
         runner = self._idle.pop() if self._idle else None
         if runner is None:
             runner = _Runner(self)
             start_thread(runner.thread)
             self._runners.append(runner)
+        del pool.waiting[future]
         task = Task(pool, future, runner.turn)
         if self._losses and (fate := self.choices.choose(3, _NO_FAULT)):
             self._losses -= 1

@@ -45,7 +45,12 @@ def _nested_loop(ended: Callable[[], bool], deadline: float | None) -> None:
         left = None
         if deadline is not None:
             left = deadline.span if isinstance(deadline, _Deadline) else deadline - clock.monotonic()
-        simulation.run_until(ended, None if left is None else simulation.now + left, awaited)
+        # Once ours have ended, the thread waits for futures of other executors as ever.
+        simulation.run_until(
+            lambda: ended() or all(map(Future.done, awaited)),
+            None if left is None else simulation.now + left,
+            awaited,
+        )
 
 
 class _Instant(float):
