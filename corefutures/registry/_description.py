@@ -55,6 +55,7 @@ class Capabilities:
         worker_values: Calls can use `corefutures.worker_local`.
         shares_objects: It can send an object to each worker once: `share`.
         spares: The factory takes `spares`, workers that take no calls until one is needed.
+        limits_memory: The factory takes `memory` and `memory_total`, limits of the memory of workers.
 
     Raises:
         TypeError: If a value is not a bool.
@@ -79,6 +80,7 @@ class Capabilities:
     worker_values: bool = False
     shares_objects: bool = False
     spares: bool = False
+    limits_memory: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -20,7 +20,7 @@ CHAPTER_NAMES = {
     "submitting", "results", "exceptions", "cancelling", "callbacks", "mapping", "waiting", "as_completed",
     "shutting_down", "initializing", "worker_loss", "transport", "concurrency", "resources", "interoperation",
     "stress", "stateful", "control", "forking", "scopes", "streaming", "worker_values", "sharing", "spares",
-    "slots",
+    "slots", "memory_limits",
 }  # fmt: skip
 
 

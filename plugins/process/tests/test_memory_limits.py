@@ -8,6 +8,7 @@ import re
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import memory_calls
@@ -94,6 +95,18 @@ def test_calls_wait_while_the_workers_have_more_than_the_total(tmp_path: Path) -
         Path(gate).touch()
         assert large.result(LIMIT) == 150 * MIB
         assert waiting[1].result(LIMIT) == MIB
+
+
+@pytest.mark.parametrize(("exact", "admits"), [(40, True), (90, False), (None, False)])
+def test_memory_that_workers_share_does_not_count_in_the_total(
+    exact: int | None, admits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_limits, "exact_private", lambda pid: exact)
+    limit = memory_limits.MemoryLimit(None, 150, lambda pid: 100)
+    worker = SimpleNamespace(pid=1, name="a worker")
+    pool: Any = SimpleNamespace(occupations=lambda: [SimpleNamespace(worker=worker, call=None)] * 2)
+    limit._look(pool)
+    assert limit.admits() is admits
 
 
 @needs_meter

@@ -79,5 +79,6 @@ FAST: Final = (
     "sharing.buffers_of_a_shared_object_are_read_only",
     "slots.a_slot_is_held_by_one_call_at_a_time",
     "spares.spares_take_no_calls",
+    "memory_limits.the_error_tells_limit_and_peak",
 )
 """The ids of the rules."""

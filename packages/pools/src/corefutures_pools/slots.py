@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -382,8 +383,10 @@ class SlotScheduler:
         classes = [(waiting[0].number, demand, waiting) for demand, waiting in list(self._waiting.items()) if waiting]
         for _, demand, waiting in sorted(classes, key=_first):
             while waiting:
-                if waiting[0].future.done():
-                    waiting.popleft()
+                oldest = waiting[0]
+                if oldest.future.done():
+                    with suppress(ValueError):  # a nested loop was faster
+                        waiting.remove(oldest)
                     continue
                 if self._admits is not None and self.granted and not self._admits(len(self.granted)):
                     return  # one call always runs
@@ -407,6 +410,9 @@ class SlotScheduler:
             held.indexes += sorted([self._free_indexes[name].popleft() for _ in range(number)])
         future = held.future
         self.granted[future] = held
+        if future not in self.held:  # a nested loop has taken in its end, when it had no slots
+            self._release(future)
+            return
         held.call.grant = grant = make_grant(held.indexes)
         # Queued first: a thread that cancels the calls that wait finds this one here or there.
         try:

@@ -32,6 +32,7 @@ def corefutures_backend() -> Backend:
             worker_values=True,
             shares_objects=True,
             spares=True,
+            limits_memory=True,
         ),
         summary="processes of this machine",
         contract=(1, 1),

@@ -12,6 +12,7 @@ from corefutures_conformance.suite.forking import Forking
 from corefutures_conformance.suite.initializing import Initializing
 from corefutures_conformance.suite.interoperation import Interoperation
 from corefutures_conformance.suite.mapping import Mapping
+from corefutures_conformance.suite.memory_limits import MemoryLimits
 from corefutures_conformance.suite.resources import Resources
 from corefutures_conformance.suite.results import Results
 from corefutures_conformance.suite.scopes import Scopes
@@ -49,6 +50,7 @@ CHAPTERS: tuple[type, ...] = (
     Sharing,
     Spares,
     Slots,
+    MemoryLimits,
     Resources,
     Forking,
     Interoperation,

@@ -30,6 +30,15 @@ def echo(value: T) -> T:
     return value
 
 
+def take_memory(size: int) -> int:
+    """Take so much memory, in steps, and fill it; return the size. Nothing of it is kept."""
+    taken = []
+    for _ in range(0, size, 1 << 23):
+        taken.append(bytearray(b"\1") * (1 << 23))
+        time.sleep(0.001)
+    return size
+
+
 def nothing() -> None:
     """Return None."""
 

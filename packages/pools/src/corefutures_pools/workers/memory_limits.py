@@ -238,7 +238,7 @@ class MemoryLimit:
     def _look(self, pool: _WatchedPool) -> float:
         """Kill the workers whose calls have exceeded the limit; return the seconds until the next look."""
         limit = self.limit
-        left, total = limit, 0
+        left, total, pids = limit, 0, []
         try:
             for occupation in pool.occupations():
                 pid, call = occupation.worker.pid, occupation.call
@@ -251,10 +251,15 @@ class MemoryLimit:
                     if used > limit:
                         pool.kill_running(call, self._error(call, used, limit, pid, occupation.worker.name))
                 total += used
+                pids.append(pid)
                 if limit is not None and left is not None and call is not None:
                     left = min(left, limit - used)
-            self._used = total
             if self._total is not None:
+                if total >= self._total:  # processes that were forked from one with modules share its memory
+                    sizes = [exact_private(pid) for pid in pids]
+                    if None not in sizes:
+                        total = sum(filter(None, sizes))
+                self._used = total
                 self.on_look()
         except BaseException:  # it is tried again
             log_failure(LOGGER, "the memory of the workers of the %s could not be looked at", pool.name)

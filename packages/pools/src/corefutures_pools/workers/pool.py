@@ -214,9 +214,9 @@ class WorkerPool(PoolTransport):
             if self._memory is not None:
                 try:
                     self._memory.watch(self)
-                except BaseException:  # no thread can be started: nobody has the future, nor will have
-                    admitted.cancel()
-                    raise
+                except BaseException as exc:  # no thread can be started: nobody has the future, nor will have
+                    if admitted.cancel() or not isinstance(exc, Exception):
+                        raise  # otherwise a worker has taken the call, which is watched with the next one
             return admitted
         try:
             body = self._encode.call(fn, args, kwargs)
