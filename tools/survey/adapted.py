@@ -40,7 +40,12 @@ def joblib(max_workers: int, **options: Any) -> Executor:
 
 def distributed(max_workers: int) -> Executor:
     """Dask's executor."""
-    return adapt(subjects.dask_client_executor(max_workers), capabilities=Capabilities(pickles=True, remote=True))
+    return adapt(
+        subjects.dask_client_executor(max_workers),
+        capabilities=Capabilities(pickles=True, remote=True),
+        max_workers=max_workers,
+        serializer="cloudpickle",
+    )
 
 
 def mpi4py(max_workers: int, **options: Any) -> Executor:
@@ -53,12 +58,19 @@ def executorlib(max_workers: int) -> Executor:
     return adapt(
         import_module("executorlib").SingleNodeExecutor(max_workers=max_workers),
         capabilities=Capabilities(pickles=True),
+        max_workers=max_workers,
+        serializer="cloudpickle",
     )
 
 
 def executorlib_in_blocks(max_workers: int) -> Executor:
     """executorlib with workers that stay."""
-    return adapt(subjects.executorlib_in_blocks(max_workers), capabilities=Capabilities(pickles=True))
+    return adapt(
+        subjects.executorlib_in_blocks(max_workers),
+        capabilities=Capabilities(pickles=True),
+        max_workers=max_workers,
+        serializer="cloudpickle",
+    )
 
 
 def more_executors(max_workers: int, **options: Any) -> Executor:
@@ -68,17 +80,19 @@ def more_executors(max_workers: int, **options: Any) -> Executor:
 
 def more_executors_with_retry(max_workers: int, **options: Any) -> Executor:
     """more-executors' thread pool with a layer of its own."""
-    return adapt(subjects.more_executors_with_retry(max_workers, **options), capabilities=THREADS)
+    retrying = subjects.more_executors_with_retry(max_workers)
+    return adapt(retrying, capabilities=THREADS, max_workers=max_workers, **options)
 
 
 def pebble_processes(max_workers: int, **options: Any) -> Executor:
     """pebble's process pool."""
-    return adapt(subjects.PebbleProcesses(max_workers, **options), capabilities=PROCESSES)
+    pool = subjects.PebbleProcesses(max_workers)
+    return adapt(pool, capabilities=PROCESSES, max_workers=max_workers, serializer="pickle", **options)
 
 
 def pebble_threads(max_workers: int, **options: Any) -> Executor:
     """pebble's thread pool."""
-    return adapt(subjects.PebbleThreads(max_workers, **options), capabilities=THREADS)
+    return adapt(subjects.PebbleThreads(max_workers), capabilities=THREADS, max_workers=max_workers, **options)
 
 
 def __getattr__(name: str) -> Callable[..., Executor]:

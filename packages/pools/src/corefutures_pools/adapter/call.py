@@ -27,13 +27,19 @@ class _ReentryGuard(threading.local):
 entered = _ReentryGuard()
 
 
+class WorkerOwner(Protocol):
+    """The adapted executor, as the call sees it."""
+
+    initialize_thread: Callable[[], None] | None  # called before each call that is run in this process
+
+
 class CallSource(Protocol):
     """The future of a call, as the call sees it."""
 
     _cf_fn: Callable[..., Any] | None
 
     @property
-    def executor(self) -> object | None:
+    def executor(self) -> WorkerOwner | None:
         """The adapted executor, None once the future has ended."""
 
     def start(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
@@ -71,6 +77,8 @@ class AdaptedCall:
         error = None
         before, entered.executors = entered.executors, (*entered.executors, executor)
         try:
+            if (initialize := executor.initialize_thread) is not None:
+                initialize()
             result, error = run_call(future, *call)
             if error is not None:
                 raise error

@@ -7,6 +7,7 @@ shut down once, when no call is left that it could lose.
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from corefutures._blocking import Lock, Parker, start_thread, threading
@@ -20,9 +21,12 @@ from corefutures.registry._description import Capabilities
 from corefutures_pools.adapter.call import entered
 from corefutures_pools.adapter.capabilities import check_adaptable, known_capabilities, takes_wait
 from corefutures_pools.adapter.future import AdaptedFuture
+from corefutures_pools.adapter.initializing import ThreadInitializer
+from corefutures_pools.adapter.waiting import WaitingCalls
 from corefutures_pools.cpu import usable_processors
 from corefutures_pools.executor import PoolExecutor
 from corefutures_pools.lifecycle import Lifecycle
+from corefutures_pools.options import check_count, check_initializer
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
@@ -30,12 +34,14 @@ if TYPE_CHECKING:
 
     from corefutures._results import ResultIterator
     from corefutures_pools.adapter.capabilities import Adaptable
+    from corefutures_pools.adapter.encoding import CallEncoding
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _AFTER_SHUTDOWN: Final = "cannot schedule new futures after shutdown"
 _AFTER_EXIT: Final = "cannot schedule new futures after interpreter shutdown"
+_NOT_INITIALIZED: Final = "an initializer failed, and the executor is not usable anymore"
 _FORKED: Final = "the process was forked, and the workers of an adapted executor stay with the parent"
 
 #: The living adapters. At exit, pending calls run to their end, as those of the standard pools do.
@@ -46,7 +52,16 @@ _adapters = Lifecycle(
 )
 
 
-def adapt(executor: Adaptable, /, *, capabilities: Capabilities | None = None) -> AdaptedExecutor:
+def adapt(
+    executor: Adaptable,
+    /,
+    *,
+    capabilities: Capabilities | None = None,
+    max_workers: int | None = None,
+    serializer: str | None = None,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+) -> AdaptedExecutor:
     """Wrap an executor of any origin, so that it keeps as much of the contract as can be added from outside.
 
     Args:
@@ -54,22 +69,49 @@ def adapt(executor: Adaptable, /, *, capabilities: Capabilities | None = None) -
             `shutdown()`, with or without the arguments `wait` and `cancel_futures`.
         capabilities: What it can do. None: what its own attribute `capabilities` says or, for the standard
             library's pools, is known; of others nothing is promised.
+        max_workers: The number of calls that it runs at once: it gets no more than that. All others wait here, where
+            they can be cancelled; a call that it has counts as running. For executors that cancel calls which run,
+            that can't cancel at all, or that lose calls in their shutdown. None: it gets every call at once, which
+            is faster where its workers take calls ahead.
+        serializer: "pickle" or "cloudpickle": calls are pickled by `submit` and outcomes by the worker, and the
+            executor transports bytes. For executors that lose calls and exceptions which can't be pickled, or change
+            others. Workers have to be able to import this package. None: the executor pickles, if it has to.
+        initializer: Called in each worker, by its first call and before it; if it raises, the executor is broken. For
+            executors that have no initializers, or go on when one has failed. Workers that are no threads of this
+            process need `serializer`.
+        initargs: The arguments of `initializer`.
 
     Returns:
         An executor whose `shutdown` shuts `executor` down; dropping it does not. One that has been adapted already
         is returned as it is.
 
     Raises:
-        TypeError: `executor` is a class, lacks one of the two methods, or `capabilities` are none.
+        TypeError: `executor` is a class or lacks one of the two methods, or an argument is of the wrong type.
+        ValueError: `max_workers` is not positive, or there is no such serializer.
 
     Thread safety: may be called from any thread.
     """
     if capabilities is not None and not isinstance(capabilities, Capabilities):
         raise TypeError(f"capabilities must be a Capabilities or None, not {shown(capabilities)}")
-    if isinstance(executor, AdaptedExecutor) and capabilities is None:
+    check_count("max_workers", max_workers)
+    initargs = check_initializer(initializer, initargs)
+    if isinstance(executor, AdaptedExecutor) and capabilities is max_workers is serializer is initializer is None:
         return executor
     check_adaptable("adapt", executor)
-    return AdaptedExecutor(executor, capabilities or known_capabilities(executor))
+    known = capabilities or known_capabilities(executor)
+    encoding = initialize_thread = None
+    if serializer is not None:
+        from corefutures_pools.adapter.encoding import CallEncoding  # few executors need it
+
+        encoding = CallEncoding(serializer, _RemoteTraceback, initializer, initargs)
+    elif initializer is not None:
+        if not known.shares_memory:
+            raise ValueError(
+                "initializer needs serializer='pickle' or 'cloudpickle': without one, only executors whose "
+                "capabilities say shares_memory can be given an initializer"
+            )
+        initialize_thread = ThreadInitializer(initializer, initargs)
+    return AdaptedExecutor(executor, known, max_workers, encoding, initialize_thread)
 
 
 class AdaptedExecutor(PoolExecutor):
@@ -81,16 +123,27 @@ class AdaptedExecutor(PoolExecutor):
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
-    def __init__(self, executor: Adaptable, capabilities: Capabilities) -> None:
+    def __init__(
+        self,
+        executor: Adaptable,
+        capabilities: Capabilities,
+        max_workers: int | None = None,
+        encoding: CallEncoding | None = None,
+        initialize_thread: Callable[[], None] | None = None,
+    ) -> None:
         self.capabilities: Final = capabilities
         self._cf_adapted = executor
+        self._encoding = encoding
+        self.initialize_thread = initialize_thread
+        self._waiting = None if max_workers is None else WaitingCalls(max_workers, self._hand_over_later)
         self._cost_model = CostModel()
         # Where functions are pickled within one process, they may travel as code, but not as parts of an object.
         self._submits_bare = capabilities.same_process and not capabilities.shares_memory
-        # Guards the seven below: a call is entered only while the executor is open, and no thread waits for the last
+        # Guards the eight below: a call is entered only while the executor is open, and no thread waits for the last
         # call after that has ended. Nothing is called under it, see `Lock`.
         self._lock = Lock()
         self._refusal: str | None = None  # why submit raises, once it does
+        self._breakage: BaseException | None = None  # what an initializer raised
         self._calls: dict[AdaptedFuture[Any], None] = {}  # those that have not ended, in the order submitted
         self._parked: list[Parker] = []  # of the threads that wait for the last call to end
         self._waiters: list[threading.Thread] = []  # threads that wait for futures without callbacks, and ended ones
@@ -108,6 +161,8 @@ class AdaptedExecutor(PoolExecutor):
     @property
     def _max_workers(self) -> int:
         """The number of workers, as far as it is known: for programs that divide their work by it."""
+        if self._waiting is not None:
+            return self._waiting.max_workers
         known = getattr(self._cf_adapted, "_max_workers", None)
         return known if isinstance(known, int) and known > 0 else usable_processors()
 
@@ -130,6 +185,7 @@ class AdaptedExecutor(PoolExecutor):
         if not callable(fn):
             raise not_callable("submit", fn)
         future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs, bare=self._submits_bare)
+        unsent = None if self._encoding is None else future.encode(self._encoding)
         if instrumentation.enabled:
             instrumentation.track_call(self, fn, future)
         before, entered.executors = entered.executors, (*entered.executors, self)
@@ -141,11 +197,11 @@ class AdaptedExecutor(PoolExecutor):
                     self._calls[future] = None
                 self._lock.release()
             if refusal is not None:
-                raise BrokenExecutor(refusal) if self._inherited else RuntimeError(refusal)
-            if self._submits_bare:
-                future.follow(self._cf_adapted.submit(fn, *args, **kwargs))
-            else:
-                future.follow(self._cf_adapted.submit(future.call))
+                raise self._refusal_error(refusal)
+            if unsent is not None:
+                future.fail(unsent)
+            elif self._waiting is None or self._waiting.enter(future):
+                self._hand_over(future)
         except BaseException:
             self.discard(future)
             if future._cf_observed is not None:
@@ -153,7 +209,66 @@ class AdaptedExecutor(PoolExecutor):
             raise
         finally:
             entered.executors = before
+            del unsent  # no cycle from its traceback to this frame
         return future
+
+    def _refusal_error(self, refusal: str) -> RuntimeError:
+        if self._breakage is not None:
+            return self._broken_error(self._breakage)
+        return BrokenExecutor(refusal) if self._inherited else RuntimeError(refusal)
+
+    def _broken_error(self, cause: BaseException) -> BrokenExecutor:
+        error = BrokenExecutor(_NOT_INITIALIZED)
+        error.__cause__ = cause
+        return error
+
+    def mark_broken(self, error: BaseException) -> BaseException:
+        """Take no more calls, and fail those that wait, because an initializer raised `error`.
+
+        Returns:
+            The exception of the call whose worker could not be initialized.
+        """
+        calls = []
+        if self._lock.taken:
+            if is_first := self._breakage is None:
+                self._breakage, self._refusal = error, _NOT_INITIALIZED
+                calls = [*self._calls]
+            self._lock.release()
+        if is_first:
+            log_failure(LOGGER, "Exception in initializer:", level=logging.CRITICAL, error=error)
+        for future in calls:
+            if not future.running():
+                future.fail(self._broken_error(error))
+        return self._broken_error(error)
+
+    def _hand_over(self, future: AdaptedFuture[Any]) -> None:
+        """Submit a call to the adapted executor.
+
+        Raises:
+            BaseException: Whatever its `submit` raises.
+        """
+        fn, args, kwargs = future._cf_fn, future._cf_args, future._cf_kwargs  # whole, if the call starts
+        if self._waiting is not None and not future._cf_try_start():
+            self._waiting.leave(future)  # it was cancelled
+        elif self._submits_bare:
+            future.follow(self._cf_adapted.submit(fn, *args, **kwargs))  # type: ignore[misc]
+        else:
+            future.follow(self._cf_adapted.submit(future.call))
+
+    def _hand_over_later(self, future: AdaptedFuture[Any]) -> None:
+        """Submit a call that has waited; if that fails, the call fails."""
+        before, entered.executors = entered.executors, (*entered.executors, self)
+        try:
+            self._hand_over(future)
+        except BaseException as exc:
+            future.fail(exc)
+        finally:
+            entered.executors = before
+
+    def end_of_run(self, future: AdaptedFuture[Any]) -> None:
+        """Take note that a worker is free: the adapted executor has ended its future of a call."""
+        if self._waiting is not None:
+            self._waiting.leave(future)
 
     def _cf_map(
         self,
@@ -173,7 +288,7 @@ class AdaptedExecutor(PoolExecutor):
             timeout=timeout,
             chunksize=chunksize,
             buffersize=buffersize,
-            workers=getattr(self._cf_adapted, "_max_workers", None) or usable_processors(),
+            workers=self._max_workers,
             pace=self._cost_model,
             remote_traceback=_RemoteTraceback,
         )
@@ -226,6 +341,8 @@ class AdaptedExecutor(PoolExecutor):
         """Remove a call that has ended, and wake the threads that wait for the last one."""
         parked: list[Parker] = []
         self._calls.pop(future, None)
+        if self._waiting is not None:
+            self._waiting.leave(future)
         if self._lock.taken:
             if not self._calls:
                 parked, self._parked = self._parked, parked
@@ -320,6 +437,8 @@ class AdaptedExecutor(PoolExecutor):
         self._lock = Lock()
         self._refusal = refusal
         self._parked, self._waiters, self._closing = [], [], None
+        if self._waiting is not None:
+            self._waiting = WaitingCalls(self._waiting.max_workers, self._hand_over_later)
         calls, self._calls = list(self._calls), {}
         for future in calls:
             future._cf_renew_lock()

@@ -13,11 +13,14 @@ from corefutures._exceptions import CancelledError
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, LOGGER, PENDING, RUNNING
 from corefutures_pools.adapter.call import AdaptedCall, entered
+from corefutures_pools.adapter.initializing import WorkerNotInitialized
 from corefutures_pools.foreign_code import drop_frame
 from corefutures_pools.future import PoolFuture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from corefutures_pools.adapter.encoding import CallEncoding
 
 _T = TypeVar("_T")
 
@@ -28,6 +31,12 @@ class CallOwner(Protocol):
     def discard(self, future: AdaptedFuture[Any]) -> None:
         """Remove the future of a call that has ended."""
 
+    def end_of_run(self, future: AdaptedFuture[Any]) -> None:
+        """Take note that the foreign executor has ended its future of a call."""
+
+    def mark_broken(self, error: BaseException) -> BaseException:
+        """Take note that an initializer raised `error`; return the exception of the call."""
+
     def wait_in_thread(self, wait: Callable[[], object]) -> None:
         """Have a thread wait for the end of a future that has no callbacks."""
 
@@ -37,6 +46,9 @@ class AdaptedFuture(PoolFuture[_T]):
 
     _foreign: Any = None  # the other executor's future, until this one has ended
     _cancelling_thread = 0  # the thread that cancels `_foreign`, and ends this future itself if that succeeds
+    _encoding: CallEncoding | None = None
+    place = -1
+    has_worker = False
 
     def __init__(
         self, executor: CallOwner, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any], *, bare: bool
@@ -55,6 +67,19 @@ class AdaptedFuture(PoolFuture[_T]):
         self._cf_dispatched = bare
         self.call = None if bare else AdaptedCall(self)
 
+    def encode(self, encoding: CallEncoding) -> BaseException | None:
+        """Put the encoded call in the place of the call; return the exception that this raised."""
+        call, error = encoding.call(self._cf_fn, self._cf_args, self._cf_kwargs)  # type: ignore[arg-type]
+        if call is not None:
+            self._cf_fn, self._cf_args, self._cf_kwargs = *call, {}
+            self._encoding = encoding
+        return error
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error; the foreign executor does not have the call."""
+        self._cf_abandon(error)
+        self.release()
+
     # `_cf_dispatched` is true once a copy of the call may exist elsewhere: it was pickled, or went out bare.
     #
     # A waiting call is cancelled in one of two ways. While this future alone has the call, this future ends: the
@@ -72,7 +97,12 @@ class AdaptedFuture(PoolFuture[_T]):
             return self.cancelled()
         if self._cf_try_cancel(notified=True):
             self._end_cancelled()
-        elif self._cf_dispatched and (foreign := self._foreign) is not None and not _ask(foreign, "running"):
+        elif (
+            self._state == PENDING
+            and self._cf_dispatched
+            and (foreign := self._foreign) is not None
+            and not _ask(foreign, "running")
+        ):
             self._cancelling_thread = threading.get_ident()
             if _ask(foreign, "cancel") or _ask(foreign, "cancelled"):
                 self.end_revoked()
@@ -132,6 +162,7 @@ class AdaptedFuture(PoolFuture[_T]):
             return
         before, entered.executors = entered.executors, (*entered.executors, executor)
         try:
+            executor.end_of_run(self)
             self._take_outcome(foreign)
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
             if self._state not in DONE:
@@ -148,6 +179,10 @@ class AdaptedFuture(PoolFuture[_T]):
         error: BaseException | None = None
         try:
             cancelled, result, error = _outcome(foreign)
+            if self._encoding is not None and error is None and not cancelled:
+                result, error = self._encoding.outcome(result)
+            if type(error) is WorkerNotInitialized and self.executor is not None:
+                error = self.executor.mark_broken(error.error)
             if cancelled and self._cancelling_thread == threading.get_ident():
                 return
             if cancelled:
