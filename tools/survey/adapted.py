@@ -87,7 +87,7 @@ def more_executors_with_retry(max_workers: int, **options: Any) -> Executor:
 def pebble_processes(max_workers: int, **options: Any) -> Executor:
     """pebble's process pool."""
     pool = subjects.PebbleProcesses(max_workers)
-    return adapt(pool, capabilities=PROCESSES, max_workers=max_workers, serializer="pickle", **options)
+    return adapt(pool, capabilities=PROCESSES, max_workers=max_workers, serializer="cloudpickle", **options)
 
 
 def pebble_threads(max_workers: int, **options: Any) -> Executor:

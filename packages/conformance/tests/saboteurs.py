@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, ClassVar
 
 from reference import ThreadExecutor
 
@@ -124,3 +124,24 @@ class WithoutInitializer(ThreadExecutor):
 
     def __init__(self, max_workers: int) -> None:
         super().__init__(max_workers)
+
+
+class Declaring(ThreadExecutor):
+    """Keeps one keyword for itself, and says so."""
+
+    expected_failures: ClassVar = {"submitting.passes_a_keyword_called_fn": "it keeps fn for itself"}
+
+    def submit(self, fn: Any, *args: Any, **kwargs: Any) -> Future[Any]:  # type: ignore[override]
+        return super().submit(fn, *args, **kwargs)
+
+
+class DeclaringNoRule(Declaring):
+    """Declares that it breaks what is no rule."""
+
+    expected_failures: ClassVar = {"submitting.no_such_rule": "there is none"}
+
+
+class DeclaringNoReason(Declaring):
+    """Declares a rule without a reason."""
+
+    expected_failures: ClassVar = {"submitting.passes_a_keyword_called_fn": ""}

@@ -189,3 +189,22 @@ def test_the_verdict(outcomes: list[tuple[str, str]], lenient: Verdict, strict: 
     results = [_result(*outcome) for outcome in outcomes]
     assert verdict(results) == lenient
     assert verdict(results, strict=True) == strict
+
+
+def test_a_target_declares_its_exceptions() -> None:
+    rules = [rule for rule in SUBMITTING if rule.id in ("submitting.passes_a_keyword_called_fn", SUBMITTING[0].id)]
+    report = certified("saboteurs:Declaring", rules)
+    assert report.verdict == "conformant-with-exceptions"
+    (failure,) = [result for result in report.results if result.outcome != "passed"]
+    assert failure.outcome == "expected-failure"
+    assert failure.rule.id == "submitting.passes_a_keyword_called_fn"
+    assert "keeps fn for itself" in failure.message
+    assert certified("saboteurs:Declaring", rules, expected_failures={}).verdict == "nonconformant"
+
+
+@pytest.mark.parametrize(
+    ("name", "phrase"), [("DeclaringNoRule", "names 'submitting.no_such_rule'"), ("DeclaringNoReason", "in words")]
+)
+def test_a_declaration_names_a_rule_and_the_reason(name: str, phrase: str) -> None:
+    with pytest.raises(TargetError, match=phrase):
+        certified(f"saboteurs:{name}", SUBMITTING[:1])

@@ -69,7 +69,7 @@ def certify(
         seed: where random histories start; None starts them where every run without a seed does.
         probe_all: whether to probe also what is declared, for the report.
         expected_failures: rule id → reason; one that passes is an error. By default, those that are known of the
-            standard library: these may pass, since a later release may have mended them.
+            standard library or declared by the target: these may pass, since a later release may have mended them.
         watcher: told what is found, as it is found.
         runner: one to use again, made by `runner_of_a_named_target`; the caller closes it.
 
@@ -84,7 +84,10 @@ def certify(
     if backend is not None:
         profile.learn(declared_by(backend.capabilities), "declared")
     profile.learn(given or {}, "given")
-    expected = known_failures.failures(target.name) if expected_failures is None else expected_failures
+    if expected_failures is None:
+        expected: Mapping[str, str] = {**known_failures.failures(target.name), **target.expected_failures()}
+    else:
+        expected = expected_failures
     report = Report(
         target=target.name,
         environment=environment(target),

@@ -104,6 +104,32 @@ class Target:
             raise TargetError(f"the target {self.name!r} is a {type(found).__name__}, which is not callable")
         return found  # type: ignore[no-any-return]
 
+    def expected_failures(self) -> dict[str, str]:
+        """Return what the factory says of itself in an attribute `expected_failures`: rule id → reason.
+
+        Raises:
+            TargetError: When it names what is no rule, or gives no reason.
+        """
+        from corefutures_conformance.executor_tests import RULES  # here: what runs targets needs no rules
+
+        backend = self.backend()
+        factory: object = self.factory() if backend is None else backend.factory
+        if isinstance(factory, str):
+            try:
+                factory = pkgutil.resolve_name(factory)
+            except Exception:  # an import may raise anything; the first call says so
+                return {}
+        declared = dict(getattr(factory, "expected_failures", {}))
+        known = {rule.id for rule in RULES.values()}
+        for rule, reason in declared.items():
+            if rule not in known:
+                raise TargetError(f"expected_failures of the target {self.name!r} names {rule!r}, which is no rule")
+            if not isinstance(reason, str) or not reason:
+                raise TargetError(
+                    f"expected_failures[{rule!r}] of the target {self.name!r} must be the reason, in words"
+                )
+        return declared
+
     def distribution(self) -> str:
         """Return the distribution and version that the target comes from; empty if it was not installed."""
         if ":" in self.name:

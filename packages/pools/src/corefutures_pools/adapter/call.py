@@ -27,6 +27,22 @@ class _ReentryGuard(threading.local):
 entered = _ReentryGuard()
 
 
+class FalseError(Exception):
+    """The outcome of a call that raised an exception which may be false: executors that ask `if exception:` lose it.
+
+    Attributes:
+        error: That exception.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__("the call raised an exception that may be false")
+        self.error = error
+
+
+def _may_be_false(kind: type) -> bool:
+    return hasattr(kind, "__bool__") or hasattr(kind, "__len__")
+
+
 class WorkerOwner(Protocol):
     """The adapted executor, as the call sees it."""
 
@@ -81,7 +97,7 @@ class AdaptedCall:
                 initialize()
             result, error = run_call(future, *call)
             if error is not None:
-                raise error
+                raise FalseError(error) if _may_be_false(type(error)) else error
             return result
         finally:
             entered.executors = before

@@ -1,6 +1,7 @@
-"""`CallEncoding`: calls travel as bytes to `encoded_calls.run_encoded`, and their outcomes come back as bytes.
+"""`CallEncoding`: calls travel as bytes to `wire.run`, and their outcomes come back as bytes.
 
-Touches the pools' encoder and decoder. Guarantees: never raises, whatever arguments, results and exceptions do (E4).
+Touches the wire of the engines. Guarantees: what arguments, results and exceptions do while they are pickled or
+unpickled is the outcome of their own call (E4).
 """
 
 from __future__ import annotations
@@ -9,51 +10,43 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from corefutures_pools.adapter.initializing import WorkerNotInitialized
-from corefutures_pools.encoded_calls import SERIALIZERS, encoder_of, run_encoded
-from corefutures_pools.foreign_code import raises_again
+from corefutures_pools.foreign_code import add_note, raises_again, set_cause
 from corefutures_pools.options import check_choice
-from corefutures_pools.workers.messages import INIT_FAILED
-from corefutures_pools.workers.pickling_errors import explain
-from corefutures_pools.workers.result_decoding import ResultDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def check_serializer(serializer: str) -> None:
+    """Raise ValueError if there is no such serializer, or cloudpickle is not installed."""
+    check_choice("serializer", serializer, ("cloudpickle",))
+    try:
+        import cloudpickle  # type: ignore[import-untyped, unused-ignore]  # noqa: F401
+    except ImportError as exc:
+        raise ValueError(
+            "serializer='cloudpickle' needs cloudpickle, which is not installed: pip install cloudpickle"
+        ) from exc
 
 
 class CallEncoding:
     """The encoding of an adapted executor.
 
     Args:
-        serializer: The option of `adapt`.
-        remote_traceback: Makes the `__cause__` of an exception from a worker.
         initializer: Called in each worker before its first call; None for nothing.
         initargs: Its arguments.
 
     Raises:
         Exception: The initializer can't be pickled.
-        TypeError: `serializer` is no text.
-        ValueError: There is no such serializer, or cloudpickle is not installed.
     """
 
-    def __init__(
-        self,
-        serializer: str,
-        remote_traceback: Callable[[str], BaseException],
-        initializer: Callable[..., object] | None,
-        initargs: tuple[Any, ...],
-    ) -> None:
-        check_choice("serializer", serializer, SERIALIZERS)
-        self._serializer = serializer
-        try:
-            self._encoder = encoder_of(serializer)
-        except ImportError as exc:
-            raise ValueError(
-                "serializer='cloudpickle' needs cloudpickle, which is not installed: pip install cloudpickle"
-            ) from exc
-        self._initializer: tuple[tuple[str, bytes], ...] = ()  # the last argument of `run_encoded`, if there is one
+    def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
+        from corefutures_pools.engines import wire
+
+        self._wire: Any = wire
+        self._token = token_hex(8)
+        self._initializer = None
         if initializer is not None:
-            self._initializer = ((token_hex(8), self._encoder.in_band((initializer, initargs))),)
-        self._decoder = ResultDecoder(_loads, self._encoder, remote_traceback)
+            self._initializer = wire.dumps((wire.call_initializer, (initializer, *initargs), {}))
 
     def call(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -64,30 +57,21 @@ class CallEncoding:
             BaseException: A signal handler's, not the encoder's.
         """
         try:
-            body = self._encoder.in_band((fn, args, kwargs))
-            return (run_encoded, (self._serializer, body, *self._initializer)), None
+            body = self._wire.dumps((fn, args, kwargs))
         except BaseException as exc:
-            again = self._encoder.in_band, (fn, args, kwargs)
-            if not (issubclass(type(exc), Exception) or raises_again(exc, *again)):
+            if not (issubclass(type(exc), Exception) or raises_again(exc, self._wire.dumps, (fn, args, kwargs))):
                 raise
-            try:
-                explain(exc, self._encoder, fn, args, kwargs)
-            except Exception:  # of an argument's own repr, say: the error stays as it is
-                pass
             return None, exc
+        return (self._wire.run, (self._token, self._initializer, body)), None
 
     def outcome(self, answer: Any) -> tuple[Any, BaseException | None]:
-        """Return the result or the exception in what `run_encoded` returned; anything else is a result itself."""
+        """Return the result or the exception in what `wire.run` returned; anything else is a result itself."""
         if not isinstance(answer, bytes):
             return answer, None
-        kind, body = answer[0], memoryview(answer)[1:]
-        if kind == INIT_FAILED:
-            return None, WorkerNotInitialized(self._decoder.error(body))
-        return self._decoder.outcome(kind, body)
-
-
-def _loads(body: Any) -> Any:
-    from pickle import loads  # here for start-up time only
-
-    return loads(body)
-
+        fault = answer[:1] == self._wire.FAULT
+        result, error, text = self._wire.load_outcome(memoryview(answer)[1:] if fault else answer)
+        if error is not None and text:
+            set_cause(error, self._wire.RemoteTraceback(text))
+        elif error is not None:
+            add_note(error, "raised while the outcome of a call was unpickled")
+        return (None, WorkerNotInitialized(error)) if fault else (result, error)

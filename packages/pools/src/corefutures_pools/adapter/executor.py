@@ -73,9 +73,10 @@ def adapt(
             they can be cancelled; a call that it has counts as running. For executors that cancel calls which run,
             that can't cancel at all, or that lose calls in their shutdown. None: it gets every call at once, which
             is faster where its workers take calls ahead.
-        serializer: "pickle" or "cloudpickle": calls are pickled by `submit` and outcomes by the worker, and the
-            executor transports bytes. For executors that lose calls and exceptions which can't be pickled, or change
-            others. Workers have to be able to import this package. None: the executor pickles, if it has to.
+        serializer: "cloudpickle": calls are pickled by `submit` and outcomes by the worker, by reference where that
+            is possible, and the executor transports bytes. For executors that lose calls and exceptions which can't
+            be pickled, or change others. Workers have to be able to import this package and cloudpickle. None: the
+            executor pickles, if it has to.
         initializer: Called in each worker, by its first call and before it; if it raises, the executor is broken. For
             executors that have no initializers, or go on when one has failed. Workers that are no threads of this
             process need `serializer`.
@@ -87,7 +88,8 @@ def adapt(
 
     Raises:
         TypeError: `executor` is a class or lacks one of the two methods, or an argument is of the wrong type.
-        ValueError: `max_workers` is not positive, or there is no such serializer.
+        ValueError: `max_workers` is not positive, there is no such serializer or it is not installed, or an
+            initializer can't be run for want of one.
 
     Thread safety: may be called from any thread.
     """
@@ -95,20 +97,22 @@ def adapt(
         raise TypeError(f"capabilities must be a Capabilities or None, not {shown(capabilities)}")
     check_count("max_workers", max_workers)
     initargs = check_initializer(initializer, initargs)
-    if isinstance(executor, AdaptedExecutor) and capabilities is max_workers is serializer is initializer is None:
+    options = (capabilities, max_workers, serializer, initializer)
+    if isinstance(executor, AdaptedExecutor) and options == (None,) * len(options):
         return executor
     check_adaptable("adapt", executor)
     known = capabilities or known_capabilities(executor)
     encoding = initialize_thread = None
     if serializer is not None:
-        from corefutures_pools.adapter.encoding import CallEncoding  # few executors need it
+        from corefutures_pools.adapter.encoding import CallEncoding, check_serializer  # few executors need it
 
-        encoding = CallEncoding(serializer, _RemoteTraceback, initializer, initargs)
+        check_serializer(serializer)
+        encoding = CallEncoding(initializer, initargs)
     elif initializer is not None:
         if not known.shares_memory:
             raise ValueError(
-                "initializer needs serializer='pickle' or 'cloudpickle': without one, only executors whose "
-                "capabilities say shares_memory can be given an initializer"
+                "initializer needs serializer='cloudpickle': without it, only executors whose capabilities say "
+                "shares_memory can be given an initializer"
             )
         initialize_thread = ThreadInitializer(initializer, initargs)
     return AdaptedExecutor(executor, known, max_workers, encoding, initialize_thread)
@@ -251,7 +255,7 @@ class AdaptedExecutor(PoolExecutor):
         if self._waiting is not None and not future._cf_try_start():
             self._waiting.leave(future)  # it was cancelled
         elif self._submits_bare:
-            future.follow(self._cf_adapted.submit(fn, *args, **kwargs))  # type: ignore[misc]
+            future.follow(self._cf_adapted.submit(fn, *args, **kwargs))  # type: ignore[misc, arg-type]
         else:
             future.follow(self._cf_adapted.submit(future.call))
 

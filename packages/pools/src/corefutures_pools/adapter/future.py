@@ -12,7 +12,7 @@ from corefutures._blocking import threading
 from corefutures._exceptions import CancelledError
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, LOGGER, PENDING, RUNNING
-from corefutures_pools.adapter.call import AdaptedCall, entered
+from corefutures_pools.adapter.call import AdaptedCall, FalseError, WorkerOwner, entered
 from corefutures_pools.adapter.initializing import WorkerNotInitialized
 from corefutures_pools.foreign_code import drop_frame
 from corefutures_pools.future import PoolFuture
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class CallOwner(Protocol):
+class CallOwner(WorkerOwner, Protocol):
     """The adapted executor, as its futures see it."""
 
     def discard(self, future: AdaptedFuture[Any]) -> None:
@@ -181,7 +181,9 @@ class AdaptedFuture(PoolFuture[_T]):
             cancelled, result, error = _outcome(foreign)
             if self._encoding is not None and error is None and not cancelled:
                 result, error = self._encoding.outcome(result)
-            if type(error) is WorkerNotInitialized and self.executor is not None:
+            if type(error) is FalseError:
+                error = error.error
+            elif type(error) is WorkerNotInitialized and self.executor is not None:
                 error = self.executor.mark_broken(error.error)
             if cancelled and self._cancelling_thread == threading.get_ident():
                 return

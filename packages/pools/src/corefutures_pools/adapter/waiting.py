@@ -83,11 +83,11 @@ class WaitingCalls:
     def _start_thread(self) -> None:
         try:
             # A daemon: the executor's end waits for the calls.
-            start_thread(threading.Thread(target=self._serve, args=(True,), name="corefutures-handing-over", daemon=True))
+            start_thread(threading.Thread(target=self._serve, name="corefutures-handing-over", daemon=True))
         except RuntimeError:  # no thread can be started: this one does, and so does the thread in which a call ends
             self._serve(waits=False)
 
-    def _serve(self, waits: bool) -> None:
+    def _serve(self, *, waits: bool = True) -> None:
         """Hand calls over until none is left, or no worker is free and the thread does not wait for one."""
         parker = Parker()
         while True:
