@@ -1,4 +1,4 @@
-"""What calls on Dask have besides `corefutures_pools.engines.wire`: the function of a map, which travels once a batch.
+"""What calls on Dask have besides `corefutures_pools.wire`: the function of a map, which travels once a batch.
 
 Touches `pickle`. Guarantees: an object that can't be unpickled fails its own call only (E4).
 """
@@ -10,7 +10,7 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
-from corefutures_pools.engines.wire import (
+from corefutures_pools.wire import (
     ERROR as ERROR,
     RemoteTraceback as RemoteTraceback,
     dump_error as dump_error,

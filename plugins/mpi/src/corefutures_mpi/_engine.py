@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures import BackendUnavailableError
 from corefutures.backend import describe_error
+from corefutures_pools import wire
 from corefutures_pools.cpu import usable_processors
-from corefutures_pools.engines import wire
 from corefutures_pools.lifecycle import Lifecycle
 
 if TYPE_CHECKING:

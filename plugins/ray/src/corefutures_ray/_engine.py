@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from corefutures import BackendUnavailableError, WorkerLostError
 from corefutures.backend import describe_error
+from corefutures_pools import wire
 from corefutures_pools.blocking import threading
 from corefutures_pools.cpu import usable_processors
-from corefutures_pools.engines import wire
 from corefutures_pools.lifecycle import renew_in_child
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from corefutures_pools.engines import wire
+from corefutures_pools import wire
 
 #: Seconds between two looks at the folder, at first and at most.
 _SHORTEST: Final = 0.001

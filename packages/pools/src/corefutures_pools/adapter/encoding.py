@@ -40,7 +40,7 @@ class CallEncoding:
     """
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
-        from corefutures_pools.engines import wire
+        from corefutures_pools import wire
 
         self._wire: Any = wire
         self._token = token_hex(8)

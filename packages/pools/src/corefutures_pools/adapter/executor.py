@@ -226,7 +226,7 @@ class AdaptedExecutor(PoolExecutor):
         error.__cause__ = cause
         return error
 
-    def mark_broken(self, error: BaseException) -> BaseException:
+    def _cf_mark_broken(self, error: BaseException) -> BaseException:
         """Take no more calls, and fail those that wait, because an initializer raised `error`.
 
         Returns:
@@ -269,7 +269,7 @@ class AdaptedExecutor(PoolExecutor):
         finally:
             entered.executors = before
 
-    def end_of_run(self, future: AdaptedFuture[Any]) -> None:
+    def _cf_end_of_run(self, future: AdaptedFuture[Any]) -> None:
         """Take note that a worker is free: the adapted executor has ended its future of a call."""
         if self._waiting is not None:
             self._waiting.leave(future)

@@ -31,10 +31,10 @@ class CallOwner(WorkerOwner, Protocol):
     def discard(self, future: AdaptedFuture[Any]) -> None:
         """Remove the future of a call that has ended."""
 
-    def end_of_run(self, future: AdaptedFuture[Any]) -> None:
+    def _cf_end_of_run(self, future: AdaptedFuture[Any]) -> None:
         """Take note that the foreign executor has ended its future of a call."""
 
-    def mark_broken(self, error: BaseException) -> BaseException:
+    def _cf_mark_broken(self, error: BaseException) -> BaseException:
         """Take note that an initializer raised `error`; return the exception of the call."""
 
     def wait_in_thread(self, wait: Callable[[], object]) -> None:
@@ -162,7 +162,7 @@ class AdaptedFuture(PoolFuture[_T]):
             return
         before, entered.executors = entered.executors, (*entered.executors, executor)
         try:
-            executor.end_of_run(self)
+            executor._cf_end_of_run(self)
             self._take_outcome(foreign)
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
             if self._state not in DONE:
@@ -184,7 +184,7 @@ class AdaptedFuture(PoolFuture[_T]):
             if type(error) is FalseError:
                 error = error.error
             elif type(error) is WorkerNotInitialized and self.executor is not None:
-                error = self.executor.mark_broken(error.error)
+                error = self.executor._cf_mark_broken(error.error)
             if cancelled and self._cancelling_thread == threading.get_ident():
                 return
             if cancelled:

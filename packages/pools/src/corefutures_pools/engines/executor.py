@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from corefutures.registry._description import Capabilities
 from corefutures_pools.adapter.executor import AdaptedExecutor
 from corefutures_pools.engines.queue import EngineQueue
-from corefutures_pools.engines.wire import RemoteTraceback
+from corefutures_pools.wire import RemoteTraceback
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:

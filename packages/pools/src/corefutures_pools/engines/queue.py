@@ -16,7 +16,7 @@ from corefutures._blocking import clock, nested_loops, queue, start_thread, thre
 from corefutures._exceptions import BrokenExecutor
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER, Future
-from corefutures_pools.engines import wire
+from corefutures_pools import wire
 from corefutures_pools.foreign_code import set_cause
 
 if TYPE_CHECKING:
