@@ -119,8 +119,7 @@ class Fallback:
             )
             there._cf_name = named
         except BaseException as exc:
-            moved.outcome = None, exc
-            self._pool.grant(connection, number, 1)
+            self._release(moved, None, exc)
             return
         moved.future = there
         there.add_done_callback(partial(self._end_call, moved))
@@ -139,14 +138,18 @@ class Fallback:
         if system.getpid() != self._process:  # a forked child has neither
             return
         if future.cancelled():
-            moved.outcome = None, CancelledError("the call was asked to stop before it began in a process")
+            self._release(moved, None, CancelledError("the call was asked to stop before it began in a process"))
         else:
             error = future.exception()
-            moved.outcome = (future.result(), None) if error is None else (None, error)
+            self._release(moved, None if error is not None else future.result(), error)
+
+    def _release(self, moved: _Moved, result: Any, error: BaseException | None) -> None:
+        """Store the outcome of a call, and let its worker go on; break the pool if that of the processes is broken."""
+        moved.outcome = result, error
         executor = self._executor
         reason = None if executor is None or self._ended else executor._cf_pool.broken_reason
         if reason is not None:
-            cause = None if moved.outcome[1] is None else moved.outcome[1].__cause__
+            cause = None if error is None else error.__cause__
             self._pool.mark_broken(f"the processes of what it refused are broken: {reason}", cause)
         self._pool.grant(moved.connection, moved.number, 1)
 

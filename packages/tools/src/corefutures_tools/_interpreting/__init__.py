@@ -1,0 +1,1 @@
+"""What interpreters other than the main one make of modules: the command `interpreters check`."""
