@@ -68,7 +68,7 @@ def test_the_command_explains() -> None:
     assert done.returncode == 0
     assert "corefutures conformance acme:Executor -k cancelling.cancel_wakes_wait_at_once" in done.stdout
     assert "mistake" in done.stdout
-    assert "broken by concurrent.futures.ThreadPoolExecutor (CPython 3.14" in done.stdout
+    assert "broken by concurrent.futures.ThreadPoolExecutor (CPython 3." in done.stdout
     unknown = run("--explain", "cancelling.cancel_wakes_wait_at_onc")
     assert unknown.returncode == 2
     assert unknown.stderr.strip().endswith(
