@@ -243,6 +243,20 @@ def test_a_call_that_runs_too_long_is_stopped_where_it_waits(seed: int) -> None:
     assert reached == ["finally"]
 
 
+def test_a_callback_may_wait_for_a_thread_that_uses_the_executor() -> None:
+    def submit_elsewhere(_: object) -> None:
+        thread = threading.Thread(target=executor.submit, args=(int,))
+        thread.start()
+        thread.join()
+
+    for seed in range(10):
+        with simulated(seed=seed, cancellations=1) as executor:
+            futures = [executor.submit(int), executor.options(timeout=1).submit(executor.sleep, 5)]
+            for future in futures:
+                future.add_done_callback(submit_elsewhere)
+            corefutures.wait(futures)
+
+
 def test_a_call_can_be_killed_and_asked_to_stop() -> None:
     def until_asked() -> str:
         executor.wait_until(corefutures.cancel_requested)

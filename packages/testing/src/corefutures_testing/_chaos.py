@@ -6,7 +6,6 @@ the order in which the test submits its calls.
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 
+from corefutures_pools.blocking import system
 from corefutures_pools.instrumentation import name_of
 from corefutures_testing._chaos_call import FAULTS, ChaosCall, Fault
 from corefutures_testing._interception import Listener, listen, stop_listening
@@ -59,7 +59,7 @@ class Chaos(Listener):
             self._counts[fault] += 1
             when = "after" if after else "before"
             self._hit.append(f"call {self._calls} of the test, {name_of(function)}, was {_WORDS[fault]} {when} it ran")
-        return ChaosCall(function, fault, after=after, seconds=draws[3] * _LONGEST_DELAY, submitter=os.getpid())
+        return ChaosCall(function, fault, after=after, seconds=draws[3] * _LONGEST_DELAY, submitter=system.getpid())
 
     @property
     def _repeat(self) -> str:

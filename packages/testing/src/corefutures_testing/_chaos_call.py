@@ -5,11 +5,12 @@ Touches processes. Guarantees: it is pickled as the function that it calls is.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
 from typing import Any, Final, Literal
+
+from corefutures_pools.blocking import system
 
 Fault = Literal["delay", "failure", "kill"]
 
@@ -56,8 +57,8 @@ class ChaosCall:
             time.sleep(self.seconds)
         elif self.fault == "failure":
             raise ChaosError(f"--corefutures-chaos: this call was made to fail {when} it ran")
-        elif os.getpid() != self.submitter:
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+        elif system.getpid() != self.submitter:
+            system.kill(system.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
         else:
             from corefutures.backend import WorkerLostError  # here for processes, which do without
 

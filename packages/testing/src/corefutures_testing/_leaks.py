@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import pytest
 
+from corefutures.backend import clock
 from corefutures_pools.executor import ForwardingExecutor
 from corefutures_pools.foreign_code import class_name
 from corefutures_testing._interception import Listener, listen, stop_listening
@@ -107,9 +108,9 @@ class Leaks(Listener):
 
     def _describe(self) -> list[str]:
         """Return what is left, after the time that executors have to end."""
-        until = time.monotonic() + _GRACE
+        until = clock.monotonic() + _GRACE
         while found := [text for made in list(self._made.values()) if (text := made.describe()) is not None]:
-            if time.monotonic() > until or all("was not shut down" in text for text in found):
+            if clock.monotonic() > until or all("was not shut down" in text for text in found):
                 break
             time.sleep(0.01)
         return found

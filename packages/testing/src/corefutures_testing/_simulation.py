@@ -6,17 +6,17 @@ same choices give the same run; a wait that nothing can end raises.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import threading
-import time
 import traceback
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from corefutures import DeadlockError, Future, WorkerLostError
-from corefutures.backend import add_cancel_probe, start_thread
+from corefutures.backend import add_cancel_probe, clock, start_thread
 from corefutures_pools.foreign_code import class_name
 from corefutures_pools.future import begin, fail, finish
 from corefutures_pools.helping import run_call
@@ -125,8 +125,8 @@ class Simulation:
     def __init__(
         self, choices: Choices, *, patience: float, cancellations: int = 0, losses: int = 0, delays: int = 0
     ) -> None:
-        # Guards all that follows, the queues of the executors and the tasks. Futures are ended under it only where no
-        # call and no callback of the program can run. Reentrant, because a signal handler or finaliser may submit.
+        # Guards all that follows, the queues of the executors and the tasks. No call and no callback of the program
+        # runs under it, but for the predicates of waits. Reentrant: a signal handler or finaliser may submit.
         self.lock = threading.RLock()
         self.choices = choices
         self.patience = patience
@@ -346,10 +346,10 @@ class Simulation:
         """
         if not self._has_others():
             return False
-        changes, began = self._changes, time.monotonic()
+        changes, began = self._changes, clock.monotonic()
         while changes == self._changes:
             wake = self._next_time(deadline)
-            passed = time.monotonic() - began
+            passed = clock.monotonic() - began
             if wake is None and passed > _STUCK:
                 return False
             if wake is not None and wake - self.now <= passed:
@@ -367,6 +367,15 @@ class Simulation:
             self._threads &= {thread.ident for thread in threading.enumerate() if thread.ident is not None}
         return bool(self._threads - {threading.get_ident()})
 
+    @contextlib.contextmanager
+    def _released(self) -> Iterator[None]:
+        """Release the lock, however often this thread has acquired it: callbacks run, which may wait for anything."""
+        depth = self.lock._release_save()  # type: ignore[attr-defined]  # as `threading.Condition` does
+        try:
+            yield
+        finally:
+            self.lock._acquire_restore(depth)  # type: ignore[attr-defined]
+
     # ── turns ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _step(self, deadline: float | None) -> bool:
@@ -378,7 +387,8 @@ class Simulation:
             chosen = self.choices.choose(1 + len(waiting), _NO_FAULT)
             if chosen:
                 self._cancellations -= 1
-                waiting[chosen - 1].cancel()
+                with self._released():
+                    waiting[chosen - 1].cancel()
                 return True
         options: list[Any] = [task for task in self._tasks if task.is_ready(self.now)]
         options += self._startable(_WINDOW)
@@ -444,9 +454,9 @@ class Simulation:
         self._await_turn()
 
     def _await_turn(self) -> None:
-        until = time.monotonic() + self.patience
+        until = clock.monotonic() + self.patience
         while (task := self._running) is not None:
-            left = until - time.monotonic()
+            left = until - clock.monotonic()
             if left > 0:
                 self._changed.wait(left)
                 continue
@@ -510,7 +520,8 @@ class Simulation:
             if task.limit is not None and task.limit <= when and not task.stopped:
                 self._stop(task)
                 text = f"the call ran longer than its {task.future._cf_timeout:g} s"
-                fail(task.future, TimeoutError(text))
+                with self._released():
+                    fail(task.future, TimeoutError(text))
         self._note_change()
 
     # ── programs that don't wait for us ──────────────────────────────────────────────────────────────────
