@@ -128,6 +128,8 @@ def _run(options: argparse.Namespace) -> int:
     if unknown := set(options.subjects) - set(SUBJECTS):
         raise RegistryError(f"no subject is called {', '.join(sorted(unknown))}; there are {', '.join(SUBJECTS)}")
     chosen = {slug: SUBJECTS[slug] for slug in options.subjects}
+    if options.adapted and (ours := [slug for slug, subject in chosen.items() if not subject.has_adapted_form]):
+        raise RegistryError(f"{', '.join(ours)}: an executor of corefutures has no adapted form")
     missing = sorted({name for subject in chosen.values() for name in subject.requires if not installed(name)})
     if missing:
         raise RegistryError(f"not installed here: {', '.join(missing)}; try: pip install {' '.join(missing)}")

@@ -81,6 +81,8 @@ SUBJECTS: dict[str, Subject] = {
         "corefutures-dask",
         "each executor on a cluster of its own, of processes with one thread each",
     ),
+    "mpi": Subject("corefutures mpi", "mpi", "corefutures-mpi"),
+    "ray": Subject("corefutures ray", "ray", "corefutures-ray"),
     "loky": Subject("loky.ProcessPoolExecutor", "loky:ProcessPoolExecutor", "loky"),
     "loky-reusable": Subject(
         "loky.get_reusable_executor",
@@ -190,7 +192,7 @@ SUBJECTS: dict[str, Subject] = {
         "its `submit` is for the thread of a running event loop; an adapter of 20 lines has a loop in a thread of its "
         "own, and calls it there",
     ),
-    "ray": Subject(
+    "ray-pool": Subject(
         "ray.util.multiprocessing.Pool",
         f"{HERE}:RayProcesses",
         "ray",

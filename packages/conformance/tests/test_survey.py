@@ -121,6 +121,8 @@ def test_the_command_says_why_it_adds_nothing(
     assert capsys.readouterr().out == "acme/7/py3.14.json\n"
     assert main(["run", "nobody"]) == 1
     assert "no subject is called nobody" in capsys.readouterr().err
+    assert main(["run", "thread", "--adapted"]) == 1
+    assert "has no adapted form" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
