@@ -101,14 +101,14 @@ def publish(survey: Path, report: Report, slug: str, *, adapted: bool = False, d
     Raises:
         RegistryError: The report is not stored; the message says why.
     """
-    entry = checked(slug, report, adapted=adapted, distribution=distribution)
+    entry = checked(survey, slug, report, adapted=adapted, distribution=distribution)
     if missing := without_reproduction([entry], reproductions(survey)):
         rules = " ".join(missing[slug])
         raise RegistryError(
             f"{slug} breaks rules that no script in survey/reproductions shows by hand: write a function whose "
             f'docstring is "{slug}: {rules}"'
         )
-    store(survey / "results", entry)
+    store(survey, entry)
     write(survey)
     return entry
 

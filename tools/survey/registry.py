@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +165,11 @@ def readable(message: str, most: int = 240) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def checked(executor: str, report: Report, *, adapted: bool = False, distribution: str = "") -> Entry:
+def checked(survey: Path, executor: str, report: Report, *, adapted: bool = False, distribution: str = "") -> Entry:
     """Verify a report, and return it as an entry of the registry.
 
     Args:
+        survey: The survey's folder.
         executor: The name of the executor's folder.
         report: The kit's report.
         adapted: Whether the target is the executor through `adapt`.
@@ -176,21 +178,53 @@ def checked(executor: str, report: Report, *, adapted: bool = False, distributio
     Raises:
         RegistryError: The report can't be relied on, or does not say what it judges.
     """
-    from corefutures_conformance.reporting.stored import problems
-
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", executor):
         raise RegistryError(f"an executor's name has small letters, digits and hyphens only: {executor!r}")
     stored = stored_form(report, distribution)
-    if found := problems(stored):
+    if found := reasons_against(survey, stored):
         raise RegistryError(f"the report cannot be relied on: {_listed(found)}")
     return _entry(stored, executor, adapted=adapted)
 
 
-def store(results: Path, entry: Entry) -> None:
-    """Write an entry's report, in place of the one on the same executor, version and Python."""
+def reasons_against(survey: Path, report: Report) -> list[str]:
+    """Return why a report can't be relied on; none if it can.
+
+    It is verified with the rules that it was judged by. A version of the contract gets further rules until it is
+    released, so the registry keeps the lists of rules that its reports were judged by, in survey/contracts.
+    """
+    from corefutures_conformance.contract.versions import ContractVersion, VersionedRule, contract_version
+    from corefutures_conformance.reporting.stored import problems
+
+    def contract_of(version: str) -> ContractVersion:
+        file = _rules_file(survey, report)
+        if version != report["contract"]["version"] or not file.exists():
+            return contract_version(version)
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return ContractVersion(data["contract"], {rule["id"]: VersionedRule(**rule) for rule in data["rules"]})
+
+    return problems(report, contract_of)
+
+
+def _rules_file(survey: Path, report: Report) -> Path:
+    """Return where the list of rules is kept that a report was judged by."""
+    stated = report["contract"]
+    return survey / "contracts" / f"{stated['version']}-{stated['digest'].partition(':')[2][:8]}.json"
+
+
+def store(survey: Path, entry: Entry) -> None:
+    """Write an entry's report, in place of the one on the same executor, version and Python.
+
+    The list of rules that it was judged by is kept too.
+    """
+    from corefutures_conformance import contract
     from corefutures_conformance.reporting.stored import canonical
 
-    file = results / entry.path
+    rules = _rules_file(survey, entry.report)
+    if not rules.exists():
+        of_kit = resources.files(contract).joinpath(f"{entry.report['contract']['version']}.json")
+        rules.parent.mkdir(parents=True, exist_ok=True)
+        rules.write_text(of_kit.read_text(encoding="utf-8"), encoding="utf-8")
+    file = survey / "results" / entry.path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(canonical([entry.report]), encoding="utf-8")
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from corefutures_conformance.contract.versions import contract_version, versions
-from corefutures_conformance.reporting.stored import canonical, problems, read_reports
+from corefutures_conformance.reporting.stored import canonical, read_reports
 from tools.survey import html, markdown, subjects as subjects_module
 from tools.survey.__main__ import SURVEY, look_again, made, main, publish
 from tools.survey.adapted import __getattr__ as adapted_form
-from tools.survey.registry import Entry, RegistryError, changes, checked, entries, newest, store
+from tools.survey.registry import Entry, RegistryError, changes, checked, entries, newest, reasons_against, store
 from tools.survey.reproductions import reproductions
 from tools.survey.subjects import SUBJECTS
 
@@ -64,7 +64,8 @@ def a_file(folder: Path, report: Mapping[str, Any]) -> Path:
 
 @pytest.fixture
 def survey(tmp_path: Path) -> Path:
-    """A survey without results; one reproduction."""
+    """A survey without results; one reproduction, and the rules that the stored reports were judged by."""
+    shutil.copytree(SURVEY / "contracts", tmp_path / "contracts")
     (tmp_path / "results").mkdir()
     (tmp_path / "reproductions").mkdir()
     (tmp_path / "reproductions" / "shows.py").write_text(
@@ -86,7 +87,7 @@ def test_every_stored_report_can_be_relied_on() -> None:
     for entry in registry():
         file = SURVEY / "results" / entry.path
         (report,) = read_reports(file)
-        assert problems(report) == [], entry.path
+        assert reasons_against(SURVEY, report) == [], entry.path
         assert file.read_text(encoding="utf-8") == canonical([report]), f"{entry.path} is not in canonical form"
         assert not any(rule["details"] for rule in report["rules"]), f"{entry.path} has tracebacks"
 
@@ -144,7 +145,7 @@ def test_who_breaks_a_rule_is_not_published_without_a_reproduction(survey: Path)
     report = breaking(a_report(), BREAKABLE)
     with pytest.raises(RegistryError, match=f'docstring is "other: {BREAKABLE}"'):
         publish(survey, report, "other")
-    store(survey / "results", checked("other", report))
+    store(survey, checked(survey, "other", report))
     with pytest.raises(ValueError, match=f"no script.*'other': \\['{BREAKABLE}'\\]"):
         markdown.page(entries(survey / "results"), reproductions(survey))
     shutil.rmtree(survey / "results" / "other")
@@ -153,6 +154,28 @@ def test_who_breaks_a_rule_is_not_published_without_a_reproduction(survey: Path)
     assert "| it ran \\| twice in …/file.py | [shows.py](reproductions/shows.py) |" in text
     assert "| [acme:Executor](#acme) | acme 1.2 | nonconformant | 1 |" in text
     assert "/some/where" not in (survey / "results" / "acme" / "1.2" / "py3.14.json").read_text(encoding="utf-8")
+
+
+def test_the_rules_that_a_report_was_judged_by_are_kept(survey: Path) -> None:
+    shutil.rmtree(survey / "contracts")
+    kit = contract_version(versions()[-1])
+    capabilities = a_report()["capabilities"]
+    rules = [
+        {
+            "id": rule.id, "level": rule.level, "statement": rule.statement, "source": rule.source, "seconds": 0,
+            "outcome": "not-applicable" if rule.inapplicable(capabilities) else "passed", "message": "a reason",
+            "details": "", "unexpectedly_passed": False,
+        }
+        for rule in kit.rules.values()
+    ]  # fmt: skip
+    report = a_report() | {
+        "rules": rules,
+        "contract": {"version": kit.version, "digest": kit.digest, "declared": None},
+    }
+    entry = publish(survey, report, "acme")
+    (file,) = (survey / "contracts").iterdir()
+    assert json.loads(file.read_text(encoding="utf-8"))["digest"] == kit.digest
+    assert reasons_against(survey, entry.report) == []
 
 
 def test_the_adapted_form_stands_in_a_column_and_accuses_nobody(survey: Path) -> None:
@@ -204,7 +227,7 @@ def test_overdue_rules_that_nobody_reproduced_are_run_once_more(monkeypatch: pyt
     again = look_again(report, "stdlib-thread", subject, adapted=False, deadline=30)
     assert [rule["id"] for rule in again["rules"] if rule["outcome"] == "overdue"] == [BREAKABLE]
     assert again["verdict"] == "nonconformant"
-    assert problems(again) == []
+    assert reasons_against(SURVEY, again) == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +249,7 @@ def test_a_report_at_a_wrong_place_is_an_error(survey: Path, place: str, said: s
 def test_free_threaded_python_has_a_name_of_its_own() -> None:
     report = a_report(python="CPython 3.13.5")
     report["environment"]["gil"] = "off"
-    assert checked("acme", report).path == "acme/1.2/py3.13t.json"
+    assert checked(SURVEY, "acme", report).path == "acme/1.2/py3.13t.json"
 
 
 def test_an_executor_has_an_adapted_form() -> None:

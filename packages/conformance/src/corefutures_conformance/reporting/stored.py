@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -69,17 +69,21 @@ def _validate() -> Any:
     return fastjsonschema.compile(single)
 
 
-def problems(report: StoredReport) -> list[str]:
+def problems(report: StoredReport, contract_of: Callable[[str], ContractVersion] = contract_version) -> list[str]:
     """Return why a report can't be relied on, a sentence each; none if it can.
 
     The version of the contract is known and its digest is right; the report has each rule of that version exactly
     once, with the version's sentence and the level that is due; a rule that was not judged says why; the
     capabilities explain which rules don't apply; the verdict follows from the rules.
+
+    Args:
+        report: The report.
+        contract_of: Returns the version of the contract with a number; by default that of this kit.
     """
     stated = report["contract"]
     try:
-        version = contract_version(stated["version"])
-        declared = contract_version(stated["declared"]) if stated["declared"] is not None else None
+        version = contract_of(stated["version"])
+        declared = contract_of(stated["declared"]) if stated["declared"] is not None else None
     except UnknownVersion as error:
         return [str(error)]
     found = []
