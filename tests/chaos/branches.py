@@ -76,7 +76,7 @@ BRANCHES: dict[str, tuple[str, str, str]] = {
     "a pool breaks with calls in it":
         (_WORKERS + "pool", "WorkerPool.fail_call", "if future._cf_settle(None, self._broken_error()):"),
     "a submitter is refused by a pool that has just closed":
-        (_WORKERS + "pool", "WorkerPool.submit", "if refused:>"),
+        (_WORKERS + "pool", "WorkerPool.submit", "if self.closing:  # since the look above>"),
     "an interrupted submit cancels its call":
         (_WORKERS + "pool", "WorkerPool.submit",
          "except BaseException:  # also of a signal handler: nobody else has the future, nor will have>"),

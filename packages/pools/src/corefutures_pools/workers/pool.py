@@ -246,21 +246,21 @@ class WorkerPool(PoolTransport):
             prepare = self._prepare
             if prepare is not None and added:
                 prepare(future)
-            refused = False
             if self.lock.taken:
-                if not (refused := self.closing):
+                if self.closing:  # since the look above
+                    self.lock.release()
+                    self.check_open()
+                else:
                     self._taken += 1
                     self.calls[number] = future
                     self._backlog += added
-                self.lock.release()
-            if refused:
-                self.check_open()
+                    self.lock.release()
             if len(self._workers) < self.size and self.supervisor.needs_worker():
                 self.supervisor.start_workers(taken=partial(self._was_taken, future))
-            if added:
-                self.dispatch(future)
+            if permit is not None and not added:
+                permit._submit(future)  # it holds the call
             else:
-                permit._submit(future)  # type: ignore[union-attr]  # it holds the call
+                self.dispatch(future)
         except BaseException:  # also of a signal handler: nobody else has the future, nor will have
             future.cancel()
             raise
