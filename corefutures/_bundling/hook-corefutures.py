@@ -1,7 +1,7 @@
 """The modules of corefutures that PyInstaller can't find by imports: nearly all are imported on first use.
 
-Backends are found by metadata, so a bundle has those that are installed, each with its own hook. It has the Dask
-backend, which brings all of Dask, only if the program imports `corefutures_dask`.
+Backends are found by metadata, so a bundle has those that are installed, each with its own hook. It has Dask's and
+the other engines', which bring large libraries, only if the program imports them, as `corefutures_dask`.
 """
 
 from importlib.metadata import entry_points

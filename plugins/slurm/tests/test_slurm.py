@@ -27,7 +27,6 @@ needs_psutil = pytest.mark.skipif(
 STATES = {
     "TIMEOUT": r"job \d+ on \S+ ended \(TIMEOUT\) while it ran the call: its time limit was 7 minutes",
     "REQUEUED": r"ended \(REQUEUED\)",
-    "OUT_OF_MEMORY": r"give it more memory \(mem_gb=\)",
 }
 
 PROGRAM = """

@@ -59,7 +59,8 @@ def serve(folder: str, worker: str, path: list[str], idle: float, patience: floa
         leaving = True
 
     # SLURM's signal before the time limit, or before another job takes the machine: the call that runs may still end.
-    signal.signal(signal.SIGUSR2, leave)
+    if sys.platform != "win32":  # for type checkers
+        signal.signal(signal.SIGUSR2, leave)
     if int(os.environ.get("SLURM_RESTART_COUNT", "0")):
         return  # SLURM has queued the job again: the call that it ran is lost, and must not run twice
     sys.path.extend(part for part in path if part not in sys.path)

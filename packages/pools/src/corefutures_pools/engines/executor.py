@@ -17,9 +17,10 @@ from corefutures_pools.wire import RemoteTraceback
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from corefutures._future import Future
+    from corefutures._results import ResultIterator
     from corefutures_pools.engines.queue import Engine
 
 
@@ -60,10 +61,17 @@ class EngineExecutor(AdaptedExecutor):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} max_workers={self._max_workers}>"
 
-    def _cf_map(self, submit: Callable[..., Future[Any]], fn: Callable[..., Any], *rest: Any) -> Any:
-        iterables, timeout, chunksize, buffersize = rest
+    def _cf_map(
+        self,
+        submit: Callable[..., Future[Any]],
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int | str,
+        buffersize: int | None,
+    ) -> ResultIterator[Any]:
         if chunksize == 1:
-            return super()._cf_map(submit, fn, *rest)
+            return super()._cf_map(submit, fn, iterables, timeout, chunksize, buffersize)
         return chunked_map(
             submit, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize,
             workers=self._max_workers, pace=self._pace, remote_traceback=RemoteTraceback,

@@ -46,6 +46,7 @@ class Engine(Protocol):
 
     def slots(self, calls: int) -> int:
         """Return how many tasks may be here at once, now that there are so many calls, waiting or here."""
+        ...
 
     def start(self, task: Task, report: Report) -> None:
         """Have `wire.run(*task)` called by a worker, and `report` with what it returns; don't wait for either.
