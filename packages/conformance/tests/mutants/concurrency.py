@@ -397,6 +397,22 @@ class CallsOfCallsGoFirst(ThreadExecutor):
             super().enqueue(job)
 
 
+@mutant("concurrency.a_finaliser_may_submit", says="the finalisers of two arguments", deadline=3)
+class LetsGoUnderItsLock(ThreadExecutor):
+    """Workers let go of a call's arguments under the lock that submit() needs."""
+
+    guard = threading.Lock()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with self.guard:
+            return super().submit(fn, *args, **kwargs)
+
+    @classmethod
+    def release(cls, job: Job) -> None:
+        with cls.guard:
+            super().release(job)
+
+
 _last: dict[int, Any] = {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import BrokenExecutor, Future
+from contextvars import copy_context
 from typing import Any, ClassVar
 
 from reference import ProcessExecutor, ThreadExecutor
@@ -185,6 +186,22 @@ class CarriesNothing(Able):
 
     def __init__(self, max_workers: int = 1, *, context: Any = None, **options: Any) -> None:
         super().__init__(max_workers, **options)
+
+
+@mutant(
+    "control.a_call_sees_the_context_of_a_wrapper",
+    says="in place of what their context had",
+    also=("control.named_variables_travel_with_the_call", "control.what_a_call_sets_is_its_own"),
+)
+class TakesItsMakersContext(Able):
+    """Calls see the variables as they were where the executor was made."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.made_in = copy_context()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self.made_in.copy().run(super().submit, fn, *args, **kwargs)
 
 
 class Promising(ThreadExecutor, corefutures.Executor):

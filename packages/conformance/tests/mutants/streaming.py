@@ -44,6 +44,20 @@ class LosesAnItem(Able):
         return super().stream(leave_out if callable(fn) else fn, *args, buffer=buffer, **kwargs)
 
 
+@mutant("streaming.items_may_be_anything", says="a stream of None, False")
+class EndsAtNone(Able):
+    """An item that is None is taken for the end."""
+
+    def stream(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        def take(stream: Any) -> Any:
+            item = corefutures.Stream.__next__(stream)
+            if item is None:
+                raise StopIteration
+            return item
+
+        return altered(super().stream(fn, *args, **kwargs), __next__=take)
+
+
 @mutant("streaming.the_value_of_the_generator_is_the_result", says="has the value None")
 class ForgetsTheValue(Able):
     """StopIteration comes without the value."""

@@ -6,6 +6,8 @@ during which it could have happened, never by waiting a while.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -15,6 +17,19 @@ from corefutures_conformance.rules import patient, requires
 from corefutures_conformance.worker import calls, carrying, hostile
 from corefutures_conformance.worker.gates import Gate
 from corefutures_conformance.worker.journal import Journal
+
+
+class _ActsInTheEnd:
+    """An argument that acts when its caller's side lets go of it; a worker behind a boundary gets a number."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def __reduce__(self) -> Any:
+        return int, ()
+
+    def __del__(self) -> None:
+        self.act()
 
 
 class Concurrency:
@@ -233,6 +248,33 @@ class Concurrency:
             future = finishes(lambda: executor.submit(calls.echo, 1), "submit() beside a finaliser")
             result_of(future, "a call beside a finaliser that takes long")
         finalising.open()
+
+    @requires(remote=False)
+    def test_a_finaliser_may_submit(self, executor: Executor, gate: Gate) -> None:
+        """A finaliser that runs where the executor lets go of an argument SHOULD be able to submit a call. (promise F8)
+
+        The executor that lets go of it under a lock of its own hangs.
+        """
+        futures: list[Future[Any]] = []
+
+        def act() -> None:
+            futures.append(executor.submit(calls.echo, len(futures)))
+
+        running = executor.submit(calls.pass_gate, gate)
+        gate.await_arrivals()
+        finishes(lambda: executor.submit(id, _ActsInTheEnd(act)), "submit() of an argument with a finaliser")
+        cancelled = executor.submit(id, _ActsInTheEnd(act))
+        finishes(cancelled.cancel, "cancel() that lets go of an argument with a finaliser")
+        gate.open()
+        done(running, "a call beside finalisers that submit")
+
+        def have_run() -> bool:
+            gc.collect(0)
+            return len(futures) == 2
+
+        until(have_run, "the finalisers of two arguments to have submitted a call each")
+        got = sorted(map(result_of, futures))
+        assert got == [0, 1], f"the calls of two finalisers returned {got}"
 
     # What the futures say of it
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor
+from contextvars import copy_context
 from typing import Any, cast
 
 import pytest
@@ -385,6 +386,20 @@ class Control:
             calls.FLAVOUR.reset(token)
         got = [result_of(future) for future in (*futures, pool.submit(calls.flavour))]
         assert got == ["sweet", "sour", "none"], f"calls saw {got} in place of what their submitter had set"
+
+    @requires("carries_context")
+    def test_a_call_sees_the_context_of_a_wrapper(self, make: ExecutorFactory) -> None:
+        """Where a wrapper runs submit() or map() in a context, as tracers do, a call SHOULD see the named variables of
+        that context. (promise C7)
+        """
+        self._owing(make(max_workers=1))
+        pool = make(max_workers=1, context=[FLAVOUR])
+        context = copy_context()
+        context.run(calls.FLAVOUR.set, "sweet")
+        got = [result_of(context.run(pool.submit, calls.flavour))]
+        got += finishes(lambda: list(context.run(pool.map, calls.change_flavour, ["salty", "sour"])), "map()")
+        got.append(result_of(pool.submit(calls.flavour)))
+        assert got == ["sweet", "sweet", "sweet", "none"], f"calls saw {got} in place of what their context had"
 
     @requires("carries_context")
     def test_what_a_call_sets_is_its_own(self, make: ExecutorFactory) -> None:

@@ -56,6 +56,16 @@ class Streaming:
         assert got == [], f"a stream without items yielded {brief(got)}"
 
     @requires("streams")
+    def test_items_may_be_anything(self, executor: Executor) -> None:
+        """An item SHOULD arrive as it is, also None, what is false, an exception, or what marks the end elsewhere.
+        (promise C9)
+        """
+        got = _all(self._streaming(executor).stream(calls.yield_what_looks_like_an_end))
+        found = [repr(item) for item in got]
+        expected = [repr(item) for item in calls.yield_what_looks_like_an_end()]
+        assert found == expected, f"a stream of {', '.join(expected)} yielded {brief(found)}"
+
+    @requires("streams")
     def test_the_value_of_the_generator_is_the_result(self, executor: Executor, journal: Journal) -> None:
         """The future of a stream SHOULD have the generator's value as its result, and StopIteration as its value.
         (promise C9)

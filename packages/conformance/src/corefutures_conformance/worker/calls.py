@@ -63,6 +63,11 @@ def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any
     return args, kwargs
 
 
+def yield_what_looks_like_an_end() -> Iterator[Any]:
+    """Yield what a loop over items may take for something else."""
+    yield from (None, False, (), b"", Ellipsis, NotImplemented, StopIteration, StopIteration("the value"), ValueError(1))
+
+
 def yield_numbers(journal: Journal, end: int = 1 << 40) -> Iterator[int]:
     """Yield 0, 1, …, each noted before; note also that the generator was closed."""
     try:
