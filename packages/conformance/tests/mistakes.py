@@ -19,6 +19,16 @@ from mutants import MUTANTS, Mutant
 
 from corefutures_conformance import explaining
 
+BY_HAND = {
+    "initializing.initializer_is_refused_where_it_is_not_supported": (
+        "The executor takes any option and leaves the initializer out, so that calls run in workers that nobody prepared."
+    ),
+    "initializing.initializer_runs_in_a_worker_that_replaces_another": (
+        "The initializer runs in the workers that are started first, and not in one that takes the place of a lost one."
+    ),
+}
+"""How rules are broken that no mutant breaks alone (`NOT_KILLABLE` in test_mutants.py says why)."""
+
 ROOT = Path(__file__).resolve().parents[3]
 FILE = Path(explaining.__file__).with_name("mistakes.json")
 
@@ -37,6 +47,8 @@ def collected() -> dict[str, dict[str, Any]]:
     for mutant in MUTANTS.values():
         for rule in sorted(mutant.broken - of_their_own):
             _add(rules, rule, mutant, "")
+    for rule, does in BY_HAND.items():
+        rules.setdefault(rule, {"mistakes": [], "broken_by": {}})["mistakes"].append({"does": does, "seen_as": ""})
     for group in markdown.by_executor(registry.entries(ROOT / "survey" / "results")).values():
         if (newest := registry.newest(group)) is None:
             continue

@@ -81,6 +81,8 @@ class ThreadExecutor(Executor):
 
     broken_type: type[BrokenExecutor] = BrokenThreadPool
     future_type: type[Future[Any]] = PromptFuture
+    not_promised = ("forking.*",)
+    """What it doesn't keep where a mutant makes a `corefutures.Executor` of it: it knows nothing of forks."""
 
     def __init__(
         self,

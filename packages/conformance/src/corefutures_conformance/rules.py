@@ -160,7 +160,7 @@ def from_python(major: int, minor: int) -> Callable[[F], F]:
 
 
 def patient(factor: float) -> Callable[[F], F]:
-    """Mark a rule that does much: its deadline is `factor` times the usual one."""
+    """Mark a rule that does much, or hangs where it is broken: its deadline is `factor` times the usual one."""
 
     def mark(function: F) -> F:
         _set(function, "__patience__", factor)

@@ -44,7 +44,8 @@ class Mutant:
 
     def may_break(self, rule: str) -> bool:
         """Whether the rule may fail because of its defect."""
-        return rule == self.caught_by or any(fnmatch(rule, pattern) for pattern in self.also)
+        patterns = (*self.also, *getattr(self.executor, "not_promised", ()))
+        return rule == self.caught_by or any(fnmatch(rule, pattern) for pattern in patterns)
 
     @property
     def capabilities(self) -> dict[str, bool]:

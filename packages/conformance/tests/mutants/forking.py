@@ -11,6 +11,7 @@ from reference import ProcessExecutor, ThreadExecutor
 
 from corefutures_conformance.worker.carrying import Table
 from mutants import mutant
+from mutants.control import Able, Promising
 
 _registered: list[bool] = []
 _pools: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -32,6 +33,30 @@ class LooksAtItsPoolInAChild(ThreadExecutor):
             _registered.append(True)
         super().__init__(max_workers, **options)
         _pools.add(self.pool)
+
+
+@mutant("forking.a_child_has_its_own_calls_run", says="a call of a forked child failed")
+class IsOfNoUseInAChild(Able):
+    """In a forked child submit() refuses every call."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.process = os.getpid()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if os.getpid() != self.process:
+            raise RuntimeError("the executor belongs to the parent of this process")
+        return super().submit(fn, *args, **kwargs)
+
+
+@mutant(
+    "forking.what_a_child_inherits_fails_there",
+    says="did not fail",
+    also=("forking.a_child_has_its_own_calls_run",),
+    deadline=4,
+)
+class LeavesAChildWaiting(Promising):
+    """In a forked child the futures of its parent's calls stay pending."""
 
 
 @mutant("forking.a_child_does_not_change_its_parents_results", says="a forked child changed a result")

@@ -13,6 +13,20 @@ from typing import Any
 from reference import Job, Pool, ProcessExecutor, ThreadExecutor
 
 from mutants import mutant
+from mutants.control import Able
+
+
+@mutant("submitting.a_signal_handler_may_submit", says="not finished", deadline=3)
+class LocksOnceAThread(Able):
+    """submit() holds a lock that its thread can not take twice."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.guard = threading.Lock()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        with self.guard:
+            return super().submit(fn, *args, **kwargs)
 
 
 @mutant("submitting.executor_is_an_executor", says="no subclass of Executor")

@@ -18,10 +18,13 @@ from typing import Any
 
 import pytest
 
-from corefutures_conformance.deadlines import Overdue, all_done, joined, limit, result_of, until
+from corefutures_conformance.deadlines import Overdue, all_done, joined, limit, result_of, short_limit, until
 from corefutures_conformance.fixtures import ExecutorFactory
+from corefutures_conformance.promises import skip_unless_promised
 from corefutures_conformance.rules import only_where, patient, requires
 from corefutures_conformance.worker import calls, carrying
+from corefutures_conformance.worker.gates import Gate
+from corefutures_conformance.worker.journal import Journal
 
 FORKS = 25
 """So many children come while the executor is busy."""
@@ -57,6 +60,40 @@ class Forking:
             stop.set()
         joined(threads, "threads that submit")
         result_of(executor.submit(calls.nothing), "a call after forks")
+
+    @requires(remote=False)
+    @only_where(_HERE, _ABSENCE)
+    def test_a_child_has_its_own_calls_run(self, executor: Executor, capabilities: Mapping[str, bool]) -> None:
+        """A forked child SHOULD be able to submit calls to an executor that it inherits. (promise E11)"""
+        skip_unless_promised(executor)
+        self._skip_beside_interpreters(capabilities)
+        result_of(executor.submit(calls.nothing))
+
+        def calls_anew() -> bool:
+            return [result_of(executor.submit(calls.square, number)) for number in range(3)] == [0, 1, 4]
+
+        assert _in_child(calls_anew), "a call of a forked child failed"
+        assert result_of(executor.submit(calls.echo, 1)) == 1, "a call after a fork gave a wrong result"
+
+    @requires(remote=False)
+    @only_where(_HERE, _ABSENCE)
+    def test_what_a_child_inherits_fails_there(
+        self, executor: Executor, gate: Gate, journal: Journal, capabilities: Mapping[str, bool]
+    ) -> None:
+        """In a forked child a call that was pending SHOULD fail, and in its parent run once. (promise E11)"""
+        skip_unless_promised(executor)
+        self._skip_beside_interpreters(capabilities)
+        running = executor.submit(calls.pass_gate, gate)
+        waiting = executor.submit(calls.note_and_echo, journal, "waited")
+        gate.await_arrivals()
+
+        def fails() -> bool:
+            return all(isinstance(future.exception(short_limit()), Exception) for future in (running, waiting))
+
+        assert _in_child(fails), "in a forked child the future of a pending call did not fail"
+        gate.open()
+        assert result_of(waiting) == "waited", "a fork spoiled the result of a pending call"
+        assert journal.entries == ["waited"], f"a call that was pending at a fork ran {len(journal.entries)} times"
 
     @requires("pickles", remote=False)
     @only_where(_HERE, _ABSENCE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import signal
+import sys
 import threading
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 
 from corefutures_conformance.deadlines import all_done, brief, error_of, finishes, joined, result_of, until
 from corefutures_conformance.fixtures import ExecutorFactory
-from corefutures_conformance.rules import requires
+from corefutures_conformance.promises import skip_unless_promised
+from corefutures_conformance.rules import only_where, patient, requires
 from corefutures_conformance.worker import calls, hostile
 from corefutures_conformance.worker.gates import Gate
 from corefutures_conformance.worker.journal import Journal
@@ -350,6 +353,42 @@ class Submitting:
         assert got == list(range(100)), f"100 calls from four threads gave {brief(got)}"
         ran = sorted(map(int, journal.entries))
         assert ran == list(range(100)), f"of 100 calls from four threads these ran: {brief(ran)}"
+
+    @requires(remote=False)
+    @only_where(hasattr(signal, "setitimer"), "interrupting a thread needs POSIX timers")
+    @patient(0.4)  # one that hangs does so in the main thread, until the rule is overdue
+    def test_a_signal_handler_may_submit(self, make: ExecutorFactory) -> None:
+        """A signal handler SHOULD be able to submit a call, wherever in submit() it interrupts its thread. (promise F8)
+
+        An executor that holds a lock then, which its own thread can't take again, hangs.
+        """
+        executor = make(max_workers=2)
+        skip_unless_promised(executor)
+        if threading.current_thread() is not threading.main_thread():
+            pytest.skip("signal handlers run in the main thread alone")
+        assert sys.platform != "win32"  # the type checkers know it from here on
+        futures: list[Future[int]] = []
+
+        def handle(number: int, frame: object) -> None:
+            futures.append(executor.submit(calls.square, len(futures)))
+            if len(futures) < 30:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+
+        before = signal.signal(signal.SIGALRM, handle)
+        own = []
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
+            while len(futures) < 30:  # the handler interrupts it somewhere in submit, or between two
+                own.append(executor.submit(calls.echo, len(own)))
+                if len(own) % 100 == 0:
+                    all_done(own)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        got = [result_of(future) for future in own]
+        assert got == list(range(len(own))), f"calls beside those of a signal handler returned {brief(got)}"
+        got = [result_of(future) for future in futures]
+        assert got == [number * number for number in range(len(futures))], f"a signal handler's calls returned {got}"
 
     @requires("shares_memory")
     def test_a_call_may_submit(self, make: ExecutorFactory) -> None:

@@ -65,7 +65,17 @@ def arguments(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any
 
 def yield_what_looks_like_an_end() -> Iterator[Any]:
     """Yield what a loop over items may take for something else."""
-    yield from (None, False, (), b"", Ellipsis, NotImplemented, StopIteration, StopIteration("the value"), ValueError(1))
+    yield from (
+        None,
+        False,
+        (),
+        b"",
+        Ellipsis,
+        NotImplemented,
+        StopIteration,
+        StopIteration("the value"),
+        ValueError(1),
+    )
 
 
 def yield_numbers(journal: Journal, end: int = 1 << 40) -> Iterator[int]:
