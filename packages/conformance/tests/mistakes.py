@@ -21,7 +21,7 @@ from corefutures_conformance import explaining
 
 BY_HAND = {
     "initializing.initializer_is_refused_where_it_is_not_supported": (
-        "The executor takes any option and leaves the initializer out, so that calls run in workers that nobody prepared."
+        "The executor takes any option and leaves the initializer out: calls run in workers that nobody prepared."
     ),
     "initializing.initializer_runs_in_a_worker_that_replaces_another": (
         "The initializer runs in the workers that are started first, and not in one that takes the place of a lost one."

@@ -37,6 +37,7 @@ def test_every_rule_of_a_chapter_is_explained(chapter: str) -> None:
             assert f"-k {rule.id}\n" in text
             assert "https://" in text
             assert f"{rule.id} ({rule.written_level})" in text
+            assert "\nmistake " in text or "\nbroken by " in text, f"nothing says how {rule.id} is broken"
 
 
 def test_the_mistakes_are_those_of_the_mutants_and_of_the_survey() -> None:
