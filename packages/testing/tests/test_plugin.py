@@ -63,6 +63,15 @@ def test_the_seed_of_a_failure_repeats_it(pytester: pytest.Pytester) -> None:
     assert found[0][0] == found[1][0]
 
 
+def test_workers_of_xdist_have_the_seed_of_the_session(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COREFUTURES_SEED", "7")  # as such a worker inherits it
+    found = run(pytester, ORDER, "-k", "order")
+    found.assert_outcomes(failed=1)
+    found.stdout.fnmatch_lines(["*repeat it with --corefutures-seed=7,*"])
+
+
 def test_a_schedule_that_is_none_is_refused(pytester: pytest.Pytester) -> None:
     refused = run(pytester, ORDER, "--corefutures-replay=a,b")
     refused.stderr.fnmatch_lines(["ERROR: --corefutures-replay: a schedule to replay is a text such as*not 'a,b'"])

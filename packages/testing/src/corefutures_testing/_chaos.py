@@ -94,6 +94,8 @@ class Chaos(Listener):
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was done."""
+        if not self._counts:  # nothing was hit, or workers of pytest-xdist ran the tests
+            return
         done = ", ".join(f"{self._counts[fault]} {_WORDS[fault]}" for fault in FAULTS)
         terminalreporter.write_line(f"corefutures chaos: calls {done}; {self._repeat}")
 

@@ -59,8 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "corefutures(max_workers=, seed=, replay=, cancellations=, losses=, delays=, patience=): options of the"
         " simulated executor that the fixture `executor` makes",
     )
-    seed = config.getoption("corefutures_seed")
-    config.stash[_SEED] = random.SystemRandom().randrange(1_000_000_000) if seed is None else seed
+    if config.getoption("corefutures_seed") is None:
+        inherited = os.environ.get(_VARIABLES["corefutures_seed"], "")  # in a worker of pytest-xdist
+        config.option.corefutures_seed = (
+            int(inherited) if inherited.isdecimal() else random.SystemRandom().randrange(1_000_000_000)
+        )
+    config.stash[_SEED] = config.getoption("corefutures_seed")
     for option, variable in _VARIABLES.items():
         value = config.getoption(option)
         if value is not None:
