@@ -28,6 +28,17 @@ python-dateutil pyyaml redis regex requests rich rpds-py scikit-learn scipy setu
 typing-extensions urllib3 uvloop websockets wrapt yarl zstandard
 """
 
+#: What programs import of packages that import little by themselves.
+_PARTS: Final = {
+    "cryptography": "cryptography.fernet",
+    "lxml": "lxml.etree",
+    "markupsafe": "markupsafe._speedups",
+    "matplotlib": "matplotlib.pyplot",
+    "pillow": "PIL.Image",
+    "protobuf": "google.protobuf.descriptor",
+    "websockets": "websockets.frames",
+}
+
 #: The verdicts, the worst first.
 _ORDER: Final = ("crashes", "hangs", "refused", "fails", "unusable", "without", "differs", "loads")
 
@@ -63,9 +74,11 @@ def checked(python: str, folder: Path, packages: list[str]) -> tuple[str, dict[s
         if package in absent:
             subprocess.run([*pip, package], check=False)
     modules, lacking = checker.modules_of(packages)
+    parts = {module: package for package, module in _PARTS.items() if package in packages}
     found: dict[str, list[Finding]] = {}
-    for finding in checker.check(modules, 3):
-        found.setdefault(finding.distributions[0].partition(" ")[0], []).append(finding)
+    for finding in checker.check([*modules, *parts], 3):
+        package = parts.get(finding.module) or finding.distributions[0].partition(" ")[0]
+        found.setdefault(package, []).append(finding)
         print(checker.version, *finding[:3], finding.error, flush=True)
     column = {each.module: ("", "has no wheel") for each in lacking}
     for package, findings in found.items():
@@ -75,7 +88,8 @@ def checked(python: str, folder: Path, packages: list[str]) -> tuple[str, dict[s
 
 def verdict(findings: list[Finding]) -> str:
     """Return what the findings of a package's modules come to."""
-    public = [each for each in findings if not any(part.startswith("_") for part in each.module.split("."))]
+    parts = _PARTS.values()
+    public = [each for each in findings if each.module in parts or "._" not in f".{each.module}"]
     worst = min(public or findings, key=lambda each: _ORDER.index(each.verdict))
     private = [each for each in findings if each not in public and each.verdict != "loads"]
     if worst.verdict == "loads" and private:
@@ -95,14 +109,15 @@ def table(packages: list[str], columns: dict[str, dict[str, tuple[str, str]]]) -
         for column in columns.values():
             version, told = column[package]
             cells.append(f"{version}: {told}" if version else told)
-        lines.append(f"| {package} | {' | '.join(cells)} |")
+        part = f" (`{_PARTS[package]}`)" if package in _PARTS else ""
+        lines.append(f"| {package}{part} | {' | '.join(cells)} |")
     counts = []
     for version, column in columns.items():
         kinds = [told.partition(":")[0].partition(" ")[0] for _, told in column.values()]
         said = ", ".join(f"{kinds.count(kind)} {kind}" for kind in [*VERDICTS, "has"] if kinds.count(kind))
         counts.append(f"Python {version}: {said.replace('has', 'without a wheel')}.")
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    return "\n".join([*lines, "", f"Checked on {today}, on Linux, x86-64. {' '.join(counts)}", ""])
+    return "\n".join([*lines, "", f"Checked on {today}, on Linux, x86-64.", *counts, ""])
 
 
 def output(*command: str) -> str:

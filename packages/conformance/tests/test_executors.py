@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +73,52 @@ def test_our_interpreter_backend() -> None:
     if sys.version_info < (3, 14):
         pytest.skip(f"needs Python 3.14: the backend is {status.state}")
     kept("interpreter")
+
+
+#: In each interpreter but the main one: refuses what the kit's calls are made of, as an extension module would.
+REFUSING = """
+import sys
+
+try:
+    import _interpreters
+except ImportError:
+    pass
+else:
+    if _interpreters.get_current()[0]:
+        class Refusing:
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith("corefutures_conformance.worker."):
+                    raise ImportError(f"module {name} does not support loading in subinterpreters")
+
+        sys.meta_path.insert(0, Refusing())
+"""
+CERTIFIED = """
+from corefutures_conformance.certification import certify
+from corefutures_conformance.executor_tests import RULES
+from corefutures_conformance.target import Target
+
+if __name__ == "__main__":
+    report = certify(Target("interpreter", {"on_refusal": "process"}), list(RULES.values()))
+    for result in report.results:
+        if result.bad and result.decides(strict=False):
+            print(f"{result.rule.id}: {result.message}")
+    print(report.verdict)
+"""
+
+
+@pytest.mark.timeout(2400)
+@needs_time
+@installed("interpreter")
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="needs the capability concurrent.interpreters (Python 3.14)")
+def test_our_interpreter_backend_where_all_calls_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(REFUSING)
+    (tmp_path / "program.py").write_text(CERTIFIED)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py")], env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] in (["conformant"], ["conformant-with-exceptions"]), done.stdout + done.stderr
 
 
 @pytest.mark.timeout(2400)
