@@ -370,4 +370,4 @@ class TestWhatAnotherBackendCan:
 
         assert backend_with("kills_running") == "process"
         assert backend_with("shares_memory") == "thread"
-        assert backend_with("remote") in ("dask", None)
+        assert backend_with("remote") in ("dask", "mpi", "ray", "slurm", None)
