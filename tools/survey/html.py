@@ -57,22 +57,27 @@ def page(
             f"{''.join(_rule(broken[name], forms) for name in names)}</tbody>"
             for chapter, names in groupby(sorted(broken), key=lambda name: name.partition(".")[0])
         ),
-        earlier=_earlier(before),
+        earlier=_earlier(before, by_executor(found)),
         others="; ".join(f"{name}: {_code(reason)}" for name, reason in NOT_CERTIFIED.items()),
         sections="".join(_section(group, shown) for group in groups.values()),
     )
 
 
-def _earlier(before: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(SUBJECTS[slug].name)}<td>{escape(row['version'])}"
-        f'<td><span class="verdict {row["verdict"]}">{row["verdict"]}</span>'
-        f'<td class="number">{row["must"]}<td class="number">{row["should"]}<td class="number">{row["kept"]}</tr>'
-        for slug, row in before.items()
-    )
-    heads = '<th>executor<th>version<th>verdict<th class="number">MUST broken<th class="number">SHOULD broken'
-    table = f'<table><thead><tr>{heads}<th class="number">rules kept</tr></thead><tbody>{rows}</tbody></table>'
+def _earlier(before: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[Entry]]) -> str:
+    rows = "".join(_earlier_row(slug, row, newest(groups.get(slug, ()), adapted=True)) for slug, row in before.items())
+    numbers = '<th class="number">MUST broken<th class="number">SHOULD broken<th class="number">rules kept'
+    heads = f'<th>executor<th>version<th>verdict{numbers}<th class="form">through adapt, today'
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     return f'<p class="lead">{EARLIER}</p><div class="scroll">{table}</div>' if rows else ""
+
+
+def _earlier_row(slug: str, row: Mapping[str, Any], adapted: Entry | None) -> str:
+    numbers = "".join(f'<td class="number">{row[name]}' for name in ("must", "should", "kept"))
+    return (
+        f"<tr><td>{escape(SUBJECTS[slug].name)}<td>{escape(row['version'])}"
+        f'<td><span class="verdict {row["verdict"]}">{row["verdict"]}</span>{numbers}'
+        f'<td class="form">{_verdict(adapted) if adapted else ""}</tr>'
+    )
 
 
 def _newest_forms(group: Sequence[Entry]) -> list[Entry]:

@@ -60,7 +60,7 @@ def page(
     groups = by_executor(found)
     lines = [
         *_overview(groups),
-        *_earlier(before),
+        *_earlier(before, groups),
         *(line for group in groups.values() for line in _section(group, shown)),
     ]
     return PREFACE + "\n".join(lines) + "\n"
@@ -112,17 +112,22 @@ def _overview(groups: Mapping[str, list[Entry]]) -> Iterator[str]:
     yield "\n" + wrapped(f"Looked at, and not certified: {reasons}.")
 
 
-def _earlier(before: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _earlier(before: Mapping[str, Mapping[str, Any]], groups: Mapping[str, list[Entry]]) -> Iterator[str]:
     if not before:
         return
     yield "\n" + wrapped(EARLIER) + "\n"
-    yield "| executor | version | verdict | MUST broken | SHOULD broken | rules kept |"
-    yield "|---|---|---|---|---|---|"
+    yield "| executor | version | verdict | MUST broken | SHOULD broken | rules kept | through `adapt`, today |"
+    yield "|---|---|---|---|---|---|---|"
     for slug, row in before.items():
+        adapted = newest(groups.get(slug, ()), adapted=True)
         yield (
             f"| {SUBJECTS[slug].name} | {row['version']} | {row['verdict']} | {row['must'] or ''} "
-            f"| {row['should'] or ''} | {row['kept']} |"
+            f"| {row['should'] or ''} | {row['kept']} | {_through_adapt(adapted)} |"
         )
+    for slug in before:
+        if (adapted := newest(groups.get(slug, ()), adapted=True)) and adapted.broken("MUST"):
+            rules = _names([rule["id"] for rule in adapted.broken("MUST")])
+            yield "\n" + wrapped(f"{SUBJECTS[slug].name} still breaks through `adapt`: {rules}.")
 
 
 def _through_adapt(adapted: Entry | None) -> str:

@@ -192,6 +192,8 @@ def test_what_an_earlier_kit_said_is_shown_until_there_is_a_report(survey: Path)
     shutil.copy(SURVEY / "earlier.json", survey / "earlier.json")
     said = "| loky.ProcessPoolExecutor | loky 3.7.0 | nonconformant | 18 | 30 | 445 |"
     assert said in made(markdown.page, survey)
+    publish(survey, a_report("loky 3.7"), "loky", adapted=True)
+    assert f"{said} conformant |" in made(markdown.page, survey)
     assert "<td>loky.ProcessPoolExecutor<td>" in made(html.page, survey)
     publish(survey, a_report("loky 3.7"), "loky")
     assert said not in made(markdown.page, survey)
