@@ -178,6 +178,76 @@ def shared_and_used(calls: int) -> float:
         return min(seconds(run) for _ in range(5)) * 1e3
 
 
+# ── values that workers make ─────────────────────────────────────────────────────────────────────────────────
+
+local: Any = corefutures.worker_local(int, 7)
+
+
+def add_to_local(number: int) -> int:
+    return int(local.get()) + number
+
+
+def add_to_own(number: int) -> int:
+    return int(_owned) + number
+
+
+def _add_to_state(state: dict[str, Any], number: int) -> int:
+    return int(state["owned"]) + number
+
+
+def _make_small_state(state: dict[str, Any]) -> None:
+    state["owned"] = 7
+
+
+def calls_of(pool: Any, call: Callable[[int], int]) -> float:
+    """Microseconds of a call, of many, that adds a number to what its worker owns."""
+    with pool:
+        return _many(lambda count: _all([pool.submit(call, number) for number in range(count)]))
+
+
+def calls_with_local() -> float:
+    return calls_of(make(), add_to_local)
+
+
+def calls_with_own() -> float:
+    """The same by an initializer and a global."""
+    pool = corefutures.create_executor(
+        "process", max_workers=WORKERS, mp_context="forkserver", initializer=own, initargs=(7,)
+    )
+    return calls_of(pool, add_to_own)
+
+
+def calls_with_own_of_standard() -> float:
+    return calls_of(make_standard(owned=7), add_to_own)
+
+
+def calls_with_state_of_mpire() -> float:
+    library: Any = importlib.import_module("mpire")
+    with library.WorkerPool(WORKERS, start_method="fork", keep_alive=True, use_worker_state=True) as pool:
+        return _many(
+            lambda count: pool.map(
+                _add_to_state, range(count), iterable_len=count, chunk_size=1, worker_init=_make_small_state
+            )
+        )
+
+
+def owning() -> Iterator[Row]:
+    peers: dict[str, Callable[[], float]] = {"standard_global_of_initializer": calls_with_own_of_standard}
+    if _has_mpire():
+        peers["mpire_worker_init"] = calls_with_state_of_mpire
+    yield Row(
+        what="one of 1,000 calls with a worker-local value, beside one with a global of an initializer",
+        unit="µs a call",
+        ours=calls_with_local,
+        against=calls_with_own,
+        others=peers,
+    )
+
+
+def _has_mpire() -> bool:
+    return importlib.util.find_spec("mpire") is not None and "fork" in multiprocessing.get_all_start_methods()
+
+
 # ── the first use ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -212,7 +282,7 @@ def sharing() -> Iterator[Row]:
         others={"sent_again": second_call_sent_again},
     )
     peers: dict[str, Callable[[], float]] = {"global_of_initializer": calls_with_global}
-    if importlib.util.find_spec("mpire") is not None and "fork" in multiprocessing.get_all_start_methods():
+    if _has_mpire():
         peers["mpire_shared_objects"] = partial(calls_of_mpire, "shared_objects")
         peers["mpire_worker_init"] = partial(calls_of_mpire, "worker_init")
     if all(importlib.util.find_spec(name) is not None for name in ("joblib", "numpy")):
@@ -417,6 +487,7 @@ def limiting() -> Iterator[Row]:
 
 
 def sheets() -> Iterator[Sheet]:
+    yield Sheet(title="Values that workers make", rows=owning)
     yield Sheet(title="Objects that are shared with workers", rows=sharing)
     if "forkserver" in multiprocessing.get_all_start_methods():
         yield Sheet(title="What a new worker costs", rows=starting)
