@@ -95,8 +95,8 @@ def _open(made: Any) -> tuple[Any, Callable[[], object] | None]:
     return made, None
 
 
-#: The values of this process or interpreter, if it is a worker.
-_own: WorkerValues | None = None
+#: The values of this process or interpreter, if it is a worker, by process id: a worker may fork another one.
+_own: dict[int, WorkerValues] = {}
 
 
 def _values_here() -> WorkerValues:
@@ -105,7 +105,6 @@ def _values_here() -> WorkerValues:
     Raises:
         RuntimeError: This is no worker of a pool.
     """
-    global _own
     thread: Any = _blocking.current_workers.get(_blocking._thread.get_ident())
     if thread is not None:
         if thread.values is None:
@@ -117,12 +116,16 @@ def _values_here() -> WorkerValues:
             "a worker-local value exists in the calls of thread, process and interpreter pools only: this code runs"
             " outside of a worker"
         )
-    if _own is None or _own.process != _blocking.system.getpid():  # a worker that another worker has forked
+    process = _blocking.system.getpid()
+    found = _own.get(process)
+    if found is None:
         from corefutures_pools.workers.worker_loop import exit_callbacks  # the worker has it; a thread does without
 
-        _own = WorkerValues()
-        exit_callbacks.append(_own.close)
-    return _own
+        made = WorkerValues()
+        found = _own.setdefault(process, made)  # threads of a call may come at once
+        if found is made:
+            exit_callbacks.append(made.close)
+    return found
 
 
 class WorkerLocal(_Typed["_T"]):
