@@ -323,10 +323,11 @@ class WorkerSupervisor:
 
         A thread that needs a worker meanwhile leaves: so this one looks for that after each spare.
         """
-        sleep(_SPARE_PAUSE)
         request, requests = _StartRequest(ours=True), self._requests
         request.runner = request.thread
         try:
+            self._open.append(request)  # a shutdown that waits leaves no thread behind
+            sleep(_SPARE_PAUSE)
             while self._lacks_spare():
                 requests.append(request)
                 try:
@@ -346,6 +347,8 @@ class WorkerSupervisor:
                     self._run(_StartRequest(ours=True))
         finally:
             request.end(None)
+            with contextlib.suppress(ValueError):  # in a forked child
+                self._open.remove(request)
             if self.closed:
                 self._pool.wake()
             if sys.version_info < (3, 12):  # as in `_run_in_thread`
@@ -425,7 +428,7 @@ class WorkerSupervisor:
         Not for this thread, if interrupted; and a thread that does so itself waits for no other, which may wait for it.
         """
         current = threading.get_ident()
-        requests = [*copied(self._open), *copied(self._requests)]  # the second has also those for spares
+        requests = copied(self._open)
         if any(request.runner == current for request in requests):
             return
         for request in requests:
