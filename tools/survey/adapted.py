@@ -140,6 +140,9 @@ def ipyparallel(max_workers: int) -> Executor:
     )
 
 
+@_breaks(
+    {"exceptions.raised_exception_is_not_shown": "Parsl shows each exception, and loses the call if that fails"},
+)
 def parsl(max_workers: int) -> Executor:
     """Parsl's executor, on Parsl's threads."""
     return adapt(

@@ -114,6 +114,39 @@ def test_shutdown_cancels_the_calls_that_wait(manual):
     assert len(manual.calls) == 1
 
 
+def test_calls_that_wait_at_the_end_come_before_the_end_of_an_executor_that_began_late():
+    """loky registers its step at exit when it gets the first call: later than ours."""
+    ended = run_script(
+        """
+        import sys, threading
+        sys.path[:0] = sys.argv[1:]
+        from corefutures import adapt
+        from foreign import BareExecutor
+
+        class EndsEarly(BareExecutor):
+            begun = ended = False
+
+            def submit(self, call):
+                if self.ended:
+                    raise RuntimeError("the interpreter ends")
+                if not self.begun:
+                    self.begun = True
+                    threading._register_atexit(self.end)
+                return super().submit(call)
+
+            def end(self):
+                self.ended = True
+
+        executor = adapt(EndsEarly(1), max_workers=1)
+        for n in range(4):
+            executor.submit(print, n)
+        executor.shutdown(wait=False)
+        """,
+        os.path.dirname(sys.modules["foreign"].__file__),
+    )
+    assert ended == (0, "0\n1\n2\n3\n", "")
+
+
 def test_a_call_that_the_executor_refuses_later_fails(manual):
     executor = adapt(manual, max_workers=1)
     first, second, third = (executor.submit(int, "7") for _ in range(3))
@@ -353,7 +386,16 @@ def test_an_executor_that_asks_whether_there_is_an_error_is_told(manual):
 
     error = Empty()
     future = adapt(manual).submit(raise_it, lambda: error)
-    with pytest.raises(Exception, match="may be false") as told:
+    with pytest.raises(Exception, match="may be false, or is no Exception") as told:
         manual.calls[0]()
     manual.futures[0].set_exception(told.value)
     assert future.exception(LIMIT) is error
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_workers_are_not_told_of_what_would_end_them(manual, kind):
+    future = adapt(manual).submit(raise_it, kind)
+    with pytest.raises(Exception, match="no Exception") as told:
+        manual.calls[0]()
+    manual.futures[0].set_exception(told.value)
+    assert isinstance(future.exception(LIMIT), kind)

@@ -59,7 +59,7 @@ class Lifecycle(LiveObjects):
         self.exiting = False
         _kinds.append(self)
         if close is not None and not _outlived:
-            _register_at_exit()
+            register_at_exit()
 
     def add(self, thing: Any) -> None:
         """Add an object; it leaves the set when it is collected."""
@@ -194,7 +194,7 @@ def _after_fork_in_child() -> None:
         for_each(Lifecycle.after_fork_in_child, _kinds)
 
 
-def _register_at_exit() -> None:
+def register_at_exit() -> None:
     """Have all kinds end before the non-daemon threads are joined, and so before any `atexit` handler.
 
     The step that was registered last runs first, and the first run of this one does all. It is registered for each
@@ -204,4 +204,4 @@ def _register_at_exit() -> None:
     threading._register_atexit(_end_with_main)  # type: ignore[attr-defined]
 
 
-_register_at_exit()  # by the import, because that is impossible once the interpreter ends
+register_at_exit()  # by the import, because that is impossible once the interpreter ends

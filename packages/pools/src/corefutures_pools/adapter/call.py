@@ -27,20 +27,23 @@ class _ReentryGuard(threading.local):
 entered = _ReentryGuard()
 
 
-class FalseError(Exception):
-    """The outcome of a call that raised an exception which may be false: executors that ask `if exception:` lose it.
+class CarriedError(Exception):
+    """The outcome of a call that raised an exception which executors lose.
+
+    That is one that may be false, where they ask `if exception:`; and one that is no Exception, which ends their
+    workers.
 
     Attributes:
         error: That exception.
     """
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__("the call raised an exception that may be false")
+        super().__init__("the call raised an exception that may be false, or is no Exception")
         self.error = error
 
 
-def _may_be_false(kind: type) -> bool:
-    return hasattr(kind, "__bool__") or hasattr(kind, "__len__")
+def _may_be_lost(kind: type) -> bool:
+    return not issubclass(kind, Exception) or hasattr(kind, "__bool__") or hasattr(kind, "__len__")
 
 
 class WorkerOwner(Protocol):
@@ -97,7 +100,7 @@ class AdaptedCall:
                 initialize()
             result, error = run_call(future, *call)
             if error is not None:
-                raise FalseError(error) if _may_be_false(type(error)) else error
+                raise CarriedError(error) if _may_be_lost(type(error)) else error
             return result
         finally:
             entered.executors = before

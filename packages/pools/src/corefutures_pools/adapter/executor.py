@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from corefutures._blocking import Lock, Parker, start_thread, threading
@@ -25,7 +26,7 @@ from corefutures_pools.adapter.initializing import ThreadInitializer
 from corefutures_pools.adapter.waiting import WaitingCalls
 from corefutures_pools.cpu import usable_processors
 from corefutures_pools.executor import PoolExecutor
-from corefutures_pools.lifecycle import Lifecycle
+from corefutures_pools.lifecycle import Lifecycle, register_at_exit
 from corefutures_pools.options import check_count, check_initializer
 from corefutures_pools.workers.chunking import CostModel, chunked_map
 
@@ -50,6 +51,10 @@ _adapters = Lifecycle(
     after_fork=lambda adapter: adapter._cf_after_fork_in_child(),
     # No `outlive_main`: the executor's threads, which end with it, can't be told from those that may submit calls.
 )
+
+
+#: The kinds of executors for which our step at exit has been registered after their own.
+_steps_at_exit: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def adapt(
@@ -258,6 +263,11 @@ class AdaptedExecutor(PoolExecutor):
             future.follow(self._cf_adapted.submit(fn, *args, **kwargs))  # type: ignore[misc, arg-type]
         else:
             future.follow(self._cf_adapted.submit(future.call))
+        if self._waiting is not None and (kind := type(self._cf_adapted)) not in _steps_at_exit:
+            # Its own step at exit, which refuses calls, may have been registered just now. Ours has to run before it.
+            _steps_at_exit.add(kind)
+            with contextlib.suppress(RuntimeError):  # the interpreter ends already
+                register_at_exit()
 
     def _hand_over_later(self, future: AdaptedFuture[Any]) -> None:
         """Submit a call that has waited; if that fails, the call fails."""

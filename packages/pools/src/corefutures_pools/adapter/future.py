@@ -12,7 +12,7 @@ from corefutures._blocking import threading
 from corefutures._exceptions import CancelledError
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, LOGGER, PENDING, RUNNING
-from corefutures_pools.adapter.call import AdaptedCall, FalseError, WorkerOwner, entered
+from corefutures_pools.adapter.call import AdaptedCall, CarriedError, WorkerOwner, entered
 from corefutures_pools.adapter.initializing import WorkerNotInitialized
 from corefutures_pools.foreign_code import drop_frame
 from corefutures_pools.future import PoolFuture
@@ -181,7 +181,7 @@ class AdaptedFuture(PoolFuture[_T]):
             cancelled, result, error = _outcome(foreign)
             if self._encoding is not None and error is None and not cancelled:
                 result, error = self._encoding.outcome(result)
-            if type(error) is FalseError:
+            if type(error) is CarriedError:
                 error = error.error
             elif type(error) is WorkerNotInitialized and self.executor is not None:
                 error = self.executor._cf_mark_broken(error.error)
