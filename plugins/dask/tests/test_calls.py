@@ -197,11 +197,11 @@ def test_an_error_while_the_connection_is_checked_ends_nothing(
     completion = pool._cf_connect().completion
     checked = threading.Event()
 
-    def fail() -> bool:
+    def fail() -> None:
         checked.set()
         raise MemoryError
 
-    monkeypatch.setattr(completion, "_is_lost", fail)
+    monkeypatch.setattr(completion, "_check", fail)
     assert checked.wait(30)
     monkeypatch.undo()
     assert pool.submit(dask_calls.add, 1, 1).result(30) == 2

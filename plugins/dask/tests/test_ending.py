@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -19,10 +20,11 @@ import psutil
 import pytest
 from dask_gates import Gate
 from distributed import Client
+from signals import everywhere
 from subprocesses import in_fork, run_script
 
 import corefutures as futures
-from corefutures_dask import BrokenDaskPool, DaskExecutor
+from corefutures_dask import BrokenDaskPool, DaskExecutor, _dispatcher, _executor, _pending
 
 
 def test_a_cluster_of_its_own_is_started_with_its_options_and_stopped() -> None:
@@ -96,6 +98,28 @@ def test_every_kind_of_shutdown(shared_cluster: Any, wait: bool, cancel: bool) -
         pool.submit(dask_calls.pid)
     pool.shutdown()
     assert not pool._cf_connect().completion.is_alive()
+
+
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_shutdown_that_is_interrupted_anywhere_can_be_repeated(shared_cluster: Any, cancel: bool) -> None:
+    """F8: it waited for ever where a signal handler had raised before the pool was closed."""
+
+    class Interrupted(BaseException):
+        pass
+
+    def fail() -> None:
+        raise Interrupted
+
+    def scenario(interrupt: Any) -> None:
+        pool = DaskExecutor(1, address=shared_cluster.address)
+        call = pool.submit(dask_calls.add, 1, 1)
+        with contextlib.suppress(Interrupted), interrupt(fail):
+            pool.shutdown(cancel_futures=cancel)
+        pool.shutdown()
+        assert not pool._cf_connect().completion.is_alive()
+        assert call.cancelled() or call.result(30) == 2
+
+    assert everywhere(scenario, _dispatcher, _executor, _pending, raises=True) > 10
 
 
 def test_shutdown_from_a_callback_does_not_wait(shared_cluster: Any) -> None:

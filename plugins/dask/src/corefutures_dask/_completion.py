@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("concurrent.futures")
 
-#: Seconds between two checks of the connection.
+#: Seconds between two checks of the pool.
 _CHECK_INTERVAL: Final = 0.5
 #: Seconds between two checks of the condition that a callback waits for: another thread may fulfil it.
 _POLL_INTERVAL: Final = 0.01
@@ -38,20 +38,16 @@ class CompletionThread(threading.Thread):
     Args:
         pool: The name of the pool.
         close: Called at the end.
-        is_lost: Returns whether the connection is lost; called regularly.
-        on_lost: Called if the connection is lost.
+        check: Called regularly while there is nothing to do.
 
     Thread safety: every method may be called from any thread.
     """
 
-    def __init__(
-        self, pool: str, close: Callable[[], None], is_lost: Callable[[], bool], on_lost: Callable[[], None]
-    ) -> None:
+    def __init__(self, pool: str, close: Callable[[], None], check: Callable[[], None]) -> None:
         super().__init__(name=f"{pool} completion", daemon=True)
         self._jobs: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
         self._close = close
-        self._is_lost = is_lost
-        self._on_lost = on_lost
+        self._check = check
         self._numbers = itertools.count().__next__
         self._nested = 0  # the number of callbacks that wait here, each within the last
         self._futures: dict[int, list[DaskFuture[Any]]] = {}  # the futures of each job: for a forked child
@@ -94,13 +90,12 @@ class CompletionThread(threading.Thread):
             self._close()
 
     def _do_job(self, timeout: float) -> bool:
-        """Do one job, or check the connection if there is none within `timeout` seconds; return False at the end."""
+        """Do one job, or check the pool if there is none within `timeout` seconds; return False at the end."""
         try:
             job = self._jobs.get(timeout=timeout)
         except queue.Empty:
             try:
-                if self._is_lost():
-                    self._on_lost()
+                self._check()
             except BaseException:  # the next check tries again
                 log_failure(LOGGER, "Exception in the check of the connection to the scheduler")
             return True

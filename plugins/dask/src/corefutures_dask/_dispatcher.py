@@ -78,9 +78,7 @@ class Dispatcher:
         self._counted = 0.0  # when the threads of the cluster were counted last
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself keeps none alive
         self.transport = Transport(connection, self.pool)
-        self.completion = CompletionThread(
-            self.pool, partial(connection.close, self.pool), self._is_lost, self._on_scheduler_lost
-        )
+        self.completion = CompletionThread(self.pool, partial(connection.close, self.pool), self._check)
         self.pending = PendingCalls(self.completion, limit is not None)
         self._wakeup = LoopWakeup(self.transport.loop, self._dispatch)
         try:
@@ -107,8 +105,17 @@ class Dispatcher:
             self._wake()
         return future
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has come so far that the completion thread will end."""
+        return self._closed
+
     def close(self, refusal: Exception, cancel: bool = False) -> None:
-        """Refuse calls from now on, `cancel` those that have not started, and end when the others have ended."""
+        """Refuse calls from now on, `cancel` those that have not started, and end when the others have ended.
+
+        A signal handler may raise at any point: before `is_closed` the next `close` begins again, and after that the
+        regular check of the completion thread wakes the loop, should this method not have done so.
+        """
         self.pending.close(refusal)
         self._closed = True
         try:
@@ -142,6 +149,12 @@ class Dispatcher:
         except RuntimeError:  # the loop is closed, and has cancelled them
             pass
         self.completion.end()
+
+    def _check(self) -> None:
+        if self._is_lost():
+            self._on_scheduler_lost()
+        elif self._closed and not self._ended:
+            self._wake()
 
     def _is_lost(self) -> bool:
         return self.transport.is_lost and not self._ended

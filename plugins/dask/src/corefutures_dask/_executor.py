@@ -282,7 +282,7 @@ class DaskExecutor(PoolExecutor):
             dispatcher.close(RuntimeError(_AFTER_SHUTDOWN), cancel_futures)
         finally:  # an exception of a callback is raised after that
             own = getattr(_wire.current, "pool", None) == dispatcher.pool
-            if wait and not own and not getattr(non_blocking, "active", False):
+            if wait and dispatcher.is_closed and not own and not getattr(non_blocking, "active", False):
                 dispatcher.completion.join()
 
     def _cf_connect(self) -> Dispatcher:
