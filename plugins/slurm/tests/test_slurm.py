@@ -74,12 +74,15 @@ if __name__ == "__main__":
         error = executor.submit(kill).exception()
         assert type(error) is WorkerLostError and "while it ran the call" in str(error), error
         assert executor.submit(prepared).result() == "yes"
+    dropped = create_executor("slurm", **options)
+    assert dropped.submit(abs, -1).result() == 1
     left = create_executor("slurm", initializer=fail, **options)
     error = left.submit(abs, 1).exception()
     assert type(error) is BrokenExecutor and type(error.__cause__) is LookupError
     left = create_executor("slurm", **options)
     for number in range(5):
         left.submit(note, number)
+    del dropped  # at the end of the program
 """
 
 KILLED = """

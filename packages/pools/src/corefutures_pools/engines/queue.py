@@ -18,6 +18,7 @@ from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER, Future
 from corefutures_pools import wire
 from corefutures_pools.foreign_code import set_cause
+from corefutures_pools.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +73,10 @@ class EngineFuture(Future[Any]):
         return cancelled
 
 
+#: The living queues. At exit, those of dropped executors end their engines; the adapters end the others.
+_queues = Lifecycle(join=lambda ending: ending.join_if_ending(), after_fork=lambda inherited: inherited.forget())
+
+
 class EngineQueue:
     """An executor for callables without arguments, on an engine: what `EngineExecutor` adapts.
 
@@ -102,6 +107,7 @@ class EngineQueue:
         call = partial(wire.call_initializer, initializer, *initargs)
         self._initializer = None if initializer is None else wire.dumps((call, (), {}))
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._ends = False
         self._broken: tuple[str, BaseException | None] | None = None
         # Of the serving thread alone.
         self._waiting: deque[EngineFuture] = deque()
@@ -111,6 +117,7 @@ class EngineQueue:
         engine.attach(partial(self._jobs.put, self._send), self._fail_later)
         self._thread = threading.Thread(target=self._serve, name=f"corefutures-{name}", daemon=True)
         start_thread(self._thread)
+        _queues.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self._engine).__name__} max_workers={self._max_workers}>"
@@ -130,8 +137,18 @@ class EngineQueue:
 
     def shutdown(self, wait: bool = True) -> None:
         """End the engine, once no call is left; `wait` for that."""
+        self._ends = True
         self._jobs.put(None)
         if wait and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: leave the engine to the parent, whose the thread is."""
+        self._ends = False
+
+    def join_if_ending(self) -> None:
+        """Wait for the end of the engine, if that has begun."""
+        if self._ends:
             self._thread.join()
 
     # ── the serving thread ───────────────────────────────────────────────────────────────────────────────────────
