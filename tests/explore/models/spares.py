@@ -16,6 +16,7 @@ COUNTS_A_LOST_SPARE = Fault(
     right="""                self.workers.discard(connection)
                 continue
 """, wrong="                pass\n",
+    changes=4,
 )  # fmt: skip
 LOOKS_FOR_NO_WORKER = Fault(
     "a thread that starts a spare, and one that needs a worker meanwhile, leave it to each other", SUPERVISOR,
