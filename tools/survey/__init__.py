@@ -1,1 +1,1 @@
-"""How conformant is everybody? `python -m tools.survey NAME…` certifies, and writes survey/README.md."""
+"""How conformant is everybody? `python -m tools.survey run|add|page`: a registry of reports, and pages."""
