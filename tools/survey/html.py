@@ -200,7 +200,7 @@ def _details(entry: Entry, shown: Mapping[tuple[str, str], str]) -> Iterator[str
     for what, rules in (("broken SHOULD", entry.broken("SHOULD")), ("known failures", entry.expected())):
         if rules:
             names = "".join(
-                f"<li><code>{rule['id']}</code> {escape(rule['statement'])} <small>{escape(rule['message'])}</small>"
+                f"<li><code>{rule['id']}</code> {_code(rule['statement'])} <small>{escape(rule['message'])}</small>"
                 for rule in rules
             )
             yield f"<details><summary>{len(rules)} {what}{form}</summary><ul>{names}</ul></details>"
@@ -231,7 +231,8 @@ def _history(group: Sequence[Entry]) -> str:
     return (
         f"<details><summary>History: {len(group)} reports</summary>"
         '<div class="scroll"><table><thead><tr><th>version<th>Python<th>form<th>contract<th>date<th>verdict'
-        f"<th>MUST broken<th>SHOULD broken<th>kept</tr></thead><tbody>{rows}</tbody></table></div>"
+        '<th class="number">MUST broken<th class="number">SHOULD broken<th class="number">kept</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
         f"{f'<ul>{told}</ul>' if told else ''}</details>"
     )
 
