@@ -124,10 +124,10 @@ def test_calls_that_wait_at_the_end_come_before_the_end_of_an_executor_that_bega
         from foreign import BareExecutor
 
         class EndsEarly(BareExecutor):
-            begun = ended = False
+            begun, ended = False, threading.Event()
 
             def submit(self, call):
-                if self.ended:
+                if self.ended.is_set():
                     raise RuntimeError("the interpreter ends")
                 if not self.begun:
                     self.begun = True
@@ -135,9 +135,10 @@ def test_calls_that_wait_at_the_end_come_before_the_end_of_an_executor_that_bega
                 return super().submit(call)
 
             def end(self):
-                self.ended = True
+                self.ended.set()
 
         executor = adapt(EndsEarly(1), max_workers=1)
+        executor.submit(EndsEarly.ended.wait, 0.5)  # whichever step is first: the others wait until then
         for n in range(4):
             executor.submit(print, n)
         executor.shutdown(wait=False)
@@ -178,6 +179,22 @@ def test_no_more_calls_run_at_once_than_there_are_workers():
         assert list(executor.map(call, range(200))) == list(range(200))
     assert max(most) <= 2
     assert executor._max_workers == 2
+
+
+def test_a_call_whose_future_has_no_callbacks_counts_until_it_ends():
+    gate, submitted = threading.Event(), []
+
+    class Counting(BareExecutor):
+        def submit(self, call):
+            submitted.append(call)
+            return super().submit(call)
+
+    with adapt(Counting(2), max_workers=1) as executor:
+        futures = [executor.submit(gate.wait, LIMIT) for _ in range(3)]
+        assert eventually(futures[0].running)
+        assert len(submitted) == 1
+        gate.set()
+        assert [future.result(LIMIT) for future in futures] == [True] * 3
 
 
 def test_submitting_cancelling_and_ending_race():

@@ -162,7 +162,6 @@ class AdaptedFuture(PoolFuture[_T]):
             return
         before, entered.executors = entered.executors, (*entered.executors, executor)
         try:
-            executor._cf_end_of_run(self)
             self._take_outcome(foreign)
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
             if self._state not in DONE:
@@ -179,6 +178,8 @@ class AdaptedFuture(PoolFuture[_T]):
         error: BaseException | None = None
         try:
             cancelled, result, error = _outcome(foreign)
+            if self.executor is not None:
+                self.executor._cf_end_of_run(self)  # first: callbacks may take their time
             if self._encoding is not None and error is None and not cancelled:
                 result, error = self._encoding.outcome(result)
             if type(error) is CarriedError:
