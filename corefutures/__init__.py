@@ -33,7 +33,7 @@ _HOMES = {
 _FORWARDED = {
     name: module
     for module, names in {
-        "corefutures_monitor": ("instrument", "progress", "trace", "track"),
+        "corefutures_monitor": ("instrument", "profile", "progress", "trace", "track"),
         "corefutures_pools": (
             "CallSnapshot", "Shared", "Snapshot", "Stats", "Stream", "WorkerLocal", "WorkerSnapshot", "adapt", "dump",
             "dump_on_signal", "held_slots", "worker_local",

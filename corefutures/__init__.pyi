@@ -45,7 +45,13 @@ from corefutures.registry._registry import (
     register_backend as register_backend,
 )
 from corefutures_dask import DaskExecutor
-from corefutures_monitor import instrument as instrument, progress as progress, trace as trace, track as track
+from corefutures_monitor import (
+    instrument as instrument,
+    profile as profile,
+    progress as progress,
+    trace as trace,
+    track as track,
+)
 from corefutures_mpi import MPIExecutor
 from corefutures_pools.adapter import adapt as adapt
 from corefutures_pools.inspection.snapshots import (
@@ -260,6 +266,7 @@ __all__ = [
     "held_slots",
     "imap",
     "instrument",
+    "profile",
     "progress",
     "register_backend",
     "remove_observer",

@@ -87,20 +87,24 @@ class CallRecord:
         error: The name of the exception's type, if the call raised or was lost.
         size: Bytes of the serialised arguments; None where nothing is serialised.
         result_size: Bytes of the serialised result; None where nothing is serialised.
+        pickling: Seconds that serialising the arguments took, just before `submitted`; None where it is not known.
     """
 
     __slots__ = (
         "_future", "attempt", "error", "executor_info", "finished", "function", "given_name", "number", "outcome",
-        "result_size", "size", "started", "submitted", "worker",
+        "pickling", "result_size", "size", "started", "submitted", "worker",
     )  # fmt: skip
 
-    def __init__(self, info: ExecutorInfo, function: str, future: Any, size: int | None) -> None:
+    def __init__(
+        self, info: ExecutorInfo, function: str, future: Any, size: int | None, pickling: float | None = None
+    ) -> None:
         self.number: int = next(_numbers)
         self.attempt = attempt_number.get()
         self.function = function
         self.given_name: str | None = None  # by `options(name=…)`; may be set after the call has ended
         self.executor_info = info
         self.size = size
+        self.pickling = pickling
         self.started: float | None = None
         self.finished: float | None = None
         self.worker: str | None = None
@@ -217,9 +221,11 @@ class Instrumentation:
         """Hand an event to the sink."""
         self.sink(Event(hook, info, time, call, worker, error))
 
-    def track_call(self, executor: Any, fn: Any, future: Any, size: int | None = None) -> None:
+    def track_call(
+        self, executor: Any, fn: Any, future: Any, size: int | None = None, pickling: float | None = None
+    ) -> None:
         """Record a call that was submitted. Called before anybody else can have its future."""
-        future._cf_observed = call = CallRecord(executor_info(executor), name_of(fn), future, size)
+        future._cf_observed = call = CallRecord(executor_info(executor), name_of(fn), future, size, pickling)
         self.emit(SUBMITTED, call.executor_info, call.submitted, call)
         future.add_done_callback(call.end)
 

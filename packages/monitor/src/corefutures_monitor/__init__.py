@@ -1,4 +1,4 @@
-"""Watch executors at work: progress in a terminal or a notebook, timelines, spans of OpenTelemetry.
+"""Watch executors at work: progress, timelines, profiles, spans and metrics of OpenTelemetry.
 
 Guarantees: importing this package imports nothing else: a worker that unpickles an instrumented call loads
 `_span_context` only.
@@ -10,14 +10,22 @@ TYPE_CHECKING = False  # `typing` is much of the import time of a worker; type c
 
 if TYPE_CHECKING:
     from corefutures_monitor._opentelemetry import instrument as instrument
+    from corefutures_monitor._profiling.sampling import (
+        FunctionProfile as FunctionProfile,
+        Profile as Profile,
+        profile as profile,
+    )
     from corefutures_monitor._progress.counts import ProgressCounts as ProgressCounts
     from corefutures_monitor._progress.renderers import progress_line as progress_line
     from corefutures_monitor._progress.tracking import progress as progress, track as track
     from corefutures_monitor._timelines.recording import trace as trace
 
 _MODULES = {
+    "FunctionProfile": "_profiling.sampling",
+    "Profile": "_profiling.sampling",
     "ProgressCounts": "_progress.counts",
     "instrument": "_opentelemetry",
+    "profile": "_profiling.sampling",
     "progress": "_progress.tracking",
     "progress_line": "_progress.renderers",
     "trace": "_timelines.recording",

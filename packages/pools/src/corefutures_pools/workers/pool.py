@@ -218,6 +218,7 @@ class WorkerPool(PoolTransport):
                     if admitted.cancel() or not isinstance(exc, Exception):
                         raise  # otherwise a worker has taken the call, which is watched with the next one
             return admitted
+        began = clock.perf_counter() if instrumentation.enabled else None
         try:
             body = self._encode.call(fn, args, kwargs)
         except BaseException as exc:
@@ -238,8 +239,10 @@ class WorkerPool(PoolTransport):
                 if permit._holds(future):  # until it has its slots
                     added = ()
             self._numbered = number = next(self._numbers)
-            if instrumentation.enabled and (owner := self.owner()) is not None:
-                instrumentation.track_call(owner, fn, future, len(body))
+            if began is not None and (owner := self.owner()) is not None:  # it is observed
+                chunking = sys.modules.get("corefutures_pools.workers.chunking")  # which imports this module
+                called = args[0] if chunking is not None and fn is chunking.run_chunk else fn
+                instrumentation.track_call(owner, called, future, len(body), clock.perf_counter() - began)
                 if future._cf_observed is not None:
                     number |= OBSERVED
             future._number = number

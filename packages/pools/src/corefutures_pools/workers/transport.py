@@ -67,8 +67,9 @@ def _try_features(workers: int) -> None:
 
 def threads_are_replaced() -> bool:
     """Return whether a library such as gevent has replaced threads: one that waits in the kernel stops all others."""
-    replaced: object = _thread.start_new_thread
-    return not isinstance(replaced, type(len))
+    # What debuggers put in place of `start_new_thread` starts threads of the operating system, and leaves this alone.
+    identity: object = _thread.get_ident
+    return not isinstance(identity, type(len))
 
 
 def waiting_is_replaced() -> bool:

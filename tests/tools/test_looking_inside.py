@@ -1,0 +1,165 @@
+"""Debuggers, profilers and coverage beside pools: what `docs/look-inside.md` says that they see and miss."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(sys.platform != "linux", reason="what is said was found on Linux"),
+]
+with_interpreters = pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters need Python 3.14")
+
+BUSY = """
+import os, sys
+import corefutures
+
+def stay_busy(gate):
+    while not os.path.exists(gate):
+        sum(range(1000))
+
+if __name__ == "__main__":
+    backend, gate = sys.argv[1:]
+    with corefutures.create_executor(backend, max_workers=1) as executor:
+        future = executor.submit(stay_busy, gate)
+        while not executor.snapshot().workers[0].stack or not future.running():
+            pass
+        print("ready", flush=True)
+        future.result()
+"""
+
+
+@contextmanager
+def busy(backend: str, folder: Path) -> Iterator[int]:
+    """A program with a busy worker, by its id, until the block ends."""
+    (folder / "busy.py").write_text(BUSY)
+    gate = folder / "gate"
+    with subprocess.Popen([sys.executable, "busy.py", backend, gate], cwd=folder, stdout=subprocess.PIPE) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == b"ready\n"
+            yield program.pid
+        finally:
+            gate.touch()
+
+
+def output(*command: object) -> str:
+    """What a tool prints; a test is skipped where it may not read other processes."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=100, check=False)
+    if re.search(r"[Pp]ermission|not permitted", done.stderr + done.stdout):
+        pytest.skip("this machine lets no process read another one's memory")
+    return done.stdout
+
+
+WORK = """
+import sys
+import corefutures
+
+def work(number):
+    if number > 2:
+        return number * 2
+    return number
+
+if __name__ == "__main__":
+    backend, *method = sys.argv[1:]
+    options = {"mp_context": __import__("multiprocessing").get_context(*method)} if method else {}
+    with corefutures.create_executor(backend, max_workers=2, **options) as executor:
+        print(list(executor.map(work, range(6), timeout=100)))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("coverage") is None, reason="coverage is not installed")
+@pytest.mark.parametrize(
+    ("backend", "settings"),
+    [
+        ("thread", "concurrency = thread"),
+        ("process fork", "patch = subprocess, _exit"),
+        ("process forkserver", "patch = subprocess, _exit"),
+        ("process spawn", "patch = subprocess, _exit"),
+        ("process forkserver", "concurrency = multiprocessing, thread"),
+        pytest.param("interpreter", "patch = subprocess", marks=with_interpreters),
+    ],
+)
+def test_coverage_measures_calls(backend: str, settings: str, tmp_path: Path) -> None:
+    (tmp_path / ".coveragerc").write_text(f"[run]\nparallel = true\n{settings}\n")
+    (tmp_path / "program.py").write_text(WORK)
+    printed = ""
+    for command in (f"run program.py {backend}", "combine", "report -m --include=program.py"):
+        done = subprocess.run(
+            [sys.executable, "-m", "coverage", *command.split()],
+            cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed += done.stdout
+    assert "[0, 1, 2, 6, 8, 10]" in printed
+    assert re.search(r"program\.py .* 100%", printed), printed
+
+
+SPY = shutil.which("py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+
+
+@pytest.mark.skipif(SPY is None, reason="py-spy is not installed")
+def test_py_spy_sees_threads_and_subprocesses(tmp_path: Path) -> None:
+    with busy("thread", tmp_path) as program:
+        seen = output(SPY, "dump", "--pid", program)
+        assert "stay_busy" in seen
+        assert "MainThread" in seen
+    (tmp_path / "gate").unlink()
+    with busy("process", tmp_path) as program:
+        assert "stay_busy" not in output(SPY, "dump", "--pid", program)
+        assert "stay_busy" in output(SPY, "dump", "--subprocesses", "--pid", program)
+
+
+@pytest.mark.skipif(SPY is None, reason="py-spy is not installed")
+@with_interpreters
+def test_py_spy_sees_an_interpreter_in_place_of_the_program(tmp_path: Path) -> None:
+    with busy("interpreter", tmp_path) as program:
+        seen = output(SPY, "dump", "--pid", program)
+    assert "stay_busy" in seen
+    assert "<module> (busy.py" not in seen, "py-spy shows the program now: change docs/look-inside.md"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="the sampling profiler is in Python 3.15")
+@pytest.mark.parametrize(
+    ("backend", "options", "found"),
+    [
+        ("thread", [], False),
+        ("thread", ["-a"], True),
+        ("process", ["-a"], False),
+        ("process", ["-a", "--subprocesses"], True),
+        ("interpreter", ["-a"], True),
+    ],
+)
+def test_the_sampling_profiler_sees(backend: str, options: list[str], found: bool, tmp_path: Path) -> None:
+    with busy(backend, tmp_path) as program:
+        attach = [sys.executable, "-m", "profiling.sampling", "attach", *options, "-d", "2", "--collapsed"]
+        printed = output(*attach, "-o", tmp_path / "stacks.txt", program)
+    stacks = "".join(file.read_text() for file in tmp_path.glob("stacks*.txt"))
+    assert "busy.py" in stacks, printed
+    assert ("stay_busy" in stacks) == found
+
+
+@pytest.mark.skipif(importlib.util.find_spec("debugpy") is None, reason="debugpy is not installed")
+@pytest.mark.parametrize("backend", ["thread", "process", pytest.param("interpreter", marks=with_interpreters)])
+def test_pools_run_under_debugpy(backend: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(textwrap.dedent(WORK))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy", "--listen", f"127.0.0.1:{port}", "program.py",
+         backend], cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False,
+    )  # fmt: skip
+    assert "[0, 1, 2, 6, 8, 10]" in done.stdout, done.stderr
