@@ -113,6 +113,7 @@ def describe(names: tuple[str, ...], file: str) -> None:
     """Write where modules and distributions come from: the version of Python, and for each name what is known."""
     import json
     from importlib import metadata
+    from importlib.util import find_spec
 
     tops = metadata.packages_distributions()
     distributions = {}
@@ -130,16 +131,15 @@ def describe(names: tuple[str, ...], file: str) -> None:
         owners = tops.get(name.partition(".")[0], ())
         if owners:
             modules[name] = [f"{owner} {metadata.version(owner)}" for owner in sorted(set(owners))]
-    try:
-        from concurrent import interpreters  # noqa: F401
-
-        has_interpreters = True
-    except ImportError:
-        has_interpreters = False
     version = "{}.{}.{}".format(*sys.version_info)
     with open(file, "w", encoding="utf-8") as output:
         json.dump(
-            {"python": version, "interpreters": has_interpreters, "distributions": distributions, "modules": modules},
+            {
+                "python": version,
+                "interpreters": find_spec("concurrent.interpreters") is not None,
+                "distributions": distributions,
+                "modules": modules,
+            },
             output,
         )
 
@@ -155,9 +155,9 @@ def main(where: str, file: str, folder: str, *names: str) -> None:
     elif where == "main":
         report(names[0], path, file)
     else:
-        from concurrent import interpreters
+        from importlib import import_module
 
-        interpreter = interpreters.create()
+        interpreter: Any = import_module("concurrent.interpreters").create()
         with open(__file__, encoding="utf-8") as source:
             interpreter.exec(source.read().rpartition("\nif __name__")[0])
         interpreter.prepare_main(arguments=(names[0], tuple(path), file))
