@@ -204,7 +204,7 @@ SUBJECTS: dict[str, Subject] = {
 """Slug → subject, in the order of the page."""
 
 NOT_CERTIFIED: dict[str, str] = {
-    "Celery 5.7.0": "its process pool is billiard's, which is above; the rest of it needs a broker and a worker",
+    "Celery 5.7.0": "its process pool is that of billiard; the rest of it needs a broker",
     "futures-actors 0.0.5": "an actor takes messages, one after the other; it has no `submit` and no number of workers",
     "cf-taskpool 0.2.0": "`TaskPoolExecutor.submit` takes coroutines and gives futures of asyncio: it runs no calls",
 }
