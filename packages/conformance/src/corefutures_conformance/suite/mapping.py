@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -9,13 +10,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from functools import partial
 from itertools import islice, repeat
 from typing import Any
 
 from corefutures_conformance.background import BackgroundCall
-from corefutures_conformance.deadlines import brief, finishes, limit, result_of, until
+from corefutures_conformance.deadlines import Overdue, brief, finishes, limit, result_of, short_limit, until
 from corefutures_conformance.expectations import (
     MAP_BUFFERSIZE,
     MAP_CALLS_OWN_TIMEOUT,
@@ -674,28 +675,44 @@ class Mapping:
         """
 
         left = threading.Event()
+        behind: list[Future[None]] = []
 
         def submit_and_wait() -> None:
             with make(max_workers=1) as executor:
                 try:
-                    for _ in executor.map(partial(calls.note_and_pass_gate, journal), range(100), [gate] * 100):
+                    results = executor.map(partial(calls.note_and_pass_gate, journal), range(100), [gate] * 100)
+                    behind.append(executor.submit(calls.nothing))
+                    for _ in results:
                         pass
                 except KeyboardInterrupt:
                     left.set()
                     raise
 
-        self._interrupted(submit_and_wait, gate, left)
+        def begins() -> None:
+            gate.await_arrivals()
+            until(lambda: behind, "map() and submit() to return")
+
+        def withdraws() -> None:
+            """Let the thread that was interrupted come to withdraw calls: on a busy machine that may take a while."""
+            left.wait(limit())
+            with contextlib.suppress(Overdue):
+                until(behind[0].cancelled, "", short_limit() / 2)
+
+        self._interrupted(submit_and_wait, gate, begins, withdraws)
+        assert left.is_set(), "an interrupt did not come out of map() while a call ran"
         found = len(journal.entries)
         assert found < 50, f"{found} of 100 calls ran, although the map was interrupted in the first"
 
-    def _interrupted(self, act: Callable[[], None], gate: Gate, left: threading.Event) -> None:
-        """Interrupt `act()` once a call runs, and open the gate when it has noticed."""
+    def _interrupted(
+        self, act: Callable[[], None], gate: Gate, begun: Callable[[], None], noticed: Callable[[], None]
+    ) -> None:
+        """Interrupt `act()` when `begun()` has returned, and open the gate when `noticed()` has."""
 
         def interrupt() -> None:
             try:
-                gate.await_arrivals()
+                begun()
                 os.kill(os.getpid(), signal.SIGINT)
-                left.wait(limit())
+                noticed()
             finally:
                 gate.open()
 
@@ -713,7 +730,6 @@ class Mapping:
                 helper.join(limit())
         finally:
             signal.signal(signal.SIGINT, before)
-        assert left.is_set(), "an interrupt did not come out of map() while a call ran"
 
     def _buffered(self, executor: Executor, fn: Any, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
         mapped: Any = executor.map  # not every Python's type has buffersize
