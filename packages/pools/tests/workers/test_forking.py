@@ -121,7 +121,7 @@ def test_a_call_that_is_about_to_end_ends_in_the_child(make: Make, monkeypatch: 
 def test_calls_that_are_being_cancelled_are_told_of_in_the_child(make: Make) -> None:
     """Another thread cancels them all, and is in a callback of the first."""
     pool = make(1)
-    running = pool.submit(time.sleep, 0.3)
+    running = pool.submit(time.sleep, 1.5)
     Parking.until(running.running)
     futures = [pool.submit(int) for _ in range(20)]
 
@@ -138,7 +138,7 @@ def test_calls_that_are_being_cancelled_are_told_of_in_the_child(make: Make) -> 
 def test_calls_that_fail_with_their_pool_fail_in_the_child(make: Make) -> None:
     """Another thread fails them all, and is in a callback of the first."""
     pool = make(1)
-    futures = [pool.submit(time.sleep, 0.3), *[pool.submit(int) for _ in range(20)]]
+    futures = [pool.submit(time.sleep, 1.5), *[pool.submit(int) for _ in range(20)]]
 
     def mark_broken(stay: Callable[[], Any]) -> None:
         for future in futures:
