@@ -134,8 +134,7 @@ def test_crash_loop_breaks_the_pool(make_pool, any_method):
     pool = make_pool(2, on_worker_loss="replace")
     futures, errors = [], []
     try:
-        for _ in range(60):
-            futures.append(pool.submit(process_calls.leave))
+        futures.extend(pool.submit(process_calls.leave) for _ in range(60))
     except BrokenProcessPool as exc:  # it has come to that already
         errors.append(exc)
     errors += [future.exception(30) for future in futures]
