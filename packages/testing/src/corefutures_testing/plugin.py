@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.corefutures_seed = (
             int(inherited) if inherited.isdecimal() else random.SystemRandom().randrange(1_000_000_000)
         )
-    config.stash[_SEED] = config.getoption("corefutures_seed")
+    config.stash[_SEED] = config.option.corefutures_seed
     for option, variable in _VARIABLES.items():
         value = config.getoption(option)
         if value is not None:

@@ -30,12 +30,12 @@ def _limited(make: ExecutorFactory, max_workers: int = 1, **options: Any) -> Any
     """An executor with limits, if it promises to keep them; otherwise the rule does not apply."""
     try:
         pool = make(max_workers=max_workers, **options)
+    except corefutures.UnsupportedError as error:
+        pytest.skip(f"the memory of workers can't be measured here: {brief(error)}")
     except ValueError as error:
         if "mp_context" not in str(error):
             raise
         pytest.skip(f"the start method that the target was given allows no memory limits: {brief(error)}")
-    except corefutures.UnsupportedError as error:
-        pytest.skip(f"the memory of workers can't be measured here: {brief(error)}")
     skip_unless_promised(pool)
     return cast(Any, pool)
 

@@ -55,7 +55,9 @@ class WorkerOwner(Protocol):
 class CallSource(Protocol):
     """The future of a call, as the call sees it."""
 
-    _cf_fn: Callable[..., Any] | None
+    @property
+    def _cf_fn(self) -> Callable[..., Any] | None:
+        """The function that is called, None once the future has ended."""
 
     @property
     def executor(self) -> WorkerOwner | None:

@@ -74,4 +74,7 @@ class CallEncoding:
             set_cause(error, self._wire.RemoteTraceback(text))
         elif error is not None:
             add_note(error, "raised while the outcome of a call was unpickled")
-        return (None, WorkerNotInitialized(error)) if fault else (result, error)
+        if fault:
+            assert error is not None  # what the initializer raised
+            return None, WorkerNotInitialized(error)
+        return result, error

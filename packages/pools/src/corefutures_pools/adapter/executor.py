@@ -237,7 +237,7 @@ class AdaptedExecutor(PoolExecutor):
         Returns:
             The exception of the call whose worker could not be initialized.
         """
-        calls = []
+        calls, is_first = [], False
         if self._lock.taken:
             if is_first := self._breakage is None:
                 self._breakage, self._refusal = error, _NOT_INITIALIZED

@@ -36,6 +36,7 @@ class CallOwner(WorkerOwner, Protocol):
 
     def _cf_mark_broken(self, error: BaseException) -> BaseException:
         """Take note that an initializer raised `error`; return the exception of the call."""
+        ...
 
     def wait_in_thread(self, wait: Callable[[], object]) -> None:
         """Have a thread wait for the end of a future that has no callbacks."""
