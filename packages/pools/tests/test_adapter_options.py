@@ -12,10 +12,12 @@ from multiprocessing import get_context
 import pytest
 from foreign import BareExecutor, ManualExecutor
 from races import LIMIT, together
+from signals import everywhere
 from subprocesses import in_fork, run_script
 
 from corefutures import BrokenExecutor, adapt, wait
 from corefutures.backend import Capabilities
+from corefutures_pools.adapter import executor as adapter_executor, waiting as adapter_waiting
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -416,3 +418,40 @@ def test_workers_are_not_told_of_what_would_end_them(manual, kind):
         manual.calls[0]()
     manual.futures[0].set_exception(told.value)
     assert isinstance(future.exception(LIMIT), kind)
+
+
+# ── interruptions ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Interrupted(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_submit_that_is_interrupted_anywhere_holds_up_no_other_call(raises):
+    """F8: with an interrupted first waiting call, its thread was never started, and later calls waited for ever."""
+
+    def scenario(interrupt):
+        gate = threading.Event()
+        with standard.ThreadPoolExecutor(1) as theirs:
+            executor = adapt(theirs, capabilities=THREADS, max_workers=1)
+            running = executor.submit(gate.wait, LIMIT)
+            others = []
+
+            def handle():
+                others.append(executor.submit(abs, -1))
+                if raises:
+                    raise Interrupted
+
+            try:
+                with interrupt(handle):
+                    others.append(executor.submit(abs, -2))
+            except Interrupted:
+                pass
+            others.append(executor.submit(abs, -3))
+            gate.set()
+            assert running.result(LIMIT)
+            assert {other.result(LIMIT) for other in others} <= {1, 2, 3}
+            executor.shutdown()
+
+    assert everywhere(scenario, adapter_executor, adapter_waiting, raises=raises) > 10
