@@ -61,7 +61,7 @@ from corefutures_pools.inspection.snapshots import (
     dump as dump,
     dump_on_signal as dump_on_signal,
 )
-from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
+from corefutures_pools.options import AtExit, ContextOption, OnRefusal, SlotsOption, WhenFull
 from corefutures_pools.sharing import Shared as Shared
 from corefutures_pools.slot_call import held_slots as held_slots
 from corefutures_pools.stats import Stats as Stats
@@ -149,6 +149,7 @@ if sys.version_info >= (3, 14):
         inner_threads: None = None,
         forward_logs: bool = False,
         slots: SlotsOption = None,
+        on_refusal: OnRefusal = "raise",
     ) -> InterpreterPoolExecutor: ...
 
 @overload

@@ -34,6 +34,7 @@ NOT_RUN = {
     " ./plugins/interpreter": INSTALLING,
     "make dist": INSTALLING,
     "pip install --find-links dist 'corefutures[all]'": INSTALLING,
+    "mpiexec -n 5 python -m mpi4py.futures program.py": "plugins/mpi/tests run such programs where MPI is installed",
     "pyinstaller program.py": "the program is the reader's, and PyInstaller is not in every environment of the tests",
 }
 

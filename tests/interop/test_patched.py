@@ -14,7 +14,7 @@ from subprocesses import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What is for the command line, comparisons and the kit: it looks at clocks as any program does.
-ELSEWHERE = {"conformance", "cli", "_cli", "_commands", "_comparing"}
+ELSEWHERE = {"conformance", "cli", "_cli", "_commands", "_comparing", "_interpreting"}
 
 CLOCKS = {name for name in dir(time) if callable(getattr(time, name))} - {"sleep", "strftime", "localtime", "gmtime"}
 SYSTEM = {name for name in dir(__import__(os.name)) if name.islower() and callable(getattr(os, name, None))}

@@ -83,7 +83,7 @@ def test_calls_that_are_given_back_keep_their_place_and_may_be_cancelled() -> No
 
 
 def test_pending_calls_take_turns_by_priority_and_fail_with_the_pool() -> None:
-    completion = CompletionThread("pool", lambda: None, lambda: False, lambda: None)
+    completion = CompletionThread("pool", lambda: None, lambda: None)
     pending = PendingCalls(completion, limited=False)
     later, first = [pending.add_queue(TaskOptions(priority=priority)) for priority in (0, 1)]
     scarce = pending.add_queue(TaskOptions(resources=(("GPU", 1),)))

@@ -176,7 +176,7 @@ def test_stats_add_up() -> None:
         waiting[1].cancel()
         assert pool.stats()._asdict() | {"uptime": 0, "cpu_time": 0} == {
             "submitted": 8, "waiting": 2, "running": 1, "finished": 2, "failed": 2, "cancelled": 1,
-            "workers": 1, "lost_workers": 0, "uptime": 0, "cpu_time": 0, "spares": 0,
+            "workers": 1, "lost_workers": 0, "uptime": 0, "cpu_time": 0, "spares": 0, "refused": 0,
         }  # fmt: skip
         pool.kill(busy)
     assert pool.stats().finished == 4

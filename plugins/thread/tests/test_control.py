@@ -175,7 +175,7 @@ def test_stats_add_up() -> None:
             stats = pool.stats()
             assert stats._asdict() | {"uptime": 0, "cpu_time": 0} == {
                 "submitted": 7, "waiting": 2, "running": 1, "finished": 2, "failed": 1, "cancelled": 1,
-                "workers": 1, "lost_workers": 0, "uptime": 0, "cpu_time": 0, "spares": 0,
+                "workers": 1, "lost_workers": 0, "uptime": 0, "cpu_time": 0, "spares": 0, "refused": 0,
             }  # fmt: skip
     assert pool.stats().finished == 5
     assert pool.stats().submitted == 7

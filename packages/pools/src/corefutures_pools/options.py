@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     WhenFull = Literal["block", "raise", "caller_runs"]
+    OnRefusal = Literal["raise", "process", "rerun"]
     AtExit = Literal["wait", "cancel", "kill", "abandon"]
     ContextOption = Literal["copy"] | Iterable[str] | None
     SlotsOption = Mapping[str, int | Sequence[int | str]] | None

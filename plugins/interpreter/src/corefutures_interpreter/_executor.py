@@ -30,14 +30,12 @@ TYPE_CHECKING = False  # as in `corefutures`: spawned workers run the main modul
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Literal, ParamSpec, TypeVar
+    from typing import Any, ParamSpec, TypeVar
 
     from corefutures.backend import Future
     from corefutures_pools.blocking import threading
-    from corefutures_pools.options import AtExit, ContextOption, SlotsOption, WhenFull
+    from corefutures_pools.options import AtExit, ContextOption, OnRefusal, SlotsOption, WhenFull
     from corefutures_pools.workers.pool import WorkerPool
-
-    OnRefusal = Literal["raise", "process", "rerun"]
 
     _P = ParamSpec("_P")
     _T = TypeVar("_T")

@@ -30,6 +30,9 @@ _REFUSAL_TEXTS = (
 #: The types of errors that a library raises which goes on without what it needs.
 _CONSEQUENCES = ImportError, NameError, AttributeError
 
+#: The one module of the standard library that is refused and has the same in Python: `traceback` tries it for errors.
+_REPLACEABLE = "_suggestions"
+
 _INSTEAD = 'The process backend can run this call: corefutures.create_executor("process").'
 _ADVICE = f"This module, or one that it needs, can't be loaded in an interpreter of its own. {_INSTEAD}"
 
@@ -86,12 +89,13 @@ def record_refusals() -> None:
             try:
                 return load(module, *rest)
             except ImportError as exc:
-                if is_refusal(exc):
+                name = str(getattr(module, "name", None) or module.__name__)
+                if is_refusal(exc) and name != _REPLACEABLE:
                     if not _refused:
                         from corefutures_pools.tracebacks import annotators  # hardly any worker needs it
 
                         annotators.append(_annotate)
-                    _refused[str(getattr(module, "name", None) or module.__name__)] = None
+                    _refused[name] = None
                 raise
 
         return loads

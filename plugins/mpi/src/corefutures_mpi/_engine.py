@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from corefutures import BackendUnavailableError
 from corefutures.backend import describe_error
 from corefutures_pools import wire
+from corefutures_pools.blocking import system
 from corefutures_pools.cpu import usable_processors
 from corefutures_pools.lifecycle import Lifecycle
 
@@ -33,7 +34,7 @@ _LAUNCHED: Final = ("PMI_RANK", "PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 #: Seconds between two looks at workers that are being started.
 _START_INTERVAL: Final = 0.01
 #: The process that has started MPI: a forked child must not use it.
-_PID: Final = os.getpid()
+_PID: Final = system.getpid()
 
 #: The living executors. At exit they end before mpi4py ends its own: the steps run in reverse order of their
 #: registration, and mpi4py has registered its step by now.
@@ -70,7 +71,7 @@ class MPIEngine:
     """
 
     def __init__(self, max_workers: int | None) -> None:
-        if os.getpid() != _PID:
+        if system.getpid() != _PID:
             raise _refusal("the process was forked, and MPI stays with the parent; make the executor there")
         if _core.SharedPool is not None:
             _core.SharedPool.threads.setdefault(_end_of_job, _end_of_job)

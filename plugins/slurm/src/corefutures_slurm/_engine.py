@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import pickle
 import shutil
 import sys
@@ -18,11 +17,11 @@ from collections import deque
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from corefutures import WorkerLostError
 from corefutures.backend import describe_error
+from corefutures_pools.blocking import clock, system, threading
 from corefutures_pools.foreign_code import log_failure
 from corefutures_slurm import _worker
 
@@ -106,9 +105,9 @@ class SlurmEngine:
         self._names = itertools.count()
         self._failures = 0
         self._asked = 0.0  # when jobs were asked for, as calls began to need them; 0 if none are
-        self._checked = self._touched = time.monotonic()
+        self._checked = self._touched = clock.monotonic()
         self._ends = False
-        self._thread = Thread(target=self._serve, name="corefutures-slurm-jobs", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="corefutures-slurm-jobs", daemon=True)
 
     def attach(self, wake: Callable[[], None], fail: Callable[[str], None]) -> None:
         """See `Engine.attach`."""
@@ -162,14 +161,14 @@ class SlurmEngine:
 
     def _step(self) -> bool:
         """Do what is due; return whether a call has moved."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now - self._touched > _ALIVE:
             self._touched = now
-            os.utime(self._folder / "alive")
+            system.utime(self._folder / "alive")
         changed = self._take_results()
         if now - self._checked > self._interval and self._workers:
             self._check_jobs()
-            self._checked = time.monotonic()
+            self._checked = clock.monotonic()
         missing = min(self._wanted, self._max_workers) - len(self._workers)
         if missing <= 0:
             self._asked = 0.0
@@ -297,8 +296,8 @@ def _cancel(job: Any) -> None:
 
 def _await_end(jobs: list[Any], seconds: float) -> list[Any]:
     """Wait until jobs have ended, at most so many seconds; return those that have not."""
-    deadline = time.monotonic() + seconds
-    while (jobs := [job for job in jobs if not job.done()]) and time.monotonic() < deadline:
+    deadline = clock.monotonic() + seconds
+    while (jobs := [job for job in jobs if not job.done()]) and clock.monotonic() < deadline:
         time.sleep(0.02)
     return jobs
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from corefutures_pools import wire
+from corefutures_pools.blocking import clock, system
 
 #: Seconds between two looks at the folder, at first and at most.
 _SHORTEST: Final = 0.001
@@ -38,8 +39,8 @@ def entries(folder: Path) -> list[str]:
     Raises:
         OSError: There is no such folder.
     """
-    os.chmod(folder, 0o700)
-    return os.listdir(folder)
+    system.chmod(folder, 0o700)
+    return system.listdir(folder)
 
 
 def serve(folder: str, worker: str, path: list[str], idle: float, patience: float) -> None:
@@ -67,16 +68,16 @@ def serve(folder: str, worker: str, path: list[str], idle: float, patience: floa
     shared = Path(folder)
     own = shared / worker
     try:
-        write(shared / "out" / f"{worker}.up", f"{socket.gethostname()} {os.getpid()}".encode())
+        write(shared / "out" / f"{worker}.up", f"{socket.gethostname()} {system.getpid()}".encode())
         delay, told = _SHORTEST, -1.0
-        used = heard = time.monotonic()
+        used = heard = clock.monotonic()
         while not leaving:
             name = next((name for name in entries(own) if name.endswith(".call")), None)
             if name is not None:
                 _run(shared, own, name.removesuffix(".call"))
-                delay, used = _SHORTEST, time.monotonic()
+                delay, used = _SHORTEST, clock.monotonic()
                 continue
-            now = time.monotonic()
+            now = clock.monotonic()
             if (touched := (shared / "alive").stat().st_mtime) != told:
                 told, heard = touched, now
             if now - used > idle or now - heard > patience or (shared / "end").exists():

@@ -6,10 +6,10 @@ pending calls have ended.
 
 from __future__ import annotations
 
-import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from corefutures._blocking import system
 from corefutures.registry._description import Capabilities
 from corefutures_pools.adapter.executor import AdaptedExecutor
 from corefutures_pools.engines.queue import EngineQueue
@@ -56,7 +56,7 @@ class EngineExecutor(AdaptedExecutor):
         self._chunk_seconds = chunk_seconds
         self._pace = CostModel()
         # The pending calls refer to the executor, so that none is left then.
-        weakref.finalize(self, _end, queue, os.getpid()).atexit = False
+        weakref.finalize(self, _end, queue, system.getpid()).atexit = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} max_workers={self._max_workers}>"
@@ -80,5 +80,5 @@ class EngineExecutor(AdaptedExecutor):
 
 
 def _end(queue: EngineQueue, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child leaves the engine to its parent
+    if system.getpid() == pid:  # a forked child leaves the engine to its parent
         queue.shutdown(wait=False)
