@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 LINUX = sys.platform == "linux"
-METHODS = multiprocessing.get_all_start_methods()
+METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 _new = pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters need Python 3.14")
 REPLACING = "forkserver" if "forkserver" in METHODS else "spawn"
 PORTABLE = [f"process, {REPLACING}, portable", pytest.param("interpreter, , portable", marks=_new)]

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),  # forks beside pytest's
 ]
 
-METHODS = multiprocessing.get_all_start_methods()
+METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 KINDS = [
     "thread",
     *(f"process, {method}" for method in METHODS),

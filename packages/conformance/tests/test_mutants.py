@@ -91,9 +91,12 @@ def test_the_mutant_is_killed(mutant: Mutant, runner: Runner) -> None:
         }
 
     for _ in range(LOOKS - 1):
-        if not astray():
+        unclear = astray()
+        if mutant.says not in results[mutant.caught_by].message:  # on a busy machine: that the rule was overdue
+            unclear[mutant.caught_by] = results[mutant.caught_by]
+        if not unclear:
             break
-        again = run([result.rule for result in astray().values()], 3 * mutant.deadline)
+        again = run([result.rule for result in unclear.values()], 3 * mutant.deadline)
         results |= {result.rule.id: result for result in again.results}
     assert not astray(), {rule: f"{result.outcome}: {result.message}" for rule, result in astray().items()}
     message = results[mutant.caught_by].message

@@ -13,7 +13,7 @@ from corefutures import ProcessPoolExecutor
 
 LIMIT = 30.0
 
-METHODS = [method for method in multiprocessing.get_all_start_methods() if method != "fork"]
+METHODS = [method for method in ("forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 
 
 def look() -> tuple[str | None, str | None, int, set[int], str]:
