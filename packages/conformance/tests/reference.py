@@ -298,7 +298,7 @@ class ProcessExecutor(ThreadExecutor):
         return job
 
     def pack(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-        return pickle.dumps((fn, args, kwargs))
+        return pickle.dumps((fn, args, kwargs), pickle.HIGHEST_PROTOCOL)
 
     def enqueue(self, job: Job) -> None:
         if not job.future.done():
@@ -315,7 +315,7 @@ class ProcessExecutor(ThreadExecutor):
             pool.processes.add(process)
         theirs.close()
         if pool.initializer is not None:
-            ours.send_bytes(pickle.dumps((pool.initializer, pool.initargs, {})))
+            ours.send_bytes(pickle.dumps((pool.initializer, pool.initargs, {}), pickle.HIGHEST_PROTOCOL))
             cls.unpack(cls.receive(ours, process))
         return ours, process
 
@@ -390,7 +390,7 @@ def answer(parcel: bytes) -> bytes:
     """Run one packed call and pack what became of it."""
     try:
         fn, args, kwargs = pickle.loads(parcel)
-        return pickle.dumps((True, fn(*args, **kwargs), ""))
+        return pickle.dumps((True, fn(*args, **kwargs), ""), pickle.HIGHEST_PROTOCOL)
     except BaseException as error:
         return pack_error(error)
 
@@ -399,11 +399,11 @@ def pack_error(error: BaseException) -> bytes:
     """Pack an exception; one that would not arrive is replaced by its description."""
     trace = "".join(traceback.format_exception(error))
     try:
-        packed = pickle.dumps((False, error, trace))
+        packed = pickle.dumps((False, error, trace), pickle.HIGHEST_PROTOCOL)
         pickle.loads(packed)
     except BaseException:
         stand_in = RuntimeError(f"{type(error).__name__}: {error} (which does not cross the process boundary)")
-        packed = pickle.dumps((False, stand_in, trace))
+        packed = pickle.dumps((False, stand_in, trace), pickle.HIGHEST_PROTOCOL)
     return packed
 
 

@@ -239,6 +239,8 @@ class ArrivesAsSomethingElse(ProcessExecutor, corefutures.Executor):
         "control.at_exit_is_refused",
         "control.stats_are_refused",
         "control.context_is_refused",
+        "control.a_view_runs_calls_in_the_same_pool",  # these two: its `kill` makes it look able
+        "control.options_that_make_no_sense_are_refused",
     ),
 )
 class RefusesNothing(Promising):

@@ -51,7 +51,7 @@ class PicklesForEachCall(Sent):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         for handle, obj in self.__dict__.get("objects", ()):
             if handle in args:
-                pickle.dumps(obj)
+                pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
         return super().submit(fn, *args, **kwargs)
 
 
@@ -71,7 +71,7 @@ class SendsItWithEachCall(Sent):
 
     def share(self, obj: Any) -> Any:
         handle = super().share(None)
-        self.__dict__.setdefault("sent", []).append((handle, _Loads(pickle.dumps(obj))))
+        self.__dict__.setdefault("sent", []).append((handle, _Loads(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL))))
         return handle
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -85,7 +85,7 @@ class LetsCallsWrite(Sent):
     """The buffers are in the pickle."""
 
     def share(self, obj: Any) -> Any:
-        return super().share(_Loads(pickle.dumps(obj)))
+        return super().share(_Loads(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)))
 
 
 @mutant("sharing.a_call_submitted_before_the_close_gets_the_object", says="", also=("sharing.*",))
@@ -160,7 +160,7 @@ class FreesNothing(Sent):
     """A worker keeps what it has got."""
 
     def share(self, obj: Any) -> Any:
-        return super().share(_Kept(pickle.dumps(obj)))
+        return super().share(_Kept(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)))
 
 
 @mutant("sharing.an_object_that_can_not_be_pickled_is_refused", says="was shared", also=("sharing.*",))
@@ -192,7 +192,7 @@ class DiesOfWhatItCanNotLoad(Sent):
     """A worker that can't load an object ends."""
 
     def share(self, obj: Any) -> Any:
-        return super().share(_Dies(pickle.dumps(obj)))
+        return super().share(_Dies(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)))
 
 
 class _Once(_Loads):
@@ -218,7 +218,7 @@ class SendsItToTheFirstWorker(Surviving):
     """A worker that comes later gets nothing."""
 
     def share(self, obj: Any) -> Any:
-        return super().share(_Once(pickle.dumps(obj)))
+        return super().share(_Once(pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)))
 
 
 @mutant("sharing.sharing_is_refused", says="was not refused")
