@@ -32,7 +32,10 @@ def folder(name: str) -> Path:
 
 def run_suite(tmp_path: Path, *arguments: object) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider", *map(str, arguments)]
+    settings = tmp_path / "pytest.ini"  # or else ours would hold, if the environment lies in the repository
+    settings.write_text("[pytest]\n")
+    options = ["-q", "-c", str(settings), "-W", "ignore", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, *map(str, arguments)]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=850, check=False
     )
