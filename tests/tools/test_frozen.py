@@ -84,7 +84,7 @@ def test_pools_work_in_a_frozen_program(frozen: Path) -> None:
     assert all(line.endswith(" [2, 4]") for line in lines[:-2]), done.stdout
     assert "interpreter" in lines[-2]
     assert "3.14" in lines[-2] or "bundle" in lines[-2]
-    assert lines[-1].split() == ["interpreter", "process", "thread"]
+    assert lines[-1].split() == ["interpreter", "loky", "process", "thread"]
 
 
 def test_a_bundle_brings_neither_the_kit_nor_dask(frozen: Path) -> None:
