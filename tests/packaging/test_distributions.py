@@ -286,17 +286,20 @@ def test_a_plugin_alone_brings_the_core_and_runs_calls_or_says_why_not(
 ) -> None:
     backend = distribution.removeprefix(f"{CORE}-")
     python = install_alone(built, tmp_path, distribution)
+    options = ", cluster='local'" if backend == "slurm" else ""  # there is no SLURM here
     program = (
         "import corefutures\n"
         "try:\n"
-        f"    with corefutures.create_executor({backend!r}) as executor:\n"
+        f"    with corefutures.create_executor({backend!r}{options}) as executor:\n"
         "        print(executor.submit(pow, 2, 10).result())\n"
         "except corefutures.BackendUnavailableError as error:\n"
         "    print('unavailable:', error)"
     )
     assert ours(python) == {CORE, POOLS, distribution}  # no kit, no monitor, no tools
     printed = answer(python, program)
-    assert printed == "1024" or (printed.startswith("unavailable:") and backend == "interpreter")
+    # Interpreters need Python 3.14; MPI's library is the machine's, or `mpich`; Ray has no wheel for each Python.
+    may_lack = backend in ("interpreter", "mpi", "ray")
+    assert printed == "1024" or (printed.startswith("unavailable:") and may_lack), printed
     assert run(python.with_name(f"{CORE}{python.suffix}"), "backends", "--check", cwd=tmp_path)
     run(python, "-m", "pip", "check", cwd=tmp_path)
 
