@@ -122,6 +122,14 @@ def test_a_shutdown_that_is_interrupted_anywhere_can_be_repeated(shared_cluster:
     assert everywhere(scenario, _dispatcher, _executor, _pending, raises=True) > 10
 
 
+@pytest.mark.timeout(60)
+def test_a_step_at_exit_that_was_interrupted_before_a_pool_was_closed_does_not_wait_for_it(shared_cluster: Any) -> None:
+    with DaskExecutor(1, address=shared_cluster.address) as pool:
+        assert pool.submit(dask_calls.add, 1, 1).result(30) == 2
+        _executor._dispatchers._join(pool._cf_connect())
+        assert pool._cf_connect().completion.is_alive()
+
+
 def test_shutdown_from_a_callback_does_not_wait(shared_cluster: Any) -> None:
     pool = DaskExecutor(address=shared_cluster.address)
     ended = threading.Event()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from engine_programs import CALLS
 
 from corefutures import BackendUnavailableError, create_executor, get_backend
 
@@ -21,40 +22,15 @@ needs_mpi = pytest.mark.skipif(
     reason="needs the capability to run MPI: mpi4py, mpiexec (of the dependency group engines), and psutil",
 )
 
-CALLS = """
-import os
+PROGRAM = (
+    CALLS
+    + """
 import threading
-
-from corefutures import BrokenExecutor, create_executor
-
-
-def place(number):
-    return number, os.getpid()
-
-
-def fail():
-    raise LookupError("here")
-
-
-def prepare(name):
-    os.environ["PREPARED"] = name
-
-
-def prepared():
-    return os.environ["PREPARED"]
 
 
 if __name__ == "__main__":
     with create_executor("mpi", max_workers=2, initializer=prepare, initargs=("yes",)) as executor:
-        places = list(executor.map(place, range(20)))
-        assert [number for number, _ in places] == list(range(20))
-        assert os.getpid() not in {pid for _, pid in places}
-        error = executor.submit(fail).exception()
-        assert type(error) is LookupError and "in fail" in str(error.__cause__), error.__cause__
-        assert list(executor.map(abs, range(-3000, 0), chunksize="auto")) == list(range(3000, 0, -1))
-        assert executor.submit(lambda: 6 * 7).result() == 42
-        assert executor.submit(prepared).result() == "yes"
-        assert executor.submit(bytes, 10_000_000).result() == bytes(10_000_000)
+        check_calls(executor)
         assert isinstance(executor.submit(print, threading.Lock()).exception(), TypeError)
     with create_executor("mpi", max_workers=1, initializer=fail) as executor:
         error = executor.submit(abs, 1).exception()
@@ -63,6 +39,7 @@ if __name__ == "__main__":
     for number in range(5):
         left.submit(print, number, flush=True)
 """
+)
 
 
 def program(tmp_path: Path, source: str) -> Path:
@@ -89,7 +66,7 @@ def run(tmp_path: Path, *command: str | Path, **environment: str) -> subprocess.
 )
 def test_calls_run_on_other_ranks(tmp_path: Path, launcher: list[str]) -> None:
     path = os.pathsep.join([str(Path(str(MPIEXEC)).parent), os.environ["PATH"]])
-    done = run(tmp_path, *launcher, program(tmp_path, CALLS), PATH=path)
+    done = run(tmp_path, *launcher, program(tmp_path, PROGRAM), PATH=path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(done.stdout.split()) == list("01234")  # the calls that were pending at the end have run
 

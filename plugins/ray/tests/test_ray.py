@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_programs import CALLS
 
 from corefutures import BackendUnavailableError, create_executor, get_backend
 
@@ -18,32 +19,11 @@ needs_ray = pytest.mark.skipif(
     reason="needs the capability to run Ray (of the dependency group tools, on Pythons older than 3.15), and psutil",
 )
 
-PROGRAM = """
-import os
+PROGRAM = (
+    CALLS
+    + """
 
 import ray
-
-from corefutures import BackendUnavailableError, BrokenExecutor, WorkerLostError, create_executor
-
-
-def place(number):
-    return number, os.getpid()
-
-
-def fail():
-    raise LookupError("here")
-
-
-def prepare(name):
-    os.environ["PREPARED"] = name
-
-
-def prepared():
-    return os.environ["PREPARED"]
-
-
-def kill():
-    os.kill(os.getpid(), 9)
 
 
 def refuse(**_):
@@ -68,15 +48,7 @@ if __name__ == "__main__":
     outer = create_executor("ray", max_workers=2, init={"log_to_driver": False})
     assert outer.submit(abs, -1).result() == 1
     with create_executor("ray", max_workers=2, initializer=prepare, initargs=("yes",)) as executor:
-        places = list(executor.map(place, range(20)))
-        assert [number for number, _ in places] == list(range(20))
-        assert os.getpid() not in {pid for _, pid in places}
-        error = executor.submit(fail).exception()
-        assert type(error) is LookupError and "in fail" in str(error.__cause__), error.__cause__
-        assert list(executor.map(abs, range(-3000, 0), chunksize="auto")) == list(range(3000, 0, -1))
-        assert executor.submit(lambda: 6 * 7).result() == 42
-        assert executor.submit(prepared).result() == "yes"
-        assert executor.submit(bytes, 10_000_000).result() == bytes(10_000_000)
+        check_calls(executor)
         error = executor.submit(kill).exception()
         assert type(error) is WorkerLostError and "Ray lost the worker" in str(error), error
         assert executor.submit(prepared).result() == "yes"
@@ -108,6 +80,7 @@ if __name__ == "__main__":
     for number in range(5):
         left.submit(note, number)
 """
+)
 
 
 @needs_ray

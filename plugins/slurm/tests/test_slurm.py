@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_programs import CALLS
 
 from corefutures import BackendUnavailableError, BrokenExecutor, WorkerLostError, create_executor, get_backend
 
@@ -29,29 +30,9 @@ STATES = {
     "REQUEUED": r"ended \(REQUEUED\)",
 }
 
-PROGRAM = """
-import os
-from corefutures import BrokenExecutor, WorkerLostError, create_executor
-
-
-def place(number):
-    return number, os.getpid()
-
-
-def fail():
-    raise LookupError("here")
-
-
-def prepare(name):
-    os.environ["PREPARED"] = name
-
-
-def prepared():
-    return os.environ["PREPARED"]
-
-
-def kill():
-    os.kill(os.getpid(), 9)
+PROGRAM = (
+    CALLS
+    + """
 
 
 def note(number):
@@ -62,15 +43,7 @@ def note(number):
 if __name__ == "__main__":
     options = dict(cluster="local", max_workers=2)
     with create_executor("slurm", initializer=prepare, initargs=("yes",), **options) as executor:
-        places = list(executor.map(place, range(20)))
-        assert [number for number, _ in places] == list(range(20))
-        assert os.getpid() not in {pid for _, pid in places}
-        error = executor.submit(fail).exception()
-        assert type(error) is LookupError and "in fail" in str(error.__cause__), error.__cause__
-        assert list(executor.map(abs, range(-3000, 0), chunksize="auto")) == list(range(3000, 0, -1))
-        assert executor.submit(lambda: 6 * 7).result() == 42
-        assert executor.submit(prepared).result() == "yes"
-        assert executor.submit(bytes, 10_000_000).result() == bytes(10_000_000)
+        check_calls(executor)
         error = executor.submit(kill).exception()
         assert type(error) is WorkerLostError and "while it ran the call" in str(error), error
         assert executor.submit(prepared).result() == "yes"
@@ -84,6 +57,7 @@ if __name__ == "__main__":
         left.submit(note, number)
     del dropped  # at the end of the program
 """
+)
 
 KILLED = """
 import os
@@ -259,3 +233,20 @@ def test_options_that_make_no_sense_are_refused_at_once(
     assert get_backend("slurm").capabilities.survives_worker_loss
     with pytest.raises(error, match=phrase):
         create_executor("slurm", **options)
+
+
+@needs_submitit
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is what is tested
+def test_a_thread_that_dies_breaks_the_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls that were pending waited for ever."""
+    from corefutures_slurm import _engine
+
+    def exit_thread(_: object) -> bool:
+        raise SystemExit
+
+    monkeypatch.setattr(_engine.SlurmEngine, "_step", exit_thread)
+    with (
+        create_executor("slurm", cluster="local", max_workers=1, folder=tmp_path) as executor,
+        pytest.raises(BrokenExecutor, match="the thread that starts its jobs has ended"),
+    ):
+        executor.submit(abs, -1).result(30)

@@ -105,16 +105,11 @@ class Dispatcher:
             self._wake()
         return future
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` has come so far that the completion thread will end."""
-        return self._closed
-
     def close(self, refusal: Exception, cancel: bool = False) -> None:
         """Refuse calls from now on, `cancel` those that have not started, and end when the others have ended.
 
-        A signal handler may raise at any point: before `is_closed` the next `close` begins again, and after that the
-        regular check of the completion thread wakes the loop, should this method not have done so.
+        A signal handler may raise at any point. Before `_closed` is set, the next `close` begins again, and `join` does
+        not wait. After that, the regular check of the completion thread wakes the loop if this method has not.
         """
         self.pending.close(refusal)
         self._closed = True
@@ -123,6 +118,11 @@ class Dispatcher:
                 self.pending.cancel()
         finally:
             self._wake()
+
+    def join(self) -> None:
+        """Wait for the end of the completion thread, unless `close` was left before it could have that thread end."""
+        if self._closed:
+            self.completion.join()
 
     def fail(self, message: str, cause: BaseException | None = None) -> None:
         """Break the pool: fail every pending call, each with an error of its own, and refuse calls from now on."""

@@ -58,7 +58,7 @@ _UNSUPPORTED = {
 #: The dispatchers that have not ended. At exit each of them ends once its calls have ended.
 _dispatchers = Lifecycle(
     close=lambda dispatcher: dispatcher.close(RuntimeError(_AFTER_EXIT)),
-    join=lambda dispatcher: dispatcher.completion.join(),
+    join=lambda dispatcher: dispatcher.join(),
     # No `outlive_main`: Dask's scheduler, in this process, uses a pool of asyncio, which takes no calls then.
 )
 #: The living pools.
@@ -282,8 +282,8 @@ class DaskExecutor(PoolExecutor):
             dispatcher.close(RuntimeError(_AFTER_SHUTDOWN), cancel_futures)
         finally:  # an exception of a callback is raised after that
             own = getattr(_wire.current, "pool", None) == dispatcher.pool
-            if wait and dispatcher.is_closed and not own and not getattr(non_blocking, "active", False):
-                dispatcher.completion.join()
+            if wait and not own and not getattr(non_blocking, "active", False):
+                dispatcher.join()
 
     def _cf_connect(self) -> Dispatcher:
         with self._cf_connecting:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import pickle
 import shutil
 import sys
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from corefutures_pools.engines.queue import Report, Task
-
-import logging
 
 LOGGER: Final = logging.getLogger("concurrent.futures")
 
@@ -148,6 +147,8 @@ class SlurmEngine:
                 delay = _SHORTEST if changed else min(2 * delay, _LONGEST)
                 self._receive(delay if busy else _ALIVE)
         finally:
+            if not self._ends:  # an error that is no Exception
+                self._fail_tasks("the thread that starts its jobs has ended")
             self._end()
 
     def _receive(self, timeout: float) -> None:

@@ -28,7 +28,7 @@ from corefutures_pools.cpu import usable_processors
 from corefutures_pools.executor import PoolExecutor
 from corefutures_pools.lifecycle import Lifecycle, register_at_exit
 from corefutures_pools.options import check_count, check_initializer
-from corefutures_pools.workers.chunking import CostModel, chunked_map
+from corefutures_pools.workers.chunking import CHUNK_SECONDS, CostModel, chunked_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -123,6 +123,10 @@ def adapt(
     return AdaptedExecutor(executor, known, max_workers, encoding, initialize_thread)
 
 
+class _RemoteTraceback(Exception):
+    """The traceback of an exception that an item of a chunk raised elsewhere."""
+
+
 class AdaptedExecutor(PoolExecutor):
     """What `adapt` returns: another executor behind our `submit`, `map`, `shutdown` and futures.
 
@@ -131,6 +135,9 @@ class AdaptedExecutor(PoolExecutor):
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
+
+    _remote_traceback: type[Exception] = _RemoteTraceback  # as in `chunked_map`
+    _chunk_seconds = CHUNK_SECONDS  # as in `chunked_map`
 
     def __init__(
         self,
@@ -304,7 +311,8 @@ class AdaptedExecutor(PoolExecutor):
             buffersize=buffersize,
             workers=self._max_workers,
             pace=self._cost_model,
-            remote_traceback=_RemoteTraceback,
+            remote_traceback=self._remote_traceback,
+            chunk_seconds=self._chunk_seconds,
         )
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -458,10 +466,6 @@ class AdaptedExecutor(PoolExecutor):
             future._cf_renew_lock()
             future._cf_abandon(BrokenExecutor(f"{_FORKED}: this call, pending then, runs there only"))
             future.release()
-
-
-class _RemoteTraceback(Exception):
-    """The traceback of an exception that an item of a chunk raised elsewhere."""
 
 
 class _Closing:

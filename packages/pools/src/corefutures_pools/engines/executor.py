@@ -14,13 +14,10 @@ from corefutures.registry._description import Capabilities
 from corefutures_pools.adapter.executor import AdaptedExecutor
 from corefutures_pools.engines.queue import EngineQueue
 from corefutures_pools.wire import RemoteTraceback
-from corefutures_pools.workers.chunking import CostModel, chunked_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from corefutures._future import Future
-    from corefutures._results import ResultIterator
     from corefutures_pools.engines.queue import Engine
 
 
@@ -41,6 +38,8 @@ class EngineExecutor(AdaptedExecutor):
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
 
+    _remote_traceback = RemoteTraceback
+
     def __init__(
         self,
         name: str,
@@ -54,29 +53,11 @@ class EngineExecutor(AdaptedExecutor):
         queue = EngineQueue(name, engine, max_workers, initializer, initargs)
         super().__init__(queue, capabilities)
         self._chunk_seconds = chunk_seconds
-        self._pace = CostModel()
         # The pending calls refer to the executor, so that none is left then.
         weakref.finalize(self, _end, queue, system.getpid()).atexit = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} max_workers={self._max_workers}>"
-
-    def _cf_map(
-        self,
-        submit: Callable[..., Future[Any]],
-        fn: Callable[..., Any],
-        iterables: tuple[Iterable[Any], ...],
-        timeout: float | None,
-        chunksize: int | str,
-        buffersize: int | None,
-    ) -> ResultIterator[Any]:
-        if chunksize == 1:
-            return super()._cf_map(submit, fn, iterables, timeout, chunksize, buffersize)
-        return chunked_map(
-            submit, fn, iterables, timeout=timeout, chunksize=chunksize, buffersize=buffersize,
-            workers=self._max_workers, pace=self._pace, remote_traceback=RemoteTraceback,
-            chunk_seconds=self._chunk_seconds,
-        )  # fmt: skip
 
 
 def _end(queue: EngineQueue, pid: int) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 #: Seconds of work that a chunk is to hold, when that is measured: much more than a call costs, too little to notice.
-_WORTH: Final = 0.002
+CHUNK_SECONDS: Final = 0.002
 #: Seconds to wait for the first measurement at most.
 _PATIENCE: Final = 0.001
 #: So many chunks are looked at while others are being submitted.
@@ -87,7 +87,7 @@ def chunked_map(
     workers: int,
     pace: CostModel,
     remote_traceback: Callable[[str], BaseException],
-    chunk_seconds: float = _WORTH,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> ResultIterator[_T]:
     """Return the results of `fn` over the items, of which `chunksize` at a time make a call.
 
