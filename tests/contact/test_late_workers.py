@@ -29,7 +29,8 @@ if __name__ == "__main__":
     threading.Thread(target=submit_late, args=(pool,)).start()
 """
 
-KINDS = [["thread"], *(["process", method] for method in multiprocessing.get_all_start_methods())]
+METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
+KINDS = [["thread"], *(["process", method] for method in METHODS)]
 if sys.version_info >= (3, 14):
     KINDS.append(["interpreter"])
 

@@ -24,7 +24,11 @@ if __name__ == "__main__":
         exec(compile(cell, f"/tmp/ipykernel_1/{{number}}.py", "exec"), vars(shell))
 """
 
-STARTS = [("process", method) for method in multiprocessing.get_all_start_methods()]
+STARTS = [
+    ("process", method)
+    for method in ("fork", "forkserver", "spawn")
+    if method in multiprocessing.get_all_start_methods()
+]
 STARTS += [("interpreter", None)] * (sys.version_info >= (3, 14))
 
 pytestmark = pytest.mark.timeout(120)

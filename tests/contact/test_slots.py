@@ -498,6 +498,6 @@ def test_options_of_a_view_are_kept() -> None:
 
 
 def test_start_methods_beside_slots(gate: Gate) -> None:
-    for method in multiprocessing.get_all_start_methods():
+    for method in {"fork", "forkserver", "spawn"}.intersection(multiprocessing.get_all_start_methods()):
         with make("process", max_workers=2, mp_context=method) as pool:
             assert pool.options(slots={"gpu": 2}).submit(calls.held).result(LIMIT) == {"gpu": (0, 1)}

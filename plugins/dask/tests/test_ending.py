@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -19,7 +20,7 @@ import dask_calls
 import psutil
 import pytest
 from dask_gates import Gate
-from distributed import Client
+from distributed import Client, LocalCluster, Scheduler
 from signals import everywhere
 from subprocesses import in_fork, run_script
 
@@ -46,6 +47,44 @@ def test_workers_may_be_threads_of_this_process() -> None:
         inside = pool.submit(pool.shutdown)  # from one of its own workers: does not wait
         assert isinstance(inside.exception(30), Exception) or inside.result(30) is None
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("corefutures-")]
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_no_plugin_is_removed_from_workers_that_end_with_their_cluster(
+    owned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    original = Scheduler.unregister_worker_plugin
+
+    async def unregister(scheduler: Any, comm: None, name: str) -> Any:
+        removed.append(name)
+        return await original(scheduler, comm, name)
+
+    monkeypatch.setattr(Scheduler, "unregister_worker_plugin", unregister)
+    if owned:
+        with DaskExecutor(1, processes=False) as pool:
+            assert pool.submit(pow, 2, 2).result(30) == 4
+            scheduler = pool._cf_connect().connection.cluster.scheduler
+            shut_down_slowly(scheduler, monkeypatch)
+    else:
+        with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as cluster:
+            shut_down_slowly(cluster.scheduler, monkeypatch)
+            with Client(cluster, set_as_default=False) as client:
+                pool = DaskExecutor(client=client)
+                assert pool.submit(pow, 2, 2).result(30) == 4
+        pool.shutdown()
+    assert removed == []
+
+
+def shut_down_slowly(scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the scheduler handle the end of a client before it ends itself."""
+    original = scheduler.close
+
+    async def close(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await original(*args, **kwargs)
+
+    monkeypatch.setattr(scheduler, "close", close)
 
 
 def test_a_cluster_that_was_joined_goes_on(shared_cluster: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import multiprocessing
 import os
 import sys
@@ -117,6 +118,8 @@ def nothing_left(request):
 
     forkserver.ensure_running()
     resource_tracker.ensure_running()
+    if "loky" in sys.modules:
+        importlib.import_module("loky.backend.resource_tracker").ensure_running()
     threads = set(threading.enumerate())
     before = descriptors()
     yield

@@ -24,7 +24,7 @@ MIB = 1 << 20
 needs_meter = pytest.mark.skipif(find_meter() is None, reason="needs /proc of Linux, or psutil")
 
 
-@pytest.fixture(params=[method for method in multiprocessing.get_all_start_methods() if method != "fork"])
+@pytest.fixture(params=sorted({"forkserver", "spawn"}.intersection(multiprocessing.get_all_start_methods())))
 def method(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from distributed.core import Status
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 #: The annotation of a task: how many calls of the batch have not been given back.
 KEPT: Final = "corefutures-kept"
+#: Seconds from the loss of a pool's client to the removal of the pool.
+_REMOVAL_DELAY: Final = 1.0
 
 
 class PoolSchedulerPlugin(SchedulerPlugin):
@@ -22,10 +25,10 @@ class PoolSchedulerPlugin(SchedulerPlugin):
 
     Args:
         pool: The name of the pool, of its plugins, and of the topic under which workers report returned calls.
-        client: The id of the pool's client.
+        client: The id of the pool's client; None if the cluster ends with the pool, and so needs no clean-up.
     """
 
-    def __init__(self, pool: str, client: str) -> None:
+    def __init__(self, pool: str, client: str | None) -> None:
         self.name = pool
         self._client = client
 
@@ -43,14 +46,17 @@ class PoolSchedulerPlugin(SchedulerPlugin):
             task.annotations = {**(task.annotations or {}), KEPT: msg["kept"]}
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
-        """Remove the pool when its client has gone, even if it was killed; Dask calls this method."""
+        """Remove the pool when its client has gone, even if it was killed; Dask calls this method.
+
+        A client often goes just before its cluster: a worker that is ending would report the removal as an error.
+        """
         if client == self._client:
-            scheduler.loop.add_callback(remove_pool, self.name, scheduler)
+            scheduler.loop.call_later(_REMOVAL_DELAY, remove_pool, self.name, scheduler)
 
 
 async def remove_pool(pool: str, dask_scheduler: Any) -> None:
     """Remove the plugins and the topic of a pool; for `Client.run_on_scheduler`."""
-    if dask_scheduler.plugins.pop(pool, None) is not None:
+    if dask_scheduler.plugins.pop(pool, None) is not None and dask_scheduler.status == Status.running:
         if pool in dask_scheduler.worker_plugins:
             await dask_scheduler.unregister_worker_plugin(comm=None, name=pool)
         broker = getattr(dask_scheduler, "_broker", None)  # Dask itself removes no topic

@@ -61,7 +61,8 @@ class Transport:
             on_event: Called in Dask's loop with each message of a worker to the pool.
         """
         client, pool = self.client, self._pool
-        client.register_plugin(PoolSchedulerPlugin(pool, client.id), name=pool)
+        cleaned_for = None if self._owns_workers else client.id
+        client.register_plugin(PoolSchedulerPlugin(pool, cleaned_for), name=pool)
         client.register_plugin(PoolWorkerPlugin(pool, initializer, self._owns_workers), name=pool)
         client.subscribe_topic(pool, on_event)
         return sum(client.nthreads().values())
