@@ -89,6 +89,7 @@ class Places:
                         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
                     }
         self._kinds: dict[int, dict[int, int]] = {}  # by the identity of a code object: to hash one is dear
+        self._points: dict[int, dict[int, int]] = {}  # the same, without what only handlers need
         self._kept: list[CodeType] = []
         self.interrupts = False  # some thread has a handler
 
@@ -124,6 +125,16 @@ class Places:
             self._kept.append(code)
             kinds = self._kinds[id(code)] = self._find_kinds(code)
         return kinds
+
+    def points(self, code: CodeType) -> dict[int, int]:
+        """Returns of `kinds` those that have an effect: without a handler, only switches."""
+        kinds = self.kinds(code)
+        if self.interrupts:
+            return kinds
+        points = self._points.get(id(code))
+        if points is None:
+            points = self._points[id(code)] = {offset: kind for offset, kind in kinds.items() if kind & _SWITCH}
+        return points
 
     def explored(self, filename: str) -> bool:
         """Whether threads may be switched in a file."""
@@ -406,15 +417,15 @@ class Run:
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event != "call" or not self.places.explored(frame.f_code.co_filename):
             return None
+        kinds = self.places.points(frame.f_code)
+        if not kinds:
+            return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        places, kind_of = self.places, self.places.kinds(frame.f_code).get
 
         def trace_inside(frame: FrameType, event: str, arg: Any) -> Any:
-            if event == "opcode":
-                kind = kind_of(frame.f_lasti, 0)
-                if kind & _SWITCH or (kind and places.interrupts):
-                    self.instruction(kind)
+            if event == "opcode" and (kind := kinds.get(frame.f_lasti)):
+                self.instruction(kind)
             return trace_inside
 
         return trace_inside

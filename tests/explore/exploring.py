@@ -10,9 +10,10 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from multiprocessing.synchronize import Lock
 from pathlib import Path
 
 from explorer import Program, Report, Run, Schedule, explore, hash_by_number, search
@@ -162,7 +163,9 @@ def main(names: list[str], processes: int | None = None) -> int:
         run: Callable[..., Iterable[_Explored]] = map
         if processes != 0:
             # Forks are dearer in a process that has explored much before.
-            pool = multiprocessing.get_context("spawn").Pool(processes, maxtasksperchild=_JOBS_OF_A_PROCESS)
+            context = multiprocessing.get_context("spawn")
+            processors = {number: context.Lock() for number in _usable_processors()}
+            pool = context.Pool(processes, _take_locks, (processors,), maxtasksperchild=_JOBS_OF_A_PROCESS)
             run = stack.enter_context(pool).imap_unordered
         for name, number, report, seconds in run(_explored, jobs):
             total += report.schedules
@@ -195,11 +198,40 @@ def _tell(model: Model, number: int | None, report: Report, seconds: float) -> b
 _Explored = tuple[str, int | None, Report, float]
 
 
+#: In a process of the pool: the processors, each with the lock that the job which runs there holds.
+_processors: dict[int, Lock] = {}
+
+
+def _take_locks(processors: dict[int, Lock]) -> None:
+    _processors.update(processors)
+
+
+def _usable_processors() -> set[int]:
+    return os.sched_getaffinity(0) if sys.platform == "linux" else set()
+
+
+@contextmanager
+def _one_processor() -> Iterator[None]:
+    """Keeps the threads of this process on one processor: of a model's threads one runs at a time, and hands over."""
+    for number, lock in _processors.items():
+        if lock.acquire(block=False):
+            for thread in os.listdir("/proc/self/task"):
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.sched_setaffinity(int(thread), {number})
+            try:
+                yield
+            finally:
+                lock.release()
+            return
+    yield
+
+
 def _explored(job: tuple[str, int | None]) -> _Explored:
     begun = sum(os.times()[:4])  # of forked children as well
     name, number = job
     model = MODELS[name]
-    report = explore_model(model) if number is None else search_fault(model, model.faults[number], ENOUGH)
+    with _one_processor():
+        report = explore_model(model) if number is None else search_fault(model, model.faults[number], ENOUGH)
     return name, number, report, sum(os.times()[:4]) - begun
 
 
