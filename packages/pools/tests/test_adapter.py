@@ -211,6 +211,28 @@ def test_futures_can_be_waited_for_and_mixed(bare):
         assert {future.result() for future in as_completed(mixed, LIMIT)} == {1, 2, 3}
 
 
+@pytest.mark.parametrize("same_process", [True, False])
+def test_only_for_workers_of_this_process_a_thread_spins(manual, monkeypatch, same_process):
+    counted = []
+    monkeypatch.setattr("corefutures._future.spin_until", lambda condition: counted.append(condition()) or counted[-1])
+    executor = adapt(manual, capabilities=Capabilities(same_process=same_process, shares_memory=same_process))
+    future = executor.submit(pow, 2, 2)
+    with pytest.raises(TimeoutError):
+        future.result(0.01)
+    assert counted == [False] * same_process
+    waiting = threading.Thread(target=future.result, args=(LIMIT,))
+    waiting.start()
+    while not future._cf_parked:
+        threading.Event().wait(0.001)
+    manual.run()
+    waiting.join(LIMIT)
+    assert not waiting.is_alive()
+    cancelled = executor.submit(pow, 2, 2)
+    assert cancelled.cancel()
+    with pytest.raises(CancelledError):
+        cancelled.result(LIMIT)
+
+
 def test_asyncio_takes_the_futures(bare):
     async def program():
         loop = asyncio.get_running_loop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from corefutures._blocking import threading
+from corefutures._blocking import _thread, current_workers, run_nested_loop, threading
 from corefutures._exceptions import CancelledError
 from corefutures._foreign_code import log_failure
 from corefutures._future import DONE, LOGGER, PENDING, RUNNING
@@ -20,6 +20,7 @@ from corefutures_pools.future import PoolFuture
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from corefutures.backend import Capabilities
     from corefutures_pools.adapter.encoding import CallEncoding
 
 _T = TypeVar("_T")
@@ -27,6 +28,11 @@ _T = TypeVar("_T")
 
 class CallOwner(WorkerOwner, Protocol):
     """The adapted executor, as its futures see it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What is known of the foreign executor."""
+        ...
 
     def discard(self, future: AdaptedFuture[Any]) -> None:
         """Remove the future of a call that has ended."""
@@ -108,6 +114,14 @@ class AdaptedFuture(PoolFuture[_T]):
             if _ask(foreign, "cancel") or _ask(foreign, "cancelled"):
                 self.end_revoked()
         return self.cancelled()
+
+    def _cf_await_end(self, timeout: float | None) -> None:
+        executor, in_worker = self.executor, _thread.get_ident() in current_workers
+        if executor is not None and not in_worker and not executor.capabilities.same_process:
+            # Other processes take longer than a thread should spin, and the threads that serve them need the GIL.
+            self._cf_sleep_until_end(run_nested_loop(self.done, timeout))
+            timeout = 0.0  # the future has ended
+        super()._cf_await_end(timeout)
 
     def running(self) -> bool:
         """Return True while the call is known to run: its start was seen, or the foreign future says so."""
