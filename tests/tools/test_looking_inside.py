@@ -41,23 +41,81 @@ if __name__ == "__main__":
 """
 
 
+#: The same with an event loop, whose task waits for the call. It prints the id of the worker's process.
+AWAITING = """
+import asyncio, os, sys
+import corefutures
+
+def stay_busy(gate):
+    while not os.path.exists(gate):
+        sum(range(1000))
+
+async def call(executor, gate):
+    await asyncio.get_running_loop().run_in_executor(executor, stay_busy, gate)
+
+async def main(backend, gate):
+    with corefutures.create_executor(backend, max_workers=1) as executor:
+        task = asyncio.create_task(call(executor, gate), name="waits-for-a-call")
+        while not [worker for worker in executor.snapshot().workers if worker.stack]:
+            await asyncio.sleep(0.01)
+        print("ready", executor.snapshot().workers[0].pid, flush=True)
+        await task
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
+"""
+#: The same with a main thread that asks whether the call is done.
+POLLING = """
+import os, sys, time
+import corefutures
+
+def stay_busy(gate):
+    while not os.path.exists(gate):
+        sum(range(1000))
+
+def poll(future):
+    while not future.done():
+        time.sleep(0.01)
+
+if __name__ == "__main__":
+    backend, gate = sys.argv[1:]
+    with corefutures.create_executor(backend, max_workers=1) as executor:
+        future = executor.submit(stay_busy, gate)
+        while not future.running():
+            time.sleep(0.01)
+        print("ready", flush=True)
+        poll(future)
+"""
+
+
 @contextmanager
-def busy(backend: str, folder: Path) -> Iterator[int]:
-    """A program with a busy worker, by its id, until the block ends."""
-    (folder / "busy.py").write_text(BUSY)
+def running(text: str, backend: str, folder: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """A program with a busy worker, by its id and what it has printed after "ready", until the block ends."""
+    (folder / "busy.py").write_text(text)
     gate = folder / "gate"
+    gate.unlink(missing_ok=True)
     with subprocess.Popen([sys.executable, "busy.py", backend, gate], cwd=folder, stdout=subprocess.PIPE) as program:
         try:
             assert program.stdout is not None
-            assert program.stdout.readline() == b"ready\n"
-            yield program.pid
+            ready, *printed = program.stdout.readline().split()
+            assert ready == b"ready"
+            yield program.pid, printed
         finally:
             gate.touch()
 
 
-def output(*command: object) -> str:
+@contextmanager
+def busy(backend: str, folder: Path) -> Iterator[int]:
+    """A program with a busy worker, by its id, until the block ends."""
+    with running(BUSY, backend, folder) as (program, _):
+        yield program
+
+
+def output(*command: object, typed: str = "") -> str:
     """What a tool prints; a test is skipped where it may not read other processes."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        [str(word) for word in command], input=typed, capture_output=True, text=True, timeout=100, check=False
+    )
     if re.search(r"[Pp]ermission|not permitted", done.stderr + done.stdout):
         pytest.skip("this machine lets no process read another one's memory")
     return done.stdout
@@ -126,7 +184,6 @@ def test_py_spy_sees_threads_and_subprocesses(tmp_path: Path) -> None:
         seen = dumps(program)
         assert "stay_busy" in seen
         assert "MainThread" in seen
-    (tmp_path / "gate").unlink()
     with busy("process", tmp_path) as program:
         assert "stay_busy" not in output(SPY, "dump", "--pid", program)
         assert "stay_busy" in dumps(program, "--subprocesses")
@@ -159,6 +216,32 @@ def test_the_sampling_profiler_sees(backend: str, options: list[str], found: boo
     stacks = "".join(file.read_text() for file in tmp_path.glob("stacks*.txt"))
     assert "busy.py" in stacks, printed
     assert ("stay_busy" in stacks) == found
+
+
+needs_attaching = pytest.mark.skipif(sys.version_info < (3, 14), reason="Python attaches to others since 3.14")
+
+
+@needs_attaching
+@pytest.mark.parametrize(("backend", "seen"), [("thread", True), ("process", True), ("interpreter", False)])
+def test_asyncio_shows_the_tasks_of_the_program(backend: str, seen: bool, tmp_path: Path) -> None:
+    with running(AWAITING, backend, tmp_path) as (program, _):
+        printed = output(sys.executable, "-m", "asyncio", "ps", program)
+    assert ("waits-for-a-call" in printed) == seen, printed
+
+
+@needs_attaching
+def test_pdb_stops_the_call_of_a_worker_process(tmp_path: Path) -> None:
+    with running(AWAITING, "process", tmp_path) as (_, [worker]):
+        printed = output(sys.executable, "-m", "pdb", "-p", worker.decode(), typed="where\nquit\n")
+        assert "stay_busy" in printed, printed
+
+
+@needs_attaching
+def test_pdb_stops_the_main_thread_in_place_of_a_worker(tmp_path: Path) -> None:
+    with running(POLLING, "thread", tmp_path) as (program, _):
+        printed = output(sys.executable, "-m", "pdb", "-p", program, typed="where\nquit\n")
+    assert "poll" in printed, printed
+    assert "stay_busy" not in printed
 
 
 @pytest.mark.skipif(importlib.util.find_spec("debugpy") is None, reason="debugpy is not installed")
