@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
-import textwrap
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,7 +90,7 @@ if __name__ == "__main__":
 """
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(text: str, backend: str, folder: Path) -> Iterator[tuple[int, list[bytes]]]:
     """A program with a busy worker, by its id and what it has printed after "ready", until the block ends."""
     (folder / "busy.py").write_text(text)
@@ -104,7 +106,7 @@ def running(text: str, backend: str, folder: Path) -> Iterator[tuple[int, list[b
             gate.touch()
 
 
-@contextmanager
+@contextlib.contextmanager
 def busy(backend: str, folder: Path) -> Iterator[int]:
     """A program with a busy worker, by its id, until the block ends."""
     with running(BUSY, backend, folder) as (program, _):
@@ -244,15 +246,86 @@ def test_pdb_stops_the_main_thread_in_place_of_a_worker(tmp_path: Path) -> None:
     assert "stay_busy" not in printed
 
 
+class DebugSession:
+    """An editor's side of one session with debugpy, by the Debug Adapter Protocol.
+
+    It stops at the line of WORK that a call of `work(3)` reaches, and goes on without that breakpoint. For each process
+    that debugpy announces it opens another session.
+
+    Args:
+        port: Where debugpy, or its adapter, listens.
+        program: The path of the file with the breakpoint.
+        **attach: The arguments of the request `attach`.
+    """
+
+    def __init__(self, port: int, program: Path, **attach: object) -> None:
+        self._program = str(program)
+        self._attach = attach
+        self._sent = 0
+        self.stops = 0
+        self.others: list[DebugSession] = []
+        for _ in range(1000):  # until it listens
+            with contextlib.suppress(ConnectionRefusedError):
+                self._socket = socket.create_connection(("127.0.0.1", port), timeout=100)
+                break
+            time.sleep(0.05)
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.thread.start()
+
+    def _send(self, command: str, **arguments: object) -> None:
+        self._sent += 1
+        message = {"seq": self._sent, "type": "request", "command": command, "arguments": arguments}
+        body = json.dumps(message).encode()
+        self._socket.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    def _set_breakpoints(self, *lines: int) -> None:
+        self._send("setBreakpoints", source={"path": self._program}, breakpoints=[{"line": line} for line in lines])
+
+    def _follow(self) -> None:
+        self._send("initialize", adapterID="python", clientID="test", pathFormat="path")
+        self._send("attach", **self._attach)
+        with self._socket, self._socket.makefile("rb") as received:
+            while line := received.readline():
+                received.readline()
+                message = json.loads(received.read(int(line.split(b":")[1])))
+                event, body = message.get("event"), message.get("body")
+                if event == "terminated":
+                    return
+                if event == "initialized":
+                    self._set_breakpoints(1 + WORK.splitlines().index("        return number * 2"))
+                    self._send("configurationDone")
+                elif event == "stopped":
+                    self.stops += 1
+                    self._set_breakpoints()
+                    self._send("continue", threadId=body["threadId"])
+                elif event == "debugpyAttach":
+                    process = body["subProcessId"]
+                    self.others.append(DebugSession(body["connect"]["port"], Path(self._program), subProcessId=process))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("debugpy") is None, reason="debugpy is not installed")
 @pytest.mark.parametrize("backend", ["thread", "process", pytest.param("interpreter", marks=with_interpreters)])
-def test_pools_run_under_debugpy(backend: str, tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(textwrap.dedent(WORK))
+def test_breakpoints_stop_calls_of_threads_and_processes(backend: str, tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(WORK)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    done = subprocess.run(
-        [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy", "--listen", f"127.0.0.1:{port}", "program.py",
-         backend], cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False,
-    )  # fmt: skip
-    assert "[0, 1, 2, 6, 8, 10]" in done.stdout, done.stderr
+    command = [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy", "--listen", f"127.0.0.1:{port}"]
+    with subprocess.Popen(
+        [*command, "--wait-for-client", "program.py", backend], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as program:
+        killer = threading.Timer(120, program.kill)
+        killer.start()
+        try:
+            session = DebugSession(port, path, justMyCode=True, subProcess=True)
+            printed, _ = program.communicate()
+        finally:
+            killer.cancel()
+    sessions = [session]
+    for one in sessions:  # grows
+        one.thread.join(20)
+        sessions += one.others
+    assert "[0, 1, 2, 6, 8, 10]" in printed
+    assert bool(session.stops) == (backend == "thread")
+    assert any(one.stops for one in sessions[1:]) == (backend == "process")
