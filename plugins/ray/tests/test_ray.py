@@ -124,3 +124,35 @@ def test_options_that_make_no_sense_are_refused_before_ray_starts(
     with pytest.raises(error, match=phrase):
         create_executor("ray", **options)
     assert "ray" not in sys.modules
+
+
+@pytest.mark.skipif(not HAS_RAY, reason="needs the capability to import Ray")
+@pytest.mark.timeout(60)
+def test_a_handler_that_interrupts_the_connection_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from corefutures_ray import _engine
+
+    connection, calls, refusals = _engine.Connection(), [], []
+
+    def interrupted(name: str) -> None:
+        calls.append(name)
+        connected = name == "init"
+        monkeypatch.setattr(_engine.ray, "is_initialized", lambda: connected)
+        if connected:
+            with pytest.raises(BackendUnavailableError, match="is connecting Ray") as refusal:
+                connection.enter(None, 2, {})
+            refusals.append(refusal)
+        connection.leave()  # by an executor that a finaliser ends
+
+    monkeypatch.setattr(_engine.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(_engine.ray, "init", lambda **_: interrupted("init"))
+    monkeypatch.setattr(_engine.ray, "shutdown", lambda: interrupted("shutdown"))
+    assert connection.enter(None, 2, {})
+    assert connection.enter(None, 2, {})
+    connection.leave()
+    assert calls == ["init"]
+    connection.leave()
+    assert calls == ["init", "shutdown"]
+    assert len(refusals) == 1
+    assert connection.enter(None, 2, {})
+    connection.leave()
+    assert calls == ["init", "shutdown"] * 2

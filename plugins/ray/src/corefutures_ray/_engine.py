@@ -30,9 +30,12 @@ class Connection:
     """This process's connection to Ray: there is one at most, as Ray has it."""
 
     def __init__(self) -> None:
-        # Guards the rest; held while Ray connects, starts or ends, so that a second executor waits for that.
-        self._lock = threading.Lock()
+        # Guards the rest; held while Ray connects, starts or ends, so that a second executor waits for that. A signal
+        # handler or a finaliser may come meanwhile, in the thread that has the lock.
+        self._lock = threading.RLock()
+        self._busy = False  # the thread that has the lock is connecting Ray, or shutting it down
         self._users = 0  # the executors that use what `enter` has connected
+        self._leaving = 0  # those of them that have ended, which is to be taken note of
         self._own = False  # `enter` has started a cluster on this machine
         self._forked = False
 
@@ -46,6 +49,8 @@ class Connection:
         with self._lock:
             if self._forked:
                 raise _refusal("the process was forked, and Ray stays with the parent; make the executor there")
+            if self._busy:
+                raise _refusal("this thread, which a signal handler or a finaliser has interrupted, is connecting Ray")
             if ray.is_initialized():
                 if (address is not None and not self._users) or options:
                     raise ValueError(
@@ -60,29 +65,38 @@ class Connection:
             own: dict[str, Any] = {"address": "local", "include_dashboard": False, "num_cpus": cpus}
             if address is None:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent unless a program asks for it
+            self._busy = True
             try:
                 ray.init(**(own if address is None else {"address": address}) | dict(options))
             except Exception as exc:
                 where = f"there is no Ray at {address}" if address is not None else "Ray does not start"
                 raise _refusal(f"{where}: {describe_error(exc)}") from exc
+            finally:
+                self._busy = False
+                self._leaving = 0  # what has left meanwhile had a connection before this one
             self._users, self._own = 1, address is None
             return self._own
 
     def leave(self) -> None:
         """Shut Ray down with the last executor that has entered, if that has connected it."""
         with self._lock:
-            if self._forked or not self._users:
-                return
-            self._users -= 1
-            if not self._users:
-                self._own = False
-                ray.shutdown()
+            self._leaving += not self._forked
+            while self._leaving and not self._busy:  # else whoever is busy does it
+                self._leaving -= 1
+                if self._users == 1:
+                    self._own, self._busy = False, True
+                    try:
+                        ray.shutdown()
+                    finally:
+                        self._busy = False
+                self._users = max(self._users - 1, 0)
 
     def after_fork_in_child(self) -> None:
         """Leave Ray to the parent."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._busy = False
         self._forked = self._forked or ray.is_initialized()
-        self._users = 0
+        self._users = self._leaving = 0
 
 
 connection: Final = Connection()
