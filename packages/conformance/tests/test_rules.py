@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from corefutures_conformance.contract.document import contract
 from corefutures_conformance.executor_tests import RULES
 from corefutures_conformance.rules import RuleError, from_python, only_where, read_rule, requires, rules_of
 from corefutures_conformance.selection import matcher
-from corefutures_conformance.suite import CHAPTERS
+from corefutures_conformance.suite import CHAPTERS, resources
 
 CHAPTER_NAMES = {
     "submitting", "results", "exceptions", "cancelling", "callbacks", "mapping", "waiting", "as_completed",
@@ -203,3 +205,36 @@ def test_the_door_is_imported_without_pytest() -> None:
 def test_the_contract_is_current() -> None:
     file = Path(__file__).parents[3] / "CONTRACT.md"
     assert file.read_text(encoding="utf-8") == contract(), "run python -m corefutures_conformance.contract CONTRACT.md"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc, as the rule does to tell programs apart")
+def test_semaphores_of_a_program_beside_the_kit_do_not_count(tmp_path: Path) -> None:
+    script = tmp_path / "holds.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from _multiprocessing import SemLock, sem_unlink\n"
+        "held = SemLock(1, 1, 1, sys.argv[1], False)\n"
+        "open(sys.argv[2], 'w').close()\n"
+        "until = time.monotonic() + 50\n"
+        "while not os.path.exists(sys.argv[2] + '.end') and time.monotonic() < until:\n"
+        "    time.sleep(0.01)\n"
+        "sem_unlink(sys.argv[1])\n"
+    )
+    names = [f"/kit-test-{os.getpid()}-{place}" for place in ("beside", "below")]
+    before = resources._named_semaphores()
+    beside = [f"'{sys.executable}' '{script}' {names[0]} '{tmp_path / 'beside'}' &"]  # which the shell leaves behind
+    subprocess.run(["/bin/sh", "-c", *beside], check=True, stdin=subprocess.DEVNULL)
+    below = subprocess.Popen([sys.executable, script, names[1], tmp_path / "below"])
+    try:
+        deadline = time.monotonic() + 30
+        while not ((tmp_path / "beside").exists() and (tmp_path / "below").exists()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert {f"sem.{name[1:]}" for name in names} <= set(resources._named_semaphores())
+        found = resources._new_semaphores(before)
+        assert f"sem.{names[1][1:]}" in found
+        assert f"sem.{names[0][1:]}" not in found
+    finally:
+        (tmp_path / "beside.end").touch()
+        (tmp_path / "below.end").touch()
+        below.wait()

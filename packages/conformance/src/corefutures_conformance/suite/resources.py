@@ -10,11 +10,13 @@ import contextlib
 import gc
 import importlib
 import os
+import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import Any
 
 from corefutures_conformance.deadlines import (
@@ -167,7 +169,7 @@ class Resources:
         others = _named_semaphores()
         _no_growth(
             lambda: _use(make),
-            lambda: len(_named_semaphores() - others),
+            lambda: len(_new_semaphores(others)),
             "named semaphore(s) left by executors that were shut down",
         )
 
@@ -488,8 +490,39 @@ def _files_of_size(size: int) -> set[str]:
     return found
 
 
-def _named_semaphores() -> set[str]:
-    return {name for name in os.listdir(SHARED_MEMORY) if name.startswith("sem.")}
+def _named_semaphores() -> dict[str, int]:
+    """The names of semaphores, and the number of the file of each."""
+    return {entry.name: entry.inode() for entry in os.scandir(SHARED_MEMORY) if entry.name.startswith("sem.")}
+
+
+def _new_semaphores(others: Collection[str]) -> list[str]:
+    """The named semaphores but for `others`, and for those that programs beside this one use."""
+    found = {name: inode for name, inode in _named_semaphores().items() if name not in others}
+    elsewhere = _mapped_elsewhere() if found else ()
+    return [name for name, inode in found.items() if inode not in elsewhere]
+
+
+def _mapped_elsewhere() -> set[int]:
+    """The files of semaphores that processes use which are no descendants of this one; none where there is no /proc.
+
+    By number: whoever has made a semaphore has mapped it under another name.
+    """
+    parents, mapped = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status, maps = (folder / "stat").read_text(), (folder / "maps").read_text()
+        except OSError:  # it has ended, or is another user's
+            continue
+        pid = int(folder.name)
+        parents[pid] = int(status.rpartition(")")[2].split()[1])
+        mapped[pid] = {int(number) for number in re.findall(rf" (\d+) +{SHARED_MEMORY}/sem\.", maps)}
+
+    def is_elsewhere(pid: int) -> bool:
+        while pid and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid == 0
+
+    return {number for pid, numbers in mapped.items() if is_elsewhere(pid) for number in numbers}
 
 
 def _exists(pid: int) -> bool:
