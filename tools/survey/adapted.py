@@ -38,6 +38,14 @@ _ONE_AT_A_TIME = dict.fromkeys(
 )
 
 
+#: What MPI breaks: our own backend declares the same, but for two rules that are not asked of remote workers.
+_LOST_WITH_THE_JOB = known_failures.failures("mpi")
+_LOST_WITH_THE_JOB |= dict.fromkeys(
+    ["worker_loss.kill_from_outside", "worker_loss.kill_while_idle"],
+    _LOST_WITH_THE_JOB["worker_loss.kill_while_running"],
+)
+
+
 def _breaks(rules: Mapping[str, str]) -> Callable[[_F], _F]:
     """Return a decorator that declares which rules a factory's executors break: rule id → what can't be mended."""
 
@@ -75,7 +83,7 @@ def distributed(max_workers: int) -> Executor:
     )
 
 
-@_breaks(known_failures.failures("mpi"))
+@_breaks(_LOST_WITH_THE_JOB)
 def mpi4py(max_workers: int, **options: Any) -> Executor:
     """mpi4py's pool."""
     return adapt(import_module("mpi4py.futures").MPIPoolExecutor(max_workers, **options), capabilities=PROCESSES)

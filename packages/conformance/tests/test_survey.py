@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -276,8 +277,10 @@ def test_the_page_of_the_site_has_each_executor_and_each_broken_rule() -> None:
     text = made(html.page, SURVEY)
     assert "$" not in re.sub(r"\$\{", "", text).split("<script>")[0]
     for executor, group in markdown.by_executor(registry()).items():
-        assert f'<section class="executor" id="{executor}"' in text
         bare = newest(group)
-        assert bare is not None
+        if bare is None:  # an earlier kit has judged the bare form: see the table of those
+            assert f"<td>{escape(SUBJECTS[executor].name)}<td>" in text
+            continue
+        assert f'<section class="executor" id="{executor}"' in text
         for rule in (*bare.broken("MUST"), *bare.broken("SHOULD")):
             assert f"<code>{rule['id']}</code>" in text
