@@ -42,7 +42,7 @@ def cancel_of_a_running_call():
 def cancel_of_a_waiting_call():
     """pebble-process: cancelling.cancel_after_shutdown stress.many_threads_cancel_the_same_calls
     stress.cancel_races_shutdown stateful.histories_with_one_worker stateful.histories_with_two_workers
-    stateful.histories_with_shutdown
+    stateful.histories_with_shutdown shutting_down.shutdown_with_cancel_cancels_what_waits
     """
     with tempfile.TemporaryDirectory() as folder, pebble.ProcessPool(max_workers=1) as pool:
         pool.schedule(time.sleep, (1,))
