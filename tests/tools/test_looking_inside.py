@@ -24,14 +24,20 @@ pytestmark = [
 ]
 with_interpreters = pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreters need Python 3.14")
 
-BUSY = """
-import os, sys
+#: The head of the programs below.
+HEAD = """
+import asyncio, os, sys, time
 import corefutures
 
 def stay_busy(gate):
     while not os.path.exists(gate):
         sum(range(1000))
 
+"""
+
+BUSY = (
+    HEAD
+    + """
 if __name__ == "__main__":
     backend, gate = sys.argv[1:]
     with corefutures.create_executor(backend, max_workers=1) as executor:
@@ -41,17 +47,13 @@ if __name__ == "__main__":
         print("ready", flush=True)
         future.result()
 """
+)
 
 
 #: The same with an event loop, whose task waits for the call. It prints the id of the worker's process.
-AWAITING = """
-import asyncio, os, sys
-import corefutures
-
-def stay_busy(gate):
-    while not os.path.exists(gate):
-        sum(range(1000))
-
+AWAITING = (
+    HEAD
+    + """
 async def call(executor, gate):
     await asyncio.get_running_loop().run_in_executor(executor, stay_busy, gate)
 
@@ -66,15 +68,11 @@ async def main(backend, gate):
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
 """
+)
 #: The same with a main thread that asks whether the call is done.
-POLLING = """
-import os, sys, time
-import corefutures
-
-def stay_busy(gate):
-    while not os.path.exists(gate):
-        sum(range(1000))
-
+POLLING = (
+    HEAD
+    + """
 def poll(future):
     while not future.done():
         time.sleep(0.01)
@@ -88,6 +86,7 @@ if __name__ == "__main__":
         print("ready", flush=True)
         poll(future)
 """
+)
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ def test_a_handler_that_interrupts_the_connection_does_not_wait_for_it(monkeypat
         connected = name == "init"
         monkeypatch.setattr(_engine.ray, "is_initialized", lambda: connected)
         if connected:
-            with pytest.raises(BackendUnavailableError, match="is connecting Ray") as refusal:
+            with pytest.raises(BackendUnavailableError, match="which is connecting Ray") as refusal:
                 connection.enter(None, 2, {})
             refusals.append(refusal)
         connection.leave()  # by an executor that a finaliser ends

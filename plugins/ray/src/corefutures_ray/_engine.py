@@ -35,7 +35,6 @@ class Connection:
         self._lock = threading.RLock()
         self._busy = False  # the thread that has the lock is connecting Ray, or shutting it down
         self._users = 0  # the executors that use what `enter` has connected
-        self._leaving = 0  # those of them that have ended, which is to be taken note of
         self._own = False  # `enter` has started a cluster on this machine
         self._forked = False
 
@@ -50,7 +49,9 @@ class Connection:
             if self._forked:
                 raise _refusal("the process was forked, and Ray stays with the parent; make the executor there")
             if self._busy:
-                raise _refusal("this thread, which a signal handler or a finaliser has interrupted, is connecting Ray")
+                raise _refusal(
+                    "a signal handler or finaliser has interrupted this thread, which is connecting Ray or ending it"
+                )
             if ray.is_initialized():
                 if (address is not None and not self._users) or options:
                     raise ValueError(
@@ -73,30 +74,29 @@ class Connection:
                 raise _refusal(f"{where}: {describe_error(exc)}") from exc
             finally:
                 self._busy = False
-                self._leaving = 0  # what has left meanwhile had a connection before this one
             self._users, self._own = 1, address is None
             return self._own
 
     def leave(self) -> None:
         """Shut Ray down with the last executor that has entered, if that has connected it."""
         with self._lock:
-            self._leaving += not self._forked
-            while self._leaving and not self._busy:  # else whoever is busy does it
-                self._leaving -= 1
-                if self._users == 1:
-                    self._own, self._busy = False, True
-                    try:
-                        ray.shutdown()
-                    finally:
-                        self._busy = False
-                self._users = max(self._users - 1, 0)
+            # While this thread connects Ray, or shuts it down, no executor uses the connection.
+            if self._busy or self._forked or not self._users:
+                return
+            self._users -= 1
+            if not self._users:
+                self._own, self._busy = False, True
+                try:
+                    ray.shutdown()
+                finally:
+                    self._busy = False
 
     def after_fork_in_child(self) -> None:
         """Leave Ray to the parent."""
         self._lock = threading.RLock()
         self._busy = False
         self._forked = self._forked or ray.is_initialized()
-        self._users = self._leaving = 0
+        self._users = 0
 
 
 connection: Final = Connection()

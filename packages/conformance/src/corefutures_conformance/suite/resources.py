@@ -505,7 +505,7 @@ def _new_semaphores(others: Collection[str]) -> list[str]:
 def _mapped_elsewhere() -> set[int]:
     """The files of semaphores that processes use which are no descendants of this one; none where there is no /proc.
 
-    By number: whoever has made a semaphore has mapped it under another name.
+    By number: the process that has made a semaphore has mapped it under another name.
     """
     parents, mapped = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
