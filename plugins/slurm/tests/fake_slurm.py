@@ -16,6 +16,13 @@ from pathlib import Path
 FOLDER = Path(os.environ["FAKE_SLURM"])
 
 
+def write(name: str, state: str) -> None:
+    """Tell the state of a job, whole to those who read it meanwhile."""
+    path = FOLDER / f"{name}.{os.getpid()}"
+    path.write_text(state)
+    path.replace(FOLDER / f"{name}.state")
+
+
 def sbatch(file: str) -> None:
     script = Path(file).read_text()
     number = len(list(FOLDER.glob("*.script"))) + 1
@@ -26,7 +33,7 @@ def sbatch(file: str) -> None:
         environment = {"SLURM_JOB_ID": str(number), "SLURM_NTASKS": "1"}
         if index is not None:
             environment |= {"SLURM_ARRAY_JOB_ID": str(number), "SLURM_ARRAY_TASK_ID": str(index)}
-        (FOLDER / f"{name}.state").write_text("RUNNING")
+        write(name, "RUNNING")
         with open(FOLDER / f"{name}.log", "w") as log:
             job = subprocess.Popen(
                 [sys.executable, __file__, "run", name, file],
@@ -42,7 +49,7 @@ def sbatch(file: str) -> None:
 
 def run(name: str, file: str) -> None:
     done = subprocess.run(["bash", file], check=False)
-    (FOLDER / f"{name}.state").write_text("COMPLETED" if done.returncode == 0 else "FAILED")
+    write(name, "COMPLETED" if done.returncode == 0 else "FAILED")
 
 
 def srun(*arguments: str) -> None:
@@ -71,7 +78,7 @@ def end(name: str, state: str) -> None:
         os.killpg(int((FOLDER / f"{name}.pid").read_text()), signal.SIGKILL)
     except ProcessLookupError:
         return
-    (FOLDER / f"{name}.state").write_text(state)
+    write(name, state)
 
 
 if __name__ == "__main__":

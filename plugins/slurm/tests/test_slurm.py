@@ -116,6 +116,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FAKE_SLURM", str(folder))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     monkeypatch.setitem(_engine.TIMES, "slurm", (0.2, 0.3, 20.0))
+    monkeypatch.setattr(_engine, "_LEAVING", 30.0)  # jobs end by themselves here, however busy the machine is
     monkeypatch.syspath_prepend(str(HERE))
     import fake_slurm
 
@@ -134,10 +135,18 @@ def wait_for_end(path: str) -> None:
         time.sleep(0.01)
 
 
+def meet(folder: str, name: str, other: str) -> None:
+    """Say that the call runs, and run until the other one runs too."""
+    (Path(folder) / name).touch()
+    await_text(Path(folder) / other, "")
+
+
 def await_text(path: Path, text: str) -> None:
     import time
 
+    deadline = time.monotonic() + 40
     while not path.exists() or path.read_text() != text:
+        assert time.monotonic() < deadline, path.read_text() if path.exists() else f"{path} was not written"
         time.sleep(0.01)
 
 
@@ -146,12 +155,26 @@ def test_jobs_that_are_needed_together_are_an_array(slurm: Path, tmp_path: Path)
     options: dict[str, Any] = {"partition": "short", "time": 7, "mem_gb": 2, "sbatch": {"reservation": "course"}}
     with create_executor("slurm", max_workers=2, folder=tmp_path / "here", **options) as executor:
         assert list(executor.map(abs, range(-20, 0))) == list(range(20, 0, -1))
+        # A job that has not come up at the end is cancelled: both have to be there.
+        for future in [executor.submit(meet, str(tmp_path), *names) for names in (("a", "b"), ("b", "a"))]:
+            future.result(40)
     (script,) = slurm.glob("*.script")
     lines = script.read_text().splitlines()
     for line in ("array=0-1%2", "partition=short", "time=7", "mem=2GB", "reservation=course", "no-requeue"):
         assert f"#SBATCH --{line}" in lines
     for job in ("1_0", "1_1"):
         await_text(slurm / f"{job}.state", "COMPLETED")
+    assert os.listdir(tmp_path / "here") == []
+
+
+@needs_submitit
+def test_a_job_that_still_waits_at_the_end_is_cancelled(slurm: Path, tmp_path: Path) -> None:
+    with create_executor("slurm", max_workers=1, setup=["sleep 60"], folder=tmp_path / "here") as executor:
+        future = executor.submit(abs, -1)
+        await_text(slurm / "1.state", "RUNNING")
+        executor.shutdown(wait=False, cancel_futures=True)
+    assert future.cancelled()
+    await_text(slurm / "1.state", "CANCELLED")
     assert os.listdir(tmp_path / "here") == []
 
 
