@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import sys
 import sysconfig
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# A job in the background of a shell ignores Ctrl-C, which tests send, and so do the programs that it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is slow to draw examples, and no test is wrong because of that.
 hypothesis.settings.register_profile(

@@ -10,22 +10,20 @@ import importlib
 import importlib.util
 import multiprocessing
 import multiprocessing.pool
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import corefutures
-from benchmarks import tiny
+from benchmarks import real
 from benchmarks.measuring import Row, Sheet, seconds
-from benchmarks.real import WORKERS, add
+from benchmarks.real import WORKERS
 
-#: What is called: its name → (function, positional arguments, keywords).
-WORK: dict[str, tuple[Callable[..., object], tuple[object, ...], dict[str, object]]] = {
-    "a tiny function": (tiny.nothing, (), {}),
-    "keywords": (add, (1,), {"b": 2, "scale": 3}),
-    "1 KB of bytes, there and back": (tiny.echo, (bytes(1_000),), {}),
-}
-#: Fewer for processes: some peers need milliseconds for each.
+#: What is called: its name → (function, positional arguments, keywords). Of joblib, one call that raises ends all.
+WORK = {what: call[:3] for what, call in real.CALLS.items() if call[0] is not real.fail}
+#: Fewer for processes, and for large arguments: some peers need milliseconds for each.
 CALLS = {"thread": 5_000, "process": 500}
+LARGE_CALLS = 100
 
 #: Makes a number of calls of one kind, warm, and returns how many seconds that took.
 Peer = Callable[[int, Callable[..., object], Any, Any], float]
@@ -75,8 +73,11 @@ def pebble(kind: str) -> Peer:
 def joblib(backend: str) -> Peer:
     def measure(calls: int, fn: Callable[..., object], args: Any, kwargs: Any) -> float:
         library: Any = importlib.import_module("joblib")
+        # Arguments of its own for each call: it pickles many calls at once, and so an argument of all of them once.
+        copies = [pickle.loads(pickle.dumps(args)) for _ in range(calls)]
+        tasks = [library.delayed(fn)(*each, **kwargs) for each in copies]
         with library.Parallel(n_jobs=WORKERS, backend=backend) as parallel:
-            return _measured(calls, lambda count: parallel(library.delayed(fn)(*args, **kwargs) for _ in range(count)))
+            return _measured(calls, lambda count: parallel(tasks[:count]))
 
     return measure
 
@@ -146,10 +147,11 @@ PEERS: dict[str, list[tuple[str, tuple[str, ...], Peer]]] = {
 
 def rows(kind: str) -> Iterator[Row]:
     class_name = {"thread": "ThreadPoolExecutor", "process": "ProcessPoolExecutor"}[kind]
-    calls = CALLS[kind]
     for what, work in WORK.items():
+        large = any(isinstance(argument, bytes) and len(argument) > 50_000 for argument in work[1])
+        calls = LARGE_CALLS if large else CALLS[kind]
 
-        def cost(peer: Peer, work: Any = work) -> Callable[[], float]:
+        def cost(peer: Peer, work: Any = work, calls: int = calls) -> Callable[[], float]:
             return lambda: peer(calls, *work) / calls * 1e6
 
         yield Row(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures as standard
 import functools
-import importlib
+import importlib.util
 import itertools
 import math
 import operator
 import statistics
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from benchmarks import tiny
 from benchmarks.measuring import Row, Sheet, seconds
 
 WORKERS = 2
+#: The share of the promised ratios that a free-threaded Python is to reach; with the GIL, all of them.
+SHARE = 0.7 if sysconfig.get_config_var("Py_GIL_DISABLED") else 1
 MEGABYTE = 1 << 20
 
 Pools = Callable[[int], standard.Executor]
@@ -49,14 +52,16 @@ class Backend:
         return getattr(standard, self.class_name)  # type: ignore[no-any-return]
 
 
-BACKENDS = (
-    Backend("thread", "Threads", "ThreadPoolExecutor", 10_000),
-    Backend("process", "Processes", "ProcessPoolExecutor", 2_000),
-    *(
-        [Backend("interpreter", "Interpreters", "InterpreterPoolExecutor", 2_000)]
-        if sys.version_info >= (3, 14)
-        else []
-    ),
+#: Those that are installed: on a free-threaded Python, threads alone.
+BACKENDS = tuple(
+    backend
+    for backend in (
+        Backend("thread", "Threads", "ThreadPoolExecutor", 10_000),
+        Backend("process", "Processes", "ProcessPoolExecutor", 2_000),
+        Backend("interpreter", "Interpreters", "InterpreterPoolExecutor", 2_000),
+    )
+    if importlib.util.find_spec(f"corefutures_{backend.name}") is not None
+    and (backend.name != "interpreter" or sys.version_info >= (3, 14))
 )
 
 
@@ -224,7 +229,7 @@ CALLS: dict[str, tuple[Callable[..., object], tuple[object, ...], dict[str, obje
 
 
 def rows(backend: Backend) -> Iterator[Row]:
-    place = [each.name for each in BACKENDS].index(backend.name)
+    place = ("thread", "process", "interpreter").index(backend.name)
 
     def row(
         what: str, cost: Callable[[Pools], float], targets: tuple[float, float, float], unit: str = "µs a call"
@@ -234,7 +239,7 @@ def rows(backend: Backend) -> Iterator[Row]:
             unit=unit,
             ours=lambda: cost(backend.ours),
             against=lambda: cost(backend.theirs),
-            at_least=targets[place],
+            at_least=targets[place] * SHARE,
         )
 
     for what, (fn, args, kwargs, targets) in CALLS.items():
@@ -248,7 +253,7 @@ def rows(backend: Backend) -> Iterator[Row]:
         unit="µs a call",
         ours=lambda: in_the_main_module(backend.class_name, "corefutures", calls),
         against=lambda: in_the_main_module(backend.class_name, "concurrent.futures", calls),
-        at_least=(5, 15, 13)[place],
+        at_least=(5, 15, 13)[place] * SHARE,
     )
     yield row("a window of 16, the standard wait", lambda pools: window(pools, calls // 2, standard.wait), (2, 8, 6))
     yield Row(
@@ -256,7 +261,7 @@ def rows(backend: Backend) -> Iterator[Row]:
         unit="µs a call",
         ours=lambda: window(backend.ours, calls // 2, corefutures.wait),
         against=lambda: window(backend.theirs, calls // 2, standard.wait),
-        at_least=(3, 8, 6)[place],
+        at_least=(3, 8, 6)[place] * SHARE,
     )
     yield row("the standard as_completed", lambda pools: completed(pools, calls), (2, 10, 10))
     if sys.version_info >= (3, 14):
