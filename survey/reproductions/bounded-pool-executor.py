@@ -5,11 +5,11 @@ That `submit` waits for a worker is what it is made for.
 
 import time
 
-from bounded_pool_executor import BoundedThreadPoolExecutor
+from bounded_pool_executor import BoundedProcessPoolExecutor, BoundedThreadPoolExecutor
 
 
 def submit_waits(executor):
-    """bounded-thread: submitting.submit_accepts_more_calls_than_workers
+    """bounded-thread bounded-process: submitting.submit_accepts_more_calls_than_workers
     submitting.submit_after_shutdown_without_waiting_raises cancelling.cancel_returns_true_for_a_waiting_call
     cancelling.cancelled_is_true_after_cancel cancelling.done_is_true_after_cancel
     cancelling.result_raises_cancelled_error cancelling.running_is_false_after_cancel
@@ -33,7 +33,7 @@ def submit_waits(executor):
 
 
 def keywords(executor):
-    """bounded-thread: submitting.passes_a_keyword_called_fn submitting.passes_a_keyword_called_self
+    """bounded-thread bounded-process: submitting.passes_a_keyword_called_fn submitting.passes_a_keyword_called_self
     submitting.callable_is_positional_only
     """
     print("submit(fn=print) is taken:", executor.submit(fn=print))
@@ -42,10 +42,11 @@ def keywords(executor):
             print(executor.submit(dict, **{name: 1}).result())
         except TypeError as error:
             print(f"submit(dict, {name}=1) raised", error)
-            executor = BoundedThreadPoolExecutor(max_workers=1)  # the place of the call is not given back
+            executor = type(executor)(max_workers=1)  # the place of the call is not given back
 
 
 if __name__ == "__main__":
-    for show in (submit_waits, keywords):
-        print(f"--- {show.__name__}")
-        show(BoundedThreadPoolExecutor(max_workers=1))
+    for kind in (BoundedThreadPoolExecutor, BoundedProcessPoolExecutor):
+        for show in (submit_waits, keywords):
+            print(f"--- {kind.__name__}: {show.__name__}")
+            show(kind(max_workers=1))

@@ -8,6 +8,7 @@ import concurrent.futures
 import faulthandler
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ def keywords(client, executor):
 
 
 def cyclic_argument(client, executor):
-    """distributed: submitting.passes_a_cyclic_argument"""
+    """distributed: submitting.passes_a_cyclic_argument transport.cyclic_values_arrive"""
     cycle = [1]
     cycle.append(cycle)
     attempt("submit(len, a list that contains itself)", lambda: executor.submit(len, cycle).result(timeout=8))
@@ -85,6 +86,16 @@ def own_exceptions(client, executor):
     print("a UnicodeDecodeError arrives with the object", error.object if hasattr(error, "object") else error)
     print("StopIteration(42) arrives with the value", executor.submit(raising, stop_iteration).exception(8).value)
     print("an exception whose repr fails arrives as", type(executor.submit(raising, NoRepr).exception(timeout=8)))
+
+
+def raise_large():
+    raise ValueError(b"x" * 1_000_000)
+
+
+def large_exception(client, executor):
+    """distributed: transport.large_exceptions_arrive"""
+    error = executor.submit(raise_large).exception(timeout=8)
+    print("an exception with an argument of 1,000,000 bytes arrives as", repr(error)[:110])
 
 
 def system_exit(client, executor):
@@ -248,19 +259,46 @@ class CrashesAtPickling:
         faulthandler._sigsegv()
 
 
+class KilledAtPickling:
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def exits_at_pickling(client, executor):
-    """distributed: worker_loss.os_exit_while_pickling worker_loss.crash_while_pickling"""
-    for kind in (EndsAtPickling, CrashesAtPickling):
+    """distributed: worker_loss.os_exit_while_pickling worker_loss.crash_while_pickling
+    worker_loss.kill_while_pickling
+    """
+    for kind in (EndsAtPickling, CrashesAtPickling, KilledAtPickling):
         print(f"{kind.__name__}: a result that ends the worker:", outcome(executor.submit(kind), 30), flush=True)
+
+
+class RaisesExitAtPickling:
+    def __reduce__(self):
+        sys.exit(3)
+
+
+def raises_exit_at_pickling(client, executor):
+    """distributed: worker_loss.system_exit_while_pickling"""
+    print("a result that raises SystemExit when it is pickled:", outcome(executor.submit(RaisesExitAtPickling), 30))
+
+
+def generator():
+    yield 1
+
+
+def unpicklable_results(client, executor):
+    """distributed: transport.unpicklable_result_is_an_error"""
+    for make in (generator, threading.Lock):
+        print(f"{make.__name__}() as a result, which cannot be pickled:", outcome(executor.submit(make), 30))
 
 
 if __name__ == "__main__":
     shows = {
         show.__name__: show
         for show in (
-            keywords, cyclic_argument, running, own_exceptions, system_exit, cancel, maps, shutdown_cancels,
-            map_after_shutdown, cancel_futures, end_of_the_program, hostile_arguments, exits_at_unpickling,
-            exits_at_pickling,
+            keywords, cyclic_argument, running, own_exceptions, large_exception, system_exit, cancel, maps,
+            shutdown_cancels, map_after_shutdown, cancel_futures, end_of_the_program, hostile_arguments,
+            exits_at_unpickling, exits_at_pickling, raises_exit_at_pickling, unpicklable_results,
         )
     }  # fmt: skip
     if len(sys.argv) == 1:  # each with a cluster of its own: some leave none that works
