@@ -25,6 +25,7 @@ from tools.survey.subjects import SUBJECTS, Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 SURVEY = ROOT / "survey"
+DIED = "the process that used the executor died"
 
 
 def certify(slug: str, subject: Subject, *, adapted: bool, deadline: float, file: Path, rules: str = "") -> None:
@@ -47,6 +48,8 @@ def certify(slug: str, subject: Subject, *, adapted: bool, deadline: float, file
 def look_again(report: Report, slug: str, subject: Subject, *, adapted: bool, deadline: float) -> Report:
     """Run overdue rules without a reproduction once more, each alone: the machine may have been busy.
 
+    So are rules in which the process died: an earlier rule may have damaged it. That it died is told by `Subject.seen`.
+
     Returns:
         The report with the outcomes of the rules that passed this time, and the verdict that follows.
     """
@@ -55,7 +58,8 @@ def look_again(report: Report, slug: str, subject: Subject, *, adapted: bool, de
     shown = reproductions(SURVEY)
     rules = []
     for rule in report["rules"]:
-        if rule["outcome"] == "overdue" and (adapted or (slug, rule["id"]) not in shown):
+        doubtful = rule["outcome"] == "overdue" or (rule["outcome"] == "failed" and rule["message"].startswith(DIED))
+        if doubtful and (adapted or (slug, rule["id"]) not in shown):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, "report.json")
                 certify(slug, subject, adapted=adapted, deadline=deadline, file=file, rules=rule["id"])
@@ -175,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--deadline", type=float, default=15.0, help="seconds for each rule")
     run.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the kit's reports in a folder")
     run.add_argument(
-        "--begun", type=Path, metavar="REPORT", help="take this report, and run only its overdue rules once more"
+        "--begun", type=Path, metavar="REPORT", help="take this report, and run only its doubtful rules once more"
     )
     run.set_defaults(run=_run)
 

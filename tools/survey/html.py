@@ -175,6 +175,7 @@ def _section(group: Sequence[Entry], shown: Mapping[tuple[str, str], str]) -> st
     assert entry is not None
     subject = SUBJECTS.get(entry.executor)
     notes = f"<p>How it was made: {_code(subject.note)}.</p>" if subject and subject.note else ""
+    notes += f"<p>{_code(subject.seen)}</p>" if subject and subject.seen else ""
     return (
         f'<section class="executor" id="{entry.executor}" data-executor="{entry.executor}">'
         f"<h3>{escape(title(entry))}</h3>"

@@ -147,6 +147,8 @@ def _section(group: Sequence[Entry], shown: Mapping[tuple[str, str], str]) -> It
     lines = [f"{version(entry)}: **{report['verdict']}**.", f"Capabilities: {has}."]
     if subject and subject.note:
         lines.append(f"How it was made: {subject.note}.")
+    if subject and subject.seen:
+        lines.append(subject.seen)
     if report["gave_up"]:
         lines.append("The kit gave up after 10 overdue rules.")
     yield wrapped(" ".join(lines))

@@ -35,6 +35,7 @@ class Subject:
             has the executor's name.
         adapted_note: What the adapted form is, where it is more than a call of `adapt`.
         installs: What it needs besides its distribution.
+        seen: What was seen besides broken rules: a whole sentence.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Subject:
     adapted: str = ""
     adapted_note: str = ""
     installs: tuple[str, ...] = ()
+    seen: str = ""
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -70,7 +72,10 @@ SUBJECTS: dict[str, Subject] = {
     "stdlib-thread": Subject("concurrent.futures.ThreadPoolExecutor", "concurrent.futures:ThreadPoolExecutor"),
     "stdlib-process": Subject("concurrent.futures.ProcessPoolExecutor", "concurrent.futures:ProcessPoolExecutor"),
     "stdlib-interpreter": Subject(
-        "concurrent.futures.InterpreterPoolExecutor", "concurrent.futures:InterpreterPoolExecutor"
+        "concurrent.futures.InterpreterPoolExecutor",
+        "concurrent.futures:InterpreterPoolExecutor",
+        seen="In three of five runs of the whole kit CPython 3.15.2 crashed, in a garbage collection that met freed "
+        "memory, after some hundred rules in one process; the rule of that moment is kept when it runs alone.",
     ),
     "thread": Subject("corefutures thread", "thread", "corefutures-thread"),
     "process": Subject("corefutures process", "process", "corefutures-process"),
@@ -81,8 +86,22 @@ SUBJECTS: dict[str, Subject] = {
         "corefutures-dask",
         "each executor on a cluster of its own, of processes with one thread each",
     ),
-    "mpi": Subject("corefutures mpi", "mpi", "corefutures-mpi"),
-    "ray": Subject("corefutures ray", "ray", "corefutures-ray"),
+    "mpi": Subject("corefutures mpi", "mpi", "corefutures-mpi", "with MPICH, on one machine"),
+    "ray": Subject(
+        "corefutures ray",
+        "ray",
+        "corefutures-ray",
+        "each executor connects to the Ray of this machine, which was started before (`ray start --head`); a call "
+        "takes none of what Ray counts as CPUs",
+        ("-o", "address=auto", "-o", "cpus=0"),
+    ),
+    "slurm": Subject(
+        "corefutures slurm",
+        "slurm",
+        "corefutures-slurm",
+        "with workers on this machine (`cluster='local'`), which need no SLURM",
+        ("-o", "cluster=local"),
+    ),
     "loky": Subject("loky.ProcessPoolExecutor", "loky:ProcessPoolExecutor", "loky"),
     "loky-reusable": Subject(
         "loky.get_reusable_executor",

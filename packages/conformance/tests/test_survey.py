@@ -233,6 +233,27 @@ def test_overdue_rules_that_nobody_reproduced_are_run_once_more(monkeypatch: pyt
     assert reasons_against(SURVEY, again) == []
 
 
+def test_rules_in_which_the_process_died_are_run_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier rule may have damaged the process; a rule that fails otherwise is not run again."""
+    report = a_report()
+    for rule in report["rules"]:
+        if rule["id"] == BREAKABLE:
+            rule |= {"outcome": "failed", "message": "the process that used the executor died: signal SIGSEGV"}
+        elif rule["id"] == "submitting.passes_a_keyword_called_fn":
+            rule |= {"outcome": "failed", "message": "it was not passed"}
+        elif rule["outcome"] == "overdue":
+            rule |= {"outcome": "failed"}
+    monkeypatch.setattr("tools.survey.__main__.reproductions", lambda survey: {})
+    again = look_again(report, "stdlib-thread", SUBJECTS["stdlib-thread"], adapted=False, deadline=30)
+    assert {rule["id"]: rule["outcome"] for rule in again["rules"] if rule["level"] == "MUST"} == {
+        rule["id"]: "passed" if rule["id"] == BREAKABLE else rule["outcome"]
+        for rule in report["rules"]
+        if rule["level"] == "MUST"
+    }
+    assert again["verdict"] == "nonconformant"
+    assert reasons_against(SURVEY, again) == []
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
