@@ -8,6 +8,7 @@ import resource
 import sys
 
 import corefutures
+from corefutures_pools.workers.transport import supports_shared_queue
 
 MEGABYTE = 1 << 20
 
@@ -57,7 +58,7 @@ def main(backend: str, when: str) -> None:
             sent = array(5 * MEGABYTE)
             back = executor.submit(same, sent).result(50)
             assert type(back) is type(sent) and bytes(back) == bytes(sent)
-        if when == "in workers" and os.environ.get("COREFUTURES_PORTABLE") != "1":
+        if when == "in workers" and supports_shared_queue():
             with corefutures.create_executor(backend, max_workers=1, initializer=limit, initargs=(4096,)) as small:
                 error = small.submit(double, content).exception(50)
                 assert isinstance(error, OSError) and "ulimit -f" in str(error), error

@@ -24,6 +24,7 @@ PROGRAM = Path(__file__).with_name("limited.py")
 @pytest.fixture(autouse=True)
 def _not_forced(monkeypatch):
     monkeypatch.delenv("COREFUTURES_PORTABLE", raising=False)
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: True, raising=False)
 
 
 def refusing(code):
@@ -41,6 +42,13 @@ WHAT = [
 
 def test_there_is_one_here():
     assert supports_shared_queue()
+
+
+def test_there_is_none_without_the_gil(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert not supports_shared_queue()
+    with corefutures.create_executor("process", max_workers=1, mp_context="spawn") as executor:
+        assert executor.submit(abs, -1).result(30) == 1
 
 
 def test_more_workers_than_there_will_ever_be_cost_nothing():

@@ -28,7 +28,13 @@ _WORKERS_AT_MOST = 1 << 14
 
 
 def supports_shared_queue(workers: int = 64) -> bool:
-    """Return whether a `SharedQueuePool` of that size works here; False if COREFUTURES_PORTABLE=1 is set."""
+    """Return whether a `SharedQueuePool` of that size works here; False if COREFUTURES_PORTABLE=1 is set.
+
+    Without the GIL it does not: the submitter and the thread of the results, on two processors, take the locks of its
+    lists and dicts from each other, and a call takes twice as long as over pipes.
+    """
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return False
     if os.environ.get("COREFUTURES_PORTABLE") == "1" or sys.platform != "linux" or threads_are_replaced():
         return False
     if workers > _WORKERS_AT_MOST:
