@@ -18,6 +18,7 @@ import pytest
 
 import corefutures
 from corefutures import DeadlockError, PoolFullError, UnsupportedError, WorkerLostError
+from corefutures_pools.slots import SlotScheduler
 from tests.support import slot_calls as calls
 
 pytestmark = [
@@ -289,6 +290,30 @@ def test_calls_fail_with_a_pool_that_breaks(gate: Gate) -> None:
         waiting = view.submit(calls.held)
         for future in (lost, waiting):
             assert isinstance(future.exception(LIMIT), corefutures.BrokenExecutor)
+
+
+@every_kind
+@pytest.mark.parametrize("end", ["shutdown", "break"])
+def test_a_pool_that_ends_while_a_call_asks_for_slots(kind: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    submit = SlotScheduler.submit
+
+    def submit_late(scheduler: SlotScheduler, future: Any) -> None:
+        ending = threading.Thread(target=ends[end])
+        ending.start()
+        ending.join()
+        submit(scheduler, future)
+
+    with make(kind, max_workers=1) as pool:
+        ends = {
+            "shutdown": lambda: pool.shutdown(wait=False, cancel_futures=True),
+            "break": lambda: pool._cf_pool.mark_broken("broken here", LookupError()),
+        }
+        assert pool.options(slots={"gpu": 1}).submit(abs, -1).result(LIMIT) == 1
+        monkeypatch.setattr(SlotScheduler, "submit", submit_late)
+        future = pool.options(slots={"gpu": 1}).submit(abs, -1)
+        corefutures.wait([future], LIMIT)
+        assert future.cancelled() or isinstance(future.exception(), corefutures.BrokenExecutor)
+        assert future.cancelled() == (end == "shutdown")
 
 
 def test_calls_fail_with_an_initializer_that_fails(gate: Gate) -> None:

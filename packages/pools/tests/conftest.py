@@ -12,7 +12,7 @@ import pytest
 import corefutures
 
 KINDS = [("process", "1")]
-if sys.platform.startswith("linux"):
+if sys.platform.startswith("linux") and getattr(sys, "_is_gil_enabled", lambda: True)():
     KINDS += [("process", "0")]
 if corefutures.backends()["interpreter"].state in ("available", "installed") and sys.version_info >= (3, 14):
     KINDS += [("interpreter", portable) for _, portable in KINDS]

@@ -24,7 +24,8 @@ QUICK = ["forkserver", "spawn", "fork"] if sys.platform != "win32" else ["spawn"
 SLOW_TOO = {"test_ending", "test_limits", "test_lost_channels"}
 METHODS = os.environ.get("COREFUTURES_TEST_START_METHOD", "").split(",")
 METHODS = [m for m in (METHODS if METHODS != [""] else QUICK) if m in multiprocessing.get_all_start_methods()]
-TRANSPORTS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") else ["pipes"]
+HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+TRANSPORTS = ["shared_queue", "pipes"] if sys.platform.startswith("linux") and HAS_GIL else ["pipes"]
 
 
 def pytest_generate_tests(metafunc):

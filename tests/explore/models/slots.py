@@ -20,6 +20,11 @@ STAYS_HELD = Fault(
     right="        held = self.held.pop(future, None)\n        if held is not None:  # it",
     wrong="        held = None\n        if held is not None:  # it",
 )  # fmt: skip
+NEEDS_ITS_ENTRY = Fault(
+    "a call that has ended with its pool before it asks for slots raises a KeyError in its submitter", SLOTS,
+    right="held = self.held.get(future)",
+    wrong="held = self.held[future]",
+)  # fmt: skip
 
 
 class Pool:
@@ -87,6 +92,24 @@ def cancel_against_the_grant_of_slots(run: Run, our: Any) -> Check:
     def check() -> None:
         expect(got["second"], b"\0" * 4)
         assert first.done()
+        _all_free(scheduler)
+
+    return check
+
+
+@model("C13 E1", modules=MODULES, files=("slots.py",), preemptions=2, quick=1, faults=(NEEDS_ITS_ENTRY,))
+def the_end_of_a_pool_against_a_call_that_asks_for_slots(run: Run, our: Any) -> Check:
+    scheduler, got = _scheduler(our), Answers()
+    future = our.future.Future()
+    future.add_done_callback(scheduler.withdraw)  # as the permit of a call does
+    scheduler.enter(future, scheduler.slots.demand({"gpu": 1}).call(abs), Pool())
+
+    run.spawn("submitter", got.say("submitted", lambda: scheduler.submit(future)))
+    run.spawn("breaker", future.cancel)
+
+    def check() -> None:
+        expect(got["submitted"], None)
+        assert future.done()
         _all_free(scheduler)
 
     return check

@@ -261,17 +261,21 @@ class SlotScheduler:
     def submit(self, future: Future[Any]) -> None:
         """Have a call that was entered dispatched once it has its slots.
 
+        It may have ended since, with its pool: then it was withdrawn.
+
         Raises:
             RuntimeError: No thread can be started.
         """
-        held = self.held[future]
+        held = self.held.get(future)
+        if held is None:
+            return
         held.number = next(self._numbers)
         future.add_done_callback(self._events.put)  # first: a call that is cancelled meanwhile is told
         self._events.put(held)
         self._ensure_served()
 
     def withdraw(self, future: Future[Any]) -> None:
-        """Forget a call whose submission has failed, and which is cancelled."""
+        """Forget a call that has ended: its submission has failed, or its pool."""
         if self.held.pop(future, None) is not None and self._serving:
             self._events.put(future)
 
