@@ -188,7 +188,8 @@ SUBJECTS: dict[str, Subject] = {
         f"{HERE}:BilliardProcesses",
         "billiard",
         "billiard's interface is that of `multiprocessing.Pool`; an adapter of 20 lines makes `submit` of "
-        "`apply_async`, and `shutdown` of `close` and `join`",
+        "`apply_async`, and `shutdown` of `close` and `join`. A call ends 1 s after its worker was lost "
+        "(`lost_worker_timeout`)",
     ),
     "ipyparallel": Subject(
         "ipyparallel's ViewExecutor",
@@ -355,7 +356,8 @@ class BilliardProcesses(_ApplyAsync):
     """billiard.Pool as an executor."""
 
     def __init__(self, max_workers: int, initializer: Callable[..., object] | None = None, initargs: Any = ()) -> None:
-        self.pool = import_module("billiard").Pool(max_workers, initializer, initargs)
+        # By default a call ends 10 s after its worker was lost.
+        self.pool = import_module("billiard").Pool(max_workers, initializer, initargs, lost_worker_timeout=1.0)
 
 
 class RayProcesses(_ApplyAsync):
