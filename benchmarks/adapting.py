@@ -1,6 +1,7 @@
 """What `adapt` adds to a call of the executor behind it: the same pools of the standard library, bare and adapted.
 
-`one by one`: the result of each call is waited for before the next one, so that the figure is what a call has to pay.
+`one by one`: the result of each call is waited for before the next one, so that the figure is what a call has to pay;
+the median of the calls, so that those don't count during which another program had the processor.
 `many at once`: with `max_workers`, workers wait for the thread that hands calls over, which `one by one` does not need.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures as standard
 import functools
+import statistics
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from typing import Any
@@ -18,7 +20,9 @@ from corefutures import adapt
 from corefutures.backend import Capabilities
 
 WORKERS = 2
-CALLS = {"thread": 2_000, "process": 1_000}
+#: Many short rounds: what else goes on in the system changes between them more than within.
+ROUNDS = 51
+CALLS = {"thread": 200, "process": 100}
 #: How much `adapt` may add to a call, in microseconds.
 AT_MOST = 25
 THREADS = Capabilities(same_process=True, shares_memory=True)
@@ -53,14 +57,9 @@ def pool_of(kind: str, way: str) -> Any:
 
 
 def one_by_one(kind: str, way: str) -> float:
-    """Waits for each call; returns the microseconds for each."""
-    pool, calls = pool_of(kind, way), CALLS[kind]
-
-    def run() -> None:
-        for _ in range(calls):
-            pool.submit(tiny.echo, 1).result()
-
-    return seconds(run) / calls * 1e6
+    """Waits for each call; returns the microseconds of the median one."""
+    pool = pool_of(kind, way)
+    return statistics.median(seconds(lambda: pool.submit(tiny.echo, 1).result()) for _ in range(CALLS[kind])) * 1e6
 
 
 def many_at_once(kind: str, way: str) -> float:
@@ -83,6 +82,7 @@ def rows(block: Callable[[str, str], float], at_most: float | None) -> Iterator[
                 ours=functools.partial(block, kind, way),
                 against=functools.partial(block, kind, ""),
                 at_most=at_most,
+                rounds=ROUNDS,
             )
 
 

@@ -378,6 +378,43 @@ def test_an_executor_whose_futures_cannot_be_cancelled(caplog):
             pending.set_result(0)
 
 
+def test_a_call_that_is_cancelled_while_it_is_submitted_is_not_handed_over(executor, manual, monkeypatch):
+    hand_over = executor._hand_over
+
+    def cancel_first(future):
+        assert future.cancel()  # as `shutdown(cancel_futures=True)` of another thread does
+        hand_over(future)
+
+    monkeypatch.setattr(executor, "_hand_over", cancel_first)
+    assert executor.submit(int).cancelled()
+    assert manual.calls == []
+
+
+class LateFuture(standard.Future):
+    """Its own methods say that it was cancelled; those of the class it is made from don't know of it."""
+
+    def cancelled(self):
+        return True
+
+
+@pytest.mark.parametrize("future_type", [standard.Future, type("Derived", (standard.Future,), {}), LateFuture])
+def test_futures_of_the_standard_type_say_how_they_ended(future_type):
+    manual = ManualExecutor(future_type)
+    executor = adapt(manual)
+    returned, raised, cancelled = (executor.submit(int) for _ in range(3))
+    error = ValueError("x")
+    manual.futures[0].set_result(7)
+    manual.futures[1].set_exception(error)
+    manual.futures[2].cancel()
+    assert cancelled.cancelled()
+    if future_type is LateFuture:
+        assert returned.cancelled()
+    else:
+        assert returned.result(LIMIT) == 7
+        assert raised.exception(LIMIT) is error
+        assert error.__traceback__ is None
+
+
 def test_what_the_executor_cancels_is_cancelled(executor, manual):
     waiting = executor.submit(int)
     assert manual.futures[0].cancel()

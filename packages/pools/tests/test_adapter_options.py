@@ -6,7 +6,9 @@ import os
 import pickle
 import sys
 import threading
+import types
 from concurrent import futures as standard
+from functools import partial
 from multiprocessing import get_context
 
 import pytest
@@ -302,8 +304,85 @@ def test_arguments_are_taken_at_submit(processes):
     assert gate == []
 
 
-def test_an_error_shows_where_it_was_raised(processes):
+def test_calls_by_name_end_as_calls_by_value_do(processes):
+    assert processes.submit(shown, 1, two="2", three=None).result(LIMIT) == "(1,) {'two': '2', 'three': None}"
+    assert processes.submit(bytes, 2).result(LIMIT) == b"\0\0", "an answer in bytes is no result by itself"
+    assert processes.submit(Flag, True).result(LIMIT) == Flag(True)
+    assert isinstance(processes.submit(FailsToUnpickle).exception(LIMIT), ValueError)
+    assert isinstance(processes.submit(threading.Lock).exception(LIMIT), TypeError)
     error = processes.submit(divmod, 1, 0).exception(LIMIT)
+    assert isinstance(error, ZeroDivisionError)
+    assert "Traceback" in str(error.__cause__)
+
+
+def test_a_name_that_workers_do_not_find_fails_its_call_alone(processes, monkeypatch):
+    module = types.ModuleType("corefutures_only_here")
+    exec("def fn(): pass", vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert isinstance(processes.submit(module.fn).exception(LIMIT), ModuleNotFoundError)
+    added = types.FunctionType(shown.__code__, globals(), "added")
+    added.__qualname__ = "added"
+    monkeypatch.setitem(globals(), "added", added)
+    assert isinstance(processes.submit(added).exception(LIMIT), AttributeError)
+    assert processes.submit(int, "7").result(LIMIT) == 7
+
+
+def shown(*args, **kwargs):
+    return f"{args} {kwargs}"
+
+
+class Number(int):
+    pass
+
+
+class Flag:
+    def __init__(self, value=False):
+        self.value = value
+
+    def __eq__(self, other):
+        return self.value is other.value
+
+    def method(self):
+        return self.value
+
+
+def named(fn, *args, **kwargs):
+    from corefutures_pools import wire
+
+    call = wire.name_call(fn, args, kwargs)
+    assert not call or wire.run_named(*call) == fn(*args, **kwargs)
+    return bool(call)
+
+
+def test_only_names_with_atoms_are_not_pickled_at_once(monkeypatch):
+    """What anybody can change until it is pickled has to be pickled by `submit`; so has what has no name."""
+    pytest.importorskip("cloudpickle", reason="needs the capability to pickle functions by value (cloudpickle)")
+    assert named(shown)
+    assert named(shown, 1, "2", True, None, 0.5, key="value")
+    assert named(abs, -7)
+    assert named(float, 2)
+    assert not named(shown, [])
+    assert not named(shown, ())
+    assert not named(shown, Number(1))
+    assert not named(shown, key=[])
+    assert not named(lambda: 1)
+    assert not named(Flag(True).method)
+    assert not named(partial(shown, 1))
+
+    def local():
+        return 1
+
+    assert not named(local)
+    for module in ("__main__", None, ["unhashable"], "no_such_module"):
+        monkeypatch.setattr(local, "__module__", module)
+        assert not named(local)
+    monkeypatch.setattr(local, "__module__", __name__)
+    monkeypatch.setattr(local, "__qualname__", "shown")
+    assert not named(local), "another function has its name"
+
+
+def test_an_error_shows_where_it_was_raised(processes):
+    error = processes.submit(lambda: 1 / 0).exception(LIMIT)
     assert isinstance(error, ZeroDivisionError)
     assert "Traceback" in str(error.__cause__)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import sys
 from collections import ChainMap
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, ClassVar, Final
 
 import cloudpickle  # type: ignore[import-untyped]
@@ -83,18 +85,24 @@ def run_call(body: bytes) -> bytes:
         result = fn(*args, **kwargs)
     except BaseException as exc:
         return dump_error(exc)
-    try:
-        return VALUE + dumps(result)
-    except BaseException as exc:
-        return dump_error(exc)
+    return dump_result(result)
 
 
 #: In a worker: the outcome of each executor's initializer here, b"" if it succeeded, by the executor's token.
 _initialized: Final[dict[str, bytes]] = {}
 
 
-def run(token: str, initializer: bytes | None, body: bytes) -> bytes:
-    """Run a pickled call in a worker, after the initializer of its executor if that has not run here; never raise."""
+def run(token: str, initializer: bytes | None, call: bytes | tuple[Any, ...]) -> Any:
+    """Run a call in a worker, after the initializer of its executor if that has not run here; never raise.
+
+    Args:
+        token: Of the executor.
+        initializer: The call of the initializer, pickled; None for nothing.
+        call: For `run_call`, or the arguments of `run_named`.
+
+    Returns:
+        What one of those two returns; `FAULT` and an outcome if the initializer failed.
+    """
     if initializer is not None:
         fault = _initialized.get(token)
         if fault is None:
@@ -102,12 +110,56 @@ def run(token: str, initializer: bytes | None, body: bytes) -> bytes:
             fault = _initialized[token] = b"" if outcome[:1] == VALUE else FAULT + outcome
         if fault:
             return fault
-    return run_call(body)
+    return run_call(call) if isinstance(call, bytes) else run_named(*call)
+
+
+#: What nobody can change: it may be pickled later than at its submission, and by any pickler.
+_ATOMS: Final = frozenset({type(None), bool, int, float, str})
+#: What can be called and may have a name in a module.
+_NAMED: Final = frozenset({FunctionType, BuiltinFunctionType, type})
+
+
+def name_call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> tuple[Any, ...]:
+    """Return a call in a form that need not be pickled at once, if its function has a name and all else is an atom.
+
+    Returns:
+        The arguments of `run_named`; () if the call is another one.
+    """
+    if type(fn) in _NAMED and _ATOMS.issuperset(map(type, args)):
+        module, name = fn.__module__, fn.__qualname__
+        if (
+            type(module) is str
+            and module != "__main__"
+            and getattr(sys.modules.get(module), "__dict__", {}).get(name) is fn
+        ):
+            if not kwargs:
+                return module, name, args
+            if _ATOMS.issuperset(map(type, kwargs.values())):
+                return module, name, args, kwargs
+    return ()
+
+
+def run_named(module: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+    """Run a call of `name_call` in a worker; return an atom as it is, another outcome as bytes; never raise."""
+    try:
+        __import__(module)
+        result = getattr(sys.modules[module], name)(*args, **(kwargs or {}))
+    except BaseException as exc:
+        return dump_error(exc)
+    return result if type(result) in _ATOMS else dump_result(result)
 
 
 def call_initializer(initializer: Any, *initargs: Any) -> None:
     """Call an initializer; what it returns need not cross."""
     initializer(*initargs)
+
+
+def dump_result(result: Any) -> bytes:
+    """Return the outcome of a call that returned `result`."""
+    try:
+        return VALUE + dumps(result)
+    except BaseException as exc:
+        return dump_error(exc)
 
 
 def dump_error(error: BaseException) -> bytes:

@@ -66,14 +66,15 @@ class CallSource(Protocol):
     def start(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
         """Mark the call as running and return it; None if it has been cancelled."""
 
-    def reduce(self) -> tuple[Any, ...] | None:
-        """Return how to pickle the call; None if it has been cancelled."""
+    def dispatch(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None:
+        """Take note that a copy of the call may run elsewhere, and return it; None if it has been cancelled."""
 
 
 class AdaptedCall:
     """The callable, without arguments, that the foreign executor gets.
 
-    Where it is called in this process, it marks its future as running. Where it is pickled, the bare call travels.
+    Where it is called in this process, it marks its future as running. Where it is pickled, the bare call travels, as
+    the standard library's `partial`, which any worker can import.
     """
 
     __slots__ = ("future",)
@@ -110,5 +111,9 @@ class AdaptedCall:
 
     def __reduce__(self) -> tuple[Any, ...]:
         future = self.future
-        copy = None if future is None else future.reduce()
-        return copy or (functools.partial, (bool,))
+        call = None if future is None else future.dispatch()
+        if call is None:  # cancelled
+            return functools.partial, (bool,)
+        fn, args, kwargs = call
+        copy = functools.partial(fn, *args, **kwargs)  # it refuses some arguments
+        return copy.__reduce__() if kwargs else (functools.partial, (fn, *args))  # type: ignore[return-value]

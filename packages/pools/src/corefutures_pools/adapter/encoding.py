@@ -1,4 +1,4 @@
-"""`CallEncoding`: calls travel as bytes to `wire.run`, and their outcomes come back as bytes.
+"""`CallEncoding`: calls travel as bytes or names to `wire`, and their outcomes come back as bytes or atoms.
 
 Touches the wire of the engines. Guarantees: what arguments, results and exceptions do while they are pickled or
 unpickled is the outcome of their own call (E4).
@@ -15,6 +15,8 @@ from corefutures_pools.options import check_choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from corefutures_pools.future import Call
 
 
 def check_serializer(serializer: str) -> None:
@@ -48,33 +50,37 @@ class CallEncoding:
         if initializer is not None:
             self._initializer = wire.dumps((wire.call_initializer, (initializer, *initargs), {}))
 
-    def call(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Callable[..., Any], tuple[Any, ...]] | None, BaseException | None]:
-        """Return the function and the arguments of an encoded call, or the exception that encoding it raised.
+    def call(self, call: Call) -> tuple[Call, BaseException | None]:
+        """Return an encoded call, or the call itself and the exception that encoding it raised.
 
         Raises:
             BaseException: A signal handler's, not the encoder's.
         """
-        try:
-            body = self._wire.dumps((fn, args, kwargs))
-        except BaseException as exc:
-            if not (issubclass(type(exc), Exception) or raises_again(exc, self._wire.dumps, (fn, args, kwargs))):
-                raise
-            return None, exc
-        return (self._wire.run, (self._token, self._initializer, body)), None
+        wire = self._wire
+        fn, args, kwargs = call
+        named = wire.name_call(fn, args, kwargs)
+        body = b""
+        if not named:
+            try:
+                body = wire.dumps(call)
+            except BaseException as exc:
+                if not (issubclass(type(exc), Exception) or raises_again(exc, wire.dumps, call)):
+                    raise
+                return call, exc
+        if self._initializer is not None:
+            return (wire.run, (self._token, self._initializer, named or body), {}), None
+        return ((wire.run_named, named, {}) if named else (wire.run_call, (body,), {})), None
 
     def outcome(self, answer: Any) -> tuple[Any, BaseException | None]:
-        """Return the result or the exception in what `wire.run` returned; anything else is a result itself."""
+        """Return the result or the exception in what `wire` returned; anything else is a result itself."""
         if not isinstance(answer, bytes):
             return answer, None
         fault = answer[:1] == self._wire.FAULT
         result, error, text = self._wire.load_outcome(memoryview(answer)[1:] if fault else answer)
-        if error is not None and text:
+        if error is None:
+            return result, None
+        if text:
             set_cause(error, self._wire.RemoteTraceback(text))
-        elif error is not None:
+        else:
             add_note(error, "raised while the outcome of a call was unpickled")
-        if fault:
-            assert error is not None  # what the initializer raised
-            return None, WorkerNotInitialized(error)
-        return result, error
+        return None, WorkerNotInitialized(error) if fault else error

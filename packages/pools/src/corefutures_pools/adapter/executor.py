@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from corefutures._results import ResultIterator
     from corefutures_pools.adapter.capabilities import Adaptable
     from corefutures_pools.adapter.encoding import CallEncoding
+    from corefutures_pools.future import Call
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -132,6 +133,8 @@ class AdaptedExecutor(PoolExecutor):
 
     Attributes:
         capabilities: What is known of the executor; false means not promised.
+        encoding: How calls and outcomes travel; None if the executor pickles them, if it has to.
+        waiting: The calls that the executor has no worker for; None if it gets every call at once.
 
     Thread safety: every method may be called from any thread, signal handler or finaliser.
     """
@@ -149,9 +152,9 @@ class AdaptedExecutor(PoolExecutor):
     ) -> None:
         self.capabilities: Final = capabilities
         self._cf_adapted = executor
-        self._encoding = encoding
+        self.encoding = encoding
         self.initialize_thread = initialize_thread
-        self._waiting = None if max_workers is None else WaitingCalls(max_workers, self._hand_over_later)
+        self.waiting = None if max_workers is None else WaitingCalls(max_workers, self._hand_over_later)
         self._cost_model = CostModel()
         # Where functions are pickled within one process, they may travel as code, but not as parts of an object.
         self._submits_bare = capabilities.same_process and not capabilities.shares_memory
@@ -167,6 +170,7 @@ class AdaptedExecutor(PoolExecutor):
         self._closing: _Closing | None = None
         self._most_waiters = 16  # the length of `_waiters` at which the ended threads are removed
         self._inherited = False  # in a forked child
+        self._has_step_at_exit = False  # as in `_steps_at_exit`
         _adapters.add(self)
         if instrumentation.enabled:
             instrumentation.executor_created(self)
@@ -177,8 +181,8 @@ class AdaptedExecutor(PoolExecutor):
     @property
     def _max_workers(self) -> int:
         """The number of workers, as far as it is known: for programs that divide their work by it."""
-        if self._waiting is not None:
-            return self._waiting.max_workers
+        if self.waiting is not None:
+            return self.waiting.max_workers
         known = getattr(self._cf_adapted, "_max_workers", None)
         return known if isinstance(known, int) and known > 0 else usable_processors()
 
@@ -200,11 +204,15 @@ class AdaptedExecutor(PoolExecutor):
         """
         if not callable(fn):
             raise not_callable("submit", fn)
-        future: AdaptedFuture[_T] = AdaptedFuture(self, fn, args, kwargs, bare=self._submits_bare)
-        unsent = None if self._encoding is None else future.encode(self._encoding)
+        call: Call = (fn, args, kwargs)
+        unsent = None
+        if self.encoding is not None:
+            call, unsent = self.encoding.call(call)
+        future: AdaptedFuture[_T] = AdaptedFuture(self, call, bare=self._submits_bare)
         if instrumentation.enabled:
             instrumentation.track_call(self, fn, future)
-        before, entered.executors = entered.executors, (*entered.executors, self)
+        before = entered.executors
+        entered.executors = (*before, self)
         try:
             refusal = None
             if self._lock.taken:
@@ -216,7 +224,7 @@ class AdaptedExecutor(PoolExecutor):
                 raise self._refusal_error(refusal)
             if unsent is not None:
                 future.fail(unsent)
-            elif self._waiting is None or self._waiting.enter(future):
+            elif self.waiting is None or self.waiting.enter(future):
                 self._hand_over(future)
         except BaseException:
             self.discard(future)
@@ -263,33 +271,32 @@ class AdaptedExecutor(PoolExecutor):
         Raises:
             BaseException: Whatever its `submit` raises.
         """
-        fn, args, kwargs = future._cf_fn, future._cf_args, future._cf_kwargs  # whole, if the call starts
-        if self._waiting is not None and not future._cf_try_start():
-            self._waiting.leave(future)  # it was cancelled
+        call = future.call
+        if self.waiting is not None and not future._cf_try_start():
+            self.waiting.leave(future)  # it was cancelled
         elif self._submits_bare:
+            fn, args, kwargs = future._cf_fn, future._cf_args, future._cf_kwargs
             future.follow(self._cf_adapted.submit(fn, *args, **kwargs))  # type: ignore[misc, arg-type]
-        else:
-            future.follow(self._cf_adapted.submit(future.call))
-        if self._waiting is not None and (kind := type(self._cf_adapted)) not in _steps_at_exit:
-            # Its own step at exit, which refuses calls, may have been registered just now. Ours has to run before it.
-            _steps_at_exit.add(kind)
-            with contextlib.suppress(RuntimeError):  # the interpreter ends already
-                register_at_exit()
+        elif call is not None:  # else it was cancelled
+            future.follow(self._cf_adapted.submit(call))
+        if self.waiting is not None and not self._has_step_at_exit:
+            if (kind := type(self._cf_adapted)) not in _steps_at_exit:
+                # Its own step at exit, which refuses calls, may have been registered just now. Ours has to run first.
+                _steps_at_exit.add(kind)
+                with contextlib.suppress(RuntimeError):  # the interpreter ends already
+                    register_at_exit()
+            self._has_step_at_exit = True
 
     def _hand_over_later(self, future: AdaptedFuture[Any]) -> None:
         """Submit a call that has waited; if that fails, the call fails."""
-        before, entered.executors = entered.executors, (*entered.executors, self)
+        before = entered.executors
+        entered.executors = (*before, self)
         try:
             self._hand_over(future)
         except BaseException as exc:
             future.fail(exc)
         finally:
             entered.executors = before
-
-    def _cf_end_of_run(self, future: AdaptedFuture[Any]) -> None:
-        """Take note that a worker is free: the adapted executor has ended its future of a call."""
-        if self._waiting is not None:
-            self._waiting.leave(future)
 
     def _cf_map(
         self,
@@ -363,8 +370,8 @@ class AdaptedExecutor(PoolExecutor):
         """Remove a call that has ended, and wake the threads that wait for the last one."""
         parked: list[Parker] = []
         self._calls.pop(future, None)
-        if self._waiting is not None:
-            self._waiting.leave(future)
+        if self.waiting is not None:
+            self.waiting.leave(future)
         if self._lock.taken:
             if not self._calls:
                 parked, self._parked = self._parked, parked
@@ -459,8 +466,8 @@ class AdaptedExecutor(PoolExecutor):
         self._lock = Lock()
         self._refusal = refusal
         self._parked, self._waiters, self._closing = [], [], None
-        if self._waiting is not None:
-            self._waiting = WaitingCalls(self._waiting.max_workers, self._hand_over_later)
+        if self.waiting is not None:
+            self.waiting = WaitingCalls(self.waiting.max_workers, self._hand_over_later)
         calls, self._calls = list(self._calls), {}
         for future in calls:
             future._cf_renew_lock()

@@ -5,13 +5,14 @@ Touches the foreign future's public methods. Guarantees: an exception of theirs 
 
 from __future__ import annotations
 
+import concurrent.futures as _standard
 import functools
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from corefutures._blocking import _thread, current_workers, run_nested_loop, threading
+from corefutures._blocking import Lock, _thread, current_workers, run_nested_loop, threading
 from corefutures._exceptions import CancelledError
 from corefutures._foreign_code import log_failure
-from corefutures._future import DONE, LOGGER, PENDING, RUNNING
+from corefutures._future import DONE, FINISHED, LOGGER, PENDING, RUNNING, SHARED_LOCK
 from corefutures_pools.adapter.call import AdaptedCall, CarriedError, WorkerOwner, entered
 from corefutures_pools.adapter.initializing import WorkerNotInitialized
 from corefutures_pools.foreign_code import drop_frame
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from corefutures.backend import Capabilities
     from corefutures_pools.adapter.encoding import CallEncoding
+    from corefutures_pools.adapter.waiting import WaitingCalls
+    from corefutures_pools.future import Call
 
 _T = TypeVar("_T")
 
@@ -37,8 +40,15 @@ class CallOwner(WorkerOwner, Protocol):
     def discard(self, future: AdaptedFuture[Any]) -> None:
         """Remove the future of a call that has ended."""
 
-    def _cf_end_of_run(self, future: AdaptedFuture[Any]) -> None:
-        """Take note that the foreign executor has ended its future of a call."""
+    @property
+    def encoding(self) -> CallEncoding | None:
+        """How calls and outcomes travel; None if the foreign executor pickles them, if it has to."""
+        ...
+
+    @property
+    def waiting(self) -> WaitingCalls | None:
+        """The calls that the foreign executor has no worker for."""
+        ...
 
     def _cf_mark_broken(self, error: BaseException) -> BaseException:
         """Take note that an initializer raised `error`; return the exception of the call."""
@@ -53,34 +63,25 @@ class AdaptedFuture(PoolFuture[_T]):
 
     _foreign: Any = None  # the other executor's future, until this one has ended
     _cancelling_thread = 0  # the thread that cancels `_foreign`, and ends this future itself if that succeeds
-    _encoding: CallEncoding | None = None
     place = -1
     has_worker = False
 
-    def __init__(
-        self, executor: CallOwner, fn: Callable[..., _T], args: tuple[Any, ...], kwargs: dict[str, Any], *, bare: bool
-    ) -> None:
-        """Make a pending future for `fn(*args, **kwargs)`.
+    def __init__(self, executor: CallOwner, call: Call, *, bare: bool) -> None:
+        """Make a pending future.
 
         Args:
             executor: The executor, which is kept alive while the call is pending.
-            fn: The function to call.
-            args: Its positional arguments.
-            kwargs: Its keyword arguments.
-            bare: Whether the foreign executor gets the function itself, and not `call`.
+            call: Function, arguments, keyword arguments.
+            bare: Whether the foreign executor gets the function itself, and not `AdaptedCall`.
         """
-        super().__init__(fn, args, kwargs)
+        self._cf_lock = SHARED_LOCK[0] or Lock()
+        self._state = PENDING
+        self._result = self._exception = None
+        self._cf_watched = False
+        self._cf_fn, self._cf_args, self._cf_kwargs = call
         self.executor: CallOwner | None = executor
         self._cf_dispatched = bare
         self.call = None if bare else AdaptedCall(self)
-
-    def encode(self, encoding: CallEncoding) -> BaseException | None:
-        """Put the encoded call in the place of the call; return the exception that this raised."""
-        call, error = encoding.call(self._cf_fn, self._cf_args, self._cf_kwargs)  # type: ignore[arg-type]
-        if call is not None:
-            self._cf_fn, self._cf_args, self._cf_kwargs = *call, {}
-            self._encoding = encoding
-        return error
 
     def fail(self, error: BaseException) -> None:
         """End with an error; the foreign executor does not have the call."""
@@ -120,6 +121,8 @@ class AdaptedFuture(PoolFuture[_T]):
         if executor is not None and not in_worker and not executor.capabilities.same_process:
             # Other processes take longer than a thread should spin, and the threads that serve them need the GIL.
             self._cf_sleep_until_end(run_nested_loop(self.done, timeout))
+            if self._state == FINISHED:
+                return
             timeout = 0.0  # the future has ended
         super()._cf_await_end(timeout)
 
@@ -137,16 +140,10 @@ class AdaptedFuture(PoolFuture[_T]):
         call = self._cf_fn, self._cf_args, self._cf_kwargs  # whole, if the future is not done afterwards
         return call if self._cf_try_start() or self._state == RUNNING else None  # type: ignore[return-value]
 
-    def reduce(self) -> tuple[Any, ...] | None:
-        """Return how to pickle the call: as the standard library's `partial`, which any worker can import.
-
-        Returns:
-            What `__reduce__` returns; None if the call was cancelled.
-        """
-        fn, args, kwargs = self._cf_fn, self._cf_args, self._cf_kwargs  # whole, if the future is not done afterwards
-        if not self._cf_try_dispatch():
-            return None
-        return functools.partial(fn, *args, **kwargs).__reduce__()  # type: ignore[arg-type, misc, return-value]
+    def dispatch(self) -> tuple[Callable[..., _T], tuple[Any, ...], dict[str, Any]] | None:
+        """Take note that a copy of the call may run elsewhere, and return it; None if it has been cancelled."""
+        call = self._cf_fn, self._cf_args, self._cf_kwargs  # whole, if the future is not done afterwards
+        return call if self._cf_try_dispatch() else None  # type: ignore[return-value]
 
     def follow(self, foreign: Any) -> None:
         """End as `foreign` ends."""
@@ -175,12 +172,13 @@ class AdaptedFuture(PoolFuture[_T]):
         executor = self.executor
         if executor is None:
             return
-        before, entered.executors = entered.executors, (*entered.executors, executor)
+        before = entered.executors
+        entered.executors = (*before, executor)
         try:
-            self._take_outcome(foreign)
+            self._take_outcome(foreign, executor)
         except BaseException:  # of a callback: a worker of the other executor's logs it (F4)
             if self._state not in DONE:
-                self._take_outcome(foreign)
+                self._take_outcome(foreign, executor)
             executor.discard(self)
             if executor in before:
                 raise
@@ -189,27 +187,29 @@ class AdaptedFuture(PoolFuture[_T]):
             entered.executors = before
             del executor, before  # no cycle from an exception's traceback to this frame
 
-    def _take_outcome(self, foreign: Any) -> None:
+    def _take_outcome(self, foreign: Any, executor: CallOwner) -> None:
         error: BaseException | None = None
         try:
             cancelled, result, error = _outcome(foreign)
-            if self.executor is not None:
-                self.executor._cf_end_of_run(self)  # first: callbacks may take their time
-            if self._encoding is not None and error is None and not cancelled:
-                result, error = self._encoding.outcome(result)
-            if type(error) is CarriedError:
+            if executor.waiting is not None:
+                executor.waiting.leave(self)  # first: callbacks may take their time
+            if executor.encoding is not None and error is None and not cancelled:
+                result, error = executor.encoding.outcome(result)
+            if error is None:
+                pass
+            elif type(error) is CarriedError:
                 error = error.error
-            elif type(error) is WorkerNotInitialized and self.executor is not None:
-                error = self.executor._cf_mark_broken(error.error)
+            elif type(error) is WorkerNotInitialized:
+                error = executor._cf_mark_broken(error.error)
             if cancelled and self._cancelling_thread == threading.get_ident():
                 return
             if cancelled:
                 self.end_revoked()
-            elif self._cf_settle(result, error):
+            elif self._cf_try_finish(result, error) and self._cf_watched:
                 self._cf_notify_in_worker()
             self.release()
         finally:
-            del error  # no cycle, as above
+            del error, executor  # no cycle, as above
 
     def end_revoked(self) -> None:
         """End because the foreign future was cancelled; if the call had started, with that as its error (F1)."""
@@ -238,15 +238,29 @@ class AdaptedFuture(PoolFuture[_T]):
 def _outcome(foreign: Any) -> tuple[bool, Any, BaseException | None]:
     """Return whether a foreign future was cancelled, its result and its exception, by public methods alone."""
     try:
+        kind = type(foreign)
+        if kind is _standard.Future or _has_standard_methods(kind):
+            error: Any = foreign.exception()  # which raises CancelledError
+            return False, (foreign.result() if error is None else None), error
         if _ask(foreign, "cancelled"):
             return True, None, None
         # Not by result() alone: raising a stored exception would lengthen its traceback.
         ask = getattr(foreign, "exception", None)
-        error: Any = ask() if callable(ask) else None
+        error = ask() if callable(ask) else None
         return False, (foreign.result() if error is None else None), error
     except BaseException as exc:
         drop_frame(exc)  # this one
         return bool(_ask(foreign, "cancelled")), None, exc
+
+
+def _has_standard_methods(kind: type) -> bool:
+    """Return whether the futures of a class say by the standard library's own methods how they ended."""
+    return (
+        issubclass(kind, _standard.Future)
+        and kind.cancelled is _standard.Future.cancelled
+        and kind.exception is _standard.Future.exception
+        and kind.result is _standard.Future.result
+    )
 
 
 def _ask(foreign: Any, question: str) -> Any:
