@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import suppress
 from itertools import starmap
 from typing import Any, Final
 
-from corefutures._blocking import queue
+from corefutures._blocking import at_once, queue
 from corefutures._exceptions import PoolFullError
 from corefutures._options import check_choice, check_count
 from corefutures_pools.options import WHEN_FULL
@@ -81,7 +82,9 @@ class Permit:
                 return not own_thread_runs
             if _interrupts_submitter(limiter):
                 return True
-            self._held.extend(starmap(limiter._tokens.get, _NO_ARGUMENTS))
+            while not self._held:
+                with suppress(queue.Empty):
+                    self._held.extend(starmap(limiter._tokens.get, ((True, at_once()),)))
         if self._held[0] is _CLOSED:
             self.release()
         return True

@@ -9,10 +9,12 @@ from corefutures import _blocking
 from corefutures._blocking import (
     Lock as Lock,
     Parker as Parker,
+    at_once as at_once,
     cancel_requested as cancel_requested,
     clock as clock,
     current_workers as current_workers,
     is_service_thread as is_service_thread,
+    join_thread as join_thread,
     mark_service_thread as mark_service_thread,
     nested_loops as nested_loops,
     original as original,

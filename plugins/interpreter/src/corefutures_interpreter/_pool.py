@@ -15,7 +15,7 @@ from marshal import loads
 
 from corefutures_interpreter._failures import rebuild
 from corefutures_interpreter._serialization import decode_result
-from corefutures_pools.blocking import threading
+from corefutures_pools.blocking import join_thread, threading
 from corefutures_pools.workers.messages import ERROR, REFUSED, RESULT_MARSHAL, RESULT_PICKLE
 from corefutures_pools.workers.pool import WorkerPool
 from corefutures_pools.workers.refused_call import SentBack
@@ -151,6 +151,6 @@ class InterpreterPool(WorkerPool):
         super().join()
         if not self.owns_thread(threading.current_thread()):
             for thread in list(self._threads):
-                thread.join()
+                join_thread(thread)
             if self.fallback is not None:
                 self.fallback.end(wait=True)

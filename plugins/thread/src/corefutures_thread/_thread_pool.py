@@ -14,7 +14,7 @@ from collections import deque
 from itertools import count
 from operator import call
 
-from corefutures_pools.blocking import clock, sleep, spin_until, start_thread, threading
+from corefutures_pools.blocking import clock, join_thread, sleep, spin_until, start_thread, threading
 from corefutures_pools.foreign_code import copied, for_each, log_failure
 from corefutures_pools.future import PoolFuture, ask_to_stop, fail
 from corefutures_pools.helping import call_names
@@ -236,9 +236,9 @@ class ThreadPool:
                     _spin_until_ended(thread)
                     try:
                         if deadline is None:
-                            thread.join()
+                            join_thread(thread)
                         else:
-                            thread.join(min(max(0.0, deadline - clock.monotonic()), threading.TIMEOUT_MAX))
+                            join_thread(thread, max(0.0, deadline - clock.monotonic()))
                             if thread.is_alive():
                                 raise TimeoutError(f"after {timeout} s there is still running: {self._running_calls()}")
                         break

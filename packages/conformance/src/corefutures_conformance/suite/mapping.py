@@ -35,6 +35,8 @@ LONG_ENOUGH = 8
 """So many waiting calls that an executor which sends some ahead has the last one at hand still."""
 NEVER_ENDING = 20_000
 """An input of this length is drawn to its end only by whoever would draw an endless one for ever."""
+NUDGE: Any = getattr(signal, "SIGWINCH", None)
+"""A second signal has CPython notice an interrupt that came just before the main thread blocked, which is its own."""
 
 
 def drawing(items: Iterable[Any], drawn: list[Any]) -> Iterator[Any]:
@@ -694,7 +696,9 @@ class Mapping:
 
         def withdraws() -> None:
             """Let the thread that was interrupted come to withdraw calls: on a busy machine that may take a while."""
-            left.wait(limit())
+            end = time.monotonic() + limit()
+            while not left.wait(limit() / 20) and time.monotonic() < end:
+                os.kill(os.getpid(), NUDGE)
             with contextlib.suppress(Overdue):
                 until(behind[0].cancelled, "", short_limit() / 2)
 
@@ -717,6 +721,7 @@ class Mapping:
                 gate.open()
 
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        nudged = signal.signal(NUDGE, lambda *_: None)
         helper = threading.Thread(target=interrupt, daemon=True)
         try:
             helper.start()
@@ -730,6 +735,7 @@ class Mapping:
                 helper.join(limit())
         finally:
             signal.signal(signal.SIGINT, before)
+            signal.signal(NUDGE, nudged)
 
     def _buffered(self, executor: Executor, fn: Any, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
         mapped: Any = executor.map  # not every Python's type has buffersize

@@ -11,7 +11,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from corefutures._blocking import Lock, Parker, start_thread, threading
+from corefutures._blocking import Lock, Parker, at_once, join_thread, start_thread, threading
 from corefutures._exceptions import BrokenExecutor
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure
@@ -405,11 +405,12 @@ class AdaptedExecutor(PoolExecutor):
             self._lock.release()
         if closing is not own:
             if closing.thread != threading.get_ident():  # in the foreign shutdown, this thread would wait for itself
-                closing.over.wait()
+                while not closing.over.wait(at_once()):
+                    pass
             return
         try:
             for waiter in list(self._waiters):
-                waiter.join()
+                join_thread(waiter)
             if not self._inherited:
                 self._shut_adapted_down(wait=True)
         except Exception:

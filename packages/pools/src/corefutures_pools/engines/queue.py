@@ -12,7 +12,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from corefutures._blocking import clock, nested_loops, queue, start_thread, threading
+from corefutures._blocking import clock, join_thread, nested_loops, queue, start_thread, threading
 from corefutures._exceptions import BrokenExecutor
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER, Future
@@ -140,7 +140,7 @@ class EngineQueue:
         self._ends = True
         self._jobs.put(None)
         if wait and threading.current_thread() is not self._thread:
-            self._thread.join()
+            join_thread(self._thread)
 
     def forget(self) -> None:
         """In a forked child: leave the engine to the parent, whose the thread is."""
@@ -149,7 +149,7 @@ class EngineQueue:
     def join_if_ending(self) -> None:
         """Wait for the end of the engine, if that has begun."""
         if self._ends:
-            self._thread.join()
+            join_thread(self._thread)
 
     # ── the serving thread ───────────────────────────────────────────────────────────────────────────────────────
 

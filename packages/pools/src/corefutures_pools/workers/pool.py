@@ -14,7 +14,7 @@ from collections import deque
 from functools import partial
 from itertools import count
 
-from corefutures._blocking import Lock, clock, start_thread, threading
+from corefutures._blocking import Lock, clock, join_thread, start_thread, threading
 from corefutures._exceptions import BrokenExecutor, WorkerLostError
 from corefutures._foreign_code import copied, for_each
 from corefutures._instrumentation import instrumentation
@@ -512,7 +512,7 @@ class WorkerPool(PoolTransport):
         # `join` waits for several things one after the other: a thread does it that may be left to itself.
         joiner = threading.Thread(target=self.finish, name=f"{self.name} end", daemon=True)
         start_thread(joiner)
-        joiner.join(min(timeout, threading.TIMEOUT_MAX))
+        join_thread(joiner, timeout)
         if joiner.is_alive():
             from corefutures_pools.workers.snapshot import described  # here for start-up time only
 
@@ -538,7 +538,7 @@ class WorkerPool(PoolTransport):
         self.supervisor.await_requests()
         thread = self.thread
         if thread is not None:
-            thread.join()
+            join_thread(thread)
 
     def finish(self) -> None:
         """Wait as `join`; what the workers logged has been handled as well then."""

@@ -11,7 +11,7 @@ import logging
 import marshal
 import sys
 
-from corefutures._blocking import sleep, start_thread, system, threading
+from corefutures._blocking import join_thread, sleep, start_thread, system, threading
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
 from corefutures_pools.descriptors import above_standard
@@ -188,7 +188,7 @@ class LogReceiver:
         """Wait until the records of all workers are handled, and for the end of the thread; not in that thread."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            join_thread(thread)
 
     def _read(self) -> None:
         try:

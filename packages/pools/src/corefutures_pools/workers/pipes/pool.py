@@ -13,7 +13,7 @@ from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
 
-from corefutures._blocking import clock, nested_loops, sleep, start_thread, system, threading
+from corefutures._blocking import clock, join_thread, nested_loops, sleep, start_thread, system, threading
 from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._foreign_code import copied, for_each
 from corefutures_pools.workers.call_control import undisturbed
@@ -677,7 +677,7 @@ class PipePool(WorkerPool):
                 if not any(connection.thread is not None for connection in list(self._connections)):
                     return
                 continue
-            threads[0].join()
+            join_thread(threads[0])
 
     def owns_thread(self, thread: threading.Thread) -> bool:
         """See `PoolTransport.owns_thread`."""

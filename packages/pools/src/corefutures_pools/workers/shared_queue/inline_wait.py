@@ -13,7 +13,7 @@ from corefutures._blocking import threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-from corefutures._blocking import clock, nested_loops, system
+from corefutures._blocking import at_once, clock, nested_loops, system
 from corefutures._future import FINISHED, PENDING
 from corefutures_pools.workers.messages import (
     ERROR,
@@ -249,7 +249,7 @@ class InlineWaitPool(WorkerPool):
                 found = leadership.poll(term, 0)  # which may have cleared the wake-up event
                 if future._state != PENDING or not leadership.is_leader(term, alone=True):
                     return found
-        found = found or leadership.poll(term, timeout if timeout is None else min(timeout, _LONGEST_POLL))
+        found = found or leadership.poll(term, at_once(timeout if timeout is None else min(timeout, _LONGEST_POLL)))
         self._spin_next = clock.perf_counter() - began < 2 * SPIN_SECONDS
         return found
 
