@@ -196,7 +196,8 @@ SUBJECTS: dict[str, Subject] = {
         f"{HERE}:ipyparallel_view_executor",
         "ipyparallel",
         "`Client.load_balanced_view().executor`, on a local cluster of one engine for each worker. After a shutdown "
-        "the next executor gets the same cluster",
+        "the next executor gets the same cluster. The deadline of each rule was 40 s, because a cluster takes 10 s to "
+        "start",
         ("--capabilities", "remote=yes"),
     ),
     "parsl": Subject(
