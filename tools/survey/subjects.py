@@ -100,7 +100,7 @@ SUBJECTS: dict[str, Subject] = {
         "slurm",
         "corefutures-slurm",
         "with workers on this machine (`cluster='local'`), which need no SLURM",
-        ("-o", "cluster=local"),
+        ("-o", "cluster=local", "-o", "folder=build/survey"),
     ),
     "loky": Subject("loky.ProcessPoolExecutor", "loky:ProcessPoolExecutor", "loky"),
     "loky-reusable": Subject(
