@@ -18,7 +18,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- figures: tools/readme_figures.py -->\n", "<!-- end of figures -->\n"
 #: The suites in the order of docs/figures.md. One compares with another peer than the standard library.
-SUITES = ("real", "real-loaded", "thread", "process", "interpreter", "dask", "instructions")
+SUITES = (
+    "real",
+    "real-loaded",
+    "real-free-threaded",
+    "peers",
+    "thread",
+    "process",
+    "interpreter",
+    "dask",
+    "instructions",
+)
 PEERS = {"dask": "Dask itself"}
 #: The suite whose rows README.md shows, and the same one measured beside busy loops.
 MAIN, LOADED = SUITES[:2]
@@ -77,11 +87,25 @@ def tables(result: dict[str, Any], peer: str) -> Iterator[str]:
     for sheet in result["sheets"]:
         yield f"**{sheet['title']}** ({measured_on(result)})"
         yield ""
+        if sheet["suite"] == "peers":
+            yield from table_of_peers(sheet)
+            continue
         yield f"| benchmark | corefutures | {peer} | factor | promised |"
         yield "|---|---|---|---|---|"
         for row in sheet["rows"]:
             yield f"| {' | '.join(cells(row))} |"
         yield ""
+
+
+def table_of_peers(sheet: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of a table with a column for each library."""
+    names = list(sheet["rows"][0]["others"])
+    yield f"| {sheet['rows'][0]['unit']} | corefutures | standard library | {' | '.join(names)} |"
+    yield f"|---|---|---|{'---|' * len(names)}"
+    for row in sheet["rows"]:
+        costs = [row["ours"], row["against"], *(row["others"][name] for name in names)]
+        yield f"| {row['what']} | {' | '.join(shown(statistics.median(cost)) for cost in costs)} |"
+    yield ""
 
 
 def all_tables(results: dict[str, Any]) -> Iterator[str]:

@@ -66,6 +66,14 @@ def test_a_result_becomes_a_table_in_place_of_the_old_one(readme_figures: Module
     assert readme_figures.with_lines(text, readme_figures.all_tables(results)) == text
 
 
+def test_each_other_library_has_a_column(readme_figures: ModuleType) -> None:
+    peers = result(row("keywords", others={"loky": [70.0, 71.0, 90.0], "mpire": [120.4]}))
+    peers["sheets"][0]["suite"] = "peers"
+    lines = list(readme_figures.all_tables({"peers": peers}))
+    assert "| µs a call | corefutures | standard library | loky | mpire |" in lines
+    assert "| keywords | 1.23 | 8.60 | 71.0 | 120 |" in lines
+
+
 def test_the_suites_come_in_the_order_of_the_page(readme_figures: ModuleType, tmp_path: Path) -> None:
     for suite in ("dask", "thread", "other"):
         (tmp_path / f"{suite}.json").write_text(json.dumps(result(row("map"))), encoding="utf-8")
