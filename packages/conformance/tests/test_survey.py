@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,17 @@ def test_free_threaded_python_has_a_name_of_its_own() -> None:
     report = a_report(python="CPython 3.13.5")
     report["environment"]["gil"] = "off"
     assert checked(SURVEY, "acme", report).path == "acme/1.2/py3.13t.json"
+
+
+def test_both_pages_say_how_an_executor_was_made_and_what_was_seen_besides() -> None:
+    subjects = [SUBJECTS[entry.executor] for entry in registry() if entry.executor in SUBJECTS]
+    assert any(subject.note for subject in subjects)
+    assert any(subject.seen for subject in subjects)
+    for page in (markdown.page, html.page):
+        told = " ".join(re.sub(r"</?code>|`", "", unescape(made(page, SURVEY))).split())
+        for subject in subjects:
+            assert subject.note.replace("`", "") in told
+            assert subject.seen.replace("`", "") in told
 
 
 def test_an_executor_has_an_adapted_form() -> None:
