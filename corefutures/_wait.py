@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from corefutures._blocking import Parker, _thread, clock, current_workers, run_nested_loop, spin_until
-from corefutures._foreign_code import for_each
+from corefutures._foreign_code import copied, for_each
 from corefutures._future import ENDED, Future
 from corefutures._options import check_seconds, shown
 
@@ -318,7 +318,7 @@ def wait(fs: Iterable[_F], timeout: float | None = None, return_when: str = ALL_
         collector.block(pending, deadline, needs_all=return_when == ALL_COMPLETED)
     finally:
         for_each(lambda future: _unsubscribe(future, collector), subscribed)
-    done.update(collector.ended)
+    done.update(copied(collector.ended))  # a thread that ends a future may have this waiter on its list still
     return DoneAndNotDoneFutures(done, futures - done)
 
 

@@ -473,3 +473,25 @@ def test_a_cancelled_future_raises_after_waiting() -> None:
         return "result"
 
     assert together(read, read, future.cancel)[:2] == ["cancelled"] * 2
+
+
+def test_a_future_that_ends_while_the_result_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that ends a future may notify a waiter that has unsubscribed: without the GIL, at any point."""
+    collectors: list[_waiting.Collector] = []
+
+    class Late(standard.Future):  # type: ignore[type-arg]
+        def __hash__(self) -> int:  # called where the result is made
+            for collector in collectors:
+                collector.ended.append(self)
+            return 1
+
+    class Collector(_waiting.Collector):
+        def block(self, *arguments: Any, **options: Any) -> bool:
+            ended.set_result(1)
+            blocked = super().block(*arguments, **options)
+            collectors.append(self)
+            return blocked
+
+    monkeypatch.setattr(_waiting, "Collector", Collector)
+    ended, waits = Late(), Future[int]()
+    assert wait([ended, waits], LIMIT, FIRST_COMPLETED) == ({ended}, {waits})
