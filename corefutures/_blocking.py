@@ -24,13 +24,11 @@ __all__ = [
     "RLock",
     "_thread",
     "add_cancel_probe",
-    "at_once",
     "cancel_requested",
     "clock",
     "current_workers",
     "in_worker",
     "is_service_thread",
-    "join_thread",
     "mark_service_thread",
     "nested_loops",
     "original",
@@ -140,51 +138,10 @@ class Lock(RLock):  # type: ignore[misc]
 SIGNAL_INTERVAL: Final = 1.0
 
 
-def _find_main_thread() -> int:
-    threading = sys.modules.get("threading")
-    return _thread.get_ident() if threading is None else threading.main_thread().ident or 0
-
-
 #: The ident of the main thread.
-_main_thread: Final = [_find_main_thread()]
-
-
-def at_once(timeout: float | None = None) -> float | None:
-    """Return for how many seconds of a wait this thread may block at once: the main thread looks for signals meanwhile.
-
-    Python runs signal handlers between two steps of the main thread, so a signal must end what blocks it. It does not
-    if it comes after the last step and before the thread is asleep: with one processor under load, one Ctrl-C in a
-    hundred. Nor if another thread gets it, nor on Windows. Then the wait would go on until something else ends it.
-
-    Args:
-        timeout: Seconds that the wait may take; None for no limit.
-
-    Returns:
-        At most `SIGNAL_INTERVAL` in the main thread; elsewhere `timeout`.
-    """
-    if _thread.get_ident() != _main_thread[0]:
-        return timeout
-    return SIGNAL_INTERVAL if timeout is None else min(timeout, SIGNAL_INTERVAL)
-
-
-def join_thread(thread: threading.Thread, timeout: float | None = None) -> None:
-    """Wait for the end of a thread as `thread.join` does; the main thread looks for signals meanwhile: see `at_once`.
-
-    Args:
-        thread: A thread that was started.
-        timeout: Seconds; None for no limit.
-
-    Raises:
-        RuntimeError: The thread was not started, or is this one.
-    """
-    deadline = None if timeout is None else clock.monotonic() + timeout
-    while (piece := at_once(timeout)) != timeout and thread.is_alive():
-        thread.join(piece)
-        timeout = None if deadline is None else max(0.0, deadline - clock.monotonic())
-    if timeout is None:
-        thread.join()
-    else:
-        thread.join(min(timeout, _thread.TIMEOUT_MAX))
+_main_thread: Final = [
+    sys.modules["threading"].main_thread().ident if "threading" in sys.modules else _thread.get_ident()
+]
 
 
 class Parker:
@@ -214,16 +171,15 @@ class Parker:
         Args:
             timeout: Seconds; None for no limit.
         """
-        acquire = self._lock.acquire
-        if _thread.get_ident() == _main_thread[0]:  # see `at_once`
+        if _thread.get_ident() == _main_thread[0]:  # it looks for signals: see `corefutures_pools.blocking.at_once`
             deadline = None if timeout is None else clock.monotonic() + timeout
             while timeout is None or timeout > SIGNAL_INTERVAL:
-                if acquire(True, SIGNAL_INTERVAL):
+                if self._lock.acquire(True, SIGNAL_INTERVAL):
                     return True
                 timeout = None if deadline is None else deadline - clock.monotonic()
         if timeout is None:
-            return acquire()
-        return timeout > 0 and acquire(True, min(timeout, _thread.TIMEOUT_MAX))
+            return self._lock.acquire()
+        return timeout > 0 and self._lock.acquire(True, min(timeout, _thread.TIMEOUT_MAX))
 
     def try_park(self) -> bool:
         """Consume an `unpark` without blocking; return False if there was none."""

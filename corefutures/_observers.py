@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from corefutures._blocking import at_once, join_thread, queue, start_thread, threading
+from corefutures._blocking import queue, start_thread, threading
 from corefutures._foreign_code import log_failure
 from corefutures._instrumentation import PROJECT, CallRecord, Event, discard, instrumentation
 from corefutures._options import shown
@@ -276,10 +276,9 @@ def remove_observer(observer: object, /) -> None:
     if threading.current_thread() is dispatch.thread:
         known.removed = True
         return
-    while not removed.wait(at_once()):
-        pass
+    removed.wait()
     if last:
-        join_thread(dispatch.thread)
+        dispatch.thread.join()
 
 
 def flush(timeout: float | None = None) -> None:

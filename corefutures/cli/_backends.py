@@ -6,6 +6,7 @@ that a plugin that hangs or crashes is a line of the table.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -127,8 +128,6 @@ def _kill(probe: subprocess.Popen[bytes]) -> None:
     if sys.platform == "win32":
         probe.kill()
     else:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left; macOS says it the second way
             os.killpg(probe.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # nobody is left; macOS says it the second way
-            pass
     probe.wait()

@@ -11,9 +11,10 @@ from contextlib import suppress
 from itertools import starmap
 from typing import Any, Final
 
-from corefutures._blocking import at_once, queue
+from corefutures._blocking import queue
 from corefutures._exceptions import PoolFullError
 from corefutures._options import check_choice, check_count
+from corefutures_pools.blocking import at_once
 from corefutures_pools.options import WHEN_FULL
 
 

@@ -9,12 +9,10 @@ from corefutures import _blocking
 from corefutures._blocking import (
     Lock as Lock,
     Parker as Parker,
-    at_once as at_once,
     cancel_requested as cancel_requested,
     clock as clock,
     current_workers as current_workers,
     is_service_thread as is_service_thread,
-    join_thread as join_thread,
     mark_service_thread as mark_service_thread,
     nested_loops as nested_loops,
     original as original,
@@ -42,3 +40,41 @@ else:
     def __getattr__(name: str) -> Any:
         """Take from the core what is imported when it is first asked for."""
         return getattr(_blocking, name)
+
+
+def at_once(timeout: float | None = None) -> float | None:
+    """Return for how many seconds of a wait this thread may block at once: the main thread looks for signals meanwhile.
+
+    Python runs signal handlers between two steps of the main thread, so a signal must end what blocks it. It does not
+    if it comes after the last step and before the thread is asleep: with one processor under load, one Ctrl-C in a
+    hundred. Nor if another thread gets it, nor on Windows. Then the wait would go on until something else ends it.
+
+    Args:
+        timeout: Seconds that the wait may take; None for no limit.
+
+    Returns:
+        At most `SIGNAL_INTERVAL` in the main thread; elsewhere `timeout`.
+    """
+    if _blocking._thread.get_ident() != _blocking._main_thread[0]:
+        return timeout
+    return min(_blocking.SIGNAL_INTERVAL, _blocking.SIGNAL_INTERVAL if timeout is None else timeout)
+
+
+def join_thread(thread: threading.Thread, timeout: float | None = None) -> None:
+    """Wait for the end of a thread as `thread.join` does; the main thread looks for signals meanwhile: see `at_once`.
+
+    Args:
+        thread: A thread that was started.
+        timeout: Seconds; None for no limit.
+
+    Raises:
+        RuntimeError: The thread was not started, or is this one.
+    """
+    deadline = None if timeout is None else clock.monotonic() + timeout
+    while (piece := at_once(timeout)) != timeout and thread.is_alive():
+        thread.join(piece)
+        timeout = None if deadline is None else max(0.0, deadline - clock.monotonic())
+    if timeout is None:
+        thread.join()
+    else:
+        thread.join(min(timeout, _blocking._thread.TIMEOUT_MAX))

@@ -11,7 +11,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from corefutures._blocking import Lock, Parker, at_once, join_thread, start_thread, threading
+from corefutures._blocking import Lock, Parker, start_thread, threading
 from corefutures._exceptions import BrokenExecutor
 from corefutures._executor import Executor
 from corefutures._foreign_code import for_each, log_failure
@@ -24,6 +24,7 @@ from corefutures_pools.adapter.capabilities import check_adaptable, known_capabi
 from corefutures_pools.adapter.future import AdaptedFuture
 from corefutures_pools.adapter.initializing import ThreadInitializer
 from corefutures_pools.adapter.waiting import WaitingCalls
+from corefutures_pools.blocking import at_once, join_thread
 from corefutures_pools.cpu import usable_processors
 from corefutures_pools.executor import PoolExecutor
 from corefutures_pools.lifecycle import Lifecycle, register_at_exit

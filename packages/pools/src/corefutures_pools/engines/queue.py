@@ -12,11 +12,12 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from corefutures._blocking import clock, join_thread, nested_loops, queue, start_thread, threading
+from corefutures._blocking import clock, nested_loops, queue, start_thread, threading
 from corefutures._exceptions import BrokenExecutor
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER, Future
 from corefutures_pools import wire
+from corefutures_pools.blocking import join_thread
 from corefutures_pools.foreign_code import set_cause
 from corefutures_pools.lifecycle import Lifecycle
 

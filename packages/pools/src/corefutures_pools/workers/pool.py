@@ -14,10 +14,11 @@ from collections import deque
 from functools import partial
 from itertools import count
 
-from corefutures._blocking import Lock, clock, join_thread, start_thread, threading
+from corefutures._blocking import Lock, clock, start_thread, threading
 from corefutures._exceptions import BrokenExecutor, WorkerLostError
 from corefutures._foreign_code import copied, for_each
 from corefutures._instrumentation import instrumentation
+from corefutures_pools.blocking import join_thread
 from corefutures_pools.workers.call_control import CallControl
 from corefutures_pools.workers.deferred import DeferredCallbacks
 from corefutures_pools.workers.future import CallFuture

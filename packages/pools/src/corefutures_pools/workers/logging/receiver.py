@@ -11,9 +11,10 @@ import logging
 import marshal
 import sys
 
-from corefutures._blocking import join_thread, sleep, start_thread, system, threading
+from corefutures._blocking import sleep, start_thread, system, threading
 from corefutures._foreign_code import log_failure
 from corefutures._future import LOGGER
+from corefutures_pools.blocking import join_thread
 from corefutures_pools.descriptors import above_standard
 from corefutures_pools.lifecycle import Lifecycle
 from corefutures_pools.wakeup import WakeupEvent

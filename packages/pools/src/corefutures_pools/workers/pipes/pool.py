@@ -13,9 +13,10 @@ from functools import partial
 from operator import methodcaller
 from struct import error as struct_error
 
-from corefutures._blocking import clock, join_thread, nested_loops, sleep, start_thread, system, threading
+from corefutures._blocking import clock, nested_loops, sleep, start_thread, system, threading
 from corefutures._exceptions import UnsupportedError, WorkerLostError
 from corefutures._foreign_code import copied, for_each
+from corefutures_pools.blocking import join_thread
 from corefutures_pools.workers.call_control import undisturbed
 from corefutures_pools.workers.future import CallFuture
 from corefutures_pools.workers.messages import (

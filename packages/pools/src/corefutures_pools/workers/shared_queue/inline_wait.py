@@ -13,8 +13,9 @@ from corefutures._blocking import threading
 
 assert sys.platform == "linux"  # nothing else imports this, and type checkers need not read on
 
-from corefutures._blocking import at_once, clock, nested_loops, system
+from corefutures._blocking import clock, nested_loops, system
 from corefutures._future import FINISHED, PENDING
+from corefutures_pools.blocking import at_once
 from corefutures_pools.workers.messages import (
     ERROR,
     FRAME,
