@@ -41,23 +41,9 @@ def complain():
     raise RuntimeError("it won't")
 
 
-def drop_surroundings(error: BaseException) -> None:
-    """Remove what this thread handles for CPython while the test runs: of a test that interrupted an `except` block.
-
-    It is the context of every error that is raised later.
-    """
-    handled, links = sys.exception(), [error]
-    while links:
-        link = links.pop()
-        if link.__context__ is handled:
-            link.__context__ = None
-        links += [each for each in (link.__cause__, link.__context__) if each is not None]
-
-
 def told_of(error: BaseException | None) -> str:
     """The message, of an error with no frame of ours in its traceback or its causes'."""
     assert error is not None
-    drop_surroundings(error)
     shown = "".join(traceback.format_exception(error))
     assert os.sep + "corefutures" not in shown
     assert "\n" not in str(error)
