@@ -55,9 +55,9 @@ def at_once(timeout: float | None = None) -> float | None:
     Returns:
         At most `SIGNAL_INTERVAL` in the main thread; elsewhere `timeout`.
     """
-    if _blocking._thread.get_ident() != _blocking._main_thread[0]:
-        return timeout
-    return min(_blocking.SIGNAL_INTERVAL, _blocking.SIGNAL_INTERVAL if timeout is None else timeout)
+    longest = _blocking.SIGNAL_INTERVAL
+    in_main = _blocking._thread.get_ident() == _blocking._main_thread[0]
+    return longest if in_main and (timeout is None or timeout > longest) else timeout
 
 
 def join_thread(thread: threading.Thread, timeout: float | None = None) -> None:
