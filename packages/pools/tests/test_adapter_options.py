@@ -534,3 +534,15 @@ def test_a_submit_that_is_interrupted_anywhere_holds_up_no_other_call(raises):
             executor.shutdown()
 
     assert everywhere(scenario, adapter_executor, adapter_waiting, raises=raises) > 10
+
+
+def test_functions_of_modules_that_travel_by_value_do_so(processes, monkeypatch):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    module = types.ModuleType("of_this_process_alone")
+    exec("def double(number): return 2 * number", vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        assert processes.submit(module.double, 4).result(LIMIT) == 8
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)

@@ -65,6 +65,8 @@ def dumps(obj: Any) -> bytes:
     Raises:
         Exception: Whatever pickling raises.
     """
+    if cloudpickle.list_registry_pickle_by_value():  # modules that workers lack: cloudpickle decides
+        return _dump(_ByValue, obj)
     try:
         body = _dump(_ByReference, obj)
     except Exception:
@@ -130,6 +132,7 @@ def name_call(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> 
         if (
             type(module) is str
             and module != "__main__"
+            and not cloudpickle.list_registry_pickle_by_value()  # see `dumps`
             and getattr(sys.modules.get(module), "__dict__", {}).get(name) is fn
         ):
             if not kwargs:
